@@ -1,0 +1,99 @@
+"""What a reply says: the facts a card is drawn from, and which way it can still reach Discord."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bot.core.jobs import MINUTE, SECOND, Job
+from bot.core.quota import Allowance, Amount
+
+TOKEN_LIFE = 15 * MINUTE  # Discord's, from the interaction
+TOKEN_MARGIN = 20 * SECOND  # clocks differ and uploads take time
+LAST_WORD = 13 * MINUTE  # a reply that only its token can reach says by then how to go on
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture in hand: *file* is its name in the data folder."""
+
+    n: int  # 1 is the first
+    file: str
+    type: str  # png | jpeg | webp
+    width: int
+    height: int
+    size: int  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What the ledger says of one job. `reserved` stays what it was once the job has ended."""
+
+    reserved: Amount = Amount()
+    settled: Amount | None = None
+    released: Amount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Where a job's card is and how it can be reached. *token* is None once it has died."""
+
+    job_id: str
+    application_id: int
+    channel_id: int
+    guild_id: int | None
+    message_id: int | None
+    ephemeral: bool
+    bot_can_edit: bool  # the bot itself sees the channel, and the reply is not ephemeral
+    bot_can_post: bool
+    filesize_limit: int  # bytes, this interaction's own
+    locale: str
+    wanted: int
+    delivered: int
+    token: str | None = None
+    token_expires_at: int = 0
+    gone: bool = False  # somebody deleted the message
+    attempts: int = 0
+
+    def token_lives(self, now: int) -> bool:
+        return self.token is not None and now < self.token_expires_at - TOKEN_MARGIN
+
+
+class Path(StrEnum):
+    TOKEN = "token"  # noqa: S105 - the name of a route, not a secret
+    CHANNEL = "channel"
+    POST = "post"
+
+
+def paths(reply: Reply, *, now: int, final: bool) -> tuple[Path, ...]:
+    """The ways by which this reply can be changed now, best first. Empty: only a click or /jobs can."""
+    if reply.gone:
+        return ()
+    open_paths = []
+    if reply.message_id is not None and reply.token_lives(now):
+        open_paths.append(Path.TOKEN)
+    if reply.message_id is not None and reply.bot_can_edit and not reply.ephemeral:
+        open_paths.append(Path.CHANNEL)
+    if final and reply.bot_can_post and not reply.ephemeral:
+        open_paths.append(Path.POST)
+    return tuple(open_paths)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Everything a reply is drawn from. Times are UTC milliseconds, money micro-dollars."""
+
+    job: Job
+    model: str  # the model's name for people
+    provider: str  # the host's name for people
+    charge: Charge
+    estimated: bool  # the price is our estimate of the host's
+    left: Allowance | None = None  # the member's tightest daily allowance
+    place: int | None = None  # in our own line, 1 is next
+    trouble: str | None = None  # credentials | balance | down: why the host takes nothing at the moment
+    blocked_host: str | None = None  # finished pictures lie on a host the operator has not allowed
+    slow: bool = False  # past the soft deadline
+    usual: tuple[int, int] | None = None  # seconds, from and to
+    started_at: int | None = None
+    pictures: tuple[Picture, ...] = ()  # in hand and not deleted
+    last_word: bool = False  # this reply cannot update itself any more
+    withheld: bool = False  # Discord or the channel took no files: they wait in /jobs
+    links: tuple[str, ...] = ()  # where pictures too large for Discord can be had

@@ -1,0 +1,84 @@
+"""Everything that can go wrong, as classes named for what to do about it."""
+
+from collections.abc import Mapping
+
+
+class UserError(Exception):
+    """Something a person can put right or should know: a message key and its values, never words.
+
+    `ui` looks *key* up in the locale files and fills in *values*; numbers stay numbers and
+    times stay UTC milliseconds until then.
+    """
+
+    def __init__(self, key: str, **values: object) -> None:
+        super().__init__(key)
+        self.key = key
+        self.values: Mapping[str, object] = values
+
+
+class ProviderError(Exception):
+    """A host did not do as asked; the text is for the operator, never for members."""
+
+
+class ProviderUnavailable(ProviderError):
+    """Nothing was taken and nothing is wrong with the request: keep the job, try later."""
+
+    def __init__(self, text: str, *, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after  # seconds, as the host asked
+
+
+class ProviderPaused(ProviderError):
+    """The host takes nothing from us until the operator acts; *kind* is `credentials` or `balance`."""
+
+    def __init__(self, text: str, *, kind: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class ProviderRejected(ProviderError):
+    """The host will never take this request as it is: the job fails."""
+
+
+class ModelGone(ProviderRejected):
+    """The host does not know the model any more: the job fails, the operator is told."""
+
+
+class ProviderRefused(ProviderError):
+    """The host's content policy said no: an outcome of its own."""
+
+
+class SubmitUnknown(ProviderError):
+    """The host may or may not have taken a paid request: never send it again."""
+
+
+class RunLost(ProviderError):
+    """The host no longer knows this run."""
+
+
+class NotSearchable(ProviderError):
+    """The host offers no way to find a run by our own reference."""
+
+
+class DownloadFailed(Exception):
+    """A file could not be fetched; *lasting* says whether asking again is pointless."""
+
+    def __init__(self, text: str, *, lasting: bool) -> None:
+        super().__init__(text)
+        self.lasting = lasting
+
+
+class HostNotAllowed(Exception):
+    """A file lies on a host that the operator has not allowed."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host)
+        self.host = host
+
+
+class BadPicture(Exception):
+    """Bytes that are not a picture we take; *problem* is a stable word such as `type`, `pixels`, `broken`."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
