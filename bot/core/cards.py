@@ -27,7 +27,7 @@ class Picture:
 class Charge:
     """What the ledger says of one job. `reserved` stays what it was once the job has ended."""
 
-    reserved: Amount = Amount()
+    reserved: Amount
     settled: Amount | None = None
     released: Amount | None = None
 
