@@ -92,8 +92,11 @@ class Card:
     blocked_host: str | None = None  # finished pictures lie on a host the operator has not allowed
     slow: bool = False  # past the soft deadline
     usual: tuple[int, int] | None = None  # seconds, from and to
-    started_at: int | None = None
     pictures: tuple[Picture, ...] = ()  # in hand and not deleted
     last_word: bool = False  # this reply cannot update itself any more
     withheld: bool = False  # Discord or the channel took no files: they wait in /jobs
     links: tuple[str, ...] = ()  # where pictures too large for Discord can be had
+
+    @property
+    def started_at(self) -> int | None:
+        return self.job.started_at

@@ -16,6 +16,7 @@ from bot.core.jobs import ImageRequest, Reference, Verb
 from bot.core.polling import Timing
 
 Wire = str | int | bool
+NEUTRAL: Mapping[str, Wire] = {"count": 1, "web_search": False}  # asking for these asks for nothing
 
 
 class _Part(BaseModel):
@@ -221,7 +222,7 @@ class Catalog(_Part):
         for option, spec in has:
             given = getattr(asked, option)
             if spec is None:
-                if given is not None and given is not False:
+                if given is not None and given != NEUTRAL.get(option):
                     raise UserError("option.absent", option=option, model=name, has=self._having(option))
                 continue
             value = _default(option, spec, drawn_seed=drawn_seed) if given is None else given

@@ -144,6 +144,7 @@ class Job:
     acked_at: int | None = None
     checked: bool = True  # False: the reference pictures are still to be looked at
     submitted_at: int | None = None
+    started_at: int | None = None
     run_id: str | None = None
     position: int | None = None
     cancel: Cancel = Cancel.NONE

@@ -1,0 +1,119 @@
+"""Brings finished pictures to disk: fetched from allowed hosts only, checked, written whole or not at all."""
+
+import asyncio
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bot.core.cards import Picture
+from bot.core.errors import BadPicture, DownloadFailed, HostNotAllowed
+from bot.core.jobs import Job
+from bot.pictures.guard import Checked
+from bot.service import Clock
+from bot.store.store import Store
+
+log = logging.getLogger(__name__)
+
+MOST_BYTES = 100 * 1024 * 1024  # a 4K PNG has about 25 MB
+LASTING_TRIES = 3  # a host may answer 404 for a moment after it said that a picture is ready
+
+
+class Fetcher(Protocol):
+    async def fetch(self, url: str, *, hosts: Sequence[str], most: int) -> bytes: ...
+
+
+class Checker(Protocol):
+    async def check(self, data: bytes) -> Checked: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Haul:
+    """What one round of fetching came to: pictures in hand, some worth another try, a host to be allowed."""
+
+    in_hand: int
+    wanting: int
+    blocked_host: str | None = None
+
+
+class Collector:
+    def __init__(
+        self,
+        store: Store,
+        fetcher: Fetcher,
+        *,
+        checker: Checker,
+        result_hosts: Mapping[str, Sequence[str]],
+        data: Path,
+        clock: Clock,
+    ) -> None:
+        """*result_hosts* says for each provider where its pictures may come from."""
+        self._store = store
+        self._fetcher = fetcher
+        self._checker = checker
+        self._result_hosts = result_hosts
+        self._data = data
+        self._clock = clock
+        self._lasting: Counter[tuple[str, int]] = Counter()
+
+    async def collect(self, job: Job, urls: Sequence[str]) -> Haul:
+        """Fetch what is missing of the pictures at *urls*: at most as many as were asked, and paid, for."""
+        dossier = await self._store.dossier(job.id)
+        held = {each.n for each in dossier.pictures} if dossier else set()
+        wanted = list(enumerate(urls[: job.request.count], start=1))
+        missing = [(n, url) for n, url in wanted if n not in held and not self._hopeless(job, n)]
+        outcomes = await asyncio.gather(*(self._one(job, n, url) for n, url in missing))
+        blocked = next((each for each in outcomes if isinstance(each, str)), None)
+        won = sum(1 for each in outcomes if each is True)
+        wanting = sum(1 for (n, _), got in zip(missing, outcomes, strict=True) if got is not True)
+        wanting -= sum(1 for n, _ in missing if self._hopeless(job, n))
+        if wanting <= 0:
+            self._forget(job)
+        return Haul(in_hand=len(held) + won, wanting=max(0, wanting), blocked_host=blocked)
+
+    def _hopeless(self, job: Job, n: int) -> bool:
+        return self._lasting[job.id, n] >= LASTING_TRIES
+
+    def _forget(self, job: Job) -> None:
+        for key in [each for each in self._lasting if each[0] == job.id]:
+            del self._lasting[key]
+
+    async def _one(self, job: Job, n: int, url: str) -> bool | str:
+        """True when the picture is on disk, False when it is not, the host's name when it is not allowed."""
+        try:
+            data = await self._fetcher.fetch(url, hosts=self._result_hosts.get(job.provider, ()), most=MOST_BYTES)
+            checked = await self._checker.check(data)
+        except HostNotAllowed as exc:
+            return exc.host
+        except (DownloadFailed, BadPicture) as exc:
+            if isinstance(exc, BadPicture) or exc.lasting:
+                self._lasting[job.id, n] += 1
+            log.warning(
+                "A finished picture could not be fetched: %s",
+                exc,
+                extra={"event": "collect_failed", "job_id": job.id, "picture": n},
+            )
+            return False
+        name = f"{job.id}-{n}.{'jpg' if checked.type == 'jpeg' else checked.type}"
+        await asyncio.to_thread(write_whole, self._data / name, data)
+        picture = Picture(n, name, checked.type, checked.width, checked.height, len(data))
+        await self._store.keep_picture(job, picture, now=self._clock())
+        return True
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write *data* so that a crash leaves the whole file or none: money follows what is on disk."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

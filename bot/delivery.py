@@ -1,0 +1,277 @@
+"""The loop that keeps replies true: it sends the newest card of a job by whichever way is open.
+
+It knows what to try next and when; how a card becomes a request to Discord is the Messenger's business.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from bot.core.cards import LAST_WORD, TOKEN_LIFE, Card, Picture, Reply, paths
+from bot.core.cards import Path as Way
+from bot.core.jobs import HOUR, MINUTE, SECOND
+from bot.core.polling import backoff
+from bot.pictures.fit import Fitted
+from bot.service import Service
+from bot.store.store import Dossier, Store
+
+log = logging.getLogger(__name__)
+
+REQUEST_LIMIT = 24 * 1024 * 1024  # Discord takes 25 MiB a request; the card itself needs a little
+FILE_SLACK = 64 * 1024
+SPACING = 3 * SECOND  # between two cards of a job that is still under way
+QUIET_AFTER = HOUR  # Discord limits edits of messages older than that (30046)
+AT_ONCE = 8
+RUNGS = 3  # how often a too large message is made smaller
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    name: str
+    data: bytes
+
+
+class WayClosed(Exception):
+    """This way does not lead to the reply any more; the others may."""
+
+
+class MessageGone(Exception):
+    """Somebody deleted the reply."""
+
+
+class TooLarge(Exception):
+    """Discord takes smaller files than these."""
+
+
+class ContentBlocked(Exception):
+    """The server's own filters do not let this text or these files through."""
+
+
+class DeliverLater(Exception):
+    """Discord cannot be reached or asks for patience; *retry_after* in seconds."""
+
+    def __init__(self, text: str, *, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+class Messenger(Protocol):
+    async def send(self, card: Card, reply: Reply, *, way: Way, uploads: Sequence[Upload]) -> int:
+        """Show *card* by *way* and return the message's id; raises only the classes above."""
+        ...
+
+
+class Fitter(Protocol):
+    async def fit(self, data: bytes, *, most: int) -> Fitted | None: ...
+
+
+class Delivery:
+    def __init__(
+        self,
+        store: Store,
+        service: Service,
+        messenger: Messenger,
+        *,
+        fitter: Fitter,
+        data: Path,
+        link: Callable[[str, Picture], str | None],
+        random: Callable[[], float],
+    ) -> None:
+        """*link* gives a picture's address for people where the operator serves one, else None."""
+        self._store = store
+        self._service = service
+        self._messenger = messenger
+        self._fitter = fitter
+        self._data = data
+        self._link = link
+        self._random = random
+        self._clock = service.clock
+        self._sent_at: dict[str, int] = {}
+        self._busy: set[str] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Deliver what is due until *stop*; what is under way then is finished by `drain`."""
+        bell = self._service.bells.replies
+        async with asyncio.TaskGroup() as group:
+            while not stop.is_set():
+                bell.clear()
+                for job_id in await self._due():
+                    group.create_task(self._attend(job_id))
+                await _until(bell, seconds=await self._pause())
+
+    async def run_due(self) -> int:
+        """Deliver everything that is due now, once; how many that were."""
+        due = await self._due()
+        async with asyncio.TaskGroup() as group:
+            for job_id in due:
+                group.create_task(self._attend(job_id))
+        return len(due)
+
+    async def drain(self, *, seconds: float) -> None:
+        """Deliver what is due for at most *seconds*, before the program ends."""
+        try:
+            async with asyncio.timeout(seconds):
+                while await self.run_due():
+                    pass
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("Stopped with replies still to send; they go out at the next start", extra={"event": "drain"})
+
+    async def _due(self) -> list[str]:
+        room = AT_ONCE - len(self._busy)
+        if room <= 0:
+            return []
+        rows = await self._store.due_replies(now=self._clock(), limit=AT_ONCE * 2)
+        chosen = [each for each in rows if each not in self._busy][:room]
+        self._busy.update(chosen)
+        return chosen
+
+    async def _pause(self) -> float:
+        next_at = await self._store.next_reply_at()
+        if next_at is None or len(self._busy) >= AT_ONCE:
+            return 60.0
+        return max(0.05 if self._busy else 0.0, min(60.0, (next_at - self._clock()) / 1000))
+
+    async def _attend(self, job_id: str) -> None:
+        self._idle.clear()
+        try:
+            await self.deliver(job_id)
+        except Exception:  # one job's trouble must not stop the others' replies
+            log.exception("A reply could not be sent", extra={"event": "reply_error", "job_id": job_id})
+            await self._store.postponed(job_id, due_at=self._clock() + MINUTE)
+        finally:
+            self._busy.discard(job_id)
+            self._service.bells.replies.set()
+            if not self._busy:
+                self._idle.set()
+
+    async def deliver(self, job_id: str) -> None:
+        """Bring one reply up to date, or note when to try again."""
+        dossier = await self._store.dossier(job_id)
+        if dossier is None or dossier.reply.gone or dossier.job.deleted_at is not None:
+            await self._store.reply_gone(job_id)
+            return
+        now = self._clock()
+        if (wait := self._too_soon(dossier, now=now)) is not None:
+            await self._store.look_again(job_id, due_at=wait)
+            return
+        card = await self._service.card_of(dossier)
+        card = replace(card, last_word=_is_last_word(dossier, now=now))
+        await self._send(card, dossier.reply)
+
+    def _too_soon(self, dossier: Dossier, *, now: int) -> int | None:
+        if dossier.job.state.is_final:
+            return None
+        if now - dossier.job.created_at > QUIET_AFTER:
+            return now + HOUR
+        next_at = self._sent_at.get(dossier.job.id, 0) + SPACING
+        return next_at if next_at > now else None
+
+    async def _send(self, card: Card, reply: Reply) -> None:
+        most = min(reply.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
+        for way in paths(reply, now=self._clock(), final=card.job.state.is_final):
+            try:
+                message_id = await self._by(way, card, reply, most=most)
+            except WayClosed as exc:
+                log.info(
+                    "A way to a reply is closed", extra={"event": "way_closed", "job_id": reply.job_id, "way": way}
+                )
+                log.debug("%s", exc)
+                dead = way is Way.TOKEN
+                await self._store.postponed(reply.job_id, due_at=None, token_dead=dead, channel_closed=not dead)
+            except MessageGone:
+                await self._store.reply_gone(reply.job_id)
+                return
+            except DeliverLater as exc:
+                await self._later(reply, exc)
+                return
+            else:
+                await self._sent(card, reply, message_id=message_id)
+                return
+        await self._store.postponed(reply.job_id, due_at=None)  # a click on the reply, or /jobs, delivers it
+
+    async def _by(self, way: Way, card: Card, reply: Reply, *, most: int) -> int:
+        """Send by one way, smaller and smaller while Discord says that it is too large."""
+        for _ in range(RUNGS):
+            fitted, uploads = await self.uploads(card, most=most)
+            try:
+                return await self._messenger.send(fitted, reply, way=way, uploads=uploads)
+            except TooLarge:
+                most //= 3
+            except ContentBlocked:
+                break
+        return await self._messenger.send(self._without_files(card), reply, way=way, uploads=())
+
+    async def uploads(self, card: Card, *, most: int) -> tuple[Card, Sequence[Upload]]:
+        """The pictures as files that fit a message; those that cannot be made to fit become links."""
+        if not card.job.state.is_final:
+            return card, ()
+        uploads, links, room = [], [], REQUEST_LIMIT
+        for number, picture in enumerate(card.pictures):
+            share = min(most, room // (len(card.pictures) - number))
+            upload = await self._fit(picture, most=share)
+            if upload is not None:
+                uploads.append(upload)
+                room -= len(upload.data)
+            elif (address := self._link(card.job.id, picture)) is not None:
+                links.append(address)
+        missing = len(card.pictures) - len(uploads) - len(links)
+        return replace(card, links=tuple(links), withheld=missing > 0), uploads
+
+    def _without_files(self, card: Card) -> Card:
+        links = tuple(found for each in card.pictures if (found := self._link(card.job.id, each)) is not None)
+        return replace(card, links=links, withheld=bool(card.pictures) and not links)
+
+    async def _fit(self, picture: Picture, *, most: int) -> Upload | None:
+        path = self._data / picture.file
+        data = await asyncio.to_thread(_read, path)
+        if data is None:
+            return None
+        if len(data) <= most:
+            return Upload(picture.file, data)
+        fitted = await self._fitter.fit(data, most=most)
+        return None if fitted is None else Upload(f"{path.stem}.{fitted.type}", fitted.data)
+
+    async def _later(self, reply: Reply, exc: DeliverLater) -> None:
+        wait = backoff(reply.attempts + 1, retry_after=exc.retry_after, jitter=self._random())
+        log.info("A reply has to wait", extra={"event": "reply_later", "job_id": reply.job_id, "seconds": round(wait)})
+        log.debug("%s", exc)
+        await self._store.postponed(reply.job_id, due_at=self._clock() + int(wait * 1000))
+
+    async def _sent(self, card: Card, reply: Reply, *, message_id: int) -> None:
+        now, final = self._clock(), card.job.state.is_final
+        self._sent_at[reply.job_id] = now
+        if final:
+            self._sent_at.pop(reply.job_id, None)
+        only_token = paths(reply, now=now, final=False) == (Way.TOKEN,)
+        word_at = reply.token_expires_at - TOKEN_LIFE + LAST_WORD
+        again = word_at if only_token and not final and not card.last_word else None
+        await self._store.delivered(reply.job_id, version=reply.wanted, message_id=message_id, due_at=again)
+
+
+def _is_last_word(dossier: Dossier, *, now: int) -> bool:
+    """Whether this may be the last time that an unfinished reply can change without a click."""
+    reply = dossier.reply
+    if dossier.job.state.is_final or paths(reply, now=now, final=False) != (Way.TOKEN,):
+        return False
+    return now >= reply.token_expires_at - TOKEN_LIFE + LAST_WORD
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+async def _until(bell: asyncio.Event, *, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await bell.wait()
+    except TimeoutError:
+        pass

@@ -1,0 +1,52 @@
+"""Tidies up on a clock of its own: dead tokens, old pictures and prompts, and books that do not balance."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from pathlib import Path
+
+from bot.core.jobs import HOUR
+from bot.service import Service
+from bot.store.store import Store
+
+log = logging.getLogger(__name__)
+
+EVERY = 30.0  # seconds; tokens must be gone within a minute of their death
+
+
+class Janitor:
+    def __init__(self, store: Store, service: Service, *, data: Path, keep_hours: int, keep_prompts_days: int) -> None:
+        self._store = store
+        self._service = service
+        self._data = data
+        self._keep = keep_hours * HOUR
+        self._keep_prompts = keep_prompts_days * 24 * HOUR
+        self._audited_at = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await self.round()
+            except OSError:  # a full disk, say: the next round tries again
+                log.exception("Tidying up failed", extra={"event": "tidy_failed"})
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EVERY):
+                    await stop.wait()
+
+    async def round(self) -> None:
+        now = self._service.clock()
+        await self._store.tidy(now=now, forget_prompts_before=now - self._keep_prompts)
+        remove_files(self._data, await self._store.expired_pictures(before=now - self._keep))
+        if now - self._audited_at >= HOUR:
+            self._audited_at = now
+            await self.audit()
+
+    async def audit(self) -> None:
+        """End reservations whose job has ended. There are none unless something is broken, so it is an alarm."""
+        for job_id in await self._store.end_forgotten(now=self._service.clock()):
+            log.error("A reservation had outlived its job and was ended", extra={"event": "audit", "job_id": job_id})
+
+
+def remove_files(folder: Path, names: list[str]) -> None:
+    for name in names:
+        (folder / name).unlink(missing_ok=True)

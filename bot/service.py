@@ -1,0 +1,390 @@
+"""The verbs from outside: what a command, a button, a callback or the command line may ask for."""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from ulid import ULID
+
+from bot.core import quota
+from bot.core.cards import TOKEN_LIFE, Card, Picture, Reply
+from bot.core.catalog import Asked, Catalog, Endpoint, Route
+from bot.core.errors import UserError
+from bot.core.jobs import HOUR, MINUTE, Cancel, Job, Place, Reference, State, Verb
+from bot.core.line import fair_order
+from bot.core.references import check_references
+from bot.store.desk import Desk
+from bot.store.store import AlreadySeen, Dossier, Store
+
+__all__ = ["AlreadySeen", "Bells", "Intake", "Service", "Wish"]
+
+DRAFT_LIFE = 15 * MINUTE
+UNDELIVERED_FOR = 24 * HOUR  # how long /jobs offers what never arrived
+LOOKED_AT = frozenset({State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING})
+PATIENCE = 1.0  # seconds a member's answer may wait for the database
+
+Clock = Callable[[], int]
+Tell = Callable[[str, Mapping[str, object]], Awaitable[None]]  # a message key for the operator, and its values
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """One interaction that asks for pictures: who, where, and how its reply can be reached."""
+
+    interaction_id: int
+    application_id: int
+    token: str
+    received_at: int
+    place: Place
+    locale: str
+    filesize_limit: int
+    bot_can_edit: bool
+    bot_can_post: bool
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a member asks for, as typed: unchecked, and kept as a draft when it cannot be done."""
+
+    verb: Verb
+    prompt: str
+    model: str | None = None
+    asked: Asked = field(default_factory=Asked)
+    references: tuple[Reference, ...] = ()
+    private: bool = False
+    parent_id: str | None = None
+
+    def dump(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def load(cls, body: Mapping[str, Any]) -> "Wish":
+        fields = dict(body)
+        fields["verb"] = Verb(fields["verb"])
+        fields["asked"] = Asked(**fields["asked"])
+        fields["references"] = tuple(Reference(**each) for each in fields["references"])
+        return cls(**fields)
+
+
+class Bells:
+    """Rung when something may be due sooner than its clock says; a lost ring only costs time."""
+
+    def __init__(self) -> None:
+        self.worker = asyncio.Event()
+        self.replies = asyncio.Event()
+        self.jobs: set[str] = set()
+
+    def ring(self, job_id: str) -> None:
+        self.jobs.add(job_id)
+        self.worker.set()
+        self.replies.set()
+
+
+class Service:
+    def __init__(
+        self,
+        store: Store,
+        desk: Desk,
+        *,
+        catalog: Catalog,
+        limits: quota.Limits,
+        providers: Mapping[str, str],
+        cdn_hosts: Iterable[str],
+        clock: Clock,
+        bells: Bells,
+        tell: Tell,
+    ) -> None:
+        """*providers* are the hosts we may use, preferred first, with their names for people."""
+        self.store = store
+        self.desk = desk
+        self.catalog = catalog
+        self.limits = limits
+        self.cdn_hosts = tuple(cdn_hosts)
+        self.clock = clock
+        self.bells = bells
+        self.troubles: dict[str, str] = {}  # provider → credentials | balance | down
+        self.blocked: dict[str, str] = {}  # job → host its pictures lie on
+        self._providers = providers
+        self._tell = tell
+
+    async def start(self) -> None:
+        self.troubles = await self.desk.troubles()
+
+    # --- asking for pictures
+
+    async def accept(self, intake: Intake, wish: Wish, *, checked: bool = True) -> Card:
+        """Take a job on: its row and its reservation are on disk when this returns its first card.
+
+        `UserError` when it cannot be done or paid for; nothing is held then. `AlreadySeen` when Discord
+        delivered the interaction twice. *checked* is False while the reference pictures are still to be read.
+        """
+        job, amount, version = self._job(intake, wish, checked=checked)
+        reply = _reply(intake, job)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self.store.accept(
+                    intake.interaction_id,
+                    job,
+                    reply=reply,
+                    amount=amount,
+                    price_version=version,
+                    limits=self.limits,
+                )
+                self.bells.ring(job.id)  # should the acknowledgement fail, the worker looks into it
+                return await self.card(job.id)
+        except TimeoutError as exc:
+            await self._withdraw(job.id)  # it may have been committed although we stopped waiting
+            raise UserError("busy") from exc
+
+    def _job(self, intake: Intake, wish: Wish, *, checked: bool) -> tuple[Job, quota.Amount, str]:
+        now = intake.received_at
+        self._check_references(wish.references, now=now)
+        request = self.catalog.request(
+            wish.model or self.catalog.default,
+            wish.verb,
+            prompt=wish.prompt,
+            asked=wish.asked,
+            references=wish.references,
+            drawn_seed=secrets.randbits(31),
+        )
+        route = self._route(self.catalog.endpoint(request.model, wish.verb))
+        quote = self.catalog.quote(request)
+        job = Job(
+            id=str(ULID()),
+            place=intake.place,
+            request=request,
+            provider=route.provider,
+            route=route.id,
+            state=State.ACCEPTED,
+            created_at=now,
+            changed_at=now,
+            due_at=now + 3_000,
+            give_up_after=int(self.catalog.models[request.model].timing.give_up * 1000),
+            checked=checked,
+            parent_id=wish.parent_id,
+        )
+        return job, quota.Amount(request.count, quote.micro_usd * request.count), quote.version
+
+    def _check_references(self, references: tuple[Reference, ...], *, now: int) -> None:
+        check_references(references, hosts=self.cdn_hosts)
+        for each in references:
+            if each.expires_at is not None and each.expires_at <= now + MINUTE:
+                raise UserError("references.expired", file=each.filename)
+
+    def _route(self, endpoint: Endpoint) -> Route:
+        for provider in self._providers:
+            for route in endpoint.routes:
+                if route.provider == provider:
+                    return route
+        raise UserError("option.no_host")
+
+    async def acknowledged(self, job_id: str, *, message_id: int, ephemeral: bool) -> None:
+        """Discord shows the first card; the job may be submitted."""
+        await self.store.acknowledged(job_id, message_id=message_id, ephemeral=ephemeral, now=self.clock())
+        self.bells.ring(job_id)
+
+    async def unacknowledged(self, job_id: str) -> None:
+        """Discord provably does not show the card: nobody waits for this job."""
+        await self._withdraw(job_id)
+
+    async def _withdraw(self, job_id: str) -> None:
+        job = await self.store.job(job_id)
+        if job is not None and job.state is State.ACCEPTED:
+            await self.store.move(job, State.CANCELLED, now=self.clock(), reason="unacknowledged")
+
+    # --- looking and changing one's mind
+
+    async def card(self, job_id: str) -> Card:
+        """The card of a job as of now; `UserError` if there is no such job."""
+        dossier = await self.store.dossier(job_id)
+        if dossier is None:
+            raise UserError("job.unknown")
+        return await self.card_of(dossier)
+
+    async def card_of(self, dossier: Dossier) -> Card:
+        job, now = dossier.job, self.clock()
+        model = self.catalog.models.get(job.request.model)
+        submitted = job.submitted_at if job.state in (State.QUEUED, State.RUNNING) else None
+        return Card(
+            job=job,
+            model=model.name if model else job.request.model,
+            provider=self._providers.get(job.provider, job.provider),
+            charge=dossier.charge,
+            estimated=model.price.estimated if model else False,
+            left=await self._left(job.place),
+            place=await self._place(job),
+            trouble=None if job.state.is_final else self.troubles.get(job.provider),
+            blocked_host=self.blocked.get(job.id) if job.state is State.COLLECTING else None,
+            slow=bool(model and submitted and now - submitted >= model.timing.soft * 1000),
+            usual=self.catalog.usual(job.request) if model else None,
+            pictures=dossier.pictures,
+        )
+
+    async def _left(self, place: Place) -> quota.Allowance | None:
+        daily = [each for each in (await self.allowances(place))[0] if each.name.startswith("user_day")]
+        return min(daily, key=lambda each: each.left / max(1, each.limit), default=None)
+
+    async def _place(self, job: Job) -> int | None:
+        if job.state is not State.ACCEPTED:
+            return None
+        order = await self.line(job.provider)
+        return order.index(job.id) + 1 if job.id in order else len(order) + 1
+
+    async def line(self, provider: str) -> list[str]:
+        """Ids of the jobs that wait for a slot at *provider*, next first."""
+        waiting, running = await self.store.line(provider)
+        return list(fair_order(waiting, running))
+
+    async def allowances(self, place: Place) -> tuple[list[quota.Allowance], quota.Amount]:
+        """Every limit that applies at *place*, narrowest first, and what is held for unfinished jobs."""
+        now = self.clock()
+        used, reserved = await self.store.used(place, now=now)
+        return list(quota.allowances(self.limits, used, guild=place.guild_id is not None, now=now)), reserved
+
+    async def own_job(self, job_id: str, *, user_id: int, key: str = "job.unknown") -> Job:
+        """A member's own job; somebody else's is *key*, one that does not exist is `job.unknown`."""
+        job = await self.store.job(job_id)
+        if job is None or job.deleted_at is not None:
+            raise UserError("job.unknown")
+        if job.place.user_id != user_id:
+            raise UserError(key)
+        return job
+
+    async def cancel(self, job_id: str, *, user_id: int) -> Card:
+        """Stop a job if it still can be: at once while it waits with us, by asking the host once it is queued."""
+        job = await self.own_job(job_id, user_id=user_id, key="cancel.not_yours")
+        now = self.clock()
+        if job.state is State.ACCEPTED:
+            if await self.store.move(job, State.CANCELLED, now=now) is None:
+                raise UserError("cancel.sending")
+        elif job.state in (State.SUBMITTING, State.QUEUED):
+            if job.cancel is Cancel.NONE:
+                await self.store.note(job, now=now, show=True, cancel=Cancel.WANTED, due_at=now)
+        else:
+            raise UserError("cancel.too_late")
+        self.bells.ring(job_id)
+        return await self.card(job_id)
+
+    async def look_now(self, job_id: str) -> None:
+        """Bring a job's next look forward to now."""
+        job = await self.store.job(job_id)
+        if job is None:
+            raise UserError("job.unknown")
+        if job.state in LOOKED_AT:
+            await self.store.note(job, now=self.clock(), due_at=self.clock())
+        self.bells.ring(job_id)
+
+    async def clicked(self, job_id: str, token: str, *, received_at: int, message_id: int) -> None:
+        """A button on a reply was pressed: its interaction can reach that reply for another quarter of an hour."""
+        await self.store.fresh_token(job_id, token, received_at=received_at, message_id=message_id)
+        self.bells.ring(job_id)
+
+    async def delete(self, job_id: str, *, user_id: int) -> tuple[Picture, ...]:
+        """Forget a finished job's pictures; the caller removes the message and the files."""
+        job = await self.own_job(job_id, user_id=user_id, key="delete.not_yours")
+        if not job.state.is_final:
+            raise UserError("job.running")
+        return await self.store.delete_pictures(job, now=self.clock())
+
+    async def open_jobs(self, user_id: int) -> list[Card]:
+        """A member's unfinished jobs and those whose result never arrived, newest first."""
+        since = self.clock() - UNDELIVERED_FOR
+        return [await self.card_of(each) for each in await self.store.open_of(user_id, since=since)]
+
+    async def handed_over(self, job_id: str, *, version: int | None = None) -> None:
+        """A result reached its owner by another way than its own reply."""
+        dossier = await self.store.dossier(job_id)
+        if dossier is not None and dossier.reply.message_id is not None:
+            shown = dossier.reply.wanted if version is None else version
+            await self.store.delivered(job_id, version=shown, message_id=dossier.reply.message_id)
+
+    def wish_again(self, job: Job) -> Wish:
+        """The same once more, with a seed of its own."""
+        options = {name: value for name, value in job.request.options.items() if name != "seed"}
+        return Wish(
+            verb=job.request.verb,
+            prompt=job.request.prompt,
+            model=job.request.model,
+            asked=Asked(**_within_ceilings(options, self.catalog)),
+            references=job.request.references,
+            parent_id=job.id,
+        )
+
+    # --- drafts of forms
+
+    async def keep_draft(self, wish: Wish, *, user_id: int) -> str:
+        """Hold *wish* for a quarter of an hour; the id names it in a button or a form."""
+        draft_id = str(ULID())
+        await self.desk.keep_draft(draft_id, wish.dump(), user_id=user_id, expires_at=self.clock() + DRAFT_LIFE)
+        return draft_id
+
+    async def draft(self, draft_id: str, *, user_id: int) -> Wish:
+        body = await self.desk.draft(draft_id, user_id=user_id, now=self.clock())
+        if body is None:
+            raise UserError("draft.expired")
+        return Wish.load(body)
+
+    # --- hosts
+
+    async def host_trouble(self, provider: str, trouble: str) -> None:
+        """A host takes nothing: cards say so and the operator is told once."""
+        self.troubles[provider] = trouble
+        if await self.desk.trouble(provider, trouble, now=self.clock()):
+            await self._tell(f"operator.{trouble}", {"provider": self._providers.get(provider, provider)})
+            await self._show_waiting(provider)
+
+    async def host_recovered(self, provider: str) -> None:
+        if self.troubles.pop(provider, None) is not None and await self.desk.recovered(provider):
+            await self._tell("operator.recovered", {"provider": self._providers.get(provider, provider)})
+            await self._show_waiting(provider)
+
+    async def result_blocked(self, job: Job, host: str) -> None:
+        """Finished pictures lie where the operator has not allowed us to fetch them."""
+        news = host not in self.blocked.values()
+        if self.blocked.get(job.id) != host:
+            self.blocked[job.id] = host
+            await self.store.want([job.id], now=self.clock())
+        if news:
+            await self._tell("operator.result_host", {"host": host, "provider": job.provider})
+
+    async def _show_waiting(self, provider: str) -> None:
+        await self.store.want(await self.line(provider), now=self.clock())
+        self.bells.replies.set()
+
+    async def tell_operator(self, key: str, **values: object) -> None:
+        await self._tell(key, values)
+
+
+def _reply(intake: Intake, job: Job) -> Reply:
+    return Reply(
+        job_id=job.id,
+        application_id=intake.application_id,
+        channel_id=intake.place.channel_id,
+        guild_id=intake.place.guild_id,
+        message_id=None,
+        ephemeral=intake.private,
+        bot_can_edit=intake.bot_can_edit,
+        bot_can_post=intake.bot_can_post,
+        filesize_limit=intake.filesize_limit,
+        locale=intake.locale,
+        wanted=1,
+        delivered=1,  # the acknowledgement itself shows version 1
+        token=intake.token,
+        token_expires_at=intake.received_at + TOKEN_LIFE,
+    )
+
+
+def _within_ceilings(options: dict[str, Any], catalog: Catalog) -> dict[str, Any]:
+    """An old job's options under today's ceilings, which the operator may have lowered since."""
+    if int(options.get("safety", 0)) > catalog.ceilings.max_safety:
+        options["safety"] = catalog.ceilings.max_safety
+    if not catalog.ceilings.web_search:
+        options.pop("web_search", None)
+    return options
+
+
+def with_prompt(wish: Wish, prompt: str) -> Wish:
+    return replace(wish, prompt=prompt)

@@ -1,0 +1,245 @@
+"""Reads config files and environment into one frozen `Settings`, or says in one line what is wrong with them."""
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from bot.core.catalog import Catalog
+from bot.core.quota import Limits
+from bot.core.references import is_loopback
+
+PREFIX = "DARKROOM_"
+CONFIG = "DARKROOM_CONFIG"
+SHIPPED = Path(__file__).parents[1] / "config" / "darkroom.toml"
+
+
+class BadSettings(Exception):
+    """The configuration cannot be used; the text is one line that names the key."""
+
+
+def _none(value: Any) -> Any:
+    return None if value == "none" else value
+
+
+Count = Annotated[int | None, Field(ge=0), BeforeValidator(_none)]
+Dollars = Annotated[Decimal | None, Field(ge=0, le=1_000_000, decimal_places=6), BeforeValidator(_none)]
+Host = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9.\-]+(:\d+)?$")]
+Slots = Annotated[int, Field(ge=1, le=1000)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _secure(value: str, *, plain: str, secure: str) -> str:
+    """*value* if it is over TLS, or leads to this machine."""
+    parts = urlsplit(value)
+    if parts.scheme == secure or (parts.scheme == plain and is_loopback(parts.hostname or "")):
+        return value.rstrip("/")
+    raise ValueError(f"must begin with {secure}:// (without TLS only on this machine)")
+
+
+class DiscordSection(_Section):
+    token: SecretStr = SecretStr("")
+    guilds: tuple[str, ...] = ()
+    user_install: bool = False
+    log_channel: int = 0
+    api_base: str = "https://discord.com/api/v10"
+    gateway_url: str = ""
+    cdn_hosts: tuple[Host, ...]
+
+    @field_validator("guilds", mode="before")
+    @classmethod
+    def _ids_or_star(cls, value: Any) -> Any:
+        ids = [str(each) for each in value] if isinstance(value, list | tuple) else value
+        if isinstance(ids, list) and not all(each == "*" or each.isdigit() for each in ids):
+            raise ValueError('takes server ids, or "*" for all')
+        return ids
+
+    @field_validator("api_base")
+    @classmethod
+    def _https(cls, value: str) -> str:
+        return _secure(value, plain="http", secure="https")
+
+    @field_validator("gateway_url")
+    @classmethod
+    def _wss(cls, value: str) -> str:
+        return _secure(value, plain="ws", secure="wss") if value else value
+
+
+class RuncomfySection(_Section):
+    api_token: SecretStr = SecretStr("")
+    api_base: str
+    balance_url: str
+    result_hosts: tuple[Host, ...]
+    max_in_flight: Slots = 4
+
+    @field_validator("api_base", "balance_url")
+    @classmethod
+    def _https(cls, value: str) -> str:
+        return _secure(value, plain="http", secure="https") if value else value
+
+
+class RoutingSection(_Section):
+    prefer: Annotated[tuple[Literal["runcomfy"], ...], Field(min_length=1)]
+
+
+class QuotaSection(_Section):
+    user_day_images: Count
+    user_day_usd: Dollars
+    guild_month_usd: Dollars
+    host_month_usd: Dollars
+    user_in_flight: Count
+    guild_in_flight: Count
+    host_in_flight: Count
+
+    def limits(self) -> Limits:
+        return Limits(
+            user_day_images=self.user_day_images,
+            user_day_micro_usd=_micro(self.user_day_usd),
+            guild_month_micro_usd=_micro(self.guild_month_usd),
+            host_month_micro_usd=_micro(self.host_month_usd),
+            user_in_flight=self.user_in_flight,
+            guild_in_flight=self.guild_in_flight,
+            host_in_flight=self.host_in_flight,
+        )
+
+
+class DatabaseSection(_Section):
+    url: Annotated[str, Field(pattern=r"^sqlite:///.+")]
+
+    @property
+    def path(self) -> Path:
+        return Path(self.url.removeprefix("sqlite:///"))
+
+
+class DataSection(_Section):
+    dir: Path
+    keep_hours: Annotated[int, Field(ge=1, le=24 * 365)]
+    keep_prompts_days: Annotated[int, Field(ge=1, le=3650)]
+
+
+class WebSection(_Section):
+    host: str
+    port: Annotated[int, Field(ge=0, le=65535)]
+    public_url: str = ""
+
+
+class LogSection(_Section):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class FilesSection(_Section):
+    models: Path
+    locales: Path
+
+
+class Settings(_Section):
+    discord: DiscordSection
+    runcomfy: RuncomfySection
+    routing: RoutingSection
+    quota: QuotaSection
+    database: DatabaseSection
+    data: DataSection
+    web: WebSection
+    log: LogSection
+    files: FilesSection
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """The shipped file, the operator's own over it, the environment over both; `BadSettings` if they are wrong."""
+        env = dict(os.environ if environment is None else environment)
+        path = Path(env.get(CONFIG) or SHIPPED)
+        merged = _merge(_toml(SHIPPED), _toml(path)) if path != SHIPPED else _toml(path)
+        merged = _merge(merged, _environment(env))
+        try:
+            settings = cls.model_validate(merged)
+        except ValidationError as exc:
+            raise BadSettings(_one_line(exc)) from exc
+        return settings.model_copy(update={"files": _beside(settings.files, path)})
+
+    def catalog(self) -> Catalog:
+        try:
+            return Catalog.model_validate(_toml(self.files.models))
+        except ValidationError as exc:
+            raise BadSettings(f"{self.files.models.name}: {_one_line(exc)}") from exc
+
+    def secrets(self) -> Sequence[str]:
+        """Everything that must never be printed."""
+        held = (self.discord.token, self.runcomfy.api_token)
+        return [each.get_secret_value() for each in held if each.get_secret_value()]
+
+    def require_secrets(self) -> None:
+        """`BadSettings` naming the first secret without which the bot cannot run."""
+        if not self.discord.token.get_secret_value():
+            raise BadSettings("DARKROOM_DISCORD__TOKEN is not set: the bot's token from the Developer Portal, page Bot")
+        if not self.runcomfy.api_token.get_secret_value():
+            raise BadSettings("DARKROOM_RUNCOMFY__API_TOKEN is not set: the API token from your RunComfy profile")
+
+
+def _micro(dollars: Decimal | None) -> int | None:
+    return None if dollars is None else int(dollars * 1_000_000)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise BadSettings(f"{path}: cannot be read ({exc.strerror})") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise BadSettings(f"{path}: is not valid TOML ({exc})") from exc
+
+
+def _environment(env: Mapping[str, str]) -> dict[str, Any]:
+    """`DARKROOM_WEB__PORT=80` as `{"web": {"port": "80"}}`; lists are JSON."""
+    found: dict[str, Any] = {}
+    for name, value in sorted(env.items()):
+        if not name.startswith(PREFIX) or name == CONFIG:
+            continue
+        section, separator, key = name.removeprefix(PREFIX).lower().partition("__")
+        if not separator or section not in Settings.model_fields:
+            raise BadSettings(f"{name}: there is no such setting")
+        found.setdefault(section, {})[key] = _listed(name, value)
+    return found
+
+
+def _listed(name: str, value: str) -> Any:
+    if not value.startswith("["):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError as exc:
+        raise BadSettings(f'{name}: lists are written as JSON, for instance ["a", "b"]') from exc
+
+
+def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for section, values in above.items():
+        old = merged.get(section)
+        merged[section] = {**old, **values} if isinstance(old, dict) and isinstance(values, dict) else values
+    return merged
+
+
+def _beside(files: FilesSection, config: Path) -> FilesSection:
+    """Paths in `[files]` count from the config file; what is not there is taken from the shipped folder."""
+    folders = (config.parent, SHIPPED.parent)
+
+    def find(path: Path) -> Path:
+        return next((each / path for each in folders if (each / path).exists()), folders[0] / path)
+
+    return FilesSection(models=find(files.models), locales=find(files.locales))
+
+
+def _one_line(exc: ValidationError) -> str:
+    """The first problem, by its key; values are left out, for they may be secrets."""
+    problem = exc.errors(include_input=False, include_url=False)[0]
+    key = ".".join(str(each) for each in problem["loc"]) or "the file"
+    message = "there is no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
+    return f"{key}: {message}"

@@ -1,0 +1,52 @@
+"""The port between the store's statements and an engine: units of work in transactions.
+
+A unit is `async def unit(tx)` that awaits nothing but *tx*. Statements use `$1, $2, …`. Verbs must be
+idempotent: a caller that gave up waiting may still have its unit committed.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+Row = Mapping[str, Any]
+
+
+class Tx(Protocol):
+    """One transaction. None of its methods waits for anything but the database."""
+
+    async def run(self, sql: str, *args: object) -> None: ...
+
+    async def fetch(self, sql: str, *args: object) -> Sequence[Row]: ...
+
+    async def one(self, sql: str, *args: object) -> Row | None: ...
+
+
+Unit = Callable[[Tx], Awaitable[T]]
+
+
+class Database(Protocol):
+    async def write(self, unit: Unit[T]) -> T:
+        """Run *unit* in a transaction of its own and return when it is on disk."""
+        ...
+
+    async def read(self, unit: Unit[T]) -> T:
+        """Run *unit* on one consistent snapshot, without ever waiting for writers."""
+        ...
+
+    async def outside_changes(self) -> int:
+        """A number that differs whenever another process has written since the last call."""
+        ...
+
+    async def writable(self) -> bool:
+        """Whether a write reaches the disk at the moment."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class StoreTooNew(Exception):
+    """The database was written by a newer Darkroom than this one."""
+
+
+class StoreBusy(Exception):
+    """Another Darkroom already runs on this database."""

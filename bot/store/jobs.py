@@ -1,0 +1,150 @@
+"""Rows of jobs: written once, moved under guard, read back as `Job`.
+
+The functions here are parts of units: they take the transaction of the verb that calls them.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from bot.core.jobs import Cancel, ImageRequest, Job, Place, Reference, State, Verb
+from bot.store.database import Row, Tx
+
+CHANGEABLE = frozenset(
+    {
+        "due_at", "checked", "submitted_at", "started_at", "run_id", "position", "cancel", "reason", "images",
+        "flagged", "watch_until", "acked_at", "deleted_at",
+    }
+)  # fmt: skip
+
+
+async def add(tx: Tx, job: Job) -> None:
+    request = job.request
+    await tx.run(
+        """
+        INSERT INTO jobs
+            (id, user_id, guild_id, channel_id, model, verb, request, provider, route, state, created_at,
+             changed_at, due_at, give_up_after, checked, cancel, images, flagged, parent_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0, 0, $17)
+        """,
+        job.id,
+        job.place.user_id,
+        job.place.guild_id,
+        job.place.channel_id,
+        request.model,
+        request.verb,
+        _dump(request),
+        job.provider,
+        job.route,
+        job.state,
+        job.created_at,
+        job.changed_at,
+        job.due_at,
+        job.give_up_after,
+        int(job.checked),
+        job.cancel,
+        job.parent_id,
+    )
+    await event(tx, job.id, before=None, after=job.state, now=job.created_at, reason=None)
+
+
+async def move(tx: Tx, job: Job, to: State, *, now: int, changes: Mapping[str, Any]) -> Job | None:
+    """Take *job* from the state we know it in to *to*; None, with nothing written, when it is elsewhere by now."""
+    ended = now if to.is_final else None
+    names, values = _assignments(changes, first=6)
+    row = await tx.one(
+        f"""
+        UPDATE jobs SET state = $1, changed_at = CASE WHEN state = $1 THEN changed_at ELSE CAST($2 AS BIGINT) END,
+            ended_at = $3{names}
+        WHERE id = $4 AND state = $5
+        RETURNING *
+        """,  # noqa: S608 - column names come from CHANGEABLE
+        to,
+        now,
+        ended,
+        job.id,
+        job.state,
+        *values,
+    )
+    if row is None:
+        return None
+    if to is not job.state:
+        await event(tx, job.id, before=job.state, after=to, now=now, reason=changes.get("reason"))
+    return load(row)
+
+
+async def amend(tx: Tx, job_id: str, *, changes: Mapping[str, Any]) -> Job | None:
+    """Change facts of a job that do not depend on its state."""
+    names, values = _assignments(changes, first=2)
+    row = await tx.one(
+        f"UPDATE jobs SET {names.removeprefix(', ')} WHERE id = $1 RETURNING *",  # noqa: S608 - as above
+        job_id,
+        *values,
+    )
+    return load(row) if row else None
+
+
+async def get(tx: Tx, job_id: str) -> Job | None:
+    row = await tx.one("SELECT * FROM jobs WHERE id = $1", job_id)
+    return load(row) if row else None
+
+
+async def event(tx: Tx, job_id: str, *, before: State | None, after: State, now: int, reason: str | None) -> None:
+    await tx.run(
+        "INSERT INTO job_events (job, at, before, after, reason) VALUES ($1, $2, $3, $4, $5)",
+        job_id,
+        now,
+        before,
+        after,
+        reason,
+    )
+
+
+def load(row: Row) -> Job:
+    return Job(
+        id=row["id"],
+        place=Place(user_id=row["user_id"], channel_id=row["channel_id"], guild_id=row["guild_id"]),
+        request=_parse(row["request"], model=row["model"], verb=row["verb"]),
+        provider=row["provider"],
+        route=row["route"],
+        state=State(row["state"]),
+        created_at=row["created_at"],
+        changed_at=row["changed_at"],
+        due_at=row["due_at"],
+        give_up_after=row["give_up_after"],
+        acked_at=row["acked_at"],
+        checked=bool(row["checked"]),
+        submitted_at=row["submitted_at"],
+        run_id=row["run_id"],
+        position=row["position"],
+        cancel=Cancel(row["cancel"]),
+        reason=row["reason"],
+        images=row["images"],
+        flagged=bool(row["flagged"]),
+        watch_until=row["watch_until"],
+        ended_at=row["ended_at"],
+        parent_id=row["parent_id"],
+        deleted_at=row["deleted_at"],
+        started_at=row["started_at"],
+    )
+
+
+def _assignments(changes: Mapping[str, Any], *, first: int) -> tuple[str, list[Any]]:
+    if unknown := set(changes) - CHANGEABLE:
+        raise ValueError(f"not a column that may change: {', '.join(sorted(unknown))}")
+    names = "".join(f", {name} = ${n}" for n, name in enumerate(changes, start=first))
+    return names, [int(value) if isinstance(value, bool) else value for value in changes.values()]
+
+
+def _dump(request: ImageRequest) -> str:
+    references = [asdict(each) for each in request.references]
+    return json.dumps({"prompt": request.prompt, "options": dict(request.options), "references": references})
+
+
+def _parse(text: str, *, model: str, verb: str) -> ImageRequest:
+    body = json.loads(text)
+    references = tuple(Reference(**each) for each in body["references"])
+    return ImageRequest(
+        model=model, verb=Verb(verb), prompt=body["prompt"], options=body["options"], references=references
+    )

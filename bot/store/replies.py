@@ -1,0 +1,153 @@
+"""Rows of replies, their interaction tokens, and the pictures they show.
+
+The functions here are parts of units: they take the transaction of the verb that calls them.
+"""
+
+from collections.abc import Sequence
+
+from bot.core.cards import Picture, Reply
+from bot.store.database import Row, Tx
+
+
+async def add(tx: Tx, reply: Reply) -> None:
+    await tx.run(
+        """
+        INSERT INTO replies
+            (job, application_id, channel_id, guild_id, message_id, ephemeral, bot_can_edit, bot_can_post,
+             filesize_limit, locale, wanted, delivered, gone, attempts)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, 0)
+        """,
+        reply.job_id,
+        reply.application_id,
+        reply.channel_id,
+        reply.guild_id,
+        reply.message_id,
+        int(reply.ephemeral),
+        int(reply.bot_can_edit),
+        int(reply.bot_can_post),
+        reply.filesize_limit,
+        reply.locale,
+        reply.wanted,
+        reply.delivered,
+    )
+    if reply.token is not None:
+        await keep_token(tx, reply.job_id, reply.token, expires_at=reply.token_expires_at)
+
+
+async def keep_token(tx: Tx, job_id: str, token: str, *, expires_at: int) -> None:
+    await tx.run(
+        """
+        INSERT INTO tokens (job, token, expires_at) VALUES ($1, $2, $3)
+        ON CONFLICT (job) DO UPDATE SET token = excluded.token, expires_at = excluded.expires_at
+        WHERE excluded.expires_at > tokens.expires_at
+        """,
+        job_id,
+        token,
+        expires_at,
+    )
+
+
+async def drop_token(tx: Tx, job_id: str) -> None:
+    await tx.run("DELETE FROM tokens WHERE job = $1", job_id)
+
+
+async def placed(tx: Tx, job_id: str, *, message_id: int, ephemeral: bool) -> None:
+    """Discord has told us which message the reply is, and whether it made it a private one."""
+    await tx.run(
+        "UPDATE replies SET message_id = $2, ephemeral = $3 WHERE job = $1", job_id, message_id, int(ephemeral)
+    )
+
+
+async def want(tx: Tx, job_id: str, *, now: int) -> None:
+    """The card has changed: a newer version is to be shown as soon as Discord lets us."""
+    await tx.run(
+        "UPDATE replies SET wanted = wanted + 1, due_at = $2, attempts = 0 WHERE job = $1 AND gone = 0", job_id, now
+    )
+
+
+async def due_again(tx: Tx, job_id: str, *, due_at: int) -> None:
+    await tx.run("UPDATE replies SET due_at = $2 WHERE job = $1", job_id, due_at)
+
+
+async def delivered(tx: Tx, job_id: str, *, version: int, message_id: int, due_at: int | None) -> None:
+    """*version* is shown; *due_at* is when to look again although nothing newer is wanted."""
+    await tx.run(
+        """
+        UPDATE replies SET delivered = CASE WHEN delivered < $2 THEN CAST($2 AS BIGINT) ELSE delivered END,
+            message_id = $3, attempts = 0,
+            due_at = CASE WHEN wanted > $2 THEN due_at ELSE CAST($4 AS BIGINT) END
+        WHERE job = $1
+        """,
+        job_id,
+        version,
+        message_id,
+        due_at,
+    )
+
+
+async def postponed(tx: Tx, job_id: str, *, due_at: int | None) -> None:
+    """It could not be shown: try at *due_at*, or wait for a click when None."""
+    await tx.run("UPDATE replies SET due_at = $2, attempts = attempts + 1 WHERE job = $1", job_id, due_at)
+
+
+async def gone(tx: Tx, job_id: str) -> None:
+    await tx.run("UPDATE replies SET gone = 1, due_at = NULL WHERE job = $1", job_id)
+
+
+async def close_channel(tx: Tx, job_id: str) -> None:
+    """The bot may neither edit nor post where this reply is; only its token, or a click, can change it."""
+    await tx.run("UPDATE replies SET bot_can_edit = 0, bot_can_post = 0 WHERE job = $1", job_id)
+
+
+async def get(tx: Tx, job_id: str) -> Reply | None:
+    row = await tx.one(
+        """
+        SELECT replies.*, tokens.token AS token, tokens.expires_at AS token_expires_at
+        FROM replies LEFT JOIN tokens ON tokens.job = replies.job WHERE replies.job = $1
+        """,
+        job_id,
+    )
+    return load(row) if row else None
+
+
+def load(row: Row) -> Reply:
+    return Reply(
+        job_id=row["job"],
+        application_id=row["application_id"],
+        channel_id=row["channel_id"],
+        guild_id=row["guild_id"],
+        message_id=row["message_id"],
+        ephemeral=bool(row["ephemeral"]),
+        bot_can_edit=bool(row["bot_can_edit"]),
+        bot_can_post=bool(row["bot_can_post"]),
+        filesize_limit=row["filesize_limit"],
+        locale=row["locale"],
+        wanted=row["wanted"],
+        delivered=row["delivered"],
+        token=row["token"],
+        token_expires_at=row["token_expires_at"] or 0,
+        gone=bool(row["gone"]),
+        attempts=row["attempts"],
+    )
+
+
+async def add_picture(tx: Tx, job_id: str, picture: Picture, *, now: int) -> None:
+    await tx.run(
+        """
+        INSERT INTO pictures (job, n, file, type, width, height, size, made_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (job, n) DO NOTHING
+        """,
+        job_id,
+        picture.n,
+        picture.file,
+        picture.type,
+        picture.width,
+        picture.height,
+        picture.size,
+        now,
+    )
+
+
+async def pictures(tx: Tx, job_id: str) -> tuple[Picture, ...]:
+    rows: Sequence[Row] = await tx.fetch("SELECT * FROM pictures WHERE job = $1 ORDER BY n", job_id)
+    return tuple(Picture(row["n"], row["file"], row["type"], row["width"], row["height"], row["size"]) for row in rows)

@@ -1,0 +1,282 @@
+"""The embedded database: one writer that commits many callers' units at once, and one reader.
+
+aiosqlite runs a connection's calls in a thread of its own. Our connection's `commit()` works through a
+mailbox of units there, so a whole batch costs one hop and one fsync, and `synchronous=FULL` is nearly free
+(docs/decisions/0001-group-commit.md has the numbers).
+"""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import aiosqlite
+
+from bot.store.database import Row, StoreBusy, StoreTooNew, Tx, Unit
+
+T = TypeVar("T")
+BATCH = 256  # units a commit carries at most; more only makes the first wait longer
+PROBE_PATIENCE = 5.0  # seconds
+
+
+class _SqliteTx:
+    """The statements of one unit. Nothing here suspends, so a unit cannot be interleaved with another."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    async def run(self, sql: str, *args: object) -> None:
+        self._execute(sql, args)
+
+    async def fetch(self, sql: str, *args: object) -> Sequence[Row]:
+        return self._execute(sql, args).fetchall()
+
+    async def one(self, sql: str, *args: object) -> Row | None:
+        rows = self._execute(sql, args).fetchall()
+        return rows[0] if rows else None
+
+    def _execute(self, sql: str, args: tuple[object, ...]) -> sqlite3.Cursor:
+        # By name: SQLite binds a tuple in order of first use, which `$2 … $1` would get silently wrong.
+        return self._connection.execute(sql, {str(n): value for n, value in enumerate(args, start=1)})
+
+
+@dataclass(slots=True)
+class _Letter:
+    unit: Unit[Any]
+    answer: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+
+class _Connection(sqlite3.Connection):
+    """A connection whose `commit()` runs a mailbox of units, each in a savepoint, in one transaction."""
+
+    begin = "BEGIN IMMEDIATE"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.row_factory = sqlite3.Row
+        self.mailbox: deque[_Letter] = deque()
+        self.batch: list[_Letter] = []
+
+    def commit(self) -> None:
+        self.batch = [self.mailbox.popleft() for _ in range(min(BATCH, len(self.mailbox)))]
+        failed = self._together(self.batch)
+        if failed is not None and failed.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            for letter in self.batch:  # one unit must not spoil its neighbours', as a full disk does
+                self._together([letter])
+
+    def _together(self, letters: Sequence[_Letter]) -> sqlite3.Error | None:
+        for letter in letters:
+            letter.result = letter.error = None
+        try:
+            self.execute(self.begin)
+            for letter in letters:
+                self._open(letter)
+            self.execute("COMMIT")
+        except sqlite3.Error as exc:
+            for letter in letters:
+                letter.error = exc
+            if self.in_transaction:
+                self.execute("ROLLBACK")
+            return exc
+        return None
+
+    def _open(self, letter: _Letter) -> None:
+        if letter.answer.cancelled():
+            return
+        self.execute("SAVEPOINT unit")
+        try:
+            letter.result = _drive(letter.unit, _SqliteTx(self))
+        except BaseException as exc:
+            if not self.in_transaction:  # a full disk ends the whole transaction by itself
+                raise
+            letter.error = exc  # it belongs to the caller and is raised there
+            self.execute("ROLLBACK TO unit")
+        self.execute("RELEASE unit")
+
+
+class _Reader(_Connection):
+    begin = "BEGIN"
+
+
+def _drive(unit: Unit[T], tx: Tx) -> T:
+    """Run *unit* to its end without an event loop; one that waits for anything else is an error."""
+    work = unit(tx).__await__()
+    try:
+        next(work)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    finally:
+        close = getattr(work, "close", None)
+        if close is not None:
+            close()
+    raise RuntimeError("a unit of work may await nothing but its transaction")
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One connection with the task that empties its mailbox."""
+
+    connection: aiosqlite.Connection
+    raw: _Connection
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    closing: bool = False
+    task: asyncio.Task[None] | None = None
+
+    async def call(self, unit: Unit[T]) -> T:
+        if self.closing:
+            raise RuntimeError("the store is closed")
+        letter = _Letter(unit, asyncio.get_running_loop().create_future())
+        self.raw.mailbox.append(letter)
+        self.wake.set()
+        return await letter.answer  # type: ignore[no-any-return]
+
+    async def deliver(self) -> None:
+        while not (self.closing and not self.raw.mailbox):
+            await self.wake.wait()
+            self.wake.clear()
+            while self.raw.mailbox:
+                await self.connection.commit()
+                for letter in self.raw.batch:
+                    _answer(letter)
+
+    async def aclose(self) -> None:
+        self.closing = True
+        self.wake.set()
+        if self.task is not None:
+            await self.task
+        await self.connection.close()
+
+
+def _answer(letter: _Letter) -> None:
+    if letter.answer.done():  # the caller gave up meanwhile; what was written stays written
+        return
+    if letter.error is None:
+        letter.answer.set_result(letter.result)
+    elif isinstance(letter.error, StopIteration):  # a future refuses to carry one
+        letter.answer.set_exception(RuntimeError("a unit of work raised StopIteration"))
+    else:
+        letter.answer.set_exception(letter.error)
+
+
+class SqliteDatabase:
+    """A `Database` in one file. Only one process may run on it; others may open it to look and to write rows."""
+
+    def __init__(self, writer: _Lane, reader: _Lane) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    @classmethod
+    async def open(cls, path: Path) -> Self:
+        """Open or create the file at *path* and bring it up to date; `StoreTooNew` if it is ahead of us."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer = await _lane(path, _Connection)
+        try:
+            await writer.connection.execute_fetchall("PRAGMA journal_mode = WAL")
+            await writer.call(migrate)
+            reader = await _lane(path, _Reader)
+        except BaseException:
+            await writer.aclose()
+            raise
+        return cls(writer, reader)
+
+    async def write(self, unit: Unit[T]) -> T:
+        return await self._writer.call(unit)
+
+    async def read(self, unit: Unit[T]) -> T:
+        return await self._reader.call(unit)
+
+    async def outside_changes(self) -> int:
+        async def unit(tx: Tx) -> int:  # on the writer's connection, where our own commits do not count
+            row = await tx.one("PRAGMA data_version")
+            return int(row["data_version"]) if row else 0
+
+        return await self._writer.call(unit)
+
+    async def writable(self) -> bool:
+        async def unit(tx: Tx) -> None:
+            await tx.run(
+                "INSERT INTO notes (key, value) VALUES ('probe', '1') "
+                "ON CONFLICT (key) DO UPDATE SET value = CASE notes.value WHEN '1' THEN '2' ELSE '1' END"
+            )
+
+        try:
+            async with asyncio.timeout(PROBE_PATIENCE):
+                await self._writer.call(unit)
+        except (sqlite3.Error, TimeoutError):
+            return False
+        return True
+
+    async def aclose(self) -> None:
+        await self._reader.aclose()
+        await self._writer.aclose()
+
+
+async def _lane(path: Path, factory: Callable[..., _Connection]) -> _Lane:
+    raw: list[_Connection] = []
+
+    def connect(*args: Any, **kwargs: Any) -> _Connection:
+        raw.append(factory(*args, **kwargs))
+        return raw[0]
+
+    connection = await aiosqlite.connect(path, factory=connect, isolation_level=None)
+    for pragma in ("synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000", "trusted_schema = OFF"):
+        await connection.execute_fetchall(f"PRAGMA {pragma}")
+    if factory is _Reader:
+        await connection.execute_fetchall("PRAGMA query_only = ON")
+    lane = _Lane(connection, raw[0])
+    lane.task = asyncio.create_task(lane.deliver(), name=f"store {factory.__name__}")
+    return lane
+
+
+def migrations() -> Sequence[str]:
+    """The numbered files of `bot/store/migrations`, in order; the n-th brings a database to version n."""
+    folder = resources.files("bot.store") / "migrations"
+    return [each.read_text() for each in sorted(folder.iterdir(), key=lambda one: one.name) if each.name[:4].isdigit()]
+
+
+async def migrate(tx: Tx) -> None:
+    """Apply what is missing; with the version number, all of it is one transaction."""
+    row = await tx.one("PRAGMA user_version")
+    version = int(row["user_version"]) if row else 0
+    files = migrations()
+    if version > len(files):
+        raise StoreTooNew(f"the database has version {version}, this Darkroom knows {len(files)}: update Darkroom")
+    for number, text in enumerate(files[version:], start=version + 1):
+        for statement in statements(text):
+            await tx.run(statement)
+        await tx.run(f"PRAGMA user_version = {number}")
+
+
+def statements(text: str) -> Sequence[str]:
+    """*text* cut into single statements; `executescript` would commit the open transaction."""
+    found, lines = [], ""
+    for line in text.splitlines():
+        lines += line + "\n"
+        if sqlite3.complete_statement(lines):
+            found.append(lines.strip())
+            lines = ""
+    return found
+
+
+class RunningLock:
+    """Held by the one process that runs on a database file; the system lets go when it dies."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            os.close(self._file)
+            raise StoreBusy(f"another Darkroom is running on {path}") from exc
+
+    def release(self) -> None:
+        os.close(self._file)

@@ -1,0 +1,61 @@
+"""How Darkroom logs: one sentence with stable keys, and never a secret. It knows nothing of jobs."""
+
+import logging
+import re
+import sys
+from collections.abc import Iterable
+
+KEYS = (
+    "event", "job_id", "run_id", "provider", "state", "reason", "picture", "way", "seconds", "reference", "host",
+    "status", "guild_id", "action",
+)  # fmt: skip
+SHAPES = (
+    # Interaction tokens stand in webhook addresses; file links carry their signature in the query.
+    (re.compile(r"(/(?:webhooks|interactions)/\d+/)[\w.\-%]{20,}"), r"\1…"),
+    (re.compile(r"(https?://[^\s\"'<>?]+)\?[^\s\"'<>]+"), r"\1?…"),
+    (re.compile(r"(?i)(bearer |bot )[\w.\-]{12,}"), r"\1…"),
+)
+
+
+class Redactor(logging.Filter):
+    """Removes secrets from records by value, and by shape where the value is not known."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        super().__init__()
+        self._secrets = [each for each in secrets if len(each) >= 8]
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = self.clean(record.getMessage()), None
+        if record.exc_info:
+            record.exc_text = self.clean(logging.Formatter().formatException(record.exc_info))
+            record.exc_info = None
+        return True
+
+    def clean(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
+        for shape, instead in SHAPES:
+            text = shape.sub(instead, text)
+        return text
+
+
+class Lines(logging.Formatter):
+    """`2026-11-21T12:00:00Z WARNING bot.steps: sentence event=… job_id=…`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        pairs = " ".join(f"{key}={getattr(record, key)}" for key in KEYS if getattr(record, key, None) is not None)
+        stamp = self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z")
+        line = f"{stamp} {record.levelname} {record.name}: {record.getMessage()}"
+        line = f"{line}  {pairs}" if pairs else line
+        return f"{line}\n{record.exc_text}" if record.exc_text else line
+
+
+def setup(level: str, *, secrets: Iterable[str]) -> None:
+    """Log to standard error. discord.py, httpx and aiohttp would print tokens and signed links below these levels."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Lines())
+    handler.addFilter(Redactor(secrets))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("discord").setLevel(max(logging.INFO, logging.getLevelName(level)))
+    for noisy in ("httpx", "httpcore", "aiohttp.access", "aiosqlite", "discord.ui.view"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

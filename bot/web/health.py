@@ -1,0 +1,59 @@
+"""Whether Darkroom does its work: not that the process is alive, but that jobs move and Discord hears us."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+TICK = 0.25  # seconds between looks at the event loop
+LAG_LIMIT = 1.0
+HEARTBEAT_LIMIT = 90.0
+OVERDUE_LIMIT = 300.0
+
+
+class Pulse:
+    """How late the event loop was in the last few seconds."""
+
+    def __init__(self) -> None:
+        self.worst = 0.0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            before = time.monotonic()
+            await asyncio.sleep(TICK)
+            late = time.monotonic() - before - TICK
+            self.worst = max(late, self.worst * 0.9)  # a stall shows for a few seconds, then fades
+
+
+class Health:
+    def __init__(
+        self,
+        *,
+        pulse: Pulse,
+        heartbeat_age: Callable[[], float | None],
+        overdue: Callable[[], float],
+        writable: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """*heartbeat_age*: seconds since Discord last answered, None while not connected.
+
+        *overdue*: seconds by which the oldest due job is late. *writable*: whether a write reaches the disk.
+        """
+        self._pulse = pulse
+        self._heartbeat_age = heartbeat_age
+        self._overdue = overdue
+        self._writable = writable
+
+    async def report(self) -> Mapping[str, object]:
+        age, overdue = self._heartbeat_age(), self._overdue()
+        parts = {
+            "gateway": age is not None and age < HEARTBEAT_LIMIT,
+            "loop": self._pulse.worst < LAG_LIMIT,
+            "database": await self._writable(),
+            "jobs": overdue < OVERDUE_LIMIT,
+        }
+        return {
+            "ok": all(parts.values()),
+            "parts": parts,
+            "heartbeat_age_s": None if age is None else round(age, 1),
+            "loop_lag_s": round(self._pulse.worst, 3),
+            "oldest_due_s": round(overdue, 1),
+        }

@@ -1,0 +1,225 @@
+"""The loop that moves jobs: it looks which are due, asks `next_step` what to do, and has that one thing done.
+
+The rows are the truth. The heap in memory is a cache that a restart rebuilds from them; a look at a run
+that brings nothing new writes nothing.
+"""
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+
+from bot.core.jobs import AT_HOST, MINUTE, SECOND, Job, State, Step, next_step
+from bot.service import Service
+from bot.steps import Steps
+from bot.store.store import Store
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 32  # steps that may wait for a host at the same time
+OUTSIDE_EVERY = 1.0  # seconds between looks whether another process wrote something
+TROUBLE_EVERY = MINUTE  # between tries at a host that takes nothing
+ERROR_AGAIN = 30 * SECOND
+LINE_NEWS_EVERY = 3 * SECOND
+
+
+class Worker:
+    def __init__(self, store: Store, service: Service, *, steps: Steps, max_in_flight: Mapping[str, int]) -> None:
+        self._store = store
+        self._service = service
+        self._steps = steps
+        self._max_in_flight = max_in_flight
+        self._clock = service.clock
+        self._heap: list[tuple[int, str]] = []
+        self._due: dict[str, int] = {}  # the heap's valid entries
+        self._rows: dict[str, int] = {}  # due times as the rows had them when last read
+        self._busy: set[str] = set()
+        self._rung: set[str] = set()  # rung while busy: look again at once
+        self._slots = asyncio.Lock()
+        self._tried_at: dict[str, int] = {}  # provider in trouble → last try
+        self._places: dict[str, dict[str, int]] = {}
+        self._line_at: dict[str, int] = {}
+
+    async def start(self) -> None:
+        """Rebuild the heap from the rows. Whatever was being submitted when we died is due at once."""
+        await self._reload()
+        for job_id in self._due:
+            self._schedule(job_id, self._clock())
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until *stop*; steps under way then are finished, for each has an end of its own."""
+        bell = self._service.bells.worker
+        async with asyncio.TaskGroup() as group:
+            watcher = group.create_task(self._watch_outside(stop))
+            while not stop.is_set():
+                bell.clear()
+                self._hear()
+                for job_id in self._take_due():
+                    group.create_task(self._attend(job_id))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._pause()):
+                        await bell.wait()
+            watcher.cancel()
+
+    async def run_due(self) -> int:
+        """Do every step that is due now, once; how many that were. What they ring for is due the next time."""
+        self._hear()
+        due = self._take_due()
+        async with asyncio.TaskGroup() as group:
+            for job_id in due:
+                group.create_task(self._attend(job_id))
+        self._hear()
+        return len(due)
+
+    def overdue(self) -> float:
+        """Seconds by which the oldest due job is late."""
+        return max(0.0, (self._clock() - min(self._due.values(), default=self._clock())) / 1000)
+
+    # --- what is due
+
+    def _schedule(self, job_id: str, at: int | None) -> None:
+        if at is None:
+            self._due.pop(job_id, None)
+            return
+        self._due[job_id] = at
+        heapq.heappush(self._heap, (at, job_id))
+
+    def _hear(self) -> None:
+        """Everything rung for since the last time is due now."""
+        rung, self._service.bells.jobs = self._service.bells.jobs, set()
+        for job_id in rung:
+            if job_id in self._busy:
+                self._rung.add(job_id)
+            else:
+                self._schedule(job_id, self._clock())
+
+    def _take_due(self) -> list[str]:
+        taken = []
+        now = self._clock()
+        while self._heap and self._heap[0][0] <= now and len(self._busy) < AT_ONCE:
+            at, job_id = heapq.heappop(self._heap)
+            if self._due.get(job_id) != at:  # an older entry of a job that was scheduled anew
+                continue
+            del self._due[job_id]
+            self._busy.add(job_id)
+            taken.append(job_id)
+        return taken
+
+    def _pause(self) -> float:
+        if not self._heap or len(self._busy) >= AT_ONCE:
+            return 60.0
+        return max(0.0, min(60.0, (self._heap[0][0] - self._clock()) / 1000))
+
+    async def _reload(self) -> None:
+        """Take over due times that other processes have changed."""
+        rows = await self._store.due_times()
+        for job_id, due_at in rows.items():
+            if self._rows.get(job_id) != due_at and job_id not in self._busy:
+                self._schedule(job_id, due_at)
+        self._rows = rows
+
+    async def _watch_outside(self, stop: asyncio.Event) -> None:
+        seen = await self._store.database.outside_changes()
+        while not stop.is_set():
+            await asyncio.sleep(OUTSIDE_EVERY)
+            now = await self._store.database.outside_changes()
+            if now != seen:
+                seen = now
+                await self._reload()
+                self._service.bells.worker.set()
+                self._service.bells.replies.set()
+
+    # --- one job
+
+    async def _attend(self, job_id: str) -> None:
+        try:
+            again_at = await self._step(job_id)
+        except Exception:  # one job's trouble must not stop the others
+            log.exception("A step failed and is tried again", extra={"event": "step_error", "job_id": job_id})
+            again_at = self._clock() + ERROR_AGAIN
+        self._busy.discard(job_id)
+        if job_id in self._rung:
+            self._rung.discard(job_id)
+            again_at = self._clock()
+        self._schedule(job_id, again_at)
+        self._service.bells.worker.set()
+
+    async def _step(self, job_id: str) -> int | None:
+        job = await self._store.job(job_id)
+        if job is None:
+            return None
+        step = next_step(job, self._clock())
+        match step:
+            case None:
+                return self._asleep(job)
+            case Step.SUBMIT:
+                return await self._when_slot_is_free(job)
+            case _:
+                do = getattr(self._steps, step.value)
+                again_at: int | None = await do(job)
+        await self._slots_moved(job)
+        return again_at
+
+    def _asleep(self, job: Job) -> int | None:
+        """A job that waits for its acknowledgement is due when Discord's window is over."""
+        return job.created_at + 3 * SECOND if job.state is State.ACCEPTED else None
+
+    # --- slots
+
+    async def _when_slot_is_free(self, job: Job) -> int | None:
+        """Submit if it is this job's turn at its host; else it waits in line until it is rung for."""
+        if job.due_at is not None and job.due_at > self._clock():  # the host asked for patience
+            return job.due_at
+        async with self._slots:
+            if not await self._turn(job):
+                await self._tell_places(job.provider)
+                return self._in_line_until(job)
+            mine = await self._steps.begin_submit(job)
+        if mine is None:
+            return self._clock()
+        again_at = await self._steps.submit(mine)
+        await self._slots_moved(job)
+        return again_at
+
+    async def _turn(self, job: Job) -> bool:
+        waiting, running = await self._store.line(job.provider)
+        room = self._max_in_flight.get(job.provider, 1) - len(running)
+        if job.provider in self._service.troubles:  # one at a time, now and then, until one is taken
+            if self._clock() < self._tried_at.get(job.provider, 0) + TROUBLE_EVERY:
+                return False
+            room = min(room, 1)
+        order = await self._service.line(job.provider) if waiting else []
+        if job.id not in order[: max(0, room)]:
+            return False
+        if job.provider in self._service.troubles:
+            self._tried_at[job.provider] = self._clock()
+        return True
+
+    def _in_line_until(self, job: Job) -> int:
+        if job.provider not in self._service.troubles:
+            return job.deadline
+        return min(job.deadline, self._tried_at.get(job.provider, 0) + TROUBLE_EVERY)
+
+    async def _slots_moved(self, job: Job) -> None:
+        """A job came to, or left, its host: whoever is next in line may be due."""
+        now = await self._store.job(job.id)
+        if now is None or (now.state in AT_HOST and job.state in AT_HOST):
+            return
+        order = await self._service.line(job.provider)
+        for job_id in order[: self._max_in_flight.get(job.provider, 1)]:
+            self._service.bells.ring(job_id)
+        await self._tell_places(job.provider)
+
+    async def _tell_places(self, provider: str) -> None:
+        """Renew the cards of waiting jobs whose place in our line has changed, every few seconds at most."""
+        if self._clock() < self._line_at.get(provider, 0) + LINE_NEWS_EVERY:
+            return
+        places = {job_id: n for n, job_id in enumerate(await self._service.line(provider))}
+        before = self._places.get(provider, {})
+        changed = [job_id for job_id, n in places.items() if before.get(job_id, n) != n]
+        self._places[provider] = places
+        if changed:
+            self._line_at[provider] = self._clock()
+            await self._store.want(changed, now=self._clock())
+            self._service.bells.replies.set()

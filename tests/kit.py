@@ -1,0 +1,285 @@
+"""A whole Darkroom without Discord and without a host: real store, service, worker and delivery, driven by hand."""
+
+import itertools
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from bot.collector import Collector
+from bot.core.cards import Card, Reply
+from bot.core.cards import Path as Way
+from bot.core.catalog import Asked, Catalog
+from bot.core.errors import NotSearchable
+from bot.core.jobs import SECOND, Job, Observation, Place, Reference, State, Verb
+from bot.core.quota import Limits
+from bot.delivery import Delivery, Upload
+from bot.pictures import guard
+from bot.pictures.fit import Fitted
+from bot.pictures.guard import Checked
+from bot.providers.base import CancelOutcome, ModelInfo
+from bot.service import Bells, Intake, Service, Wish
+from bot.settings import SHIPPED, Settings
+from bot.steps import Steps
+from bot.store.desk import Desk
+from bot.store.sqlite import SqliteDatabase
+from bot.store.store import Store
+from bot.worker import Worker
+
+NOON = 1_795_176_000_000  # 2026-11-20 12:00 UTC
+ALICE, BOB = 1001, 1002
+GUILD, CHANNEL = 5001, 6001
+
+
+def catalog() -> Catalog:
+    return Settings.load({}).catalog()
+
+
+def picture(colour: str = "teal", size: tuple[int, int] = (64, 48)) -> bytes:
+    """A small PNG."""
+    out = BytesIO()
+    Image.new("RGB", size, colour).save(out, "PNG")
+    return out.getvalue()
+
+
+@dataclass
+class Time:
+    now: int = NOON
+
+    def __call__(self) -> int:
+        return self.now
+
+    def go(self, seconds: float) -> None:
+        self.now += int(seconds * SECOND)
+
+
+@dataclass
+class FakeProvider:
+    """A host that says what it is told to: a queue of answers for each call, the last one for ever."""
+
+    name: str = "runcomfy"
+    submits: list[Any] = field(default_factory=list)  # run ids or exceptions, then made-up ids
+    sees: list[Any] = field(default_factory=lambda: [Observation(State.QUEUED, position=1)])
+    cancels: list[Any] = field(default_factory=lambda: [CancelOutcome.TOO_LATE])
+    submitted: list[str] = field(default_factory=list)  # job ids, accepted or not
+    asked: int = 0
+    bodies: list[Mapping[str, Any]] = field(default_factory=list)
+    _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    async def submit(self, route: str, inputs: Mapping[str, Any], *, job_id: str) -> str:
+        self.submitted.append(job_id)
+        self.bodies.append({"route": route, **inputs})
+        answer = self.submits.pop(0) if self.submits else f"run-{next(self._ids)}"
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    async def observe(self, run_id: str) -> Observation:
+        self.asked += 1
+        seen: Observation = _next(self.sees)
+        return seen
+
+    async def cancel(self, run_id: str) -> CancelOutcome:
+        outcome: CancelOutcome = _next(self.cancels)
+        return outcome
+
+    async def find(self, job_id: str) -> str | None:
+        raise NotSearchable(self.name)
+
+    async def describe(self, route: str) -> ModelInfo:
+        return ModelInfo(route)
+
+    async def balance(self) -> int | None:
+        return None
+
+    async def aclose(self) -> None:
+        pass
+
+
+def _next(answers: list[Any]) -> Any:
+    answer = answers.pop(0) if len(answers) > 1 else answers[0]
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+@dataclass
+class FakeFiles:
+    """Where finished pictures are fetched from."""
+
+    files: dict[str, Any] = field(default_factory=dict)  # url → bytes or exception
+    fetched: list[str] = field(default_factory=list)
+
+    async def fetch(self, url: str, *, hosts: Sequence[str], most: int) -> bytes:
+        self.fetched.append(url)
+        found = self.files[url]
+        if isinstance(found, Exception):
+            raise found
+        return bytes(found)
+
+    async def check(self, data: bytes) -> Checked:
+        return guard.check(data)
+
+    async def fit(self, data: bytes, *, most: int) -> Fitted | None:
+        return Fitted(data[:most], "webp", 8, 8, "reencoded")
+
+
+@dataclass
+class FakeMessenger:
+    """Discord, as far as a reply is concerned."""
+
+    shown: list[tuple[Way, Card, Sequence[Upload]]] = field(default_factory=list)
+    troubles: list[Exception] = field(default_factory=list)  # raised one by one before anything is shown
+
+    async def send(self, card: Card, reply: Reply, *, way: Way, uploads: Sequence[Upload]) -> int:
+        if self.troubles:
+            raise self.troubles.pop(0)
+        self.shown.append((way, card, uploads))
+        return reply.message_id or 9_999
+
+    @property
+    def last(self) -> Card:
+        return self.shown[-1][1]
+
+    def states(self) -> list[State]:
+        return [card.job.state for _, card, _ in self.shown]
+
+
+@dataclass
+class Rig:
+    folder: Path
+    time: Time
+    store: Store
+    desk: Desk
+    service: Service
+    worker: Worker
+    delivery: Delivery
+    provider: FakeProvider
+    files: FakeFiles
+    messenger: FakeMessenger
+    told: list[tuple[str, Mapping[str, object]]]
+    found: dict[str, tuple[int, bool] | None]  # job → what Discord answers to "is its card shown?"
+    peeks: list[Any]
+    _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(70_000))
+
+    def intake(self, user: int = ALICE, *, guild: int | None = GUILD, **changes: Any) -> Intake:
+        number = next(self._ids)
+        fields: dict[str, Any] = {
+            "interaction_id": number,
+            "application_id": 42,
+            "token": f"token-{number}",
+            "received_at": self.time.now,
+            "place": Place(user, CHANNEL, guild),
+            "locale": "en-US",
+            "filesize_limit": 10 * 1024 * 1024,
+            "bot_can_edit": True,
+            "bot_can_post": True,
+        }
+        return Intake(**{**fields, **changes})
+
+    async def imagine(self, user: int = ALICE, *, count: int = 1, acked: bool = True, **changes: Any) -> str:
+        """Accept a job and acknowledge it; its id."""
+        model = changes.pop("model", None)
+        asked = Asked(count=count) if count != 1 else Asked()
+        wish = Wish(verb=Verb.IMAGINE, prompt="a lighthouse", model=model, asked=asked)
+        card = await self.service.accept(self.intake(user, **changes), wish)
+        if acked:
+            await self.service.acknowledged(card.job.id, message_id=int(card.job.created_at % 10**9), ephemeral=False)
+        return card.job.id
+
+    async def edit(self, *, checked: bool = True, expires_at: int | None = None) -> str:
+        reference = Reference("https://cdn.discordapp.com/a.png", "a.png", "image/png", 900, expires_at)
+        wish = Wish(verb=Verb.EDIT, prompt="at night", references=(reference,))
+        card = await self.service.accept(self.intake(), wish, checked=checked)
+        await self.service.acknowledged(card.job.id, message_id=8, ephemeral=False)
+        return card.job.id
+
+    async def turn(self, seconds: float = 0, *, times: int = 1) -> None:
+        """Let *seconds* pass, then do all that is due, *times* over."""
+        for _ in range(times):
+            self.time.go(seconds)
+            while await self.worker.run_due():
+                pass
+            await self.delivery.run_due()
+
+    async def until_final(self, job_id: str, *, step: float = 10, most: int = 400) -> Job:
+        for _ in range(most):
+            job = await self.job(job_id)
+            if job.state.is_final:
+                return job
+            await self.turn(step)
+        raise AssertionError(f"{job_id} never ended")
+
+    async def job(self, job_id: str) -> Job:
+        job = await self.store.job(job_id)
+        assert job is not None
+        return job
+
+    def ready(self, *, n: int = 1, cost: int | None = None, flagged: bool | None = None) -> Observation:
+        """An observation of a run whose *n* pictures can be fetched."""
+        urls = tuple(f"https://files.runcomfy.net/{k}.png" for k in range(n))
+        self.files.files.update({url: picture() for url in urls})
+        return Observation(State.COLLECTING, image_urls=urls, cost_micro_usd=cost, flagged=flagged)
+
+
+@asynccontextmanager
+async def rig(
+    folder: Path, *, limits: Limits | None = None, slots: int = 4, time: Time | None = None
+) -> AsyncIterator[Rig]:
+    """A Darkroom on *folder*; opened again on the same folder it is the same one after a restart."""
+    clock = time or Time()
+    database = await SqliteDatabase.open(folder / "darkroom.db")
+    store, desk = Store(database), Desk(database)
+    provider, files, messenger = FakeProvider(), FakeFiles(), FakeMessenger()
+    told: list[tuple[str, Mapping[str, object]]] = []
+    found: dict[str, tuple[int, bool] | None] = {}
+    peeks: list[Any] = []
+
+    async def tell(key: str, values: Mapping[str, object]) -> None:
+        told.append((key, values))
+
+    async def find(reply: Reply) -> tuple[int, bool] | None:
+        return found.get(reply.job_id)
+
+    async def peek(references: Sequence[Reference]) -> None:
+        if peeks and isinstance(trouble := peeks.pop(0), Exception):
+            raise trouble
+
+    service = Service(
+        store,
+        desk,
+        catalog=catalog(),
+        limits=limits or Limits(),
+        providers={"runcomfy": "RunComfy"},
+        cdn_hosts=("cdn.discordapp.com",),
+        clock=clock,
+        bells=Bells(),
+        tell=tell,
+    )
+    collector = Collector(store, files, checker=files, result_hosts={"runcomfy": ("*",)}, data=folder, clock=clock)
+    steps = Steps(
+        store,
+        service,
+        providers={"runcomfy": provider},
+        collector=collector,
+        find=find,
+        peek=peek,
+        draw=lambda: 0.5,
+    )
+    worker = Worker(store, service, steps=steps, max_in_flight={"runcomfy": slots})
+    delivery = Delivery(
+        store, service, messenger, fitter=files, data=folder, link=lambda _job, _picture: None, random=lambda: 0.5
+    )
+    await service.start()
+    await worker.start()
+    try:
+        yield Rig(folder, clock, store, desk, service, worker, delivery, provider, files, messenger, told, found, peeks)
+    finally:
+        await database.aclose()
+
+
+__all__ = ["ALICE", "BOB", "CHANNEL", "GUILD", "NOON", "SHIPPED", "FakeMessenger", "FakeProvider", "Rig", "Time", "rig"]

@@ -1,0 +1,450 @@
+"""The life of a job through real store, service, worker and delivery, with a host and a Discord that obey."""
+
+from pathlib import Path
+
+import pytest
+
+from bot.core.cards import Path as Way
+from bot.core.errors import (
+    BadPicture,
+    DownloadFailed,
+    HostNotAllowed,
+    ModelGone,
+    ProviderPaused,
+    ProviderRefused,
+    ProviderRejected,
+    ProviderUnavailable,
+    RunLost,
+    SubmitUnknown,
+    UserError,
+)
+from bot.core.jobs import Cancel, Observation, State, Verb
+from bot.core.quota import Amount, Limits
+from bot.delivery import DeliverLater, MessageGone, TooLarge, WayClosed
+from bot.providers.base import CancelOutcome
+from bot.service import AlreadySeen, Wish
+from tests.kit import ALICE, BOB, NOON, Rig, Time, rig
+
+QUEUED, RUNNING = Observation(State.QUEUED, position=3), Observation(State.RUNNING)
+
+
+async def test_a_picture_is_made_delivered_and_paid_for_once(app: Rig) -> None:
+    app.provider.sees = [QUEUED, RUNNING, app.ready()]
+    job_id = await app.imagine()
+
+    job = await app.until_final(job_id, step=5)
+    await app.turn()
+
+    assert job.state is State.SUCCEEDED
+    assert app.messenger.states() == [State.QUEUED, State.QUEUED, State.RUNNING, State.SUCCEEDED]
+    card = app.messenger.last
+    assert (card.charge.settled, card.charge.released) == (Amount(1, 80_000), None)
+    assert len(app.messenger.shown[-1][2]) == 1
+    assert len(app.provider.submitted) == 1
+    assert app.provider.bodies[0]["num_images"] == 1
+    assert app.provider.bodies[0]["limit_generations"] is True
+
+
+async def test_three_of_four_pictures_cost_three(app: Rig) -> None:
+    app.provider.sees = [app.ready(n=3)]
+    job_id = await app.imagine(count=4)
+
+    await app.until_final(job_id)
+    card = await app.service.card(job_id)
+
+    assert (card.charge.reserved.images, card.charge.settled) == (4, Amount(3, 240_000))
+
+
+async def test_more_pictures_than_asked_for_are_neither_kept_nor_charged(app: Rig) -> None:
+    app.provider.sees = [app.ready(n=3)]
+    job_id = await app.imagine()
+
+    await app.until_final(job_id)
+    card = await app.service.card(job_id)
+
+    assert (len(card.pictures), card.charge.settled) == (1, Amount(1, 80_000))
+
+
+async def test_nothing_is_submitted_before_the_card_is_known_to_be_shown(app: Rig) -> None:
+    job_id = await app.imagine(acked=False)
+    await app.turn()
+    assert app.provider.submitted == []
+
+    app.found[job_id] = (77, False)
+    await app.turn(4)
+
+    assert app.provider.submitted == [job_id]
+
+
+async def test_a_card_that_discord_never_showed_costs_nothing(app: Rig) -> None:
+    job_id = await app.imagine(acked=False)
+
+    await app.turn(4)
+
+    card = await app.service.card(job_id)
+    assert (card.job.state, card.charge.released) == (State.CANCELLED, Amount(1, 80_000))
+    assert app.provider.submitted == []
+
+
+async def test_the_same_interaction_twice_makes_one_job(app: Rig) -> None:
+    intake, wish = app.intake(), Wish(verb=Verb.IMAGINE, prompt="a lighthouse")
+    await app.service.accept(intake, wish)
+
+    with pytest.raises(AlreadySeen):
+        await app.service.accept(intake, wish)
+
+    assert (await app.store.used(intake.place, now=NOON))[1] == Amount(1, 80_000)
+
+
+async def test_an_unanswered_submission_is_never_sent_twice_and_costs_the_member_nothing(app: Rig) -> None:
+    app.provider.submits = [SubmitUnknown("read timeout")]
+    job_id = await app.imagine()
+
+    job = await app.until_final(job_id)
+
+    assert (job.state, job.reason) == (State.FAILED, "unknown")
+    assert app.provider.submitted == [job_id]
+    used, _ = await app.store.used(job.place, now=NOON)
+    assert (used.user_day, used.host_month.micro_usd) == (Amount(), 80_000)  # the host may have billed it
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "reason"),
+    [
+        (ProviderRejected("422"), State.FAILED, "rejected"),
+        (ModelGone("404"), State.FAILED, "model_gone"),
+        (ProviderRefused("policy"), State.REFUSED, "refused"),
+    ],
+)
+async def test_a_no_from_the_host_ends_the_job_and_gives_everything_back(
+    app: Rig, error: Exception, state: State, reason: str
+) -> None:
+    app.provider.submits = [error]
+    job_id = await app.imagine()
+
+    await app.turn()
+
+    card = await app.service.card(job_id)
+    assert (card.job.state, card.job.reason, card.charge.settled) == (state, reason, None)
+    assert card.charge.released == Amount(1, 80_000)
+
+
+async def test_a_host_that_is_away_is_asked_again_with_patience_and_its_return_finishes_the_job(app: Rig) -> None:
+    app.provider.submits = [ProviderUnavailable("refused", retry_after=20.0)] * 3
+    app.provider.sees = [app.ready()]
+    job_id = await app.imagine()
+
+    await app.turn()
+    assert len(app.provider.submitted) == 1
+    await app.turn(5)
+    assert len(app.provider.submitted) == 1, "the host asked for twenty seconds"
+    await app.turn(20)
+    await app.turn(25)
+    await app.turn()
+    assert app.messenger.last.trouble == "down"
+    job = await app.until_final(job_id)
+
+    assert job.state is State.SUCCEEDED
+    assert [key for key, _ in app.told] == ["operator.down", "operator.recovered"]
+
+
+async def test_an_empty_balance_pauses_the_host_tells_the_operator_once_and_ends_with_everything_back(app: Rig) -> None:
+    app.provider.submits = [ProviderPaused("402", kind="balance")] * 100
+    first, second = await app.imagine(), await app.imagine(BOB)
+
+    await app.turn(1, times=5)
+    assert app.messenger.last.trouble == "balance"
+    assert len(app.provider.submitted) <= 2
+    await app.until_final(first, step=30)
+    await app.until_final(second, step=30)
+
+    assert [key for key, _ in app.told] == ["operator.balance"]
+    card = await app.service.card(first)
+    assert (card.job.reason, card.charge.released) == ("balance", Amount(1, 80_000))
+
+
+async def test_cancelling_before_the_host_has_it_is_free_and_at_once(tmp_path: Path) -> None:
+    async with rig(tmp_path, slots=0) as app:
+        job_id = await app.imagine()
+        await app.turn()
+
+        card = await app.service.cancel(job_id, user_id=ALICE)
+
+        assert (card.job.state, card.charge.released) == (State.CANCELLED, Amount(1, 80_000))
+        assert app.provider.submitted == []
+
+
+async def test_cancelling_in_the_hosts_queue_counts_when_the_run_says_so(app: Rig) -> None:
+    app.provider.sees = [QUEUED]
+    app.provider.cancels = [CancelOutcome.CANCELLED]
+    job_id = await app.imagine()
+    await app.turn()
+
+    await app.service.cancel(job_id, user_id=ALICE)
+    await app.turn()
+    assert (await app.job(job_id)).cancel is Cancel.ASKED
+    app.provider.sees = [Observation(State.CANCELLED)]
+    job = await app.until_final(job_id)
+
+    assert (job.state, job.reason) == (State.CANCELLED, None)
+    used, _ = await app.store.used(job.place, now=NOON)
+    assert used.host_month == Amount()
+
+
+async def test_a_cancel_that_came_too_late_says_so_and_the_picture_is_paid_for(app: Rig) -> None:
+    app.provider.sees = [QUEUED]
+    job_id = await app.imagine()
+    await app.turn()
+
+    await app.service.cancel(job_id, user_id=ALICE)
+    await app.turn()
+    assert (await app.job(job_id)).cancel is Cancel.TOO_LATE
+    app.provider.sees = [RUNNING, app.ready()]
+    job = await app.until_final(job_id)
+
+    assert job.state is State.SUCCEEDED
+
+
+async def test_nobody_cancels_somebody_elses_job(app: Rig) -> None:
+    job_id = await app.imagine()
+
+    with pytest.raises(UserError) as caught:
+        await app.service.cancel(job_id, user_id=BOB)
+
+    assert caught.value.key == "cancel.not_yours"
+
+
+async def test_a_refusal_of_the_hosts_filter_is_an_ending_of_its_own(app: Rig) -> None:
+    app.provider.sees = [Observation(State.REFUSED, reason="safety", cost_micro_usd=0)]
+    job_id = await app.imagine()
+
+    job = await app.until_final(job_id)
+
+    assert (job.state, job.reason) == (State.REFUSED, "refused")
+    used, _ = await app.store.used(job.place, now=NOON)
+    assert (used.user_day, used.host_month) == (Amount(), Amount())
+
+
+async def test_a_run_that_never_ends_is_given_up_and_its_late_picture_is_a_present(app: Rig) -> None:
+    app.provider.sees = [RUNNING]
+    job_id = await app.imagine()
+
+    job = await app.until_final(job_id, step=30)
+    assert (job.state, job.reason) == (State.FAILED, "gave_up")
+    app.provider.sees = [app.ready()]
+    await app.turn(400)
+    await app.turn()
+
+    card = app.messenger.last
+    assert (card.job.reason, card.job.images, card.charge.settled) == ("late", 1, None)
+    assert len(app.messenger.shown[-1][2]) == 1
+
+
+async def test_a_run_that_the_host_has_forgotten_ends_with_everything_back(app: Rig) -> None:
+    app.provider.sees = [RunLost("404001")]
+    job_id = await app.imagine()
+
+    job = await app.until_final(job_id)
+
+    assert (job.state, job.reason) == (State.FAILED, "run_lost")
+
+
+async def test_pictures_on_a_host_that_is_not_allowed_wait_for_the_operator(app: Rig) -> None:
+    app.provider.sees = [app.ready()]
+    url = next(iter(app.files.files))
+    data, app.files.files[url] = app.files.files[url], HostNotAllowed("evil.example")
+    job_id = await app.imagine()
+
+    await app.turn(5, times=3)
+    assert app.messenger.last.blocked_host == "evil.example"
+    assert [key for key, _ in app.told] == ["operator.result_host"]
+    app.files.files[url] = data
+    job = await app.until_final(job_id)
+
+    assert job.state is State.SUCCEEDED
+
+
+async def test_pictures_that_stay_out_of_reach_end_with_everything_back(app: Rig) -> None:
+    app.provider.sees = [app.ready()]
+    app.files.files = dict.fromkeys(app.files.files, DownloadFailed("404", lasting=True))
+    job_id = await app.imagine()
+
+    job = await app.until_final(job_id)
+
+    assert (job.state, job.reason) == (State.FAILED, "no_pictures")
+
+
+async def test_a_file_that_is_no_picture_is_neither_kept_nor_charged(app: Rig) -> None:
+    app.provider.sees = [app.ready(n=2)]
+    first = next(iter(app.files.files))
+    app.files.files[first] = b"<html>no</html>"
+    job_id = await app.imagine(count=2)
+
+    await app.until_final(job_id)
+    card = await app.service.card(job_id)
+
+    assert [each.n for each in card.pictures] == [2]
+    assert card.charge.settled == Amount(1, 80_000)
+
+
+async def test_reference_pictures_not_seen_in_time_are_looked_at_before_money_moves(app: Rig) -> None:
+    app.peeks[:] = [BadPicture("type")]
+    job_id = await app.edit(checked=False)
+
+    await app.turn()
+
+    card = await app.service.card(job_id)
+    assert (card.job.state, card.job.reason, card.charge.settled) == (State.FAILED, "bad_input_picture", None)
+    assert app.provider.submitted == []
+
+
+async def test_a_dying_link_caps_the_wait(tmp_path: Path) -> None:
+    async with rig(tmp_path, slots=0) as app:
+        job_id = await app.edit(expires_at=NOON + 120_000)
+
+        await app.turn(121)
+
+        job = await app.job(job_id)
+        assert (job.state, job.reason) == (State.FAILED, "inputs_expired")
+
+
+async def test_one_busy_member_does_not_starve_the_next(app: Rig) -> None:
+    """Thirty jobs of one member, then one of another, with four slots."""
+    limited = Limits(user_day_images=None, user_day_micro_usd=None, user_in_flight=None)
+    app.service.limits = limited
+    app.provider.sees = [RUNNING]
+    for _ in range(30):
+        await app.imagine(ALICE)
+    await app.turn()
+    assert len(app.provider.submitted) == 4
+    theirs = await app.imagine(BOB)
+    card = await app.service.card(theirs)
+    assert card.place == 1
+
+    app.provider.sees = [Observation(State.FAILED, cost_micro_usd=0), RUNNING]
+    await app.turn(10)
+
+    assert app.provider.submitted[4] == theirs
+
+
+async def test_a_restart_in_every_state_goes_on_with_one_submit_and_one_charge(tmp_path: Path) -> None:
+    clock = Time()
+    async with rig(tmp_path, time=clock) as before:
+        before.provider.sees = [RUNNING]
+        job_id = await before.imagine()
+        await before.turn(5, times=2)
+        assert (await before.job(job_id)).state is State.RUNNING
+
+    async with rig(tmp_path, time=clock) as after:
+        after.provider.sees = [after.ready()]
+        job = await after.until_final(job_id)
+        await after.turn()
+
+        assert (job.state, after.provider.submitted) == (State.SUCCEEDED, [])
+        assert after.messenger.last.charge.settled == Amount(1, 80_000)
+
+
+async def test_a_restart_in_the_middle_of_a_submit_never_sends_it_again(tmp_path: Path) -> None:
+    clock = Time()
+    async with rig(tmp_path, time=clock) as before:
+        job_id = await before.imagine()
+        job = await before.job(job_id)
+        await before.store.move(job, State.SUBMITTING, now=clock.now, submitted_at=clock.now, due_at=clock.now)
+
+    async with rig(tmp_path, time=clock) as after:
+        job = await after.until_final(job_id)
+
+        assert (job.state, job.reason, after.provider.submitted) == (State.FAILED, "unknown", [])
+
+
+async def test_old_replies_are_changed_by_the_channel(app: Rig) -> None:
+    app.provider.sees = [RUNNING]
+    await app.imagine()
+    await app.turn(5)
+    app.provider.sees = [app.ready()]
+
+    await app.turn(16 * 60)
+    await app.turn()
+
+    assert app.messenger.shown[-1][0] is Way.CHANNEL
+
+
+async def test_a_reply_that_only_its_token_can_reach_says_so_in_time(app: Rig) -> None:
+    app.provider.sees = [RUNNING]
+    job_id = await app.imagine(bot_can_edit=False, bot_can_post=False)
+    await app.turn(5)
+    await app.turn(13 * 60)
+    assert app.messenger.last.last_word
+
+    app.provider.sees = [app.ready()]
+    await app.turn(5 * 60)
+    await app.turn()
+    assert app.messenger.states()[-1] is State.RUNNING
+    assert [card.job.id for card in await app.service.open_jobs(ALICE)] == [job_id]
+
+    await app.service.clicked(job_id, "fresh", received_at=app.time.now, message_id=NOON % 10**9)
+    await app.turn()
+    assert app.messenger.states()[-1] is State.SUCCEEDED
+    assert await app.service.open_jobs(ALICE) == []
+
+
+async def test_a_deleted_reply_is_settled_and_waits_in_jobs(app: Rig) -> None:
+    app.provider.sees = [app.ready()]
+    job_id = await app.imagine()
+    app.messenger.troubles = [MessageGone()]
+
+    job = await app.until_final(job_id)
+    await app.turn(5)
+
+    assert job.state is State.SUCCEEDED
+    assert [card.job.id for card in await app.service.open_jobs(ALICE)] == [job_id]
+
+
+async def test_discord_being_down_while_a_job_ends_only_delays_its_card(app: Rig) -> None:
+    app.provider.sees = [app.ready()]
+    job_id = await app.imagine()
+    app.messenger.troubles = [DeliverLater("503")] * 4
+
+    await app.until_final(job_id)
+    await app.turn(60, times=8)
+
+    assert app.messenger.states() == [State.SUCCEEDED]
+
+
+async def test_a_dead_token_leads_to_the_next_way(app: Rig) -> None:
+    app.provider.sees = [app.ready()]
+    app.messenger.troubles = [WayClosed("50027")]
+    job_id = await app.imagine()
+
+    await app.until_final(job_id)
+    await app.turn(5)
+
+    assert app.messenger.shown[-1][0] is Way.CHANNEL
+
+
+async def test_files_that_discord_finds_too_large_are_made_smaller(app: Rig) -> None:
+    app.provider.sees = [app.ready()]
+    job_id = await app.imagine(filesize_limit=66_000)
+    app.messenger.troubles = [TooLarge()]
+
+    await app.until_final(job_id)
+    await app.turn(5)
+
+    sizes = [len(upload.data) for upload in app.messenger.shown[-1][2]]
+    assert sizes == [len(picture_bytes(app, job_id))]
+
+
+def picture_bytes(app: Rig, job_id: str) -> bytes:
+    return (app.folder / f"{job_id}-1.png").read_bytes()
+
+
+async def test_a_member_over_their_limit_is_told_what_is_left_and_nothing_is_written(app: Rig) -> None:
+    app.provider.sees = [app.ready(n=4)]
+    for _ in range(2):
+        await app.until_final(await app.imagine(count=4))
+
+    with pytest.raises(UserError) as caught:
+        await app.imagine(count=3)
+
+    assert caught.value.key == "quota.user_day_images"
+    assert (caught.value.values["left"], caught.value.values["limit"]) == (2, 10)
