@@ -5,6 +5,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -88,8 +89,9 @@ class Collector:
             checked = await self._checker.check(data)
         except HostNotAllowed as exc:
             return exc.host
-        except (DownloadFailed, BadPicture) as exc:
-            if isinstance(exc, BadPicture) or exc.lasting:
+        except (DownloadFailed, BadPicture, BrokenExecutor, TimeoutError) as exc:
+            # A checker that ran out of time or memory says nothing about a picture that is paid for.
+            if isinstance(exc, BadPicture) or (isinstance(exc, DownloadFailed) and exc.lasting):
                 self._lasting[job.id, n] += 1
             log.warning(
                 "A finished picture could not be fetched: %s",

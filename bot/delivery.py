@@ -6,12 +6,14 @@ It knows what to try next and when; how a card becomes a request to Discord is t
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from bot.core.cards import LAST_WORD, TOKEN_LIFE, Card, Picture, Reply, paths
 from bot.core.cards import Path as Way
+from bot.core.errors import BadPicture
 from bot.core.jobs import HOUR, MINUTE, SECOND
 from bot.core.polling import backoff
 from bot.pictures.fit import Fitted
@@ -234,7 +236,11 @@ class Delivery:
             return None
         if len(data) <= most:
             return Upload(picture.file, data)
-        fitted = await self._fitter.fit(data, most=most)
+        try:
+            fitted = await self._fitter.fit(data, most=most)
+        except (BadPicture, BrokenExecutor, TimeoutError):
+            log.exception("A picture could not be made smaller", extra={"event": "fit_failed"})
+            return None
         return None if fitted is None else Upload(f"{path.stem}.{fitted.type}", fitted.data)
 
     async def _later(self, reply: Reply, exc: DeliverLater) -> None:

@@ -1,0 +1,67 @@
+"""What a file really is, told from its first bytes and never from its name."""
+
+from collections.abc import Mapping
+
+TAKEN = frozenset({"png", "jpeg", "webp"})  # what Discord shows in a card, and what both hosts read
+
+CONTENT_TYPE: Mapping[str, str] = {
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "gif": "image/gif",
+    "bmp": "image/bmp",
+    "tiff": "image/tiff",
+    "heic": "image/heic",
+    "avif": "image/avif",
+    "jxl": "image/jxl",
+    "svg": "image/svg+xml",
+    "html": "text/html",
+    "pdf": "application/pdf",
+    "mp4": "video/mp4",
+}
+
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"%PDF-", "pdf"),
+    (b"II*\x00", "tiff"),
+    (b"MM\x00*", "tiff"),
+    (b"\xff\x0a", "jxl"),
+    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "jxl"),
+    (b"BM", "bmp"),
+)
+_HTML = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script", b"<iframe")
+_HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_AVIF = frozenset({b"avif", b"avis"})
+
+
+def sniff(head: bytes) -> str | None:
+    """One of the names in CONTENT_TYPE, or None; the first 4096 bytes are enough."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    if head[4:8] == b"ftyp":
+        return _boxed(head)
+    named = next((name for magic, name in _MAGIC if head.startswith(magic)), None)
+    return named or _markup(head[:4096])
+
+
+def _boxed(head: bytes) -> str:
+    """ISO media files say in brands what they hold; an AVIF also calls itself `mif1`."""
+    end = max(12, min(int.from_bytes(head[:4], "big"), 256))
+    brands = {head[at : at + 4] for at in range(8, end, 4)}
+    if brands & _AVIF:
+        return "avif"
+    return "heic" if brands & _HEIC else "mp4"
+
+
+def _markup(head: bytes) -> str | None:
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if not text.startswith(b"<"):
+        return None
+    if text.startswith(_HTML):
+        return "html"
+    if b"<svg" in text:
+        return "svg"
+    return "html" if b"<html" in text else None

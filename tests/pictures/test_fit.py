@@ -1,0 +1,163 @@
+from functools import cache
+from io import BytesIO
+
+import pytest
+from PIL import Image, ImageCms
+
+from bot.core.errors import BadPicture
+from bot.pictures.fit import Fitted, fit
+from bot.pictures.guard import check
+from tests.pictures.make import encoded, grain, plain
+
+
+@cache
+def photo() -> bytes:
+    return encoded(grain(2048), "png", compress_level=1)
+
+
+def fitted(data: bytes, *, most: int) -> Fitted:
+    done = fit(data, most=most)
+    assert done is not None
+    assert len(done.data) <= most
+    seen = check(done.data)
+    assert (seen.type, seen.width, seen.height) == (done.type, done.width, done.height)
+    return done
+
+
+def image_of(done: Fitted) -> Image.Image:
+    with Image.open(BytesIO(done.data)) as image:
+        image.load()
+        return image
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_a_picture_that_fits_is_not_touched(kind: str) -> None:
+    data = plain(kind, size=(30, 20))
+
+    assert fit(data, most=len(data)) == Fitted(data, kind, 30, 20, "same")
+
+
+def test_the_first_step_keeps_every_pixel() -> None:
+    done = fitted(photo(), most=len(photo()) - 1)
+
+    assert (done.type, done.width, done.height, done.note) == ("webp", 2048, 2048, "reencoded")
+
+
+def test_size_goes_only_when_quality_is_not_enough() -> None:
+    done = fitted(photo(), most=1_000_000)
+
+    assert (done.type, done.width, done.note) == ("webp", 1536, "smaller")
+
+
+def test_it_ends_at_512_pixels_and_then_gives_up() -> None:
+    assert fitted(photo(), most=20_000).width == 512
+    assert fit(photo(), most=500) is None
+
+
+def test_the_shape_stays_when_the_size_goes() -> None:
+    data = encoded(grain(1600).crop((0, 0, 1600, 400)), "png")
+
+    done = fitted(data, most=4_000)
+
+    assert done.note == "smaller"
+    assert done.width / done.height == pytest.approx(4, rel=0.01)
+
+
+def test_a_small_picture_is_never_made_larger() -> None:
+    data = encoded(grain(64), "png")
+
+    done = fitted(data, most=len(data) // 2)
+
+    assert (done.width, done.note) == (64, "reencoded")
+    assert fit(data, most=10) is None
+
+
+def test_alpha_is_kept() -> None:
+    data = encoded(grain(768, alpha=True), "png")
+
+    for most in (len(data) - 1, 100_000):
+        done = fitted(data, most=most)
+        assert (done.type, image_of(done).mode) == ("webp", "RGBA")
+
+
+def test_alpha_that_hides_nothing_is_dropped() -> None:
+    image = grain(256)
+    image.putalpha(255)
+    data = encoded(image, "png")
+
+    assert image_of(fitted(data, most=len(data) - 1)).mode == "RGB"
+
+
+def test_a_side_too_long_for_webp_becomes_jpeg() -> None:
+    data = encoded(grain(512).resize((17000, 16)), "png", compress_level=0)
+
+    done = fitted(data, most=len(data) - 1)
+
+    assert (done.type, done.width) == ("jpeg", 17000)
+
+
+def test_metadata_goes() -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "taken at home"
+    image = grain(64)
+    data = encoded(image, "jpeg", quality=100, exif=exif, comment=b"a comment", xmp=b"<x:xmpmeta/>")
+
+    done = fitted(data, most=len(data) - 1)
+
+    assert b"taken at home" in data
+    assert not {"exif", "comment", "xmp", "icc_profile"} & image_of(done).info.keys()
+    assert b"taken at home" not in done.data
+
+
+def test_a_photo_lying_on_its_side_is_turned() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(grain(64).crop((0, 0, 64, 32)), "jpeg", quality=100, exif=exif)
+
+    done = fitted(data, most=len(data) - 1)
+
+    assert (done.width, done.height) == (32, 64)
+
+
+def test_junk_in_exif_does_not_stop_it() -> None:
+    junk = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff<script>" + bytes(range(256))
+    data = encoded(grain(64), "jpeg", quality=100, exif=junk)
+
+    assert b"<script>" not in fitted(data, most=len(data) - 1).data
+
+
+@pytest.mark.parametrize("profile", [b"junk", ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()])
+def test_a_useless_colour_profile_does_not_stop_it(profile: bytes) -> None:
+    data = encoded(grain(64), "png", icc_profile=profile)
+
+    assert fitted(data, most=len(data) - 1).note == "reencoded"
+
+
+def test_a_colour_profile_is_applied_and_dropped() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = encoded(grain(64, alpha=True), "png", icc_profile=profile)
+
+    image = image_of(fitted(data, most=len(data) - 1))
+
+    assert image.mode == "RGBA"
+    assert "icc_profile" not in image.info
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "I;16", "CMYK"])
+def test_every_kind_of_pixel_can_be_fitted(mode: str) -> None:
+    data = encoded(grain(64).convert("L").convert(mode), "jpeg" if mode == "CMYK" else "png") + bytes(5_000)
+
+    assert fitted(data, most=len(data) - 1).note == "reencoded"
+
+
+def test_sixteen_bit_greys_keep_their_brightness() -> None:
+    data = encoded(Image.new("I;16", (64, 64), 40_000), "png") + bytes(1_000)
+
+    assert image_of(fitted(data, most=1_000)).getpixel((5, 5)) == pytest.approx((156, 156, 156), abs=3)
+
+
+def test_what_is_no_picture_is_said_so() -> None:
+    with pytest.raises(BadPicture, match="type"):
+        fit(b"<svg/>", most=1)
+    with pytest.raises(BadPicture, match="broken"):
+        fit(photo()[:5_000_000], most=1_000_000)

@@ -1,0 +1,270 @@
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from bot.core.errors import BadPicture
+from bot.pictures import guard
+from bot.pictures.pool import PicturePool, _Budget
+from tests.pictures.make import encoded, grain, plain
+
+PATIENCE = 20  # seconds until a test that hangs says so
+FOR_EVER = partial(time.sleep, 600)
+PIDFD = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for processes by Linux' pidfd")
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[PicturePool]:
+    pool = PicturePool()
+    yield pool
+    await pool.aclose()
+
+
+async def worker_of(pool: PicturePool) -> int:
+    return await pool._run(os.getpid, size=0)
+
+
+async def ended(pid: int) -> None:
+    """Return when process *pid*, which need not be our child, is no more."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(fd, over.set)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await over.wait()
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+
+
+async def longest_stall(work: Awaitable[object]) -> float:
+    """Seconds by which a ticker on the loop came late at worst while *work* ran."""
+    worst = 0.0
+
+    async def tick() -> None:
+        nonlocal worst
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(0.005)
+            worst = max(worst, time.perf_counter() - began - 0.005)
+
+    ticker = asyncio.create_task(tick())
+    await work
+    ticker.cancel()
+    with suppress(asyncio.CancelledError):
+        await ticker
+    return worst
+
+
+async def test_it_checks_and_fits_in_another_process(pool: PicturePool) -> None:
+    data = encoded(grain(256), "png")
+
+    checked = await pool.check(data)
+    done = await pool.fit(data, most=len(data) - 1)
+
+    assert checked == guard.check(data)
+    assert done is not None
+    assert (done.type, done.note) == ("webp", "reencoded")
+    assert await pool.fit(data, most=10) is None
+    assert await worker_of(pool) != os.getpid()
+
+
+async def test_a_bad_picture_comes_back_as_one_and_costs_no_process(pool: PicturePool) -> None:
+    before = await worker_of(pool)
+
+    with pytest.raises(BadPicture) as caught:
+        await pool.check(b"<svg/>")
+
+    assert caught.value.problem == "type"
+    assert await worker_of(pool) == before
+
+
+async def test_no_process_starts_before_it_is_needed(pool: PicturePool) -> None:
+    assert pool._workers[0]._executor is None
+
+    await pool.aclose()
+
+    assert pool._workers[0]._executor is None
+
+
+async def test_a_worker_killed_while_idle_is_replaced(pool: PicturePool) -> None:
+    before = await worker_of(pool)
+    os.kill(before, signal.SIGKILL)
+
+    assert (await pool.check(plain())).type == "png"
+    assert await worker_of(pool) != before
+
+
+async def test_a_picture_whose_process_dies_gets_a_second_one(pool: PicturePool, tmp_path: Path) -> None:
+    assert await pool._run(partial(die_the_first_time, tmp_path / "mark"), size=0) == "done"
+
+
+async def test_a_picture_that_kills_two_processes_is_given_up_and_the_next_one_works(pool: PicturePool) -> None:
+    with pytest.raises(RuntimeError, match="terminated abruptly"):
+        await pool._run(partial(os._exit, 3), size=0)
+
+    assert (await pool.check(plain())).type == "png"
+
+
+async def test_one_that_takes_too_long_frees_the_pool(pool: PicturePool) -> None:
+    before = await worker_of(pool)
+    pool._timeout = 0.05
+
+    with pytest.raises(TimeoutError):
+        await pool._run(FOR_EVER, size=0)
+
+    assert not alive(before)
+    pool._timeout = PATIENCE
+    assert (await pool.check(plain())).type == "png"
+
+
+async def test_one_whose_caller_is_gone_frees_the_pool(pool: PicturePool) -> None:
+    before = await worker_of(pool)
+    task = asyncio.create_task(pool._run(FOR_EVER, size=100))
+    await asyncio.sleep(0)
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert not alive(before)
+    assert pool._budget._free == pool._budget._limit
+    assert (await pool.check(plain())).type == "png"
+
+
+async def test_one_bad_picture_takes_no_other_with_it() -> None:
+    pool = PicturePool(workers=2)
+    try:
+        slow = asyncio.create_task(pool._run(partial(time.sleep, 0.3), size=0))
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="terminated abruptly"):
+            await pool._run(partial(os._exit, 3), size=0)
+        await slow
+    finally:
+        await pool.aclose()
+
+
+async def test_closing_ends_work_under_way_and_refuses_more(pool: PicturePool) -> None:
+    pid = await worker_of(pool)
+    running = asyncio.create_task(pool._run(FOR_EVER, size=0))
+    waiting = asyncio.create_task(pool.check(plain()))
+    await asyncio.sleep(0)
+
+    async with asyncio.timeout(PATIENCE):
+        await pool.aclose()
+        outcomes = await asyncio.gather(running, waiting, return_exceptions=True)
+
+    assert [str(each) for each in outcomes] == ["the picture pool is closed"] * 2
+    assert not alive(pid)
+    with pytest.raises(RuntimeError, match="closed"):
+        await pool.fit(plain(), most=1)
+
+
+async def test_bytes_beyond_the_budget_wait_their_turn() -> None:
+    budget = _Budget(100)
+    order: list[str] = []
+
+    async def use(name: str, size: int) -> int:
+        taken = await budget.take(size)
+        order.append(name)
+        return taken
+
+    first = await use("first", 60)
+    large = asyncio.create_task(use("larger than all", 500))
+    small = asyncio.create_task(use("small", 10))
+    await asyncio.sleep(0)
+    assert order == ["first"]
+
+    budget.give(first)
+    budget.give(await large)
+    budget.give(await small)
+
+    assert order == ["first", "larger than all", "small"]
+    assert budget._free == 100
+
+
+async def test_giving_up_the_wait_for_bytes_lets_the_next_one_through() -> None:
+    budget = _Budget(100)
+    await budget.take(60)
+    large = asyncio.create_task(budget.take(100))
+    small = asyncio.create_task(budget.take(40))
+    await asyncio.sleep(0)
+
+    large.cancel()
+
+    async with asyncio.timeout(PATIENCE):
+        assert await small == 40
+    assert budget._free == 0
+
+
+async def test_the_loop_goes_on_while_a_large_picture_is_fitted(pool: PicturePool) -> None:
+    """Inline, the same takes several hundred milliseconds; the best of three keeps a busy machine out of it."""
+    data = encoded(grain(2048), "png", compress_level=1)
+    await pool.check(data)
+
+    stall = 1.0
+    for _ in range(3):
+        stall = min(stall, await longest_stall(pool.fit(data, most=1_000_000)))
+        if stall < 0.1:
+            break
+
+    assert stall < 0.1
+
+
+@PIDFD
+async def test_ctrl_c_is_not_the_workers_to_answer_and_sigterm_is(pool: PicturePool) -> None:
+    pid = await worker_of(pool)
+
+    os.kill(pid, signal.SIGINT)
+    assert await worker_of(pool) == pid
+
+    os.kill(pid, signal.SIGTERM)
+    await ended(pid)
+    assert await worker_of(pool) != pid
+
+
+@PIDFD
+async def test_killing_the_program_leaves_no_worker_behind() -> None:
+    root = Path(__file__).parents[2]
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.pictures.orphan", cwd=root, stdout=asyncio.subprocess.PIPE
+    )
+    assert program.stdout is not None
+    try:
+        async with asyncio.timeout(PATIENCE):
+            worker = int(await program.stdout.readline())
+    finally:
+        program.kill()
+
+    try:
+        await ended(worker)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
+        await program.communicate()  # last: it waits for the worker too, which holds the same stdout
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def die_the_first_time(mark: Path) -> str:
+    if mark.exists():
+        return "done"
+    mark.touch()
+    os._exit(9)

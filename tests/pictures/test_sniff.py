@@ -1,0 +1,44 @@
+import pytest
+
+from bot.pictures.sniff import CONTENT_TYPE, TAKEN, sniff
+from tests.pictures.make import plain
+
+PDF = b"%PDF-1.7\n"
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif", "bmp", "tiff", "avif"])
+def test_a_real_file_is_told_by_its_first_bytes(kind: str) -> None:
+    assert sniff(plain(kind)[:4096]) == kind
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "heic"),
+        (b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1avifmiaf", "avif"),
+        (b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp42", "mp4"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "svg"),
+        (b"\xef\xbb\xbf <?xml version='1.0'?><!-- x --><svg/>", "svg"),
+        (b"\n<!DOCTYPE HTML><svg/>", "html"),
+        (b"<!-- hello --><HTML>", "html"),
+        (b"<?xml version='1.0'?><feed/>", None),
+        (b"\xff\x0a\xfa", "jxl"),
+        (PDF + plain("jpeg"), "pdf"),
+        (b"RIFF\x24\x00\x00\x00WAVEfmt ", None),
+        (b"just words", None),
+        (b"", None),
+    ],
+)
+def test_what_comes_first_decides(head: bytes, kind: str | None) -> None:
+    assert sniff(head) == kind
+
+
+def test_everything_taken_has_a_content_type() -> None:
+    assert {CONTENT_TYPE[kind] for kind in TAKEN} == {"image/png", "image/jpeg", "image/webp"}
+
+
+def test_no_cut_of_a_file_is_an_error() -> None:
+    for kind in ("png", "webp", "avif"):
+        whole = plain(kind)
+        for end in range(64):
+            sniff(whole[:end])
