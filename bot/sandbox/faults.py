@@ -1,0 +1,226 @@
+"""What can go wrong at the local image service, on purpose.
+
+A `Fault` names the calls it is for (*op*, *nth*, *times*, *match*) and what they meet (*do*). Each fault counts
+the calls that match it, whatever other faults do: ``nth=3, times=2`` is the third and the fourth. Without *nth*
+it starts at the first; ``times=None`` never ends. *match* is a part of the prompt or of the run's id.
+*op* is one of submit, status, result, cancel, model, models, balance, file, or any.
+
+===============  ==========================================================================================
+before reading   reset_before_read (no prompt to match yet)
+instead of work  reset, hang, html_502, envelope_503, 429, error_200, status:<code>;
+                 with ``accepted=True`` the work is done and only its answer is replaced
+after the work   accepted_then_lost, latency, truncated, sliced, wrong_type, time_skew, no_request_id, same_id
+status, result   queue:<n>, stuck_queue, unknown_status:<word>, upper_case, backwards, 404_after_submit, lost
+result           fail, refuse, result_pending, no_output, empty_output, fewer_images, image_only, images_only,
+                 both, foreign_host, echo_input, no_cost
+cancel           cancel:not_cancellable, cancel:ignored
+file             file:404, file:empty, file:huge, file:html, file:lying_type, file:truncated, file:slow,
+                 file:endless, file:bomb
+===============  ==========================================================================================
+
+The last four rows describe a run. Given for *submit* they stick to the run that is accepted and show in all of
+its later calls (``n=`` says in how many); given for another op they change just the calls they match.
+A refused connection is no fault of a call: stop the service.
+"""
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+OPS = ("submit", "status", "result", "cancel", "model", "models", "balance", "file")
+
+EARLY: Mapping[str, str] = {
+    "reset_before_read": "the connection is reset before the body is read; nothing is accepted",
+}
+INSTEAD: Mapping[str, str] = {
+    "reset": "the connection is reset without an answer",
+    "hang": "no answer and no end of the connection, until the client gives up",
+    "html_502": "502 with a page of HTML",
+    "envelope_503": "503 with the host's own JSON envelope (retry_after=)",
+    "429": "429 with the host's JSON envelope (retry_after= seconds)",
+    "error_200": "200 with a top-level error_code (code=)",
+    "status:<code>": "that HTTP status (body= JSON, retry_after=, headers=)",
+}
+AFTER: Mapping[str, str] = {
+    "accepted_then_lost": "the work is done, then the connection is reset without an answer",
+    "latency": "the answer takes that much longer (seconds=)",
+    "truncated": "half of the answer, then the connection is reset",
+    "sliced": "the answer comes in pieces of a few bytes (seconds= in all)",
+    "wrong_type": "the right body, called text/plain",
+    "time_skew": "the Date header is off (seconds=)",
+    "no_request_id": "the submit is accepted and answered without a request_id",
+    "same_id": "the submit is accepted and answered with the id of the run before it",
+}
+PROGRESS: Mapping[str, str] = {
+    "queue:<n>": "in_queue at place n; given for submit: starts there and counts down",
+    "stuck_queue": "in_queue for ever",
+    "unknown_status:<word>": "a status word nobody has heard of",
+    "upper_case": "status words in capitals",
+    "backwards": "the status goes one step back",
+    "404_after_submit": "the run is not found yet, in n calls (n=, 1 by default)",
+    "lost": "404 with error_code 404001: the run is gone",
+}
+OUTCOME: Mapping[str, str] = {
+    "fail": "completed, and the result says failed (error= text or object, None for no error at all)",
+    "refuse": "completed, and the result says failed for reasons of safety (text=)",
+    "result_pending": "the status says completed, the result in_progress, in n calls (n=, 1 by default)",
+    "no_output": "succeeded without an output",
+    "empty_output": "succeeded with an output that holds nothing (output=)",
+    "fewer_images": "succeeded with fewer pictures than asked for (n=)",
+    "image_only": "output.image with the first picture and no output.images",
+    "images_only": "output.images and no output.image",
+    "both": "output.image and output.images",
+    "foreign_host": "the pictures' addresses lead elsewhere (url=)",
+    "echo_input": "the result repeats the inputs, reference pictures included",
+    "no_cost": "the cost is not known yet",
+}
+CANCEL: Mapping[str, str] = {
+    "cancel:not_cancellable": "the host will not cancel, and the run goes on",
+    "cancel:ignored": "the host says cancelled, and the run completes",
+}
+FILE: Mapping[str, str] = {
+    "file:404": "the picture is not there",
+    "file:empty": "200 and no bytes",
+    "file:huge": "a real picture of pure noise (mb=, 12 by default)",
+    "file:html": "a page of HTML",
+    "file:lying_type": "HTML that is called a picture",
+    "file:truncated": "half of the picture, then the connection is reset",
+    "file:slow": "the picture comes in small pieces (seconds= in all, 2 by default)",
+    "file:endless": "bytes without end and without a length",
+    "file:bomb": "a tiny file that declares 60000 x 60000 pixels",
+}
+FAULTS: Mapping[str, str] = {**EARLY, **INSTEAD, **AFTER, **PROGRESS, **OUTCOME, **CANCEL, **FILE}
+ONCE = frozenset({"404_after_submit", "result_pending", "backwards"})  # stuck to a run, these last one call
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Fault:
+    """One thing that goes wrong; `ValueError` for a name that does not exist."""
+
+    op: str
+    do: str
+    nth: int | None
+    times: int | None
+    match: str | None
+    params: Mapping[str, Any]
+
+    def __init__(
+        self,
+        op: str,
+        do: str,
+        *,
+        nth: int | None = None,
+        times: int | None = 1,
+        match: str | None = None,
+        **params: Any,
+    ) -> None:
+        if op not in (*OPS, "any"):
+            raise ValueError(f"no operation {op!r}: one of {', '.join(OPS)}, any")
+        if _listed(do) not in FAULTS:
+            raise ValueError(f"no fault {do!r}: one of {', '.join(FAULTS)}")
+        values = {"op": op, "do": do, "nth": nth, "times": times, "match": match, "params": params}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def name(self) -> str:
+        """What it does, without the number or word that comes with it."""
+        return _listed(self.do).split(":<")[0]
+
+    @property
+    def word(self) -> str:
+        return self.do.partition(":")[2]
+
+    @classmethod
+    def parse(cls, raw: Any) -> Self:
+        if not isinstance(raw, Mapping) or not isinstance(raw.get("op"), str) or not isinstance(raw.get("do"), str):
+            raise ValueError("a fault is an object with at least op and do")  # noqa: TRY004 - one error for all that is unusable
+        return cls(**{str(key): value for key, value in raw.items()})
+
+    def as_json(self) -> dict[str, Any]:
+        plain = {"op": self.op, "do": self.do, "nth": self.nth, "times": self.times, "match": self.match}
+        return {**plain, **self.params}
+
+    def sticks(self) -> bool:
+        """Whether, given for a submit, it describes the run and not the answer."""
+        return any(_listed(self.do) in kind for kind in (PROGRESS, OUTCOME, CANCEL, FILE))
+
+    def stuck(self) -> "Fault":
+        """The same fault as a trait of one run."""
+        kind = _listed(self.do)
+        op = "file" if kind in FILE else "cancel" if kind in CANCEL else "result" if kind in OUTCOME else "any"
+        times = self.params.get("n", 1 if kind in ONCE else None) if kind != "fewer_images" else None
+        return Fault(op, self.do, times=times, **self.params)
+
+
+@dataclass(slots=True)
+class _Armed:
+    fault: Fault
+    seen: int = 0
+
+    def meets(self, op: str, about: Iterable[str]) -> bool:
+        """Count this call if it matches, and say whether it is one that goes wrong."""
+        fault = self.fault
+        if fault.op not in (op, "any") or (fault.match is not None and not any(fault.match in each for each in about)):
+            return False
+        self.seen += 1
+        first = fault.nth or 1
+        return self.seen >= first and (fault.times is None or self.seen < first + fault.times)
+
+
+class Faults:
+    """The faults that are switched on, with how often each was met."""
+
+    def __init__(self, *faults: Fault) -> None:
+        self._armed: list[_Armed] = []
+        self.add(*faults)
+
+    def add(self, *faults: Fault) -> None:
+        self._armed += [_Armed(each) for each in faults]
+
+    def clear(self) -> None:
+        self._armed.clear()
+
+    def replace(self, faults: Iterable[Fault]) -> None:
+        self._armed = [_Armed(each) for each in faults]
+
+    def __iter__(self) -> Any:
+        return iter([each.fault for each in self._armed])
+
+    def take(self, op: str, about: Iterable[str], *, early: bool = False) -> list[Fault]:
+        """The faults that this call meets, in the order they were added; *early* are those that come before reading."""
+        about = list(about)
+        armed = [each for each in self._armed if (each.fault.name in EARLY) == early]
+        return [each.fault for each in armed if each.meets(op, about)]
+
+
+def parse_faults(raw: Any) -> list[Fault]:
+    """Faults from a JSON list; `ValueError` with what is wrong."""
+    if not isinstance(raw, list):
+        raise ValueError("faults are a list")  # noqa: TRY004 - as above
+    try:
+        return [Fault.parse(each) for each in raw]
+    except TypeError as exc:
+        raise ValueError(str(exc)) from exc
+
+
+def load_faults(path: Path) -> list[Fault]:
+    """Faults from a file: a JSON list, or TOML with one `[[fault]]` table each (`times = "forever"` for no end)."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".toml":
+        return parse_faults(json.loads(text))
+    tables = tomllib.loads(text).get("fault", [])
+    return parse_faults([{**each, **({"times": None} if each.get("times") == "forever" else {})} for each in tables])
+
+
+def _listed(do: str) -> str:
+    """The name under which FAULTS lists *do*: ``queue:3`` is listed as ``queue:<n>``."""
+    if do in FAULTS:
+        return do
+    head, colon, word = do.partition(":")
+    if colon and word and (head not in ("queue", "status") or word.isdigit()):
+        return next((each for each in FAULTS if each.startswith(f"{head}:<")), do)
+    return do

@@ -1,0 +1,164 @@
+"""Fetches the pictures an edit was given, draws what a run comes to, and serves it."""
+
+import asyncio
+import base64
+import binascii
+import struct
+import zlib
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp import web
+
+from bot.core.references import is_loopback
+from bot.sandbox import drawing
+from bot.sandbox.upstream_runs import Run
+from bot.sandbox.upstream_wire import HTML, Met, endless, half, slices
+
+MOST_REFERENCE = 50 * 1024 * 1024  # what the host recommends at most
+KEPT = 64  # drawn files kept; others are drawn again
+
+
+class Files:
+    """Pictures are drawn in threads, when first asked for."""
+
+    def __init__(self) -> None:
+        self._threads: ThreadPoolExecutor | None = None
+        self._references: dict[str, asyncio.Task[tuple[bytes, ...]]] = {}
+        self._drawn: OrderedDict[tuple[str, int], asyncio.Task[bytes]] = OrderedDict()
+        self._http: aiohttp.ClientSession | None = None
+        self._stopping = asyncio.Event()
+
+    async def start(self) -> None:
+        self._stopping.clear()
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="drawing")
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20), trust_env=False)
+
+    async def stop(self) -> None:
+        self._stopping.set()
+        tasks = [*self._references.values(), *self._drawn.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._drawn.clear()
+        self._references = {key: task for key, task in self._references.items() if not task.cancelled()}
+        if self._http is not None:
+            await self._http.close()
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def expect(self, run: Run) -> None:
+        """Begin to fetch what *run* needs, unless that was done."""
+        if run.asked.value("image_urls") and run.id not in self._references:
+            self._references[run.id] = asyncio.create_task(self._fetch_all(run))
+
+    async def trouble(self, run: Run) -> str | None:
+        """Why *run* cannot be drawn; None if it can."""
+        try:
+            await self._given(run)
+        except drawing.Unreadable as exc:
+            return str(exc)
+        return None
+
+    async def answer(self, run: Run, index: int, *, met: Met, request: web.Request) -> web.StreamResponse:
+        """The picture, or what the faults make of it."""
+        kind = f"image/{run.asked.output_format}"
+        if "file:404" in met:
+            return web.Response(status=404, text="no such file")
+        if "file:endless" in met:
+            return await endless(request, kind=kind, stopping=self._stopping)
+        if "file:html" in met or "file:lying_type" in met:
+            return web.Response(body=HTML, content_type="text/html" if "file:html" in met else kind)
+        raw, kind = await self._bytes(run, index, met=met, kind=kind)
+        if "file:truncated" in met:
+            return await half(request, raw, kind=kind)
+        if "file:slow" in met:
+            return await slices(request, raw, kind=kind, seconds=met.number("file:slow", "seconds", 2.0))
+        return web.Response(body=raw, content_type=kind)
+
+    async def _bytes(self, run: Run, index: int, *, met: Met, kind: str) -> tuple[bytes, str]:
+        loop = asyncio.get_running_loop()
+        if "file:empty" in met:
+            return b"", kind
+        if "file:bomb" in met:
+            return _bomb(60_000), "image/png"
+        if "file:huge" in met:
+            size = met.number("file:huge", "mb", 12.0)
+            return await loop.run_in_executor(self._threads, drawing.noise, size), "image/png"
+        return await self._picture(run, index), kind
+
+    async def _picture(self, run: Run, index: int) -> bytes:
+        key = (run.id, index)
+        if key not in self._drawn:
+            self._drawn[key] = asyncio.create_task(self._draw(run, index))
+        while len(self._drawn) > KEPT and next(iter(self._drawn.values())).done():
+            self._drawn.popitem(last=False)
+        # shielded: a client that hangs up must not end the drawing that another waits for
+        return await asyncio.shield(self._drawn[key])
+
+    async def _draw(self, run: Run, index: int) -> bytes:
+        asked = run.asked
+        order = drawing.Order(
+            prompt=asked.prompt,
+            model=run.entry.name,
+            resolution=asked.value("resolution"),
+            aspect_ratio=asked.value("aspect_ratio"),
+            format=asked.output_format,
+            seed=asked.value("seed"),
+            number=index + 1,
+            count=run.count,
+            salt="" if asked.value("seed") is not None else run.id,
+            references=await self._given(run),
+        )
+        return await asyncio.get_running_loop().run_in_executor(self._threads, drawing.draw, order)
+
+    async def _given(self, run: Run) -> tuple[bytes, ...]:
+        self.expect(run)  # again, if the service was stopped meanwhile
+        task = self._references.get(run.id)
+        return await asyncio.shield(task) if task else ()
+
+    async def _fetch_all(self, run: Run) -> tuple[bytes, ...]:
+        fetched = []
+        for number, url in enumerate(run.asked.value("image_urls")):
+            try:
+                raw = _inline(url) if url.startswith("data:") else await self._fetch(url)
+                await asyncio.get_running_loop().run_in_executor(self._threads, drawing.check_reference, raw)
+            except (drawing.Unreadable, aiohttp.ClientError, TimeoutError, ValueError) as exc:
+                raise drawing.Unreadable(f"Failed to download image_urls[{number}]: {exc}") from exc
+            fetched.append(raw)
+        return tuple(fetched)
+
+    async def _fetch(self, url: str) -> bytes:
+        """Like any stranger: no token, no cookie; from this machine only, because nothing here goes out."""
+        if not is_loopback(urlsplit(url).hostname or ""):
+            raise drawing.Unreadable("the local image service fetches from this machine only")
+        assert self._http is not None
+        async with self._http.get(url, allow_redirects=False) as response:
+            if response.status != 200:
+                raise drawing.Unreadable(f"HTTP {response.status}")
+            raw = bytearray()
+            async for chunk in response.content.iter_chunked(65_536):
+                raw += chunk
+                if len(raw) > MOST_REFERENCE:
+                    raise drawing.Unreadable("larger than 50 MB")
+        return bytes(raw)
+
+
+def _inline(url: str) -> bytes:
+    try:
+        return base64.b64decode(url.partition(",")[2], validate=True)
+    except binascii.Error as exc:
+        raise drawing.Unreadable("not base64") from exc
+
+
+def _bomb(side: int) -> bytes:
+    """A PNG of a hundred bytes that says it is *side* x *side* pixels."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(bytes(4096))), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)

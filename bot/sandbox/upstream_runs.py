@@ -1,0 +1,182 @@
+"""What the local image service knows of a run, and when it queues, runs and completes.
+
+Nothing waits here: a run's state is worked out from the clock whenever somebody asks.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import uuid4
+
+from bot.sandbox.faults import Faults
+from bot.sandbox.upstream_models import ImageModel, Inputs
+
+RunState = Literal["in_queue", "in_progress", "completed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds every run queues and works, and how many work at once (None: any number)."""
+
+    queue_s: float = 0.4
+    run_s: float = 0.8
+    slots: int | None = 4
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One accepted order. Times are UTC milliseconds."""
+
+    id: str
+    model: str
+    inputs: dict[str, Any]
+    created_at: int
+    asked: Inputs
+    entry: ImageModel
+    line: "Line"
+    faults: Faults = field(default_factory=Faults)
+    finished_at: int | None = None
+    stored: RunState = "in_queue"
+    ready: float = 0.0  # on the line's own clock
+    finishes: float = math.inf
+    place: int = 3  # where it says it stands in the host's queue at first
+    stuck: bool = False
+
+    @property
+    def state(self) -> RunState:
+        self.line.settle()
+        return self.stored
+
+    @property
+    def prompt(self) -> str:
+        return self.asked.prompt
+
+    @property
+    def count(self) -> int:
+        return int(self.asked.value("num_images", 1))
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The paths of its pictures."""
+        return tuple(f"/files/{self.id}/{index + 1}.{self.asked.output_format}" for index in range(self.count))
+
+    @property
+    def cost_micro_usd(self) -> int:
+        return self.entry.cost_micro_usd(self.asked, images=self.count)
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "model": self.model,
+            "inputs": self.inputs,
+            "state": self.state,
+            "created_at": self.created_at,
+            "finished_at": self.finished_at,
+            "images": list(self.images),
+        }
+
+
+class Line:
+    """All runs in the order they came, and the clock that moves them. Time stands still while it is held."""
+
+    def __init__(self, pace: Pace, now: Callable[[], float]) -> None:
+        self.pace = pace
+        self._now = now
+        self._skipped = 0.0
+        self._held_at: float | None = None
+        self._waiting: dict[str, Run] = {}
+        self._working: dict[str, Run] = {}
+        self._freed = -math.inf
+
+    @property
+    def hold(self) -> bool:
+        return self._held_at is not None
+
+    @hold.setter
+    def hold(self, wanted: bool) -> None:
+        if wanted and self._held_at is None:
+            self.settle()
+            self._held_at = self._now()
+        elif not wanted and self._held_at is not None:
+            self._skipped += self._now() - self._held_at
+            self._held_at = None
+
+    @property
+    def time(self) -> float:
+        return (self._now() if self._held_at is None else self._held_at) - self._skipped
+
+    def join(self, entry: ImageModel, *, asked: Inputs) -> Run:
+        run = Run(
+            id=str(uuid4()),
+            model=entry.id,
+            inputs=asked.model_dump(exclude_unset=True),
+            created_at=_utc_ms(),
+            asked=asked,
+            entry=entry,
+            line=self,
+            ready=self.time + self.pace.queue_s,
+        )
+        self._waiting[run.id] = run
+        return run
+
+    def stick(self, run: Run) -> None:
+        """Leave *run* in the queue for good, without holding up those behind it."""
+        run.stuck = True
+        self._waiting.pop(run.id, None)
+
+    def place_of(self, run: Run) -> int:
+        """Where *run* stands in the queue, counting down to 1."""
+        if run.stuck:
+            return run.place
+        ahead = list(self._waiting).index(run.id) + 1 if run.id in self._waiting else 1
+        left = (run.ready - self.time) / self.pace.queue_s if self.pace.queue_s > 0 else 0.0
+        return max(ahead, min(run.place, math.ceil(run.place * left)), 1)
+
+    def settle(self) -> None:
+        """Let everything happen that was due by now, in the order it was due."""
+        while not self.hold:
+            first = min(self._working.values(), key=lambda each: each.finishes, default=None)
+            head = next(iter(self._waiting.values()), None)
+            finish = first.finishes if first else math.inf
+            start = max(head.ready, self._freed) if head and self._has_room() else math.inf
+            if min(start, finish) > self.time:
+                return
+            if head and start < finish:
+                self._start(head, at=start)
+            elif first:
+                self.move(first, "completed", at=finish)
+            else:
+                return
+
+    def move(self, run: Run, state: RunState, *, at: float | None = None) -> None:
+        """Put *run* where it is said to be, and keep the clock going from there."""
+        moment = self.time if at is None else at
+        self._waiting.pop(run.id, None)
+        if self._working.pop(run.id, None):
+            self._freed = moment
+        run.stored, run.stuck = state, False
+        if state == "in_progress":
+            self._start(run, at=moment)
+        elif state == "in_queue":
+            run.ready = moment + self.pace.queue_s
+            self._waiting[run.id] = run
+        run.finished_at = _utc_ms() if state in ("completed", "cancelled") else None
+
+    def _start(self, run: Run, *, at: float) -> None:
+        self._waiting.pop(run.id, None)
+        run.stored, run.finishes = "in_progress", at + self.pace.run_s
+        self._working[run.id] = run
+
+    def _has_room(self) -> bool:
+        return self.pace.slots is None or len(self._working) < self.pace.slots
+
+
+def iso(at: int | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at / 1000, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _utc_ms() -> int:
+    return time.time_ns() // 1_000_000
