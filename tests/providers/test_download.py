@@ -1,0 +1,258 @@
+"""Fetching files: what is refused before anything is connected to, what while reading, and what it is called."""
+
+import asyncio
+import gzip
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from bot.core.errors import DownloadFailed, HostNotAllowed
+from bot.providers.download import AddressRefused, CheckedResolver, Downloader, is_public
+from tests.providers.raw_server import Act, RawServer, answer, close, endless, hang, reset, send, serving
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 64
+LISTED = ("files.runcomfy.net", "*.example.com")
+
+
+class Names(AbstractResolver):
+    """Answers from a table, and counts."""
+
+    def __init__(self, table: Mapping[str, list[str]]) -> None:
+        self.table = table
+        self.asked: list[str] = []
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        self.asked.append(host)
+        return [
+            ResolveResult(hostname=host, host=each, port=port, family=family, proto=0, flags=0)
+            for each in self.table[host]
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+@asynccontextmanager
+async def file_server(act: Act, *, total: float = 2.0) -> AsyncIterator[tuple[Downloader, RawServer, tuple[str, ...]]]:
+    async with serving(act) as server, Downloader(total=total) as files, asyncio.timeout(5):
+        yield files, server, (f"127.0.0.1:{server.port}",)
+
+
+async def test_a_file_comes_whole_and_no_token_cookie_or_compression_is_asked_with_it() -> None:
+    async with file_server(answer(body=PNG, kind="image/png", Set_Cookie="a=b")) as (files, server, hosts):
+        for _ in range(2):
+            assert await files.fetch(f"{server.url}/a.png?sig=x%2Fy%3D&t=1", hosts=hosts, most=len(PNG)) == PNG
+        assert server.connections == 1
+        for request in server.got:
+            assert not {"authorization", "cookie", "referer"} & set(request.headers)
+            assert request.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    ("act", "lasting"),
+    [
+        (answer(404), True),
+        (answer(410), True),
+        (answer(301, Location="http://169.254.169.254/"), True),
+        (answer(302, Location="/other"), True),
+        (answer(303), True),
+        (answer(307, Location="//127.0.0.1/"), True),
+        (answer(308, Location="http://127.0.0.1/"), True),
+        (answer(400), False),
+        (answer(403), False),
+        (answer(429), False),
+        (answer(500), False),
+        (answer(503), False),
+        (answer(206, PNG, kind="image/png"), False),
+        (answer(200, b"", kind="image/png"), False),
+        (answer(200, b"<html>wait</html>", kind="text/html; charset=utf-8"), False),
+        (answer(200, gzip.compress(bytes(10_000_000)), kind="image/png", Content_Encoding="gzip"), True),
+        (answer(200, PNG + b"x", kind="image/png"), True),
+        (endless, True),
+        (send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" + PNG * 9, then=close), False),
+        (send(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n" + PNG[:500], then=close), False),
+        (send(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n" + PNG[:500], then=reset), False),
+        (send(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n" + PNG[:500], then=hang), False),
+        (send(b"rubbish\r\n\r\n", then=close), False),
+        (reset, False),
+        (hang, False),
+    ],
+)
+async def test_a_file_that_does_not_come_whole_says_whether_asking_again_is_pointless(
+    act: Act,
+    lasting: bool,  # noqa: FBT001 - a column
+) -> None:
+    async with file_server(act, total=0.3) as (files, server, hosts):
+        with pytest.raises(DownloadFailed) as caught:
+            await files.fetch(f"{server.url}/a?sig=s3cret", hosts=hosts, most=len(PNG))
+        assert caught.value.lasting is lasting
+        assert "s3cret" not in str(caught.value)
+        assert caught.value.__cause__ is None
+        assert {each.target for each in server.got} == {"/a?sig=s3cret"}
+
+
+async def test_a_refused_connection_is_worth_another_try() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        async with Downloader() as files:
+            with pytest.raises(DownloadFailed) as caught:
+                await files.fetch(f"http://{where}/", hosts=(where,), most=10)
+        assert not caught.value.lasting
+
+
+async def test_a_peek_takes_the_beginning_and_leaves_the_rest() -> None:
+    async with file_server(endless) as (files, server, hosts):
+        assert await files.peek(f"{server.url}/a", hosts=hosts, size=100, within=1) == b"x" * 100
+        assert server.got[0].headers["range"] == "bytes=0-99"
+
+
+async def test_a_peek_takes_a_part_where_the_server_sends_one() -> None:
+    async with file_server(answer(206, PNG[:50], kind="image/png")) as (files, server, hosts):
+        assert await files.peek(f"{server.url}/a", hosts=hosts, size=50, within=1) == PNG[:50]
+
+
+async def test_a_peek_that_takes_too_long_is_given_up() -> None:
+    async with file_server(hang) as (files, server, hosts):
+        with pytest.raises(DownloadFailed) as caught:
+            await files.peek(f"{server.url}/a", hosts=hosts, within=0.1)
+        assert not caught.value.lasting
+
+
+async def test_a_peek_judges_hosts_and_answers_like_a_fetch() -> None:
+    async with file_server(answer(404)) as (files, server, hosts):
+        with pytest.raises(DownloadFailed) as caught:
+            await files.peek(f"{server.url}/a", hosts=hosts, within=1)
+        assert caught.value.lasting
+        with pytest.raises(HostNotAllowed):
+            await files.peek(f"{server.url}/a", hosts=LISTED, within=1)
+
+
+@pytest.mark.parametrize(
+    ("link", "named"),
+    [
+        ("http://127.0.0.1:{port}/", "127.0.0.1:{port}"),
+        ("http://localhost:{port}/", "localhost:{port}"),
+        ("http://[::1]:{port}/", "::1:{port}"),
+        ("http://[::ffff:127.0.0.1]:{port}/", None),
+        ("http://2130706433:{port}/", "2130706433"),
+        ("http://0177.0.0.1:{port}/", None),
+        ("http://0x7f.0.0.1:{port}/", "0x7f.0.0.1"),
+        ("http://127.1:{port}/", "127.1"),
+        ("http://0.0.0.0:{port}/", "0.0.0.0"),  # noqa: S104 - a hostile link
+        ("https://169.254.169.254/latest", "169.254.169.254"),
+        ("http://files.runcomfy.net/a.png", "files.runcomfy.net"),
+        ("https://files.runcomfy.net:{port}/a.png", "files.runcomfy.net"),
+        ("https://files.runcomfy.net.evil.com/a.png", "files.runcomfy.net.evil.com"),
+        ("https://evilfiles.runcomfy.net/a.png", "evilfiles.runcomfy.net"),
+        ("https://files.runcomfy.net./a.png", "files.runcomfy.net."),
+        ("https://evil.com/files.runcomfy.net", "evil.com"),
+        ("https://evil.com#@files.runcomfy.net/", "evil.com"),
+        ("https://files.runcomfy.net@evil.com/", "evil.com"),
+        ("https://me:pw@files.runcomfy.net/", "files.runcomfy.net"),
+        ("https://evil.com\\@files.runcomfy.net/", None),
+        ("https://files.runcomfy.net\\.evil.com/", None),
+        ("https://files.runcomfy\uff0enet/a.png", None),
+        ("https://f\u0456les.runcomfy.net/a.png", None),
+        ("https://evil.com\t.example.com/", None),
+        ("https://example.com/", "example.com"),
+        ("ftp://files.runcomfy.net/a", "files.runcomfy.net"),
+        ("file:///etc/passwd", None),
+        ("//files.runcomfy.net/a", "files.runcomfy.net"),
+        ("data:image/png;base64,AAAA", None),
+        ("https://[bad/", None),
+        ("https://files.runcomfy.net:99999/", None),
+        ("", None),
+    ],
+)
+async def test_a_link_that_is_not_on_a_listed_host_is_not_even_looked_up(link: str, named: str | None) -> None:
+    names = Names({})
+    async with serving(answer(body=PNG)) as server, Downloader(lookup=lambda: names) as files:
+        with pytest.raises((HostNotAllowed, DownloadFailed)) as caught:
+            await files.fetch(link.format(port=server.port), hosts=LISTED, most=10)
+        if named is not None:
+            assert isinstance(caught.value, HostNotAllowed)
+            assert caught.value.host == named.format(port=server.port)
+        assert (server.connections, names.asked) == (0, [])
+
+
+async def test_a_listed_name_that_leads_inside_is_refused_and_nothing_is_connected_to() -> None:
+    inside = ["127.0.0.1", "10.0.0.5", "169.254.169.254", "::1", "::ffff:127.0.0.1", "fd00::1"]
+    names = Names({"a.example.com": inside})
+    async with serving(answer()) as server, Downloader(lookup=lambda: names) as files:
+        with pytest.raises(DownloadFailed) as caught:
+            await files.fetch("https://a.example.com/a.png", hosts=LISTED, most=10)
+        assert caught.value.lasting
+        assert names.asked == ["a.example.com"]
+        assert server.connections == 0
+
+
+async def test_a_private_address_is_refused_even_where_somebody_listed_it() -> None:
+    async with Downloader() as files:
+        for address in ("10.0.0.5", "169.254.169.254", "0.0.0.0"):  # noqa: S104 - a hostile link
+            with pytest.raises(DownloadFailed) as caught:
+                await files.fetch(f"https://{address}/", hosts=(address,), most=10)
+            assert caught.value.lasting
+
+
+@pytest.mark.parametrize("label", ["", "x" * 64, "x..y"])
+async def test_a_name_that_cannot_be_one_is_refused(label: str) -> None:
+    async with Downloader() as files:
+        with pytest.raises(DownloadFailed) as caught:
+            await files.fetch(f"https://{label}.example.com/", hosts=LISTED, most=10)
+        assert caught.value.lasting
+
+
+async def test_localhost_may_be_listed_with_its_port() -> None:
+    names = Names({"localhost": ["203.0.113.9", "127.0.0.1"]})
+    async with serving(answer(body=PNG)) as server, Downloader(lookup=lambda: names) as files:
+        where = f"localhost:{server.port}"
+        assert await files.fetch(f"http://{where}/", hosts=(where,), most=len(PNG)) == PNG
+
+
+async def test_only_the_public_ones_of_several_addresses_are_connected_to() -> None:
+    mixed = Names({"a.example.com": ["192.168.1.1", "93.184.216.34", "224.0.0.1"], "b.example.com": []})
+    resolver = CheckedResolver(mixed)
+    assert [each["host"] for each in await resolver.resolve("a.example.com", 443)] == ["93.184.216.34"]
+    with pytest.raises(AddressRefused):
+        await resolver.resolve("b.example.com", 443)
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1:248:1893:25c8:1946", True),
+        ("64:ff9b::5db8:d822", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("100.64.0.1", False),
+        ("172.16.0.1", False),
+        ("192.168.0.1", False),
+        ("169.254.169.254", False),
+        ("0.0.0.0", False),  # noqa: S104 - a hostile answer
+        ("224.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::", False),
+        ("::1", False),
+        ("fe80::1%eth0", False),
+        ("fd00::1", False),
+        ("fec0::1", False),
+        ("ff02::1", False),
+        ("::ffff:10.0.0.1", False),
+        ("64:ff9b::a00:1", False),
+        ("2002:a00:1::", False),
+        ("2001::1", False),
+        ("nonsense", False),
+    ],
+)
+def test_an_address_is_public_or_not_also_when_ipv4_is_dressed_as_ipv6(
+    address: str,
+    public: bool,  # noqa: FBT001 - a column
+) -> None:
+    assert is_public(address) is public

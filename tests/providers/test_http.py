@@ -1,0 +1,211 @@
+"""The one promise about sending: an error says truly whether the host can have got the request."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+from pydantic import SecretStr
+
+from bot.core.errors import ProviderError, ProviderUnavailable, SubmitUnknown
+from bot.providers.http import Client, Times, Transport, call, client, retry_after
+from tests.providers.raw_server import Act, answer, close, endless, hang, in_turn, reset, send, serving
+
+QUICK = Times(connect=0.3, read=0.2, submit_read=0.2)
+START = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+NOW = 1_795_219_200_000  # 2026-11-21 00:00:00 UTC
+
+
+@asynccontextmanager
+async def talking(url: str, *, times: Times = QUICK, limit: int = 16) -> AsyncIterator[Client]:
+    async with asyncio.timeout(5), client(url, "s3cret", times=times, limit=limit) as http:
+        yield http
+
+
+LOST_ANSWERS: dict[str, Act] = {
+    "reset after the request was read": reset,
+    "closed after the request was read": close,
+    "no answer in time": hang,
+    "garbage": send(b"\x00\x01 what\r\n\r\n", then=close),
+    "not HTTP": send(b"SSH-2.0-OpenSSH_9.2\r\n", then=close),
+    "half a header": send(b"HTTP/1.1 200 OK\r\nContent-Le", then=close),
+    "half a header, then a reset": send(b"HTTP/1.1 200 OK\r\nContent-Le", then=reset),
+    "half a body": send(START + b'Content-Length: 100\r\n\r\n{"request_id"', then=close),
+    "half a body, then a reset": send(START + b'Content-Length: 100\r\n\r\n{"request_id"', then=reset),
+    "half a body, then silence": send(START + b'Content-Length: 100\r\n\r\n{"request_id"', then=hang),
+    "a broken chunk": send(START + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n", then=close),
+    "broken compression": answer(body=b"not gzip", Content_Encoding="gzip"),
+    "two lengths": send(START + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", then=close),
+    "an endless body": endless,
+    "a huge header": send(START + b"X: " + b"x" * 70_000 + b"\r\n\r\n", then=close),
+}
+
+
+@pytest.mark.parametrize("fault", LOST_ANSWERS.values(), ids=LOST_ANSWERS.keys())
+async def test_a_paid_request_that_arrived_without_a_readable_answer_is_unknown_and_was_sent_once(fault: Act) -> None:
+    async with serving(fault) as server, talking(server.url) as http:
+        with pytest.raises(SubmitUnknown):
+            await call(http, "POST", "/v1/models/m", json={"prompt": "p"}, submits=True)
+        assert [(each.method, each.body) for each in server.got] == [("POST", b'{"prompt":"p"}')]
+
+
+@pytest.mark.parametrize("fault", LOST_ANSWERS.values(), ids=LOST_ANSWERS.keys())
+async def test_a_question_without_a_readable_answer_can_be_asked_again(fault: Act) -> None:
+    async with serving(fault) as server, talking(server.url) as http:
+        with pytest.raises(ProviderUnavailable):
+            await call(http, "GET", "/v1/requests/r/status")
+        assert server.got
+
+
+async def test_a_paid_request_is_not_repeated_when_a_kept_connection_dies_under_it() -> None:
+    async with serving(in_turn(answer(), reset)) as server, talking(server.url) as http:
+        await call(http, "GET", "/warm")
+        with pytest.raises(SubmitUnknown):
+            await call(http, "POST", "/paid", json={}, submits=True)
+        assert server.connections == 1
+        assert [each.target for each in server.got] == ["/warm", "/paid"]
+
+
+async def test_a_refused_connection_proves_that_nothing_was_sent() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        async with talking(f"http://127.0.0.1:{taken.getsockname()[1]}") as http:
+            await _assert_nothing_sent(http, httpx.ConnectError)
+
+
+async def test_a_connection_that_is_not_made_in_time_proves_that_nothing_was_sent() -> None:
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for each in (first, second):  # the queue is full now: further calls get no answer
+            each.setblocking(False)
+            each.connect_ex(full.getsockname())
+        async with talking(f"http://127.0.0.1:{full.getsockname()[1]}") as http:
+            await _assert_nothing_sent(http, httpx.ConnectTimeout)
+
+
+@pytest.mark.parametrize(
+    ("says", "cause"), [(b"HTTP/1.1 400 X\r\n\r\n", httpx.ConnectError), (b"", httpx.ConnectTimeout)]
+)
+async def test_a_handshake_that_fails_or_stalls_proves_that_nothing_was_sent(
+    says: bytes, cause: type[Exception]
+) -> None:
+    async with serving(send(says, then=hang), at_once=True) as server:
+        async with talking(f"https://127.0.0.1:{server.port}") as http:
+            await _assert_nothing_sent(http, cause)
+        assert server.connections == 1
+
+
+async def test_an_address_that_is_none_proves_that_nothing_was_sent() -> None:
+    async with talking("ftp://127.0.0.1:1") as http:
+        await _assert_nothing_sent(http, httpx.UnsupportedProtocol)
+
+
+class NoSuchName(AbstractResolver):
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        raise OSError(f"{host}:{port} {family}")
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_name_that_is_not_found_is_a_connect_error() -> None:
+    async with httpx.AsyncClient(transport=Transport(limit=1, resolver=NoSuchName)) as http:
+        with pytest.raises(httpx.ConnectError):
+            await http.post("http://nowhere.invalid/", json={})
+
+
+async def _assert_nothing_sent(http: Client, cause: type[Exception]) -> None:
+    with pytest.raises(ProviderUnavailable) as caught:
+        await call(http, "POST", "/v1/models/m", json={}, submits=True)
+    assert type(caught.value.__cause__) is cause
+
+
+async def test_an_answer_that_never_ends_is_cut_off_though_each_piece_comes_in_time() -> None:
+    patient = Times(read=5, submit_read=5, total=0.2, submit_total=0.2)
+    half = send(START + b"Content-Length: 100\r\n\r\n{", then=hang)
+    async with serving(half) as server, talking(server.url, times=patient) as http:
+        with pytest.raises(SubmitUnknown):
+            await call(http, "POST", "/", json={}, submits=True)
+        with pytest.raises(ProviderUnavailable):
+            await call(http, "GET", "/")
+
+
+@pytest.mark.parametrize("status", [200, 201, 302, 400, 401, 402, 404, 408, 422, 429, 500, 502, 503, 504])
+async def test_an_answer_of_any_status_is_handed_back_and_no_redirect_followed(status: int) -> None:
+    act = answer(status, b'{"a": 1}', Location="/elsewhere", Retry_After="7")
+    async with serving(act) as server, talking(server.url) as http:
+        got = await call(http, "POST", "/here", json={}, submits=True)
+        assert (got.status, got.body, got.headers["retry-after"]) == (status, b'{"a": 1}', "7")
+        assert [each.target for each in server.got] == ["/here"]
+
+
+async def test_the_token_goes_to_the_configured_host_and_to_no_other() -> None:
+    async with serving(answer()) as host, serving(answer()) as other, talking(f"{host.url}/prefix") as http:
+        await call(http, "GET", "/v1/x", params={"a": "b"})
+        await call(http, "GET", f"{other.url}/y")
+        http.bearer.trust(f"{other.url}/balance")
+        await call(http, "GET", f"{other.url}/balance")
+        assert host.got[0].target == "/prefix/v1/x?a=b"
+        assert host.got[0].headers["authorization"] == "Bearer s3cret"
+        assert ["authorization" in each.headers for each in other.got] == [False, True]
+
+
+async def test_a_secret_is_taken_out_of_its_wrapping_only_for_the_header() -> None:
+    async with serving(answer()) as server, client(server.url, SecretStr("hush")) as http:
+        await call(http, "GET", "/")
+        assert server.got[0].headers["authorization"] == "Bearer hush"
+        assert "hush" not in repr(http.bearer)
+
+
+async def test_cookies_are_neither_kept_nor_sent() -> None:
+    async with serving(answer(Set_Cookie="who=me")) as server, talking(server.url) as http:
+        http.cookies.clear()
+        for _ in range(2):
+            await call(http, "GET", "/")
+        assert not any("cookie" in each.headers for each in server.got)
+
+
+async def test_no_more_connections_are_opened_than_allowed_and_they_are_used_again() -> None:
+    async with serving(answer()) as server, talking(server.url, limit=4) as http:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(40):
+                group.create_task(call(http, "GET", "/"))
+        assert len(server.got) == 40
+        assert server.connections <= 4
+
+
+async def test_errors_name_the_request_and_not_the_token() -> None:
+    async with serving(reset) as server, talking(server.url) as http:
+        with pytest.raises(ProviderError) as caught:
+            await call(http, "POST", "/paid", json={}, submits=True)
+        assert str(caught.value) == "POST /paid: ReadError"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("7", 7.0),
+        ("1.5", 1.5),
+        (" 30 ", 30.0),
+        ("86400", 900.0),
+        ("9" * 400, 900.0),
+        ("Sat, 21 Nov 2026 00:00:42 GMT", 42.0),
+        ("Sat, 21 Nov 2026 00:00:42 -0000", 42.0),
+        ("Fri, 20 Nov 2026 00:00:00 GMT", 0.0),
+        ("Sat, 21 Nov 2099 00:00:00 GMT", 900.0),
+        ("-5", None),
+        ("nan", None),
+        ("soon", None),
+        ("", None),
+        ("Sat, 99 Nov 2026 00:00:00 GMT", None),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_as_a_date_and_capped(text: str, seconds: float | None) -> None:
+    assert retry_after(httpx.Headers({"Retry-After": text}), now=NOW) == seconds

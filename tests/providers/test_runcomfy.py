@@ -1,0 +1,319 @@
+"""RunComfy's answers, recorded by case, and what we make of each."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from bot.core.errors import (
+    ModelGone,
+    ProviderError,
+    ProviderPaused,
+    ProviderRefused,
+    ProviderRejected,
+    ProviderUnavailable,
+    SubmitUnknown,
+)
+from bot.core.jobs import Observation, State
+from bot.providers.base import CancelOutcome
+from bot.providers.http import Answer
+from bot.providers.runcomfy import (
+    Verdict,
+    classify_text,
+    read_cancelled,
+    read_result,
+    read_status,
+    read_submitted,
+)
+
+SAMPLES = Path(__file__).parent.parent / "samples" / "runcomfy"
+RUN = "8d7f1f0e-52f3-4a57-9df5-6a1d4a3f0c11"
+FILES = "https://playgrounds-storage-public.runcomfy.net/tools/7324/media-files/"
+NOW = 1_795_219_200_000  # 2026-11-21 00:00:00 UTC
+
+
+def sample(case: str) -> Answer:
+    recorded: dict[str, Any] = json.loads((SAMPLES / f"{case}.json").read_text())
+    body = recorded["text"] if "text" in recorded else json.dumps(recorded["body"])
+    return Answer(recorded["status"], httpx.Headers(recorded["headers"]), body.encode())
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["submit_taken", "submit_taken_bare", "submit_taken_with_error_code", "submit_taken_error_code_zero"],
+)
+def test_an_answer_with_a_request_id_is_a_run_whatever_else_it_says(case: str) -> None:
+    assert read_submitted(sample(case), now=NOW) == RUN
+
+
+@pytest.mark.parametrize(
+    ("case", "error"),
+    [
+        ("submit_without_request_id", SubmitUnknown),
+        ("submit_request_id_null", SubmitUnknown),
+        ("submit_request_id_is_a_path", SubmitUnknown),
+        ("submit_request_id_with_newline", SubmitUnknown),
+        ("submit_200_html", SubmitUnknown),
+        ("submit_200_truncated", SubmitUnknown),
+        ("submit_200_list", SubmitUnknown),
+        ("submit_200_empty", SubmitUnknown),
+        ("submit_200_model_code", ModelGone),
+        ("submit_200_balance_code", ProviderPaused),
+        ("submit_200_funds_code_as_text", ProviderPaused),
+        ("submit_200_token_code", ProviderPaused),
+        ("submit_200_validation_code", ProviderRejected),
+        ("submit_200_unknown_code", SubmitUnknown),
+        ("submit_302", SubmitUnknown),
+        ("submit_400_model_code", ModelGone),
+        ("submit_404", ModelGone),
+        ("submit_404_html", ModelGone),
+        ("submit_400_token_code", ProviderPaused),
+        ("submit_401", ProviderPaused),
+        ("submit_403", ProviderPaused),
+        ("submit_403_content", ProviderRefused),
+        ("submit_403_firewall", ProviderUnavailable),
+        ("submit_403_not_ours", ProviderRejected),
+        ("submit_400_balance_code", ProviderPaused),
+        ("submit_402", ProviderPaused),
+        ("submit_400_plain", ProviderRejected),
+        ("submit_400_html", ProviderRejected),
+        ("submit_400_overloaded", ProviderUnavailable),
+        ("submit_409", ProviderRejected),
+        ("submit_413_html", ProviderRejected),
+        ("submit_422_enum", ProviderRejected),
+        ("submit_422_echo", ProviderRejected),
+        ("submit_422_content", ProviderRefused),
+        ("submit_400_prohibited", ProviderRefused),
+        ("submit_400_signed_link", ProviderRejected),
+        ("submit_408", ProviderUnavailable),
+        ("submit_429", ProviderUnavailable),
+        ("submit_429_retry_after", ProviderUnavailable),
+        ("submit_429_html", ProviderUnavailable),
+        ("submit_500", SubmitUnknown),
+        ("submit_500_names_balance", SubmitUnknown),
+        ("submit_502_html", SubmitUnknown),
+        ("submit_503_own", ProviderUnavailable),
+        ("submit_503_gateway", SubmitUnknown),
+        ("submit_503_html", SubmitUnknown),
+        ("submit_504", SubmitUnknown),
+    ],
+)
+def test_an_answer_without_a_run_is_the_error_that_says_what_to_do(case: str, error: type[ProviderError]) -> None:
+    with pytest.raises(ProviderError) as caught:
+        read_submitted(sample(case), now=NOW)
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(
+    ("case", "kind"),
+    [
+        ("submit_400_token_code", "credentials"),
+        ("submit_401", "credentials"),
+        ("submit_403", "credentials"),
+        ("submit_200_token_code", "credentials"),
+        ("submit_400_balance_code", "balance"),
+        ("submit_402", "balance"),
+        ("submit_200_balance_code", "balance"),
+        ("submit_200_funds_code_as_text", "balance"),
+    ],
+)
+def test_a_pause_says_whether_the_token_or_the_balance_is_at_fault(case: str, kind: str) -> None:
+    with pytest.raises(ProviderPaused) as caught:
+        read_submitted(sample(case), now=NOW)
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("case", "seconds"),
+    [("submit_429", None), ("submit_429_retry_after", 17.0), ("submit_429_html", 42.0), ("submit_503_own", 5.0)],
+)
+def test_the_hosts_wish_to_be_left_alone_is_passed_on(case: str, seconds: float | None) -> None:
+    with pytest.raises(ProviderUnavailable) as caught:
+        read_submitted(sample(case), now=NOW)
+    assert caught.value.retry_after == seconds
+
+
+def test_the_signature_of_a_link_in_an_error_text_is_cut_off() -> None:
+    with pytest.raises(ProviderRejected) as caught:
+        read_submitted(sample("submit_400_signed_link"), now=NOW)
+    assert "cafe1234" not in str(caught.value)
+    assert "attachments/1/2/a.png?... (too large)" in str(caught.value)
+
+
+def test_a_prompt_that_a_validation_error_echoes_is_not_passed_on() -> None:
+    with pytest.raises(ProviderRejected) as caught:
+        read_submitted(sample("submit_422_echo"), now=NOW)
+    assert "police" not in str(caught.value)
+    assert "num_images" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("case", "seen"),
+    [
+        ("status_in_queue_3", Observation(State.QUEUED, position=3)),
+        ("status_in_queue_1", Observation(State.QUEUED, position=1)),
+        ("status_in_queue_no_place", Observation(State.QUEUED)),
+        ("status_in_queue_odd_place", Observation(State.QUEUED)),
+        ("status_waiting", Observation(State.QUEUED)),
+        ("status_in_progress", Observation(State.RUNNING)),
+        ("status_processing", Observation(State.RUNNING)),
+        ("status_unknown_word", Observation(State.QUEUED)),
+        ("status_completed", None),
+        ("status_succeeded", None),
+        ("status_failed_upper_case", None),
+        ("status_cancelled", None),
+        ("status_canceled", None),
+    ],
+)
+def test_a_status_is_pending_or_sends_us_to_the_result(case: str, seen: Observation | None) -> None:
+    assert read_status(sample(case).body) == seen
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["status_missing", "status_200_error_code", "status_200_not_found", "status_word_beside_error_code"],
+)
+def test_an_error_with_http_200_is_no_status(case: str) -> None:
+    with pytest.raises(ValueError, match=r"an error, not a run|validation error"):
+        read_status(sample(case).body)
+
+
+def test_a_new_word_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        read_status(b'{"status": "only_in_this_test"}')
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.__dict__["status"] == "only_in_this_test"
+
+
+@pytest.mark.parametrize(
+    ("case", "files", "cost"),
+    [
+        ("result_image", ["a.png"], 80_000),
+        ("result_images", ["a.png", "b.png"], 160_000),
+        ("result_image_and_images", ["b.png", "a.png", "c.png"], None),
+        ("result_completed", ["a.png"], 80_001),
+        ("result_succeeded_upper_case", ["a.png"], None),
+        ("result_odd_cost", ["a.png"], None),
+        ("result_negative_cost", ["a.png"], None),
+        ("result_echoes_input", ["a.png"], None),
+    ],
+)
+def test_pictures_are_read_from_the_output_alone_each_once_and_in_order(
+    case: str, files: list[str], cost: int | None
+) -> None:
+    urls = tuple(FILES + file for file in files)
+    assert read_result(sample(case).body) == Observation(State.COLLECTING, image_urls=urls, cost_micro_usd=cost)
+
+
+def test_a_link_to_a_foreign_host_is_handed_on_for_the_downloader_to_judge() -> None:
+    assert read_result(sample("result_foreign_host").body).image_urls == ("http://169.254.169.254/latest",)
+
+
+@pytest.mark.parametrize(
+    ("case", "state", "reason"),
+    [
+        ("result_no_output", State.REFUSED, "succeeded without a picture or a reason"),
+        ("result_output_null", State.REFUSED, "succeeded without a picture or a reason"),
+        ("result_output_empty", State.REFUSED, "succeeded without a picture or a reason"),
+        ("result_images_empty", State.REFUSED, "succeeded without a picture or a reason"),
+        ("result_echo_without_output", State.REFUSED, "succeeded without a picture or a reason"),
+        ("result_completed_but_error", State.FAILED, "upstream timeout"),
+        ("result_failed_text", State.FAILED, "Upstream worker crashed"),
+        ("result_failed_object", State.FAILED, "worker_error; Out of memory"),
+        ("result_failed_without_error", State.FAILED, "failed without a picture or a reason"),
+        ("result_failed_upper_case", State.FAILED, "boom"),
+        ("result_failed_beside_error_code", State.FAILED, "worker lost"),
+        ("result_failed_safety", State.REFUSED, "Generation stopped: IMAGE_SAFETY"),
+        ("result_failed_policy_object", State.REFUSED, "content_policy_violation; flagged"),
+        ("result_failed_no_image", State.REFUSED, "NO_IMAGE"),
+        ("result_failed_bad_input", State.FAILED, "safety_tolerance must be between 1 and 6"),
+        ("result_in_progress", State.RUNNING, None),
+        ("result_in_queue", State.RUNNING, None),
+        ("result_unknown_word", State.RUNNING, None),
+        ("result_cancelled", State.CANCELLED, None),
+        ("result_canceled", State.CANCELLED, None),
+    ],
+)
+def test_a_result_without_pictures_is_judged_by_its_own_status_and_words(
+    case: str, state: State, reason: str | None
+) -> None:
+    seen = read_result(sample(case).body)
+    assert (seen.state, seen.reason, seen.image_urls) == (state, reason, ())
+
+
+@pytest.mark.parametrize(
+    ("case", "cost"),
+    [
+        ("result_failed_text", 0),
+        ("result_failed_object", 80_000),
+        ("result_failed_safety", 80_000),
+        ("result_canceled", 80_000),
+    ],
+)
+def test_what_a_run_without_pictures_cost_is_reported_too(case: str, cost: int) -> None:
+    assert read_result(sample(case).body).cost_micro_usd == cost
+
+
+def test_an_output_of_another_shape_is_unreadable_and_not_a_refusal() -> None:
+    with pytest.raises(ValidationError):
+        read_result(sample("result_output_of_another_shape").body)
+
+
+@pytest.mark.parametrize(
+    ("case", "outcome"),
+    [
+        ("cancel_202_cancelled", CancelOutcome.CANCELLED),
+        ("cancel_requested", CancelOutcome.CANCELLED),
+        ("cancel_requested_by_status", CancelOutcome.CANCELLED),
+        ("cancel_by_status", CancelOutcome.CANCELLED),
+        ("cancel_202_not_cancellable", CancelOutcome.TOO_LATE),
+        ("cancel_finished", CancelOutcome.TOO_LATE),
+        ("cancel_409", CancelOutcome.TOO_LATE),
+        ("cancel_200_error_code", CancelOutcome.TOO_LATE),
+        ("cancel_unknown_outcome", CancelOutcome.UNKNOWN),
+        ("cancel_500", CancelOutcome.UNKNOWN),
+        ("cancel_502_html", CancelOutcome.UNKNOWN),
+        ("cancel_200_html", CancelOutcome.UNKNOWN),
+    ],
+)
+def test_a_cancel_is_read_by_its_outcome_first(case: str, outcome: CancelOutcome) -> None:
+    assert read_cancelled(sample(case)) is outcome
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("Blocked by our SAFETY system", Verdict.REFUSED),
+        ("content_policy_violation", Verdict.REFUSED),
+        ("IMAGE_PROHIBITED_CONTENT", Verdict.REFUSED),
+        ("Output was moderated", Verdict.REFUSED),
+        ("NSFW content", Verdict.REFUSED),
+        ("sensitive subject", Verdict.REFUSED),
+        ("finishReason: NO_IMAGE", Verdict.REFUSED),
+        ("The model could not generate a picture", Verdict.REFUSED),
+        ("request timeout", Verdict.TRANSIENT),
+        ("the worker timed out", Verdict.TRANSIENT),
+        ("model is overloaded", Verdict.TRANSIENT),
+        ("no capacity", Verdict.TRANSIENT),
+        ("resource_exhausted", Verdict.TRANSIENT),
+        ("upstream said 503", Verdict.TRANSIENT),
+        ("HTTP 429", Verdict.TRANSIENT),
+        ("temporarily unavailable", Verdict.TRANSIENT),
+        ("invalid aspect ratio", Verdict.BAD_INPUT),
+        ("seed must be positive", Verdict.BAD_INPUT),
+        ("image dimensions too small", Verdict.BAD_INPUT),
+        ("download failed", Verdict.BAD_INPUT),
+        ("Failed to fetch the image", Verdict.BAD_INPUT),
+        ("safety_tolerance must be between 1 and 6", Verdict.BAD_INPUT),
+        ("no image_urls", Verdict.BAD_INPUT),
+        ("No image was provided", Verdict.BAD_INPUT),
+        ("worker crashed at 0x4290", Verdict.UNKNOWN),
+        ("", Verdict.UNKNOWN),
+    ],
+)
+def test_a_failure_is_judged_by_its_words_and_not_by_the_names_of_options(text: str, verdict: Verdict) -> None:
+    assert classify_text(text) is verdict
