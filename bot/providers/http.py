@@ -21,6 +21,7 @@ from bot.core.errors import ProviderUnavailable, SubmitUnknown
 
 NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 MOST_BYTES = 1_000_000  # of an answer; the largest we know is a few kilobytes
+PAID = "darkroom_paid"  # marks a request that costs money, for the transport
 MOST_RETRY_AFTER = 900.0
 HEADERS = {"User-Agent": "darkroom", "Accept-Encoding": "identity"}
 
@@ -32,9 +33,12 @@ class Transport(AiohttpTransport):
     lets some of aiohttp's own errors through. What really happened is in the error's cause.
     """
 
-    def __init__(self, *, limit: int, resolver: Callable[[], AbstractResolver] | None = None) -> None:
+    def __init__(
+        self, *, limit: int, reuse: bool = True, resolver: Callable[[], AbstractResolver] | None = None
+    ) -> None:
         super().__init__(client=self._open, trust_env=False)
         self._limit = limit
+        self._reuse = reuse
         self._resolver = resolver
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -47,10 +51,31 @@ class Transport(AiohttpTransport):
     def _open(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
             limit=self._limit,
+            force_close=not self._reuse,
             ssl=self.ssl_context,
             resolver=self._resolver() if self._resolver else None,
         )
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+class TransportByPrice(httpx.AsyncBaseTransport):
+    """Paid requests on connections of their own, everything else on kept ones.
+
+    A host may close a kept connection in the moment it is used again; for a paid request that would be
+    a submit whose fate nobody knows, so it pays for a handshake instead.
+    """
+
+    def __init__(self, *, limit: int) -> None:
+        self._kept = Transport(limit=limit)
+        self._single = Transport(limit=limit, reuse=False)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        chosen = self._single if request.extensions.get(PAID) else self._kept
+        return await chosen.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._kept.aclose()
+        await self._single.aclose()
 
 
 def no_cookies() -> CookieJar:
@@ -125,7 +150,7 @@ class Client(httpx.AsyncClient):
 
     def __init__(self, base_url: str, *, bearer: Bearer, limit: int, times: Times) -> None:
         super().__init__(
-            transport=Transport(limit=limit),
+            transport=TransportByPrice(limit=limit),
             base_url=base_url,
             auth=bearer,
             headers=HEADERS,
@@ -175,7 +200,7 @@ async def call(
     read, total = (times.submit_read, times.submit_total) if submits else (times.read, times.total)
     # The transport takes the pool's time for the whole of connecting, looking the name up included.
     limits = httpx.Timeout(connect=times.connect, read=read, write=read, pool=times.connect + 5)
-    request = http.build_request(method, path, json=json, params=params, timeout=limits)
+    request = http.build_request(method, path, json=json, params=params, timeout=limits, extensions={PAID: submits})
     try:
         async with http.slots, asyncio.timeout(total):
             return await _exchange(http, request)

@@ -60,12 +60,12 @@ async def test_a_question_without_a_readable_answer_can_be_asked_again(fault: Ac
         assert server.got
 
 
-async def test_a_paid_request_is_not_repeated_when_a_kept_connection_dies_under_it() -> None:
+async def test_a_paid_request_has_a_connection_of_its_own_and_is_not_repeated_when_that_dies() -> None:
     async with serving(in_turn(answer(), reset)) as server, talking(server.url) as http:
         await call(http, "GET", "/warm")
         with pytest.raises(SubmitUnknown):
             await call(http, "POST", "/paid", json={}, submits=True)
-        assert server.connections == 1
+        assert server.connections == 2
         assert [each.target for each in server.got] == ["/warm", "/paid"]
 
 
