@@ -1,0 +1,25 @@
+# Stage one installs what the lock file names, by hash; stage two holds only that and the bot.
+FROM python:3.13-slim AS build
+WORKDIR /app
+RUN python -m venv /venv
+COPY requirements.lock ./
+RUN /venv/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
+
+FROM python:3.13-slim
+RUN useradd --uid 10001 --create-home darkroom \
+    && install --directory --owner darkroom --group darkroom /app/data
+WORKDIR /app
+COPY --from=build /venv /venv
+COPY config ./config
+COPY bot ./bot
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    DARKROOM_WEB__HOST=0.0.0.0
+USER darkroom
+VOLUME /app/data
+EXPOSE 8080
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/healthz', timeout=8)"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["python", "-m", "bot"]
+CMD ["run"]

@@ -1,0 +1,47 @@
+# Everything a newcomer types. Only Python 3.11 to 3.13 and make are needed.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo run doctor test lint docs bench screenshots lock clean
+
+demo: $(READY)           ## the real bot against a local Discord and a local image service (ONCE=1: two jobs, then stop)
+	@$(BIN)/darkroom demo $(if $(ONCE),--once)
+
+run: $(READY)            ## the bot, for real
+	@$(BIN)/darkroom run
+
+doctor: $(READY)         ## check everything a deployment needs
+	@$(BIN)/darkroom doctor
+
+test: $(READY)           ## the whole suite (ARGS="-k cancel" goes to pytest)
+	@$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+
+lint: $(READY)           ## style, types, import contracts, generated pages
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m docs.generate --check
+
+docs: $(READY)           ## renew the generated pages
+	@$(BIN)/python -m docs.generate
+
+bench: $(READY)          ## list the benchmarks; NAME=x runs one and writes bench/out/x.json
+	@$(BIN)/python -m bench $(NAME)
+
+screenshots: $(READY)    ## drive the demo page in Chromium and renew the README's picture
+	@DARKROOM_SHOTS=docs/pictures $(BIN)/pytest -q -n 0 tests/sandbox/test_browser.py
+
+lock: $(READY)           ## resolve the dependencies anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade --all-extras -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean:
+	rm -rf .venv demo-pictures bench/out
+
+$(READY): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Darkroom needs Python 3.11 to 3.13: make PYTHON=python3.11 ...")'
+	@test -d .venv || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

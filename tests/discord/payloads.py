@@ -1,0 +1,203 @@
+"""Builds the JSON Discord sends of users, servers, channels, messages: all keys discord.py demands, and a few more."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from tests.discord.messages import Message, is_v2, render
+from tests.discord.rules import Json
+
+if TYPE_CHECKING:
+    from tests.discord.world import Application, Channel, Guild, Seat, User, World
+
+
+def iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()
+
+
+def user(one: "User") -> Json:
+    return {
+        "id": str(one.id),
+        "username": one.name,
+        "discriminator": "0000" if one.bot else "0",
+        "global_name": None if one.bot else one.name.title(),
+        "avatar": None,
+        "bot": one.bot,
+        "public_flags": 0,
+    }
+
+
+def application(one: "Application") -> Json:
+    payload: Json = {
+        "id": str(one.id),
+        "name": one.name,
+        "description": "",
+        "icon": None,
+        "bot_public": one.bot_public,
+        "bot_require_code_grant": False,
+        "verify_key": "0" * 64,
+        "owner": user(one.owner),
+        "team": None,
+        "flags": one.flags,
+        "summary": "",
+    }
+    if one.team is not None:
+        payload["team"] = {
+            "id": str(one.id + 1),
+            "name": "Team",
+            "icon": None,
+            "owner_user_id": str(one.owner.id),
+            "members": [
+                {
+                    "user": user(each),
+                    "team_id": str(one.id + 1),
+                    "membership_state": 2,
+                    "role": "admin",
+                    "permissions": ["*"],
+                }
+                for each in one.team
+            ],
+        }
+    return payload
+
+
+def ready(world: "World") -> Json:
+    flags = {"id": str(world.application.id), "flags": world.application.flags}
+    return {"v": 10, "user": user(world.bot), "application": flags, "private_channels": []}
+
+
+def role(role_id: int, name: str, permissions: int) -> Json:
+    return {
+        "id": str(role_id),
+        "name": name,
+        "permissions": str(permissions),
+        "position": 0,
+        "color": 0,
+        "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None},
+        "hoist": False,
+        "icon": None,
+        "managed": False,
+        "mentionable": False,
+        "flags": 0,
+    }
+
+
+def member(seat: "Seat", *, with_user: bool = True) -> Json:
+    payload: Json = {
+        "roles": [str(each) for each in seat.roles],
+        "flags": 0,
+        "nick": None,
+        "avatar": None,
+        "joined_at": "2026-01-01T00:00:00+00:00",
+        "premium_since": None,
+        "communication_disabled_until": None,
+        "deaf": False,
+        "mute": False,
+        "pending": False,
+    }
+    return payload | ({"user": user(seat.user)} if with_user else {})
+
+
+def guild(one: "Guild") -> Json:
+    bot = one.members[one.world.bot.id]
+    return {
+        "id": str(one.id),
+        "name": one.name,
+        "icon": None,
+        "owner_id": str(one.owner_id),
+        "roles": [role(role_id, *about) for role_id, about in one.roles.items()],
+        "emojis": [],
+        "stickers": [],
+        "features": [],
+        "channels": [channel(each) for each in one.channels],
+        "threads": [],
+        "members": [member(bot)],
+        "member_count": len(one.members),
+        "presences": [],
+        "voice_states": [],
+        "stage_instances": [],
+        "guild_scheduled_events": [],
+        "soundboard_sounds": [],
+        "large": False,
+        "unavailable": False,
+        "joined_at": "2026-01-01T00:00:00+00:00",
+        "preferred_locale": one.locale,
+        "verification_level": 0,
+        "default_message_notifications": 0,
+        "explicit_content_filter": 0,
+        "mfa_level": 0,
+        "nsfw_level": 0,
+        "premium_tier": 0,
+        "afk_timeout": 300,
+        "system_channel_flags": 0,
+    }
+
+
+def channel(one: "Channel") -> Json:
+    payload: Json = {"id": str(one.id), "type": one.kind, "last_message_id": None, "flags": 0}
+    if one.guild is None:
+        people = [user(each) for each in one.people if each is not one.world.bot]
+        return payload | {"recipients": people, "name": one.name, "position": 0}
+    deny = one.overwrite
+    rules = [{"id": str(one.world.bot.id), "type": 1, "allow": "0", "deny": str(deny)}] if deny else []
+    return payload | {
+        "name": one.name,
+        "position": 0,
+        "guild_id": str(one.guild.id),
+        "nsfw": one.nsfw,
+        "topic": None,
+        "parent_id": None,
+        "rate_limit_per_user": 0,
+        "permission_overwrites": rules,
+    }
+
+
+def readable(one: Message) -> bool:
+    """Whether a bot without the message-content intent may read it: its own, and what is said to it directly."""
+    bot = one.channel.world.bot
+    return one.author is bot or one.channel.guild is None or f"<@{bot.id}>" in one.now.content
+
+
+def message(one: Message, *, complete: bool) -> Json:
+    """A message; unless *complete*, without what the message-content intent would show."""
+    shown = one.now
+    hidden = shown.shown_ids if is_v2(shown) else frozenset()
+    cdn = shown.cdn
+    return {
+        "id": str(one.id),
+        "type": one.kind,
+        "channel_id": str(one.channel.id),
+        "author": user(one.author),
+        "content": shown.content if complete else "",
+        "components": render(shown) if complete else [],
+        "embeds": list(shown.embeds) if complete else [],
+        "attachments": [cdn.attachment(each) for each in shown.attachments if each.id not in hidden]
+        if complete
+        else [],
+        "flags": shown.flags,
+        "timestamp": iso(one.history[0].at),
+        "edited_timestamp": iso(shown.at) if len(one.history) > 1 else None,
+        "mentions": [],
+        "mention_roles": [],
+        "mention_everyone": False,
+        "pinned": False,
+        "tts": False,
+        **_origin(one),
+    }
+
+
+def _origin(one: Message) -> Json:
+    origin: Json = {"message_reference": one.reference} if one.reference else {}
+    if one.author is not one.channel.world.bot or one.interaction is None:
+        return origin
+    caused = one.interaction
+    application_id = str(one.channel.world.application.id)
+    return origin | {
+        "application_id": application_id,
+        "webhook_id": application_id,
+        "interaction_metadata": {
+            "id": str(caused.id),
+            "type": caused.kind,
+            "user": user(caused.user),
+            "authorizing_integration_owners": caused.owners,
+        },
+    }

@@ -1,0 +1,285 @@
+"""Who and what exists on the local Discord: users, servers, channels, the application, and what it may do where."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tests.discord import payloads
+from tests.discord.cdn import Cdn, Upload
+from tests.discord.gateway import Gateway
+from tests.discord.messages import Message, Shown
+from tests.discord.rules import Json, Refused
+from tests.discord.waiting import Changes
+
+if TYPE_CHECKING:
+    from tests.discord.interactions import Interaction
+
+EPOCH = 1_420_070_400_000  # Discord's, in UTC milliseconds
+TEXT, DM, GROUP_DM = 0, 1, 3
+MIB = 1024 * 1024
+
+ADMINISTRATOR = 1 << 3
+MANAGE_GUILD = 1 << 5
+VIEW_CHANNEL = 1 << 10
+SEND_MESSAGES = 1 << 11
+MANAGE_MESSAGES = 1 << 13
+EMBED_LINKS = 1 << 14
+ATTACH_FILES = 1 << 15
+READ_HISTORY = 1 << 16
+APP_COMMANDS = 1 << 31
+EXTERNAL_APPS = 1 << 50
+EVERYONE = VIEW_CHANNEL | SEND_MESSAGES | EMBED_LINKS | ATTACH_FILES | READ_HISTORY | APP_COMMANDS
+EVERYTHING = (1 << 53) - 1
+
+
+class Snowflakes:
+    """Ids that tell the time they were made at, and are never the same."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._count = itertools.count(1)
+
+    def next(self) -> int:
+        age = max(int(self._now() * 1000) - EPOCH, 0)
+        return (age << 22) | (next(self._count) & 0x3FFFFF)
+
+
+@dataclass(slots=True)
+class User:
+    id: int
+    name: str
+    bot: bool = False
+    locale: str = "en-US"
+    takes_dms: bool = True
+    installed: bool = False  # has the application installed for themselves
+
+
+@dataclass(slots=True)
+class Guild:
+    world: "World"
+    id: int
+    name: str
+    owner_id: int
+    bot_in: bool
+    size_limit: int = 10 * MIB
+    locale: str = "en-US"
+    channels: "list[Channel]" = field(default_factory=list)
+    roles: dict[int, tuple[str, int]] = field(default_factory=dict)  # id → name, permissions
+    members: dict[int, "Seat"] = field(default_factory=dict)
+
+    def add_channel(
+        self,
+        name: str,
+        *,
+        bot_sees: bool = True,
+        bot_can_post: bool = True,
+        nsfw: bool = False,
+        external_apps: bool = True,
+    ) -> "Channel":
+        channel = Channel(self.world, self.world.ids.next(), name, self, nsfw=nsfw, external_apps=external_apps)
+        channel.bot_sees, channel.bot_can_post = bot_sees, bot_can_post
+        self.channels.append(channel)
+        self.world.channels[channel.id] = channel
+        if self.bot_in:
+            self.world.gateway.dispatch("CHANNEL_CREATE", payloads.channel(channel), guild_id=self.id)
+        return channel
+
+    def permissions_of(self, user: User) -> int:
+        if user.id == self.owner_id:
+            return EVERYTHING
+        seat = self.members[user.id]
+        granted = seat.permissions
+        for role in seat.roles:
+            granted |= self.roles[role][1]
+        return EVERYTHING if granted & ADMINISTRATOR else granted
+
+    def add_role(self, name: str, *, permissions: int = 0) -> int:
+        role_id = self.world.ids.next()
+        self.roles[role_id] = (name, permissions)
+        return role_id
+
+
+@dataclass(slots=True)
+class Seat:
+    """A user's place in one server. *permissions* are their own, besides those of their roles."""
+
+    user: User
+    roles: list[int] = field(default_factory=list)
+    permissions: int = EVERYONE
+
+
+class Channel:
+    """A text channel, or without a guild a direct one between *people*."""
+
+    def __init__(
+        self,
+        world: "World",
+        channel_id: int,
+        name: str,
+        guild: Guild | None = None,
+        *,
+        people: Sequence[User] = (),
+        nsfw: bool = False,
+        external_apps: bool = True,
+    ) -> None:
+        self.world = world
+        self.id = channel_id
+        self.name = name
+        self.guild = guild
+        self.people = tuple(people)
+        self.nsfw = nsfw
+        self.external_apps = external_apps  # whether members may use apps they installed for themselves, publicly
+        self.bot_sees = self.bot_can_post = True
+        self.messages: list[Message] = []  # what everybody sees: no ephemeral ones
+        self.changes = Changes()
+
+    @property
+    def with_bot(self) -> bool:
+        return self.world.bot in self.people if self.guild is None else self.guild.bot_in
+
+    @property
+    def kind(self) -> int:
+        return TEXT if self.guild is not None else DM if self.with_bot else GROUP_DM
+
+    @property
+    def bot_permissions(self) -> int:
+        if self.guild is None or not self.guild.bot_in:
+            return EMBED_LINKS | ATTACH_FILES | (EVERYONE if self.with_bot else 0)
+        return EVERYONE & ~self.overwrite
+
+    @property
+    def overwrite(self) -> int:
+        """What the channel denies the bot."""
+        return (0 if self.bot_sees else VIEW_CHANNEL) | (0 if self.bot_can_post and self.bot_sees else SEND_MESSAGES)
+
+    def require_bot(self) -> None:
+        if not self.with_bot or not self.bot_sees:
+            raise Refused(403, 50001, "Missing Access")
+
+    def require_posting(self) -> None:
+        self.require_bot()
+        if not self.bot_can_post:
+            raise Refused(403, 50013, "Missing Permissions")
+        if self.guild is None and not all(each.takes_dms for each in self.people):
+            raise Refused(403, 50007, "Cannot send messages to this user")
+
+    async def until(self, predicate: Callable[[Message], bool], *, within: float) -> Message:
+        """The first message of the channel for which *predicate* holds, now or after a change."""
+        found = lambda: next((each for each in self.messages if predicate(each)), None)  # noqa: E731
+        return await self.changes.until(found, within=within, seen=lambda: self.messages[-5:])
+
+    def post(
+        self,
+        author: "User | HasUser",
+        content: str = "",
+        *,
+        attachments: Sequence[Upload] = (),
+        embeds: Sequence[Json] = (),
+    ) -> Message:
+        """A plain message. An `Upload` as an embed's image or thumbnail becomes a proxied picture."""
+        world = self.world
+        files = tuple(world.cdn.keep(each, file_id=world.ids.next(), channel_id=self.id) for each in attachments)
+        shown = Shown(world.cdn, world.now(), content, 0, (), tuple(map(self._embed, embeds)), files)
+        user = author if isinstance(author, User) else author.user
+        message = Message(message_id=world.ids.next(), channel=self, author=user, shown=shown)
+        world.add_message(message)
+        return message
+
+    def _embed(self, embed: Json) -> Json:
+        made = {"type": "rich", **embed}
+        for key in ("image", "thumbnail"):
+            if isinstance(made.get(key), Upload):
+                upload: Upload = made[key]
+                cdn, number = self.world.cdn, self.world.ids.next()
+                file = cdn.keep(upload, file_id=number, channel_id=self.id, folder="external")
+                origin = f"https://pictures.example/{upload.filename}"
+                made[key] = {"url": origin, "proxy_url": cdn.link(file), "width": file.width, "height": file.height}
+        return made
+
+
+class HasUser:
+    """Somebody who acts for a user."""
+
+    user: User
+
+
+@dataclass(slots=True)
+class Application:
+    id: int
+    name: str
+    owner: User
+    team: list[User] | None = None
+    bot_public: bool = True
+    flags: int = 0
+
+
+class World:
+    """Everything there is, without the sockets."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.now = now
+        self.ids = Snowflakes(now)
+        self.cdn = Cdn(now)
+        self.token = f"local.{self.ids.next()}.bot-token"
+        application_id = self.ids.next()
+        self.bot = User(application_id, "Darkroom", bot=True)
+        self.users: dict[int, User] = {self.bot.id: self.bot}
+        self.application = Application(application_id, "Darkroom", self.add_user("operator"))
+        self.guilds: dict[int, Guild] = {}
+        self.channels: dict[int, Channel] = {}
+        self.messages: dict[int, Message] = {}
+        self.commands: dict[int | None, list[Json]] = {None: []}  # guild id, None for the global ones
+        self.interactions: dict[int, Interaction] = {}
+        self.by_token: dict[str, Interaction] = {}
+        self.nonces: dict[tuple[int, str], Message] = {}
+        self.violations: list[str] = []
+        self.changes = Changes()  # told of every request, sync and connection
+        self.gateway = Gateway(token=self.token, greet=self.greet, changes=self.changes)
+
+    def greet(self) -> tuple[Json, list[tuple[int, Json]]]:
+        ready = payloads.ready(self)
+        return ready, [(each.id, payloads.guild(each)) for each in self.guilds.values() if each.bot_in]
+
+    def add_user(self, name: str) -> User:
+        user = User(self.ids.next(), name)
+        self.users[user.id] = user
+        return user
+
+    def add_guild(self, name: str, *, bot_in: bool = True, owner_id: int | None = None) -> Guild:
+        owner = self.application.owner.id if owner_id is None else owner_id
+        guild = Guild(self, self.ids.next(), name, owner, bot_in)
+        guild.roles[guild.id] = ("@everyone", EVERYONE)
+        guild.members[self.bot.id] = Seat(self.bot)
+        self.guilds[guild.id] = guild
+        if bot_in:
+            self.gateway.dispatch("GUILD_CREATE", payloads.guild(guild), guild_id=guild.id)
+        return guild
+
+    def dm(self, *people: User) -> Channel:
+        """The direct channel between these people: the same one every time."""
+        for channel in self.channels.values():
+            if channel.guild is None and set(map(_id, channel.people)) == set(map(_id, people)):
+                return channel
+        channel = Channel(self, self.ids.next(), "", people=people)
+        self.channels[channel.id] = channel
+        return channel
+
+    def add_message(self, message: Message) -> None:
+        self.messages[message.id] = message
+        if not message.ephemeral:
+            message.channel.messages.append(message)
+        message.tell()
+
+    def find_command(self, name: str, *, kind: int, guild: Guild | None) -> Json:
+        places: list[Any] = [guild.id, None] if guild is not None else [None]
+        for place in places:
+            for command in self.commands.get(place, []):
+                if command["name"] == name and command["type"] == kind:
+                    return command
+        known = sorted(each["name"] for commands in self.commands.values() for each in commands)
+        raise LookupError(f"the bot has synced no command {name!r}; there are {known}")
+
+
+def _id(user: User) -> int:
+    return user.id
