@@ -2,20 +2,19 @@
 
 import asyncio
 import logging
-import os
 import random
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from bot.collector import Collector
-from bot.core.catalog import Catalog
-from bot.core.jobs import Reference
+from bot.core.catalog import Model, Route
+from bot.core.jobs import Verb
 from bot.delivery import Delivery
 from bot.janitor import Janitor, remove_files
 from bot.looker import Looker
@@ -26,17 +25,18 @@ from bot.providers.base import Provider
 from bot.providers.download import Downloader
 from bot.providers.runcomfy import RunComfy
 from bot.service import Bells, Clock, Service
-from bot.settings import Settings
+from bot.settings import BadSettings, Settings
 from bot.steps import Steps
 from bot.store.desk import Desk
 from bot.store.sqlite import RunningLock, SqliteDatabase
 from bot.store.store import Store
 from bot.ui.access import Access
-from bot.ui.client import DarkroomClient
+from bot.ui.client import DarkroomClient, connect_to
 from bot.ui.gateway import stay_connected
 from bot.ui.operator import OperatorChannel
 from bot.ui.replies import DiscordMessenger
-from bot.ui.texts import Texts, load
+from bot.ui.texts import Texts
+from bot.ui.texts import load as load_texts
 from bot.web import server
 from bot.web.health import Health, Pulse
 from bot.worker import Worker
@@ -48,6 +48,203 @@ HOST_NAMES = {"runcomfy": "RunComfy"}
 
 
 def steady_clock() -> Clock:
-    """UTC milliseconds that never jump: this process's start by the wall clock, then the monotonic one."""
+    """UTC milliseconds that never jump: the wall clock of this moment, carried on by the monotonic one."""
     offset = time.time() - time.monotonic()
     return lambda: int((offset + time.monotonic()) * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """Everything built and nothing running; `working` sets it going."""
+
+    settings: Settings
+    client: DarkroomClient
+    service: Service
+    worker: Worker
+    delivery: Delivery
+    janitor: Janitor
+    pulse: Pulse
+    site: web.Application
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
+        """Run the loops, which it yields, and the web server; on the way out, let replies go out first."""
+        stop = asyncio.Event()
+        await self.service.start()
+        await self.worker.start()
+        loops = [self.worker.run(stop), self.delivery.run(stop), self.janitor.run(stop), self.pulse.run(stop)]
+        tasks = [asyncio.create_task(each) for each in loops]
+        runner = await self._serve()
+        try:
+            yield tasks
+        finally:
+            stop.set()
+            self.service.bells.worker.set()
+            self.service.bells.replies.set()
+            await asyncio.wait(tasks, timeout=DRAIN)
+            await self.delivery.drain(seconds=DRAIN / 2)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await runner.cleanup()
+
+    async def _serve(self) -> web.AppRunner:
+        runner = web.AppRunner(self.site, access_log=None)
+        await runner.setup()
+        section = self.settings.web
+        try:
+            await web.TCPSite(runner, section.host, section.port).start()
+        except OSError as exc:
+            await runner.cleanup()
+            raise BadSettings(f"web.port: {section.host}:{section.port} cannot be used ({exc.strerror})") from exc
+        log.info("Health is at http://%s:%s/healthz", *runner.addresses[0][:2], extra={"event": "web_up"})
+        return runner
+
+
+@asynccontextmanager
+async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[App]:
+    """Everything, wired together; closed in reverse order."""
+    async with AsyncExitStack() as stack:
+        yield await _build(settings, clock or steady_clock(), stack=stack)
+
+
+async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> App:
+    catalog, texts = settings.catalog(), _texts(settings)
+    data = settings.data.dir
+    data.mkdir(parents=True, exist_ok=True)
+    lock = RunningLock(settings.database.path)
+    stack.callback(lock.release)
+    database = await SqliteDatabase.open(settings.database.path)
+    stack.push_async_callback(database.aclose)
+    store, desk = Store(database), Desk(database)
+    pool = PicturePool()
+    stack.push_async_callback(pool.aclose)
+    downloader = Downloader()
+    stack.push_async_callback(downloader.aclose)
+    hosts = providers(settings)
+    for each in hosts.values():
+        stack.push_async_callback(each.aclose)
+
+    async def tell(key: str, values: Mapping[str, object]) -> None:
+        await operator.tell(key, values)
+
+    service = Service(
+        store,
+        desk,
+        catalog=catalog,
+        limits=settings.quota.limits(),
+        providers={name: HOST_NAMES[name] for name in hosts},
+        cdn_hosts=settings.discord.cdn_hosts,
+        clock=clock,
+        bells=Bells(),
+        tell=tell,
+    )
+    looker = Looker(downloader, judge=guard.peek, hosts=settings.discord.cdn_hosts)
+    links = server.PictureLinks(settings.web.public_url, secret=await _link_secret(desk))
+    connect_to(settings.discord.api_base, settings.discord.gateway_url)
+    client = DarkroomClient(
+        service,
+        texts=texts,
+        access=Access(settings.discord.guilds, user_install=settings.discord.user_install),
+        peek=looker.quickly,
+        uploads=lambda card, most: delivery.uploads(card, most=most),
+        remove_files=lambda pictures: remove_files(data, [each.file for each in pictures]),
+        user_install=settings.discord.user_install,
+        keep_hours=settings.data.keep_hours,
+    )
+    operator = OperatorChannel(client, texts, channel_id=settings.discord.log_channel)
+    messenger = DiscordMessenger(client, texts, clock=clock)
+    delivery = Delivery(store, service, messenger, fitter=pool, data=data, link=links, random=random.random)
+    collector = Collector(
+        store,
+        downloader,
+        checker=pool,
+        result_hosts={"runcomfy": settings.runcomfy.result_hosts},
+        data=data,
+        clock=clock,
+    )
+    steps = Steps(
+        store, service, providers=hosts, collector=collector, find=messenger.find, peek=looker.look, draw=random.random
+    )
+    worker = Worker(store, service, steps=steps, max_in_flight={"runcomfy": settings.runcomfy.max_in_flight})
+    pulse = Pulse()
+    health = Health(pulse=pulse, heartbeat_age=client.heartbeat_age, overdue=worker.overdue, writable=database.writable)
+    return App(
+        settings=settings,
+        client=client,
+        service=service,
+        worker=worker,
+        delivery=delivery,
+        janitor=Janitor(
+            store,
+            service,
+            data=data,
+            keep_hours=settings.data.keep_hours,
+            keep_prompts_days=settings.data.keep_prompts_days,
+        ),
+        pulse=pulse,
+        site=server.build(service, health=health.report, links=links, data=data),
+    )
+
+
+def providers(settings: Settings) -> dict[str, Provider]:
+    """The hosts we have credentials for, preferred first."""
+    section = settings.runcomfy
+    made: dict[str, Callable[[], Provider]] = {
+        "runcomfy": lambda: RunComfy(
+            http.client(section.api_base, section.api_token), balance_url=section.balance_url or None
+        ),
+    }
+    return {name: made[name]() for name in settings.routing.prefer}
+
+
+def routes(model: Model, provider: str) -> list[Route]:
+    """A model's addresses at *provider*."""
+    endpoints = [found for verb in Verb if (found := model.endpoint(verb)) is not None]
+    return [route for endpoint in endpoints for route in endpoint.routes if route.provider == provider]
+
+
+def _texts(settings: Settings) -> Texts:
+    try:
+        return load_texts(settings.files.locales)
+    except ValueError as exc:
+        raise BadSettings(str(exc)) from exc
+
+
+async def _link_secret(desk: Desk) -> bytes:
+    """This installation's own secret for picture links, drawn at its first start."""
+    kept = await desk.note("link_secret")
+    if kept is None:
+        kept = secrets.token_hex(32)
+        await desk.set_note("link_secret", kept)
+    return bytes.fromhex(kept)
+
+
+async def run(settings: Settings) -> None:
+    """Run the bot until it is told to stop (SIGTERM, SIGINT) or Discord will not have it."""
+    async with build(settings) as app:
+        told = asyncio.Event()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(each, told.set)
+        closing = asyncio.Event()
+        token = settings.discord.token.get_secret_value()
+        async with app.working() as loops:
+            life = asyncio.create_task(stay_connected(app.client, token, closing=closing))
+            waiting = asyncio.create_task(told.wait())
+            await asyncio.wait({life, waiting, *loops}, return_when=asyncio.FIRST_COMPLETED)
+            app.client.intake_open = False  # no new jobs; what is under way goes on
+            broken = [each for each in loops if each.done()]
+        closing.set()
+        waiting.cancel()
+        await app.client.close()
+        await asyncio.gather(life, *broken)  # whatever ended us by an error ends the process with it
+
+
+async def sync_commands(settings: Settings) -> None:
+    """Send the commands to Discord, whether they have changed or not."""
+    async with build(settings) as app:
+        await app.client.login(settings.discord.token.get_secret_value())
+        try:
+            await app.client.sync(force=True)
+        finally:
+            await app.client.close()

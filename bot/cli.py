@@ -1,0 +1,104 @@
+"""The command line: `darkroom run | demo | sandbox | doctor | sync | migrate`."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bot import app, doctor, telemetry
+from bot.settings import BadSettings, Settings
+from bot.store.database import StoreBusy, StoreTooNew
+from bot.store.sqlite import SqliteDatabase
+from bot.ui.gateway import Hopeless
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 it failed, 2 it cannot start as configured."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        return int(chosen.run(chosen))
+    except (BadSettings, Hopeless, StoreBusy, StoreTooNew) as exc:
+        print(f"darkroom: {exc}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="darkroom", description="A Discord bot that makes and edits pictures.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    run = commands.add_parser("run", help="run the bot")
+    run.set_defaults(run=_run)
+
+    demo = commands.add_parser("demo", help="run the real bot against a local Discord and a local image service")
+    demo.add_argument("--port", type=int, default=8765, help="port of the page (default 8765; 0 takes any)")
+    demo.add_argument("--once", action="store_true", help="stop after one /imagine and one /edit")
+    demo.add_argument("--data", type=Path, default=Path("demo-pictures"), help="where pictures and database go")
+    demo.set_defaults(run=_demo)
+
+    sandbox = commands.add_parser("sandbox", help="run the local image service alone")
+    sandbox.add_argument("--port", type=int, default=8766)
+    sandbox.add_argument("--token", help="the only token it accepts (default: any)")
+    sandbox.add_argument("--faults", type=Path, help="a JSON or TOML file of faults, read again when it changes")
+    sandbox.set_defaults(run=_sandbox)
+
+    check = commands.add_parser("doctor", help="check everything the bot needs, one line each")
+    check.set_defaults(run=_doctor)
+
+    sync = commands.add_parser("sync", help="send the commands to Discord, changed or not")
+    sync.set_defaults(run=_sync)
+
+    migrate = commands.add_parser("migrate", help="bring the database up to date and stop")
+    migrate.set_defaults(run=_migrate)
+    return parser
+
+
+def _settings(*, secrets: bool) -> Settings:
+    settings = Settings.load()
+    if secrets:
+        settings.require_secrets()
+    telemetry.setup(settings.log.level, secrets=settings.secrets())
+    return settings
+
+
+def _run(_: argparse.Namespace) -> int:
+    asyncio.run(app.run(_settings(secrets=True)))
+    return 0
+
+
+def _demo(chosen: argparse.Namespace) -> int:
+    from bot.sandbox import demo  # noqa: PLC0415 - its local Discord is an extra that a real deployment has not
+
+    once = chosen.once or not sys.stdin.isatty()
+    return asyncio.run(demo.play(folder=chosen.data, port=chosen.port, once=once))
+
+
+def _sandbox(chosen: argparse.Namespace) -> int:
+    from bot.sandbox.upstream import serve  # noqa: PLC0415 - as above: only this command needs it
+
+    asyncio.run(serve(chosen.port, faults_file=chosen.faults, token=chosen.token))
+    return 0
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    return asyncio.run(doctor.examine(_settings(secrets=False)))
+
+
+def _sync(_: argparse.Namespace) -> int:
+    asyncio.run(app.sync_commands(_settings(secrets=True)))
+    print("The commands are with Discord.")
+    return 0
+
+
+def _migrate(_: argparse.Namespace) -> int:
+    settings = Settings.load()
+
+    async def migrate() -> None:
+        database = await SqliteDatabase.open(settings.database.path)
+        await database.aclose()
+
+    asyncio.run(migrate())
+    print(f"{settings.database.url} is up to date.")
+    return 0

@@ -1,0 +1,147 @@
+"""`darkroom doctor`: everything a deployment needs, looked at in turn, one line each with what would mend it."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from bot import app
+from bot.core.catalog import Catalog
+from bot.core.errors import ModelGone, ProviderError, ProviderPaused
+from bot.providers.base import Provider
+from bot.settings import BadSettings, Settings
+from bot.store.database import StoreTooNew
+from bot.store.sqlite import SqliteDatabase
+from bot.ui.access import Access
+from bot.ui.client import connect_to
+from bot.ui.examination import DiscordSaysNo, Findings
+from bot.ui.examination import examine as look_at_discord
+
+LOW_BALANCE = 5_000_000  # micro-dollars
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """*good* None is a warning: Darkroom runs, but the operator may want to know."""
+
+    good: bool | None
+    what: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        mark = {True: "ok  ", False: "FAIL", None: "warn"}[self.good]
+        return f"{mark}  {self.what}" + (f" - {self.fix}" if self.fix else "")
+
+
+async def examine(settings: Settings) -> int:
+    """Print a line for each thing looked at; 0 when nothing failed, else 1."""
+    failed = False
+    async for line in findings(settings):
+        print(line)
+        failed = failed or line.good is False
+    return int(failed)
+
+
+async def findings(settings: Settings) -> AsyncIterator[Line]:
+    try:
+        catalog = settings.catalog()
+    except BadSettings as exc:
+        yield Line(good=False, what=f"catalogue: {exc}", fix="correct config/models.toml")
+        return
+    yield Line(good=True, what=f"configuration and catalogue: {len(catalog.models)} models")
+    yield await _database(settings)
+    async for line in _discord(settings):
+        yield line
+    async for line in _hosts(settings, catalog):
+        yield line
+
+
+async def _database(settings: Settings) -> Line:
+    try:
+        database = await SqliteDatabase.open(settings.database.path)
+        writable = await database.writable()
+        await database.aclose()
+        settings.data.dir.mkdir(parents=True, exist_ok=True)
+    except (sqlite3.Error, OSError, StoreTooNew) as exc:
+        return Line(good=False, what=f"database {settings.database.url}: {exc}", fix="check the path, disk and version")
+    return Line(good=writable, what=f"database {settings.database.url} opens and takes writes")
+
+
+async def _discord(settings: Settings) -> AsyncIterator[Line]:
+    token = settings.discord.token.get_secret_value()
+    if not token:
+        fix = "set DARKROOM_DISCORD__TOKEN to the bot's token from the Developer Portal"
+        yield Line(good=False, what="Discord: no token", fix=fix)
+        return
+    try:
+        connect_to(settings.discord.api_base, settings.discord.gateway_url)
+        access = Access(settings.discord.guilds, user_install=settings.discord.user_install)
+        found = await look_at_discord(token, access=access)
+    except DiscordSaysNo as exc:
+        yield Line(good=False, what=f"Discord {exc}", fix="check DARKROOM_DISCORD__TOKEN and the network")
+        return
+    yield Line(good=True, what=f"Discord knows the token: {found.name} ({found.application_id}); intents: guilds only")
+    for line in _application(found):
+        yield line
+
+
+def _application(found: Findings) -> list[Line]:
+    lines = [
+        Line(good=True, what=f"commands: {', '.join(found.commands)}")
+        if "imagine" in found.commands
+        else Line(
+            good=None, what="Discord does not have the commands yet", fix="darkroom run sends them, or darkroom sync"
+        )
+    ]
+    if found.public:
+        fix = "anybody may invite it; switch Public Bot off, or rely on discord.guilds"
+        lines.append(Line(good=None, what="the application is public", fix=fix))
+    if not found.servers:
+        fix = "use the invite link of the README"
+        lines.append(Line(good=None, what="the bot is in no server", fix=fix))
+    for server in found.servers:
+        may = "may spend" if server.may_spend else "may not spend"
+        fix = "" if server.may_spend else f'add "{server.id}" to discord.guilds to open it'
+        lines.append(
+            Line(good=True if server.may_spend else None, what=f"server {server.name} ({server.id}) {may}", fix=fix)
+        )
+    return lines
+
+
+async def _hosts(settings: Settings, catalog: Catalog) -> AsyncIterator[Line]:
+    if not settings.runcomfy.api_token.get_secret_value():
+        fix = "set DARKROOM_RUNCOMFY__API_TOKEN to the API token from your RunComfy profile"
+        yield Line(good=False, what="runcomfy: no token", fix=fix)
+        return
+    for provider in app.providers(settings).values():
+        async for line in _host(provider, catalog):
+            yield line
+        await provider.aclose()
+
+
+async def _host(provider: Provider, catalog: Catalog) -> AsyncIterator[Line]:
+    try:
+        left = await provider.balance()
+    except ProviderPaused as exc:
+        yield Line(good=False, what=f"{provider.name}: {exc}", fix="check its API token and balance")
+        return
+    except ProviderError as exc:
+        yield Line(good=False, what=f"{provider.name} cannot be asked: {exc}", fix="check the network and api_base")
+        return
+    if left is not None:
+        low = left < LOW_BALANCE
+        fix = "top it up" if low else ""
+        yield Line(good=None if low else True, what=f"{provider.name}: balance ${left / 1_000_000:.2f}", fix=fix)
+    for route in sorted({route.id for each in catalog.models.values() for route in app.routes(each, provider.name)}):
+        yield await _route(provider, route)
+
+
+async def _route(provider: Provider, route: str) -> Line:
+    try:
+        info = await provider.describe(route)
+    except ModelGone:
+        return Line(good=False, what=f"{provider.name} has no model {route}", fix="take it out of config/models.toml")
+    except ProviderError as exc:
+        return Line(good=None, what=f"{provider.name} {route}: {exc}")
+    price = info.base_price_micro_usd
+    told = f", base price ${price / 1_000_000:.3f}" if price is not None else ""
+    return Line(good=True, what=f"{provider.name} has {route}{told}")

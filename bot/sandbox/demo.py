@@ -1,0 +1,186 @@
+"""The real bot against a local Discord and the local image service, with nothing to sign up for.
+
+The database is a real file, the host is asked over real HTTP, and the page at the printed address is a
+Discord-like channel in which commands and buttons reach the real bot.
+"""
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import discord
+import simcord
+import simcord.backend.cdn
+from aiohttp import web
+from PIL import Image, ImageDraw
+
+from bot import app as darkroom
+from bot.app import App
+from bot.core.jobs import State
+from bot.sandbox.upstream import ImageService, Pace
+from bot.settings import Settings
+
+PACE = Pace(queue_s=2.0, run_s=4.0)  # long enough to watch
+TICK = 0.5  # seconds between renewals of the page
+PATIENCE = 60.0  # seconds a demo job may take
+PROMPT = "a lighthouse on a cliff at dusk, watercolour"
+CHANGE = "make it a snowy winter night"
+
+
+async def play(*, folder: Path, port: int, once: bool) -> int:
+    """Play one /imagine and one /edit; then stay until interrupted, unless *once*. 0 when both ended well."""
+    async with stage(folder, port=port) as scene:
+        good = await scene.perform()
+        print(f"\n{'Both were delivered.' if good else 'Something went wrong.'} Pictures: {folder}")
+        if once or not good:
+            return 0 if good else 1
+        print(f"\nOpen {scene.url}\nType /imagine, /edit, /jobs, /usage or /help there. Ctrl-C ends it.")
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+    return 0
+
+
+class Scene:
+    """A server with one channel and a member, on stage with the bot."""
+
+    def __init__(self, app: App, env: Any, *, channel: Any, member: Any, page: Any) -> None:
+        self.app = app
+        self.env = env
+        self.channel = channel
+        self.member = member
+        self.page = page
+        self.url: str = page.url
+
+    async def perform(self) -> bool:
+        """What a newcomer would try first; True when both pictures were delivered."""
+        print(f'\n/imagine prompt:"{PROMPT}" count:2')
+        made = await self._job(lambda: self.member.slash(self.channel, "imagine", prompt=PROMPT, count=2))
+        print(f'\n/edit prompt:"{CHANGE}" image1:harbour.png')
+        picture = ("harbour.png", harbour())
+        edited = await self._job(lambda: self.member.slash(self.channel, "edit", prompt=CHANGE, image1=picture))
+        return made and edited
+
+    async def _job(self, act: Callable[[], Any]) -> bool:
+        """Have the member do something and watch the job that comes of it, printing each state."""
+        store, user = self.app.service.store, self.member.id
+        known = {each.job.id for each in await store.open_of(user, since=0, limit=100)}
+        await act()
+        job_id = next(each.job.id for each in await store.open_of(user, since=0) if each.job.id not in known)
+        began, shown = time.time(), None
+        while time.time() - began < PATIENCE:
+            dossier = await store.dossier(job_id)
+            assert dossier is not None
+            if dossier.job.state is not shown:
+                shown = dossier.job.state
+                print(f"  {time.time() - began:5.1f} s  {shown.value}")
+            if shown.is_final and dossier.reply.delivered >= dossier.reply.wanted:
+                for picture in dossier.pictures:
+                    print(f"           {picture.file}  {picture.width} x {picture.height}")
+                return shown is State.SUCCEEDED
+            await asyncio.sleep(0.05)
+        return False
+
+
+@asynccontextmanager
+async def stage(folder: Path, *, port: int, pace: Pace = PACE, fresh: bool = True) -> AsyncIterator[Scene]:
+    """Everything up and running on this machine, and down again afterwards. *fresh* forgets what was there before."""
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+    blobs: dict[str, Any] = {}
+    async with _files(blobs) as cdn, ImageService(pace=pace).running() as host:
+        simcord.backend.cdn.CDN_BASE = f"http://{cdn}/cdn"
+        settings = _settings(folder, host=host.url, cdn=cdn)
+        # SimCord stands in for the event loop's clock while it runs the bot, so the plain one is used here.
+        async with (
+            darkroom.build(settings, clock=lambda: int(time.time() * 1000)) as app,
+            simcord.run(app.client, approved_intents=discord.Intents(guilds=True)) as env,
+        ):
+            env.backend.clock.advance((datetime.now(UTC) - env.now()).total_seconds())
+            blobs["store"] = env.backend.cdn
+            async with app.working(), _set(app, env, port=port) as scene:
+                yield scene
+
+
+def _settings(folder: Path, *, host: str, cdn: str) -> Settings:
+    return Settings.load(
+        {
+            "DARKROOM_DISCORD__TOKEN": "the-local-discord-needs-none",
+            "DARKROOM_DISCORD__GUILDS": '["*"]',
+            "DARKROOM_DISCORD__CDN_HOSTS": f'["{cdn}"]',
+            "DARKROOM_RUNCOMFY__API_TOKEN": "the-local-image-service-takes-any",
+            "DARKROOM_RUNCOMFY__API_BASE": host,
+            "DARKROOM_RUNCOMFY__BALANCE_URL": f"{host}/prod/v2/balance",
+            "DARKROOM_RUNCOMFY__RESULT_HOSTS": f'["{host.removeprefix("http://")}"]',
+            "DARKROOM_DATABASE__URL": f"sqlite:///{folder / 'darkroom.db'}",
+            "DARKROOM_DATA__DIR": str(folder),
+            "DARKROOM_WEB__PORT": "0",
+            "DARKROOM_QUOTA__USER_DAY_IMAGES": "50",
+            "DARKROOM_QUOTA__USER_DAY_USD": "5",
+        }
+    )
+
+
+@asynccontextmanager
+async def _set(app: App, env: Any, *, port: int) -> AsyncIterator[Scene]:
+    guild = env.create_guild("The Darkroom")
+    channel = guild.create_text_channel("pictures")
+    member = guild.add_member(env.create_user("ada", global_name="Ada"))
+    async with env.preview(channel, viewers=[member], layout="channel", port=port or None) as page:
+        renewal = asyncio.create_task(_renew(env, page))
+        try:
+            yield Scene(app, env, channel=channel, member=member, page=page)
+        finally:
+            renewal.cancel()
+            with suppress(asyncio.CancelledError):
+                await renewal
+
+
+async def _renew(env: Any, page: Any) -> None:
+    """Keep the page and its clock in step: what the bot sends by itself does not reach the page otherwise."""
+    while True:
+        await asyncio.sleep(TICK)
+        env.backend.clock.advance((datetime.now(UTC) - env.now()).total_seconds())
+        with suppress(simcord.SetupError):  # somebody is using the page: the next tick comes soon
+            await page.refresh()
+
+
+@asynccontextmanager
+async def _files(blobs: dict[str, Any]) -> AsyncIterator[str]:
+    """Serve the local Discord's attachments over HTTP, so that the image service can fetch them; `host:port`."""
+
+    async def get(request: web.Request) -> web.Response:
+        found = blobs["store"].get(f"http://{request.host}{request.path}") if "store" in blobs else None
+        if found is None:
+            raise web.HTTPNotFound
+        return web.Response(body=found if isinstance(found, bytes) else found.data)
+
+    served = web.Application()
+    served.router.add_get("/cdn/{path:.+}", get)
+    runner = web.AppRunner(served)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        assert runner.addresses
+        yield f"127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def harbour() -> bytes:
+    """A small picture for the member to hand in."""
+    image = Image.new("RGB", (768, 512), "#8fb8de")
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((560, 60, 660, 160), fill="#ffe08a")
+    draw.rectangle((0, 330, 768, 512), fill="#2f5d8a")
+    draw.polygon([(180, 330), (420, 330), (380, 390), (220, 390)], fill="#7a3b2e")
+    draw.polygon([(300, 330), (300, 170), (400, 310)], fill="#f5f1e6")
+    out = BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()

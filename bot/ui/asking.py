@@ -1,0 +1,69 @@
+"""Forms around a wish: opened from memory over a draft, and read back when they are sent."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from bot.core.catalog import Asked, Catalog
+from bot.service import Wish
+from bot.ui.forms import Choices, prompt_form
+from bot.ui.front import Front, Interaction
+
+MOST_COUNTS = 10
+
+
+def form_id(draft_id: str) -> str:
+    """What a form over a draft is called; `f1` is the version of its fields."""
+    return f"f1:{draft_id}"
+
+
+async def open_draft(front: Front, interaction: Interaction, wish: Wish, *, title: str = "change") -> None:
+    """Keep *wish* for a quarter of an hour and show it as a form; sending that asks anew."""
+    draft_id = await front.service.keep_draft(wish, user_id=interaction.user.id)
+    await show_draft(front, interaction, wish, draft_id=draft_id, title=title)
+
+
+async def show_draft(
+    front: Front, interaction: Interaction, wish: Wish, *, draft_id: str, title: str = "change"
+) -> None:  # fmt: skip
+    catalog = front.service.catalog
+    form = prompt_form(
+        front.words(interaction),
+        custom_id=form_id(draft_id),
+        prompt=wish.prompt,
+        limit=catalog.ceilings.prompt,
+        title=title,
+        choices=choices_for(wish, catalog),
+    )
+    await front.open_form(interaction, form)
+
+
+def choices_for(wish: Wish, catalog: Catalog) -> Choices:
+    """What a form offers: everything that any model of the verb has, with the wish's own choices chosen."""
+    models = catalog.models_for(wish.verb)
+    has = [endpoint.options for model in models.values() if (endpoint := model.endpoint(wish.verb)) is not None]
+    ratios = [choice for each in has if each.aspect_ratio for choice in each.aspect_ratio.choices]
+    resolutions = [choice for each in has if each.resolution for choice in each.resolution.choices]
+    most = max((each.count.max for each in has if each.count), default=1)
+    return Choices(
+        models=[(key, model.name) for key, model in models.items()],
+        ratios=list(dict.fromkeys(ratios)),
+        resolutions=list(dict.fromkeys(resolutions)),
+        counts=range(1, min(most, MOST_COUNTS) + 1) if most > 1 else (),
+        model=wish.model,
+        ratio=wish.asked.aspect_ratio,
+        resolution=wish.asked.resolution,
+        count=wish.asked.count,
+    )
+
+
+def filled_in(wish: Wish, fields: Mapping[str, str | None]) -> Wish:
+    """*wish* with what a form says; options that only the old model had do not follow to another one."""
+    model = fields.get("model") if "model" in fields else wish.model
+    asked = wish.asked if model == wish.model else Asked()
+    count = fields.get("count") or ""
+    changes: dict[str, str | int | None] = {
+        name: fields[name] for name in ("aspect_ratio", "resolution") if name in fields
+    }  # fmt: skip
+    if "count" in fields:
+        changes["count"] = int(count) if count.isdecimal() else None
+    return replace(wish, prompt=fields.get("prompt") or "", model=model, asked=replace(asked, **changes))  # type: ignore[arg-type]

@@ -1,0 +1,203 @@
+"""The bot's connection to Discord: which events it takes, and who answers them."""
+
+import asyncio
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import discord
+import yarl
+from discord import app_commands
+from discord.app_commands import TranslationContextTypes, locale_str
+from discord.gateway import DiscordWebSocket
+
+from bot.core.catalog import Catalog
+from bot.core.jobs import Verb
+from bot.core.references import is_loopback
+from bot.service import Service
+from bot.ui.access import Access
+from bot.ui.commands import Commands
+from bot.ui.examination import owner_ids
+from bot.ui.front import NOBODY, Front, Peek
+from bot.ui.handover import HandOver, Uploads
+from bot.ui.render_notes import welcome
+from bot.ui.router import RemoveFiles, Router
+from bot.ui.texts import ENGLISH, Texts
+
+log = logging.getLogger(__name__)
+
+SYNCED = "commands"  # a note: which commands Discord was told last
+PATIENCE = 10.0  # seconds
+LONGEST_PAUSE = 60.0  # seconds the library may sleep for a rate limit
+
+
+def connect_to(api_base: str, gateway_url: str) -> None:
+    """Talk to another Discord than Discord's, for the demo and tests; without TLS only on this machine."""
+    for url, secure in ((api_base, "https"), (gateway_url, "wss")):
+        parts = urlsplit(url)
+        if url and parts.scheme != secure and not is_loopback(parts.hostname or ""):
+            raise ValueError(f"{url} must begin with {secure}://")
+    if api_base:
+        discord.http.Route.BASE = api_base.rstrip("/")
+    if gateway_url:
+        DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
+
+
+class Tree(app_commands.CommandTree["DarkroomClient"]):
+    async def on_error(
+        self, interaction: discord.Interaction["DarkroomClient"], error: app_commands.AppCommandError, /
+    ) -> None:
+        """Answer what our own handlers never saw, such as a command that Discord still knows and we do not."""
+        cause = error.original if isinstance(error, app_commands.CommandInvokeError) else error
+        await self.client.front.fail(interaction, cause)
+
+
+class Translated(app_commands.Translator):
+    """Gives Discord the sentences of `command` in every language we have."""
+
+    def __init__(self, texts: Texts) -> None:
+        self._texts = texts
+
+    async def translate(
+        self, string: locale_str, locale: discord.Locale, _: TranslationContextTypes
+    ) -> str | None:  # fmt: skip
+        words = self._texts.for_locale(locale.value)
+        if words.locale == ENGLISH or "key" not in string.extras:
+            return None
+        return words.say(string.extras["key"])
+
+
+class DarkroomClient(discord.Client):
+    """Everything it needs is handed in; it starts no task of its own and does nothing before it logs in."""
+
+    def __init__(
+        self,
+        service: Service,
+        texts: Texts,
+        *,
+        access: Access,
+        peek: Peek,
+        uploads: Uploads,
+        remove_files: RemoveFiles,
+        keep_hours: int | None,
+        user_install: bool,
+        hosts: Sequence[str] = (),
+    ) -> None:
+        """*peek* and *uploads* are `Looker.quickly` and `Delivery.uploads`.
+
+        *hosts* are the providers' names for people; where none are given the catalogue's own are used.
+        """
+        super().__init__(
+            intents=discord.Intents(guilds=True),
+            max_messages=None,
+            chunk_guilds_at_startup=False,
+            member_cache_flags=discord.MemberCacheFlags.none(),
+            allowed_mentions=NOBODY,
+            max_ratelimit_timeout=LONGEST_PAUSE,
+        )
+        self.service = service
+        self.texts = texts
+        self.access = access
+        self.front = Front(self, service, texts=texts, access=access, peek=peek)
+        self.tree = Tree(self)
+        self._translator = Translated(texts)
+        hand_over = HandOver(self.front, uploads)
+        self._router = Router(self.front, hand_over=hand_over, remove_files=remove_files)
+        commands = Commands(
+            self.front,
+            hand_over=hand_over,
+            hosts=hosts or _hosts(service.catalog),
+            keep_hours=keep_hours,
+            user_install=user_install,
+        )
+        commands.add_to(self.tree)
+
+    @property
+    def intake_open(self) -> bool:
+        """Whether new jobs are taken; everything else is answered all the same."""
+        return self.front.intake_open
+
+    @intake_open.setter
+    def intake_open(self, value: bool) -> None:
+        self.front.intake_open = value
+
+    def heartbeat_age(self) -> float | None:
+        """Seconds since Discord last answered a heartbeat; None while not connected."""
+        # discord.py shows only how long the last answer took, which does not grow when answers stop.
+        heart = getattr(self.ws, "_keep_alive", None)
+        if self.is_closed() or heart is None:
+            return None
+        return time.perf_counter() - float(heart._last_ack)  # noqa: SLF001 - see above
+
+    async def setup_hook(self) -> None:
+        if self.application is not None:
+            self.access.learn(owner_ids(self.application))
+        await self.tree.set_translator(self._translator)
+        try:
+            await self.sync()
+        except discord.HTTPException:
+            log.exception("Discord does not take our commands; the old ones stay", extra={"event": "sync_failed"})
+
+    async def sync(self, *, force: bool = False) -> bool:
+        """Tell Discord our commands where they have changed; whether it was told."""
+        known = await self._fingerprint()
+        if not force and await self.service.desk.note(SYNCED) == known:
+            return False
+        await self.tree.sync()
+        await self.service.desk.set_note(SYNCED, known)
+        log.info("Discord knows the commands as they are now", extra={"event": "commands_synced"})
+        return True
+
+    async def _fingerprint(self) -> str:
+        """What of our commands Discord is told, and for which application, in a few letters."""
+        payload = [await each.get_translated_payload(self.tree, self._translator) for each in self.tree.get_commands()]
+        body = json.dumps([self.application_id, payload], sort_keys=True, default=str)
+        return hashlib.sha256(body.encode()).hexdigest()[:32]
+
+    async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
+        await self._router.on_interaction(interaction)
+
+    async def on_guild_join(self, guild: discord.Guild) -> None:
+        """Say once what to do here: where the server wants such messages, else to its owner."""
+        note = f"welcomed:{guild.id}"
+        if await self.service.desk.note(note) is not None:
+            return
+        await self.service.desk.set_note(note, str(self.service.clock()))
+        if not await self._welcomed(guild, guild.system_channel):
+            owner = await self._user(guild.owner_id)
+            await self._welcomed(guild, owner)
+
+    async def _welcomed(self, guild: discord.Guild, where: discord.TextChannel | discord.User | None) -> bool:
+        if where is None:
+            return False
+        view = welcome(
+            self.texts.for_locale(str(guild.preferred_locale)),
+            is_open=self.access.guild_is_open(guild.id, owner_id=guild.owner_id),
+            guild_id=guild.id,
+            limits=self.service.limits,
+        )
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await where.send(view=view, allowed_mentions=NOBODY)
+        except (discord.DiscordException, aiohttp.ClientError, OSError):
+            return False
+        return True
+
+    async def _user(self, user_id: int | None) -> discord.User | None:
+        if user_id is None:
+            return None
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self.fetch_user(user_id)
+        except (discord.DiscordException, aiohttp.ClientError, OSError):
+            return None
+
+
+def _hosts(catalog: Catalog) -> list[str]:
+    endpoints = [found for model in catalog.models.values() for verb in Verb if (found := model.endpoint(verb))]
+    return sorted({route.provider for each in endpoints for route in each.routes})

@@ -1,0 +1,199 @@
+"""The slash commands and the message menu: what can be typed comes from the catalogue, what it does from Front."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.app_commands import locale_str
+
+from bot.core.catalog import Asked, Catalog, Number, Options, Words
+from bot.core.errors import UserError
+from bot.core.jobs import ImageRequest, Verb
+from bot.service import Wish
+from bot.ui import asking, texts
+from bot.ui.front import Front, Interaction
+from bot.ui.handover import HandOver
+from bot.ui.intake import pictures_in, place_of, reference_of
+from bot.ui.render_lists import jobs_list, usage
+from bot.ui.render_notes import ModelFact, help_page
+
+MOST_PROMPT = 4000  # what a form takes too, so that every prompt can be changed
+MOST_CHOICES = 25
+PICTURES = ("image1", "image2", "image3", "image4")
+HANDED_OVER_AT_ONCE = 4  # where only its user installed the bot, Discord takes five messages after the first
+
+
+class Commands:
+    def __init__(
+        self,
+        front: Front,
+        *,
+        hand_over: HandOver,
+        hosts: Sequence[str],
+        keep_hours: int | None,
+        user_install: bool,
+    ) -> None:
+        """*hosts* are the providers' names for people; *keep_hours* is how long pictures are kept."""
+        self._front = front
+        self._hand_over = hand_over
+        self._hosts = tuple(hosts)
+        self._keep_hours = keep_hours
+        self._english = front.texts.for_locale(texts.ENGLISH)
+        self._where: dict[str, Any] = {
+            "allowed_installs": app_commands.AppInstallationType(guild=True, user=user_install),
+            "allowed_contexts": app_commands.AppCommandContext(
+                guild=True, dm_channel=True, private_channel=user_install
+            ),
+        }
+
+    def add_to(self, tree: app_commands.CommandTree[Any]) -> None:
+        for verb in Verb:
+            if self._catalog.models_for(verb):
+                tree.add_command(self._drawing(verb))
+        if self._catalog.models_for(Verb.EDIT):
+            tree.add_command(self._menu())
+        for name, handler in (("jobs", self._jobs), ("usage", self._usage), ("help", self._help)):
+            tree.add_command(self._plain(name, handler))
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self._front.service.catalog
+
+    # --- what Discord is told
+
+    def _drawing(self, verb: Verb) -> app_commands.Command[Any, ..., None]:
+        front = self._front
+
+        async def callback(interaction: Interaction, **given: Any) -> None:
+            async def handler(received_at: int) -> None:
+                await front.ask(interaction, wish_of(verb, given), received_at=received_at)
+
+            await front.handle(interaction, handler)
+
+        parameters, choices = options_of(self._catalog, verb)
+        first = inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Interaction)
+        callback.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]
+        app_commands.choices(**choices)(callback)
+        app_commands.describe(**{each.name: self._said(f"option.{each.name}") for each in parameters})(callback)
+        return app_commands.Command(name=verb, description=self._said(verb), callback=callback, **self._where)
+
+    def _menu(self) -> app_commands.ContextMenu:
+        async def callback(interaction: Interaction, message: discord.Message) -> None:
+            async def handler(_: int) -> None:
+                await self._edit_message(interaction, message)
+
+            await self._front.handle(interaction, handler)
+
+        return app_commands.ContextMenu(name=self._said("edit_menu"), callback=callback, **self._where)
+
+    def _plain(self, name: str, work: Callable[[Interaction], Awaitable[None]]) -> app_commands.Command[Any, ..., None]:
+        async def callback(interaction: Interaction) -> None:
+            async def handler(_: int) -> None:
+                await work(interaction)
+
+            await self._front.handle(interaction, handler)
+
+        return app_commands.Command(name=name, description=self._said(name), callback=callback, **self._where)
+
+    def _said(self, key: str) -> locale_str:
+        return locale_str(self._english.say(f"command.{key}"), key=f"command.{key}")
+
+    # --- what they do
+
+    async def _edit_message(self, interaction: Interaction, message: discord.Message) -> None:
+        """Open the form; pictures come from the message as it was handed to us, its links are fresh."""
+        await self._front.check_place(interaction)
+        pictures = pictures_in(message)
+        if not pictures:
+            raise UserError("references.none_in_message")
+        most = max(each.edit.references for each in self._catalog.models.values() if each.edit)
+        wish = Wish(verb=Verb.EDIT, prompt="", references=pictures[:most])
+        await asking.open_draft(self._front, interaction, wish, title="edit")
+
+    async def _jobs(self, interaction: Interaction) -> None:
+        front = self._front
+        cards = await front.service.open_jobs(interaction.user.id)
+        await front.whisper(interaction, jobs_list(cards, front.words(interaction), front.clock()))
+        waiting = [each for each in cards if each.job.state.is_final]
+        for card in waiting[:HANDED_OVER_AT_ONCE]:
+            await self._hand_over.give(interaction, card)
+
+    async def _usage(self, interaction: Interaction) -> None:
+        front = self._front
+        allowances, reserved = await front.service.allowances(place_of(interaction))
+        view = usage(allowances, front.words(interaction), reserved=reserved, now=front.clock())
+        await front.whisper(interaction, view)
+
+    async def _help(self, interaction: Interaction) -> None:
+        words = self._front.words(interaction)
+        models = model_facts(self._catalog)
+        await self._front.whisper(
+            interaction, help_page(words, models=models, hosts=self._hosts, keep_hours=self._keep_hours)
+        )  # fmt: skip
+
+
+def wish_of(verb: Verb, given: dict[str, Any]) -> Wish:
+    """What was typed as options of a command."""
+    asked = {name: given.get(name) for name in Options.model_fields}
+    attached = [given[name] for name in PICTURES if given.get(name) is not None]
+    return Wish(
+        verb=verb,
+        prompt=given["prompt"],
+        model=given.get("model"),
+        asked=Asked(**asked),
+        references=tuple(reference_of(each) for each in attached),
+        private=bool(given.get("private")),
+    )
+
+
+def options_of(
+    catalog: Catalog, verb: Verb
+) -> tuple[list[inspect.Parameter], dict[str, list[app_commands.Choice[str]]]]:
+    """The options of a command, over all its models; one that no model has, or the operator rules out, is absent."""
+    models = catalog.models_for(verb)
+    has = [endpoint.options for model in models.values() if (endpoint := model.endpoint(verb)) is not None]
+    most = min(catalog.ceilings.prompt, MOST_PROMPT)
+    parameters = [_parameter("prompt", app_commands.Range[str, 1, most], required=True)]
+    if verb is Verb.EDIT:
+        parameters += [_parameter(each, discord.Attachment, required=each == PICTURES[0]) for each in PICTURES]
+    parameters.append(_parameter("model", str))
+    choices = {"model": [app_commands.Choice(name=model.name, value=key) for key, model in models.items()]}
+    for name in ("aspect_ratio", "resolution", "count", "seed", "format", "web_search", "safety"):
+        specs = [spec for each in has if (spec := getattr(each, name)) is not None]
+        if not specs or (name == "web_search" and not catalog.ceilings.web_search):
+            continue
+        if isinstance(specs[0], Words):
+            parameters.append(_parameter(name, str))
+            choices[name] = [app_commands.Choice(name=each, value=each) for each in all_words(specs)]
+        elif isinstance(specs[0], Number):
+            low, high = min(each.min for each in specs), max(each.max for each in specs)
+            high = min(high, catalog.ceilings.max_safety) if name == "safety" else high
+            parameters.append(_parameter(name, app_commands.Range[int, low, high]))
+        else:
+            parameters.append(_parameter(name, bool))
+    parameters.append(_parameter("private", bool))
+    return parameters, choices
+
+
+def all_words(specs: Sequence[Words]) -> list[str]:
+    """Every choice that any model has, in the order of the models; Discord shows 25."""
+    return list(dict.fromkeys(choice for each in specs for choice in each.choices))[:MOST_CHOICES]
+
+
+def _parameter(name: str, annotation: Any, *, required: bool = False) -> inspect.Parameter:
+    default = inspect.Parameter.empty if required else None
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def model_facts(catalog: Catalog) -> list[ModelFact]:
+    """What one picture of each model costs with the model's own choices."""
+    facts = []
+    for key, model in catalog.models.items():
+        endpoint = model.imagine or model.edit
+        resolution = endpoint.options.resolution if endpoint else None
+        chosen = {"resolution": resolution.default} if resolution else {}
+        quote = catalog.quote(ImageRequest(model=key, verb=Verb.IMAGINE, prompt="", options=chosen))
+        facts.append(ModelFact(model.name, model.about, quote.micro_usd, quote.estimated))
+    return facts

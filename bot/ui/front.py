@@ -1,0 +1,221 @@
+"""Answers people: turns a wish into an acknowledged job, or says in time, and privately, why it cannot be one."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+import discord
+from discord import ui
+
+from bot.core.cards import Card
+from bot.core.errors import UserError
+from bot.core.jobs import SECOND, Reference
+from bot.service import AlreadySeen, Intake, Service, Wish
+from bot.ui.access import Access, Spot
+from bot.ui.failures import ALREADY_ACKNOWLEDGED, UNKNOWN_INTERACTION
+from bot.ui.intake import Lateness, intake_of, is_direct
+from bot.ui.render import render
+from bot.ui.render_notes import refusal
+from bot.ui.texts import Texts, Words
+
+log = logging.getLogger(__name__)
+
+NOBODY = discord.AllowedMentions.none()
+ANSWER = 2.5  # seconds from an interaction to its first answer; Discord gives three
+LEAST = 0.3  # what an answer gets even when little time is left
+PEEK = 1.2
+ASIDE = 0.5  # for what is good to have but not worth the answer
+
+Interaction = discord.Interaction[Any]
+Peek = Callable[[Sequence[Reference]], Awaitable[bool]]
+
+
+class Front:
+    """What commands, buttons and forms have in common."""
+
+    def __init__(self, client: discord.Client, service: Service, *, texts: Texts, access: Access, peek: Peek) -> None:
+        """*peek* says whether all pictures were looked at and are fine, in time; `UserError` for one that lies."""
+        self.service = service
+        self.texts = texts
+        self.clock = service.clock
+        self.intake_open = True  # False: the program is about to end
+        self._client = client
+        self._access = access
+        self._peek = peek
+        self._lateness = Lateness()
+        self._owners: dict[int, int] = {}
+
+    def words(self, interaction: Interaction) -> Words:
+        return self.texts.for_locale(str(interaction.locale))
+
+    # --- around one interaction
+
+    async def handle(self, interaction: Interaction, handler: Callable[[int], Awaitable[None]]) -> None:
+        """Run *handler* with the time we got the interaction, and answer whatever it raises."""
+        received_at = self.clock()
+        if self._lateness.is_late(interaction.id, now=received_at):
+            log.warning("An interaction came too late to be answered", extra={"event": "interaction_late"})
+            return
+        try:
+            await handler(received_at)
+        except Exception as exc:  # noqa: BLE001 - one interaction's trouble is answered here and goes no further
+            await self.fail(interaction, exc)
+
+    async def fail(self, interaction: Interaction, exc: Exception) -> None:
+        """Tell a member what went wrong; what they cannot put right gets a reference, and the log the rest."""
+        if isinstance(exc, UserError):
+            await self.refuse(interaction, exc)
+        elif _is_nobodys_fault(exc):
+            log.info("Discord did not take an answer: %s", exc, extra={"event": "interaction_lost"})
+        else:
+            reference = secrets.token_hex(4)
+            extra = {"event": "interaction_failed", "reference": reference}
+            log.error("An interaction could not be handled", exc_info=exc, extra=extra)
+            await self.refuse(interaction, UserError("internal", reference=reference))
+
+    async def refuse(self, interaction: Interaction, error: UserError, *, draft_id: str | None = None) -> None:
+        view = refusal(error, self.words(interaction), draft_id=draft_id)
+        try:
+            await self.whisper(interaction, view)
+        except (discord.DiscordException, aiohttp.ClientError, OSError) as exc:
+            log.info("A refusal could not be shown: %s", exc, extra={"event": "refusal_lost", "key": error.key})
+
+    async def whisper(
+        self, interaction: Interaction, view: ui.LayoutView, *, files: Sequence[discord.File] = ()
+    ) -> None:
+        """Show *view* to the one who asked, as the first answer or as one more."""
+        async with asyncio.timeout(ANSWER):
+            if interaction.response.is_done():
+                await interaction.followup.send(view=view, files=list(files), ephemeral=True, allowed_mentions=NOBODY)
+            else:
+                await interaction.response.send_message(
+                    view=view, files=list(files), ephemeral=True, allowed_mentions=NOBODY
+                )
+
+    async def open_form(self, interaction: Interaction, form: ui.Modal) -> None:
+        async with asyncio.timeout(ANSWER):
+            await interaction.response.send_modal(form)
+
+    # --- where
+
+    async def check_place(self, interaction: Interaction) -> None:
+        """`UserError` where the operator lets nobody make pictures."""
+        guild_id = interaction.guild_id
+        member = self.is_member(interaction)
+        owner_id = await self._owner(guild_id) if guild_id is not None and member else None
+        self._access.check(
+            Spot(
+                user_id=interaction.user.id,
+                guild_id=guild_id,
+                owner_id=owner_id,
+                member=member,
+                direct=is_direct(interaction),
+            )
+        )
+
+    def is_member(self, interaction: Interaction) -> bool:
+        """Whether the bot itself is in the server of *interaction*."""
+        guild_id = interaction.guild_id
+        if guild_id is None:
+            return False
+        return interaction.is_guild_integration() or self._client.get_guild(guild_id) is not None
+
+    async def _owner(self, guild_id: int) -> int | None:
+        """Who owns a server: from memory, and only where that does not know it from Discord."""
+        if not self._access.needs_owner(guild_id):
+            return None
+        guild = self._client.get_guild(guild_id)
+        known = (guild.owner_id if guild else None) or self._owners.get(guild_id)
+        if known is not None:
+            return known
+        try:
+            async with asyncio.timeout(ASIDE):
+                fetched = (await self._client.fetch_guild(guild_id, with_counts=False)).owner_id
+        except (discord.DiscordException, aiohttp.ClientError, OSError):
+            return None
+        if fetched is not None:
+            self._owners[guild_id] = fetched
+        return fetched
+
+    # --- asking for pictures
+
+    async def ask(self, interaction: Interaction, wish: Wish, *, received_at: int) -> None:
+        """Make *wish* a job with a card that Discord shows, or refuse it with a way to change it."""
+        await self.check_place(interaction)
+        intake = intake_of(
+            interaction, received_at=received_at, member=self.is_member(interaction), private=wish.private
+        )  # fmt: skip
+        try:
+            if not self.intake_open:
+                raise UserError("busy")  # noqa: TRY301 - refused like everything else, with a draft
+            checked = await self._looked_at(wish)
+            card = await self.service.accept(intake, wish, checked=checked)
+        except AlreadySeen:  # delivered twice: the other one answers
+            return
+        except UserError as error:
+            await self.refuse(interaction, error, draft_id=await self._kept(wish, user_id=interaction.user.id))
+            return
+        await self._show(interaction, card, intake=intake)
+
+    async def _looked_at(self, wish: Wish) -> bool:
+        """False when the pictures could not be looked at in time; `UserError` for what is wrong with the wish."""
+        self.service.catalog.request(
+            wish.model or self.service.catalog.default,
+            wish.verb,
+            prompt=wish.prompt,
+            asked=wish.asked,
+            references=wish.references,
+            drawn_seed=0,
+        )
+        if not wish.references:
+            return True
+        try:
+            async with asyncio.timeout(PEEK):
+                return await self._peek(wish.references)
+        except TimeoutError:
+            return False
+
+    async def _kept(self, wish: Wish, *, user_id: int) -> str | None:
+        try:
+            async with asyncio.timeout(ASIDE):
+                return await self.service.keep_draft(replace(wish, prompt=wish.prompt[:4000]), user_id=user_id)
+        except TimeoutError:
+            return None
+
+    async def _show(self, interaction: Interaction, card: Card, *, intake: Intake) -> None:
+        """Acknowledge with the card itself. What Discord leaves unanswered is asked again by the worker."""
+        job_id = card.job.id
+        view = render(card, self.words(interaction), now=self.clock())
+        left = max(LEAST, ANSWER - (self.clock() - intake.received_at) / SECOND)
+        try:
+            async with asyncio.timeout(left):
+                shown = await interaction.response.send_message(
+                    view=view, ephemeral=intake.private, allowed_mentions=NOBODY
+                )
+        except discord.HTTPException as exc:
+            log.info("Discord did not show a card: %s", exc, extra={"event": "ack_failed", "job_id": job_id})
+            if _is_provably_unseen(exc):
+                await self.service.unacknowledged(job_id)
+                raise
+        except (aiohttp.ClientError, OSError) as exc:
+            extra = {"event": "ack_unknown", "job_id": job_id}
+            log.info("Nobody knows whether Discord shows a card: %s", type(exc).__name__, extra=extra)
+        else:
+            if shown.message_id is not None:
+                ephemeral = intake.private or shown.is_ephemeral()
+                await self.service.acknowledged(job_id, message_id=shown.message_id, ephemeral=ephemeral)
+
+
+def _is_provably_unseen(exc: discord.HTTPException) -> bool:
+    return 400 <= exc.status < 500 and exc.status != 429 and exc.code != ALREADY_ACKNOWLEDGED
+
+
+def _is_nobodys_fault(exc: Exception) -> bool:
+    """Discord had stopped waiting, somebody else answered, or the line broke: nothing more can be said."""
+    if isinstance(exc, discord.HTTPException):
+        return exc.code in (UNKNOWN_INTERACTION, ALREADY_ACKNOWLEDGED)
+    return isinstance(exc, discord.InteractionResponded | aiohttp.ClientError | TimeoutError)

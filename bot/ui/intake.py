@@ -1,0 +1,166 @@
+"""Reads out of an interaction what a job needs to know: where it is, how its reply can be reached, which pictures."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import discord
+
+from bot.core.jobs import SECOND, Place, Reference
+from bot.core.references import TYPES, link_expires_at
+from bot.service import Intake
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+THREADS = frozenset(
+    {discord.ChannelType.news_thread, discord.ChannelType.public_thread, discord.ChannelType.private_thread}
+)
+TOO_OLD = int(2.5 * SECOND)  # Discord gives three
+
+
+class Lateness:
+    """Tells which interactions reached us too late to be answered.
+
+    Their age is the difference of two clocks, Discord's and ours. The smallest of the last ones is taken for
+    the clocks' difference, so that a clock that is off does not make every interaction look old.
+    """
+
+    def __init__(self) -> None:
+        self._seen: deque[int] = deque(maxlen=20)
+
+    def is_late(self, interaction_id: int, *, now: int) -> bool:
+        age = now - int(discord.utils.snowflake_time(interaction_id).timestamp() * 1000)
+        difference = min(self._seen, default=0)
+        self._seen.append(age)
+        return age - difference > TOO_OLD
+
+
+def place_of(interaction: discord.Interaction[Any]) -> Place:
+    return Place(
+        user_id=interaction.user.id, channel_id=interaction.channel_id or 0, guild_id=interaction.guild_id
+    )  # fmt: skip
+
+
+def is_direct(interaction: discord.Interaction[Any]) -> bool:
+    """Whether this is a direct message with the bot itself."""
+    return interaction.guild_id is None and bool(interaction.context.dm_channel)
+
+
+def intake_of(
+    interaction: discord.Interaction[Any], *, received_at: int, member: bool, private: bool
+) -> Intake:  # fmt: skip
+    """*member*: the bot itself is in the server."""
+    can_edit, can_post = _reach(interaction, member=member)
+    return Intake(
+        interaction_id=interaction.id,
+        application_id=interaction.application_id,
+        token=interaction.token,
+        received_at=received_at,
+        place=place_of(interaction),
+        locale=str(interaction.locale),
+        filesize_limit=interaction.filesize_limit,
+        bot_can_edit=can_edit,
+        bot_can_post=can_post,
+        private=private,
+    )
+
+
+def _reach(interaction: discord.Interaction[Any], *, member: bool) -> tuple[bool, bool]:
+    """Whether the bot itself may edit its messages here, and whether it may write new ones."""
+    if is_direct(interaction):
+        return True, True
+    if not member:
+        return False, False
+    may = interaction.app_permissions
+    in_thread = getattr(interaction.channel, "type", None) in THREADS
+    writes = may.send_messages_in_threads if in_thread else may.send_messages
+    return may.view_channel, may.view_channel and writes and may.attach_files
+
+
+# --- pictures
+
+
+def reference_of(attachment: discord.Attachment) -> Reference:
+    return Reference(
+        url=attachment.url,
+        filename=attachment.filename,
+        content_type=attachment.content_type,
+        size=attachment.size,
+        expires_at=link_expires_at(attachment.url),
+    )
+
+
+def pictures_in(message: discord.Message) -> tuple[Reference, ...]:
+    """The pictures of a message as an interaction shows it, in the order they are seen, each once."""
+    found: dict[str, Reference] = {}
+    parts: list[discord.Message | discord.MessageSnapshot] = [message, *message.message_snapshots]
+    for part in parts:
+        attached = [reference_of(each) for each in part.attachments if _is_picture(each.filename, each.content_type)]
+        for each in (*attached, *_in_galleries(part.components), *_in_embeds(part.embeds)):
+            found.setdefault(urlsplit(each.url).path, each)
+    return tuple(found.values())
+
+
+def picture_numbered(message: discord.Message, job_id: str, n: int) -> Reference | None:
+    """Picture *n* of a job from the message that shows it, by its file's name; None where it is not shown."""
+    for each in _in_galleries(message.components):
+        if PurePosixPath(each.filename).stem == f"{job_id}-{n}":
+            return each
+    return None
+
+
+def _in_galleries(components: Sequence[Any]) -> Iterator[Reference]:
+    for media in _media(components):
+        url = media.url if media.attachment_id is not None else media.proxy_url or media.url
+        name = _name(url)
+        if url.startswith(("https://", "http://")) and _is_picture(name, media.content_type):
+            yield Reference(url, name, content_type=media.content_type, expires_at=link_expires_at(url))
+
+
+def _media(components: Iterable[Any]) -> Iterator[discord.UnfurledMediaItem]:
+    for each in components:
+        if isinstance(each, discord.MediaGalleryComponent):
+            yield from (item.media for item in each.items)
+        elif isinstance(each, discord.ThumbnailComponent):
+            yield each.media
+        yield from _media(getattr(each, "children", ()))
+        accessory = getattr(each, "accessory", None)
+        if accessory is not None:
+            yield from _media([accessory])
+
+
+def _in_embeds(embeds: Sequence[discord.Embed]) -> Iterator[Reference]:
+    for embed in embeds:
+        for shown in (embed.image, embed.thumbnail):
+            if shown.proxy_url:  # Discord's copy; the original lies anywhere
+                yield Reference(shown.proxy_url, _name(shown.proxy_url), expires_at=link_expires_at(shown.proxy_url))
+
+
+def _name(url: str) -> str:
+    return unquote(PurePosixPath(urlsplit(url).path).name) or "picture"
+
+
+def _is_picture(name: str, content_type: str | None) -> bool:
+    if content_type:
+        return content_type.split(";")[0].strip().lower() in TYPES
+    return PurePosixPath(name.lower()).suffix in SUFFIXES
+
+
+# --- forms
+
+
+def fields_of(interaction: discord.Interaction[Any]) -> Mapping[str, str | None]:
+    """What a form came back with: every field it had, None for one left empty."""
+    data: Mapping[str, Any] = interaction.data or {}
+    return dict(_fields(data.get("components") or []))
+
+
+def _fields(components: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str | None]]:
+    for each in components:
+        held = each.get("components") or ([each["component"]] if each.get("component") else [])
+        if held:
+            yield from _fields(held)
+        elif "custom_id" in each:
+            values = each.get("values") or ([each["value"]] if each.get("value") else [])
+            yield each["custom_id"], str(values[0]) if values else None

@@ -1,0 +1,343 @@
+"""Draws the one message that a job has: card data in, components out. Pure.
+
+What it says about money is read from the card's `Charge`, which is the ledger's, and from nowhere else.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import discord
+from discord import ui
+
+from bot.core.cards import Card, Picture
+from bot.core.jobs import Cancel, Job, State
+from bot.core.quota import Amount
+from bot.ui.escape import alt_text, show
+from bot.ui.parts import (
+    BLURPLE,
+    DANGER,
+    GREY,
+    PRIMARY,
+    RED,
+    SECONDARY,
+    YELLOW,
+    box,
+    button,
+    job_button,
+    page,
+    paragraph,
+    quoted,
+    rows,
+    small,
+)
+from bot.ui.texts import Words, relative
+
+PROMPT_SHOWN = 300
+MOST_PICTURES = 10  # Discord's limit for a gallery and for the files of a message
+MOST_LINK = 512
+SHOWN_OPTIONS = ("resolution", "aspect_ratio")
+WISHED = (Cancel.WANTED, Cancel.ASKED)
+
+SHAPES: Mapping[State, str] = {
+    State.ACCEPTED: "waiting",
+    State.SUBMITTING: "sending",
+    State.UNKNOWN: "unknown",
+    State.QUEUED: "queued",
+    State.RUNNING: "drawing",
+    State.COLLECTING: "collecting",
+    State.SUCCEEDED: "done",
+    State.FAILED: "failed",
+    State.REFUSED: "refused",
+    State.CANCELLED: "cancelled",
+}
+COLOURS: Mapping[str, int] = {
+    "unknown": YELLOW,
+    "cancelling": YELLOW,
+    "failed": RED,
+    "refused": RED,
+    "cancelled": GREY,
+    "deleted": GREY,
+}
+CANCELLABLE = frozenset({State.ACCEPTED, State.SUBMITTING, State.QUEUED})
+# Where the same request would end the same way: only another prompt or other pictures help.
+HOPELESS = frozenset({"bad_input_picture", "inputs_expired", "rejected", "model_gone"})
+
+
+def render(card: Card, words: Words, *, files: Sequence[str] = (), now: int) -> ui.LayoutView:
+    """The message for *card* at *now*; *files* are the names of the pictures uploaded with it."""
+    shape = shape_of(card.job)
+    if shape in ("done", "late"):
+        return _with_pictures(card, words, files=files, shape=shape)
+    says = _ended if card.job.state.is_final else _under_way
+    body = paragraph(f"### {words.say(f'state.{shape}')}", *says(card, words, now))
+    parts = [body, paragraph(meta(card, words), _reference(card, words)), *rows(buttons(card, words, now=now))]
+    return page(box(*parts, colour=COLOURS.get(shape, BLURPLE)))
+
+
+def shape_of(job: Job) -> str:
+    """Which card a job gets: a key below `state` in the locale files."""
+    if job.deleted_at is not None:
+        return "deleted"
+    if job.state is State.FAILED and job.images > 0:
+        return "late"
+    if job.cancel in WISHED and job.state in CANCELLABLE | {State.RUNNING}:
+        return "cancelling"
+    return SHAPES[job.state]
+
+
+def can_cancel(job: Job) -> bool:
+    return job.state in CANCELLABLE and job.cancel is Cancel.NONE
+
+
+# --- what it says
+
+
+def _under_way(card: Card, words: Words, now: int) -> Iterator[str]:
+    job = card.job
+    yield quoted(job.request.prompt, most=PROMPT_SHOWN)
+    yield from NEWS[job.state](card, words)
+    if job.cancel in WISHED:
+        key = "cancel_too_late" if job.state is State.COLLECTING else "cancel_wanted"
+        yield words.say(f"card.{key}", provider=_provider(card))
+    elif job.cancel is Cancel.TOO_LATE:
+        yield words.say("card.cancel_too_late", provider=_provider(card))
+    if card.trouble is not None:
+        yield words.say(f"trouble.{card.trouble}", provider=_provider(card))
+        if job.state is State.ACCEPTED:
+            yield words.say("card.wait_limit", when=relative(max(job.deadline, now)))
+    if card.slow and job.state in (State.QUEUED, State.RUNNING):
+        yield words.say("card.slow", when=relative(max(job.deadline, now)))
+    if card.last_word:
+        yield words.say("card.last_word")
+
+
+def _waiting(card: Card, words: Words) -> Iterator[str]:
+    if card.place is not None:
+        yield words.say("card.next") if card.place <= 1 else words.say("card.place", place=card.place)
+
+
+def _sending(card: Card, words: Words) -> Iterator[str]:
+    yield words.say("card.sending", provider=_provider(card))
+
+
+def _queued(card: Card, words: Words) -> Iterator[str]:
+    if card.job.position is None:
+        yield words.say("card.line", provider=_provider(card))
+    else:
+        yield words.say("card.position", position=card.job.position, provider=_provider(card))
+    yield _usual(card, words)
+
+
+def _drawing(card: Card, words: Words) -> Iterator[str]:
+    key = "sent" if card.started_at is None else "started"
+    since = card.started_at or card.job.submitted_at or card.job.changed_at
+    yield words.say(f"card.{key}", provider=_provider(card), when=relative(since))
+    yield _usual(card, words)
+    if card.job.cancel is Cancel.NONE:
+        yield words.say("card.no_stop")
+
+
+def _collecting(card: Card, words: Words) -> Iterator[str]:
+    if card.blocked_host is None:
+        yield words.say("card.collecting", provider=_provider(card))
+    else:
+        host = show(card.blocked_host, most=100)
+        yield words.say("card.blocked_host", host=host, when=relative(card.job.deadline))
+
+
+def _unknown(card: Card, words: Words) -> Iterator[str]:
+    yield words.say("card.unknown", provider=_provider(card), when=relative(card.job.deadline))
+
+
+NEWS: Mapping[State, Callable[[Card, Words], Iterator[str]]] = {
+    State.ACCEPTED: _waiting,
+    State.SUBMITTING: _sending,
+    State.UNKNOWN: _unknown,
+    State.QUEUED: _queued,
+    State.RUNNING: _drawing,
+    State.COLLECTING: _collecting,
+}
+
+
+def _ended(card: Card, words: Words, now: int) -> Iterator[str]:
+    job = card.job
+    if job.deleted_at is None:
+        yield quoted(job.request.prompt, most=PROMPT_SHOWN)
+        yield why(card, words)
+        if job.watch_until is not None and now < job.watch_until:
+            yield words.say("card.watching", when=relative(job.watch_until))
+    else:
+        yield words.say("card.deleted")
+    yield cost(card, words)
+
+
+def why(card: Card, words: Words) -> str:
+    """Why a job ended without pictures, in one sentence; empty where the state says it all."""
+    reason = card.job.reason or {State.REFUSED: "refused", State.FAILED: "host_failed"}.get(card.job.state)
+    if reason is None:
+        return words.say("card.cancelled")
+    return words.say(f"reason.{reason}", provider=_provider(card))
+
+
+def cost(card: Card, words: Words) -> str:
+    """What an ended job cost, as the ledger has it."""
+    settled = card.charge.settled or Amount()
+    if settled == Amount():
+        return words.say("charge.nothing")
+    told = words.say("charge.cost", price=words.money(settled.micro_usd, about=card.estimated))
+    asked = card.charge.reserved.images
+    if settled.images >= asked:
+        return told
+    made = max(settled.images, card.job.images)
+    return f"{words.say('charge.part', made=made, asked=asked, paid=settled.images)} {told}"
+
+
+def meta(card: Card, words: Words) -> str:
+    """The small print: what was asked for and, while it is open, what is held for it."""
+    request, held = card.job.request, card.charge.reserved
+    options = [show(str(request.options[each]), most=20) for each in SHOWN_OPTIONS if each in request.options]
+    facts = [show(card.model, most=60), *options, words.say("card.asked", count=request.count)]
+    if not card.job.state.is_final:
+        facts.append(words.say("charge.held", price=words.money(held.micro_usd, about=card.estimated)))
+    return small(*facts)
+
+
+def _provider(card: Card) -> str:
+    return show(card.provider, most=60)
+
+
+def _usual(card: Card, words: Words) -> str:
+    return "" if card.usual is None else words.say("card.usual", low=card.usual[0], high=card.usual[1])
+
+
+def _reference(card: Card, words: Words) -> str:
+    told = words.say("card.reference", reference=show(card.job.id[-8:], most=20))
+    return small(told) if card.job.state in (State.FAILED, State.REFUSED) else ""
+
+
+# --- with pictures
+
+
+def _with_pictures(card: Card, words: Words, *, files: Sequence[str], shape: str) -> ui.LayoutView:
+    job = card.job
+    body = paragraph(
+        f"### {words.say(f'state.{shape}')}",
+        quoted(job.request.prompt, most=PROMPT_SHOWN),
+        why(card, words) if shape == "late" else "",
+        words.say("card.cancel_late") if shape == "done" and job.cancel is not Cancel.NONE else "",
+        *_missing(card, words, files=files),
+        cost(card, words),
+    )
+    gallery = [_gallery(card, files)] if files else []
+    links = rows(_links(card, words))
+    return page(*gallery, body, paragraph(_done_meta(card, words)), *links, *_done_rows(card, words))
+
+
+def _gallery(card: Card, files: Sequence[str]) -> ui.MediaGallery[Any]:
+    """The uploaded pictures with their descriptions; veiled when the host marked them not safe for work."""
+    numbers = {_stem(each.file): each.n for each in card.pictures}
+    total = max([len(files), *numbers.values()])
+    gallery: ui.MediaGallery[Any] = ui.MediaGallery()
+    for at, name in enumerate(files[:MOST_PICTURES], start=1):
+        described = alt_text(card.job.request.prompt, numbers.get(_stem(name), at), total)
+        gallery.add_item(media=f"attachment://{name}", description=described, spoiler=card.job.flagged)
+    return gallery
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0] or name
+
+
+def _missing(card: Card, words: Words, *, files: Sequence[str]) -> Iterator[str]:
+    """Why fewer pictures are to be seen than were made."""
+    if card.links:
+        yield words.say("card.links", count=len(card.links))
+    if card.withheld:
+        yield words.say("card.withheld", count=max(1, len(card.pictures) - len(files) - len(card.links)))
+    if not card.pictures and not files:
+        yield words.say("card.gone")
+
+
+def _done_meta(card: Card, words: Words) -> str:
+    job = card.job
+    facts = [meta(card, words)]
+    if "seed" in job.request.options:
+        facts.append(words.say("card.seed", seed=job.request.options["seed"]))
+    if job.ended_at is not None and job.state is State.SUCCEEDED:
+        facts.append(words.say("card.seconds", seconds=max(1, round((job.ended_at - job.created_at) / 1000))))
+    facts.append(_left(card, words))
+    return " · ".join(each for each in facts if each)
+
+
+def _left(card: Card, words: Words) -> str:
+    if card.left is None:
+        return ""
+    if card.left.unit == "micro_usd":
+        return words.say("charge.left_money", amount=words.money(card.left.left))
+    return words.say("charge.left", count=card.left.left)
+
+
+# --- what can be done
+
+
+def buttons(card: Card, words: Words, *, now: int) -> list[ui.Button[Any]]:
+    """The buttons of a card without pictures."""
+    job = card.job
+    if job.deleted_at is not None:
+        return []
+    if not job.state.is_final:
+        cancel = [_button(card, words, "cancel", style=DANGER)] if can_cancel(job) else []
+        return [*cancel, _button(card, words, "look"), _button(card, words, "prompt")]
+    again = _again(card, words, "revive" if job.state is State.CANCELLED else "retry", now=now)
+    change = _button(card, words, "change", style=SECONDARY if again else PRIMARY)
+    return [*again, change, _button(card, words, "prompt"), _button(card, words, "delete", style=DANGER)]
+
+
+def _again(card: Card, words: Words, label: str, *, now: int) -> list[ui.Button[Any]]:
+    job = card.job
+    links_died = job.inputs_expire_at is not None and now >= job.inputs_expire_at
+    if links_died or job.state is State.REFUSED or job.reason in HOPELESS:
+        return []
+    told = words.say(f"button.{label}", price=_price(card, words))
+    return [button(told, job_button(job.id, "again"), style=PRIMARY)]
+
+
+def _done_rows(card: Card, words: Words) -> list[ui.Item[Any]]:
+    again = words.say("button.again", price=_price(card, words))
+    last = [
+        button(again, job_button(card.job.id, "again")),
+        _button(card, words, "change"),
+        _button(card, words, "prompt"),
+        _button(card, words, "delete", style=DANGER),
+    ]
+    return [*rows(_edits(card, words)), *rows(last)]
+
+
+def _edits(card: Card, words: Words) -> list[ui.Button[Any]]:
+    if len(card.pictures) == 1:
+        return [button(words.say("button.edit"), _edit_id(card, card.pictures[0]), style=PRIMARY)]
+    return [
+        button(words.say("button.edit_one", n=each.n), _edit_id(card, each)) for each in card.pictures[:MOST_PICTURES]
+    ]
+
+
+def _edit_id(card: Card, picture: Picture) -> str:
+    return job_button(card.job.id, "edit", n=picture.n)
+
+
+def _links(card: Card, words: Words) -> list[ui.Button[Any]]:
+    fitting = [each for each in card.links if len(each) <= MOST_LINK]
+    return [
+        ui.Button(label=words.say("button.picture", n=n), url=each)
+        for n, each in enumerate(fitting[:MOST_PICTURES], start=1)
+    ]
+
+
+def _button(
+    card: Card, words: Words, action: str, *, style: discord.ButtonStyle = SECONDARY
+) -> ui.Button[Any]:  # fmt: skip
+    return button(words.say(f"button.{action}"), job_button(card.job.id, action), style=style)
+
+
+def _price(card: Card, words: Words) -> str:
+    return words.money(card.charge.reserved.micro_usd, about=card.estimated)

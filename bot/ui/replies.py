@@ -1,0 +1,173 @@
+"""Sends cards to Discord: the Messenger that delivery needs, by token, by channel or as a new message."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from io import BytesIO
+
+import discord
+from discord import ui
+
+from bot.core.cards import Card, Reply
+from bot.core.cards import Path as Way
+from bot.delivery import DeliverLater, Upload
+from bot.service import Clock
+from bot.ui.failures import (
+    CLOUDFLARE_PAUSE,
+    TOKEN_INVALID,
+    TROUBLE,
+    UNKNOWN_INTERACTION,
+    UNKNOWN_MESSAGE,
+    UNKNOWN_WEBHOOK,
+    is_cloudflare,
+    judged,
+    retry_after,
+)
+from bot.ui.render import render
+from bot.ui.texts import Texts
+
+log = logging.getLogger(__name__)
+
+NOBODY = discord.AllowedMentions.none()
+PATIENCE = 60.0  # seconds for one request, uploads included
+ASKING = 10.0
+A_SECOND = 45  # Discord allows a bot fifty requests; interaction routes are not counted
+NONCE = 25  # characters
+LOOK_BACK = 50  # messages
+NO_REPLY = frozenset({UNKNOWN_MESSAGE, UNKNOWN_WEBHOOK, UNKNOWN_INTERACTION, TOKEN_INVALID})
+
+
+class Pacer:
+    """Keeps requests of the bot's own token apart, so that all of them together stay below Discord's limit."""
+
+    def __init__(self, a_second: int = A_SECOND) -> None:
+        self._gap = 1 / a_second
+        self._next = 0.0
+
+    async def turn(self) -> None:
+        now = asyncio.get_running_loop().time()
+        at = max(now, self._next)
+        self._next = at + self._gap
+        await asyncio.sleep(at - now)
+
+
+class DiscordMessenger:
+    def __init__(self, client: discord.Client, texts: Texts, *, clock: Clock) -> None:
+        self._client = client
+        self._texts = texts
+        self._clock = clock
+        self._pacer = Pacer()
+        self._shut_until = 0
+
+    async def send(self, card: Card, reply: Reply, *, way: Way, uploads: Sequence[Upload]) -> int:
+        """Show *card* by *way* and return the message's id; raises only what `bot.delivery` knows."""
+        self._check_line()
+        view = self._drawn(card, reply, uploads=uploads)
+        files = files_of(uploads)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                match way:
+                    case Way.TOKEN:
+                        return await self._by_token(reply, view, files)
+                    case Way.CHANNEL:
+                        return await self._by_channel(reply, view, files)
+                    case Way.POST:
+                        return await self._as_new_message(reply, view, files)
+        except TROUBLE as exc:
+            self._note_shut(exc)
+            raise judged(exc, way=way, reply=reply, now=self._clock(), files=bool(uploads)) from exc
+
+    async def find(self, reply: Reply) -> tuple[int, bool] | None:
+        """The reply's message id and whether it is ephemeral; None when Discord says that there is none.
+
+        `DeliverLater` when Discord cannot be asked. A reply whose token has died will never be found.
+        """
+        if not reply.token_lives(self._clock()):
+            return None
+        self._check_line()
+        try:
+            async with asyncio.timeout(ASKING):
+                # The library types this as a number and quotes it into the address; Discord takes the word too.
+                found = await self._webhook(reply).fetch_message("@original")  # type: ignore[arg-type]
+        except TROUBLE as exc:
+            self._note_shut(exc)
+            if isinstance(exc, discord.HTTPException) and (exc.code in NO_REPLY or exc.status == 404):
+                return None
+            raise DeliverLater(f"{type(exc).__name__}: {exc}", retry_after=None) from exc
+        return found.id, found.flags.ephemeral
+
+    def _drawn(self, card: Card, reply: Reply, *, uploads: Sequence[Upload]) -> ui.LayoutView:
+        names = [each.name for each in uploads]
+        return render(card, self._texts.for_locale(reply.locale), files=names, now=self._clock())
+
+    async def _by_token(self, reply: Reply, view: ui.LayoutView, files: list[discord.File]) -> int:
+        assert reply.message_id is not None
+        message = await self._webhook(reply).edit_message(
+            reply.message_id, view=view, attachments=files, allowed_mentions=NOBODY
+        )
+        return message.id
+
+    async def _by_channel(self, reply: Reply, view: ui.LayoutView, files: list[discord.File]) -> int:
+        assert reply.message_id is not None
+        await self._pacer.turn()
+        message = self._channel(reply).get_partial_message(reply.message_id)
+        return (await message.edit(view=view, attachments=files, allowed_mentions=NOBODY)).id
+
+    async def _as_new_message(self, reply: Reply, view: ui.LayoutView, files: list[discord.File]) -> int:
+        if reply.attempts and (earlier := await self._posted_before(reply)) is not None:
+            return earlier
+        await self._pacer.turn()
+        nonce = reply.job_id[-NONCE:]  # its first character is the time's highest, which is always 0
+        message = await self._channel(reply).send(view=view, files=files, nonce=nonce, allowed_mentions=NOBODY)
+        return message.id
+
+    async def _posted_before(self, reply: Reply) -> int | None:
+        """A message that an unanswered attempt left here: Discord forgets a nonce after a few minutes."""
+        await self._pacer.turn()
+        try:
+            async for each in self._channel(reply).history(limit=LOOK_BACK):
+                if each.id != reply.message_id and _is_about(each, reply.job_id, author=self._client.user):
+                    return each.id
+        except discord.Forbidden:
+            return None
+        return None
+
+    def _webhook(self, reply: Reply) -> discord.Webhook:
+        assert reply.token is not None
+        return discord.Webhook.partial(reply.application_id, reply.token, client=self._client)
+
+    def _channel(self, reply: Reply) -> discord.PartialMessageable:
+        return self._client.get_partial_messageable(reply.channel_id, guild_id=reply.guild_id)
+
+    def _check_line(self) -> None:
+        """`DeliverLater` while there is no session, or while Discord has shut our address out."""
+        if self._client.is_closed() or self._client.user is None:
+            raise DeliverLater("not logged in to Discord")
+        left = (self._shut_until - self._clock()) / 1000
+        if left > 0:
+            raise DeliverLater("Discord has shut us out for a while", retry_after=left)
+
+    def _note_shut(self, exc: Exception) -> None:
+        if isinstance(exc, discord.HTTPException) and is_cloudflare(exc):
+            seconds = retry_after(exc) or CLOUDFLARE_PAUSE
+            self._shut_until = self._clock() + int(seconds * 1000)
+            extra = {"event": "discord_shut", "seconds": round(seconds)}
+            log.warning("Discord takes no requests from this address for a while", extra=extra)
+
+
+def files_of(uploads: Sequence[Upload]) -> list[discord.File]:
+    """Fresh files: discord.py sends one that was used before as zero bytes, without an error."""
+    return [discord.File(BytesIO(each.data), filename=each.name) for each in uploads]
+
+
+def _is_about(message: discord.Message, job_id: str, *, author: discord.abc.User | None) -> bool:
+    if author is None or message.author.id != author.id:
+        return False
+    return any(f":{job_id}:" in custom_id for custom_id in _custom_ids(message.components))
+
+
+def _custom_ids(components: Sequence[object]) -> list[str]:
+    found: list[str] = []
+    for each in components:
+        found += [getattr(each, "custom_id", None) or "", *_custom_ids(getattr(each, "children", ()))]
+    return found

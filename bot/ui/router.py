@@ -1,0 +1,185 @@
+"""Answers buttons and forms by their custom id alone: nothing is remembered, so they work after every restart."""
+
+import asyncio
+import io
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import discord
+
+from bot.core.cards import Picture
+from bot.core.errors import UserError
+from bot.core.jobs import Job, Verb
+from bot.service import Wish
+from bot.ui import asking
+from bot.ui.front import ANSWER, NOBODY, Front, Interaction
+from bot.ui.handover import HandOver
+from bot.ui.intake import fields_of, picture_numbered
+from bot.ui.render import render
+from bot.ui.render_lists import PROMPT_FILE, prompt_page
+
+log = logging.getLogger(__name__)
+
+ANSWERED = frozenset({discord.InteractionType.component, discord.InteractionType.modal_submit})
+
+RemoveFiles = Callable[[Sequence[Picture]], None]
+
+
+class Press:
+    """A pressed button or a sent form: `<kind and version>:<id>[:<action>[:<n>]]`."""
+
+    def __init__(self, interaction: Interaction, *, received_at: int) -> None:
+        data: Mapping[str, Any] = interaction.data or {}
+        parts = str(data.get("custom_id", "")).split(":")
+        self.interaction = interaction
+        self.received_at = received_at
+        self.kind = parts[0]
+        self.id = parts[1] if len(parts) > 1 else ""
+        self.action = parts[2] if len(parts) > 2 else ""
+        self.n = int(parts[3]) if len(parts) > 3 and parts[3].isdecimal() else 0
+        self.user_id = interaction.user.id
+
+    @property
+    def on_ephemeral(self) -> bool:
+        return self.interaction.message is not None and self.interaction.message.flags.ephemeral
+
+
+class Router:
+    def __init__(self, front: Front, *, hand_over: HandOver, remove_files: RemoveFiles) -> None:
+        """*remove_files* takes a job's pictures off the disk; it may block."""
+        self._front = front
+        self._service = front.service
+        self._hand_over = hand_over
+        self._remove_files = remove_files
+        self._kinds: Mapping[str, Callable[[Press], Awaitable[None]]] = {
+            "j1": self._job_button,
+            "d1": self._draft_button,
+            "f1": self._form,
+        }
+        self._actions: Mapping[str, Callable[[Press], Awaitable[None]]] = {
+            "cancel": self._cancel,
+            "look": self._look,
+            "prompt": self._prompt,
+            "again": self._again,
+            "change": self._change,
+            "delete": self._delete,
+            "edit": self._edit,
+        }
+
+    async def on_interaction(self, interaction: Interaction) -> None:
+        if interaction.type not in ANSWERED:
+            return
+
+        async def handler(received_at: int) -> None:
+            press = Press(interaction, received_at=received_at)
+            await self._kinds.get(press.kind, _too_old)(press)
+
+        await self._front.handle(interaction, handler)
+
+    # --- buttons of a job's reply
+
+    async def _job_button(self, press: Press) -> None:
+        action = self._actions.get(press.action, _too_old)
+        message = press.interaction.message
+        if message is not None and action is not _too_old:
+            await self._service.clicked(
+                press.id, press.interaction.token, received_at=press.received_at, message_id=message.id
+            )
+        await action(press)
+
+    async def _cancel(self, press: Press) -> None:
+        """Show the ending at once; how a host takes a wish to cancel is for delivery to show when it is known."""
+        card = await self._service.cancel(press.id, user_id=press.user_id)
+        response = press.interaction.response
+        async with asyncio.timeout(ANSWER):
+            if card.job.state.is_final and await self._is_own_reply(press):
+                view = render(card, self._front.words(press.interaction), now=self._front.clock())
+                await response.edit_message(view=view, attachments=[], allowed_mentions=NOBODY)
+            else:
+                await response.defer()
+
+    async def _look(self, press: Press) -> None:
+        """Bring the next look, and a result that could not be shown, forward; delivery then changes the card.
+
+        A press in the list of `/jobs` cannot help the reply, so a finished job is handed over there.
+        """
+        await self._service.look_now(press.id)
+        async with asyncio.timeout(ANSWER):
+            await press.interaction.response.defer()
+        card = await self._service.card(press.id)
+        mine = card.job.place.user_id == press.user_id and card.job.deleted_at is None
+        if mine and card.job.state.is_final and not await self._is_own_reply(press):
+            await self._hand_over.give(press.interaction, card)
+
+    async def _is_own_reply(self, press: Press) -> bool:
+        """Whether the button is on the job's own card, and not in a list."""
+        dossier = await self._service.store.dossier(press.id)
+        message = press.interaction.message
+        return dossier is not None and message is not None and dossier.reply.message_id == message.id
+
+    async def _prompt(self, press: Press) -> None:
+        job = await self._own_job(press)
+        page = prompt_page(job.request.prompt, self._front.words(press.interaction))
+        file = discord.File(io.BytesIO(job.request.prompt.encode()), filename=PROMPT_FILE) if page.attach else None
+        await self._front.whisper(press.interaction, page.view, files=[file] if file else [])
+
+    async def _again(self, press: Press) -> None:
+        wish = self._service.wish_again(await self._own_job(press))
+        wish = replace(wish, private=press.on_ephemeral)
+        await self._front.ask(press.interaction, wish, received_at=press.received_at)
+
+    async def _change(self, press: Press) -> None:
+        wish = self._service.wish_again(await self._own_job(press))
+        await self._front.check_place(press.interaction)
+        await asking.open_draft(self._front, press.interaction, replace(wish, private=press.on_ephemeral))
+
+    async def _edit(self, press: Press) -> None:
+        """Whoever sees a picture may edit it; its link is read from the message the button is on."""
+        await self._front.check_place(press.interaction)
+        message = press.interaction.message
+        picture = picture_numbered(message, press.id, press.n) if message else None
+        if picture is None:
+            raise UserError("references.none_in_message")
+        wish = Wish(
+            verb=Verb.EDIT, prompt="", references=(picture,), private=press.on_ephemeral, parent_id=press.id
+        )  # fmt: skip
+        await asking.open_draft(self._front, press.interaction, wish, title="edit")
+
+    async def _delete(self, press: Press) -> None:
+        """Forget the pictures, then take the message away: a crash in between leaves a card without files."""
+        owner_id = await self._deletes_for(press)
+        pictures = await self._service.delete(press.id, user_id=owner_id)
+        await asyncio.to_thread(self._remove_files, pictures)
+        async with asyncio.timeout(ANSWER):
+            await press.interaction.response.defer()
+            await press.interaction.delete_original_response()
+
+    async def _deletes_for(self, press: Press) -> int:
+        """Whose job the presser may delete: their own, or any of their server if they may delete messages there."""
+        interaction = press.interaction
+        job = await self._service.store.job(press.id)
+        if job is None or interaction.guild_id is None or job.place.guild_id != interaction.guild_id:
+            return press.user_id
+        return job.place.user_id if interaction.permissions.manage_messages else press.user_id
+
+    async def _own_job(self, press: Press) -> Job:
+        return await self._service.own_job(press.id, user_id=press.user_id)
+
+    # --- drafts and forms
+
+    async def _draft_button(self, press: Press) -> None:
+        if press.action != "change":
+            await _too_old(press)
+        wish = await self._service.draft(press.id, user_id=press.user_id)
+        await asking.show_draft(self._front, press.interaction, wish, draft_id=press.id)
+
+    async def _form(self, press: Press) -> None:
+        wish = await self._service.draft(press.id, user_id=press.user_id)
+        wish = asking.filled_in(wish, fields_of(press.interaction))
+        await self._front.ask(press.interaction, wish, received_at=press.received_at)
+
+
+async def _too_old(_: Press) -> None:
+    raise UserError("button.too_old")

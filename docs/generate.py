@@ -1,0 +1,141 @@
+"""Writes the parts of the documentation that the code knows best; `--check` fails when they are out of date.
+
+python -m docs.generate [--check]
+"""
+
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bot.core.catalog import Catalog, Endpoint, Number, Switch, Words
+from bot.core.jobs import NEXT, Verb
+from bot.sandbox.faults import FAULTS
+from bot.settings import SHIPPED
+
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- generated: {} -->", "<!-- end -->"
+
+
+def states() -> Iterator[str]:
+    """The diagram of a job's states, from the table that decides."""
+    yield "```mermaid"
+    yield "stateDiagram-v2"
+    yield "    [*] --> accepted"
+    for state, after in NEXT.items():
+        for each in sorted(after):
+            yield f"    {state} --> {each}"
+        if not after:
+            yield f"    {state} --> [*]"
+    yield "```"
+
+
+def settings() -> Iterator[str]:
+    """A table for each section of config/darkroom.toml: its keys, defaults and comments."""
+    section = ""
+    for line in SHIPPED.read_text().splitlines():
+        if line.startswith("["):
+            name, _, about = line.partition("#")
+            section = name.strip().strip("[]")
+            yield f"\n### `[{section}]`\n"
+            if about:
+                yield f"{about.strip().capitalize()}.\n"
+            yield "| key | default | environment | |\n| --- | --- | --- | --- |"
+        elif found := re.match(r"(?:# )?(\w+) = (.*?)\s+# (.*)$", line):
+            key, default, about = found.groups()
+            if section:
+                yield f"| `{key}` | `{default}` | `DARKROOM_{section.upper()}__{key.upper()}` | {about} |"
+        elif found := re.match(r"(\w+) = (.*)$", line):
+            key, default = found.groups()
+            yield f"| `{key}` | `{default}` | `DARKROOM_{section.upper()}__{key.upper()}` | |"
+
+
+def models() -> Iterator[str]:
+    """What each model of the shipped catalogue can be asked for."""
+    catalog = Catalog.model_validate(tomllib.loads((SHIPPED.parent / "models.toml").read_text()))
+    for model in catalog.models.values():
+        mark = " (estimate)" if model.price.estimated else ""
+        yield f"\n### {model.name}\n"
+        yield f"${model.price.per_image} a picture{mark}; by resolution times " + ", ".join(
+            f"{factor} at {name}" for name, factor in model.price.resolution.items()
+        )
+        for verb in Verb:
+            if (endpoint := model.endpoint(verb)) is not None:
+                routes = ", ".join(f"`{route.id}` at {route.provider}" for route in endpoint.routes)
+                yield f"\n`/{verb}`: {routes}\n"
+                yield "| option | takes | default |\n| --- | --- | --- |"
+                yield from _options(endpoint)
+
+
+def _options(endpoint: Endpoint) -> Iterator[str]:
+    for name, spec in endpoint.options:
+        match spec:
+            case Words():
+                yield f"| `{name}` | {' '.join(spec.choices)} | {spec.default} |"
+            case Number():
+                default = "drawn for each job" if spec.default is None else spec.default
+                yield f"| `{name}` | {spec.min} to {spec.max} | {default} |"
+            case Switch():
+                yield f"| `{name}` | yes, no | {'yes' if spec.default else 'no'} |"
+    if endpoint.references:
+        yield f"| pictures | 1 to {endpoint.references} | |"
+
+
+def commands() -> Iterator[str]:
+    """Every command with its description, in the words that members read."""
+    said = tomllib.loads((SHIPPED.parent / "locales" / "en.toml").read_text())["command"]
+    yield "| command | |\n| --- | --- |"
+    for name in ("imagine", "edit", "jobs", "usage", "help"):
+        yield f"| `/{name}` | {said[name]} |"
+    yield f"| *{said['edit_menu']}* | in the menu of any message with pictures, under *Apps* |"
+    yield "\n| option | |\n| --- | --- |"
+    for name, about in said["option"].items():
+        yield f"| `{name}` | {about} |"
+
+
+def faults() -> Iterator[str]:
+    """What the local image service can be told to do wrong."""
+    yield "| fault | |\n| --- | --- |"
+    for name, about in FAULTS.items():
+        yield f"| `{name}` | {about} |"
+
+
+PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
+    "docs/jobs.md": {"states": states},
+    "docs/configuration.md": {"settings": settings},
+    "docs/models.md": {"models": models},
+    "docs/commands.md": {"commands": commands},
+    "docs/sandbox.md": {"faults": faults},
+}
+
+
+def renewed(text: str, parts: dict[str, Callable[[], Iterator[str]]]) -> str:
+    """*text* with what stands between the markers of each part written anew."""
+    for name, write in parts.items():
+        begin = BEGIN.format(name)
+        before, marker, rest = text.partition(begin)
+        if not marker or END not in rest:
+            raise SystemExit(f"no markers for {name}")
+        text = f"{before}{begin}\n{chr(10).join(write())}\n{END}{rest.partition(END)[2]}"
+    return text
+
+
+def main() -> int:
+    stale = []
+    for page, parts in PAGES.items():
+        path = ROOT / page
+        old = path.read_text()
+        new = renewed(old, parts)
+        if new != old:
+            stale.append(page)
+            if "--check" not in sys.argv:
+                path.write_text(new)
+    if stale and "--check" in sys.argv:
+        print(f"out of date, run `make docs`: {', '.join(stale)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,175 @@
+"""The database file: brought up to date in one step, never opened when newer, held by one running process."""
+
+import asyncio
+import json
+import sqlite3
+import sys
+import threading
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from bot.store.database import StoreBusy, StoreTooNew
+from bot.store.sqlite import RunningLock, SqliteDatabase, migrations, statements
+from bot.store.store import Store
+from tests.store.books import NOON, a_job, accept, opened, rows
+
+
+def by_hand(path: Path, *sql: str) -> list[tuple[object, ...]]:
+    """Run *sql* on the file without our code; the rows of the last statement."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        return [connection.execute(each).fetchall() for each in sql][-1]
+
+
+def content(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def threads() -> set[str]:
+    return {each.name for each in threading.enumerate()}
+
+
+# --- what is opened
+
+
+async def test_a_new_file_has_the_newest_version_and_the_settings_that_keep_it_safe(store: Store, path: Path) -> None:
+    assert by_hand(path, "PRAGMA user_version", "PRAGMA user_version") == [(len(migrations()),)]
+    assert by_hand(path, "PRAGMA journal_mode") == [("wal",)]
+    for pragma, value in (("synchronous", 2), ("foreign_keys", 1), ("trusted_schema", 0)):
+        assert [row[pragma] for row in await rows(store, f"PRAGMA {pragma}")] == [value]
+
+
+async def test_a_file_keeps_what_is_in_it_when_opened_again(path: Path) -> None:
+    async with opened(path) as store:
+        await accept(store, a_job("kept"))
+    async with opened(path) as store:
+        assert await store.job("kept") == a_job("kept")
+
+
+async def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
+    async with opened(tmp_path / "deep" / "er" / "darkroom.db") as store:
+        assert await store.job("none") is None
+
+
+async def test_a_newer_database_is_not_touched(path: Path) -> None:
+    async with opened(path):
+        pass
+    newer = len(migrations()) + 1
+    by_hand(path, f"PRAGMA user_version = {newer}")
+    before, running = content(path), threads()
+    with pytest.raises(StoreTooNew, match=f"version {newer}.*update Darkroom"):
+        await SqliteDatabase.open(path)
+    assert content(path) == before
+    assert threads() == running
+
+
+async def test_a_migration_that_fails_halfway_changes_nothing(path: Path) -> None:
+    by_hand(path, "CREATE TABLE totals (mine TEXT)")  # stands in the way of a later statement
+    with pytest.raises(sqlite3.OperationalError, match="totals already exists"):
+        await SqliteDatabase.open(path)
+    assert by_hand(path, "SELECT name FROM sqlite_master") == [("totals",)]
+    assert by_hand(path, "PRAGMA user_version") == [(0,)]
+
+    by_hand(path, "DROP TABLE totals")
+    async with opened(path) as store:
+        await accept(store, a_job("now"))
+
+
+async def test_two_that_open_a_new_file_together_agree(path: Path) -> None:
+    one, other = await asyncio.gather(SqliteDatabase.open(path), SqliteDatabase.open(path))
+    await accept(Store(one), a_job("by-one"))
+    assert await Store(other).job("by-one") == a_job("by-one")
+    await one.aclose()
+    await other.aclose()
+
+
+# --- statements
+
+
+def test_migrations_are_numbered_from_one_without_a_gap() -> None:
+    names = sorted(each.name for each in (Path(__file__).parents[2] / "bot/store/migrations").glob("*.sql"))
+    assert [int(name[:4]) for name in names] == list(range(1, len(migrations()) + 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("", 0),
+        ("-- nothing but a comment\n", 0),
+        ("CREATE TABLE a (b TEXT);\nCREATE TABLE c (d TEXT);\n", 2),
+        ("CREATE TABLE a (\n  b TEXT DEFAULT ';', -- a ; here\n  c TEXT\n);", 1),
+        ("CREATE TABLE a (b TEXT);\n-- between; the two\n\nCREATE TABLE c (d TEXT);", 2),
+        ("CREATE TRIGGER t AFTER INSERT ON a BEGIN\n  DELETE FROM a;\n  DELETE FROM b;\nEND;\nDROP TABLE a;", 2),
+        ("CREATE TABLE a (b TEXT /* ; */);", 1),
+    ],
+)
+def test_a_text_is_cut_where_statements_end_and_nowhere_else(text: str, count: int) -> None:
+    found = statements(text)
+    assert len(found) == count
+    assert all(sqlite3.complete_statement(each) for each in found)
+
+
+def test_no_statement_of_a_migration_is_left_out() -> None:
+    for text in migrations():
+        assert "\n".join(statements(text)).replace("\n", "") == text.strip().replace("\n", "")
+
+
+# --- one running process
+
+
+@asynccontextmanager
+async def holder(path: Path) -> "AsyncIterator[asyncio.subprocess.Process]":
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.store.lock_holder", str(path), stdin=PIPE, stdout=PIPE
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            assert await process.stdout.readline() == b"held\n"
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def test_a_second_process_is_refused_until_the_first_is_killed(path: Path) -> None:
+    async with holder(path) as first:
+        with pytest.raises(StoreBusy, match="another Darkroom"):
+            RunningLock(path)
+        async with opened(path) as store:  # looking and writing rows is open to all
+            await accept(store, a_job("by-the-shell"))
+        first.kill()
+        await first.wait()
+        RunningLock(path).release()
+
+
+async def test_a_lock_is_let_go_when_released_and_leaves_other_files_alone(path: Path) -> None:
+    held = RunningLock(path)
+    with pytest.raises(StoreBusy):
+        RunningLock(path)
+    RunningLock(path.with_name("other.db")).release()
+    held.release()
+    RunningLock(path).release()
+
+
+# --- no space
+
+
+async def test_files_that_may_not_grow_fail_single_writes_and_harm_nothing(path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.store.small_disk", str(path), stdout=PIPE
+    )
+    async with asyncio.timeout(30):
+        out, _ = await process.communicate()
+    said = json.loads(out)
+    assert said["refused"] > 0
+    assert said["faults"] == []
+    assert by_hand(path, "PRAGMA integrity_check") == [("ok",)]
+    async with opened(path) as store:
+        for job_id in [*said["kept"], "first", "last"]:
+            assert await store.job(job_id) is not None
+        assert (await accept(store, a_job("after", now=NOON + 1))).job.id == "after"

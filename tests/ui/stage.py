@@ -1,0 +1,177 @@
+"""The bot's client on a local Discord, over a real service and a real database; no worker runs."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import discord
+import simcord
+import simcord.backend.cdn
+from simcord.results import ResponseMessage
+
+from bot.core.cards import Picture
+from bot.core.jobs import Job, Reference, State
+from bot.core.quota import Limits
+from bot.settings import SHIPPED
+from bot.store.store import Dossier
+from bot.ui.access import Access
+from bot.ui.client import DarkroomClient
+from bot.ui.replies import DiscordMessenger
+from bot.ui.texts import load
+from tests.kit import Rig, picture, rig
+
+PNG = ("in.png", picture())
+
+
+@dataclass
+class Stage:
+    rig: Rig
+    client: DarkroomClient
+    messenger: DiscordMessenger
+    env: Any
+    guild: Any
+    channel: Any
+    alice: Any
+    bob: Any
+    peeked: list[Sequence[Reference]]
+    peeks: list[Any]  # what the next looks at pictures come to: a bool or an exception
+    removed: list[str]
+    seen: set[str] = field(default_factory=set)
+
+    async def imagine(self, prompt: str = "a lighthouse", *, by: Any = None, **options: Any) -> tuple[Any, Job]:
+        """Ask for pictures; Discord's answer and the job."""
+        shown = await (by or self.alice).slash(self.channel, "imagine", prompt=prompt, **options)
+        return shown, await self.newest()
+
+    async def newest(self) -> Job:
+        """The job made since the last call, and only one."""
+        new = [each for each in await self.rig.store.due_times() if each not in self.seen]
+        assert len(new) == 1, new
+        self.seen.update(new)
+        return await self.rig.job(new[0])
+
+    async def jobs(self) -> int:
+        return len(await self.rig.store.due_times())
+
+    async def dossier(self, job_id: str) -> Dossier:
+        found = await self.rig.store.dossier(job_id)
+        assert found is not None
+        return found
+
+    async def finish(self, job: Job, *, pictures: int = 1, show: bool = True) -> Dossier:
+        """Bring a job to its good end without a host, and its reply up to date where it can be reached."""
+        store, now = self.rig.store, self.rig.time.now
+        current: Job | None = job
+        for state in (State.SUBMITTING, State.QUEUED, State.RUNNING, State.COLLECTING):
+            assert current is not None
+            current = await store.move(current, state, now=now)
+        assert current is not None
+        for n in range(1, pictures + 1):
+            name = f"{job.id}-{n}.png"
+            (self.rig.folder / name).write_bytes(PNG[1])
+            await store.keep_picture(current, Picture(n, name, "png", 64, 48, len(PNG[1])), now=now)
+        assert await store.move(current, State.SUCCEEDED, now=now, images=pictures) is not None
+        if show:
+            await self.rig.delivery.run_due()
+        return await self.dossier(job.id)
+
+    async def fail(self, job: Job) -> None:
+        assert await self.rig.store.move(job, State.FAILED, now=self.rig.time.now, reason="host_failed") is not None
+        await self.rig.delivery.run_due()
+
+    async def go(self, seconds: float) -> None:
+        self.rig.time.go(seconds)
+        await self.env.advance_time(seconds)
+
+    async def card(self, job: Job) -> Any:
+        """The job's reply as its owner sees it now."""
+        reply = (await self.dossier(job.id)).reply
+        return ResponseMessage(self.env, self.env.backend.get_message(reply.channel_id, reply.message_id))
+
+
+@asynccontextmanager
+async def stage(
+    folder: Path, *, guilds: Sequence[str] = ("*",), user_install: bool = False, limits: Limits | None = None
+) -> AsyncIterator[Stage]:
+    peeked: list[Sequence[Reference]] = []
+    peeks: list[Any] = []
+    removed: list[str] = []
+
+    async def peek(references: Sequence[Reference]) -> bool:
+        peeked.append(references)
+        answer = peeks.pop(0) if peeks else True
+        if isinstance(answer, Exception):
+            raise answer
+        return bool(answer)
+
+    async with rig(folder, limits=limits) as base:
+        texts = load(SHIPPED.parent / "locales", strict=True)
+        client = DarkroomClient(
+            base.service,
+            texts,
+            access=Access(guilds, user_install=user_install),
+            peek=peek,
+            uploads=base.delivery.uploads,
+            remove_files=lambda pictures: removed.extend(each.file for each in pictures),
+            hosts=("RunComfy",),
+            keep_hours=72,
+            user_install=user_install,
+        )
+        async with simcord.run(client, approved_intents=discord.Intents(guilds=True)) as env:
+            base.time.now = int(env.now().timestamp() * 1000)
+            messenger = DiscordMessenger(client, texts, clock=base.time)
+            base.delivery._messenger = messenger
+            guild = env.create_guild("Studio")
+            channel = guild.create_text_channel("pictures")
+            yield Stage(
+                rig=base,
+                client=client,
+                messenger=messenger,
+                env=env,
+                guild=guild,
+                channel=channel,
+                alice=guild.add_member(env.create_user("alice")),
+                bob=guild.add_member(env.create_user("bob")),
+                peeked=peeked,
+                peeks=peeks,
+                removed=removed,
+            )
+
+
+# --- reading answers
+
+
+def walk(components: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for each in components:
+        yield each
+        yield from walk(each.get("components") or [])
+        for key in ("accessory", "component"):
+            if each.get(key):
+                yield from walk([each[key]])
+
+
+def text(shown: Any) -> str:
+    """Everything a message says."""
+    message = getattr(shown, "response", shown)
+    return "\n".join(each["content"] for each in walk(message.components) if each.get("type") == 10)
+
+
+def buttons(shown: Any) -> dict[str, str]:
+    """The labels of a message's buttons by their custom ids."""
+    message = getattr(shown, "response", shown)
+    return {each["custom_id"]: each["label"] for each in walk(message.components) if each.get("custom_id")}
+
+
+def gallery(shown: Any) -> list[str]:
+    message = getattr(shown, "response", shown)
+    return [item["media"]["url"] for each in walk(message.components) for item in each.get("items") or []]
+
+
+def field_value(shown: Any, name: str) -> str | None:
+    """What a field of a form holds when it opens."""
+    found = next(each for each in walk(shown.modal["components"]) if each.get("custom_id") == name)
+    chosen = [each["value"] for each in found.get("options") or [] if each.get("default")]
+    return found.get("value") or (chosen[0] if chosen else None)
+

@@ -1,0 +1,315 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bot.core.cards import Card, Charge
+from bot.core.jobs import Cancel, Reference, State
+from bot.core.quota import Allowance, Amount
+from bot.ui.parts import BLURPLE, GREY, RED, YELLOW
+from bot.ui.render import can_cancel, render
+from bot.ui.texts import relative
+from tests.ui.drawing import CARD, EN, HELD, JOB, JOB_ID, NOW, TEXTS, card, colour, done, ids, labels, names, read
+
+META = "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 held"
+UNPAID = "-# Nano Banana 2 · 1K · 16:9 · 1 picture"
+RELEASED = Charge(HELD, released=HELD)
+OPEN = (State.ACCEPTED, State.SUBMITTING, State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING)
+
+
+def drawn(given: Card, *files: str) -> list[str]:
+    return read(render(given, EN, files=files, now=NOW))
+
+
+def failed(reason: str, **changes: Any) -> Card:
+    return card(State.FAILED, reason=reason, charge=RELEASED, ended_at=NOW, **changes)
+
+
+async def test_waiting_shows_the_place_in_our_line() -> None:
+    assert drawn(card(State.ACCEPTED, place=3)) == [
+        "### 🕓 Waiting",
+        "> a red fox",
+        "You are number 3 in our line.",
+        META,
+        "[Cancel → cancel] [Check now → look] [Full prompt → prompt]",
+    ]
+    assert "You are next in our line." in drawn(card(State.ACCEPTED, place=1))
+
+
+async def test_a_job_being_sent_shows_as_waiting() -> None:
+    assert drawn(card(State.SUBMITTING))[:3] == [
+        "### 🕓 Waiting · sending",
+        "> a red fox",
+        "It is being sent to RunComfy.",
+    ]
+
+
+async def test_queued_shows_the_hosts_position() -> None:
+    assert drawn(card(State.QUEUED, position=5)) == [
+        "### ⏳ Queued",
+        "> a red fox",
+        "It is number 5 in RunComfy's queue.",
+        "This model usually takes 10 to 30 seconds.",
+        META,
+        "[Cancel → cancel] [Check now → look] [Full prompt → prompt]",
+    ]
+    assert "It is in RunComfy's queue." in drawn(card(State.QUEUED))
+
+
+async def test_drawing_shows_since_when_and_that_it_cannot_be_cancelled() -> None:
+    assert drawn(card(State.RUNNING, started_at=NOW - 9_000)) == [
+        "### 🎨 Drawing",
+        "> a red fox",
+        "RunComfy started <t:1699999991:R>.",
+        "This model usually takes 10 to 30 seconds.",
+        "It cannot be cancelled any more.",
+        META,
+        "[Check now → look] [Full prompt → prompt]",
+    ]
+    assert "Sent to RunComfy <t:1699999980:R>." in drawn(card(State.RUNNING, submitted_at=NOW - 20_000))
+
+
+async def test_fetching_says_so_and_names_a_host_that_is_not_allowed() -> None:
+    fetching = card(State.COLLECTING)
+
+    assert drawn(fetching)[0] == "### 📥 Fetching your pictures"
+    blocked = drawn(replace(fetching, blocked_host="cdn.example.com"))[2]
+    assert "are on cdn.example.com" in blocked
+    assert relative(fetching.job.deadline) in blocked
+
+
+async def test_unknown_says_until_when_we_look_and_that_it_is_never_ordered_twice() -> None:
+    lost = card(State.UNKNOWN)
+
+    assert drawn(lost)[:3] == [
+        "### ❓ Unknown",
+        "> a red fox",
+        EN.say("card.unknown", provider="RunComfy", when=relative(lost.job.deadline)),
+    ]
+
+
+async def test_one_finished_picture_is_shown_with_what_it_cost_and_what_is_left() -> None:
+    assert drawn(done(1), *names(1)) == [
+        f"<attachment://{JOB_ID}-1.png: a red fox>",
+        "### ✅ Done",
+        "> a red fox",
+        "Cost: about $0.08",
+        "-# Nano Banana 2 · 1K · 16:9 · 1 picture · seed 42 · 31 s · 9 pictures left today",
+        "[Edit → edit:1]",
+        "[Again · about $0.08 → again] [Change prompt → change] [Full prompt → prompt] [Delete → delete]",
+    ]
+
+
+async def test_four_finished_pictures_can_each_be_edited() -> None:
+    lines = drawn(done(4), *names(4))
+
+    assert lines[:4] == [f"<attachment://{JOB_ID}-{n}.png: {n}/4: a red fox>" for n in (1, 2, 3, 4)]
+    assert "Cost: about $0.32" in lines
+    assert "[Edit 1 → edit:1] [Edit 2 → edit:2] [Edit 3 → edit:3] [Edit 4 → edit:4]" in lines
+    assert lines[-1].startswith("[Again · about $0.32 → again]")
+
+
+async def test_fewer_pictures_than_asked_say_how_many_were_paid_for() -> None:
+    assert "3 of 4 were made; you paid for 3. Cost: about $0.24" in drawn(done(3, asked=4), *names(3))
+
+
+async def test_a_published_price_carries_no_mark() -> None:
+    assert "Cost: $0.08" in drawn(replace(done(1), estimated=False), *names(1))
+
+
+async def test_pictures_marked_by_the_host_are_veiled() -> None:
+    assert drawn(done(1, flagged=True), *names(1))[0].endswith("a red fox (spoiler)>")
+
+
+async def test_a_picture_sent_in_another_format_keeps_its_number() -> None:
+    lines = drawn(done(4), f"{JOB_ID}-2.webp", f"{JOB_ID}-4.jpeg")
+
+    assert [line.split(": ", 1)[1] for line in lines[:2]] == ["2/4: a red fox>", "4/4: a red fox>"]
+
+
+async def test_files_discord_did_not_take_wait_in_jobs() -> None:
+    assert "Discord did not take 2 pictures here. They wait for you in `/jobs`." in drawn(done(2, withheld=True))
+    assert "Discord did not take 1 picture here. It waits for you in `/jobs`." in drawn(
+        done(2, withheld=True), *names(1)
+    )
+
+
+async def test_pictures_too_large_for_discord_become_link_buttons() -> None:
+    lines = drawn(done(1, links=("https://pictures.example/1",)))
+
+    assert "1 picture is too large for Discord: use the button below." in lines
+    assert "[Picture 1 → https://pictures.example/1]" in lines
+
+
+async def test_pictures_no_longer_kept_are_said_to_be_gone() -> None:
+    assert "The pictures are not kept here any more." in drawn(replace(done(1), pictures=()))
+
+
+async def test_a_failed_job_says_why_what_it_cost_and_how_to_refer_to_it() -> None:
+    view = render(failed("host_failed"), EN, now=NOW)
+
+    assert read(view) == [
+        "### ⚠️ Failed",
+        "> a red fox",
+        "The image service failed while drawing. You can simply try again.",
+        "**Nothing was charged.**",
+        UNPAID,
+        "-# Reference 00000042",
+        "[Try again · about $0.08 → again] [Change prompt → change] [Full prompt → prompt] [Delete → delete]",
+    ]
+    assert colour(view) == RED
+
+
+async def test_a_refusal_says_who_refused_and_offers_another_prompt_first() -> None:
+    view = render(card(State.REFUSED, reason="refused", charge=RELEASED), EN, now=NOW)
+
+    assert read(view) == [
+        "### 🚫 Refused",
+        "> a red fox",
+        "RunComfy's content rules did not allow this. Another wording or another picture may pass.",
+        "**Nothing was charged.**",
+        UNPAID,
+        "-# Reference 00000042",
+        "[Change prompt → change] [Full prompt → prompt] [Delete → delete]",
+    ]
+    assert colour(view) == RED
+
+
+async def test_a_cancelled_job_can_be_made_after_all() -> None:
+    view = render(card(State.CANCELLED, charge=RELEASED), EN, now=NOW)
+
+    assert read(view) == [
+        "### ✖️ Cancelled",
+        "> a red fox",
+        "You cancelled this.",
+        "**Nothing was charged.**",
+        UNPAID,
+        "[Make it after all · about $0.08 → again] [Change prompt → change] [Full prompt → prompt] [Delete → delete]",
+    ]
+    assert colour(view) == GREY
+    assert "The image service cancelled this itself. You can simply try again." in drawn(
+        card(State.CANCELLED, reason="cancelled_by_host")
+    )
+
+
+async def test_a_deleted_job_shows_neither_prompt_nor_buttons() -> None:
+    lines = drawn(replace(done(1), job=replace(done(1).job, deleted_at=NOW)))
+
+    assert lines[:3] == ["### 🗑️ Deleted", "The pictures and the prompt were removed.", "Cost: about $0.08"]
+    assert not any(line.startswith("[") for line in lines)
+
+
+async def test_late_pictures_are_shown_and_cost_what_the_ledger_says() -> None:
+    late = failed("late", images=1, pictures=done(1).pictures)
+
+    assert drawn(late, *names(1))[:5] == [
+        f"<attachment://{JOB_ID}-1.png: a red fox>",
+        "### 🎁 Done late",
+        "> a red fox",
+        "These pictures came after we had given up on them.",
+        "**Nothing was charged.**",
+    ]
+
+
+async def test_a_run_we_gave_up_on_says_until_when_we_still_look() -> None:
+    given_up = failed("gave_up", watch_until=NOW + 60_000)
+
+    assert f"we look until {relative(NOW + 60_000)}." in drawn(given_up)[3]
+    assert "we look until" not in str(drawn(failed("gave_up", watch_until=NOW)))
+
+
+@pytest.mark.parametrize("cancel", [Cancel.WANTED, Cancel.ASKED])
+@pytest.mark.parametrize("state", [State.ACCEPTED, State.SUBMITTING, State.QUEUED, State.RUNNING])
+async def test_a_wish_to_cancel_is_shown_and_cannot_be_repeated(state: State, cancel: Cancel) -> None:
+    view = render(card(state, cancel=cancel), EN, now=NOW)
+
+    assert read(view)[0] == "### ✋ Cancelling…"
+    assert labels(view) == ["Check now", "Full prompt"]
+    assert colour(view) == YELLOW
+
+
+async def test_a_cancel_that_came_too_late_says_that_it_will_be_charged() -> None:
+    lines = drawn(card(State.RUNNING, cancel=Cancel.TOO_LATE))
+
+    assert lines[0] == "### 🎨 Drawing"
+    assert "You asked to cancel, but RunComfy could not stop it. It will be charged if it is made." in lines
+    assert "You asked to cancel, but it was already being made." in drawn(done(1, cancel=Cancel.TOO_LATE), *names(1))
+
+
+@pytest.mark.parametrize("trouble", ["credentials", "balance", "down"])
+async def test_trouble_at_the_host_explains_the_waiting_and_when_it_ends(trouble: str) -> None:
+    waiting = card(State.ACCEPTED, place=1, trouble=trouble)
+    lines = drawn(waiting)
+
+    assert lines[3].startswith("🔧 ")
+    assert relative(waiting.job.deadline) in lines[4]
+
+
+async def test_a_slow_job_says_when_we_give_up() -> None:
+    slow = card(State.RUNNING, slow=True, submitted_at=NOW - 200_000)
+
+    assert relative(slow.job.deadline) in drawn(slow)[5]
+
+
+async def test_the_last_word_says_how_to_go_on() -> None:
+    line = "This message cannot update itself any more: press **Check now**, or use `/jobs`."
+
+    assert all(line in drawn(card(state, last_word=True)) for state in OPEN)
+
+
+@pytest.mark.parametrize("state", OPEN)
+async def test_every_unfinished_card_can_be_checked_and_offers_cancel_only_where_it_works(state: State) -> None:
+    given = card(state)
+
+    assert f"j1:{JOB_ID}:look" in ids(render(given, EN, now=NOW))
+    assert (f"j1:{JOB_ID}:cancel" in ids(render(given, EN, now=NOW))) is can_cancel(given.job)
+    assert can_cancel(given.job) is (state in (State.ACCEPTED, State.SUBMITTING, State.QUEUED))
+
+
+@pytest.mark.parametrize("reason", ["bad_input_picture", "inputs_expired", "rejected", "model_gone"])
+async def test_what_would_fail_again_is_not_offered_again(reason: str) -> None:
+    assert labels(render(failed(reason), EN, now=NOW)) == ["Change prompt", "Full prompt", "Delete"]
+
+
+async def test_a_job_whose_links_have_died_is_not_offered_again() -> None:
+    old = Reference(url="https://cdn.discordapp.com/a", filename="a.png", expires_at=NOW)
+    dead = replace(JOB, state=State.FAILED, reason="gave_up", request=replace(JOB.request, references=(old,)))
+
+    assert labels(render(replace(CARD, job=dead), EN, now=NOW))[0] == "Change prompt"
+
+
+async def test_money_left_is_shown_where_money_is_the_tighter_limit() -> None:
+    left = Allowance("user_day_usd", 1_000_000, 920_000, "micro_usd", NOW)
+
+    assert "$0.08 left today" in drawn(replace(done(1), left=left), *names(1))[4]
+    assert "left today" not in drawn(replace(done(1), left=None), *names(1))[4]
+
+
+@pytest.mark.parametrize("settled", [None, Amount(), Amount(1, 1), Amount(1, 0), Amount(4, 320_000)])
+@pytest.mark.parametrize("state", [State.SUCCEEDED, State.FAILED, State.REFUSED, State.CANCELLED])
+@pytest.mark.parametrize("locale", TEXTS.locales)
+async def test_nothing_was_charged_is_said_exactly_when_nothing_was(
+    state: State, settled: Amount | None, locale: str
+) -> None:
+    words = TEXTS.for_locale(locale)
+    given = card(state, charge=Charge(Amount(4, 320_000), settled=settled), options={"count": 4})
+
+    said = words.say("charge.nothing") in read(render(given, words, now=NOW))
+
+    assert said is (settled in (None, Amount()))
+
+
+@pytest.mark.parametrize("state", OPEN)
+async def test_an_open_job_says_what_is_held_and_not_yet_what_it_cost(state: State) -> None:
+    text = "\n".join(drawn(card(state)))
+
+    assert "about $0.08 held" in text
+    assert "charged.**" not in text
+
+
+async def test_a_message_keeps_nothing_in_the_library() -> None:
+    view = render(CARD, EN, now=NOW)
+
+    assert view.is_finished()
+    assert view.timeout is None
+    assert colour(view) == BLURPLE

@@ -1,0 +1,165 @@
+"""Whatever people type and whatever the state: every message is within Discord's limits and does nothing."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from discord import ui
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot.core.cards import Card, Charge
+from bot.core.errors import UserError
+from bot.core.jobs import Cancel, Job, State
+from bot.core.quota import Amount, Limits
+from bot.ui.render import render
+from bot.ui.render_lists import jobs_list, prompt_page, usage
+from bot.ui.render_notes import ModelFact, help_page, notice, refusal, welcome
+from tests.ui.drawing import JOB_ID, LEFT, NOW, TEXTS, card, ids, labels, names, nodes, pictures, text_of
+from tests.ui.hostile import hostile
+
+# What Discord would act on; our own headings, quotes, bold words and times are taken out first.
+ALIVE = re.compile(
+    r"<(?:@|#|/|a?:|t:|id:|mailto:|https?:)|@(?:everyone|here)|://|discord(?:app)?\.(?:gg|com)|(?<!\\)\]\("
+    r"|(?<!\\)(?:\\\\)*(?:```|~~|\|\||__)",
+    re.IGNORECASE,
+)
+OURS = re.compile(r"<t:\d+:R>")
+HEADING = re.compile(r"^\s*#{1,3}\s", re.MULTILINE)
+LONG = "*_" * 500
+PRICE = 39_990_000  # micro-dollars: four pictures at nearly ten dollars
+
+
+def check(view: ui.LayoutView) -> None:
+    every = list(nodes(view))
+    text = text_of(view)
+    assert len(every) <= 40
+    assert 0 < len(text) <= 4000
+    assert all(each["content"].strip() for each in every if each["type"] == 10)
+    assert not ALIVE.search(OURS.sub("", text))
+    assert len(HEADING.findall(text)) <= 1
+    found = ids(view)
+    assert len(set(found)) == len(found)
+    assert all(1 <= len(each) <= 100 for each in found)
+    assert all(1 <= len(each) <= 38 for each in labels(view))
+    for row in (each for each in every if each["type"] == 1):
+        assert 1 <= len(row["components"]) <= 5
+    for gallery in (each for each in every if each["type"] == 12):
+        assert 1 <= len(gallery["items"]) <= 10
+        assert all(1 <= len(item["description"]) <= 1024 for item in gallery["items"])
+
+
+def worst(prompt: str, **changes: object) -> Iterator[Card]:
+    """A card of every state with everything there is to say, in the longest words there are."""
+    for state in State:
+        made = 4 if state is State.SUCCEEDED else 0
+        yield replace(
+            card(
+                state, prompt=prompt, options={"count": 4}, images=made, ended_at=NOW, watch_until=NOW + 1, position=9
+            ),
+            model=LONG,
+            provider=LONG,
+            charge=Charge(Amount(4, PRICE), settled=Amount(3, PRICE * 3 // 4) if made else None),
+            left=LEFT,
+            place=99_999,
+            trouble="credentials",
+            blocked_host=LONG,
+            slow=True,
+            last_word=True,
+            withheld=True,
+            pictures=pictures(4),
+            links=("https://pictures.example/" + "x" * 400,) * 4,
+            **changes,  # type: ignore[arg-type]
+        )
+
+
+def having(given_card: Card, cancel: Cancel) -> Card:
+    return replace(given_card, job=replace(given_card.job, cancel=cancel))
+
+
+@pytest.mark.parametrize("locale", TEXTS.locales)
+@pytest.mark.parametrize("cancel", list(Cancel))
+@pytest.mark.parametrize("prompt", ["a fox", "*" * 4000, "<@1>" * 1000, "\u200b", "# a\n" * 900])
+async def test_every_state_keeps_to_the_limits_in_every_language(locale: str, cancel: Cancel, prompt: str) -> None:
+    words = TEXTS.for_locale(locale)
+
+    for each in worst(prompt):
+        check(render(having(each, cancel), words, files=names(4), now=NOW))
+
+
+@settings(max_examples=200, deadline=None)
+@given(hostile(), st.sampled_from(list(State)), st.sampled_from(TEXTS.locales), st.integers(0, 10), st.booleans())
+async def test_no_prompt_gets_through_alive(
+    prompt: str,
+    state: State,
+    locale: str,
+    number: int,
+    flagged: bool,  # noqa: FBT001
+) -> None:
+    given_card = card(state, prompt=prompt, images=number, flagged=flagged, pictures=pictures(number))
+
+    view = render(given_card, TEXTS.for_locale(locale), files=names(number), now=NOW)
+
+    check(view)
+    assert all(item["spoiler"] is flagged for each in nodes(view) if each["type"] == 12 for item in each["items"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from([State.SUCCEEDED, State.FAILED, State.REFUSED, State.CANCELLED]),
+    st.integers(1, 4),
+    st.integers(0, 4),
+    st.integers(0, 10_000_000),
+)
+async def test_what_is_said_about_charging_is_what_the_ledger_says(
+    state: State, asked: int, made: int, price: int
+) -> None:
+    settled = Amount(made, made * price) if made else None
+    released = None if made else Amount(asked, asked * price)
+    charge = Charge(Amount(asked, asked * price), settled=settled, released=released)
+    words = TEXTS.for_locale("en")
+
+    text = text_of(render(card(state, charge=charge, estimated=False, images=made), words, now=NOW))
+
+    assert ("Nothing was charged" in text) is (made == 0)
+    assert (f"Cost: {words.money(made * price)}" in text) is (made > 0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(hostile(), st.sampled_from(TEXTS.locales))
+async def test_nothing_typed_into_a_refusal_a_notice_or_a_prompt_page_gets_through_alive(
+    text: str, locale: str
+) -> None:
+    words = TEXTS.for_locale(locale)
+
+    check(refusal(UserError("references.unreadable", file=text, problem=text), words, draft_id="d"))
+    check(
+        refusal(
+            UserError("option.choice", option=text, given=text, choices=[text] * 25, model=text), words, draft_id=None
+        )
+    )
+    check(notice("operator.model_gone", words, model=text, route=text))
+    page = prompt_page(text, words).view
+    assert len(text_of(page)) <= 4000
+    assert not ALIVE.search(text_of(page))
+
+
+@pytest.mark.parametrize("locale", TEXTS.locales)
+async def test_lists_and_pages_keep_to_the_limits_in_every_language(locale: str) -> None:
+    words = TEXTS.for_locale(locale)
+    facts = [ModelFact(LONG, LONG, PRICE, estimated=True)] * 25
+
+    for number in (1, 9, 10, 30):
+        for state in State:
+            cards = [_numbered(next(each for each in worst(LONG) if each.job.state is state), n) for n in range(number)]
+            check(jobs_list(cards, words, NOW))
+    check(help_page(words, models=facts, hosts=[LONG] * 9, keep_hours=48))
+    check(usage([replace(LEFT, limit=PRICE, used=PRICE, unit="micro_usd")] * 7, words, reserved=Amount(1, 1), now=NOW))
+    for is_open in (True, False):
+        check(welcome(words, is_open=is_open, guild_id=10**19, limits=Limits()))
+
+
+def _numbered(given_card: Card, n: int) -> Card:
+    job: Job = replace(given_card.job, id=f"{JOB_ID[:24]}{n:02d}")
+    return replace(given_card, job=job)

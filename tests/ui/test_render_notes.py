@@ -1,0 +1,194 @@
+from typing import Any
+
+import pytest
+
+from bot.core.errors import UserError
+from bot.core.quota import Limits
+from bot.ui.forms import Choices, prompt_form
+from bot.ui.parts import RED, YELLOW
+from bot.ui.render_notes import ModelFact, help_page, notice, refusal, welcome
+from tests.ui.drawing import EN, NOW, TEXTS, colour, ids, labels, nodes, read, text_of
+
+MODELS = [
+    ModelFact("Nano Banana 2", "fast, follows edits well", 80_000, estimated=True),
+    ModelFact("Plain", "", 100_000, estimated=False),
+]
+CHOICES = Choices(
+    models=[("nano-banana-2", "Nano Banana 2"), ("nano-banana-pro", "Nano Banana Pro")],
+    ratios=["1:1", "16:9"],
+    resolutions=["1K", "2K"],
+    counts=[1, 2, 3, 4],
+    model="nano-banana-2",
+    ratio="16:9",
+    count=2,
+)
+
+
+async def test_a_broken_limit_is_yellow_and_says_what_is_left_and_when_more_comes() -> None:
+    error = UserError("quota.user_day_images", limit=10, left=1, asked=4, unit="images", resets_at=1_700_003_600_000)
+    view = refusal(error, EN, draft_id="01DRAFT")
+
+    assert read(view) == [
+        "### ⏸️ Limit reached",
+        (
+            "This asks for 4, and you have 1 of your 10 pictures a day left. More come <t:1700003600:R>. Ask for "
+            "fewer, or ask an admin of this server for more."
+        ),
+        "[Change prompt → d1:01DRAFT:change]",
+    ]
+    assert colour(view) == YELLOW
+
+
+async def test_a_limit_in_money_is_told_in_dollars() -> None:
+    error = UserError(
+        "quota.host_month_usd", limit=50_000_000, left=10_000, asked=80_000, unit="micro_usd", resets_at=NOW
+    )
+
+    assert "$0.01 of $50.00 is left and this costs $0.08." in read(refusal(error, EN, draft_id=None))[1]
+
+
+async def test_other_refusals_are_red_and_have_a_button_only_where_a_draft_was_kept() -> None:
+    view = refusal(UserError("job.unknown"), EN, draft_id=None)
+
+    assert colour(view) == RED
+    assert ids(view) == []
+    assert labels(refusal(UserError("prompt.empty"), EN, draft_id="d")) == ["Change prompt"]
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            UserError("option.choice", option="aspect_ratio", given="7:7", choices=["1:1", "3:2", "2:3"], model="Pro"),
+            "Pro does not know 7:7 as `aspect_ratio`. Choose 1:1, 3:2 or 2:3.",
+        ),
+        (
+            UserError("option.absent", option="seed", model="Pro", has=[]),
+            "Pro has no `seed` option. Leave it out, or choose a model that has it: none.",
+        ),
+        (
+            UserError("option.range", option="count", given=9, low=1, high=4, model="Nano"),
+            "`count` goes from 1 to 4 for Nano, and you gave 9.",
+        ),
+        (
+            UserError("references.large", file="a_b.png", limit=52_428_800, given=60_000_000),
+            r"a\_b.png has 57 MB, and 50 MB is the most. Make it smaller and try again.",
+        ),
+        (
+            UserError("references.unreadable", file="a.png", problem="broken"),
+            "a.png could not be read (damaged). Save it again as PNG, JPEG or WebP and attach it.",
+        ),
+        (
+            UserError("references.unreadable", file="\u202e", problem="never seen"),
+            "… could not be read (never seen). Save it again as PNG, JPEG or WebP and attach it.",
+        ),
+        (
+            UserError("place.not_open", guild_id=123456789012345678),
+            (
+                "This bot does not make pictures in this server yet. Its operator can open it by adding the server id "
+                "123456789012345678 to `discord.guilds`."
+            ),
+        ),
+    ],
+)  # fmt: skip
+async def test_values_are_put_into_words(error: UserError, sentence: str) -> None:
+    assert read(refusal(error, EN, draft_id=None))[1] == sentence
+
+
+async def test_a_notice_is_one_sentence_with_its_values_made_harmless() -> None:
+    view = notice("operator.model_gone", EN, model="<@1>", route="a/b")
+
+    assert "<@" not in text_of(view)
+    assert "under a/b" in text_of(view)
+    assert read(notice("usage.resets", EN, when="soon")) == ["starts again soon"]
+
+
+@pytest.mark.parametrize("locale", TEXTS.locales)
+async def test_help_says_what_there_is_what_it_costs_and_who_sees_what(locale: str) -> None:
+    text = text_of(help_page(TEXTS.for_locale(locale), models=MODELS, hosts=["RunComfy", "Runflow"], keep_hours=48))
+
+    for fact in ("/imagine", "/edit", "/jobs", "/usage", "Nano Banana 2", "RunComfy", "Runflow", "48", "`private`"):
+        assert fact in text
+
+
+async def test_help_marks_estimates_and_says_when_things_are_kept_until_deleted() -> None:
+    text = text_of(help_page(EN, models=MODELS, hosts=["RunComfy"], keep_hours=None))
+
+    assert "- Nano Banana 2: about $0.08 a picture, fast, follows edits well" in text
+    assert "- Plain: $0.10 a picture" in text
+    assert "until they are deleted" in text
+    assert "for 1 hour." in text_of(help_page(EN, models=MODELS, hosts=[], keep_hours=1))
+
+
+async def test_help_counts_models_it_has_no_room_for() -> None:
+    assert "and 13 more in the option `model`" in text_of(
+        help_page(EN, models=[MODELS[0]] * 25, hosts=["RunComfy"], keep_hours=1)
+    )
+
+
+async def test_the_first_message_says_whether_the_server_is_open_and_what_it_may_spend() -> None:
+    view = welcome(EN, is_open=True, guild_id=5, limits=Limits())
+
+    assert read(view)[2:] == [
+        "It is ready to use here.",
+        "Each member has 10 pictures · $1.00 a day.",
+        "This server has $20.00 a month.",
+        "Admins change these limits with `/quota` and see everybody's use.",
+    ]
+    shut = welcome(EN, is_open=False, guild_id=5, limits=Limits())
+    assert "adds the server id 5 to `discord.guilds`" in text_of(shut)
+    assert colour(shut) == YELLOW
+    free = Limits(user_day_images=None, user_day_micro_usd=None, guild_month_micro_usd=None)
+    assert len(read(welcome(EN, is_open=True, guild_id=5, limits=free))) == 4
+
+
+def fields(form: Any) -> dict[str, dict[str, Any]]:
+    return {each["component"]["custom_id"]: each["component"] for each in form.to_dict()["components"]}
+
+
+@pytest.mark.parametrize("locale", TEXTS.locales)
+@pytest.mark.parametrize("title", ["imagine", "edit", "change"])
+async def test_a_form_keeps_to_discords_limits(locale: str, title: str) -> None:
+    form = prompt_form(
+        TEXTS.for_locale(locale), custom_id="d1:01DRAFT:form", prompt="x" * 9000, title=title, choices=CHOICES
+    )
+    made = form.to_dict()
+
+    assert len(made["title"]) <= 45
+    assert len(made["components"]) == 5
+    assert form.is_finished()
+    for each in made["components"]:
+        assert len(each["label"]) <= 45
+        assert len(each.get("description", "")) <= 100
+        assert len(each["component"].get("placeholder") or "") <= 100
+        assert len(each["component"].get("options", [])) <= 25
+
+
+async def test_a_form_opens_with_what_was_typed_and_chosen() -> None:
+    made = fields(prompt_form(EN, custom_id="f", prompt="one\r\ntwo \ud800\x00", choices=CHOICES))
+
+    assert made["prompt"]["value"] == "one\ntwo"
+    chosen = {
+        name: [o["value"] for o in each["options"] if o["default"]] for name, each in made.items() if "options" in each
+    }
+    assert chosen == {"model": ["nano-banana-2"], "aspect_ratio": ["16:9"], "resolution": [], "count": ["2"]}
+    assert not made["resolution"]["required"]
+
+
+async def test_a_form_may_ask_for_the_prompt_alone_and_never_for_more_than_the_ceiling() -> None:
+    made = fields(prompt_form(EN, custom_id="f", prompt="x" * 99, limit=50))
+
+    assert list(made) == ["prompt"]
+    assert made["prompt"]["max_length"] == 50
+    assert len(made["prompt"]["value"]) == 50
+    assert "value" not in fields(prompt_form(EN, custom_id="f"))["prompt"]
+
+
+async def test_a_form_without_choices_for_a_field_leaves_it_out() -> None:
+    bare = Choices(models=CHOICES.models, ratios=[], resolutions=["1K"], counts=[])
+
+    assert list(fields(prompt_form(EN, custom_id="f", choices=bare))) == ["prompt", "model", "resolution"]
+
+
+async def test_every_part_of_a_refusal_is_a_known_component() -> None:
+    assert {each["type"] for each in nodes(refusal(UserError("busy"), EN, draft_id="d"))} == {17, 10, 1, 2}
