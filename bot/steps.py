@@ -151,8 +151,8 @@ class Steps:
     async def _not_taken(self, job: Job, exc: Exception, *, wait: float) -> int | None:
         self._say(job, "not_taken", exc)
         due_at = self._in(wait)
-        await self._store.move(job, State.ACCEPTED, now=self._clock(), due_at=due_at, submitted_at=None)
-        return due_at
+        back = await self._store.move(job, State.ACCEPTED, now=self._clock(), due_at=due_at, submitted_at=None)
+        return self._clock() if back is not None and back.cancel is Cancel.WANTED else due_at
 
     async def _submitted(self, job: Job, run_id: str) -> int | None:
         due_at = self._in(poll_delay(self._timing(job), age=0, jitter=self._draw()))
@@ -238,8 +238,10 @@ class Steps:
         )
 
     async def cancel(self, job: Job) -> int | None:
-        """Ask the host to stop; what its next report says decides, not its answer."""
-        assert job.run_id is not None
+        """Ask the host to stop; what its next report says decides, not its answer. What it never had just ends."""
+        if job.run_id is None:
+            await self._end(job, State.CANCELLED, reason=None)
+            return None
         try:
             outcome = await self._providers[job.provider].cancel(job.run_id)
         except (ProviderUnavailable, ProviderPaused):

@@ -204,6 +204,8 @@ def next_step(job: Job, now: int) -> Step | None:
 def _before_submit(job: Job, now: int) -> Step | None:
     if job.acked_at is None:
         return Step.CONFIRM if now >= job.created_at + ACK_WINDOW else None
+    if job.cancel is Cancel.WANTED:  # pressed while it was being sent, and the host did not take it
+        return Step.CANCEL
     if now >= job.deadline:
         return Step.EXPIRE
     return Step.SUBMIT if job.checked else Step.CHECK

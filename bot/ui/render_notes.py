@@ -95,7 +95,7 @@ def welcome(words: Words, *, is_open: bool, guild_id: int, limits: Limits) -> ui
     body = paragraph(words.say("welcome.title"), words.say("welcome.start"), door)
     if not is_open:
         return page(box(body, colour=YELLOW))
-    return page(box(body, paragraph(*_limits(words, limits), words.say("welcome.admins")), colour=BLURPLE))
+    return page(box(body, paragraph(*_limits(words, limits)), colour=BLURPLE))
 
 
 def _limits(words: Words, limits: Limits) -> list[str]:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,17 @@ async def accept(
 ) -> Accepted:
     """Take *job* on at *price* a picture."""
     return await store.accept(
-        interaction if interaction is not None else abs(hash(job.id)) % 10**15,
+        _number(job.id) if interaction is None else interaction,
         job,
         reply=a_reply(job),
         amount=Amount(job.request.count, price * job.request.count),
         price_version="2026-11",
         limits=limits,
     )
+
+
+def _number(job_id: str) -> int:
+    return int.from_bytes(sha256(job_id.encode()).digest()[:7])
 
 
 def way_to(state: State) -> Sequence[State]:
@@ -163,7 +168,8 @@ async def faults(store: Store) -> list[str]:
             SELECT jobs.id FROM jobs WHERE ended_at IS NULL
             AND EXISTS (SELECT 1 FROM ledger WHERE job = jobs.id AND kind IN ('settle', 'release'))""",
         "a job was never reserved for": """
-            SELECT jobs.id FROM jobs WHERE NOT EXISTS (SELECT 1 FROM ledger WHERE job = jobs.id AND kind = 'reserve')""",
+            SELECT jobs.id FROM jobs
+            WHERE NOT EXISTS (SELECT 1 FROM ledger WHERE job = jobs.id AND kind = 'reserve')""",
         "a row of the ledger has no job": "SELECT job FROM ledger WHERE job NOT IN (SELECT jobs.id FROM jobs)",
         "a reservation ended twice": """
             SELECT job FROM ledger WHERE kind IN ('settle', 'release') GROUP BY job HAVING count(*) > 1""",

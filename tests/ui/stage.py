@@ -1,6 +1,7 @@
 """The bot's client on a local Discord, over a real service and a real database; no worker runs."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,6 +107,7 @@ async def stage(
             raise answer
         return bool(answer)
 
+    simcord.backend.cdn.CDN_BASE = "https://cdn.discordapp.com"
     async with rig(folder, limits=limits) as base:
         texts = load(SHIPPED.parent / "locales", strict=True)
         client = DarkroomClient(
@@ -138,6 +140,23 @@ async def stage(
                 peeks=peeks,
                 removed=removed,
             )
+
+
+def on_stage(**options: Any) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., Awaitable[None]]]:
+    """Runs a test with its own stage as `on`. SimCord wants to end in the context that it began in: no fixture."""
+
+    def wrap(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def run(tmp_path: Path, **given: Any) -> None:
+            async with stage(tmp_path, **options) as on:
+                await test(on=on, **given)
+
+        others = [each for each in inspect.signature(test).parameters.values() if each.name != "on"]
+        folder = inspect.Parameter("tmp_path", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        run.__signature__ = inspect.Signature([folder, *others])  # type: ignore[attr-defined]
+        run.__name__, run.__qualname__, run.__module__ = test.__name__, test.__qualname__, test.__module__
+        return run
+
+    return wrap
 
 
 # --- reading answers

@@ -1,0 +1,58 @@
+"""Killed at any moment, the store has kept all that it had answered, and its books are in order."""
+
+import asyncio
+import random
+import sqlite3
+import sys
+from asyncio.subprocess import PIPE
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from bot.core.jobs import State
+from tests.store.books import faults, opened, rows
+
+KILLS = 8
+
+
+async def run_and_kill(path: Path, *, seed: str, after: int) -> list[tuple[State, str]]:
+    """Start a process on *path* and kill -9 it once it has said *after* lines; all that it said."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.store.crashing", str(path), seed, stdout=PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        lines = [await process.stdout.readline() for _ in range(after)]
+        process.kill()
+        rest, _ = await process.communicate()
+    assert process.returncode == -9
+    said = b"".join([*lines, rest]).decode()
+    whole = said[: said.rfind("\n") + 1].splitlines()
+    return [(State(state), job_id) for state, job_id in (each.split() for each in whole)]
+
+
+@pytest.mark.parametrize("seed", [11, 12])
+async def test_kill_minus_nine_loses_nothing_that_was_answered_and_ends_nothing_twice(path: Path, seed: int) -> None:
+    source = random.Random(seed)
+    said: list[tuple[State, str]] = []
+    for n in range(KILLS // 2):
+        said += await run_and_kill(path, seed=f"{seed}{n}", after=source.randint(1, 900))
+        with closing(sqlite3.connect(path)) as look:
+            assert look.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            assert look.execute("PRAGMA foreign_key_check").fetchall() == []
+
+        async with opened(path) as store:
+            entered = {(row["after"], row["job"]) for row in await rows(store, "SELECT after, job FROM job_events")}
+            assert [each for each in said if each not in entered] == []
+            ended = await rows(
+                store,
+                """
+                SELECT jobs.id, (SELECT count(*) FROM ledger WHERE job = jobs.id AND kind <> 'reserve') AS ends
+                FROM jobs WHERE ended_at IS NOT NULL
+                """,
+            )
+            assert {row["ends"] for row in ended} <= {1}
+            assert await faults(store) == []
+            assert await store.end_forgotten(now=0) == []
+    assert len(said) > 200

@@ -1,0 +1,451 @@
+"""What members can type, and what becomes of it."""
+
+import logging
+from typing import Any
+
+import discord
+import pytest
+from simcord.results import ResponseMessage
+
+from bot.core.errors import UserError
+from bot.core.jobs import Place, State, Verb
+from bot.core.quota import Limits
+from bot.ui.intake import Lateness
+from bot.ui.operator import OperatorChannel
+from tests.ui.stage import PNG, Stage, buttons, field_value, gallery, on_stage, text
+
+
+# --- /imagine
+
+
+@on_stage()
+async def test_imagine_is_answered_with_the_card_itself_and_only_then_may_be_submitted(on: Stage) -> None:
+    shown, job = await on.imagine("a lighthouse", count=2, resolution="2K", aspect_ratio="16:9", seed=7)
+
+    assert "a lighthouse" in text(shown)
+    assert not shown.ephemeral
+    assert (job.request.prompt, job.request.count) == ("a lighthouse", 2)
+    assert (job.request.options["resolution"], job.request.options["seed"]) == ("2K", 7)
+    reply = (await on.dossier(job.id)).reply
+    assert (reply.message_id, job.acked_at) == (shown.response.id, on.rig.time.now)
+    assert (reply.bot_can_edit, reply.bot_can_post, reply.ephemeral) == (True, True, False)
+    assert f"j1:{job.id}:cancel" in buttons(shown)
+
+
+@on_stage()
+async def test_a_private_reply_is_seen_by_its_owner_only(on: Stage) -> None:
+    shown, job = await on.imagine(private=True)
+
+    assert shown.ephemeral
+    assert (await on.dossier(job.id)).reply.ephemeral
+
+
+@on_stage()
+async def test_every_option_comes_from_the_catalogue(on: Stage) -> None:
+    commands = {each["name"]: each for each in (command.to_dict(on.client.tree) for command in on.client.tree.get_commands())}
+
+    assert set(commands) == {"imagine", "edit", "jobs", "usage", "help", "Edit this image"}
+    options = {each["name"]: each for each in commands["imagine"]["options"]}
+    assert [each["value"] for each in options["model"]["choices"]] == list(on.rig.service.catalog.models)
+    assert (options["count"]["min_value"], options["count"]["max_value"]) == (1, 4)
+    assert options["safety"]["max_value"] == on.rig.service.catalog.ceilings.max_safety
+    assert (options["prompt"]["max_length"], options["prompt"]["required"]) == (4000, True)
+    assert "web_search" not in options  # the operator has it switched off
+    edit = {each["name"]: each["required"] for each in commands["edit"]["options"]}
+    assert [name for name, required in edit.items() if required] == ["prompt", "image1"]
+    assert commands["imagine"]["integration_types"] == [0]
+    assert commands["imagine"]["contexts"] == [0, 1]
+
+
+@on_stage(user_install=True)
+async def test_user_installs_are_offered_only_when_the_operator_switched_them_on(on: Stage) -> None:
+    imagine = on.client.tree.get_command("imagine")
+
+    assert imagine is not None
+    assert imagine.to_dict(on.client.tree)["integration_types"] == [0, 1]
+    assert imagine.to_dict(on.client.tree)["contexts"] == [0, 1, 2]
+
+
+@on_stage(limits=Limits(user_day_images=1))
+async def test_a_refusal_is_private_and_gives_the_prompt_back(on: Stage) -> None:
+    refused = await on.alice.slash(on.channel, "imagine", prompt="four lighthouses", count=4)
+
+    assert refused.ephemeral
+    assert "1" in text(refused)
+    assert await on.jobs() == 0
+    (change,) = buttons(refused)
+    form = await on.alice.click(refused.response.message, custom_id=change)
+    assert field_value(form, "prompt") == "four lighthouses"
+    assert field_value(form, "count") == "4"
+    shown = await on.alice.submit_modal(form, {"prompt": "one lighthouse", "count": ["1"]})
+    assert "one lighthouse" in text(shown)
+    assert (await on.newest()).request.count == 1
+
+
+@on_stage()
+async def test_an_option_that_a_model_lacks_is_refused_with_what_would_work(on: Stage) -> None:
+    refused = await on.alice.slash(
+        on.channel, "imagine", prompt="x", model="nano-banana-pro", aspect_ratio="auto", resolution="0.5K"
+    )
+
+    assert refused.ephemeral
+    assert "0.5K" in text(refused)
+    assert await on.jobs() == 0
+
+
+@on_stage()
+async def test_the_same_interaction_delivered_twice_makes_one_job(on: Stage) -> None:
+    captured: list[discord.Interaction[Any]] = []
+    inner = on.client.front.ask
+
+    async def twice(interaction: Any, wish: Any, *, received_at: int) -> None:
+        captured.append(interaction)
+        await inner(interaction, wish, received_at=received_at)
+        await inner(interaction, wish, received_at=received_at)
+
+    on.client.front.ask = twice  # type: ignore[method-assign]
+    shown, _ = await on.imagine()
+
+    assert len(captured) == 1
+    assert not shown.followups
+    assert await on.jobs() == 1
+
+
+@on_stage()
+async def test_a_job_whose_card_discord_did_not_take_is_withdrawn(on: Stage) -> None:
+    on.env.inject_error("POST", "/interactions/*/callback", status=404, code=10062, message="Unknown interaction")
+
+    shown = await on.alice.slash(on.channel, "imagine", prompt="too late")
+
+    assert not shown.acknowledged
+    used, _ = await on.rig.store.used(_place(on), now=on.rig.time.now)
+    assert (used.user_day.images, used.user_in_flight) == (0, 0)
+
+
+@on_stage()
+async def test_a_job_whose_answer_was_lost_is_left_for_the_worker_to_confirm(on: Stage) -> None:
+    on.env.inject_error("POST", "/interactions/*/callback", status=400, code=40060, message="Already acknowledged")
+
+    _, job = await on.imagine()
+
+    assert (job.state, job.acked_at) == (State.ACCEPTED, None)
+
+
+@on_stage()
+async def test_a_card_that_discord_finds_malformed_costs_nothing_and_is_answered(on: Stage) -> None:
+    on.env.inject_error("POST", "/interactions/*/callback", status=400, code=50035, message="Invalid Form Body")
+
+    shown = await on.alice.slash(on.channel, "imagine", prompt="x")
+
+    assert shown.ephemeral
+    used, _ = await on.rig.store.used(_place(on), now=on.rig.time.now)
+    assert used.user_day.images == 0
+
+
+@on_stage()
+async def test_an_interaction_that_comes_too_late_is_not_even_tried(on: Stage) -> None:
+    await on.imagine()
+    on.rig.time.go(2.6)
+
+    shown = await on.alice.slash(on.channel, "imagine", prompt="late")
+
+    assert not shown.acknowledged
+    assert await on.jobs() == 1
+
+
+def test_a_clock_that_is_off_does_not_make_interactions_late() -> None:
+    lateness, sent = Lateness(), discord.utils.time_snowflake(discord.utils.utcnow())
+    at = int(discord.utils.snowflake_time(sent).timestamp() * 1000) + 60_000
+
+    lateness.is_late(sent, now=at)
+
+    assert not lateness.is_late(sent, now=at + 1_000)
+    assert lateness.is_late(sent, now=at + 2_600)
+
+
+@on_stage()
+async def test_new_jobs_are_refused_while_the_program_ends(on: Stage) -> None:
+    on.client.intake_open = False
+
+    shown = await on.alice.slash(on.channel, "imagine", prompt="one more")
+
+    assert shown.ephemeral
+    assert await on.jobs() == 0
+
+
+@on_stage()
+async def test_what_nobody_can_put_right_gets_a_reference_that_the_log_has_too(
+    on: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: object) -> list[Any]:
+        raise KeyError("inside")
+
+    on.client.service.open_jobs = broken  # type: ignore[method-assign, assignment]
+
+    with caplog.at_level(logging.ERROR):
+        shown = await on.alice.slash(on.channel, "jobs")
+
+    assert shown.ephemeral
+    (record,) = [each for each in caplog.records if getattr(each, "event", "") == "interaction_failed"]
+    reference = record.__dict__["reference"]
+    assert len(reference) == 8
+    assert reference in text(shown)
+
+
+# --- /edit
+
+
+@on_stage()
+async def test_edit_looks_at_the_pictures_before_it_accepts(on: Stage) -> None:
+    shown = await on.alice.slash(on.channel, "edit", prompt="at night", image1=PNG, image2=("b.png", PNG[1]))
+
+    job = await on.newest()
+    assert (job.request.verb, job.checked) == (Verb.EDIT, True)
+    assert [each.filename for each in job.request.references] == ["in.png", "b.png"]
+    assert [len(each) for each in on.peeked] == [2]
+    assert not shown.ephemeral
+
+
+@on_stage()
+async def test_pictures_that_could_not_be_looked_at_in_time_are_checked_later(on: Stage) -> None:
+    on.peeks.append(False)
+
+    await on.alice.slash(on.channel, "edit", prompt="at night", image1=PNG)
+
+    assert not (await on.newest()).checked
+
+
+@on_stage()
+async def test_a_file_that_lies_is_refused_privately_and_holds_nothing(on: Stage) -> None:
+    on.peeks.append(UserError("references.unreadable", file="in.png", problem="broken"))
+
+    shown = await on.alice.slash(on.channel, "edit", prompt="at night", image1=PNG)
+
+    assert shown.ephemeral
+    assert "in.png" in text(shown)
+    assert await on.jobs() == 0
+
+
+@on_stage()
+async def test_a_file_of_another_kind_is_refused_by_what_discord_says_of_it(on: Stage) -> None:
+    shown = await on.alice.slash(on.channel, "edit", prompt="x", image1=("song.mp3", b"ID3"))
+
+    assert shown.ephemeral
+    assert "song.mp3" in text(shown)
+
+
+# --- the message menu
+
+
+@on_stage()
+async def test_the_menu_takes_the_pictures_of_somebody_elses_message(on: Stage) -> None:
+    message = await on.bob.send(on.channel, "look", attachments=[PNG, ("notes.txt", b"no"), ("b.jpg", PNG[1])])
+
+    form = await on.alice.context_menu(on.channel, "Edit this image", message)
+    shown = await on.alice.submit_modal(form, {"prompt": "in winter", "resolution": ["2K"], "count": ["2"]})
+
+    job = await on.newest()
+    assert "in winter" in text(shown)
+    assert [each.filename for each in job.request.references] == ["in.png", "b.jpg"]
+    assert (job.request.options["resolution"], job.request.count) == ("2K", 2)
+    assert job.place.user_id == on.alice.id
+
+
+@on_stage()
+async def test_the_menu_reads_our_own_galleries(on: Stage) -> None:
+    _, job = await on.imagine()
+    await on.finish(job)
+    card = await on.card(job)
+
+    form = await on.bob.context_menu(on.channel, "Edit this image", card.message)
+    await on.bob.submit_modal(form, {"prompt": "in winter"})
+
+    edited = await on.newest()
+    assert [each.url for each in edited.request.references] == gallery(card)
+
+
+@on_stage()
+async def test_a_message_without_pictures_opens_no_form(on: Stage) -> None:
+    message = await on.bob.send(on.channel, "just words")
+
+    refused = await on.alice.context_menu(on.channel, "Edit this image", message)
+
+    assert refused.modal is None
+    assert refused.ephemeral
+
+
+@on_stage()
+async def test_a_form_that_is_too_old_says_so(on: Stage) -> None:
+    message = await on.bob.send(on.channel, attachments=[PNG])
+    form = await on.alice.context_menu(on.channel, "Edit this image", message)
+
+    on.rig.time.go(16 * 60)
+    on.client.front._lateness = Lateness()
+    on.client.front._lateness._seen.append(16 * 60_000)
+    refused = await on.alice.submit_modal(form, {"prompt": "in winter"})
+
+    assert refused.ephemeral
+    assert await on.jobs() == 0
+
+
+# --- /jobs, /usage, /help
+
+
+@on_stage()
+async def test_jobs_hands_over_what_never_arrived(on: Stage) -> None:
+    _, job = await on.imagine(private=True)
+    await on.finish(job, pictures=2, show=False)
+
+    shown = await on.alice.slash(on.channel, "jobs")
+
+    assert shown.ephemeral
+    (given,) = shown.followups
+    assert given.ephemeral
+    assert len(gallery(given)) == 2
+    reply = (await on.dossier(job.id)).reply
+    assert reply.delivered == reply.wanted
+
+
+@on_stage()
+async def test_a_result_that_could_not_be_handed_over_stays_undelivered(on: Stage) -> None:
+    _, job = await on.imagine(private=True)
+    await on.finish(job, show=False)
+    on.env.inject_error("POST", "/webhooks/*", status=400, code=40005, message="Request entity too large")
+
+    await on.alice.slash(on.channel, "jobs")
+
+    reply = (await on.dossier(job.id)).reply
+    assert reply.delivered < reply.wanted
+
+
+@on_stage()
+async def test_jobs_shows_nobody_elses_jobs(on: Stage) -> None:
+    await on.imagine("alice's own")
+
+    shown = await on.bob.slash(on.channel, "jobs")
+
+    assert "alice's own" not in text(shown)
+
+
+@on_stage()
+async def test_usage_and_help_are_private(on: Stage) -> None:
+    await on.imagine(count=3)
+
+    used = await on.alice.slash(on.channel, "usage")
+    told = await on.alice.slash(on.channel, "help")
+
+    assert used.ephemeral
+    assert "3 of 10" in text(used)
+    assert told.ephemeral
+    assert "Nano Banana 2" in text(told)
+    assert "RunComfy" in text(told)
+
+
+# --- where
+
+
+@on_stage(guilds=())
+async def test_a_server_that_is_not_open_makes_nothing(on: Stage) -> None:
+    refused = await on.alice.slash(on.channel, "imagine", prompt="x")
+
+    assert refused.ephemeral
+    assert str(on.guild.id) in text(refused)
+    assert await on.jobs() == 0
+
+
+@on_stage(guilds=())
+async def test_a_server_of_the_applications_owner_is_open_from_the_start(on: Stage) -> None:
+    on.client.access.learn([on.guild.owner.id])
+
+    _, job = await on.imagine()
+
+    assert job.acked_at is not None
+
+
+@on_stage(guilds=())
+async def test_an_open_server_is_known_without_the_cache(on: Stage) -> None:
+    on.client.access.learn([on.guild.owner.id])
+    guild = on.client.get_guild(on.guild.id)
+    assert guild is not None
+    guild.owner_id = None
+
+    _, job = await on.imagine()
+
+    assert job.acked_at is not None
+
+
+@on_stage()
+async def test_direct_messages_make_pictures_once_every_server_is_open(on: Stage) -> None:
+    user = on.env.create_user("carol")
+
+    shown = await user.slash("imagine", prompt="a lighthouse")
+
+    job = await on.newest()
+    assert (job.place.guild_id, job.acked_at) == (None, on.rig.time.now)
+    reply = (await on.dossier(job.id)).reply
+    assert (reply.bot_can_edit, reply.bot_can_post) == (True, True)
+    assert not shown.ephemeral
+
+
+@on_stage(guilds=("1",))
+async def test_direct_messages_are_closed_while_servers_are(on: Stage) -> None:
+    refused = await on.env.create_user("carol").slash("imagine", prompt="x")
+
+    assert refused.ephemeral
+    assert await on.jobs() == 0
+
+
+# --- connecting
+
+
+@on_stage()
+async def test_commands_are_sent_to_discord_only_when_they_changed(on: Stage) -> None:
+    def sent() -> int:
+        return len([each for each in on.env.http_requests if each.method == "PUT" and "commands" in each.path])
+
+    before = sent()
+
+    assert await on.client.sync() is False
+    assert sent() == before
+    assert await on.client.sync(force=True) is True
+    assert sent() == before + 1
+
+
+@on_stage()
+async def test_a_new_server_is_welcomed_once(on: Stage) -> None:
+    guild = on.client.get_guild(on.guild.id)
+    assert guild is not None
+    guild._system_channel_id = on.channel.id
+    before = len(on.channel.history())
+    await on.rig.desk.set_note("other", "1")
+
+    await on.client.on_guild_join(guild)
+    await on.client.on_guild_join(guild)
+
+    assert len(on.channel.history()) == min(before + 1, before + 1)
+
+
+@on_stage()
+async def test_the_channel_for_the_operator_gets_the_sentence(on: Stage) -> None:
+    channel = OperatorChannel(on.client, on.client.texts, channel_id=on.channel.id)
+    await channel.tell("operator.balance", {"provider": "RunComfy"})
+
+    assert "RunComfy" in text(_last(on))
+
+
+@on_stage()
+async def test_an_operator_who_cannot_be_reached_raises_nothing(on: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        await OperatorChannel(on.client, on.client.texts, channel_id=0).tell("operator.down", {"provider": "RunComfy"})
+        await OperatorChannel(on.client, on.client.texts, channel_id=12).tell("operator.down", {"provider": "RunComfy"})
+
+    assert sum("RunComfy" in each.getMessage() for each in caplog.records) == 2
+
+
+def _place(on: Stage) -> Any:
+    return Place(on.alice.id, on.channel.id, on.guild.id)
+
+
+def _last(on: Stage) -> Any:
+    message = on.channel.last_message
+    return ResponseMessage(on.env, on.env.backend.get_message(on.channel.id, message.id))
