@@ -322,7 +322,6 @@ class Steps:
         if haul.in_hand:
             changes["reason"] = "late"
         await self._store.note(job, now=now, show=haul.in_hand > 0, **changes)
-        self._service.bells.replies.set()
         return None
 
     # --- shared
@@ -346,7 +345,6 @@ class Steps:
         if ended is not None:
             extra = {"event": "job_ended", "job_id": job.id, "state": state.value, "reason": reason}
             log.info("A job has ended", extra=extra)
-            self._service.bells.replies.set()
 
     async def _worked(self, job: Job, *, took: bool = False) -> None:
         """The host answered; only a *taken* submit proves that its account is in order again."""

@@ -144,6 +144,7 @@ class Worker:
             again_at = self._clock()
         self._schedule(job_id, again_at)
         self._service.bells.worker.set()
+        self._service.bells.replies.set()  # most steps change what a card says
 
     async def _step(self, job_id: str) -> int | None:
         job = await self._store.job(job_id)
@@ -222,4 +223,3 @@ class Worker:
         if changed:
             self._line_at[provider] = self._clock()
             await self._store.want(changed, now=self._clock())
-            self._service.bells.replies.set()

@@ -77,7 +77,7 @@ class Commands:
         callback.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]
         app_commands.choices(**choices)(callback)
         app_commands.describe(**{each.name: self._said(f"option.{each.name}") for each in parameters})(callback)
-        return app_commands.Command(name=verb, description=self._said(verb), callback=callback, **self._where)
+        return app_commands.Command(name=verb.value, description=self._said(verb), callback=callback, **self._where)
 
     def _menu(self) -> app_commands.ContextMenu:
         async def callback(interaction: Interaction, message: discord.Message) -> None:

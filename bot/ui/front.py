@@ -16,7 +16,7 @@ from bot.core.errors import UserError
 from bot.core.jobs import SECOND, Reference
 from bot.service import AlreadySeen, Intake, Service, Wish
 from bot.ui.access import Access, Spot
-from bot.ui.failures import ALREADY_ACKNOWLEDGED, UNKNOWN_INTERACTION
+from bot.ui.failures import ALREADY_ACKNOWLEDGED, UNKNOWN_INTERACTION, UNKNOWN_MESSAGE
 from bot.ui.intake import Lateness, intake_of, is_direct
 from bot.ui.render import render
 from bot.ui.render_notes import refusal
@@ -217,5 +217,5 @@ def _is_provably_unseen(exc: discord.HTTPException) -> bool:
 def _is_nobodys_fault(exc: Exception) -> bool:
     """Discord had stopped waiting, somebody else answered, or the line broke: nothing more can be said."""
     if isinstance(exc, discord.HTTPException):
-        return exc.code in (UNKNOWN_INTERACTION, ALREADY_ACKNOWLEDGED)
+        return exc.code in (UNKNOWN_INTERACTION, ALREADY_ACKNOWLEDGED, UNKNOWN_MESSAGE)
     return isinstance(exc, discord.InteractionResponded | aiohttp.ClientError | TimeoutError)

@@ -22,12 +22,13 @@ TOO_OLD = int(2.5 * SECOND)  # Discord gives three
 class Lateness:
     """Tells which interactions reached us too late to be answered.
 
-    Their age is the difference of two clocks, Discord's and ours. The smallest of the last ones is taken for
-    the clocks' difference, so that a clock that is off does not make every interaction look old.
+    Their age is the difference of two clocks, Discord's and ours. The smallest of the last few is taken for
+    the clocks' difference, so that a clock that is off does not make every interaction look old. Taking one
+    for young by mistake does no harm: Discord refuses the answer and the job is withdrawn.
     """
 
     def __init__(self) -> None:
-        self._seen: deque[int] = deque(maxlen=20)
+        self._seen: deque[int] = deque(maxlen=5)
 
     def is_late(self, interaction_id: int, *, now: int) -> bool:
         age = now - int(discord.utils.snowflake_time(interaction_id).timestamp() * 1000)

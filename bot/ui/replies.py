@@ -7,6 +7,7 @@ from io import BytesIO
 
 import discord
 from discord import ui
+from discord.webhook.async_ import async_context
 
 from bot.core.cards import Card, Reply
 from bot.core.cards import Path as Way
@@ -33,6 +34,7 @@ PATIENCE = 60.0  # seconds for one request, uploads included
 ASKING = 10.0
 A_SECOND = 45  # Discord allows a bot fifty requests; interaction routes are not counted
 NONCE = 25  # characters
+EPHEMERAL = discord.MessageFlags.ephemeral.flag
 LOOK_BACK = 50  # messages
 NO_REPLY = frozenset({UNKNOWN_MESSAGE, UNKNOWN_WEBHOOK, UNKNOWN_INTERACTION, TOKEN_INVALID})
 
@@ -87,14 +89,16 @@ class DiscordMessenger:
         self._check_line()
         try:
             async with asyncio.timeout(ASKING):
-                # The library types this as a number and quotes it into the address; Discord takes the word too.
-                found = await self._webhook(reply).fetch_message("@original")  # type: ignore[arg-type]
+                # What `Interaction.original_response` does, for an interaction that came before a restart.
+                found = await async_context.get().get_original_interaction_response(
+                    reply.application_id, reply.token or "", session=self._webhook(reply).session
+                )
         except TROUBLE as exc:
             self._note_shut(exc)
             if isinstance(exc, discord.HTTPException) and (exc.code in NO_REPLY or exc.status == 404):
                 return None
             raise DeliverLater(f"{type(exc).__name__}: {exc}", retry_after=None) from exc
-        return found.id, found.flags.ephemeral
+        return int(found["id"]), bool(found.get("flags", 0) & EPHEMERAL)
 
     def _drawn(self, card: Card, reply: Reply, *, uploads: Sequence[Upload]) -> ui.LayoutView:
         names = [each.name for each in uploads]

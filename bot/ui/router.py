@@ -40,6 +40,7 @@ class Press:
         self.action = parts[2] if len(parts) > 2 else ""
         self.n = int(parts[3]) if len(parts) > 3 and parts[3].isdecimal() else 0
         self.user_id = interaction.user.id
+        self.on_reply = False  # whether the button is on the job's own card, and not in a list
 
     @property
     def on_ephemeral(self) -> bool:
@@ -81,20 +82,30 @@ class Router:
     # --- buttons of a job's reply
 
     async def _job_button(self, press: Press) -> None:
-        action = self._actions.get(press.action, _too_old)
+        if press.action in self._actions:
+            await self._note_press(press)
+        await self._actions.get(press.action, _too_old)(press)
+
+    async def _note_press(self, press: Press) -> None:
+        """Use what a press tells: its token reaches the reply, and a reply that can be pressed is shown."""
+        dossier = await self._service.store.dossier(press.id)
         message = press.interaction.message
-        if message is not None and action is not _too_old:
+        if dossier is None or message is None:
+            return
+        if dossier.reply.message_id is None:  # the answer to our first one was lost
+            await self._service.acknowledged(press.id, message_id=message.id, ephemeral=message.flags.ephemeral)
+        press.on_reply = dossier.reply.message_id in (None, message.id)
+        if press.on_reply:
             await self._service.clicked(
                 press.id, press.interaction.token, received_at=press.received_at, message_id=message.id
             )
-        await action(press)
 
     async def _cancel(self, press: Press) -> None:
         """Show the ending at once; how a host takes a wish to cancel is for delivery to show when it is known."""
         card = await self._service.cancel(press.id, user_id=press.user_id)
         response = press.interaction.response
         async with asyncio.timeout(ANSWER):
-            if card.job.state.is_final and await self._is_own_reply(press):
+            if card.job.state.is_final and press.on_reply:
                 view = render(card, self._front.words(press.interaction), now=self._front.clock())
                 await response.edit_message(view=view, attachments=[], allowed_mentions=NOBODY)
             else:
@@ -110,14 +121,8 @@ class Router:
             await press.interaction.response.defer()
         card = await self._service.card(press.id)
         mine = card.job.place.user_id == press.user_id and card.job.deleted_at is None
-        if mine and card.job.state.is_final and not await self._is_own_reply(press):
+        if mine and card.job.state.is_final and not press.on_reply:
             await self._hand_over.give(press.interaction, card)
-
-    async def _is_own_reply(self, press: Press) -> bool:
-        """Whether the button is on the job's own card, and not in a list."""
-        dossier = await self._service.store.dossier(press.id)
-        message = press.interaction.message
-        return dossier is not None and message is not None and dossier.reply.message_id == message.id
 
     async def _prompt(self, press: Press) -> None:
         job = await self._own_job(press)

@@ -79,13 +79,11 @@ class Darkroom(RuleBasedStateMachine):
         today = [e for e in known if day_of(e.job.created_at) == day_of(self.now)]
         month = [e for e in known if month_of(e.job.created_at) == month_of(self.now)]
         count, money = job.request.count, job.request.count * price
-        host = sum(e.images * e.price for e in month if e.open)
-        host += sum(e.cost[1] for e in known if e.cost and month_of(e.cost[0]) == month_of(self.now))
         verdicts = [
             sum(e.images for e in today if e.job.place.user_id == user) + count <= 6,
             sum(e.images * e.price for e in today if e.job.place.user_id == user) + money <= 500,
             sum(e.open for e in known if e.job.place.user_id == user) < 3,
-            host + money <= 1500,
+            self.host_month() + money <= 1500,
             sum(e.open for e in known) < 6,
         ]
         if guild is not None:
@@ -93,6 +91,12 @@ class Darkroom(RuleBasedStateMachine):
             verdicts.append(sum(e.images * e.price for e in month if e in mine) + money <= 1200)
             verdicts.append(sum(e.open for e in mine) < 5)
         return all(verdicts)
+
+    def host_month(self) -> int:
+        """What is held this month, and what was or may have been billed in it."""
+        month = month_of(self.now)
+        held = sum(e.images * e.price for e in self.entries.values() if e.open and month_of(e.job.created_at) == month)
+        return held + sum(e.cost[1] for e in self.entries.values() if e.cost and month_of(e.cost[0]) == month)
 
     # --- what may happen
 
@@ -230,9 +234,10 @@ class Darkroom(RuleBasedStateMachine):
             assert used.user_in_flight <= 3
             assert entry.job.place.guild_id is None or used.guild_month.micro_usd <= 1200
             assert used.host_in_flight <= 6
+            assert used.host_month.micro_usd == self.host_month()
 
 
 TestDarkroom = Darkroom.TestCase
 TestDarkroom.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, derandomize=True, database=None
+    max_examples=60, stateful_step_count=30, deadline=None, derandomize=True, database=None
 )

@@ -193,4 +193,3 @@ def field_value(shown: Any, name: str) -> str | None:
     found = next(each for each in walk(shown.modal["components"]) if each.get("custom_id") == name)
     chosen = [each["value"] for each in found.get("options") or [] if each.get("default")]
     return found.get("value") or (chosen[0] if chosen else None)
-

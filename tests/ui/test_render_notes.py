@@ -133,7 +133,6 @@ async def test_the_first_message_says_whether_the_server_is_open_and_what_it_may
         "It is ready to use here.",
         "Each member has 10 pictures · $1.00 a day.",
         "This server has $20.00 a month.",
-        "Admins change these limits with `/quota` and see everybody's use.",
     ]
     shut = welcome(EN, is_open=False, guild_id=5, limits=Limits())
     assert "adds the server id 5 to `discord.guilds`" in text_of(shut)

@@ -1,0 +1,63 @@
+"""Pictures made and changed by the bot as its own process: every endpoint, format, count and kind of reply."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from tests.discord.cdn import Upload
+from tests.kit import picture
+from tests.scenarios.harness import SOON, scene, shows
+
+ENDPOINTS = {
+    ("imagine", "nano-banana-2"): "google/nano-banana-2/text-to-image",
+    ("edit", "nano-banana-2"): "google/nano-banana-2/edit",
+    ("imagine", "nano-banana-pro"): "google/nano-banana/pro/text-to-image",
+    ("edit", "nano-banana-pro"): "google/nano-banana/pro/edit",
+}
+WORDS = ("Waiting", "Queued", "Drawing", "Done")
+CASES = [
+    ("imagine", "nano-banana-2", "png", 1, False),
+    ("imagine", "nano-banana-2", "jpeg", 4, True),
+    ("edit", "nano-banana-2", "webp", 2, False),
+    ("imagine", "nano-banana-pro", "webp", 1, False),
+    ("edit", "nano-banana-pro", "jpeg", 1, True),
+]
+
+
+async def test_every_endpoint_format_count_and_kind_of_reply(tmp_path: Path) -> None:
+    async with scene(tmp_path, quota__user_day_usd="none") as bot:
+        for command, model, kind, count, private in CASES:
+            options: dict[str, Any] = {"prompt": f"a {kind} please", "model": model, "format": kind, "private": private}
+            if count > 1:
+                options["count"] = count
+            if command == "edit":
+                options["image1"] = Upload("given.png", picture("orange"))
+
+            asked = await bot.alice.slash(bot.channel, command, **options)
+            ack = await asked.acked()
+            done = await asked.until(shows("Done"), within=SOON)
+
+            assert (ack.ephemeral, ack.ms < 2500) == (private, True)
+            assert [Image.open(BytesIO(each)).format for each in done.files()] == [kind.upper()] * count
+            assert all(alt for _, alt, _ in done.gallery)
+            run = bot.host.runs[bot.host.accepted[-1]]
+            assert run.model == ENDPOINTS[command, model]
+        assert bot.books() == {"reserve": len(CASES), "settle": len(CASES)}
+        bot.assert_in_order()
+
+
+async def test_a_reply_says_what_is_going_on(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        bot.host.hold = True
+        asked = await bot.alice.slash(bot.channel, "imagine", prompt="a slow lighthouse")
+        await asked.until(shows("Queued"), within=SOON)
+        bot.host.advance(bot.host.accepted[0], "in_progress")
+        await asked.until(shows("Drawing"), within=SOON)
+        bot.host.hold = False
+        done = await asked.until(shows("Done"), within=SOON)
+
+        texts = [each.text for each in done.history]
+        assert [next(word for word in WORDS if word in each) for each in texts] == list(WORDS)
+        bot.assert_in_order()

@@ -1,0 +1,185 @@
+"""The client over real sockets: what SimCord leaves out, and what only discord.py's own HTTP code can show."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import discord
+import pytest
+
+from bot.core.cards import Path as Way
+from bot.core.jobs import Job
+from bot.delivery import DeliverLater, MessageGone, WayClosed
+from bot.settings import SHIPPED
+from bot.ui.access import Access
+from bot.ui.client import DarkroomClient, connect_to
+from bot.ui.operator import OperatorChannel
+from bot.ui.replies import DiscordMessenger
+from bot.ui.texts import load
+from tests.discord.server import LocalDiscord
+from tests.kit import Rig, rig
+
+SOON = 5.0
+
+
+@dataclass
+class Scene:
+    discord: LocalDiscord
+    rig: Rig
+    client: DarkroomClient
+    messenger: DiscordMessenger
+
+    async def job(self, number: int = -1) -> Job:
+        return await self.rig.job(sorted(await self.rig.store.due_times())[number])
+
+
+@asynccontextmanager
+async def connected(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, guilds: tuple[str, ...] = (), user_install: bool = False
+) -> AsyncIterator[Scene]:
+    monkeypatch.setattr(discord.http.Route, "BASE", discord.http.Route.BASE)
+    gateway = discord.gateway.DiscordWebSocket
+    monkeypatch.setattr(gateway, "DEFAULT_GATEWAY", gateway.DEFAULT_GATEWAY)
+    async with LocalDiscord() as server, rig(folder) as base:
+        base.time.now = int(time.time() * 1000)
+        connect_to(server.api_base, server.gateway_url)
+        texts = load(SHIPPED.parent / "locales", strict=True)
+        client = DarkroomClient(
+            base.service,
+            texts,
+            access=Access(guilds, user_install=user_install),
+            peek=_fine,
+            uploads=base.delivery.uploads,
+            remove_files=lambda _: None,
+            hosts=("RunComfy",),
+            keep_hours=72,
+            user_install=user_install,
+        )
+        async with client:
+            life = asyncio.create_task(client.start(server.token))
+            await server.ready("imagine", "edit", "jobs", "usage", "help", "Edit this image")
+            yield Scene(server, base, client, DiscordMessenger(client, texts, clock=base.time))
+        with contextlib.suppress(asyncio.CancelledError):
+            await life
+
+
+async def _fine(_: object) -> bool:
+    return True
+
+
+async def test_the_owner_of_the_application_has_open_servers_and_direct_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(tmp_path, monkeypatch) as on:
+        own = on.discord.add_guild("Own")
+        other = on.discord.add_guild("Other", owner_id=4711)
+        alice, bob = on.discord.add_member("alice", own), on.discord.add_member("bob", other)
+        channel, closed = own.add_channel("pictures"), other.add_channel("pictures")
+
+        made = await (await alice.slash(channel, "imagine", prompt="a lighthouse")).acked(within=SOON)
+        refused = await (await bob.slash(closed, "imagine", prompt="a lighthouse")).acked(within=SOON)
+
+        assert (made.type, made.ephemeral) == (4, False)
+        assert (refused.type, refused.ephemeral) == (4, True)
+        assert on.discord.violations == []
+
+
+async def test_a_shown_card_is_found_and_changed_by_both_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(tmp_path, monkeypatch) as on:
+        guild = on.discord.add_guild("Own")
+        channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
+        asked = await alice.slash(channel, "imagine", prompt="a lighthouse")
+        await asked.acked(within=SOON)
+        job = await _acknowledged(on)
+        dossier = await on.rig.store.dossier(job.id)
+        assert dossier is not None
+        card, reply = await on.rig.service.card_of(dossier), dossier.reply
+
+        assert await on.messenger.find(reply) == (reply.message_id, False)
+        for way in (Way.TOKEN, Way.CHANNEL):
+            assert await on.messenger.send(card, reply, way=way, uploads=()) == reply.message_id
+        posted = await on.messenger.send(card, reply, way=Way.POST, uploads=())
+        assert await on.messenger.send(card, reply, way=Way.POST, uploads=()) == posted  # the nonce is the job's
+
+        await alice.delete(asked.message)
+        for way in (Way.TOKEN, Way.CHANNEL):
+            with pytest.raises(MessageGone):
+                await on.messenger.send(card, reply, way=way, uploads=())
+        assert on.discord.violations == []
+
+
+async def test_an_answer_that_was_lost_on_its_way_back_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected(tmp_path, monkeypatch) as on:
+        guild = on.discord.add_guild("Own")
+        channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
+        on.discord.fault("callback", do="accepted_then_lost", times=None)
+        asked = await alice.slash(channel, "imagine", prompt="a lighthouse")
+        await asked.acked(within=SOON)
+
+        job = await on.job()
+        dossier = await on.rig.store.dossier(job.id)
+
+        assert dossier is not None
+        assert (job.acked_at, dossier.reply.message_id) == (None, None)
+        assert asked.message is not None
+        assert await on.messenger.find(dossier.reply) == (asked.message.id, False)
+
+
+async def test_a_command_that_discord_sends_twice_makes_one_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected(tmp_path, monkeypatch) as on:
+        guild = on.discord.add_guild("Own")
+        channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
+        asked = await alice.slash(channel, "imagine", prompt="a lighthouse")
+        await asked.acked(within=SOON)
+        on.discord.send_again(asked)
+        other = await alice.slash(channel, "usage")  # events are handled in order: the second one is done with by now
+        await other.acked(within=SOON)
+
+        assert len(await on.rig.store.due_times()) == 1
+        assert on.discord.violations == []
+
+
+async def test_where_only_its_user_installed_the_bot_discord_may_make_a_reply_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(tmp_path, monkeypatch, user_install=True) as on:
+        guild = on.discord.add_guild("Elsewhere", bot_in=False)
+        channel, alice = guild.add_channel("talk"), on.discord.add_member("alice", guild, installed=True)
+        asked = await alice.slash(channel, "imagine", prompt="a lighthouse")
+        ack = await asked.acked(within=SOON)
+        dossier = await on.rig.store.dossier((await _acknowledged(on)).id)
+
+        assert dossier is not None
+        assert dossier.reply.ephemeral is ack.ephemeral
+        assert (dossier.reply.bot_can_edit, dossier.reply.bot_can_post) == (False, False)
+
+
+async def test_a_shut_out_address_and_a_broken_line_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(tmp_path, monkeypatch) as on:
+        guild = on.discord.add_guild("Own")
+        channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
+        await (await alice.slash(channel, "imagine", prompt="a lighthouse")).acked(within=SOON)
+        dossier = await on.rig.store.dossier((await _acknowledged(on)).id)
+        assert dossier is not None
+        card, reply = await on.rig.service.card_of(dossier), dossier.reply
+
+        for do, outcome in (("reset", DeliverLater), ("code:401:50027", WayClosed), ("cloudflare", DeliverLater)):
+            on.discord.fault(lambda method, path: method == "PATCH", do=do, times=None if do == "reset" else 1).hits  # noqa: B018
+            with pytest.raises(outcome):
+                await on.messenger.send(card, reply, way=Way.TOKEN, uploads=())
+
+
+async def _acknowledged(on: Scene) -> Job:
+    async with asyncio.timeout(SOON):
+        while not (await on.rig.store.due_times()) or (await on.job()).acked_at is None:
+            await on.rig.service.bells.worker.wait()
+            on.rig.service.bells.worker.clear()
+    return await on.job()
