@@ -22,7 +22,13 @@ def host_listed(url: str, hosts: Iterable[str]) -> bool:
         host, port = (parts.hostname or "").lower(), parts.port
     except ValueError:
         return False
-    if not host or parts.username is not None or parts.password is not None or host.startswith(".") or host.endswith("."):
+    if (
+        not host
+        or parts.username is not None
+        or parts.password is not None
+        or host.startswith(".")
+        or host.endswith(".")
+    ):
         return False
     listed = [each.lower() for each in hosts]
     if is_loopback(host):

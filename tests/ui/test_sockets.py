@@ -17,7 +17,6 @@ from bot.delivery import DeliverLater, MessageGone, WayClosed
 from bot.settings import SHIPPED
 from bot.ui.access import Access
 from bot.ui.client import DarkroomClient, connect_to
-from bot.ui.operator import OperatorChannel
 from bot.ui.replies import DiscordMessenger
 from bot.ui.texts import load
 from tests.discord.server import LocalDiscord
@@ -88,9 +87,18 @@ async def test_the_owner_of_the_application_has_open_servers_and_direct_messages
         assert on.discord.violations == []
 
 
-async def test_a_shown_card_is_found_and_changed_by_both_ways(
+async def test_the_age_of_the_last_heartbeat_is_known_while_connected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async with connected(tmp_path, monkeypatch) as on:
+        age = on.client.heartbeat_age()
+        assert age is not None
+        assert 0 <= age < SOON
+        client = on.client
+    assert client.heartbeat_age() is None
+
+
+async def test_a_shown_card_is_found_and_changed_by_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with connected(tmp_path, monkeypatch) as on:
         guild = on.discord.add_guild("Own")
         channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
@@ -107,6 +115,7 @@ async def test_a_shown_card_is_found_and_changed_by_both_ways(
         posted = await on.messenger.send(card, reply, way=Way.POST, uploads=())
         assert await on.messenger.send(card, reply, way=Way.POST, uploads=()) == posted  # the nonce is the job's
 
+        assert asked.message is not None
         await alice.delete(asked.message)
         for way in (Way.TOKEN, Way.CHANNEL):
             with pytest.raises(MessageGone):
@@ -114,7 +123,9 @@ async def test_a_shown_card_is_found_and_changed_by_both_ways(
         assert on.discord.violations == []
 
 
-async def test_an_answer_that_was_lost_on_its_way_back_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_that_was_lost_on_its_way_back_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with connected(tmp_path, monkeypatch) as on:
         guild = on.discord.add_guild("Own")
         channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
@@ -131,7 +142,9 @@ async def test_an_answer_that_was_lost_on_its_way_back_is_found(tmp_path: Path, 
         assert await on.messenger.find(dossier.reply) == (asked.message.id, False)
 
 
-async def test_a_command_that_discord_sends_twice_makes_one_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_command_that_discord_sends_twice_makes_one_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with connected(tmp_path, monkeypatch) as on:
         guild = on.discord.add_guild("Own")
         channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
@@ -172,9 +185,13 @@ async def test_a_shut_out_address_and_a_broken_line_are_told_apart(
         card, reply = await on.rig.service.card_of(dossier), dossier.reply
 
         for do, outcome in (("reset", DeliverLater), ("code:401:50027", WayClosed), ("cloudflare", DeliverLater)):
-            on.discord.fault(lambda method, path: method == "PATCH", do=do, times=None if do == "reset" else 1).hits  # noqa: B018
+            fault = on.discord.fault("edit_by_token", do=do, retry_after=60)
             with pytest.raises(outcome):
                 await on.messenger.send(card, reply, way=Way.TOKEN, uploads=())
+            assert fault.hits == 1
+        with pytest.raises(DeliverLater) as caught:
+            await on.messenger.send(card, reply, way=Way.CHANNEL, uploads=())
+        assert caught.value.retry_after == 60
 
 
 async def _acknowledged(on: Scene) -> Job:
