@@ -25,10 +25,8 @@ class Janitor:
 
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            try:
+            if await self._store.database.writable():  # else the disk is full, say: a later round tidies up
                 await self.round()
-            except OSError:  # a full disk, say: the next round tries again
-                log.exception("Tidying up failed", extra={"event": "tidy_failed"})
             with suppress(TimeoutError):
                 async with asyncio.timeout(EVERY):
                     await stop.wait()

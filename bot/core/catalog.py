@@ -16,7 +16,12 @@ from bot.core.jobs import ImageRequest, Reference, Verb
 from bot.core.polling import Timing
 
 Wire = str | int | bool
+DAY = 86_400.0  # seconds
 NEUTRAL: Mapping[str, Wire] = {"count": 1, "web_search": False}  # asking for these asks for nothing
+
+
+Word = Annotated[str, Field(min_length=1, max_length=100)]
+Dollars = Annotated[Decimal, Field(ge=0, le=1000)]
 
 
 class _Part(BaseModel):
@@ -26,11 +31,13 @@ class _Part(BaseModel):
 class Words(_Part):
     """An option that takes one of some words."""
 
-    choices: Annotated[tuple[str, ...], Field(min_length=1, max_length=25)]  # Discord shows 25 choices
+    choices: Annotated[tuple[Word, ...], Field(min_length=1, max_length=25)]  # Discord shows 25 choices
     default: str
 
     @model_validator(mode="after")
     def _default_is_a_choice(self) -> Self:
+        if len(set(self.choices)) < len(self.choices):
+            raise ValueError("a choice stands there twice")
         if self.default not in self.choices:
             raise ValueError(f"default {self.default!r} is not among the choices")
         return self
@@ -39,12 +46,14 @@ class Words(_Part):
 class Number(_Part):
     """An option that takes a whole number from *min* to *max*; a seed has no default, it is drawn."""
 
-    min: int = 1
+    min: Annotated[int, Field(ge=0)] = 1
     max: int
     default: int | None = None
 
     @model_validator(mode="after")
     def _default_is_inside(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
         if self.default is not None and not self.min <= self.default <= self.max:
             raise ValueError(f"default {self.default} is not between {self.min} and {self.max}")
         return self
@@ -69,19 +78,26 @@ class Options(_Part):
 class Price(_Part):
     """Dollars for one picture. *estimated*: the host publishes none for this model."""
 
-    per_image: Decimal
-    resolution: Mapping[str, Decimal] = Field(default_factory=dict)  # factors
-    web_search: Decimal = Decimal(0)  # added per picture
+    per_image: Dollars
+    resolution: Mapping[str, Dollars] = Field(default_factory=dict)  # factors
+    web_search: Dollars = Decimal(0)  # added per picture
     estimated: bool = False
 
 
 class Route(_Part):
     """A model's address at one provider, our option names in that host's words, and what is always sent."""
 
-    provider: str
-    id: str
-    fields: Mapping[str, str]
+    provider: Word
+    id: Word
+    fields: Mapping[str, Word]
     fixed: Mapping[str, Wire] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_meaning_a_field(self) -> Self:
+        words = [*self.fields.values(), *self.fixed]
+        if twice := {each for each in words if words.count(each) > 1}:
+            raise ValueError(f"used for two things: {', '.join(sorted(twice))}")
+        return self
 
 
 class Endpoint(_Part):
@@ -98,6 +114,10 @@ class Endpoint(_Part):
         for route in self.routes:
             if missing := needed - set(route.fields):
                 raise ValueError(f"route {route.id}: no field for {', '.join(sorted(missing))}")
+            if unknown := set(route.fields) - needed:
+                raise ValueError(f"route {route.id}: no such option: {', '.join(sorted(unknown))}")
+        if self.options.count is not None and self.options.count.min < 1:
+            raise ValueError("count begins at 1")
         return self
 
 
@@ -119,8 +139,9 @@ class Model(_Part):
         shared = raw["options"]
         merged = {key: value for key, value in raw.items() if key != "options"}
         for verb in Verb:
-            if isinstance(merged.get(verb), dict):
-                own = merged[verb].get("options", {})
+            endpoint = merged.get(verb)
+            own = endpoint.get("options", {}) if isinstance(endpoint, dict) else None
+            if isinstance(shared, dict) and isinstance(own, dict):
                 merged[verb] = {**merged[verb], "options": {**shared, **own}}
         return merged
 
@@ -130,6 +151,13 @@ class Model(_Part):
             raise ValueError("a model needs imagine, edit or both")
         if self.edit is not None and self.edit.references < 1:
             raise ValueError("edit needs references of at least 1")
+        if wrong := [name for name, (low, high) in self.usual.items() if not 0 < low <= high]:
+            raise ValueError(f"usual {wrong[0]}: from and to, in seconds")
+        times = (self.timing.first, self.timing.step, self.timing.longest, self.timing.rare)
+        if not all(0 < each <= DAY for each in times):
+            raise ValueError("timing: first, step, longest and rare are seconds above 0")
+        if not 0 < self.timing.soft <= self.timing.hard <= self.timing.give_up <= DAY:
+            raise ValueError("timing: soft comes before hard, and hard before give_up")
         return self
 
     def endpoint(self, verb: Verb) -> Endpoint | None:
@@ -139,9 +167,9 @@ class Model(_Part):
 class Ceilings(_Part):
     """How far members may go whatever a model could do."""
 
-    max_safety: int = 4
+    max_safety: Annotated[int, Field(ge=1)] = 4
     web_search: bool = False
-    prompt: int = 4000
+    prompt: Annotated[int, Field(ge=1, le=4000)] = 4000  # Discord's forms take no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +198,7 @@ class Catalog(_Part):
     price_version: Annotated[str, Field(min_length=1, max_length=40)]
     default: str
     ceilings: Ceilings = Ceilings()
-    models: Annotated[Mapping[str, Model], Field(min_length=1, max_length=25)]
+    models: Annotated[Mapping[Word, Model], Field(min_length=1, max_length=25)]
 
     @model_validator(mode="after")
     def _default_exists(self) -> Self:

@@ -19,14 +19,11 @@ class Timing:
 def poll_delay(timing: Timing, *, age: float, jitter: float) -> float:
     """Seconds until the next look at a run that is *age* seconds old.
 
-    *jitter* is drawn from [0, 1) and spreads the looks of many jobs by ±15 %.
+    *jitter* is drawn from [0, 1) and spreads the looks of many jobs by ±15 %; the first look only ever later.
     """
     if age < timing.first:
-        delay = timing.first - age
-    elif age < timing.hard:
-        delay = min(timing.longest, timing.step + age / 20)
-    else:
-        delay = timing.rare
+        return timing.first - age + 0.3 * jitter * timing.step
+    delay = min(timing.longest, timing.step + age / 20) if age < timing.hard else timing.rare
     return delay * (0.85 + 0.3 * jitter)
 
 

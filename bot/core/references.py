@@ -1,6 +1,7 @@
 """Which pictures people may hand in: judged from what Discord says of them, before anything is fetched."""
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import parse_qs, urlsplit
 
@@ -8,6 +9,7 @@ from bot.core.errors import UserError
 from bot.core.jobs import Reference
 
 MOST_BYTES = 50 * 1024 * 1024  # what RunComfy recommends for inputs
+PLAIN_NAME = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 TYPES = frozenset({"image/png", "image/jpeg", "image/webp"})
 
 
@@ -22,18 +24,13 @@ def host_listed(url: str, hosts: Iterable[str]) -> bool:
         host, port = (parts.hostname or "").lower(), parts.port
     except ValueError:
         return False
-    if (
-        not host
-        or parts.username is not None
-        or parts.password is not None
-        or host.startswith(".")
-        or host.endswith(".")
-    ):
+    if not url.isprintable() or " " in url or parts.username is not None or parts.password is not None:
         return False
     listed = [each.lower() for each in hosts]
     if is_loopback(host):
         return parts.scheme in {"http", "https"} and f"{host}:{port}" in listed
-    if parts.scheme != "https" or port not in (None, 443):
+    # Readers of links differ about a backslash, `%2f` and their like in a host: only plain names are taken.
+    if parts.scheme != "https" or port not in (None, 443) or not PLAIN_NAME.fullmatch(host):
         return False
     return any(host == each or (each.startswith("*.") and host.endswith(each[1:])) for each in listed)
 

@@ -11,6 +11,7 @@ from typing import Any
 from bot.core.jobs import Cancel, ImageRequest, Job, Place, Reference, State, Verb
 from bot.store.database import Row, Tx
 
+FORGOTTEN = '{"prompt": "", "options": {}, "references": []}'
 CHANGEABLE = frozenset(
     {
         "due_at", "checked", "submitted_at", "started_at", "run_id", "position", "cancel", "reason", "images",
@@ -83,6 +84,11 @@ async def amend(tx: Tx, job_id: str, *, changes: Mapping[str, Any]) -> Job | Non
         *values,
     )
     return load(row) if row else None
+
+
+async def forget(tx: Tx, job_id: str) -> None:
+    """Keep the row, for the ledger refers to it, but not what was asked for."""
+    await tx.run("UPDATE jobs SET request = $2 WHERE id = $1", job_id, FORGOTTEN)
 
 
 async def get(tx: Tx, job_id: str) -> Job | None:

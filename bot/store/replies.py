@@ -91,7 +91,15 @@ async def postponed(tx: Tx, job_id: str, *, due_at: int | None) -> None:
 
 
 async def gone(tx: Tx, job_id: str) -> None:
-    await tx.run("UPDATE replies SET gone = 1, due_at = NULL WHERE job = $1", job_id)
+    """Somebody deleted the message: what it showed counts as not delivered, so that /jobs has it."""
+    await tx.run(
+        """
+        UPDATE replies SET gone = 1, due_at = NULL,
+            wanted = CASE WHEN wanted > delivered THEN wanted ELSE delivered + 1 END
+        WHERE job = $1 AND gone = 0
+        """,
+        job_id,
+    )
 
 
 async def close_channel(tx: Tx, job_id: str) -> None:

@@ -7,6 +7,7 @@ mailbox of units there, so a whole batch costs one hop and one fsync, and `synch
 
 import asyncio
 import fcntl
+import logging
 import os
 import sqlite3
 from collections import deque
@@ -19,6 +20,8 @@ from typing import Any, Self, TypeVar
 import aiosqlite
 
 from bot.store.database import Row, StoreBusy, StoreTooNew, Tx, Unit
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 BATCH = 256  # units a commit carries at most; more only makes the first wait longer
@@ -68,7 +71,7 @@ class _Connection(sqlite3.Connection):
     def commit(self) -> None:
         self.batch = [self.mailbox.popleft() for _ in range(min(BATCH, len(self.mailbox)))]
         failed = self._together(self.batch)
-        if failed is not None and failed.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+        if failed is not None and not _is_busy(failed):
             for letter in self.batch:  # one unit must not spoil its neighbours', as a full disk does
                 self._together([letter])
 
@@ -96,10 +99,18 @@ class _Connection(sqlite3.Connection):
             letter.result = _drive(letter.unit, _SqliteTx(self))
         except BaseException as exc:
             if not self.in_transaction:  # a full disk ends the whole transaction by itself
-                raise
+                raise _as_sqlite(exc) from exc
             letter.error = exc  # it belongs to the caller and is raised there
             self.execute("ROLLBACK TO unit")
         self.execute("RELEASE unit")
+
+
+def _is_busy(exc: sqlite3.Error) -> bool:
+    return getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY  # the low byte, beside what kind of busy
+
+
+def _as_sqlite(exc: BaseException) -> sqlite3.Error:
+    return exc if isinstance(exc, sqlite3.Error) else sqlite3.OperationalError(f"the transaction ended: {exc!r}")
 
 
 class _Reader(_Connection):
@@ -172,6 +183,7 @@ class SqliteDatabase:
     def __init__(self, writer: _Lane, reader: _Lane) -> None:
         self._writer = writer
         self._reader = reader
+        self._outside = 0
 
     @classmethod
     async def open(cls, path: Path) -> Self:
@@ -179,7 +191,6 @@ class SqliteDatabase:
         path.parent.mkdir(parents=True, exist_ok=True)
         writer = await _lane(path, _Connection)
         try:
-            await writer.connection.execute_fetchall("PRAGMA journal_mode = WAL")
             await writer.call(migrate)
             reader = await _lane(path, _Reader)
         except BaseException:
@@ -198,7 +209,11 @@ class SqliteDatabase:
             row = await tx.one("PRAGMA data_version")
             return int(row["data_version"]) if row else 0
 
-        return await self._writer.call(unit)
+        try:
+            self._outside = await self._writer.call(unit)
+        except sqlite3.OperationalError:  # another process is writing right now: the next call will tell
+            log.debug("The database is busy", exc_info=True)
+        return self._outside
 
     async def writable(self) -> bool:
         async def unit(tx: Tx) -> None:
@@ -227,10 +242,14 @@ async def _lane(path: Path, factory: Callable[..., _Connection]) -> _Lane:
         return raw[0]
 
     connection = await aiosqlite.connect(path, factory=connect, isolation_level=None)
-    for pragma in ("synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000", "trusted_schema = OFF"):
-        await connection.execute_fetchall(f"PRAGMA {pragma}")
-    if factory is _Reader:
-        await connection.execute_fetchall("PRAGMA query_only = ON")
+    pragmas = ["busy_timeout = 5000", "synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF"]
+    pragmas.append("query_only = ON" if factory is _Reader else "journal_mode = WAL")
+    try:
+        for pragma in pragmas:
+            await connection.execute_fetchall(f"PRAGMA {pragma}")
+    except sqlite3.Error:  # not a database, say; its thread would keep the process alive
+        await connection.close()
+        raise
     lane = _Lane(connection, raw[0])
     lane.task = asyncio.create_task(lane.deliver(), name=f"store {factory.__name__}")
     return lane

@@ -204,7 +204,7 @@ class Store:
                 SELECT jobs.id AS id FROM jobs JOIN replies ON replies.job = jobs.id
                 WHERE jobs.user_id = $1 AND jobs.deleted_at IS NULL AND jobs.acked_at IS NOT NULL
                   AND (jobs.ended_at IS NULL
-                       OR (jobs.ended_at >= $2 AND (replies.delivered < replies.wanted OR replies.gone = 1)))
+                       OR (jobs.ended_at >= $2 AND replies.delivered < replies.wanted))
                 ORDER BY jobs.created_at DESC LIMIT $3
                 """,
                 user_id,
@@ -293,12 +293,13 @@ class Store:
         await self.database.write(unit)
 
     async def delete_pictures(self, job: Job, *, now: int) -> tuple[Picture, ...]:
-        """Forget the pictures of *job* and who could see them; the caller removes the files."""
+        """Forget the pictures and the prompt of *job*; the caller removes the files."""
 
         async def unit(tx: Tx) -> tuple[Picture, ...]:
             held = await replies.pictures(tx, job.id)
             await tx.run("DELETE FROM pictures WHERE job = $1", job.id)
             await jobs.amend(tx, job.id, changes={"deleted_at": now})
+            await jobs.forget(tx, job.id)
             await replies.gone(tx, job.id)
             return held
 
@@ -332,11 +333,9 @@ class Store:
             await tx.run("DELETE FROM drafts WHERE expires_at < $1", now)
             await tx.run("DELETE FROM interactions WHERE at < $1", now - 24 * 60 * MINUTE)
             await tx.run(
-                """
-                UPDATE jobs SET request = '{"prompt": "", "options": {}, "references": []}'
-                WHERE ended_at < $1 AND request NOT LIKE '{"prompt": "", %'
-                """,
+                "UPDATE jobs SET request = $2 WHERE ended_at < $1 AND request <> $2",
                 forget_prompts_before,
+                jobs.FORGOTTEN,
             )
 
         await self.database.write(unit)

@@ -84,7 +84,8 @@ class DarkroomClient(discord.Client):
         peek: Peek,
         uploads: Uploads,
         remove_files: RemoveFiles,
-        keep_hours: int | None,
+        keep_hours: int,
+        keep_days: int,
         user_install: bool,
         hosts: Sequence[str] = (),
     ) -> None:
@@ -113,6 +114,7 @@ class DarkroomClient(discord.Client):
             hand_over=hand_over,
             hosts=hosts or _hosts(service.catalog),
             keep_hours=keep_hours,
+            keep_days=keep_days,
             user_install=user_install,
         )
         commands.add_to(self.tree)

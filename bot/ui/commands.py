@@ -32,14 +32,15 @@ class Commands:
         *,
         hand_over: HandOver,
         hosts: Sequence[str],
-        keep_hours: int | None,
+        keep_hours: int,
+        keep_days: int,
         user_install: bool,
     ) -> None:
-        """*hosts* are the providers' names for people; *keep_hours* is how long pictures are kept."""
+        """*hosts* are the providers' names for people; pictures stay *keep_hours*, prompts *keep_days*."""
         self._front = front
         self._hand_over = hand_over
         self._hosts = tuple(hosts)
-        self._keep_hours = keep_hours
+        self._kept = {"keep_hours": keep_hours, "keep_days": keep_days}
         self._english = front.texts.for_locale(texts.ENGLISH)
         self._where: dict[str, Any] = {
             "allowed_installs": app_commands.AppInstallationType(guild=True, user=user_install),
@@ -130,7 +131,7 @@ class Commands:
         words = self._front.words(interaction)
         models = model_facts(self._catalog)
         await self._front.whisper(
-            interaction, help_page(words, models=models, hosts=self._hosts, keep_hours=self._keep_hours)
+            interaction, help_page(words, models=models, hosts=self._hosts, **self._kept)
         )  # fmt: skip
 
 

@@ -57,13 +57,13 @@ def notice(key: str, words: Words, **values: object) -> ui.LayoutView:
 
 
 def help_page(
-    words: Words, *, models: Sequence[ModelFact], hosts: Sequence[str], keep_hours: int | None
+    words: Words, *, models: Sequence[ModelFact], hosts: Sequence[str], keep_hours: int, keep_days: int
 ) -> ui.LayoutView:
     """What there is, what it costs, who sees a prompt, which hosts draw, and how long things are kept.
 
-    *keep_hours* is None where pictures and prompts stay until somebody deletes them.
+    *keep_hours* is for pictures, *keep_days* for prompts.
     """
-    kept = words.say("help.kept_forever") if keep_hours is None else words.say("help.kept", count=keep_hours)
+    kept = words.say("help.kept", hours=keep_hours, days=keep_days)
     drawn_by = words.either([show(each, most=60) for each in hosts[:MOST_HOSTS]])
     return page(
         box(

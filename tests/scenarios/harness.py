@@ -6,14 +6,16 @@ import os
 import signal
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from bot.sandbox.upstream import ImageService, Pace
+from bot.sandbox.upstream import ImageService, Pace, Run
 from bot.settings import SHIPPED
+from tests.discord.interactions import Interaction
 from tests.discord.member import Member
 from tests.discord.messages import Message
 from tests.discord.schema import check_schema
@@ -25,6 +27,13 @@ SOON = 20.0  # seconds: far more than anything here takes, so that only a hang r
 QUICK = Pace(queue_s=0.0, run_s=0.1, slots=None)
 TIMING = {"first": 0.05, "step": 0.05, "longest": 0.1, "soft": 30, "hard": 60, "rare": 0.2, "give_up": 90}
 REPOSITORY = Path(__file__).parents[2]
+TICK = 0.01  # seconds between looks at what nobody tells of: rows, the log, what the host was asked
+NO_LIMITS = {
+    f"quota__{name}": "none"
+    for name in ("user_day_images", "user_day_usd", "guild_month_usd", "user_in_flight", "guild_in_flight")
+}
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -32,7 +41,7 @@ class Bot:
     """Darkroom's process: started, killed and started again on the same folder."""
 
     folder: Path
-    env: Mapping[str, str]
+    env: dict[str, str]
     process: asyncio.subprocess.Process | None = None
     lives: int = 0
 
@@ -91,6 +100,7 @@ class Scene:
     bot: Bot
     guild: Guild
     channel: Channel
+    operators: Channel
     alice: Member
     bob: Member
     seen: list[Message] = field(default_factory=list)
@@ -111,6 +121,86 @@ class Scene:
             found = connection.execute(sql, args).fetchall()
         connection.close()
         return found
+
+    async def until(self, check: Callable[[], T], *, within: float = SOON) -> T:
+        """Wait for something that nobody tells of, and return it."""
+        try:
+            async with asyncio.timeout(within):
+                while not (found := check()):  # noqa: ASYNC110 - another process's rows tell nobody
+                    await asyncio.sleep(TICK)
+        except TimeoutError:
+            states = self.rows("SELECT state, reason, cancel, request FROM jobs")
+            raise TimeoutError(f"not within {within} s; {states}; {self.bot.log[-4000:]}") from None
+        return found
+
+    async def asks(self, member: Member, prompt: str, **options: Any) -> Interaction:
+        """An acknowledged /imagine."""
+        asked = await member.slash(self.channel, "imagine", prompt=prompt, **options)
+        await asked.acked()
+        return asked
+
+    def job(self, asked: Interaction) -> dict[str, Any]:
+        """The job's row, by column."""
+        with sqlite3.connect(f"file:{self.folder / 'darkroom.db'}?mode=ro", uri=True) as connection:
+            connection.row_factory = sqlite3.Row
+            sql = "SELECT jobs.* FROM jobs JOIN interactions ON interactions.job = jobs.id WHERE interactions.id = ?"
+            row = connection.execute(sql, (asked.id,)).fetchone()
+        connection.close()
+        return dict(row) if row is not None else {}
+
+    async def reaches(self, asked: Interaction, *states: str) -> dict[str, Any]:
+        """Wait until its job is in one of *states*; the row then."""
+        return await self.until(lambda: row if (row := self.job(asked)).get("state") in states else {})
+
+    def charged(self, asked: Interaction) -> tuple[str, int, int]:
+        """How its reservation ended: settle or release, images, micro-dollars."""
+        sql = "SELECT kind, images, micro_usd FROM ledger WHERE job = ? AND kind IN ('settle', 'release')"
+        (row,) = self.rows(sql, self.job(asked)["id"])
+        return row[0], row[1], row[2]
+
+    def host_cost(self, asked: Interaction) -> str | None:
+        """Whether the second book has an entry for its job: known, assumed or None."""
+        found = self.rows("SELECT basis FROM host_cost WHERE job = ?", self.job(asked)["id"])
+        return found[0][0] if found else None
+
+    def runs(self, prompt: str) -> list[Run]:
+        """What the host has accepted for *prompt*."""
+        return [each for each in self.host.runs.values() if each.prompt == prompt]
+
+    async def at_rest(self) -> None:
+        """Wait until nothing is to be done: every job has ended and every reply shows its last version."""
+        unfinished = "SELECT count(*) FROM jobs WHERE ended_at IS NULL"
+        unsent = "SELECT count(*) FROM replies WHERE delivered < wanted AND gone = 0 AND message_id IS NOT NULL"
+        await self.until(lambda: self.rows(unfinished) == [(0,)] and self.rows(unsent) == [(0,)], within=2 * SOON)
+
+    def assert_at_rest(self) -> None:
+        """The promises about money and replies, for when every job has ended."""
+        self.assert_in_order()
+        jobs = self.rows("SELECT id, state, reason, run_id, json_extract(request, '$.prompt') FROM jobs")
+        held = self.rows("SELECT sum(reserved_images), sum(reserved_micro_usd) FROM totals")
+        assert held in ([(0, 0)], [(None, None)]), "something is still reserved"
+        for job, state, *_ in jobs:
+            self._assert_paid_for(job, state)
+        asked = Counter(prompt for *_, prompt in jobs)
+        assert Counter(run.prompt for run in self.host.runs.values()) <= asked, "the host was asked twice"
+        known = {run_id for *_, run_id, _ in jobs}
+        lost = {prompt for _, _, reason, _, prompt in jobs if reason == "unknown"}
+        assert all(run.id in known or run.prompt in lost for run in self.host.runs.values()), "a paid run was forgotten"
+        for job, *_ in jobs:
+            about = [each for each in self.channel.messages if any(job in (b.custom_id or "") for b in each.buttons)]
+            assert len(about) <= 1, "two replies for one job"
+
+    def _assert_paid_for(self, job: str, state: str) -> None:
+        """One reservation and one end: a settlement of the pictures in hand, or everything back."""
+        rows = self.rows("SELECT kind, images, micro_usd FROM ledger WHERE job = ?", job)
+        ledger = {kind: amount for kind, *amount in rows}
+        images, micro_usd = ledger.pop("reserve")
+        assert len(ledger) == 1, ledger
+        if state != "succeeded":
+            assert ledger == {"release": [images, micro_usd]}
+        else:
+            made = self.rows("SELECT count(*) FROM pictures WHERE job = ?", job)[0][0]
+            assert ledger == {"settle": [made, micro_usd // images * made]}
 
     def states(self) -> list[str]:
         return [row[0] for row in self.rows("SELECT state FROM jobs ORDER BY created_at, id")]
@@ -155,19 +245,27 @@ def config(folder: Path, *, timing: Mapping[str, float] = TIMING) -> Path:
 
 
 @asynccontextmanager
-async def scene(folder: Path, *, pace: Pace = QUICK, start: bool = True, **settings: object) -> AsyncIterator[Scene]:
+async def scene(
+    folder: Path,
+    *,
+    pace: Pace = QUICK,
+    start: bool = True,
+    timing: Mapping[str, float] = TIMING,
+    **settings: object,
+) -> AsyncIterator[Scene]:
     """A server with a channel, Alice and Bob, the bot connected to it. *settings* as `quota__user_day_images=3`."""
     async with LocalDiscord() as discord, ImageService(pace=pace).running() as host:
         guild = discord.add_guild("Studio")
-        channel = guild.add_channel("pictures")
+        channel, operators = guild.add_channel("pictures"), guild.add_channel("operators")
         alice, bob = discord.add_member("alice", guild), discord.add_member("bob", guild)
         env = {
-            "DARKROOM_CONFIG": str(config(folder)),
+            "DARKROOM_CONFIG": str(config(folder, timing=timing)),
             "DARKROOM_DISCORD__TOKEN": discord.token,
             "DARKROOM_DISCORD__API_BASE": discord.api_base,
             "DARKROOM_DISCORD__GATEWAY_URL": discord.gateway_url,
             "DARKROOM_DISCORD__CDN_HOSTS": json.dumps([discord.cdn_host]),
             "DARKROOM_DISCORD__GUILDS": '["*"]',
+            "DARKROOM_DISCORD__LOG_CHANNEL": str(operators.id),
             "DARKROOM_RUNCOMFY__API_TOKEN": "a-token-for-the-host",
             "DARKROOM_RUNCOMFY__API_BASE": host.url,
             "DARKROOM_RUNCOMFY__BALANCE_URL": f"{host.url}/prod/v2/balance",
@@ -177,7 +275,7 @@ async def scene(folder: Path, *, pace: Pace = QUICK, start: bool = True, **setti
             "DARKROOM_WEB__PORT": "0",
             **{f"DARKROOM_{name.upper()}": str(value) for name, value in settings.items()},
         }
-        found = Scene(folder, discord, host, Bot(folder, env), guild, channel, alice, bob)
+        found = Scene(folder, discord, host, Bot(folder, env), guild, channel, operators, alice, bob)
         try:
             if start:
                 await found.start()

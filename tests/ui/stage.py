@@ -119,6 +119,7 @@ async def stage(
             remove_files=lambda pictures: removed.extend(each.file for each in pictures),
             hosts=("RunComfy",),
             keep_hours=72,
+            keep_days=30,
             user_install=user_install,
         )
         async with simcord.run(client, approved_intents=discord.Intents(guilds=True)) as env:

@@ -154,7 +154,7 @@ async def test_lists_and_pages_keep_to_the_limits_in_every_language(locale: str)
         for state in State:
             cards = [_numbered(next(each for each in worst(LONG) if each.job.state is state), n) for n in range(number)]
             check(jobs_list(cards, words, NOW))
-    check(help_page(words, models=facts, hosts=[LONG] * 9, keep_hours=48))
+    check(help_page(words, models=facts, hosts=[LONG] * 9, keep_hours=48, keep_days=30))
     check(usage([replace(LEFT, limit=PRICE, used=PRICE, unit="micro_usd")] * 7, words, reserved=Amount(1, 1), now=NOW))
     for is_open in (True, False):
         check(welcome(words, is_open=is_open, guild_id=10**19, limits=Limits()))

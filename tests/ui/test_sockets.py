@@ -56,6 +56,7 @@ async def connected(
             remove_files=lambda _: None,
             hosts=("RunComfy",),
             keep_hours=72,
+            keep_days=30,
             user_install=user_install,
         )
         async with client:

@@ -1,0 +1,325 @@
+"""Every way in which a picture can end, or not come, from the member's click to the card, the ledger and the host's log."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.sandbox.faults import Fault
+from tests.discord.interactions import Interaction
+from tests.scenarios.harness import NO_LIMITS, SOON, TIMING, Scene, scene, shows
+
+LONG = 0.5  # seconds that a queue shows
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What the host does to one job, and what must come of it. *charged* is in pictures."""
+
+    name: str
+    op: str
+    does: str
+    state: str
+    says: str
+    charged: int = 0
+    count: int = 1
+    booked: str | None = "known"  # the second book: the host's word, an assumption, or nothing
+    params: tuple[tuple[str, Any], ...] = ()
+    times: int | None = 1
+
+    @property
+    def prompt(self) -> str:
+        return f"[{self.name}]"
+
+    @property
+    def fault(self) -> Fault:
+        return Fault(self.op, self.does, match=self.prompt, times=self.times, **dict(self.params))
+
+
+def _fails(name: str, does: str, says: str, **more: Any) -> Ending:
+    return Ending(name, "submit", does, "failed", says, **{"booked": "assumed", **more})
+
+
+def _works(name: str, does: str, **more: Any) -> Ending:
+    return Ending(name, more.pop("op", "submit"), does, "succeeded", "Done", **{"charged": 1, **more})
+
+
+def _params(**params: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple(params.items())
+
+
+DRAWING, UNSURE = "failed while drawing", "did not confirm that it took this"
+RULES, FETCH = "content rules did not allow", "the pictures could not be fetched"
+ENDINGS = (
+    _fails("failed, a text", "fail", DRAWING),
+    _fails("failed, an object", "fail", DRAWING, params=_params(error={"code": 7, "message": "boom"})),
+    _fails("failed, no word", "fail", DRAWING, params=_params(error=None)),
+    Ending("refused", "submit", "refuse", "refused", RULES, booked="assumed"),
+    Ending("no output", "submit", "no_output", "refused", RULES),
+    Ending("empty output", "submit", "empty_output", "refused", RULES),
+    _works("three of four", "fewer_images", count=4, charged=3, params=_params(n=3)),
+    _works("a word nobody knows", "unknown_status:pondering", op="status", times=3),
+    _works("capitals", "upper_case"),
+    _works("a step back", "backwards"),
+    _works("result later", "result_pending", params=_params(n=2)),
+    _works("not found yet", "404_after_submit"),
+    _works("cost unknown", "no_cost", booked="assumed"),
+    _works("inputs echoed", "echo_input"),
+    _works("wrong type", "wrong_type"),
+    _works("slices", "sliced"),
+    _fails("rejected", "status:422", "did not accept this request", booked=None),
+    _fails("no such model", "error_200", "does not offer this model", booked=None, params=_params(code=400001)),
+    _fails("taken, no answer", "accepted_then_lost", UNSURE),
+    _fails("taken, half an answer", "truncated", UNSURE),
+    _fails("taken, no id", "no_request_id", UNSURE),
+    _fails("a gateway's page", "html_502", UNSURE),
+    _fails("a page, yet taken", "html_502", UNSURE, params=_params(accepted=True)),
+    _works("too many requests", "429", params=_params(retry_after=1)),
+    _works("busy", "envelope_503"),
+    _works("half a file", "file:truncated", params=_params(n=1)),
+    _works("an empty file", "file:empty", params=_params(n=1)),
+    _works("a web page", "file:html", params=_params(n=1)),
+    _works("a huge file", "file:huge"),
+    _fails("a lying file", "file:lying_type", FETCH, booked="known"),
+    _fails("a bomb", "file:bomb", FETCH, booked="known"),
+    _fails("no file", "file:404", FETCH, booked="known"),
+)
+
+
+async def _ends(bot: Scene, ending: Ending) -> None:
+    asked = await bot.asks(bot.alice, ending.prompt, count=ending.count)
+    done = await asked.until(shows(ending.says), within=SOON)
+
+    price = 80_000
+    end = ("settle", ending.charged) if ending.charged else ("release", ending.count)
+    assert bot.job(asked)["state"] == ending.state
+    assert bot.charged(asked) == (*end, end[1] * price)
+    assert bot.host_cost(asked) == ending.booked
+    assert len(done.files()) == ending.charged
+    assert ("Nothing was charged." in done.text) == (ending.charged == 0)
+    assert done.text.count("you paid for 3") == (ending.charged == 3)
+
+
+async def test_each_way_a_host_can_end_a_run_has_its_card_and_its_price(tmp_path: Path) -> None:
+    async with scene(tmp_path, runcomfy__max_in_flight=100, **NO_LIMITS) as bot:
+        bot.host.faults.add(*(each.fault for each in ENDINGS))
+
+        ended = await asyncio.gather(*(_ends(bot, each) for each in ENDINGS), return_exceptions=True)
+
+        wrong = [(case.name, told) for case, told in zip(ENDINGS, ended, strict=True) if told is not None]
+        assert wrong == []
+        assert [each.text for each in bot.operators.messages] == [
+            "🔧 The model nano-banana-2 is not offered any more under google/nano-banana-2/text-to-image. "
+            "Take it out of `models.toml` or change its route."
+        ]
+        await bot.at_rest()
+        bot.assert_at_rest()
+
+
+# --- cancelling
+
+
+async def test_cancelling_in_our_line_and_in_the_hosts_is_free(tmp_path: Path) -> None:
+    async with scene(tmp_path, runcomfy__max_in_flight=1) as bot:
+        bot.host.hold = True
+        queued = await bot.asks(bot.alice, "queued")
+        await queued.until(shows("Queued"), within=SOON)
+        waiting = await bot.asks(bot.alice, "waiting")
+        assert "next in our line" in waiting.now.text
+
+        for each in (waiting, queued):
+            await bot.alice.click(each.now, label="Cancel")
+            card = await each.until(shows("Cancelled"), within=SOON)
+            assert "Nothing was charged." in card.text
+            assert bot.charged(each) == ("release", 1, 80_000)
+            assert bot.host_cost(each) is None
+
+        assert (len(bot.runs("queued")), len(bot.runs("waiting"))) == (1, 0)
+        await bot.at_rest()
+        bot.assert_at_rest()
+
+
+@pytest.mark.parametrize("answer", ["cancel:not_cancellable", "cancel:ignored"])
+async def test_a_cancel_that_the_host_does_not_carry_out_is_paid_for_and_says_so(tmp_path: Path, answer: str) -> None:
+    async with scene(tmp_path) as bot:
+        bot.host.hold = True
+        bot.host.faults.add(Fault("submit", answer))
+        asked = await bot.asks(bot.alice, "kept")
+        await asked.until(shows("Queued"), within=SOON)
+
+        await bot.alice.click(asked.now, label="Cancel")
+        await bot.until(lambda: bot.job(asked)["cancel"] in ("asked", "too_late"))
+        bot.host.hold = False
+        done = await asked.until(shows("Done"), within=SOON)
+
+        assert "You asked to cancel, but it was already being made." in done.text
+        assert bot.charged(asked) == ("settle", 1, 80_000)
+        await bot.at_rest()
+        bot.assert_at_rest()
+
+
+async def test_a_picture_that_is_being_drawn_cannot_be_cancelled(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        bot.host.hold = True
+        asked = await bot.asks(bot.alice, "begun")
+        queued = await asked.until(shows("Queued"), within=SOON)
+        cancel = next(each.custom_id for each in queued.buttons if each.label == "Cancel")
+        bot.host.advance(bot.host.accepted[0], "in_progress")
+        drawing = await asked.until(shows("Drawing"), within=SOON)
+
+        assert [each.label for each in drawing.buttons] == ["Check now", "Full prompt"]
+        late = await bot.alice.click(drawing, cancel, force=True)
+        refused = await late.acked()
+        assert refused.ephemeral
+        assert "cannot be cancelled any more" in (refused.message.text if refused.message else "")
+        bot.host.hold = False
+        await asked.until(shows("Done"), within=SOON)
+        bot.assert_at_rest()
+
+
+# --- the host as a whole
+
+
+@pytest.mark.parametrize(
+    ("fault", "member_reads", "operator_reads"),
+    [
+        ("status:402", "operator's account at RunComfy is empty", "account at RunComfy is empty"),
+        ("status:401", "does not accept this bot's key", "does not accept our key"),
+    ],
+)
+async def test_a_host_that_wants_the_operator_is_paused_until_the_operator_has_acted(
+    tmp_path: Path, fault: str, member_reads: str, operator_reads: str
+) -> None:
+    async with scene(tmp_path) as bot:
+        bot.host.faults.add(Fault("submit", fault, times=None))
+        asked = [await bot.asks(member, f"{member.user.name}'s") for member in (bot.alice, bot.bob)]
+        for each in asked:
+            card = await each.until(shows(member_reads), within=SOON)
+            assert "Waiting" in card.text
+        first = await bot.operators.until(shows(operator_reads), within=SOON)
+
+        assert bot.operators.messages == [first]
+        assert bot.host.accepted == []
+        bot.host.faults.clear()
+        assert await bot.bot.stop() == 0
+        await bot.start()
+        for each in asked:
+            await each.until(shows("Done"), within=SOON)
+
+        await bot.operators.until(shows("takes jobs again"), within=SOON)
+        assert len(bot.operators.messages) == 2
+        await bot.at_rest()
+        bot.assert_at_rest()
+
+
+async def test_a_host_that_is_away_for_a_while_is_waited_for(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        bot.host.hold = True
+        begun = await bot.asks(bot.alice, "begun before")
+        await begun.until(shows("Queued"), within=SOON)
+        port = int(bot.host.url.rpartition(":")[2])
+        await bot.host.stop()
+        asked = [await bot.asks(bot.bob, f"asked meanwhile {n}") for n in range(3)]
+        for each in asked:
+            await each.until(shows("cannot be reached at the moment"), within=SOON)
+        await bot.operators.until(shows("cannot be reached"), within=SOON)
+
+        await bot.host.start(port)
+        bot.host.hold = False
+        for each in (begun, *asked):
+            await each.until(shows("Done"), within=SOON)
+
+        await bot.operators.until(shows("takes jobs again"), within=SOON)
+        assert len(bot.operators.messages) == 2
+        await bot.at_rest()
+        bot.assert_at_rest()
+
+
+async def test_a_run_that_never_leaves_the_queue_is_given_up_and_its_late_picture_is_a_present(tmp_path: Path) -> None:
+    timing = {**TIMING, "soft": 0.4, "give_up": 1.5}
+    async with scene(tmp_path, timing=timing) as bot:
+        bot.host.faults.add(Fault("submit", "stuck_queue"))
+        asked = await bot.asks(bot.alice, "stuck")
+        given_up = await asked.until(shows("did not finish in time"), within=SOON)
+
+        assert "Should the pictures still come, they will be shown here" in given_up.text
+        assert bot.charged(asked) == ("release", 1, 80_000)
+        assert bot.host_cost(asked) == "assumed"
+        (run,) = bot.runs("stuck")
+        run.faults.clear()
+        bot.host.advance(run.id, "completed")
+        await bot.restart()
+        late = await asked.until(shows("Done late"), within=SOON)
+
+        assert len(late.files()) == 1
+        assert "Nothing was charged." in late.text
+        assert bot.charged(asked) == ("release", 1, 80_000)
+        await bot.at_rest()
+        bot.assert_at_rest()
+
+
+async def test_pictures_on_a_host_that_is_not_allowed_wait_for_the_operator(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        bot.host.hold = True
+        asked = await bot.asks(bot.alice, "elsewhere")
+        (run,) = await bot.until(lambda: bot.runs("elsewhere"))
+        elsewhere = bot.host.url.replace("127.0.0.1", "localhost")
+        run.faults.add(Fault("result", "foreign_host", times=None, url=elsewhere + run.images[0]))
+        bot.host.hold = False
+        name = elsewhere.removeprefix("http://")
+        await asked.until(shows(f"The finished pictures are on {name}"), within=SOON)
+        await bot.operators.until(shows(f"put finished pictures on {name}, which is not allowed"), within=SOON)
+
+        assert len(bot.operators.messages) == 1
+        assert bot.job(asked)["state"] == "collecting"
+        bot.bot.env["DARKROOM_RUNCOMFY__RESULT_HOSTS"] = f'["{name}"]'
+        await bot.restart()
+        done = await asked.until(shows("Done"), within=SOON)
+
+        assert len(done.files()) == 1
+        assert bot.charged(asked) == ("settle", 1, 80_000)
+        await bot.at_rest()
+        bot.assert_at_rest()
+
+
+# --- our line
+
+
+async def test_a_job_above_the_hosts_slots_waits_with_its_place_shown(tmp_path: Path) -> None:
+    async with scene(tmp_path, runcomfy__max_in_flight=1) as bot:
+        bot.host.hold = True
+        first = await bot.asks(bot.alice, "first")
+        await first.until(shows("Queued"), within=SOON)
+        second = await bot.asks(bot.alice, "second")
+        third = await bot.asks(bot.alice, "third")
+
+        assert "You are next in our line." in second.now.text
+        assert "You are number 2 in our line." in third.now.text
+        assert len(bot.host.accepted) == 1
+        bot.host.advance(bot.host.accepted[0], "completed")
+        await third.until(shows("You are next in our line."), within=SOON)
+        bot.host.hold = False
+        for each in (first, second, third):
+            await each.until(shows("Done"), within=SOON)
+        await bot.at_rest()
+        bot.assert_at_rest()
+
+
+async def test_thirty_jobs_of_one_member_do_not_keep_the_next_member_waiting(tmp_path: Path) -> None:
+    async with scene(tmp_path, **NO_LIMITS) as bot:
+        bot.host.hold = True
+        hers: list[Interaction] = [await bot.asks(bot.alice, f"hers {n}", resolution="0.5K") for n in range(30)]
+        await bot.until(lambda: len(bot.host.accepted) == 4)
+        his = await bot.asks(bot.bob, "his", resolution="0.5K")
+
+        assert "You are next in our line." in his.now.text
+        bot.host.advance(bot.host.accepted[0], "completed")
+        await bot.until(lambda: len(bot.host.accepted) > 4)
+        assert bot.host.runs[bot.host.accepted[4]].prompt == "his"
+        bot.host.hold = False
+        for each in (his, *hers):
+            await each.until(shows("Done"), within=SOON)
+        await bot.at_rest()
+        bot.assert_at_rest()
