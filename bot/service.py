@@ -13,7 +13,7 @@ from bot.core.cards import TOKEN_LIFE, Card, Picture, Reply
 from bot.core.catalog import Asked, Catalog, Endpoint, Route
 from bot.core.errors import UserError
 from bot.core.jobs import HOUR, MINUTE, Cancel, Job, Place, Reference, State, Verb
-from bot.core.line import fair_order
+from bot.core.line import Waiting, fair_order
 from bot.core.references import check_references
 from bot.store.desk import Desk
 from bot.store.store import AlreadySeen, Dossier, Store
@@ -111,7 +111,10 @@ class Service:
         self._tell = tell
 
     async def start(self) -> None:
+        """Whoever starts us again may have put right what a host complained of: it is tried at once."""
         self.troubles = await self.desk.troubles()
+        for provider in self.troubles:
+            await self.store.release(provider, now=self.clock())
 
     # --- asking for pictures
 
@@ -230,8 +233,9 @@ class Service:
     async def _place(self, job: Job) -> int | None:
         if job.state is not State.ACCEPTED:
             return None
-        order = await self.line(job.provider)
-        return order.index(job.id) + 1 if job.id in order else len(order) + 1
+        waiting, running = await self.store.line(job.provider)
+        mine = Waiting(job.id, job.place.user_id, job.created_at)  # its first card is drawn before it stands in line
+        return list(fair_order({*waiting, mine}, running)).index(job.id) + 1
 
     async def line(self, provider: str) -> list[str]:
         """Ids of the jobs that wait for a slot at *provider*, next first."""
@@ -340,6 +344,9 @@ class Service:
         if self.troubles.pop(provider, None) is not None and await self.desk.recovered(provider):
             await self._tell("operator.recovered", {"provider": self._providers.get(provider, provider)})
             await self._show_waiting(provider)
+            await self.store.release(provider, now=self.clock())
+            for job_id in await self.line(provider):
+                self.bells.ring(job_id)
 
     async def result_blocked(self, job: Job, host: str) -> None:
         """Finished pictures lie where the operator has not allowed us to fetch them."""

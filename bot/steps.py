@@ -35,7 +35,8 @@ from bot.store.store import Store
 log = logging.getLogger(__name__)
 
 SUBMIT_LEASE = 5 * MINUTE  # longer than any submit takes; after a restart nobody waits for it
-DOWN_AFTER = 3  # failures in a row before cards say that a host is in trouble
+DOWN_AFTER = 3  # failures in a row before cards say that a host is in trouble,
+DOWN_FOR = 1.0  # and seconds between the first and the last: those of one moment are one
 CANCEL_TRIES = 3
 CHECK_TRIES = 3
 FIND_EVERY = 15.0  # seconds between searches for a lost submit
@@ -71,6 +72,7 @@ class Steps:
         self._runs: dict[str, str] = {}  # submitted, but not yet on disk
         self._tries: Counter[tuple[str, str]] = Counter()
         self._slow: set[str] = set()
+        self._failing_since: dict[str, int] = {}  # provider → first of its failures in a row
 
     # --- before the host
 
@@ -271,7 +273,7 @@ class Steps:
             await self._service.result_blocked(job, haul.blocked_host)
             return self._in(BLOCKED_EVERY)
         if haul.wanting:
-            return self._in(AGAIN / 5 * (1 + self._again(job, "collect")))
+            return self._in(AGAIN / 5 * self._again(job, "collect"))
         await self._finish(job, haul.in_hand, cost=seen.cost_micro_usd)
         return None
 
@@ -349,6 +351,7 @@ class Steps:
     async def _worked(self, job: Job, *, took: bool = False) -> None:
         """The host answered; only a *taken* submit proves that its account is in order again."""
         self._tries.pop((job.provider, "down"), None)
+        self._failing_since.pop(job.provider, None)
         if took or self._service.troubles.get(job.provider) != "balance":
             await self._service.host_recovered(job.provider)
 
@@ -356,7 +359,8 @@ class Steps:
         """Seconds to leave the host alone; when it keeps failing, the cards and the operator hear of it."""
         self._say(job, "unavailable", exc)
         self._tries[job.provider, "down"] += 1
-        if self._tries[job.provider, "down"] == DOWN_AFTER and job.provider not in self._service.troubles:
+        lasting = self._clock() - self._failing_since.setdefault(job.provider, self._clock()) >= DOWN_FOR * 1000
+        if lasting and self._tries[job.provider, "down"] >= DOWN_AFTER and job.provider not in self._service.troubles:
             await self._service.host_trouble(job.provider, "down")
         return backoff(self._again(job, what), retry_after=exc.retry_after, jitter=self._draw())
 

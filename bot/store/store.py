@@ -119,6 +119,21 @@ class Store:
 
         return await self.database.write(unit)
 
+    async def release(self, provider: str, *, now: int) -> None:
+        """Let every job that waits for *provider* be tried now, whatever patience it was asked for."""
+
+        async def unit(tx: Tx) -> None:
+            await tx.run(
+                """
+                UPDATE jobs SET due_at = $2
+                WHERE provider = $1 AND state = 'accepted' AND acked_at IS NOT NULL AND due_at > $2
+                """,
+                provider,
+                now,
+            )
+
+        await self.database.write(unit)
+
     async def keep_picture(self, job: Job, picture: Picture, *, now: int) -> None:
         async def unit(tx: Tx) -> None:
             await replies.add_picture(tx, job.id, picture, now=now)

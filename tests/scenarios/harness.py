@@ -139,6 +139,11 @@ class Scene:
         await asked.acked()
         return asked
 
+    def card(self, asked: Interaction) -> Message:
+        """The reply as it is."""
+        assert asked.message is not None
+        return asked.message
+
     def job(self, asked: Interaction) -> dict[str, Any]:
         """The job's row, by column."""
         with sqlite3.connect(f"file:{self.folder / 'darkroom.db'}?mode=ro", uri=True) as connection:
