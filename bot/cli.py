@@ -55,11 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(*, secrets: bool) -> Settings:
+def _settings(*, secrets: bool, level: str | None = None) -> Settings:
     settings = Settings.load()
     if secrets:
         settings.require_secrets()
-    telemetry.setup(settings.log.level, secrets=settings.secrets())
+    telemetry.setup(level or settings.log.level, secrets=settings.secrets())
     return settings
 
 
@@ -83,7 +83,7 @@ def _sandbox(chosen: argparse.Namespace) -> int:
 
 
 def _doctor(_: argparse.Namespace) -> int:
-    return asyncio.run(doctor.examine(_settings(secrets=False)))
+    return asyncio.run(doctor.examine(_settings(secrets=False, level="ERROR")))
 
 
 def _sync(_: argparse.Namespace) -> int:

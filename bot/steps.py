@@ -73,6 +73,7 @@ class Steps:
         self._tries: Counter[tuple[str, str]] = Counter()
         self._slow: set[str] = set()
         self._failing_since: dict[str, int] = {}  # provider → first of its failures in a row
+        self._refusing: set[str] = set()  # providers that refused a submit because of our account
 
     # --- before the host
 
@@ -131,6 +132,7 @@ class Steps:
         except ProviderUnavailable as exc:
             return await self._not_taken(job, exc, wait=await self._failed(job, "submit", exc))
         except ProviderPaused as exc:
+            self._refusing.add(job.provider)
             await self._service.host_trouble(job.provider, exc.kind)
             return await self._not_taken(job, exc, wait=BLOCKED_EVERY)
         except ProviderRefused as exc:
@@ -157,6 +159,12 @@ class Steps:
         return self._clock() if back is not None and back.cancel is Cancel.WANTED else due_at
 
     async def _submitted(self, job: Job, run_id: str) -> int | None:
+        owner = await self._store.by_run(job.provider, run_id)
+        if owner is not None and owner.id != job.id:  # whatever the host meant, ours is not the run it named
+            self._say(job, "run_of_another", SubmitUnknown(f"run {run_id} belongs to {owner.id}"))
+            self._runs.pop(job.id, None)
+            await self._store.move(job, State.UNKNOWN, now=self._clock(), due_at=self._clock())
+            return self._in(0 if job.state is State.SUBMITTING else FIND_EVERY)
         due_at = self._in(poll_delay(self._timing(job), age=0, jitter=self._draw()))
         moved = await self._store.move(job, State.QUEUED, now=self._clock(), run_id=run_id, due_at=due_at)
         self._runs.pop(job.id, None)
@@ -349,10 +357,12 @@ class Steps:
             log.info("A job has ended", extra=extra)
 
     async def _worked(self, job: Job, *, took: bool = False) -> None:
-        """The host answered; only a *taken* submit proves that its account is in order again."""
+        """The host answered; where it refused a submit for our account's sake, only one it *took* proves a change."""
         self._tries.pop((job.provider, "down"), None)
         self._failing_since.pop(job.provider, None)
-        if took or self._service.troubles.get(job.provider) != "balance":
+        if took:
+            self._refusing.discard(job.provider)
+        if took or (job.provider not in self._refusing and self._service.troubles.get(job.provider) != "balance"):
             await self._service.host_recovered(job.provider)
 
     async def _failed(self, job: Job, what: str, exc: ProviderUnavailable) -> float:

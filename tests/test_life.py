@@ -163,40 +163,6 @@ async def test_an_empty_balance_pauses_the_host_tells_the_operator_once_and_ends
     assert (card.job.reason, card.charge.released) == ("balance", Amount(1, 80_000))
 
 
-async def test_jobs_that_waited_for_the_operator_all_go_on_as_soon_as_one_is_taken(app: Rig) -> None:
-    app.provider.submits = [ProviderPaused("402", kind="balance")] * 2
-    app.provider.sees = [app.ready()]
-    first, second = await app.imagine(), await app.imagine(BOB)
-    await app.turn()
-
-    await app.turn(61)
-    await app.turn(1, times=5)
-
-    assert [(await app.job(each)).state for each in (first, second)] == [State.SUCCEEDED] * 2
-    assert [key for key, _ in app.told] == ["operator.balance", "operator.recovered"]
-
-
-async def test_failures_of_one_moment_are_no_reason_to_call_the_operator(app: Rig) -> None:
-    app.provider.submits = [ProviderUnavailable("reset")] * 4
-    app.provider.sees = [app.ready()]
-    ids = [await app.imagine() for _ in range(4)]
-
-    await app.turn()
-    await app.turn(5, times=3)
-
-    assert [(await app.job(each)).state for each in ids] == [State.SUCCEEDED] * 4
-    assert app.told == []
-
-
-async def test_a_first_card_shows_the_fair_place_in_line(tmp_path: Path) -> None:
-    async with rig(tmp_path, slots=0) as app:
-        for _ in range(3):
-            await app.imagine(ALICE)
-        theirs = await app.imagine(BOB, acked=False)
-
-        assert (await app.service.card(theirs)).place == 2
-
-
 async def test_cancelling_before_the_host_has_it_is_free_and_at_once(tmp_path: Path) -> None:
     async with rig(tmp_path, slots=0) as app:
         job_id = await app.imagine()

@@ -17,6 +17,7 @@ from discord.app_commands import TranslationContextTypes, locale_str
 from discord.gateway import DiscordWebSocket
 
 from bot.core.catalog import Catalog
+from bot.core.errors import UserError
 from bot.core.jobs import Verb
 from bot.core.references import is_loopback
 from bot.service import Service
@@ -53,7 +54,9 @@ class Tree(app_commands.CommandTree["DarkroomClient"]):
         self, interaction: discord.Interaction["DarkroomClient"], error: app_commands.AppCommandError, /
     ) -> None:
         """Answer what our own handlers never saw, such as a command that Discord still knows and we do not."""
-        cause = error.original if isinstance(error, app_commands.CommandInvokeError) else error
+        cause: Exception = error.original if isinstance(error, app_commands.CommandInvokeError) else error
+        if isinstance(error, app_commands.CommandNotFound | app_commands.CommandSignatureMismatch):
+            cause = UserError("command.outdated")
         await self.client.front.fail(interaction, cause)
 
 

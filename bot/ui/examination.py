@@ -31,7 +31,7 @@ class DiscordSaysNo(Exception):
 
 async def examine(token: str, *, access: Access) -> Findings:
     """Log in, look around, leave. `DiscordSaysNo` when the token is wrong or Discord cannot be reached."""
-    client = discord.Client(intents=discord.Intents.none())
+    client = discord.Client(intents=discord.Intents(guilds=True))
     try:
         await client.login(token)
         info = await client.application_info()

@@ -14,6 +14,7 @@ from discord import ui
 from bot.core.cards import Card
 from bot.core.errors import UserError
 from bot.core.jobs import SECOND, Reference
+from bot.core.references import check_references
 from bot.service import AlreadySeen, Intake, Service, Wish
 from bot.ui.access import Access, Spot
 from bot.ui.failures import ALREADY_ACKNOWLEDGED, UNKNOWN_INTERACTION, UNKNOWN_MESSAGE
@@ -173,6 +174,7 @@ class Front:
         )
         if not wish.references:
             return True
+        check_references(wish.references, hosts=self.service.cdn_hosts)  # what Discord says of them costs no time
         try:
             async with asyncio.timeout(PEEK):
                 return await self._peek(wish.references)

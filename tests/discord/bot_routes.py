@@ -60,6 +60,20 @@ def get_commands(world: World, call: Call) -> list[Json]:
     return world.commands.get(_guild_id(world, call), [])
 
 
+def my_guilds(world: World, _: Call) -> list[Json]:
+    joined = [each for each in world.guilds.values() if each.bot_in]
+    return [
+        {"id": str(each.id), "name": each.name, "icon": None, "owner": False, "permissions": "0", "features": []}
+        for each in joined
+    ]
+
+
+def get_guild(world: World, call: Call) -> Json:
+    guild_id = _guild_id(world, call)
+    assert guild_id is not None
+    return payloads.guild(world.guilds[guild_id])
+
+
 def nothing(_: World, __: Call) -> list[Json]:
     return []
 

@@ -26,6 +26,8 @@ COMMANDS, GUILD_COMMANDS = "/applications/{app}/commands", "/applications/{app}/
 HOOK, MESSAGE = "/webhooks/{app}/{token}", "/channels/{channel}/messages/{message}"
 ROUTES = (
     Route("me", "GET", "/users/@me", bot_routes.me),
+    Route("my_guilds", "GET", "/users/@me/guilds", bot_routes.my_guilds),
+    Route("get_guild", "GET", "/guilds/{guild}", bot_routes.get_guild),
     Route("application", "GET", "/oauth2/applications/@me", bot_routes.application),
     Route("application", "GET", "/applications/@me", bot_routes.application),
     Route("gateway", "GET", "/gateway/bot", bot_routes.gateway_bot),

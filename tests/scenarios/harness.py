@@ -28,7 +28,7 @@ QUICK = Pace(queue_s=0.0, run_s=0.1, slots=None)
 TIMING = {"first": 0.05, "step": 0.05, "longest": 0.1, "soft": 30, "hard": 60, "rare": 0.2, "give_up": 90}
 REPOSITORY = Path(__file__).parents[2]
 TICK = 0.01  # seconds between looks at what nobody tells of: rows, the log, what the host was asked
-NO_LIMITS = {
+NO_LIMITS: dict[str, Any] = {
     f"quota__{name}": "none"
     for name in ("user_day_images", "user_day_usd", "guild_month_usd", "user_in_flight", "guild_in_flight")
 }
@@ -191,9 +191,10 @@ class Scene:
         known = {run_id for *_, run_id, _ in jobs}
         lost = {prompt for _, _, reason, _, prompt in jobs if reason == "unknown"}
         assert all(run.id in known or run.prompt in lost for run in self.host.runs.values()), "a paid run was forgotten"
-        for job, *_ in jobs:
+        for job, state, *_ in jobs:
             about = [each for each in self.channel.messages if any(job in (b.custom_id or "") for b in each.buttons)]
             assert len(about) <= 1, "two replies for one job"
+            assert all(("Nothing was charged." in each.text) == (state != "succeeded") for each in about)
 
     def _assert_paid_for(self, job: str, state: str) -> None:
         """One reservation and one end: a settlement of the pictures in hand, or everything back."""

@@ -1,0 +1,224 @@
+"""Pictures changed on wish: attached to a command or taken from a message, and every file that is not what it says."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.discord.cdn import Upload
+from tests.discord.interactions import Interaction
+from tests.discord.messages import Message
+from tests.kit import picture
+from tests.scenarios.harness import SOON, Scene, scene, shows
+
+MENU = "Edit this image"
+MIB = 1024 * 1024
+WIDE = (2000, 1500)  # pixels: a file of more than the few kilobytes that are looked at first
+
+
+async def _refusal(asked: Interaction) -> str:
+    """The private sentence that a command was answered with, and nothing else."""
+    ack = await asked.acked()
+    assert ack.ephemeral
+    assert ack.message is not None
+    return ack.message.text
+
+
+def _fetched(bot: Scene, name: str) -> int:
+    """How often the file called *name* was handed out in full."""
+    return len([each for each in bot.discord.requests if each.route == "cdn" and each.path.endswith(name)])
+
+
+def _given(bot: Scene, prompt: str) -> list[str]:
+    """The names of the pictures that the host was handed for *prompt*, in their order."""
+    (run,) = bot.runs(prompt)
+    return [url.partition("?")[0].rpartition("/")[2] for url in run.inputs["image_urls"]]
+
+
+# --- attached
+
+
+async def test_attached_pictures_reach_the_host_as_links_in_their_order(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        for count in (1, 4):
+            names = [f"{count}-{n}.png" for n in range(1, count + 1)]
+            images = {f"image{n}": Upload(name, picture("orange")) for n, name in enumerate(names, start=1)}
+            asked = await bot.alice.slash(bot.channel, "edit", prompt=f"make {count} blue", **images)
+            done = await asked.until(shows("Done"), within=SOON)
+
+            assert len(done.files()) == 1
+            assert _given(bot, f"make {count} blue") == names
+            assert all(_fetched(bot, each) == 2 for each in names)  # we looked at it, the host took it
+            assert bot.charged(asked) == ("settle", 1, 80_000)
+        bot.assert_in_order()
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A file that is refused. *claims* is what Discord says of it where that is not the truth."""
+
+    says: str
+    name: str = "given.png"
+    data: bytes = field(default_factory=picture)
+    claims: dict[str, Any] = field(default_factory=dict)
+
+
+DEAD_LINK = "http://{host}/ephemeral-attachments/1/2/given.png?ex=5f000000&is=5e000000&hm=00"
+BAD = {
+    "a web page": Bad("given.png could not be read (not a picture", data=b"<!doctype html><html></html>"),
+    "a drawing in SVG": Bad("given.png could not be read (not a picture", data=b"<svg xmlns='x' onload='y()'/>"),
+    "the first five bytes": Bad("given.png could not be read (not a picture", data=picture()[:5]),
+    "a GIF that says PNG": Bad("given.png could not be read (not a picture", data=b"GIF89a" + bytes(80)),
+    "nothing at all": Bad("given.png is an empty file", data=b""),
+    "too large": Bad("given.png has 51 MB, and 50 MB is the most", claims={"size": 51 * MIB}),
+    "a text": Bad("notes.txt is not a PNG, JPEG or WebP picture", name="notes.txt", data=b"hello"),
+    "an animation": Bad("a.gif is not a PNG, JPEG or WebP picture", name="a.gif", data=b"GIF89a" + bytes(80)),
+    "elsewhere": Bad("given.png does not come from Discord", claims={"url": "https://pictures.example/given.png"}),
+    "next door": Bad("given.png does not come from Discord", claims={"url": "http://127.0.0.1:1/given.png"}),
+    "the host's name in front": Bad("given.png does not come from", claims={"url": "http://{host}@evil.example/g.png"}),
+    "a dead link": Bad("Discord's link to given.png has run out", claims={"url": DEAD_LINK}),
+    "a hostile name": Bad("could not be read", name="@everyone [x](https://evil.example).png", data=b"<html>"),
+}
+
+
+async def test_a_file_that_cannot_be_used_is_refused_in_one_private_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(tmp_path) as bot:
+        cdn = bot.discord.cdn
+        describe = cdn.attachment
+        for case, bad in BAD.items():
+            claims = {
+                key: value.format(host=bot.discord.cdn_host) if key == "url" else value
+                for key, value in bad.claims.items()
+            }
+            with monkeypatch.context() as lie:
+                lie.setattr(cdn, "attachment", lambda file, claims=claims: describe(file) | claims)
+                asked = await bot.alice.slash(
+                    bot.channel, "edit", prompt="a picture", image1=Upload(bad.name, bad.data)
+                )
+            said = await _refusal(asked)
+
+            assert bad.says in said, case
+            assert "@everyone" not in said
+            assert "://" not in said
+            assert [each.label for each in asked.message.buttons] == ["Change prompt"] if asked.message else case
+        assert (bot.books(), bot.states(), bot.host.accepted) == ({}, [], [])
+        bot.assert_in_order()
+
+
+async def test_an_edit_without_a_picture_is_refused_in_one_private_sentence(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        said = await _refusal(await bot.alice.slash(bot.channel, "edit", force=True, prompt="of nothing"))
+
+        assert "Reload Discord and try again." in said
+        assert bot.books() == {}
+        bot.assert_in_order()
+
+
+async def test_a_file_that_breaks_off_later_costs_nothing(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        cut = picture("orange", WIDE)[:6000]
+        asked = await bot.alice.slash(bot.channel, "edit", prompt="half", image1=Upload("half.png", cut))
+        failed = await asked.until(shows("Failed"), within=SOON)
+
+        assert "Nothing was charged." in failed.text
+        assert bot.charged(asked)[0] == "release"
+        bot.assert_in_order()
+
+
+async def test_pictures_that_discord_is_slow_to_hand_out_are_looked_at_before_anything_is_sent(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        files = {"fine": ("fine.png", picture()), "lies": ("lies.png", b"<html>")}
+        for name, _ in files.values():
+            bot.discord.fault(lambda _, path, name=name: path.endswith(name), do="hang", times=1)
+        fine, lies = await asyncio.gather(
+            *(
+                bot.alice.slash(bot.channel, "edit", prompt=prompt, image1=Upload(*file))
+                for prompt, file in files.items()
+            )
+        )
+        for each in (fine, lies):
+            ack = await each.acked()
+            assert (ack.ephemeral, 1000 < ack.ms < 2500) == (False, True)
+        done = await fine.until(shows("Done"), within=SOON)
+        failed = await lies.until(shows("Failed"), within=SOON)
+
+        assert len(done.files()) == 1
+        assert "One of your pictures could not be read." in failed.text
+        assert bot.charged(lies)[0] == "release"
+        assert [run.prompt for run in bot.host.runs.values()] == ["fine"]
+        bot.assert_in_order()
+
+
+# --- from a message
+
+
+async def _form(bot: Scene, message: Message) -> Interaction:
+    opened = await bot.alice.menu(bot.channel, MENU, message)
+    assert (await opened.acked()).modal is not None
+    return opened
+
+
+async def _edited(bot: Scene, form: Interaction, prompt: str) -> Message:
+    sent = await bot.alice.submit(form, {"prompt": prompt})
+    return await sent.until(shows("Done"), within=SOON)
+
+
+async def test_the_menu_edits_what_a_message_shows_even_after_a_restart(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        made = await (await bot.asks(bot.bob, "ours")).until(shows("Done"), within=SOON)
+        files = [Upload("one.png", picture()), Upload("notes.txt", b"x"), Upload("two.webp", picture())]
+        shown = {
+            "attached": bot.channel.post(bot.bob, "look", attachments=files),
+            "embedded": bot.channel.post(bot.bob, embeds=[{"image": Upload("cat.png", picture())}]),
+            "ours again": made,
+        }
+        forms = {prompt: await _form(bot, message) for prompt, message in shown.items()}
+        await bot.restart()
+        for prompt, form in forms.items():
+            done = await _edited(bot, form, prompt)
+            assert len(done.files()) == 1
+
+        assert _given(bot, "attached") == ["one.png", "two.webp"]
+        assert _given(bot, "embedded") == ["cat.png"]
+        assert [each.rpartition(".")[2] for each in _given(bot, "ours again")] == ["png"]
+        bot.assert_in_order()
+
+
+async def test_a_form_is_for_whoever_opened_it(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        form = await _form(bot, bot.channel.post(bot.bob, attachments=[Upload("one.png", picture())]))
+        said = await _refusal(await bot.bob.submit(form, {"prompt": "mine now"}))
+
+        assert "Please start again" in said
+        assert bot.books() == {}
+        assert len((await _edited(bot, form, "hers")).files()) == 1
+        bot.assert_in_order()
+
+
+async def test_a_message_without_pictures_opens_no_form(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        for message in (
+            bot.channel.post(bot.bob, "only words"),
+            bot.channel.post(bot.bob, attachments=[Upload("notes.txt", b"x")]),
+            bot.channel.post(bot.bob, embeds=[{"title": "no picture"}]),
+        ):
+            said = await _refusal(await bot.alice.menu(bot.channel, MENU, message))
+            assert "There is no picture in that message" in said
+        bot.assert_in_order()
+
+
+async def test_a_form_whose_links_have_died_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scene(tmp_path) as bot:
+        with monkeypatch.context() as past:
+            past.setattr(bot.discord.cdn, "_now", lambda: time.time() - 24 * 3600 + 30)  # issued a day ago
+            form = await _form(bot, bot.channel.post(bot.bob, attachments=[Upload("one.png", picture())]))
+        said = await _refusal(await bot.alice.submit(form, {"prompt": "too late"}))
+
+        assert "Discord's link to one.png has run out" in said
+        assert bot.books() == {}
+        bot.assert_in_order()

@@ -1,0 +1,114 @@
+"""Settings: the shipped file, the operator's over it, the environment over both; one line for what is wrong."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from bot.settings import SHIPPED, BadSettings, Settings
+
+
+def test_the_shipped_file_starts_closed_and_with_finite_caps() -> None:
+    settings = Settings.load({})
+
+    limits = settings.quota.limits()
+    assert (settings.discord.guilds, settings.discord.user_install) == ((), False)
+    assert (limits.user_day_images, limits.user_day_micro_usd) == (10, 1_000_000)
+    assert (limits.guild_month_micro_usd, limits.host_month_micro_usd) == (20_000_000, 50_000_000)
+
+
+def test_the_environment_stands_over_the_operators_file_and_that_over_the_shipped_one(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('[quota]\nuser_day_images = 3\nuser_in_flight = 1\n[discord]\nguilds = ["12"]\n')
+
+    settings = Settings.load({"DARKROOM_CONFIG": str(path), "DARKROOM_QUOTA__USER_IN_FLIGHT": "2"})
+
+    assert (settings.quota.user_day_images, settings.quota.user_in_flight) == (3, 2)
+    assert settings.discord.guilds == ("12",)
+    assert settings.quota.guild_in_flight == Settings.load({}).quota.guild_in_flight
+    assert settings.files.models == SHIPPED.parent / "models.toml"
+
+
+def test_none_is_no_limit_and_zero_is_nothing_allowed() -> None:
+    settings = Settings.load({"DARKROOM_QUOTA__USER_DAY_IMAGES": "none", "DARKROOM_QUOTA__USER_DAY_USD": "0"})
+
+    assert (settings.quota.limits().user_day_images, settings.quota.limits().user_day_micro_usd) == (None, 0)
+
+
+def test_dollars_are_exact_to_the_micro_dollar() -> None:
+    settings = Settings.load({"DARKROOM_QUOTA__USER_DAY_USD": "0.123456"})
+
+    assert settings.quota.limits().user_day_micro_usd == 123_456
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("DARKROOM_WEB__PORT", "eighty", "web.port"),
+        ("DARKROOM_WEB__PROT", "80", "web.prot: there is no such setting"),
+        ("DARKROOM_QOUTA__USER_DAY_USD", "1", "DARKROOM_QOUTA__USER_DAY_USD: there is no such setting"),
+        ("DARKROOM_TOKEN", "1", "DARKROOM_TOKEN: there is no such setting"),
+        ("DARKROOM_QUOTA__USER_DAY_USD", "-1", "quota.user_day_usd"),
+        ("DARKROOM_QUOTA__USER_DAY_USD", "NaN", "quota.user_day_usd"),
+        ("DARKROOM_QUOTA__USER_DAY_USD", "0.0000001", "quota.user_day_usd"),
+        ("DARKROOM_QUOTA__USER_DAY_IMAGES", "2.5", "quota.user_day_images"),
+        ("DARKROOM_DISCORD__GUILDS", '["my server"]', "discord.guilds"),
+        ("DARKROOM_DISCORD__GUILDS", "[12", "DARKROOM_DISCORD__GUILDS: lists are written as JSON"),
+        ("DARKROOM_DISCORD__API_BASE", "http://discord.example/api", "discord.api_base"),
+        ("DARKROOM_DISCORD__GATEWAY_URL", "ws://discord.example", "discord.gateway_url"),
+        ("DARKROOM_RUNCOMFY__API_BASE", "http://example.com", "runcomfy.api_base"),
+        ("DARKROOM_RUNCOMFY__RESULT_HOSTS", '["https://a.b"]', "runcomfy.result_hosts"),
+        ("DARKROOM_ROUTING__PREFER", '["nobody"]', "routing.prefer"),
+        ("DARKROOM_DATABASE__URL", "mysql://x", "database.url"),
+        ("DARKROOM_CONFIG", "/nowhere/darkroom.toml", "/nowhere/darkroom.toml: cannot be read"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_its_key(name: str, value: str, says: str) -> None:
+    with pytest.raises(BadSettings) as caught:
+        Settings.load({name: value})
+
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[quota", "\x00", "quota = 3", '[quota]\nuser_day_usd = "x"', "[nowhere]\na = 1"])
+def test_a_broken_file_is_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "darkroom.toml"
+    path.write_text(text)
+
+    with pytest.raises(BadSettings) as caught:
+        Settings.load({"DARKROOM_CONFIG": str(path)})
+
+    assert "\n" not in str(caught.value)
+
+
+def test_half_a_file_never_starts_with_half_a_meaning(tmp_path: Path) -> None:
+    """Cut anywhere, the shipped file is refused or says the same for what is left of it."""
+    whole, path = SHIPPED.read_text(), tmp_path / "darkroom.toml"
+    expected = Settings.load({})
+    for length in range(0, len(whole), 97):
+        path.write_text(whole[:length])
+        with suppress(BadSettings):
+            assert Settings.load({"DARKROOM_CONFIG": str(path)}).quota == expected.quota
+
+
+def test_a_missing_secret_is_named() -> None:
+    with pytest.raises(BadSettings, match="DARKROOM_DISCORD__TOKEN is not set"):
+        Settings.load({}).require_secrets()
+    with pytest.raises(BadSettings, match="DARKROOM_RUNCOMFY__API_TOKEN is not set"):
+        Settings.load({"DARKROOM_DISCORD__TOKEN": "x"}).require_secrets()
+
+
+def test_secrets_do_not_show_when_settings_are_printed() -> None:
+    settings = Settings.load({"DARKROOM_DISCORD__TOKEN": "canary-one", "DARKROOM_RUNCOMFY__API_TOKEN": "canary-two"})
+
+    assert "canary" not in repr(settings)
+    assert settings.secrets() == ["canary-one", "canary-two"]
+
+
+def test_a_broken_catalogue_names_its_file_and_key(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text((SHIPPED.parent / "models.toml").read_text().replace('"0.08"', '"-1"'))
+    (tmp_path / "darkroom.toml").write_text("")
+
+    with pytest.raises(BadSettings, match=r"models\.toml: models\.nano-banana-2\.price\.per_image"):
+        Settings.load({"DARKROOM_CONFIG": str(tmp_path / "darkroom.toml")}).catalog()

@@ -1,0 +1,84 @@
+"""The bot's web server: its health, and pictures that only a signed address opens."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from bot.web.health import Health, Pulse
+from bot.web.server import PictureLinks, build
+from tests.kit import Rig, picture, rig
+
+
+@asynccontextmanager
+async def served(site: web.Application) -> AsyncIterator[str]:
+    runner = web.AppRunner(site)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def health(*, age: float | None = 1.0, overdue: float = 0.0, writable: bool = True, lag: float = 0.0) -> Health:
+    async def writes() -> bool:
+        return writable
+
+    pulse = Pulse()
+    pulse.worst = lag
+    return Health(pulse=pulse, heartbeat_age=lambda: age, overdue=lambda: overdue, writable=writes)
+
+
+async def test_health_is_good_when_discord_answers_jobs_move_and_writes_reach_the_disk() -> None:
+    report = await health().report()
+
+    assert report["ok"] is True
+
+
+async def test_health_names_the_part_that_is_not_well() -> None:
+    assert (await health(age=None).report())["parts"] == {
+        "gateway": False,
+        "loop": True,
+        "database": True,
+        "jobs": True,
+    }
+    for bad in (health(age=120), health(overdue=900), health(writable=False), health(lag=3)):
+        assert (await bad.report())["ok"] is False
+
+
+async def test_an_unwell_bot_answers_503(app: Rig) -> None:
+    links = PictureLinks("", secret=b"x" * 32)
+    site = build(app.service, health=health(writable=False).report, links=links, data=app.folder)
+    async with served(site) as url, aiohttp.ClientSession() as http, http.get(f"{url}/healthz") as answer:
+        assert (answer.status, (await answer.json())["parts"]["database"]) == (503, False)
+
+
+async def test_a_picture_opens_with_its_own_address_and_no_other(tmp_path: Path) -> None:
+    async with rig(tmp_path) as app:
+        app.provider.sees = [app.ready()]
+        job_id = await app.imagine()
+        await app.until_final(job_id)
+        (held,) = (await app.service.card(job_id)).pictures
+        links = PictureLinks("https://pictures.example/", secret=b"x" * 32)
+        address = links(job_id, held)
+        assert address is not None
+        path = address.removeprefix("https://pictures.example")
+        site = build(app.service, health=health().report, links=links, data=app.folder)
+        async with served(site) as url, aiohttp.ClientSession() as http:
+            async with http.get(url + path) as answer:
+                assert (answer.status, await answer.read()) == (200, picture())
+            for wrong in (path[:-1] + ("0" if path[-1] != "0" else "1"), path.replace("/1/", "/2/"), "/pictures/../x"):
+                async with http.get(url + wrong) as answer:
+                    assert answer.status == 404
+
+
+async def test_without_a_public_address_there_are_no_links(app: Rig) -> None:
+    app.provider.sees = [app.ready()]
+    job_id = await app.imagine()
+    await app.until_final(job_id)
+    (held,) = (await app.service.card(job_id)).pictures
+
+    assert PictureLinks("", secret=b"x" * 32)(job_id, held) is None
