@@ -99,6 +99,6 @@ async def test_discord_can_be_down_and_come_back_on_the_same_address(scene: Scen
 
 async def test_an_unknown_route_is_noted(scene: Scene) -> None:
     with pytest.raises(dpy.NotFound):
-        await scene.bot.fetch_guild(scene.guild.id)
+        await scene.bot.fetch_widget(scene.guild.id)
 
-    assert scene.discord.violations == [f"no such route: GET /guilds/{scene.guild.id}"]
+    assert scene.discord.violations == [f"no such route: GET /guilds/{scene.guild.id}/widget.json"]

@@ -200,7 +200,7 @@ async def test_a_private_address_is_refused_even_where_somebody_listed_it() -> N
             assert caught.value.lasting
 
 
-@pytest.mark.parametrize("label", ["x" * 64, "x..y"])
+@pytest.mark.parametrize("label", ["x" * 64])
 async def test_a_name_that_cannot_be_one_is_refused(label: str) -> None:
     async with Downloader() as files:
         with pytest.raises(DownloadFailed) as caught:
