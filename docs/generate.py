@@ -6,16 +6,26 @@ python -m docs.generate [--check]
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 
-from bot.core.catalog import Catalog, Endpoint, Number, Switch, Words
+from bot.core.catalog import Catalog, Ceilings, Endpoint, Model, Number, Switch, Words
 from bot.core.jobs import NEXT, Verb
-from bot.sandbox.faults import FAULTS
+from bot.sandbox import faults as sandbox
 from bot.settings import SHIPPED
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- generated: {} -->", "<!-- end -->"
+KINDS: Mapping[str, Mapping[str, str]] = {
+    "before reading": sandbox.EARLY,
+    "instead of the work": sandbox.INSTEAD,
+    "after the work": sandbox.AFTER,
+    "status and result": sandbox.PROGRESS,
+    "result": sandbox.OUTCOME,
+    "cancel": sandbox.CANCEL,
+    "file": sandbox.FILE,
+}
 
 
 def states() -> Iterator[str]:
@@ -33,49 +43,59 @@ def states() -> Iterator[str]:
 
 def settings() -> Iterator[str]:
     """A table for each section of config/darkroom.toml: its keys, defaults and comments."""
-    section = ""
+    section, told = "", set()
     for line in SHIPPED.read_text().splitlines():
-        if line.startswith("["):
-            name, _, about = line.partition("#")
-            section = name.strip().strip("[]")
+        if found := re.match(r"\[(\w+)\](?:\s+# (.*))?$", line):
+            section, about = found.groups()
             yield f"\n### `[{section}]`\n"
             if about:
-                yield f"{about.strip().capitalize()}.\n"
+                yield f"{about[0].upper()}{about[1:]}.\n"
             yield "| key | default | environment | |\n| --- | --- | --- | --- |"
-        elif found := re.match(r"(?:# )?(\w+) = (.*?)\s+# (.*)$", line):
+        elif section and (found := re.match(r"(?:# )?(\w+) = (.*?)(?:\s+# (.*))?$", line)):
             key, default, about = found.groups()
-            if section:
-                yield f"| `{key}` | `{default}` | `DARKROOM_{section.upper()}__{key.upper()}` | {about} |"
-        elif found := re.match(r"(\w+) = (.*)$", line):
-            key, default = found.groups()
-            yield f"| `{key}` | `{default}` | `DARKROOM_{section.upper()}__{key.upper()}` | |"
+            told.add((section, key))
+            variable = f"DARKROOM_{section.upper()}__{key.upper()}"
+            about = (about or "").removeprefix(f"{variable}; ")
+            yield f"| `{key}` | `{default}` | `{variable}` | {about} |"
+    held = {(name, key) for name, keys in tomllib.loads(SHIPPED.read_text()).items() for key in keys}
+    if untold := held - told:
+        raise SystemExit(f"{SHIPPED.name}: not one line each: {sorted(untold)}")
 
 
 def models() -> Iterator[str]:
-    """What each model of the shipped catalogue can be asked for."""
+    """What each model of the shipped catalogue can be asked for, at which price, under the shipped ceilings."""
     catalog = Catalog.model_validate(tomllib.loads((SHIPPED.parent / "models.toml").read_text()))
-    for model in catalog.models.values():
-        mark = " (estimate)" if model.price.estimated else ""
-        yield f"\n### {model.name}\n"
-        yield f"${model.price.per_image} a picture{mark}; by resolution times " + ", ".join(
-            f"{factor} at {name}" for name, factor in model.price.resolution.items()
-        )
+    for key, model in catalog.models.items():
+        default = "; the default" if key == catalog.default else ""
+        yield f"\n### {model.name}\n\n`{key}`: {model.about}{default}.\n"
+        yield from _prices(model)
         for verb in Verb:
             if (endpoint := model.endpoint(verb)) is not None:
                 routes = ", ".join(f"`{route.id}` at {route.provider}" for route in endpoint.routes)
                 yield f"\n`/{verb}`: {routes}\n"
                 yield "| option | takes | default |\n| --- | --- | --- |"
-                yield from _options(endpoint)
+                yield from _options(endpoint, catalog.ceilings)
 
 
-def _options(endpoint: Endpoint) -> Iterator[str]:
+def _prices(model: Model) -> Iterator[str]:
+    mark = " (estimate)" if model.price.estimated else ""
+    yield f"| resolution | a picture{mark} | usually takes |\n| --- | --- | --- |"
+    for name, factor in (model.price.resolution or {"any": Decimal(1)}).items():
+        low, high = model.usual.get(name, (0, 0))
+        yield f"| {name} | ${model.price.per_image * factor:.2f} | {f'{low} to {high} s' if high else ''} |"
+
+
+def _options(endpoint: Endpoint, ceilings: Ceilings) -> Iterator[str]:
     for name, spec in endpoint.options:
         match spec:
             case Words():
                 yield f"| `{name}` | {' '.join(spec.choices)} | {spec.default} |"
             case Number():
-                default = "drawn for each job" if spec.default is None else spec.default
-                yield f"| `{name}` | {spec.min} to {spec.max} | {default} |"
+                high = min(spec.max, ceilings.max_safety) if name == "safety" else spec.max
+                default = "drawn for each job" if spec.default is None else min(spec.default, high)
+                yield f"| `{name}` | {spec.min} to {high} | {default} |"
+            case Switch() if name == "web_search" and not ceilings.web_search:
+                yield f"| `{name}` | switched off by `ceilings.web_search` | no |"
             case Switch():
                 yield f"| `{name}` | yes, no | {'yes' if spec.default else 'no'} |"
     if endpoint.references:
@@ -96,9 +116,10 @@ def commands() -> Iterator[str]:
 
 def faults() -> Iterator[str]:
     """What the local image service can be told to do wrong."""
-    yield "| fault | |\n| --- | --- |"
-    for name, about in FAULTS.items():
-        yield f"| `{name}` | {about} |"
+    yield "| when | fault | |\n| --- | --- | --- |"
+    for when, kind in KINDS.items():
+        for name, about in kind.items():
+            yield f"| {when} | `{name}` | {about} |"
 
 
 PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
