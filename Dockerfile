@@ -15,7 +15,7 @@ COPY bot ./bot
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     DARKROOM_WEB__HOST=0.0.0.0
-USER darkroom
+USER 10001
 VOLUME /app/data
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s \

@@ -70,11 +70,11 @@ class App:
     async def working(self) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
         """Run the loops, which it yields, and the web server; on the way out, let replies go out first."""
         stop = asyncio.Event()
+        runner = await self._serve()
         await self.service.start()
         await self.worker.start()
         loops = [self.worker.run(stop), self.delivery.run(stop), self.janitor.run(stop), self.pulse.run(stop)]
         tasks = [asyncio.create_task(each) for each in loops]
-        runner = await self._serve()
         try:
             yield tasks
         finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bot import app, doctor, telemetry
 from bot.settings import BadSettings, Settings
-from bot.store.database import StoreBusy, StoreTooNew
+from bot.store.database import StoreBusy, StoreTooNew, StoreUnusable
 from bot.store.sqlite import SqliteDatabase
 from bot.ui.gateway import Hopeless
 
@@ -18,8 +18,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     try:
         return int(chosen.run(chosen))
-    except (BadSettings, Hopeless, StoreBusy, StoreTooNew) as exc:
+    except (BadSettings, Hopeless, StoreBusy, StoreTooNew, StoreUnusable) as exc:
         print(f"darkroom: {exc}", file=sys.stderr)
+        return 2
+    except PermissionError as exc:
+        print(f"darkroom: {exc.filename} cannot be written: give it to the user that runs Darkroom", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -69,7 +72,10 @@ def _run(_: argparse.Namespace) -> int:
 
 
 def _demo(chosen: argparse.Namespace) -> int:
-    from bot.sandbox import demo  # noqa: PLC0415 - its local Discord is an extra that a real deployment has not
+    try:
+        from bot.sandbox import demo  # noqa: PLC0415 - its local Discord is an extra that a real deployment has not
+    except ModuleNotFoundError as exc:
+        raise BadSettings(f"the demo needs the package {exc.name}: run `make demo` in a checkout") from exc
 
     once = chosen.once or not sys.stdin.isatty()
     return asyncio.run(demo.play(folder=chosen.data, port=chosen.port, once=once))

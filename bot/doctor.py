@@ -1,6 +1,5 @@
 """`darkroom doctor`: everything a deployment needs, looked at in turn, one line each with what would mend it."""
 
-import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ from bot.core.catalog import Catalog
 from bot.core.errors import ModelGone, ProviderError, ProviderPaused
 from bot.providers.base import Provider
 from bot.settings import BadSettings, Settings
-from bot.store.database import StoreTooNew
+from bot.store.database import StoreTooNew, StoreUnusable
 from bot.store.sqlite import SqliteDatabase
 from bot.ui.access import Access
 from bot.ui.client import connect_to
@@ -61,7 +60,7 @@ async def _database(settings: Settings) -> Line:
         writable = await database.writable()
         await database.aclose()
         settings.data.dir.mkdir(parents=True, exist_ok=True)
-    except (sqlite3.Error, OSError, StoreTooNew) as exc:
+    except (StoreUnusable, StoreTooNew, OSError) as exc:
         return Line(good=False, what=f"database {settings.database.url}: {exc}", fix="check the path, disk and version")
     return Line(good=writable, what=f"database {settings.database.url} opens and takes writes")
 

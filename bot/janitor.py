@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from bot.store.store import Store
 
 log = logging.getLogger(__name__)
 
+OURS = re.compile(r"[0-9A-Z]{26}-[0-9]+\.[a-z]+(\.part)?")
+STRAY_AFTER = 24 * HOUR  # beyond the time that pictures are kept: by then no row can name a file
 EVERY = 30.0  # seconds; tokens must be gone within a minute of their death
 
 
@@ -38,11 +41,19 @@ class Janitor:
         if now - self._audited_at >= HOUR:
             self._audited_at = now
             await self.audit()
+            before = now - self._keep - STRAY_AFTER
+            remove_files(self._data, await asyncio.to_thread(strays, self._data, before=before))
 
     async def audit(self) -> None:
         """End reservations whose job has ended. There are none unless something is broken, so it is an alarm."""
         for job_id in await self._store.end_forgotten(now=self._service.clock()):
             log.error("A reservation had outlived its job and was ended", extra={"event": "audit", "job_id": job_id})
+
+
+def strays(folder: Path, *, before: int) -> list[str]:
+    """Pictures last written before *before*: a crash between a file and its row leaves one that nobody knows."""
+    files = [each for each in folder.iterdir() if OURS.fullmatch(each.name)]
+    return [each.name for each in files if each.stat().st_mtime * 1000 < before]
 
 
 def remove_files(folder: Path, names: list[str]) -> None:

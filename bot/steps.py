@@ -276,6 +276,8 @@ class Steps:
                 return self._in(BLOCKED_EVERY)
             except RunLost:
                 seen = Observation(State.COLLECTING)
+        if seen.state in (State.QUEUED, State.RUNNING):  # not everywhere at the host is it known to be ready
+            return self._in(AGAIN / 5 * self._again(job, "collect"))
         haul = await self._collector.collect(job, seen.image_urls)
         if haul.blocked_host is not None:
             await self._service.result_blocked(job, haul.blocked_host)

@@ -6,8 +6,7 @@ import sys
 from collections.abc import Iterable
 
 KEYS = (
-    "event", "job_id", "run_id", "provider", "state", "reason", "picture", "way", "seconds", "reference", "host",
-    "status", "guild_id", "action",
+    "event", "job_id", "run_id", "state", "reason", "picture", "way", "seconds", "reference", "key", "status",
 )  # fmt: skip
 SHAPES = (
     # Interaction tokens stand in webhook addresses; file links carry their signature in the query.
@@ -40,7 +39,7 @@ class Redactor(logging.Filter):
 
 
 class Lines(logging.Formatter):
-    """`2026-11-21T12:00:00Z WARNING bot.steps: sentence event=… job_id=…`."""
+    """`2026-11-21T12:00:00+0000 WARNING bot.steps: sentence event=… job_id=…`."""
 
     def format(self, record: logging.LogRecord) -> str:
         pairs = " ".join(f"{key}={getattr(record, key)}" for key in KEYS if getattr(record, key, None) is not None)

@@ -40,6 +40,7 @@ class Worker:
         self._tried_at: dict[str, int] = {}  # provider in trouble → last try
         self._places: dict[str, dict[str, int]] = {}
         self._line_at: dict[str, int] = {}
+        self._line_news_at: dict[str, int] = {}  # provider → when places are to be told that changed too soon
 
     async def start(self) -> None:
         """Rebuild the heap from the rows. Whatever was being submitted when we died is due at once."""
@@ -153,6 +154,8 @@ class Worker:
         step = next_step(job, self._clock())
         match step:
             case None:
+                if job.state is State.CANCELLED:  # by a button, without a step of ours: those behind it move up
+                    await self._tell_places(job.provider)
                 return self._asleep(job)
             case Step.SUBMIT:
                 return await self._when_slot_is_free(job)
@@ -198,9 +201,10 @@ class Worker:
         return True
 
     def _in_line_until(self, job: Job) -> int:
+        until = min(job.deadline, self._line_news_at.get(job.provider, job.deadline))
         if job.provider not in self._service.troubles:
-            return job.deadline
-        return min(job.deadline, self._tried_at.get(job.provider, 0) + TROUBLE_EVERY)
+            return until
+        return min(until, self._tried_at.get(job.provider, 0) + TROUBLE_EVERY)
 
     async def _slots_moved(self, job: Job) -> None:
         """A job came to, or left, its host: whoever is next in line may be due."""
@@ -214,9 +218,15 @@ class Worker:
 
     async def _tell_places(self, provider: str) -> None:
         """Renew the cards of waiting jobs whose place in our line has changed, every few seconds at most."""
-        if self._clock() < self._line_at.get(provider, 0) + LINE_NEWS_EVERY:
+        line = await self._service.line(provider)
+        next_at = self._line_at.get(provider, 0) + LINE_NEWS_EVERY
+        if self._clock() < next_at:
+            self._line_news_at[provider] = next_at
+            if line and line[-1] not in self._busy:  # whoever waits longest will look, and come here again
+                self._schedule(line[-1], min(next_at, self._due.get(line[-1], next_at)))
             return
-        places = {job_id: n for n, job_id in enumerate(await self._service.line(provider))}
+        self._line_news_at.pop(provider, None)
+        places = {job_id: n for n, job_id in enumerate(line)}
         before = self._places.get(provider, {})
         changed = [job_id for job_id, n in places.items() if before.get(job_id, n) != n]
         self._places[provider] = places

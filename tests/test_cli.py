@@ -107,3 +107,13 @@ async def test_sandbox_serves_other_programs_until_it_is_told_to_stop() -> None:
     finally:
         process.send_signal(signal.SIGINT)
         assert await process.wait() in (0, 130)
+
+
+def test_a_database_that_is_none_ends_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "d.db").write_text("this is a shopping list, and not a database at all" * 20)
+    monkeypatch.setenv("DARKROOM_DATABASE__URL", f"sqlite:///{tmp_path}/d.db")
+
+    assert main(["migrate"]) == 2
+    assert capsys.readouterr().err.startswith(f"darkroom: the database {tmp_path}/d.db cannot be used")

@@ -6,6 +6,7 @@ Discord-like channel in which commands and buttons reach the real bot.
 
 import asyncio
 import shutil
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -24,13 +25,16 @@ from bot import app as darkroom
 from bot.app import App
 from bot.core.jobs import State
 from bot.sandbox.upstream import ImageService, Pace
-from bot.settings import Settings
+from bot.settings import BadSettings, Settings
+from bot.store.sqlite import RunningLock
 
 PACE = Pace(queue_s=2.0, run_s=4.0)  # long enough to watch
-TICK = 0.5  # seconds between renewals of the page
+TICK = 0.25  # seconds between looks for something new to show
+IDLE = 30.0  # seconds after which the page is renewed anyhow, for its "5 minutes ago"
 PATIENCE = 60.0  # seconds a demo job may take
 PROMPT = "a lighthouse on a cliff at dusk, watercolour"
 CHANGE = "make it a snowy winter night"
+MARK = ".darkroom-demo"  # a folder with this file in it is a demo's, and may be emptied
 
 
 async def play(*, folder: Path, port: int, once: bool) -> int:
@@ -49,9 +53,11 @@ async def play(*, folder: Path, port: int, once: bool) -> int:
 class Scene:
     """A server with one channel and a member, on stage with the bot."""
 
-    def __init__(self, app: App, env: Any, *, channel: Any, member: Any, page: Any) -> None:
+    def __init__(self, app: App, env: Any, *, channel: Any, member: Any, page: Any, acting: asyncio.Lock) -> None:
+        """*acting*: the local Discord does one thing at a time, an act or a renewal of its page."""
         self.app = app
         self.env = env
+        self.acting = acting
         self.channel = channel
         self.member = member
         self.page = page
@@ -70,7 +76,8 @@ class Scene:
         """Have the member do something and watch the job that comes of it, printing each state."""
         store, user = self.app.service.store, self.member.id
         known = {each.job.id for each in await store.open_of(user, since=0, limit=100)}
-        await act()
+        async with self.acting:
+            await act()
         job_id = next(each.job.id for each in await store.open_of(user, since=0) if each.job.id not in known)
         began, shown = time.time(), None
         while time.time() - began < PATIENCE:
@@ -88,10 +95,10 @@ class Scene:
 
 
 @asynccontextmanager
-async def stage(folder: Path, *, port: int, pace: Pace = PACE, fresh: bool = True) -> AsyncIterator[Scene]:
-    """Everything up and running on this machine, and down again afterwards. *fresh* forgets what was there before."""
-    if fresh:
-        shutil.rmtree(folder, ignore_errors=True)
+async def stage(folder: Path, *, port: int, pace: Pace = PACE) -> AsyncIterator[Scene]:
+    """Everything up and running on this machine, and down again afterwards. *folder* is emptied first."""
+    _require_free(port)
+    _empty(folder)
     blobs: dict[str, Any] = {}
     async with _files(blobs) as cdn, ImageService(pace=pace).running() as host:
         simcord.backend.cdn.CDN_BASE = f"http://{cdn}/cdn"
@@ -102,9 +109,31 @@ async def stage(folder: Path, *, port: int, pace: Pace = PACE, fresh: bool = Tru
             simcord.run(app.client, approved_intents=discord.Intents(guilds=True)) as env,
         ):
             env.backend.clock.advance((datetime.now(UTC) - env.now()).total_seconds())
+            env.backend.bot_user.name = "Darkroom"
             blobs["store"] = env.backend.cdn
             async with app.working(), _set(app, env, port=port) as scene:
                 yield scene
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as exc:
+            raise BadSettings(
+                f"port {port} cannot be used ({exc.strerror}); `demo --port 0` takes any free one"
+            ) from exc
+
+
+def _empty(folder: Path) -> None:
+    """Forget the last demo, but nothing else: the folder may have been named by mistake."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).exists():
+        raise BadSettings(f"{folder} holds something other than a demo; name another folder with --data")
+    RunningLock(folder / "darkroom.db").release()  # a demo that is still running keeps its files
+    shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / MARK).touch()
 
 
 def _settings(folder: Path, *, host: str, cdn: str) -> Settings:
@@ -131,23 +160,34 @@ async def _set(app: App, env: Any, *, port: int) -> AsyncIterator[Scene]:
     guild = env.create_guild("The Darkroom")
     channel = guild.create_text_channel("pictures")
     member = guild.add_member(env.create_user("ada", global_name="Ada"))
+    acting = asyncio.Lock()
     async with env.preview(channel, viewers=[member], layout="channel", port=port or None) as page:
-        renewal = asyncio.create_task(_renew(env, page))
+        renewal = asyncio.create_task(_renew(env, page, acting))
         try:
-            yield Scene(app, env, channel=channel, member=member, page=page)
+            yield Scene(app, env, channel=channel, member=member, page=page, acting=acting)
         finally:
             renewal.cancel()
             with suppress(asyncio.CancelledError):
                 await renewal
 
 
-async def _renew(env: Any, page: Any) -> None:
-    """Keep the page and its clock in step: what the bot sends by itself does not reach the page otherwise."""
+async def _renew(env: Any, page: Any, acting: asyncio.Lock) -> None:
+    """Keep the page and its clock in step: what the bot sends by itself does not reach the page otherwise.
+
+    A renewal makes the page refuse whatever is done on it before it has read the new state, up to half a second
+    later. So it is renewed when the bot has sent something, and not by the clock alone.
+    """
+    shown, renewed_at = 0, time.monotonic()
     while True:
         await asyncio.sleep(TICK)
         env.backend.clock.advance((datetime.now(UTC) - env.now()).total_seconds())
-        with suppress(simcord.SetupError):  # somebody is using the page: the next tick comes soon
-            await page.refresh()
+        sent = sum("/callback" not in each.path for each in env.http_requests)  # the page shows first answers itself
+        if sent == shown and time.monotonic() - renewed_at < IDLE:
+            continue
+        with suppress(simcord.SetupError, TimeoutError):  # somebody is using the page: the next tick comes soon
+            async with acting:
+                await page.refresh()
+            shown, renewed_at = sent, time.monotonic()
 
 
 @asynccontextmanager

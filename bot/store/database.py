@@ -44,6 +44,10 @@ class Database(Protocol):
     async def aclose(self) -> None: ...
 
 
+class StoreUnusable(Exception):
+    """The database cannot be opened; the text says which and why."""
+
+
 class StoreTooNew(Exception):
     """The database was written by a newer Darkroom than this one."""
 

@@ -19,7 +19,7 @@ from typing import Any, Self, TypeVar
 
 import aiosqlite
 
-from bot.store.database import Row, StoreBusy, StoreTooNew, Tx, Unit
+from bot.store.database import Row, StoreBusy, StoreTooNew, StoreUnusable, Tx, Unit
 
 log = logging.getLogger(__name__)
 
@@ -187,8 +187,18 @@ class SqliteDatabase:
 
     @classmethod
     async def open(cls, path: Path) -> Self:
-        """Open or create the file at *path* and bring it up to date; `StoreTooNew` if it is ahead of us."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Open or create the file at *path* and bring it up to date.
+
+        `StoreTooNew` if it is ahead of us, `StoreUnusable` if it is no database or cannot be written.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return await cls._open(path)
+        except (sqlite3.Error, OSError) as exc:
+            raise StoreUnusable(f"the database {path} cannot be used: {exc}") from exc
+
+    @classmethod
+    async def _open(cls, path: Path) -> Self:
         writer = await _lane(path, _Connection)
         try:
             await writer.call(migrate)

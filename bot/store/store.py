@@ -313,7 +313,7 @@ class Store:
         async def unit(tx: Tx) -> tuple[Picture, ...]:
             held = await replies.pictures(tx, job.id)
             await tx.run("DELETE FROM pictures WHERE job = $1", job.id)
-            await jobs.amend(tx, job.id, changes={"deleted_at": now})
+            await jobs.amend(tx, job.id, changes={"deleted_at": now, "watch_until": None, "due_at": None})
             await jobs.forget(tx, job.id)
             await replies.gone(tx, job.id)
             return held

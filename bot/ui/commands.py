@@ -15,7 +15,7 @@ from bot.service import Wish
 from bot.ui import asking, texts
 from bot.ui.front import Front, Interaction
 from bot.ui.handover import HandOver
-from bot.ui.intake import pictures_in, place_of, reference_of
+from bot.ui.intake import pictures_in, place_of, reference_of, typed
 from bot.ui.render_lists import jobs_list, usage
 from bot.ui.render_notes import ModelFact, help_page
 
@@ -141,7 +141,7 @@ def wish_of(verb: Verb, given: dict[str, Any]) -> Wish:
     attached = [given[name] for name in PICTURES if given.get(name) is not None]
     return Wish(
         verb=verb,
-        prompt=given["prompt"],
+        prompt=typed(given["prompt"]),
         model=given.get("model"),
         asked=Asked(**asked),
         references=tuple(reference_of(each) for each in attached),

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import aiohttp
 import discord
+from discord.utils import MISSING
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,14 @@ async def stay_connected(client: discord.Client, token: str, *, closing: asyncio
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await closing.wait()
-        client.clear()
+        await _open_again(client)
+
+
+async def _open_again(client: discord.Client) -> None:
+    """Make a closed client usable: `clear` alone leaves it the closed connector and no event loop."""
+    client.clear()
+    client.http.connector = MISSING
+    await client._async_setup_hook()  # noqa: SLF001 - what login does, but only for a client's first life
 
 
 def _judge(error: BaseException) -> None:

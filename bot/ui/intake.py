@@ -1,5 +1,6 @@
 """Reads out of an interaction what a job needs to know: where it is, how its reply can be reached, which pictures."""
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -17,6 +18,7 @@ THREADS = frozenset(
     {discord.ChannelType.news_thread, discord.ChannelType.public_thread, discord.ChannelType.private_thread}
 )
 TOO_OLD = int(2.5 * SECOND)  # Discord gives three
+HALVES = re.compile(r"[\ud800-\udfff]")
 
 
 class Lateness:
@@ -77,6 +79,11 @@ def _reach(interaction: discord.Interaction[Any], *, member: bool) -> tuple[bool
     in_thread = getattr(interaction.channel, "type", None) in THREADS
     writes = may.send_messages_in_threads if in_thread else may.send_messages
     return may.view_channel, may.view_channel and writes and may.attach_files
+
+
+def typed(text: str) -> str:
+    """*text* without halves of characters: JSON can hold them, but no request to a host and no file can."""
+    return HALVES.sub("\ufffd", text)
 
 
 # --- pictures
@@ -164,4 +171,4 @@ def _fields(components: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str 
             yield from _fields(held)
         elif "custom_id" in each:
             values = each.get("values") or ([each["value"]] if each.get("value") else [])
-            yield each["custom_id"], str(values[0]) if values else None
+            yield each["custom_id"], typed(str(values[0])) if values else None

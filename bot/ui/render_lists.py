@@ -17,6 +17,7 @@ MOST_JOBS = 10
 BOTH_BUTTONS = 9  # with two buttons each, ten jobs would pass Discord's 40 components
 PROMPT_IN_LIST = 80
 PROMPT_IN_PAGE = 3500
+UNCUT = 100_000  # characters; more than any prompt has after escaping
 BAR = 10  # characters
 PROMPT_FILE = "prompt.txt"
 
@@ -89,7 +90,7 @@ def bar(used: int, limit: int) -> str:
 
 def prompt_page(prompt: str, words: Words) -> PromptPage:
     """The whole prompt as typed, in the message where it fits, else as a file."""
-    shown = show(prompt, most=PROMPT_IN_PAGE + 1, lines=True)
+    shown = show(prompt, most=UNCUT, lines=True)
     title = words.say("prompt.title")
     if len(shown) > PROMPT_IN_PAGE:
         file: ui.File[Any] = ui.File(f"attachment://{PROMPT_FILE}")

@@ -82,12 +82,13 @@ class Router:
     # --- buttons of a job's reply
 
     async def _job_button(self, press: Press) -> None:
-        if press.action in self._actions:
-            await self._note_press(press)
-        await self._actions.get(press.action, _too_old)(press)
+        do = self._actions.get(press.action, _too_old)
+        await self._recognise(press)
+        await do(press)
+        await self._keep_token(press)
 
-    async def _note_press(self, press: Press) -> None:
-        """Use what a press tells: its token reaches the reply, and a reply that can be pressed is shown."""
+    async def _recognise(self, press: Press) -> None:
+        """See which message was pressed; a reply that can be pressed is shown, whatever became of our answer."""
         dossier = await self._service.store.dossier(press.id)
         message = press.interaction.message
         if dossier is None or message is None:
@@ -95,7 +96,11 @@ class Router:
         if dossier.reply.message_id is None:  # the answer to our first one was lost
             await self._service.acknowledged(press.id, message_id=message.id, ephemeral=message.flags.ephemeral)
         press.on_reply = dossier.reply.message_id in (None, message.id)
-        if press.on_reply:
+
+    async def _keep_token(self, press: Press) -> None:
+        """Let the reply be reached by the press's token: Discord knows that only once the press is answered."""
+        message = press.interaction.message
+        if press.on_reply and message is not None:
             await self._service.clicked(
                 press.id, press.interaction.token, received_at=press.received_at, message_id=message.id
             )
@@ -116,12 +121,17 @@ class Router:
 
         A press in the list of `/jobs` cannot help the reply, so a finished job is handed over there.
         """
+        if (await self._service.card(press.id)).job.deleted_at is not None:
+            raise UserError("job.unknown")
         await self._service.look_now(press.id)
         async with asyncio.timeout(ANSWER):
             await press.interaction.response.defer()
         card = await self._service.card(press.id)
-        mine = card.job.place.user_id == press.user_id and card.job.deleted_at is None
-        if mine and card.job.state.is_final and not press.on_reply:
+        if not card.job.state.is_final:
+            return
+        if press.on_reply:  # only a card from before the end has this button, even if /jobs gave the result away
+            await self._service.store.want([press.id], now=self._front.clock())
+        elif card.job.place.user_id == press.user_id:
             await self._hand_over.give(press.interaction, card)
 
     async def _prompt(self, press: Press) -> None:

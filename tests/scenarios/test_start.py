@@ -1,0 +1,43 @@
+"""How the bot starts, and what it does when what it needs is not there."""
+
+import socket
+from pathlib import Path
+
+import aiohttp
+
+from tests.scenarios.harness import COMMANDS, SOON, scene, shows
+
+
+async def test_discord_may_be_away_when_the_bot_starts(tmp_path: Path) -> None:
+    async with scene(tmp_path, start=False) as bot:
+        await bot.discord.down()
+        await bot.bot.start()
+        await bot.until(lambda: "Discord cannot be reached" in bot.bot.log)
+        await bot.discord.up()
+        await bot.discord.ready(*COMMANDS, within=SOON)
+
+        asked = await bot.alice.slash(bot.channel, "imagine", prompt="a lighthouse")
+        await asked.until(shows("Done"), within=SOON)
+        bot.assert_in_order()
+
+
+async def test_a_taken_port_ends_it_with_one_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        async with scene(tmp_path, start=False, web__port=port) as bot:
+            await bot.bot.start()
+
+            assert await bot.bot.exited() == 2
+            assert bot.bot.log.splitlines()[-1].startswith(f"darkroom: web.port: 127.0.0.1:{port} cannot be used")
+            assert "Traceback" not in bot.bot.log
+
+
+async def test_health_is_served_and_good(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        url = bot.bot.log.split("Health is at ")[1].split()[0]
+        async with aiohttp.ClientSession() as http, http.get(url) as answer:
+            report = await answer.json()
+
+        assert (answer.status, report["ok"]) == (200, True), report
