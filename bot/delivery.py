@@ -160,7 +160,7 @@ class Delivery:
             return
         now = self._clock()
         if (wait := self._too_soon(dossier, now=now)) is not None:
-            await self._store.look_again(job_id, due_at=wait)
+            await self._store.look_again(job_id, version=dossier.reply.wanted, due_at=wait)
             return
         card = await self._service.card_of(dossier)
         card = replace(card, last_word=_is_last_word(dossier, now=now))
@@ -185,7 +185,9 @@ class Delivery:
                 )
                 log.debug("%s", exc)
                 dead = way is Way.TOKEN
-                await self._store.postponed(reply.job_id, due_at=None, token_dead=dead, channel_closed=not dead)
+                await self._store.postponed(
+                    reply.job_id, due_at=None, version=reply.wanted, token_dead=dead, channel_closed=not dead
+                )
             except MessageGone:
                 await self._store.reply_gone(reply.job_id)
                 return
@@ -195,7 +197,9 @@ class Delivery:
             else:
                 await self._sent(card, reply, message_id=message_id)
                 return
-        await self._store.postponed(reply.job_id, due_at=None)  # a click on the reply, or /jobs, delivers it
+        await self._store.postponed(
+            reply.job_id, due_at=None, version=reply.wanted
+        )  # a click on the reply, or /jobs, delivers it
 
     async def _by(self, way: Way, card: Card, reply: Reply, *, most: int) -> int:
         """Send by one way, smaller and smaller while Discord says that it is too large."""
@@ -247,7 +251,7 @@ class Delivery:
         wait = backoff(reply.attempts + 1, retry_after=exc.retry_after, jitter=self._random())
         log.info("A reply has to wait", extra={"event": "reply_later", "job_id": reply.job_id, "seconds": round(wait)})
         log.debug("%s", exc)
-        await self._store.postponed(reply.job_id, due_at=self._clock() + int(wait * 1000))
+        await self._store.postponed(reply.job_id, due_at=self._clock() + int(wait * 1000), version=reply.wanted)
 
     async def _sent(self, card: Card, reply: Reply, *, message_id: int) -> None:
         now, final = self._clock(), card.job.state.is_final

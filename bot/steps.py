@@ -40,7 +40,7 @@ DOWN_FOR = 1.0  # and seconds between the first and the last: those of one momen
 CANCEL_TRIES = 3
 CHECK_TRIES = 3
 FIND_EVERY = 15.0  # seconds between searches for a lost submit
-AGAIN = 10.0  # seconds until an unfinished collection, or an unconfirmed card, is tried again
+AGAIN = 2.0  # seconds until an unfinished collection, or an unconfirmed card, is tried again; longer each time
 BLOCKED_EVERY = 60.0
 
 Find = Callable[[Reply], Awaitable[tuple[int, bool] | None]]
@@ -87,7 +87,7 @@ class Steps:
         try:
             found = await self._find_reply(dossier.reply)
         except DeliverLater as exc:
-            return self._in(exc.retry_after or AGAIN)
+            return self._in(exc.retry_after or AGAIN * self._again(job, "confirm"))
         if found is None:
             await self._end(job, State.CANCELLED, reason="unacknowledged")
         else:
@@ -105,7 +105,7 @@ class Steps:
             if exc.lasting or self._again(job, "check") >= CHECK_TRIES:
                 await self._end(job, State.FAILED, reason="bad_input_picture")
                 return None
-            return self._in(AGAIN / 5)
+            return self._in(AGAIN)
         await self._store.note(job, now=self._clock(), checked=True, due_at=self._clock())
         return self._clock()
 
@@ -277,13 +277,13 @@ class Steps:
             except RunLost:
                 seen = Observation(State.COLLECTING)
         if seen.state in (State.QUEUED, State.RUNNING):  # not everywhere at the host is it known to be ready
-            return self._in(AGAIN / 5 * self._again(job, "collect"))
+            return self._in(AGAIN * self._again(job, "collect"))
         haul = await self._collector.collect(job, seen.image_urls)
         if haul.blocked_host is not None:
             await self._service.result_blocked(job, haul.blocked_host)
             return self._in(BLOCKED_EVERY)
         if haul.wanting:
-            return self._in(AGAIN / 5 * self._again(job, "collect"))
+            return self._in(AGAIN * self._again(job, "collect"))
         await self._finish(job, haul.in_hand, cost=seen.cost_micro_usd)
         return None
 

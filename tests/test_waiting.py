@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bot.core.errors import ProviderPaused, ProviderUnavailable
+from bot.core.errors import DownloadFailed, ProviderPaused, ProviderUnavailable
 from bot.core.jobs import Observation, State
 from tests.kit import ALICE, BOB, Rig, rig
 
@@ -69,3 +69,60 @@ async def test_a_first_card_shows_the_fair_place_in_line(tmp_path: Path) -> None
         theirs = await app.imagine(BOB, acked=False)
 
         assert (await app.service.card(theirs)).place == 2
+
+
+async def test_a_place_that_changes_twice_in_a_moment_is_told_in_the_end(tmp_path: Path) -> None:
+    async with rig(tmp_path, slots=1) as app:
+        app.provider.sees = [RUNNING]
+        ids = [await app.imagine() for _ in range(5)]
+        await app.turn(10, times=2)
+
+        for each in ids[1:3]:
+            await app.service.cancel(each, user_id=ALICE)
+            await app.turn(1)
+        await app.turn(5, times=3)
+
+        shown = {card.job.id: card.place for _, card, _ in app.messenger.shown}
+        assert (shown[ids[3]], shown[ids[4]]) == (1, 2)
+
+
+async def test_a_host_that_forgets_for_a_moment_that_a_run_is_ready_is_asked_again(app: Rig) -> None:
+    ready = app.ready()
+    app.provider.sees = [ready, RUNNING, ready]
+    url = ready.image_urls[0]
+    data, app.files.files[url] = app.files.files[url], DownloadFailed("reset", lasting=False)
+    job_id = await app.imagine()
+    await app.turn(5)
+    app.files.files[url] = data
+
+    job = await app.until_final(job_id)
+
+    assert (job.state, job.images) == (State.SUCCEEDED, 1)
+
+
+async def test_a_job_that_was_deleted_is_not_watched_any_more(app: Rig) -> None:
+    app.provider.sees = [RUNNING]
+    job_id = await app.imagine()
+    await app.until_final(job_id, step=30)
+    await app.service.delete(job_id, user_id=ALICE)
+    app.provider.sees = [app.ready()]
+
+    await app.turn(400, times=3)
+
+    assert list(app.folder.glob("*.png")) == []
+
+
+async def test_a_newer_card_does_not_wait_for_what_an_older_one_was_told_to_wait_for(app: Rig) -> None:
+    job_id = await app.imagine()
+    await app.turn()
+    dossier = await app.store.dossier(job_id)
+    assert dossier is not None
+    older, now = dossier.reply.wanted, app.time.now
+    await app.store.want([job_id], now=now)
+
+    await app.store.look_again(job_id, version=older, due_at=now + 3_000)
+    assert await app.store.due_replies(now=now, limit=9) == [job_id]
+    await app.store.postponed(job_id, version=older, due_at=None)
+    assert await app.store.due_replies(now=now, limit=9) == [job_id]
+    await app.store.postponed(job_id, version=older + 1, due_at=None)
+    assert await app.store.due_replies(now=now, limit=9) == []

@@ -121,9 +121,7 @@ def _require_free(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as exc:
-            raise BadSettings(
-                f"port {port} cannot be used ({exc.strerror}); `demo --port 0` takes any free one"
-            ) from exc
+            raise BadSettings(f"port {port} cannot be used ({exc.strerror}); --port 0 takes any free one") from exc
 
 
 def _empty(folder: Path) -> None:

@@ -65,8 +65,14 @@ async def want(tx: Tx, job_id: str, *, now: int) -> None:
     )
 
 
-async def due_again(tx: Tx, job_id: str, *, due_at: int) -> None:
-    await tx.run("UPDATE replies SET due_at = $2 WHERE job = $1", job_id, due_at)
+async def due_again(tx: Tx, job_id: str, *, due_at: int | None, version: int | None = None) -> None:
+    """Look at *due_at*, unless something newer than *version* is wanted by now: that has a time of its own."""
+    await tx.run(
+        "UPDATE replies SET due_at = $2 WHERE job = $1 AND wanted = coalesce(CAST($3 AS BIGINT), wanted)",
+        job_id,
+        due_at,
+        version,
+    )
 
 
 async def delivered(tx: Tx, job_id: str, *, version: int, message_id: int, due_at: int | None) -> None:
@@ -85,9 +91,8 @@ async def delivered(tx: Tx, job_id: str, *, version: int, message_id: int, due_a
     )
 
 
-async def postponed(tx: Tx, job_id: str, *, due_at: int | None) -> None:
-    """It could not be shown: try at *due_at*, or wait for a click when None."""
-    await tx.run("UPDATE replies SET due_at = $2, attempts = attempts + 1 WHERE job = $1", job_id, due_at)
+async def tried(tx: Tx, job_id: str) -> None:
+    await tx.run("UPDATE replies SET attempts = attempts + 1 WHERE job = $1", job_id)
 
 
 async def gone(tx: Tx, job_id: str) -> None:

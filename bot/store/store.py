@@ -270,17 +270,28 @@ class Store:
 
         await self.database.write(unit)
 
-    async def look_again(self, job_id: str, *, due_at: int) -> None:
+    async def look_again(self, job_id: str, *, version: int, due_at: int) -> None:
+        """*version* of the card is not shown yet; a newer one does not wait for *due_at*."""
+
         async def unit(tx: Tx) -> None:
-            await replies.due_again(tx, job_id, due_at=due_at)
+            await replies.due_again(tx, job_id, due_at=due_at, version=version)
 
         await self.database.write(unit)
 
     async def postponed(
-        self, job_id: str, *, due_at: int | None, token_dead: bool = False, channel_closed: bool = False
+        self,
+        job_id: str,
+        *,
+        due_at: int | None,
+        version: int | None = None,
+        token_dead: bool = False,
+        channel_closed: bool = False,
     ) -> None:
+        """*version* could not be shown (None: whichever): try at *due_at*, or wait for a click when None."""
+
         async def unit(tx: Tx) -> None:
-            await replies.postponed(tx, job_id, due_at=due_at)
+            await replies.tried(tx, job_id)
+            await replies.due_again(tx, job_id, due_at=due_at, version=version)
             if token_dead:
                 await replies.drop_token(tx, job_id)
             if channel_closed:

@@ -72,6 +72,9 @@ class Front:
             await self.refuse(interaction, exc)
         elif _is_nobodys_fault(exc):
             log.info("Discord did not take an answer: %s", exc, extra={"event": "interaction_lost"})
+        elif isinstance(exc, discord.HTTPException) and (exc.status == 429 or exc.status >= 500):
+            log.warning("Discord is in trouble: %s", exc, extra={"event": "discord_trouble"})
+            await self.refuse(interaction, UserError("discord.down"))
         else:
             reference = secrets.token_hex(4)
             extra = {"event": "interaction_failed", "reference": reference}

@@ -95,7 +95,7 @@ class Router:
             return
         if dossier.reply.message_id is None:  # the answer to our first one was lost
             await self._service.acknowledged(press.id, message_id=message.id, ephemeral=message.flags.ephemeral)
-        press.on_reply = dossier.reply.message_id in (None, message.id)
+        press.on_reply = dossier.reply.message_id in (None, message.id) and not dossier.reply.gone
 
     async def _keep_token(self, press: Press) -> None:
         """Let the reply be reached by the press's token: Discord knows that only once the press is answered."""
@@ -163,21 +163,16 @@ class Router:
         await asking.open_draft(self._front, press.interaction, wish, title="edit")
 
     async def _delete(self, press: Press) -> None:
-        """Forget the pictures, then take the message away: a crash in between leaves a card without files."""
-        owner_id = await self._deletes_for(press)
-        pictures = await self._service.delete(press.id, user_id=owner_id)
-        await asyncio.to_thread(self._remove_files, pictures)
+        """Forget the pictures, then take the message away; one left over by a broken line goes with the next press."""
+        press.on_reply = False  # there is nothing left to reach
+        job = await self._service.store.job(press.id)
+        owner_id = _deletes_for(press, job)
+        if job is None or job.deleted_at is None or job.place.user_id != owner_id:
+            pictures = await self._service.delete(press.id, user_id=owner_id)
+            await asyncio.to_thread(self._remove_files, pictures)
         async with asyncio.timeout(ANSWER):
             await press.interaction.response.defer()
             await press.interaction.delete_original_response()
-
-    async def _deletes_for(self, press: Press) -> int:
-        """Whose job the presser may delete: their own, or any of their server if they may delete messages there."""
-        interaction = press.interaction
-        job = await self._service.store.job(press.id)
-        if job is None or interaction.guild_id is None or job.place.guild_id != interaction.guild_id:
-            return press.user_id
-        return job.place.user_id if interaction.permissions.manage_messages else press.user_id
 
     async def _own_job(self, press: Press) -> Job:
         return await self._service.own_job(press.id, user_id=press.user_id)
@@ -194,6 +189,14 @@ class Router:
         wish = await self._service.draft(press.id, user_id=press.user_id)
         wish = asking.filled_in(wish, fields_of(press.interaction))
         await self._front.ask(press.interaction, wish, received_at=press.received_at)
+
+
+def _deletes_for(press: Press, job: Job | None) -> int:
+    """Whose job the presser may delete: their own, or any of their server if they may delete messages there."""
+    interaction = press.interaction
+    if job is None or interaction.guild_id is None or job.place.guild_id != interaction.guild_id:
+        return press.user_id
+    return job.place.user_id if interaction.permissions.manage_messages else press.user_id
 
 
 async def _too_old(_: Press) -> None:

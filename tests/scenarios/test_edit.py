@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,10 @@ def _fetched(bot: Scene, name: str) -> int:
     return len([each for each in bot.discord.requests if each.route == "cdn" and each.path.endswith(name)])
 
 
+def _file(name: str) -> Callable[[str, str], bool]:
+    return lambda _, path: path.endswith(name)
+
+
 def _given(bot: Scene, prompt: str) -> list[str]:
     """The names of the pictures that the host was handed for *prompt*, in their order."""
     (run,) = bot.runs(prompt)
@@ -45,7 +50,9 @@ async def test_attached_pictures_reach_the_host_as_links_in_their_order(tmp_path
     async with scene(tmp_path) as bot:
         for count in (1, 4):
             names = [f"{count}-{n}.png" for n in range(1, count + 1)]
-            images = {f"image{n}": Upload(name, picture("orange")) for n, name in enumerate(names, start=1)}
+            images: dict[str, Any] = {
+                f"image{n}": Upload(name, picture("orange")) for n, name in enumerate(names, start=1)
+            }
             asked = await bot.alice.slash(bot.channel, "edit", prompt=f"make {count} blue", **images)
             done = await asked.until(shows("Done"), within=SOON)
 
@@ -80,7 +87,7 @@ BAD = {
     "next door": Bad("given.png does not come from Discord", claims={"url": "http://127.0.0.1:1/given.png"}),
     "the host's name in front": Bad("given.png does not come from", claims={"url": "http://{host}@evil.example/g.png"}),
     "a dead link": Bad("Discord's link to given.png has run out", claims={"url": DEAD_LINK}),
-    "a hostile name": Bad("could not be read", name="@everyone [x](https://evil.example).png", data=b"<html>"),
+    "a hostile name": Bad("could not be read", name="<@1> @everyone [x](y).png", data=b"<html>"),
 }
 
 
@@ -103,8 +110,8 @@ async def test_a_file_that_cannot_be_used_is_refused_in_one_private_sentence(
             said = await _refusal(asked)
 
             assert bad.says in said, case
+            assert "<@1>" not in said
             assert "@everyone" not in said
-            assert "://" not in said
             assert [each.label for each in asked.message.buttons] == ["Change prompt"] if asked.message else case
         assert (bot.books(), bot.states(), bot.host.accepted) == ({}, [], [])
         bot.assert_in_order()
@@ -134,7 +141,7 @@ async def test_pictures_that_discord_is_slow_to_hand_out_are_looked_at_before_an
     async with scene(tmp_path) as bot:
         files = {"fine": ("fine.png", picture()), "lies": ("lies.png", b"<html>")}
         for name, _ in files.values():
-            bot.discord.fault(lambda _, path, name=name: path.endswith(name), do="hang", times=1)
+            bot.discord.fault(_file(name), do="hang", times=1)
         fine, lies = await asyncio.gather(
             *(
                 bot.alice.slash(bot.channel, "edit", prompt=prompt, image1=Upload(*file))

@@ -50,7 +50,7 @@ def _params(**params: Any) -> tuple[tuple[str, Any], ...]:
     return tuple(params.items())
 
 
-DRAWING, UNSURE = "failed while drawing", "did not confirm that it took this"
+DRAWING, UNSURE = "failed while drawing", "so we did not wait longer"
 RULES, FETCH = "content rules did not allow", "the pictures could not be fetched"
 ENDINGS = (
     _fails("failed, a text", "fail", DRAWING),
@@ -139,6 +139,28 @@ async def test_cancelling_in_our_line_and_in_the_hosts_is_free(tmp_path: Path) -
         bot.assert_at_rest()
 
 
+async def test_cancelling_while_the_order_is_being_sent_stops_it_wherever_it_arrives(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        bot.host.hold = True
+        bot.host.faults.add(
+            Fault("submit", "latency", match="taken", seconds=0.5),
+            Fault("submit", "envelope_503", match="turned away"),
+            Fault("submit", "latency", match="turned away", seconds=0.5),
+        )
+        asked = [await bot.asks(bot.alice, prompt) for prompt in ("taken", "turned away")]
+        for each in asked:
+            await bot.reaches(each, "submitting")
+            await bot.alice.click(bot.card(each), label="Cancel")
+        for each in asked:
+            await each.until(shows("Cancelled"), within=SOON)
+            assert bot.charged(each) == ("release", 1, 80_000)
+            assert bot.host_cost(each) is None
+
+        assert (len(bot.runs("taken")), len(bot.runs("turned away"))) == (1, 0)
+        await bot.at_rest()
+        bot.assert_at_rest()
+
+
 @pytest.mark.parametrize("answer", ["cancel:not_cancellable", "cancel:ignored"])
 async def test_a_cancel_that_the_host_does_not_carry_out_is_paid_for_and_says_so(tmp_path: Path, answer: str) -> None:
     async with scene(tmp_path) as bot:
@@ -172,6 +194,7 @@ async def test_a_picture_that_is_being_drawn_cannot_be_cancelled(tmp_path: Path)
         assert "cannot be cancelled any more" in (refused.message.text if refused.message else "")
         bot.host.hold = False
         await asked.until(shows("Done"), within=SOON)
+        await bot.at_rest()
         bot.assert_at_rest()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.store.database import StoreBusy, StoreTooNew
+from bot.store.database import StoreBusy, StoreTooNew, StoreUnusable
 from bot.store.sqlite import RunningLock, SqliteDatabase, migrations, statements
 from bot.store.store import Store
 from tests.store.books import NOON, a_job, accept, opened, rows
@@ -71,7 +71,7 @@ async def test_a_newer_database_is_not_touched(path: Path) -> None:
 
 async def test_a_migration_that_fails_halfway_changes_nothing(path: Path) -> None:
     by_hand(path, "CREATE TABLE totals (mine TEXT)")  # stands in the way of a later statement
-    with pytest.raises(sqlite3.OperationalError, match="totals already exists"):
+    with pytest.raises(StoreUnusable, match="totals already exists"):
         await SqliteDatabase.open(path)
     assert by_hand(path, "SELECT name FROM sqlite_master") == [("totals",)]
     assert by_hand(path, "PRAGMA user_version") == [(0,)]

@@ -1,0 +1,142 @@
+"""The demo's page in Chromium, used as a member would use Discord: type a command, attach a file, press a button.
+
+With DARKROOM_SHOTS naming a folder, the README's picture is written there.
+"""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Locator, Page, Response, async_playwright, expect
+
+from bot.sandbox import demo
+from bot.sandbox.upstream import Pace
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+]
+SHOTS = os.environ.get("DARKROOM_SHOTS")
+PATIENCE = 15_000.0  # milliseconds
+PROMPT = "the moon over misty mountains, paper cut"
+CHANGE = "a calm evening, seen through a frame"
+SEED = 16  # the local image service draws the same pictures for it every time
+LOADED = "[...document.querySelectorAll('img.gallery-image')].every(each => each.complete && each.naturalWidth)"
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")]
+
+
+@asynccontextmanager
+async def opened(folder: Path, *, pace: Pace) -> AsyncIterator[Page]:
+    """The demo's page as a member sees it. No fixture: the local Discord must end in the context it began in."""
+    expect.set_options(timeout=PATIENCE)
+    async with demo.stage(folder, port=0, pace=pace) as scene, async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = await browser.new_page(viewport={"width": 960, "height": 1180})
+        page.set_default_timeout(PATIENCE)
+        await page.goto(scene.url)
+        yield page
+        await browser.close()
+
+
+async def begin(page: Page, command: str) -> None:
+    """Type a command's name and pick it from the list, which puts the cursor into its first option."""
+    await page.locator("#channel-composer-input").press_sequentially(f"/{command}")
+    await page.get_by_role("option").filter(has_text=f"/{command}").first.click()
+    await expect(page.locator(".command-chip")).to_have_text(f"/{command}")
+
+
+async def option(page: Page, name: str, value: str) -> None:
+    """Add one of the options that are not shown from the start."""
+    await page.locator(".command-ghost").click()
+    await page.get_by_role("option", name=name).first.click()
+    await page.locator(f"input.command-option-input[data-option={name}]").fill(value)
+
+
+async def press(button: Locator) -> None:
+    """Press it, and once more when the page refuses because it has not read the newest state, as a member would."""
+    for _ in range(5):
+        async with button.page.expect_response(_is_action) as answer:
+            await button.click()
+        receipt = await (await answer.value).json()
+        if not receipt["rejected"]:
+            return
+    pytest.fail(f"the page refused five times: {receipt['diagnostics']}")
+
+
+def _is_action(response: Response) -> bool:
+    return response.url.endswith("/api/action") and "configure_presentation" not in (response.request.post_data or "")
+
+
+async def send(page: Page) -> None:
+    await press(page.get_by_role("button", name="Send"))
+    await expect(page.locator(".command-chip")).to_have_count(0)
+
+
+async def imagine(page: Page, **options: str) -> None:
+    await begin(page, "imagine")
+    await page.locator("input[data-option=prompt]").fill(PROMPT)
+    for name, value in options.items():
+        await option(page, name, value)
+    await send(page)
+
+
+def message(page: Page, number: int) -> Locator:
+    return page.locator("article.channel-message").nth(number)
+
+
+def button(page: Page, number: int, name: str) -> Locator:
+    return message(page, number).get_by_role("button", name=name)
+
+
+async def test_a_member_makes_and_edits_pictures_and_reads_the_whole_prompt(tmp_path: Path) -> None:
+    attached = tmp_path / "harbour.png"
+    attached.write_bytes(demo.harbour())
+    async with opened(tmp_path / "demo", pace=Pace(queue_s=0.5, run_s=1.0)) as page:
+        made, edited, told = (message(page, number) for number in range(3))
+
+        await imagine(page, count="3", seed=str(SEED))
+        await expect(made).to_contain_text("Ada used /imagine")
+        await expect(made).to_contain_text("Queued")
+        await expect(made.locator("img.gallery-image")).to_have_count(3)
+        await expect(made).to_contain_text("Done")
+
+        await begin(page, "edit")
+        await page.locator("input[data-option=prompt]").fill(CHANGE)
+        await page.locator("input[type=file][data-option=image1]").set_input_files(attached)
+        await option(page, "seed", str(SEED))
+        await send(page)
+        await expect(edited).to_contain_text("Ada used /edit")
+        await expect(edited.locator("img.gallery-image")).to_have_count(1)
+        await page.wait_for_function(LOADED)
+        if SHOTS:
+            await edited.scroll_into_view_if_needed()
+            await page.locator("#channel-layout").screenshot(path=Path(SHOTS) / "demo.png")
+
+        await press(button(page, 0, "Full prompt"))
+        await expect(told).to_contain_text("Only you can see this")
+        await expect(told).to_contain_text(PROMPT)
+        await expect(page.locator("article.channel-message")).to_have_count(3)
+
+
+async def test_a_member_cancels_what_still_waits_and_asks_for_it_again(tmp_path: Path) -> None:
+    async with opened(tmp_path / "demo", pace=Pace(queue_s=600, run_s=600)) as page:
+        first, second = message(page, 0), message(page, 1)
+        await imagine(page)
+        await expect(first).to_contain_text("Queued")
+
+        await press(button(page, 0, "Cancel"))
+        await expect(first).to_contain_text("Nothing was charged.")
+
+        await press(button(page, 0, "Make it after all"))
+        await expect(second).to_contain_text("Queued")
+        await expect(second).to_contain_text(PROMPT)

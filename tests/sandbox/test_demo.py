@@ -1,0 +1,127 @@
+"""`darkroom demo` as its own process, as `make demo` starts it."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from bot.core.jobs import State
+from bot.sandbox import demo
+
+ROOT = Path(demo.__file__).parents[2]
+
+
+@asynccontextmanager
+async def started(*arguments: str, terminal: bool = False) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The demo, asked by a program or by a *terminal*; never left behind."""
+    ours, theirs = os.openpty() if terminal else (None, asyncio.subprocess.DEVNULL)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-u", "-m", "bot", "demo", *arguments),
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+        for each in (ours, theirs if terminal else None):
+            if each is not None:
+                os.close(each)
+
+
+async def finished(*arguments: str) -> tuple[int | None, str]:
+    async with started(*arguments) as process, asyncio.timeout(60):
+        printed, _ = await process.communicate()
+        return process.returncode, printed.decode()
+
+
+async def until(process: asyncio.subprocess.Process, words: str) -> str:
+    assert process.stdout is not None
+    async for line in process.stdout:
+        if words in line.decode():
+            return line.decode()
+    raise AssertionError(f"it ended without saying {words!r}")
+
+
+def group_is_gone(process: asyncio.subprocess.Process) -> bool:
+    """Whether every process that it started, in the session of its own, has ended."""
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+async def test_the_demo_tells_each_state_and_which_pictures_it_made(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+
+    code, printed = await finished("--once", "--port", "0", "--data", str(folder))
+
+    assert code == 0, printed
+    states = re.findall(r"^ +[\d.]+ s  (\w+)$", printed, re.MULTILINE)
+    assert states.count(State.QUEUED) == 2
+    assert states.count(State.SUCCEEDED) == 2
+    pictures = re.findall(r"^ +(\S+\.\w+)  \d+ x \d+$", printed, re.MULTILINE)
+    assert len(pictures) == 3
+    kept = {each.name for each in folder.rglob("*") if each.is_file()}
+    assert set(pictures) <= kept
+
+
+async def test_ctrl_c_ends_the_open_page_without_a_traceback_or_a_process_left(tmp_path: Path) -> None:
+    async with started("--port", "0", "--data", str(tmp_path / "pictures"), terminal=True) as process:
+        async with asyncio.timeout(60):
+            await until(process, "http://127.0.0.1:")
+            await until(process, "Ctrl-C")
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: everybody in the group gets it
+            assert process.stdout is not None
+            rest = await process.stdout.read()
+            code = await process.wait()
+
+        assert code == 0
+        assert "Traceback" not in rest.decode()
+        assert group_is_gone(process)
+
+
+async def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+
+        code, printed = await finished("--once", "--port", str(port), "--data", str(tmp_path / "pictures"))
+
+    assert code == 2
+    assert printed.startswith(f"darkroom: port {port} cannot be used")
+    assert printed.count("\n") == 1
+    assert not (tmp_path / "pictures").exists()
+
+
+async def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"precious")
+
+    code, printed = await finished("--once", "--port", "0", "--data", str(tmp_path))
+
+    assert code == 2
+    assert printed.startswith(f"darkroom: {tmp_path} holds something other than a demo")
+    assert [each.name for each in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+async def test_a_second_demo_does_not_erase_what_the_first_still_shows(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    async with started("--port", "0", "--data", str(folder), terminal=True) as first:
+        async with asyncio.timeout(60):
+            await until(first, "accepted")
+            code, printed = await finished("--once", "--port", "0", "--data", str(folder))
+            assert code == 2
+            assert printed.startswith("darkroom: another Darkroom is running on")
+            await until(first, "Both were delivered.")

@@ -1,0 +1,272 @@
+"""The bot is killed in every state a job can be in: what was paid for arrives, and nothing is paid for twice."""
+
+import os
+import random
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from bot.sandbox.faults import Fault
+from bot.sandbox.upstream import Pace
+from tests.discord.interactions import Interaction
+from tests.scenarios.harness import NO_LIMITS, SOON, Bot, Scene, scene, shows
+
+DONE, UNSURE = "Done", "so we did not wait longer"
+Stage = Callable[[Scene], Awaitable[Interaction]]
+
+
+async def waiting_in_line(bot: Scene) -> Interaction:
+    bot.host.hold = True
+    first = await bot.asks(bot.bob, "before it")
+    await bot.reaches(first, "queued")
+    asked = await bot.asks(bot.alice, "killed")
+    await bot.until(lambda: bot.job(asked)["acked_at"])
+    return asked
+
+
+async def submitting(bot: Scene) -> Interaction:
+    """The host has taken it and is slow to say so."""
+    bot.host.faults.add(Fault("submit", "latency", seconds=60))
+    asked = await bot.asks(bot.alice, "killed")
+    await bot.until(lambda: bot.runs("killed"))
+    return asked
+
+
+async def submitting_in_vain(bot: Scene) -> Interaction:
+    """The host has read it and done nothing yet."""
+    bot.host.faults.add(Fault("submit", "hang"))
+    asked = await bot.asks(bot.alice, "killed")
+    await bot.until(lambda: any(each.op == "submit" for each in bot.host.log))
+    return asked
+
+
+async def queued(bot: Scene) -> Interaction:
+    bot.host.hold = True
+    asked = await bot.asks(bot.alice, "killed")
+    await bot.reaches(asked, "queued")
+    return asked
+
+
+async def running(bot: Scene) -> Interaction:
+    asked = await queued(bot)
+    bot.host.advance(bot.host.accepted[0], "in_progress")
+    await bot.reaches(asked, "running")
+    return asked
+
+
+async def collecting(bot: Scene) -> Interaction:
+    bot.host.faults.add(Fault("submit", "file:slow", seconds=60))
+    asked = await bot.asks(bot.alice, "killed", count=2)
+    await bot.until(lambda: any(each.op == "file" for each in bot.host.log))
+    assert bot.job(asked)["state"] == "collecting"
+    bot.host.runs[bot.host.accepted[0]].faults.clear()
+    return asked
+
+
+async def not_delivered(bot: Scene) -> Interaction:
+    asked = await queued(bot)
+    await bot.discord.down()
+    bot.host.hold = False
+    await bot.reaches(asked, "succeeded")
+    await bot.bot.kill()
+    await bot.discord.up()
+    return asked
+
+
+async def cancel_wanted(bot: Scene) -> Interaction:
+    asked = await queued(bot)
+    bot.host.faults.add(Fault("cancel", "hang"))
+    card = await asked.until(shows("Queued"), within=SOON)
+    await bot.alice.click(card, label="Cancel")
+    await bot.until(lambda: any(each.op == "cancel" for each in bot.host.log))
+    assert bot.job(asked)["cancel"] == "wanted"
+    return asked
+
+
+async def shown_but_not_recorded(bot: Scene) -> Interaction:
+    """Discord takes the first card in the moment in which the bot dies."""
+
+    def callback(_: str, path: str) -> bool:
+        found = path.endswith("/callback") and bot.bot.process is not None
+        if found and bot.bot.process is not None:
+            os.kill(bot.bot.process.pid, signal.SIGKILL)
+        return found
+
+    bot.discord.fault(callback, do="accepted_then_lost")
+    asked = await bot.alice.slash(bot.channel, "imagine", prompt="killed")
+    await asked.acked()
+    assert bot.job(asked)["acked_at"] is None
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("stage", "ends"),
+    [
+        (waiting_in_line, DONE),
+        (submitting, UNSURE),
+        (submitting_in_vain, UNSURE),
+        (queued, DONE),
+        (running, DONE),
+        (collecting, DONE),
+        (not_delivered, DONE),
+        (cancel_wanted, "Cancelled"),
+        (shown_but_not_recorded, DONE),
+    ],
+)
+async def test_a_job_survives_the_bot_being_killed(tmp_path: Path, stage: Stage, ends: str) -> None:
+    async with scene(tmp_path, runcomfy__max_in_flight=1) as bot:
+        asked = await stage(bot)
+        if bot.bot.process is not None:
+            await bot.bot.kill()
+        await bot.discord.until(lambda: not bot.discord.gateway.live, within=SOON)
+        await bot.start()
+        bot.host.hold = stage is cancel_wanted
+        card = await asked.until(shows(ends), within=SOON)
+
+        count = bot.job(asked)["images"] or 1
+        assert bot.charged(asked) == ("settle" if ends == DONE else "release", count, count * 80_000)
+        assert len(bot.runs("killed")) == (0 if stage is submitting_in_vain else 1)
+        await bot.at_rest()
+        assert len(card.files()) == (count if ends == DONE else 0)
+        assert card in bot.channel.messages
+        assert len(bot.channel.messages) == len(bot.states())
+        bot.assert_at_rest()
+
+
+async def test_a_job_whose_card_discord_never_took_costs_nothing(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        hanging = bot.discord.fault("callback", do="hang")
+        asked = await bot.alice.slash(bot.channel, "imagine", prompt="never shown")
+        await bot.until(lambda: hanging.hits and bot.job(asked))
+        await bot.restart()
+        job = await bot.reaches(asked, "cancelled")
+
+        assert job["reason"] == "unacknowledged"
+        assert bot.charged(asked) == ("release", 1, 80_000)
+        assert bot.host.accepted == []
+        assert bot.channel.messages == []
+        bot.assert_at_rest()
+
+
+async def test_a_bot_told_to_stop_finishes_what_it_has_begun(tmp_path: Path) -> None:
+    async with scene(tmp_path, **NO_LIMITS) as bot:
+        bot.host.faults.add(
+            Fault("submit", "latency", match="slow to take", seconds=1),
+            Fault("submit", "file:slow", match="slow to fetch", seconds=1),
+        )
+        bot.host.faults.add(Fault("submit", "stuck_queue", match="in the queue"))
+        fetching = await bot.asks(bot.alice, "slow to fetch")
+        in_queue = await bot.asks(bot.alice, "in the queue")
+        sending = await bot.asks(bot.bob, "slow to take")
+        await bot.reaches(in_queue, "queued")
+        await bot.reaches(fetching, "collecting")
+        await bot.until(lambda: bot.runs("slow to take"))
+        assert bot.job(sending)["state"] == "submitting"
+
+        assert await bot.bot.stop() == 0
+        assert [bot.job(each)["state"] for each in (fetching, in_queue, sending)] == ["succeeded", "queued", "queued"]
+        assert "Done" in bot.card(fetching).text
+        bot.host.advance(bot.runs("in the queue")[0].id, "completed")
+        bot.runs("in the queue")[0].faults.clear()
+        await bot.start()
+        for each in (fetching, in_queue, sending):
+            await each.until(shows("Done"), within=SOON)
+        await bot.at_rest()
+        bot.assert_at_rest()
+
+
+async def test_a_bot_that_is_about_to_stop_takes_no_new_jobs_and_keeps_those_it_took(tmp_path: Path) -> None:
+    async with scene(tmp_path, **NO_LIMITS) as bot:
+        bot.host.faults.add(Fault("submit", "latency", seconds=1))
+        taken = [await bot.asks(bot.alice, "keeps it busy")]
+        await bot.until(lambda: bot.host.accepted)
+        assert bot.bot.process is not None
+        bot.bot.process.send_signal(signal.SIGTERM)
+        asked = await bot.asks(bot.bob, "the signal and this one race")
+        while "did not start anything" not in bot.card(asked).text:
+            taken.append(asked)
+            asked = await bot.asks(bot.bob, f"too late? {len(taken)}")
+
+        assert asked.first is not None
+        assert asked.first.ephemeral
+        assert bot.job(asked) == {}
+        assert await bot.bot.exited() == 0
+        assert len(bot.states()) == len(taken)
+        await bot.start()
+        for each in taken:
+            await each.until(shows(DONE), within=SOON)
+        await bot.at_rest()
+        bot.assert_at_rest()
+
+
+async def test_a_second_bot_on_the_same_database_says_so_in_one_line_and_ends(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        (tmp_path / "second").mkdir()
+        second = Bot(tmp_path / "second", bot.bot.env)
+        await second.start()
+
+        assert await second.exited() == 2
+        (line,) = second.log.splitlines()
+        assert line.startswith("darkroom: ")
+        asked = await bot.asks(bot.alice, "the first one works on")
+        await asked.until(shows("Done"), within=SOON)
+        await bot.at_rest()
+        bot.assert_at_rest()
+
+
+@pytest.mark.parametrize("seed", [20261121])
+async def test_being_killed_again_and_again_loses_nothing_and_charges_nothing_twice(tmp_path: Path, seed: int) -> None:
+    """Eight kills at moments that the dice choose, while two members ask for twelve jobs."""
+    dice = random.Random(seed)
+    pace = Pace(queue_s=0.1, run_s=0.2, slots=2)
+    async with scene(tmp_path, pace=pace, **NO_LIMITS) as bot:
+        asked: list[Interaction] = []
+
+        for life in range(8):
+            now = [bot.alice, bot.bob] if life % 2 else [bot.alice]
+            for member in now:
+                prompt = f"job {len(asked)}."
+                asked.append(await member.slash(bot.channel, "imagine", prompt=prompt, count=dice.choice([1, 1, 3])))
+            await bot.until(
+                _comes_to(bot, asked[-len(now) :], traffic=_traffic(bot) + dice.randrange(1, 13 * len(now)))
+            )
+            await bot.restart()
+        await bot.at_rest()
+
+        assert len(asked) == 12
+        assert len(bot.states()) > 6, "most of them must have begun for this to prove anything"
+        bot.assert_at_rest()
+        for each in asked:
+            _assert_one_ending(bot, each)
+
+
+def _traffic(bot: Scene) -> int:
+    return len(bot.host.log) + len(bot.discord.requests)
+
+
+def _comes_to(bot: Scene, asked: list[Interaction], *, traffic: int) -> Callable[[], bool]:
+    """Whether so many requests were made by now, or nothing is left to be done."""
+
+    def check() -> bool:
+        idle = all(each.first for each in asked) and not _unfinished(bot)
+        return idle or _traffic(bot) >= traffic
+
+    return check
+
+
+def _unfinished(bot: Scene) -> bool:
+    return bool(bot.rows("SELECT 1 FROM jobs WHERE ended_at IS NULL"))
+
+
+def _assert_one_ending(bot: Scene, asked: Interaction) -> None:
+    """What was shown says how it ended; what was never shown was never submitted."""
+    job = bot.job(asked)
+    if asked.message is None:
+        assert job.get("state", "cancelled") == "cancelled"
+        assert bot.runs(asked.data["options"][0]["value"]) == []
+        return
+    words = {"succeeded": DONE, "failed": "Failed", "cancelled": "Cancelled"}
+    assert words[job["state"]] in asked.message.text
+    assert len(asked.message.files()) == job["images"]

@@ -1,0 +1,314 @@
+"""Replies come true whatever happens to their token, their message, Discord or the connection to it."""
+
+import time
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from bot.sandbox.faults import Fault
+from tests.discord.interactions import Ack, Interaction
+from tests.discord.world import MIB, Channel
+from tests.scenarios.harness import NO_LIMITS, SOON, Scene, scene, shows
+
+UNDELIVERED = "SELECT count(*) FROM replies WHERE delivered < wanted"
+
+
+async def _queued(bot: Scene, prompt: str, *, channel: Channel | None = None, private: bool = False) -> Interaction:
+    """An /imagine of Alice's whose card says that it is queued, while the host is held."""
+    bot.host.hold = True
+    asked = await bot.alice.slash(channel or bot.channel, "imagine", prompt=prompt, private=private, resolution="0.5K")
+    await asked.until(shows("Queued"), within=SOON)
+    return asked
+
+
+def _grow_old(bot: Scene) -> None:
+    """From now on Discord's clock says a quarter of an hour more: the tokens of what was asked so far are dead."""
+    bot.discord.now = lambda: time.time() + 16 * 60
+
+
+async def _ended(bot: Scene, *asked: Interaction) -> None:
+    """Let the host go on; every job has succeeded when this returns, wherever its card is."""
+    bot.host.hold = False
+    for each in asked:
+        await bot.reaches(each, "succeeded")
+
+
+async def _jobs(bot: Scene) -> Interaction:
+    listed = await bot.alice.slash(bot.channel, "jobs")
+    assert (await listed.acked()).ephemeral
+    return listed
+
+
+def _said(asked: Interaction) -> str:
+    assert asked.message is not None
+    return asked.message.text
+
+
+def _answered(ack: Ack) -> str:
+    assert ack.message is not None
+    return ack.message.text
+
+
+def _sent(bot: Scene, route: str) -> list[int | None]:
+    """What Discord answered to each request of a route."""
+    return [each.status for each in bot.discord.requests if each.route == route]
+
+
+async def _given_up(bot: Scene, asked: Interaction) -> None:
+    """Wait until no way leads to the reply any more but a click or /jobs."""
+    sql = "SELECT count(*) FROM replies WHERE job = ? AND due_at IS NULL AND delivered < wanted"
+    await bot.until(lambda: bot.rows(sql, bot.job(asked)["id"]) == [(1,)])
+
+
+# --- a dead token
+
+
+async def test_a_reply_outlives_its_token_wherever_the_bot_sees_the_channel(tmp_path: Path) -> None:
+    async with scene(tmp_path, **NO_LIMITS) as bot:
+        asked = [await _queued(bot, "in the server"), await _queued(bot, "alone", channel=bot.alice.dm())]
+        _grow_old(bot)
+        await _ended(bot, *asked)
+        for each in asked:
+            done = await each.until(shows("Done"), within=SOON)
+            assert len(done.files()) == 1
+            assert done.channel.messages == [done]
+
+        assert _sent(bot, "edit_message") == [200, 200]
+        assert _sent(bot, "create_message") == []
+        bot.assert_in_order()
+
+
+async def test_a_click_or_jobs_brings_what_no_other_way_could(tmp_path: Path) -> None:
+    async with scene(tmp_path, **NO_LIMITS) as bot:
+        hidden = bot.guild.add_channel("hidden", bot_sees=False)
+        clicked = [await _queued(bot, "private", private=True), await _queued(bot, "hidden", channel=hidden)]
+        listed = await _queued(bot, "listed", private=True)
+        _grow_old(bot)
+        await _ended(bot, *clicked, listed)
+        for each in (*clicked, listed):
+            await _given_up(bot, each)
+            assert "Queued" in _said(each)
+        for each in clicked:
+            assert each.message is not None
+            await bot.alice.click(each.message, label="Check now")
+            assert len((await each.until(shows("Done"), within=SOON)).files()) == 1
+        await bot.until(lambda: bot.rows(UNDELIVERED) == [(1,)])
+        found = await _jobs(bot)
+
+        assert "listed" in _said(found)
+        assert "hidden" not in _said(found)
+        handed = await found.followed_up(shows("Done"), within=SOON)
+        assert (handed.ephemeral, len(handed.files())) == (True, 1)
+        await bot.until(lambda: bot.rows(UNDELIVERED) == [(0,)])
+        assert "Nothing of yours is under way" in _said(await _jobs(bot))
+        assert listed.message is not None
+        await bot.alice.click(listed.message, label="Check now")  # the card itself still says that it is queued
+        await listed.until(shows("Done"), within=SOON)
+        assert 404 not in _sent(bot, "edit_by_token")  # no token is used before its press was answered
+        assert bot.books() == {"reserve": 3, "settle": 3}
+        bot.assert_in_order()
+
+
+async def test_a_hidden_channel_is_reached_while_the_token_lives(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        hidden = bot.guild.add_channel("hidden", bot_sees=False)
+        asked = await _queued(bot, "hidden", channel=hidden)
+        await _ended(bot, asked)
+
+        assert len((await asked.until(shows("Done"), within=SOON)).files()) == 1
+        assert _sent(bot, "edit_message") == []
+        bot.assert_in_order()
+
+
+async def test_a_deleted_reply_is_paid_for_and_handed_over_once(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        asked = await _queued(bot, "deleted")
+        assert asked.message is not None
+        await bot.alice.delete(asked.message)
+        await _ended(bot, asked)
+        await bot.until(lambda: bot.rows("SELECT gone FROM replies") == [(1,)])
+
+        assert bot.channel.messages == []
+        found = await _jobs(bot)
+        handed = await found.followed_up(shows("Done"), within=SOON)
+        assert len(handed.files()) == 1
+        await bot.until(lambda: bot.rows(UNDELIVERED) == [(0,)])
+        assert "Nothing of yours is under way" in _said(await _jobs(bot))
+        late = await bot.alice.click(asked.message, f"j1:{bot.job(asked)['id']}:look", force=True)  # pressed before
+        await late.followed_up(shows("Done"), within=SOON)
+        assert bot.rows("SELECT due_at FROM replies") == [(None,)]
+        assert bot.charged(asked) == ("settle", 1, 60_000)
+        bot.assert_in_order()
+
+
+# --- Discord in trouble
+
+
+async def test_a_job_that_ends_while_discord_is_away_is_shown_when_it_is_back(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        asked = await _queued(bot, "unseen")
+        await bot.discord.down()
+        await _ended(bot, asked)
+        await bot.until(lambda: bot.rows("SELECT attempts > 0 FROM replies") == [(1,)])
+        await bot.discord.up()
+        done = await asked.until(shows("Done"), within=SOON)
+
+        assert len(done.files()) == 1
+        await bot.discord.until(lambda: bool(bot.discord.gateway.live), within=SOON)
+        await (await bot.asks(bot.alice, "afterwards")).until(shows("Done"), within=SOON)
+        bot.assert_in_order()
+
+
+async def test_too_many_requests_and_a_shut_out_address_only_cost_time(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        for do in ("429", "cloudflare"):
+            asked = await _queued(bot, do)
+            fault = bot.discord.fault("edit_by_token", do=do, times=1)
+            await _ended(bot, asked)
+            done = await asked.until(shows("Done"), within=SOON)
+
+            assert (len(done.files()), fault.hits) == (1, 1)
+        assert bot.bot.log.count("event=discord_shut") == 1
+        bot.assert_in_order()
+
+
+async def test_pictures_are_made_to_fit_where_they_are_shown(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        bot.host.faults.add(Fault("submit", "file:huge", match="huge", times=None, mb=4))
+        asked = await _queued(bot, "huge, and Discord says no")
+        bot.discord.fault("edit_by_token", do="code:413:40005", times=1)
+        await _ended(bot, asked)
+        done = await asked.until(shows("Done"), within=SOON)
+        bot.guild.size_limit = 1 * MIB
+        small = await _queued(bot, "huge, in a small place")
+        await _ended(bot, small)
+        fitted = await small.until(shows("Done"), within=SOON)
+
+        kept = [each.stat().st_size for each in (bot.folder / "pictures").iterdir()]
+        assert min(kept) > 3 * MIB  # what is kept is what the host made
+        for message, most in ((done, 10 * MIB // 3), (fitted, 1 * MIB)):
+            (file,) = message.files()
+            assert len(file) <= most
+            assert Image.open(BytesIO(file)).format in ("WEBP", "JPEG")
+        bot.assert_in_order()
+
+
+# --- where only its user installed it
+
+
+async def test_a_bot_that_its_user_installed_works_where_it_is_no_member(tmp_path: Path) -> None:
+    async with scene(tmp_path, discord__user_install="true", **NO_LIMITS) as bot:
+        foreign = bot.discord.add_guild("Foreign", bot_in=False)
+        quiet = foreign.add_channel("quiet", external_apps=False)
+        bot.alice.join(foreign).user.installed = True
+        places = {
+            "open": foreign.add_channel("open"),
+            "quiet": quiet,
+            "two": bot.discord.dm(bot.alice.user, bot.bob.user),
+        }
+        asked = {name: await _queued(bot, name, channel=channel) for name, channel in places.items()}
+        bot.host.hold = False
+        for name, each in asked.items():
+            done = await each.until(shows("Done"), within=SOON)
+            assert (done.ephemeral, len(done.files())) == (name == "quiet", 1)
+        late = await _queued(bot, "late", channel=places["open"])
+        _grow_old(bot)
+        await _ended(bot, late)
+        await _given_up(bot, late)
+        assert late.message is not None
+        await bot.alice.click(late.message, label="Check now")
+        await late.until(shows("Done"), within=SOON)
+
+        assert _sent(bot, "edit_message") == _sent(bot, "create_message") == []
+        assert 404 not in _sent(bot, "edit_by_token")
+        bot.assert_in_order()
+
+
+async def test_a_bot_that_its_user_installed_makes_nothing_where_that_is_off(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        foreign = bot.discord.add_guild("Foreign", bot_in=False)
+        channel = foreign.add_channel("general")
+        bot.alice.join(foreign).user.installed = True
+        with pytest.raises(PermissionError):
+            await bot.alice.slash(channel, "imagine", prompt="not offered")
+        refused = await bot.alice.slash(channel, "imagine", force=True, prompt="x")
+
+        assert (await refused.acked()).ephemeral
+        assert "works only in servers it was added to" in _said(refused)
+        assert bot.books() == {}
+        bot.assert_in_order()
+
+
+# --- the connection
+
+
+async def test_every_break_of_the_connection_is_mended_and_no_press_is_lost(tmp_path: Path) -> None:
+    async with scene(tmp_path, **NO_LIMITS) as bot:
+        gateway = bot.discord.gateway
+        made = await (await bot.asks(bot.alice, "before")).until(shows("Done"), within=SOON)
+        for n, code in enumerate((1001, 4000, None), start=1):
+            if code is None:
+                gateway.control(7)
+            else:
+                await gateway.close(code)
+            asked = await bot.alice.slash(bot.channel, "imagine", prompt=f"break {n}")  # nobody may be listening yet
+            await asked.acked()
+            await asked.until(shows("Done"), within=SOON)
+            assert gateway.resumes == n
+        gateway.forget()
+        gateway.control(9, False)
+        await bot.discord.until(lambda: gateway.identifies == 2, within=SOON)
+        await (await bot.asks(bot.alice, "a new session")).until(shows("Done"), within=SOON)
+        pressed = await bot.alice.click(made, label="Full prompt")
+
+        assert "before" in _answered(await pressed.acked())
+        assert len(bot.host.accepted) == 5
+        bot.assert_in_order()
+
+
+async def test_an_interaction_that_discord_sends_twice_makes_one_job(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        asked = await bot.alice.slash(bot.channel, "imagine", prompt="twice")
+        for _ in range(3):
+            bot.discord.gateway.dispatch("INTERACTION_CREATE", asked.payload(), guild_id=bot.guild.id)
+        await asked.until(shows("Done"), within=SOON)
+        await bot.at_rest()
+
+        assert (bot.states(), bot.books()) == (["succeeded"], {"reserve": 1, "settle": 1})
+        assert (len(bot.channel.messages), len(bot.host.accepted)) == (1, 1)
+        bot.assert_in_order()
+
+
+async def test_a_token_that_discord_does_not_know_ends_the_program_with_one_line(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        await bot.discord.gateway.close(4004)
+        assert await bot.bot.exited() == 2
+        good = bot.bot.env["DARKROOM_DISCORD__TOKEN"]
+        bot.bot.env["DARKROOM_DISCORD__TOKEN"] = "a-token-of-somebody-else"
+        await bot.bot.start()
+        assert await bot.bot.exited() == 2
+
+        told = [line for line in bot.bot.log.splitlines() if line.startswith("darkroom: ")]
+        assert len(told) == 2
+        assert all("DARKROOM_DISCORD__TOKEN" in line for line in told)
+        assert "a-token-of-somebody-else" not in bot.bot.log
+        bot.bot.env["DARKROOM_DISCORD__TOKEN"] = good
+        await bot.start()
+        bot.assert_in_order()
+
+
+async def test_a_missing_secret_is_named_and_nothing_is_started(tmp_path: Path) -> None:
+    async with scene(tmp_path, start=False) as bot:
+        for name in ("DARKROOM_DISCORD__TOKEN", "DARKROOM_RUNCOMFY__API_TOKEN"):
+            kept = bot.bot.env.pop(name)
+            await bot.bot.start()
+            assert await bot.bot.exited() == 2
+            assert bot.bot.log.splitlines()[-1].startswith(f"darkroom: {name} is not set")
+            bot.bot.env[name] = kept
+
+        assert len(bot.bot.log.splitlines()) == 2
+        assert bot.discord.requests == []
+        await bot.start()
+        bot.assert_in_order()

@@ -1,0 +1,48 @@
+"""What a press on *Check now* does for a card that tells of an earlier state."""
+
+from typing import Any
+
+import pytest
+
+from tests.ui.stage import Stage, gallery, on_stage, text
+
+
+@on_stage()
+async def test_a_press_is_answered_before_its_token_is_used(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, job = await on.imagine(private=True)
+    await on.finish(job, show=False)
+    use = on.rig.service.clicked
+    answers: list[int] = []
+
+    async def clicked(*given: Any, **more: Any) -> None:
+        answers.append(len([each for each in on.env.http_requests if each.path.endswith("/callback")]))
+        await use(*given, **more)
+
+    monkeypatch.setattr(on.rig.service, "clicked", clicked)
+    await on.alice.click(shown.response.message, label="Check now")
+
+    assert answers == [2]  # the command's and the press's: Discord knows no token before
+
+
+@on_stage()
+async def test_check_now_renews_a_card_whose_result_was_handed_over(on: Stage) -> None:
+    shown, job = await on.imagine(private=True)
+    await on.finish(job, show=False)
+    await on.rig.service.handed_over(job.id)
+
+    await on.alice.click(shown.response.message, label="Check now")
+    await on.rig.delivery.run_due()
+
+    assert len(gallery(await on.card(job))) == 1
+
+
+@on_stage()
+async def test_check_now_on_a_card_left_over_from_a_deleted_job_says_so(on: Stage) -> None:
+    shown, job = await on.imagine()
+    await on.finish(job, show=False)
+    await on.rig.service.delete(job.id, user_id=on.alice.id)
+
+    pressed = await on.alice.click(shown.response.message, label="Check now")
+
+    assert pressed.ephemeral
+    assert "There is no such job of yours" in text(pressed)
