@@ -16,6 +16,7 @@ from bot.collector import Collector
 from bot.core.catalog import Model, Route
 from bot.core.jobs import Verb
 from bot.delivery import Delivery
+from bot.hosts import Hosts
 from bot.janitor import Janitor, remove_files
 from bot.looker import Looker
 from bot.pictures import guard
@@ -165,10 +166,18 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         data=data,
         clock=clock,
     )
+    eye = Hosts(service)
     steps = Steps(
-        store, service, providers=hosts, collector=collector, find=messenger.find, peek=looker.look, draw=random.random
+        store,
+        service,
+        hosts=eye,
+        providers=hosts,
+        collector=collector,
+        find=messenger.find,
+        peek=looker.look,
+        draw=random.random,
     )
-    worker = Worker(store, service, steps=steps, max_in_flight={"runcomfy": settings.runcomfy.max_in_flight})
+    worker = Worker(store, service, steps=steps, hosts=eye, max_in_flight={"runcomfy": settings.runcomfy.max_in_flight})
     pulse = Pulse()
     health = Health(pulse=pulse, heartbeat_age=client.heartbeat_age, overdue=worker.overdue, writable=database.writable)
     return App(

@@ -40,6 +40,7 @@ class Janitor:
         remove_files(self._data, await self._store.expired_pictures(before=now - self._keep))
         if now - self._audited_at >= HOUR:
             self._audited_at = now
+            await self._store.database.forget_for_good()
             await self.audit()
             before = now - self._keep - STRAY_AFTER
             remove_files(self._data, await asyncio.to_thread(strays, self._data, before=before))

@@ -40,7 +40,11 @@ class Looker:
             raise UserError("references.unreadable", file=reference.filename, problem=exc.problem) from exc
         except HostNotAllowed as exc:
             raise UserError("references.host", file=reference.filename) from exc
-        except (DownloadFailed, TimeoutError):
+        except DownloadFailed as exc:
+            if exc.lasting:
+                raise UserError("references.expired", file=reference.filename) from exc
+            return False
+        except TimeoutError:
             return False
         return True
 

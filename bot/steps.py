@@ -11,7 +11,7 @@ from typing import Any
 
 from bot.collector import Collector
 from bot.core.cards import Reply
-from bot.core.catalog import wire_inputs
+from bot.core.catalog import Route, wire_inputs
 from bot.core.errors import (
     BadPicture,
     DownloadFailed,
@@ -28,6 +28,7 @@ from bot.core.errors import (
 from bot.core.jobs import MINUTE, WAIT_LIMIT, WATCH_LIMIT, Cancel, Job, Observation, Reference, State, is_news
 from bot.core.polling import WATCH_DELAY, Timing, backoff, poll_delay
 from bot.delivery import DeliverLater
+from bot.hosts import Hosts
 from bot.providers.base import CancelOutcome, Provider
 from bot.service import Service
 from bot.store.store import Store
@@ -35,8 +36,6 @@ from bot.store.store import Store
 log = logging.getLogger(__name__)
 
 SUBMIT_LEASE = 5 * MINUTE  # longer than any submit takes; after a restart nobody waits for it
-DOWN_AFTER = 3  # failures in a row before cards say that a host is in trouble,
-DOWN_FOR = 1.0  # and seconds between the first and the last: those of one moment are one
 CANCEL_TRIES = 3
 CHECK_TRIES = 3
 FIND_EVERY = 15.0  # seconds between searches for a lost submit
@@ -53,6 +52,7 @@ class Steps:
         store: Store,
         service: Service,
         *,
+        hosts: Hosts,
         providers: Mapping[str, Provider],
         collector: Collector,
         find: Find,
@@ -64,6 +64,7 @@ class Steps:
         self._service = service
         self._catalog = service.catalog
         self._clock = service.clock
+        self._hosts = hosts
         self._providers = providers
         self._collector = collector
         self._find_reply = find
@@ -72,8 +73,6 @@ class Steps:
         self._runs: dict[str, str] = {}  # submitted, but not yet on disk
         self._tries: Counter[tuple[str, str]] = Counter()
         self._slow: set[str] = set()
-        self._failing_since: dict[str, int] = {}  # provider → first of its failures in a row
-        self._refusing: set[str] = set()  # providers that refused a submit because of our account
 
     # --- before the host
 
@@ -117,14 +116,17 @@ class Steps:
         return None
 
     async def begin_submit(self, job: Job) -> Job | None:
-        """Say on disk that the paid request is about to be sent; None when somebody else changed the job."""
+        """Say on disk that the paid request is about to be sent; None when the job is not to be sent after all."""
+        if self._route(job) is None:  # the operator took the model out while the job waited
+            await self._end(job, State.FAILED, reason="model_gone")
+            return None
         now = self._clock()
         return await self._store.move(job, State.SUBMITTING, now=now, submitted_at=now, due_at=now + SUBMIT_LEASE)
 
     async def submit(self, job: Job) -> int | None:
         """Send the paid request, once, and write down what came of it. *job* is on disk as submitting."""
-        endpoint = self._catalog.endpoint(job.request.model, job.request.verb)
-        route = next(each for each in endpoint.routes if (each.provider, each.id) == (job.provider, job.route))
+        route = self._route(job)
+        assert route is not None  # begin_submit looked
         try:
             run_id = await self._providers[job.provider].submit(
                 job.route, wire_inputs(route, job.request), job_id=job.id
@@ -132,8 +134,7 @@ class Steps:
         except ProviderUnavailable as exc:
             return await self._not_taken(job, exc, wait=await self._failed(job, "submit", exc))
         except ProviderPaused as exc:
-            self._refusing.add(job.provider)
-            await self._service.host_trouble(job.provider, exc.kind)
+            await self._hosts.paused(job.provider, exc, submitting=True)
             return await self._not_taken(job, exc, wait=BLOCKED_EVERY)
         except ProviderRefused as exc:
             self._say(job, "refused", exc)
@@ -168,7 +169,7 @@ class Steps:
         due_at = self._in(poll_delay(self._timing(job), age=0, jitter=self._draw()))
         moved = await self._store.move(job, State.QUEUED, now=self._clock(), run_id=run_id, due_at=due_at)
         self._runs.pop(job.id, None)
-        await self._worked(job, took=True)
+        await self._hosts.worked(job.provider, took=True)
         return due_at if moved is not None else None
 
     async def recover(self, job: Job) -> int | None:
@@ -194,18 +195,20 @@ class Steps:
     async def poll(self, job: Job) -> int | None:
         """Ask what the run has come to, and write it down if that is news."""
         assert job.run_id is not None
+        if (until := self._hosts.quiet_until(job.provider, "poll")) > self._clock():
+            return until + int(self._draw() * 1000)
         try:
             seen = await self._providers[job.provider].observe(job.run_id)
         except ProviderUnavailable as exc:
             return self._in(await self._failed(job, "poll", exc))
         except ProviderPaused as exc:
-            await self._service.host_trouble(job.provider, exc.kind)
+            await self._hosts.paused(job.provider, exc)
             return self._in(BLOCKED_EVERY)
         except RunLost as exc:
             self._say(job, "run_lost", exc)
             await self._end(job, State.FAILED, reason="run_lost", may_be_billed=True)
             return None
-        await self._worked(job)
+        await self._hosts.worked(job.provider)
         self._tries.pop((job.id, "poll"), None)
         if not is_news(job, seen):
             return await self._wait(job)
@@ -358,27 +361,21 @@ class Steps:
             extra = {"event": "job_ended", "job_id": job.id, "state": state.value, "reason": reason}
             log.info("A job has ended", extra=extra)
 
-    async def _worked(self, job: Job, *, took: bool = False) -> None:
-        """The host answered; where it refused a submit for our account's sake, only one it *took* proves a change."""
-        self._tries.pop((job.provider, "down"), None)
-        self._failing_since.pop(job.provider, None)
-        if took:
-            self._refusing.discard(job.provider)
-        if took or (job.provider not in self._refusing and self._service.troubles.get(job.provider) != "balance"):
-            await self._service.host_recovered(job.provider)
-
     async def _failed(self, job: Job, what: str, exc: ProviderUnavailable) -> float:
-        """Seconds to leave the host alone; when it keeps failing, the cards and the operator hear of it."""
+        """Seconds to leave the host alone."""
         self._say(job, "unavailable", exc)
-        self._tries[job.provider, "down"] += 1
-        lasting = self._clock() - self._failing_since.setdefault(job.provider, self._clock()) >= DOWN_FOR * 1000
-        if lasting and self._tries[job.provider, "down"] >= DOWN_AFTER and job.provider not in self._service.troubles:
-            await self._service.host_trouble(job.provider, "down")
+        await self._hosts.failed(job.provider, what, exc)
         return backoff(self._again(job, what), retry_after=exc.retry_after, jitter=self._draw())
 
     def _again(self, job: Job, what: str) -> int:
         self._tries[job.id, what] += 1
         return self._tries[job.id, what]
+
+    def _route(self, job: Job) -> Route | None:
+        model = self._catalog.models.get(job.request.model)
+        endpoint = model.endpoint(job.request.verb) if model and job.provider in self._providers else None
+        routes = endpoint.routes if endpoint else ()
+        return next((each for each in routes if (each.provider, each.id) == (job.provider, job.route)), None)
 
     def _timing(self, job: Job) -> Timing:
         model = self._catalog.models.get(job.request.model)

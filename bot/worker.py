@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from bot.core.jobs import AT_HOST, MINUTE, SECOND, Job, State, Step, next_step
+from bot.hosts import Hosts
 from bot.service import Service
 from bot.steps import Steps
 from bot.store.store import Store
@@ -25,10 +26,13 @@ LINE_NEWS_EVERY = 3 * SECOND
 
 
 class Worker:
-    def __init__(self, store: Store, service: Service, *, steps: Steps, max_in_flight: Mapping[str, int]) -> None:
+    def __init__(
+        self, store: Store, service: Service, *, steps: Steps, hosts: Hosts, max_in_flight: Mapping[str, int]
+    ) -> None:
         self._store = store
         self._service = service
         self._steps = steps
+        self._hosts = hosts
         self._max_in_flight = max_in_flight
         self._clock = service.clock
         self._heap: list[tuple[int, str]] = []
@@ -187,6 +191,8 @@ class Worker:
         return again_at
 
     async def _turn(self, job: Job) -> bool:
+        if self._hosts.quiet_until(job.provider, "submit") > self._clock():
+            return False
         waiting, running = await self._store.line(job.provider)
         room = self._max_in_flight.get(job.provider, 1) - len(running)
         if job.provider in self._service.troubles:  # one at a time, now and then, until one is taken
@@ -202,6 +208,8 @@ class Worker:
 
     def _in_line_until(self, job: Job) -> int:
         until = min(job.deadline, self._line_news_at.get(job.provider, job.deadline))
+        if (quiet := self._hosts.quiet_until(job.provider, "submit")) > self._clock():
+            until = min(until, quiet)
         if job.provider not in self._service.troubles:
             return until
         return min(until, self._tried_at.get(job.provider, 0) + TROUBLE_EVERY)

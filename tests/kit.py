@@ -18,6 +18,7 @@ from bot.core.errors import NotSearchable
 from bot.core.jobs import SECOND, Job, Observation, Place, Reference, State, Verb
 from bot.core.quota import Limits
 from bot.delivery import Delivery, Upload
+from bot.hosts import Hosts
 from bot.pictures import guard
 from bot.pictures.fit import Fitted
 from bot.pictures.guard import Checked
@@ -261,16 +262,18 @@ async def rig(
         tell=tell,
     )
     collector = Collector(store, files, checker=files, result_hosts={"runcomfy": ("*",)}, data=folder, clock=clock)
+    hosts = Hosts(service)
     steps = Steps(
         store,
         service,
+        hosts=hosts,
         providers={"runcomfy": provider},
         collector=collector,
         find=find,
         peek=peek,
         draw=lambda: 0.5,
     )
-    worker = Worker(store, service, steps=steps, max_in_flight={"runcomfy": slots})
+    worker = Worker(store, service, steps=steps, hosts=hosts, max_in_flight={"runcomfy": slots})
     delivery = Delivery(
         store, service, messenger, fitter=files, data=folder, link=lambda _job, _picture: None, random=lambda: 0.5
     )

@@ -28,6 +28,10 @@ class ProviderUnavailable(ProviderError):
         self.retry_after = retry_after  # seconds, as the host asked
 
 
+class RunNotKnownYet(ProviderUnavailable):
+    """The host answers well, but does not know a run that is new: not a sign that it is down."""
+
+
 class ProviderPaused(ProviderError):
     """The host takes nothing from us until the operator acts; *kind* is `credentials` or `balance`."""
 

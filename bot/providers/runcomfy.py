@@ -25,6 +25,7 @@ from bot.core.errors import (
     ProviderRejected,
     ProviderUnavailable,
     RunLost,
+    RunNotKnownYet,
     SubmitUnknown,
 )
 from bot.core.jobs import Observation, State
@@ -349,6 +350,7 @@ class RunComfy:
             if self._missed[run_id] > NOT_FOUND_LIMIT:
                 del self._missed[run_id]
                 return RunLost(_told(answer, problem))
+            return RunNotKnownYet(_told(answer, problem))
         now = self._now()
         return _standing(answer, problem, now=now) or _unavailable(answer, problem, now=now)
 

@@ -6,6 +6,7 @@ Discord-like channel in which commands and buttons reach the real bot.
 
 import asyncio
 import shutil
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -45,9 +46,15 @@ async def play(*, folder: Path, port: int, once: bool) -> int:
         if once or not good:
             return 0 if good else 1
         print(f"\nOpen {scene.url}\nType /imagine, /edit, /jobs, /usage or /help there. Ctrl-C ends it.")
-        with suppress(asyncio.CancelledError):
-            await asyncio.Event().wait()
+        await _told_to_stop()
     return 0
+
+
+async def _told_to_stop() -> None:
+    told = asyncio.Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(each, told.set)
+    await told.wait()
 
 
 class Scene:

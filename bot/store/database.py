@@ -37,6 +37,10 @@ class Database(Protocol):
         """A number that differs whenever another process has written since the last call."""
         ...
 
+    async def forget_for_good(self) -> None:
+        """See to it that what was deleted or overwritten is not left anywhere in the engine's files."""
+        ...
+
     async def writable(self) -> bool:
         """Whether a write reaches the disk at the moment."""
         ...

@@ -225,6 +225,10 @@ class SqliteDatabase:
             log.debug("The database is busy", exc_info=True)
         return self._outside
 
+    async def forget_for_good(self) -> None:
+        # secure_delete wipes the pages; the log of writes keeps older copies of them until it is emptied.
+        await self._writer.connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+
     async def writable(self) -> bool:
         async def unit(tx: Tx) -> None:
             await tx.run(
@@ -252,7 +256,13 @@ async def _lane(path: Path, factory: Callable[..., _Connection]) -> _Lane:
         return raw[0]
 
     connection = await aiosqlite.connect(path, factory=connect, isolation_level=None)
-    pragmas = ["busy_timeout = 5000", "synchronous = FULL", "foreign_keys = ON", "trusted_schema = OFF"]
+    pragmas = [
+        "busy_timeout = 5000",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "trusted_schema = OFF",
+        "secure_delete = ON",
+    ]
     pragmas.append("query_only = ON" if factory is _Reader else "journal_mode = WAL")
     try:
         for pragma in pragmas:

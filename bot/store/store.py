@@ -310,11 +310,11 @@ class Store:
 
         async def unit(tx: Tx) -> None:
             reply = await replies.get(tx, job_id)
-            if reply is None or reply.message_id != message_id:
+            if reply is None or reply.gone or reply.message_id != message_id:
                 return
             await replies.keep_token(tx, job_id, token, expires_at=received_at + TOKEN_LIFE)
-            if reply.delivered < reply.wanted:
-                await replies.due_again(tx, job_id, due_at=received_at)
+            if reply.delivered < reply.wanted:  # a newer version: a failing attempt under way must not undo this
+                await replies.want(tx, job_id, now=received_at)
 
         await self.database.write(unit)
 

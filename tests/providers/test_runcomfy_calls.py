@@ -14,6 +14,7 @@ from bot.core.errors import (
     ProviderPaused,
     ProviderUnavailable,
     RunLost,
+    RunNotKnownYet,
     SubmitUnknown,
 )
 from bot.core.jobs import Observation, State
@@ -128,8 +129,8 @@ async def test_a_cancelled_run_is_reported_once_the_result_says_so(status: str) 
         ("status_502_html", ProviderUnavailable),
         ("status_200_html", ProviderUnavailable),
         ("status_200_error_code", ProviderUnavailable),
-        ("status_404", ProviderUnavailable),
-        ("status_200_not_found", ProviderUnavailable),
+        ("status_404", RunNotKnownYet),
+        ("status_200_not_found", RunNotKnownYet),
     ],
 )
 async def test_a_run_that_cannot_be_seen_is_the_error_that_says_what_to_do(
