@@ -151,6 +151,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         uploads=lambda card, most: delivery.uploads(card, most=most),
         remove_files=lambda pictures: remove_files(data, [each.file for each in pictures]),
         user_install=settings.discord.user_install,
+        log_channel=settings.discord.log_channel,
         hosts=[HOST_NAMES[name] for name in hosts],
         keep_hours=settings.data.keep_hours,
         keep_days=settings.data.keep_prompts_days,

@@ -49,6 +49,13 @@ class Lines(logging.Formatter):
         return f"{line}\n{record.exc_text}" if record.exc_text else line
 
 
+def without_traceback(record: logging.LogRecord) -> bool:
+    """discord.py logs each broken connection as an error with its traceback and then mends it by itself."""
+    if record.exc_info and record.getMessage().startswith("Attempting a reconnect"):
+        record.exc_info, record.levelno, record.levelname = None, logging.WARNING, "WARNING"
+    return True
+
+
 def setup(level: str, *, secrets: Iterable[str]) -> None:
     """Log to standard error. discord.py, httpx and aiohttp would print tokens and signed links below these levels."""
     handler = logging.StreamHandler(sys.stderr)
@@ -56,5 +63,6 @@ def setup(level: str, *, secrets: Iterable[str]) -> None:
     handler.addFilter(Redactor(secrets))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("discord").setLevel(max(logging.INFO, logging.getLevelName(level)))
+    logging.getLogger("discord.client").addFilter(without_traceback)
     for noisy in ("httpx", "httpcore", "aiohttp.access", "aiosqlite", "discord.ui.view"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

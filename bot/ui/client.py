@@ -90,12 +90,14 @@ class DarkroomClient(discord.Client):
         keep_hours: int,
         keep_days: int,
         user_install: bool,
+        log_channel: int = 0,
         hosts: Sequence[str] = (),
     ) -> None:
         """*peek* and *uploads* are `Looker.quickly` and `Delivery.uploads`.
 
         *hosts* are the providers' names for people; where none are given the catalogue's own are used.
         """
+        discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # there is no voice here to warn of
         super().__init__(
             intents=discord.Intents(guilds=True),
             max_messages=None,
@@ -104,6 +106,7 @@ class DarkroomClient(discord.Client):
             allowed_mentions=NOBODY,
             max_ratelimit_timeout=LONGEST_PAUSE,
         )
+        self._log_channel = log_channel
         self.service = service
         self.texts = texts
         self.access = access
@@ -168,14 +171,19 @@ class DarkroomClient(discord.Client):
         await self._router.on_interaction(interaction)
 
     async def on_guild_join(self, guild: discord.Guild) -> None:
-        """Say once what to do here: where the server wants such messages, else to its owner."""
+        """Say once how to begin: in the operator's channel if that is here, else to the server's owner.
+
+        The server's channel for system messages is only for an owner who takes no messages: nobody asked us there.
+        """
         note = f"welcomed:{guild.id}"
         if await self.service.desk.note(note) is not None:
             return
         await self.service.desk.set_note(note, str(self.service.clock()))
-        if not await self._welcomed(guild, guild.system_channel):
-            owner = await self._user(guild.owner_id)
-            await self._welcomed(guild, owner)
+        ours = guild.get_channel(self._log_channel)
+        if isinstance(ours, discord.TextChannel) and await self._welcomed(guild, ours):
+            return
+        if not await self._welcomed(guild, await self._user(guild.owner_id)):
+            await self._welcomed(guild, guild.system_channel)
 
     async def _welcomed(self, guild: discord.Guild, where: discord.TextChannel | discord.User | None) -> bool:
         if where is None:

@@ -81,10 +81,10 @@ async def test_commands_are_sent_to_discord_only_when_they_changed(on: Stage) ->
 
 
 @on_stage()
-async def test_a_new_server_is_welcomed_once_in_its_own_channel(on: Stage) -> None:
+async def test_a_new_server_is_welcomed_once_in_the_operators_channel_where_that_is_there(on: Stage) -> None:
     guild = on.client.get_guild(on.guild.id)
     assert guild is not None
-    guild._system_channel_id = on.channel.id
+    on.client._log_channel = on.channel.id
     await on.rig.store.database.write(_forget_notes)
 
     await on.client.on_guild_join(guild)
@@ -95,7 +95,7 @@ async def test_a_new_server_is_welcomed_once_in_its_own_channel(on: Stage) -> No
 
 
 @on_stage(guilds=())
-async def test_a_server_without_such_a_channel_is_welcomed_through_its_owner(on: Stage) -> None:
+async def test_any_other_server_is_welcomed_through_its_owner(on: Stage) -> None:
     guild = on.client.get_guild(on.guild.id)
     assert guild is not None
 
