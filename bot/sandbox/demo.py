@@ -45,16 +45,18 @@ async def play(*, folder: Path, port: int, once: bool) -> int:
         print(f"\n{'Both were delivered.' if good else 'Something went wrong.'} Pictures: {folder}")
         if once or not good:
             return 0 if good else 1
+        told = _told_to_stop()
         print(f"\nOpen {scene.url}\nType /imagine, /edit, /jobs, /usage or /help there. Ctrl-C ends it.")
-        await _told_to_stop()
+        await told.wait()
     return 0
 
 
-async def _told_to_stop() -> None:
+def _told_to_stop() -> asyncio.Event:
+    """What is set by Ctrl-C or a polite kill, from now on."""
     told = asyncio.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(each, told.set)
-    await told.wait()
+    return told
 
 
 class Scene:
