@@ -62,11 +62,9 @@ def _told_to_stop() -> asyncio.Event:
 class Scene:
     """A server with one channel and a member, on stage with the bot."""
 
-    def __init__(self, app: App, env: Any, *, channel: Any, member: Any, page: Any, acting: asyncio.Lock) -> None:
-        """*acting*: the local Discord does one thing at a time, an act or a renewal of its page."""
+    def __init__(self, app: App, env: Any, *, channel: Any, member: Any, page: Any) -> None:
         self.app = app
         self.env = env
-        self.acting = acting
         self.channel = channel
         self.member = member
         self.page = page
@@ -85,8 +83,7 @@ class Scene:
         """Have the member do something and watch the job that comes of it, printing each state."""
         store, user = self.app.service.store, self.member.id
         known = {each.job.id for each in await store.open_of(user, since=0, limit=100)}
-        async with self.acting:
-            await act()
+        await act()
         job_id = next(each.job.id for each in await store.open_of(user, since=0) if each.job.id not in known)
         began, shown = time.time(), None
         while time.time() - began < PATIENCE:
@@ -167,18 +164,17 @@ async def _set(app: App, env: Any, *, port: int) -> AsyncIterator[Scene]:
     guild = env.create_guild("The Darkroom")
     channel = guild.create_text_channel("pictures")
     member = guild.add_member(env.create_user("ada", global_name="Ada"))
-    acting = asyncio.Lock()
     async with env.preview(channel, viewers=[member], layout="channel", port=port or None) as page:
-        renewal = asyncio.create_task(_renew(env, page, acting))
+        renewal = asyncio.create_task(_renew(env, page))
         try:
-            yield Scene(app, env, channel=channel, member=member, page=page, acting=acting)
+            yield Scene(app, env, channel=channel, member=member, page=page)
         finally:
             renewal.cancel()
             with suppress(asyncio.CancelledError):
                 await renewal
 
 
-async def _renew(env: Any, page: Any, acting: asyncio.Lock) -> None:
+async def _renew(env: Any, page: Any) -> None:
     """Keep the page and its clock in step: what the bot sends by itself does not reach the page otherwise.
 
     A renewal makes the page refuse whatever is done on it before it has read the new state, up to half a second
@@ -191,10 +187,23 @@ async def _renew(env: Any, page: Any, acting: asyncio.Lock) -> None:
         sent = sum("/callback" not in each.path for each in env.http_requests)  # the page shows first answers itself
         if sent == shown and time.monotonic() - renewed_at < IDLE:
             continue
-        with suppress(simcord.SetupError, TimeoutError):  # somebody is using the page: the next tick comes soon
-            async with acting:
-                await page.refresh()
+        with suppress(simcord.SetupError):  # somebody is using the page: the next tick comes soon
+            _publish(env, page)
             shown, renewed_at = sent, time.monotonic()
+
+
+def _publish(env: Any, page: Any) -> None:
+    """The page's own `refresh` without its wait for the bot (simcord 3.2.1, which is pinned).
+
+    What a member does during that wait is answered with an error, after which the page takes no more acts at all.
+    """
+    env._begin_operation("preview.refresh")  # noqa: SLF001 - SetupError while somebody acts
+    try:
+        page._advance_presentation_time()  # noqa: SLF001
+        for each in tuple(page._pages.values()):  # noqa: SLF001
+            page._publish(each, reason="refresh")  # noqa: SLF001
+    finally:
+        env._end_operation()  # noqa: SLF001
 
 
 @asynccontextmanager

@@ -4,10 +4,14 @@ A unit is `async def unit(tx)` that awaits nothing but *tx*. Statements use `$1,
 idempotent: a caller that gave up waiting may still have its unit committed.
 """
 
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+
+# What a database raises that may pass by itself: a full disk, another writer, a lost connection.
+TROUBLE: tuple[type[Exception], ...] = (sqlite3.Error, OSError)
 Row = Mapping[str, Any]
 
 
