@@ -167,6 +167,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         checker=pool,
         result_hosts={"runcomfy": settings.runcomfy.result_hosts},
         data=data,
+        patience=lambda job: catalog.patience(job.request),
         clock=clock,
     )
     eye = Hosts(service)

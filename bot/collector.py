@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from bot.core.cards import Picture
 from bot.core.errors import BadPicture, DownloadFailed, HostNotAllowed
-from bot.core.jobs import MINUTE, Job
+from bot.core.jobs import SECOND, Job
 from bot.pictures.guard import Checked
 from bot.service import Clock
 from bot.store.store import Store
@@ -20,9 +20,7 @@ from bot.store.store import Store
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 100 * 1024 * 1024  # a 4K PNG has about 25 MB
-# A host may answer 404 for a while after it said that a picture is ready, and a press looks at once.
-LASTING_TRIES = 3
-LASTING_FOR = MINUTE
+LASTING_TRIES = 3  # a host may answer 404 for a while after it said that a picture is ready
 
 
 class Fetcher(Protocol):
@@ -51,9 +49,14 @@ class Collector:
         checker: Checker,
         result_hosts: Mapping[str, Sequence[str]],
         data: Path,
+        patience: Callable[[Job], float],
         clock: Clock,
     ) -> None:
-        """*result_hosts* says for each provider where its pictures may come from."""
+        """*result_hosts* says for each provider where its pictures may come from.
+
+        *patience*: for how many seconds at least a picture that is not there is asked for, however often people press.
+        """
+        self._patience = patience
         self._store = store
         self._fetcher = fetcher
         self._checker = checker
@@ -80,7 +83,7 @@ class Collector:
 
     def _hopeless(self, job: Job, n: int) -> bool:
         since = self._lasting_since.get((job.id, n), self._clock())
-        return self._lasting[job.id, n] >= LASTING_TRIES and self._clock() - since >= LASTING_FOR
+        return self._lasting[job.id, n] >= LASTING_TRIES and self._clock() - since >= self._patience(job) * SECOND
 
     def _forget(self, job: Job) -> None:
         for key in [each for each in self._lasting if each[0] == job.id]:

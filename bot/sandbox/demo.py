@@ -29,7 +29,6 @@ from bot.sandbox.upstream import ImageService, Pace
 from bot.settings import BadSettings, Settings
 from bot.store.sqlite import RunningLock
 
-PACE = Pace(queue_s=2.0, run_s=4.0)  # long enough to watch
 TICK = 0.25  # seconds between looks for something new to show
 IDLE = 30.0  # seconds after which the page is renewed anyhow, for its "5 minutes ago"
 PATIENCE = 60.0  # seconds a demo job may take
@@ -38,9 +37,12 @@ CHANGE = "make it a snowy winter night"
 MARK = ".darkroom-demo"  # a folder with this file in it is a demo's, and may be emptied
 
 
-async def play(*, folder: Path, port: int, once: bool) -> int:
-    """Play one /imagine and one /edit; then stay until interrupted, unless *once*. 0 when both ended well."""
-    async with stage(folder, port=port) as scene:
+async def play(*, folder: Path, port: int, once: bool, seconds: float) -> int:
+    """Play one /imagine and one /edit; then stay until interrupted, unless *once*. 0 when both ended well.
+
+    *seconds* is how long the image service takes for a picture, a third of it in its queue.
+    """
+    async with stage(folder, port=port, pace=Pace(queue_s=seconds / 3, run_s=seconds * 2 / 3)) as scene:
         good = await scene.perform()
         print(f"\n{'Both were delivered.' if good else 'Something went wrong.'} Pictures: {folder}")
         if once or not good:
@@ -101,7 +103,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def stage(folder: Path, *, port: int, pace: Pace = PACE) -> AsyncIterator[Scene]:
+async def stage(folder: Path, *, port: int, pace: Pace) -> AsyncIterator[Scene]:
     """Everything up and running on this machine, and down again afterwards. *folder* is emptied first."""
     _require_free(port)
     _empty(folder)
