@@ -124,7 +124,9 @@ class Commands:
     async def _usage(self, interaction: Interaction) -> None:
         front = self._front
         allowances, reserved = await front.service.allowances(place_of(interaction))
-        view = usage(allowances, front.words(interaction), reserved=reserved, now=front.clock())
+        # What all servers spend together is the operator's business, until it is what stops this member.
+        shown = [each for each in allowances if not each.name.startswith("host_") or not each.left]
+        view = usage(shown, front.words(interaction), reserved=reserved, now=front.clock())
         await front.whisper(interaction, view)
 
     async def _help(self, interaction: Interaction) -> None:
