@@ -6,6 +6,7 @@ and the newer card. Everything is idempotent, since a caller that gave up may st
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bot.core.cards import TOKEN_LIFE, Charge, Picture, Reply
@@ -53,6 +54,7 @@ class Store:
         async def unit(tx: Tx) -> Accepted | UserError:
             if not await _first_time(tx, interaction_id, now=job.created_at):
                 raise AlreadySeen(str(interaction_id))
+            await ledger.hold(tx, job.place)
             used = await ledger.used(tx, job.place, now=job.created_at)
             try:
                 check(limits, used, asks=amount, guild=job.place.guild_id is not None, now=job.created_at)
@@ -75,9 +77,7 @@ class Store:
 
         async def unit(tx: Tx) -> None:
             await replies.placed(tx, job_id, message_id=message_id, ephemeral=ephemeral)
-            job = await jobs.get(tx, job_id)
-            if job is not None and job.state is State.ACCEPTED and job.acked_at is None:
-                await jobs.amend(tx, job_id, changes={"acked_at": now, "due_at": now})
+            await jobs.acknowledge(tx, job_id, now=now)
 
         await self.database.write(unit)
 
@@ -98,10 +98,10 @@ class Store:
             moved = await jobs.move(tx, job, to, now=now, changes={"due_at": None, **changes})
             if moved is None:
                 return None
-            await self._book_cost(tx, moved, now=now, cost=cost_micro_usd, assume=may_be_billed)
             if to.is_final:
                 made = moved.images if to is State.SUCCEEDED else 0
                 await ledger.end(tx, moved, now=now, pictures=made, reason=moved.reason)
+            await self._book_cost(tx, moved, now=now, cost=cost_micro_usd, assume=may_be_billed)  # the host's row last
             if to not in QUIET:
                 await replies.want(tx, job.id, now=now)
             return moved
@@ -369,17 +369,17 @@ class Store:
     async def end_forgotten(self, *, now: int) -> list[str]:
         """Release every reservation whose job has ended without ending it. There should be none: the caller alarms."""
 
-        async def unit(tx: Tx) -> list[str]:
-            ended = []
-            for row in await ledger.open_reservations(tx):
-                job = await jobs.get(tx, row["job"])
-                if job is not None:
-                    made = job.images if job.state is State.SUCCEEDED else 0
-                    await ledger.end(tx, job, now=now, pictures=made, reason="audit")
-                    ended.append(job.id)
-            return ended
+        async def unit(tx: Tx, job_id: str) -> None:
+            job = await jobs.get(tx, job_id)
+            if job is not None:
+                await ledger.hold(tx, job.place)
+                made = job.images if job.state is State.SUCCEEDED else 0
+                await ledger.end(tx, job, now=now, pictures=made, reason="audit")
 
-        return await self.database.write(unit)
+        found = await self.database.read(ledger.forgotten)
+        for job_id in found:  # one by one: a unit locks one member's rows, then one server's, then the host's
+            await self.database.write(partial(unit, job_id=job_id))
+        return found
 
 
 async def _dossier(tx: Tx, job_id: str) -> Dossier | None:
