@@ -135,7 +135,7 @@ def test_no_statement_of_a_migration_is_left_out() -> None:
 @asynccontextmanager
 async def holder(path: Path) -> "AsyncIterator[asyncio.subprocess.Process]":
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.store.lock_holder", str(path), stdin=PIPE, stdout=PIPE
+        sys.executable, "-m", "tests.store.lock_holder", f"sqlite:///{path}", stdin=PIPE, stdout=PIPE
     )
     assert process.stdout is not None
     try:
