@@ -56,3 +56,14 @@ async def by_hand(address: str, *statements: str) -> list[tuple[object, ...]]:
         return [[tuple(row) for row in await connection.fetch(each)] for each in statements][-1]
     finally:
         await connection.close()
+
+
+async def cut(url: str) -> None:
+    """End all connections of others to the database at *url*, as a server does that restarts."""
+    await by_hand(
+        url,
+        """
+        SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+        """,
+    )

@@ -26,6 +26,7 @@ AGAIN = 0.5  # seconds between attempts at a server that does not answer
 ANSWER = 30.0  # seconds for one statement
 CONNECT = 10.0  # seconds
 PROBE_PATIENCE = 5.0  # seconds
+PLACE_PATIENCE = 1000  # milliseconds in which the server should notice that whoever held the place was killed
 LAST_WORDS = 10.0  # seconds that units under way get when we close
 RUNNING = int.from_bytes(b"darkroom")  # the advisory lock of the process that runs
 MIGRATING = RUNNING + 1
@@ -104,8 +105,12 @@ class _Ear:
             self._process,
             self._name,
         )
-        if not await self.connection.fetchval("SELECT pg_try_advisory_lock($1)", RUNNING):
-            raise StoreBusy(f"another Darkroom is running on {shown(self._url)}")
+        try:
+            async with self.connection.transaction():  # for the timeout: the lock outlives it
+                await self.connection.execute(f"SET LOCAL lock_timeout = {PLACE_PATIENCE}")
+                await self.connection.execute("SELECT pg_advisory_lock($1)", RUNNING)
+        except asyncpg.LockNotAvailableError:
+            raise StoreBusy(f"another Darkroom is running on {shown(self._url)}") from None
 
     def _hear(self, _connection: Any, _process: int, _channel: str, who: str) -> None:
         if who != self._name:

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ from bot.store.opening import open_database
 from bot.store.postgres import PostgresDatabase
 from bot.store.store import Store
 from bot.store.versions import migrations
-from tests.postgres import by_hand
+from tests.postgres import by_hand, cut
 from tests.store.books import a_job, accept, opened, rows
 
 
@@ -44,17 +44,6 @@ async def running(url: str, *, place: bool = False) -> AsyncIterator[PostgresDat
         yield database
     finally:
         await database.aclose()
-
-
-async def cut(url: str) -> None:
-    """End all connections of others to the database at *url*, as a server does that restarts."""
-    await by_hand(
-        url,
-        """
-        SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-        WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
-        """,
-    )
 
 
 # --- what is opened
@@ -328,16 +317,8 @@ async def test_the_place_of_a_killed_process_is_free(url: str) -> None:
             await PostgresDatabase.open(url, running=True)
         process.kill()
         await process.communicate()
-        async with aclosing(await _when_free(url)):
-            pass
-
-
-async def _when_free(url: str) -> PostgresDatabase:
-    while True:  # the server takes a moment to see that the other end is gone
-        try:
-            return await PostgresDatabase.open(url, running=True)
-        except StoreBusy:
-            continue
+    async with running(url, place=True):
+        pass
 
 
 async def test_a_place_lost_with_the_connection_is_taken_again(url: str) -> None:
