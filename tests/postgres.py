@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-GIVEN = os.environ.get("DARKROOM_TEST_POSTGRES")  # a server of your own, whose role may create databases
+GIVEN = os.environ.get("DARKROOM_TEST_POSTGRES")  # a server of your own, with a superuser's role
 _numbers = itertools.count(1)
 
 

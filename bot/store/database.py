@@ -35,7 +35,10 @@ class Database(Protocol):
         ...
 
     async def outside_changes(self) -> int:
-        """A number that differs whenever another process has set a job's or a reply's clock since the last call."""
+        """A number that differs whenever another process has set a job's or a reply's clock since the last call.
+
+        Only the running process needs to ask; on PostgreSQL the others hear nothing of what it writes.
+        """
         ...
 
     async def forget_for_good(self) -> None:

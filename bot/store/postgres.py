@@ -143,7 +143,7 @@ class PostgresDatabase:
 
     @classmethod
     async def _open(cls, url: str, *, running: bool) -> Self:
-        name = f"darkroom {secrets.token_hex(4)}"
+        name = f"darkroom {'run' if running else 'beside'} {secrets.token_hex(4)}"  # the migrations know these words
         ear = _Ear(url, name=name, running=running)
         await ear.connect()
         try:

@@ -11,13 +11,14 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from bot.core.jobs import State
 from bot.store.database import StoreBusy, StoreTooNew, StoreUnusable, Tx, Unit, shown
 from bot.store.opening import open_database
 from bot.store.postgres import PostgresDatabase
 from bot.store.store import Store
 from bot.store.versions import migrations
 from tests.postgres import by_hand, cut
-from tests.store.books import a_job, accept, opened, rows
+from tests.store.books import DAY, NOON, a_job, accept, faults, opened, rows, walk, way_to
 
 
 @pytest.fixture
@@ -166,6 +167,31 @@ async def test_units_that_wait_for_each_other_in_a_circle_are_both_done(store: S
     assert [(row["key"], sorted(row["value"])) for row in values] == [("a", ["b", "b"]), ("b", ["a", "a"])]
 
 
+async def test_reservations_and_their_ends_never_wait_for_each_other_in_a_circle(url: str) -> None:
+    """The server would resolve a circle only after a minute here."""
+    await by_hand(url, f"ALTER DATABASE {urlsplit(url).path[1:]} SET deadlock_timeout = '1min'")
+
+    async def live(store: Store, n: int) -> None:
+        month = 31 * DAY * (n % 2)  # an end counts in two months of the host
+        job = a_job(f"{n}", user=n % 3, guild=(None, 5, 6)[n % 3], now=NOON + month // 2)
+        job = await walk(store, (await accept(store, job)).job, way_to(State.COLLECTING))
+        to = (State.SUCCEEDED, State.FAILED)[n // 3 % 2]
+        assert await store.move(job, to, now=NOON + month, images=1, cost_micro_usd=n, may_be_billed=True)
+
+    async with opened(url) as one, opened(url) as two, opened(url) as three, asyncio.timeout(30):
+        await asyncio.gather(*(live((one, two, three)[n % 3], n) for n in range(90)))
+        assert await faults(one) == []
+
+
+async def test_an_audit_at_several_places_at_once_ends_a_reservation_once(url: str) -> None:
+    async with opened(url) as one, opened(url) as other:
+        for n in range(10):
+            await accept(one, a_job(f"{n}"))
+        await by_hand(url, "UPDATE jobs SET state = 'failed', ended_at = 1")
+        await asyncio.gather(*(store.end_forgotten(now=NOON) for store in (one, other) * 3))
+        assert await faults(one) == []
+
+
 async def test_a_failing_unit_is_rolled_back_alone(store: Store) -> None:
     async def failing(tx: Tx) -> str:
         await put("lost")(tx)
@@ -286,7 +312,7 @@ async def changed(database: PostgresDatabase, since: int) -> int:
 
 
 async def test_what_others_write_is_noticed_within_a_second_and_our_own_is_not(url: str) -> None:
-    async with running(url) as ours, running(url) as theirs:
+    async with running(url, place=True) as ours, running(url) as theirs:
         start = await ours.outside_changes()
         await accept(Store(ours), a_job("ours"))
         assert await ours.outside_changes() == start

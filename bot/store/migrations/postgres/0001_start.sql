@@ -151,7 +151,7 @@ CREATE TABLE notes (
     value TEXT NOT NULL
 );
 
--- Whoever sets a clock says so: a running Darkroom listens, and does not listen to itself.
+-- Whoever sets a clock says so, except the Darkroom that runs: it is the one that listens.
 CREATE FUNCTION darkroom_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_notify('darkroom', current_setting('application_name'));
@@ -159,6 +159,6 @@ BEGIN
 END
 $$;
 CREATE TRIGGER jobs_changed AFTER INSERT OR UPDATE OR DELETE ON jobs
-    FOR EACH STATEMENT EXECUTE FUNCTION darkroom_changed();
+    FOR EACH STATEMENT WHEN (current_setting('application_name') NOT LIKE 'darkroom run %') EXECUTE FUNCTION darkroom_changed();
 CREATE TRIGGER replies_changed AFTER INSERT OR UPDATE OR DELETE ON replies
-    FOR EACH STATEMENT EXECUTE FUNCTION darkroom_changed();
+    FOR EACH STATEMENT WHEN (current_setting('application_name') NOT LIKE 'darkroom run %') EXECUTE FUNCTION darkroom_changed();
