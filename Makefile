@@ -5,8 +5,8 @@ READY := .venv/.ready
 
 .PHONY: demo run doctor test lint docs bench screenshots lock clean
 
-demo: $(READY)           ## the real bot against a local Discord and a local image service (ONCE=1: two jobs, then stop)
-	@$(BIN)/darkroom demo $(if $(ONCE),--once)
+demo: $(READY)           ## the real bot against a local Discord and a local image service (ONCE=1: two jobs, then stop; PORT=n)
+	@$(BIN)/darkroom demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
 
 run: $(READY)            ## the bot, for real
 	@$(BIN)/darkroom run

@@ -33,9 +33,8 @@ def main() -> list[dict[str, Any]]:
 
 
 async def _measure(folder: Path) -> list[dict[str, Any]]:
-    settings: dict[str, Any] = {f"quota__{name}": value for name, value in NO_LIMITS.items()} | {
-        "runcomfy__max_in_flight": JOBS
-    }
+    settings: dict[str, Any] = {f"quota__{name}": value for name, value in NO_LIMITS.items()}
+    settings["runcomfy__max_in_flight"] = JOBS
     async with scene(folder, pace=Pace(0, 0, None), timing=SHIPPED, **settings) as bot:
         bot.host.hold = True
         asked = await _ask(bot)

@@ -7,7 +7,7 @@ import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -28,6 +28,7 @@ from bot.providers.runcomfy import RunComfy
 from bot.service import Bells, Clock, Service
 from bot.settings import BadSettings, Settings
 from bot.steps import Steps
+from bot.store.database import TROUBLE
 from bot.store.desk import Desk
 from bot.store.opening import open_database
 from bot.store.store import Store
@@ -83,7 +84,8 @@ class App:
             self.service.bells.worker.set()
             self.service.bells.replies.set()
             await asyncio.wait(tasks, timeout=DRAIN)
-            await self.delivery.drain(seconds=DRAIN / 2)
+            with suppress(*TROUBLE):  # what is not sent now goes out at the next start
+                await self.delivery.drain(seconds=DRAIN / 2)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -163,6 +165,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         checker=pool,
         result_hosts={"runcomfy": settings.runcomfy.result_hosts},
         data=data,
+        patience=lambda job: catalog.patience(job.request),
         clock=clock,
     )
     eye = Hosts(service)

@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="run the real bot against a local Discord and a local image service")
     demo.add_argument("--port", type=int, default=8765, help="port of the page (default 8765; 0 takes any)")
+    demo.add_argument("--seconds", type=float, default=6.0, help="how long a picture takes (default 6)")
     demo.add_argument("--once", action="store_true", help="stop after one /imagine and one /edit")
     demo.add_argument("--data", type=Path, default=Path("demo-pictures"), help="where pictures and database go")
     demo.set_defaults(run=_demo)
@@ -78,7 +79,7 @@ def _demo(chosen: argparse.Namespace) -> int:
         raise BadSettings(f"the demo needs the package {exc.name}: run `make demo` in a checkout") from exc
 
     once = chosen.once or not sys.stdin.isatty()
-    return asyncio.run(demo.play(folder=chosen.data, port=chosen.port, once=once))
+    return asyncio.run(demo.play(folder=chosen.data, port=chosen.port, once=once, seconds=chosen.seconds))
 
 
 def _sandbox(chosen: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from bot.core.cards import Picture
 from bot.core.errors import BadPicture, DownloadFailed, HostNotAllowed
-from bot.core.jobs import Job
+from bot.core.jobs import SECOND, Job
 from bot.pictures.guard import Checked
 from bot.service import Clock
 from bot.store.store import Store
@@ -20,7 +20,7 @@ from bot.store.store import Store
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 100 * 1024 * 1024  # a 4K PNG has about 25 MB
-LASTING_TRIES = 3  # a host may answer 404 for a moment after it said that a picture is ready
+LASTING_TRIES = 3  # a host may answer 404 for a while after it said that a picture is ready
 
 
 class Fetcher(Protocol):
@@ -49,9 +49,14 @@ class Collector:
         checker: Checker,
         result_hosts: Mapping[str, Sequence[str]],
         data: Path,
+        patience: Callable[[Job], float],
         clock: Clock,
     ) -> None:
-        """*result_hosts* says for each provider where its pictures may come from."""
+        """*result_hosts* says for each provider where its pictures may come from.
+
+        *patience*: for how many seconds at least a picture that is not there is asked for, however often people press.
+        """
+        self._patience = patience
         self._store = store
         self._fetcher = fetcher
         self._checker = checker
@@ -59,6 +64,7 @@ class Collector:
         self._data = data
         self._clock = clock
         self._lasting: Counter[tuple[str, int]] = Counter()
+        self._lasting_since: dict[tuple[str, int], int] = {}
 
     async def collect(self, job: Job, urls: Sequence[str]) -> Haul:
         """Fetch what is missing of the pictures at *urls*: at most as many as were asked, and paid, for."""
@@ -76,11 +82,13 @@ class Collector:
         return Haul(in_hand=len(held) + won, wanting=max(0, wanting), blocked_host=blocked)
 
     def _hopeless(self, job: Job, n: int) -> bool:
-        return self._lasting[job.id, n] >= LASTING_TRIES
+        since = self._lasting_since.get((job.id, n), self._clock())
+        return self._lasting[job.id, n] >= LASTING_TRIES and self._clock() - since >= self._patience(job) * SECOND
 
     def _forget(self, job: Job) -> None:
         for key in [each for each in self._lasting if each[0] == job.id]:
             del self._lasting[key]
+            self._lasting_since.pop(key, None)
 
     async def _one(self, job: Job, n: int, url: str) -> bool | str:
         """True when the picture is on disk, False when it is not, the host's name when it is not allowed."""
@@ -93,6 +101,7 @@ class Collector:
             # A checker that ran out of time or memory says nothing about a picture that is paid for.
             if isinstance(exc, BadPicture) or (isinstance(exc, DownloadFailed) and exc.lasting):
                 self._lasting[job.id, n] += 1
+                self._lasting_since.setdefault((job.id, n), self._clock())
             log.warning(
                 "A finished picture could not be fetched: %s",
                 exc,
@@ -102,7 +111,8 @@ class Collector:
         name = f"{job.id}-{n}.{'jpg' if checked.type == 'jpeg' else checked.type}"
         await asyncio.to_thread(write_whole, self._data / name, data)
         picture = Picture(n, name, checked.type, checked.width, checked.height, len(data))
-        await self._store.keep_picture(job, picture, now=self._clock())
+        if not await self._store.keep_picture(job, picture, now=self._clock()):
+            await asyncio.to_thread((self._data / name).unlink, missing_ok=True)
         return True
 
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from bot.core.cards import LAST_WORD, TOKEN_LIFE, Card, Picture, Reply, paths
+from bot.core.cards import Card, Picture, Reply, paths
 from bot.core.cards import Path as Way
 from bot.core.errors import BadPicture
 from bot.core.jobs import HOUR, MINUTE, SECOND
 from bot.core.polling import backoff
 from bot.pictures.fit import Fitted
 from bot.service import Service
+from bot.store.database import TROUBLE
 from bot.store.store import Dossier, Store
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ FILE_SLACK = 64 * 1024
 SPACING = 3 * SECOND  # between two cards of a job that is still under way
 QUIET_AFTER = HOUR  # Discord limits edits of messages older than that (30046)
 AT_ONCE = 8
+TROUBLE_PAUSE = 1.0  # seconds to leave a database alone that could not be read
 RUNGS = 3  # how often a too large message is made smaller
 
 
@@ -93,6 +95,7 @@ class Delivery:
         self._clock = service.clock
         self._sent_at: dict[str, int] = {}
         self._busy: set[str] = set()
+        self._held: dict[str, int] = {}  # job → until when not to try, after something went wrong
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -102,9 +105,14 @@ class Delivery:
         async with asyncio.TaskGroup() as group:
             while not stop.is_set():
                 bell.clear()
-                for job_id in await self._due():
-                    group.create_task(self._attend(job_id))
-                await _until(bell, seconds=await self._pause())
+                try:
+                    for job_id in await self._due():
+                        group.create_task(self._attend(job_id))
+                    pause = await self._pause()
+                except TROUBLE:
+                    log.warning("The database cannot be read just now", exc_info=True, extra={"event": "store_trouble"})
+                    pause = TROUBLE_PAUSE
+                await _until(bell, seconds=pause)
 
     async def run_due(self) -> int:
         """Deliver everything that is due now, once; how many that were."""
@@ -129,7 +137,8 @@ class Delivery:
         if room <= 0:
             return []
         rows = await self._store.due_replies(now=self._clock(), limit=AT_ONCE * 2)
-        chosen = [each for each in rows if each not in self._busy][:room]
+        now = self._clock()
+        chosen = [each for each in rows if each not in self._busy and self._held.get(each, 0) <= now][:room]
         self._busy.update(chosen)
         return chosen
 
@@ -137,7 +146,7 @@ class Delivery:
         next_at = await self._store.next_reply_at()
         if next_at is None or len(self._busy) >= AT_ONCE:
             return 60.0
-        return max(0.05 if self._busy else 0.0, min(60.0, (next_at - self._clock()) / 1000))
+        return max(1.0 if self._held else 0.05 if self._busy else 0.0, min(60.0, (next_at - self._clock()) / 1000))
 
     async def _attend(self, job_id: str) -> None:
         self._idle.clear()
@@ -145,7 +154,9 @@ class Delivery:
             await self.deliver(job_id)
         except Exception:  # one job's trouble must not stop the others' replies
             log.exception("A reply could not be sent", extra={"event": "reply_error", "job_id": job_id})
-            await self._store.postponed(job_id, due_at=self._clock() + MINUTE)
+            self._held[job_id] = self._clock() + MINUTE  # in memory, since it may be the database that is at fault
+        else:
+            self._held.pop(job_id, None)
         finally:
             self._busy.discard(job_id)
             self._service.bells.replies.set()
@@ -184,10 +195,8 @@ class Delivery:
                     "A way to a reply is closed", extra={"event": "way_closed", "job_id": reply.job_id, "way": way}
                 )
                 log.debug("%s", exc)
-                dead = way is Way.TOKEN
-                await self._store.postponed(
-                    reply.job_id, due_at=None, version=reply.wanted, token_dead=dead, channel_closed=not dead
-                )
+                dead = reply.token if way is Way.TOKEN else None
+                await self._store.way_closed(reply.job_id, dead_token=dead)
             except MessageGone:
                 await self._store.reply_gone(reply.job_id)
                 return
@@ -259,8 +268,7 @@ class Delivery:
         if final:
             self._sent_at.pop(reply.job_id, None)
         only_token = paths(reply, now=now, final=False) == (Way.TOKEN,)
-        word_at = reply.token_expires_at - TOKEN_LIFE + LAST_WORD
-        again = word_at if only_token and not final and not card.last_word else None
+        again = reply.last_word_at if only_token and not final and not card.last_word else None
         await self._store.delivered(reply.job_id, version=reply.wanted, message_id=message_id, due_at=again)
 
 
@@ -269,7 +277,7 @@ def _is_last_word(dossier: Dossier, *, now: int) -> bool:
     reply = dossier.reply
     if dossier.job.state.is_final or paths(reply, now=now, final=False) != (Way.TOKEN,):
         return False
-    return now >= reply.token_expires_at - TOKEN_LIFE + LAST_WORD
+    return now >= reply.last_word_at
 
 
 def _read(path: Path) -> bytes | None:

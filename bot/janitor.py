@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bot.core.jobs import HOUR
 from bot.service import Service
+from bot.store.database import TROUBLE
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -28,18 +29,22 @@ class Janitor:
 
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            if await self._store.database.writable():  # else the disk is full, say: a later round tidies up
+            try:
                 await self.round()
+            except TROUBLE:  # a full disk, say: the next round tries again
+                log.warning("Tidying up failed", exc_info=True, extra={"event": "store_trouble"})
             with suppress(TimeoutError):
                 async with asyncio.timeout(EVERY):
                     await stop.wait()
 
     async def round(self) -> None:
         now = self._service.clock()
-        await self._store.tidy(now=now, forget_prompts_before=now - self._keep_prompts)
-        remove_files(self._data, await self._store.expired_pictures(before=now - self._keep))
+        await self._store.tidy(now=now)
+        old = await self._store.expired_pictures(before=now - self._keep)
+        await asyncio.to_thread(remove_files, self._data, old)
         if now - self._audited_at >= HOUR:
             self._audited_at = now
+            await self._store.forget_prompts(before=now - self._keep_prompts)
             await self._store.database.forget_for_good()
             await self.audit()
             before = now - self._keep - STRAY_AFTER

@@ -109,6 +109,7 @@ class Service:
         self.blocked: dict[str, str] = {}  # job → host its pictures lie on
         self._providers = providers
         self._tell = tell
+        self._aside: set[asyncio.Task[None]] = set()  # asyncio itself would let them be collected
 
     async def start(self) -> None:
         """Whoever starts us again may have put right what a host complained of: it is tried at once."""
@@ -139,7 +140,9 @@ class Service:
                 self.bells.ring(job.id)  # should the acknowledgement fail, the worker looks into it
                 return await self.card(job.id)
         except TimeoutError as exc:
-            await self._withdraw(job.id)  # it may have been committed although we stopped waiting
+            # It may still be committed, though we stopped waiting; what is queued behind it takes it back.
+            self._aside.add(taking_back := asyncio.create_task(self._withdraw(job.id)))
+            taking_back.add_done_callback(self._aside.discard)
             raise UserError("busy") from exc
 
     def _job(self, intake: Intake, wish: Wish, *, checked: bool) -> tuple[Job, quota.Amount, str]:
@@ -194,9 +197,8 @@ class Service:
         await self._withdraw(job_id)
 
     async def _withdraw(self, job_id: str) -> None:
-        job = await self.store.job(job_id)
-        if job is not None and job.state is State.ACCEPTED:
-            await self.store.move(job, State.CANCELLED, now=self.clock(), reason="unacknowledged")
+        await self.store.withdraw(job_id, now=self.clock())
+        self.bells.ring(job_id)
 
     # --- looking and changing one's mind
 
@@ -265,12 +267,20 @@ class Service:
             if await self.store.move(job, State.CANCELLED, now=now) is None:
                 raise UserError("cancel.sending")
         elif job.state in (State.SUBMITTING, State.QUEUED):
-            if job.cancel is Cancel.NONE:
-                await self.store.note(job, now=now, show=True, cancel=Cancel.WANTED, due_at=now)
+            await self._wish_to_cancel(job)
         else:
             raise UserError("cancel.too_late")
         self.bells.ring(job_id)
         return await self.card(job_id)
+
+    async def _wish_to_cancel(self, job: Job) -> None:
+        """Note the wish; a job that moves on in the same moment is asked once more."""
+        now = self.clock()
+        for known in (job, await self.store.job(job.id)):
+            if known is None or known.cancel is not Cancel.NONE or known.state.is_final:
+                return
+            if await self.store.note(known, now=now, show=True, cancel=Cancel.WANTED, due_at=now) is not None:
+                return
 
     async def look_now(self, job_id: str) -> None:
         """Bring a job's next look forward to now."""
@@ -298,12 +308,16 @@ class Service:
         since = self.clock() - UNDELIVERED_FOR
         return [await self.card_of(each) for each in await self.store.open_of(user_id, since=since)]
 
-    async def handed_over(self, job_id: str, *, version: int | None = None) -> None:
-        """A result reached its owner by another way than its own reply."""
+    async def handed_over(self, job_id: str, *, version: int) -> None:
+        """*version* of a card reached its owner by another way than its own reply."""
         dossier = await self.store.dossier(job_id)
         if dossier is not None and dossier.reply.message_id is not None:
-            shown = dossier.reply.wanted if version is None else version
-            await self.store.delivered(job_id, version=shown, message_id=dossier.reply.message_id)
+            await self.store.delivered(job_id, version=version, message_id=dossier.reply.message_id)
+
+    async def version_wanted(self, job_id: str) -> int:
+        """The newest version of a job's card: to be asked for before the card is drawn."""
+        dossier = await self.store.dossier(job_id)
+        return dossier.reply.wanted if dossier else 0
 
     def wish_again(self, job: Job) -> Wish:
         """The same once more, with a seed of its own."""

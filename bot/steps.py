@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 SUBMIT_LEASE = 5 * MINUTE  # longer than any submit takes; after a restart nobody waits for it
 CANCEL_TRIES = 3
+CONFIRM_TRIES = 3
 CHECK_TRIES = 3
 FIND_EVERY = 15.0  # seconds between searches for a lost submit
 AGAIN = 2.0  # seconds until an unfinished collection, or an unconfirmed card, is tried again; longer each time
@@ -87,11 +88,13 @@ class Steps:
             found = await self._find_reply(dossier.reply)
         except DeliverLater as exc:
             return self._in(exc.retry_after or AGAIN * self._again(job, "confirm"))
-        if found is None:
-            await self._end(job, State.CANCELLED, reason="unacknowledged")
-        else:
+        if found is not None:
             await self._store.acknowledged(job.id, message_id=found[0], ephemeral=found[1], now=now)
-        return now
+            return now
+        if (looks := self._again(job, "confirm")) < CONFIRM_TRIES:  # Discord has denied messages that were there
+            return self._in(AGAIN * looks)
+        await self._end(job, State.CANCELLED, reason="unacknowledged")
+        return None
 
     async def check(self, job: Job) -> int | None:
         """Look at reference pictures that could not be looked at before the acknowledgement."""
@@ -247,7 +250,8 @@ class Steps:
             seen.state,
             reason=reason,
             cost=seen.cost_micro_usd,
-            may_be_billed=seen.state is not State.CANCELLED,  # nobody promises that failures are free
+            # Nobody promises that failures are free, nor a run that was cancelled when it had begun.
+            may_be_billed=seen.state is not State.CANCELLED or job.started_at is not None,
         )
 
     async def cancel(self, job: Job) -> int | None:
@@ -336,6 +340,8 @@ class Steps:
         changes: dict[str, Any] = {"watch_until": None, "due_at": None, "images": haul.in_hand}
         if haul.in_hand:
             changes["reason"] = "late"
+        if seen.cost_micro_usd is not None:
+            await self._store.cost_became_known(job, now=now, micro_usd=seen.cost_micro_usd)
         await self._store.note(job, now=now, show=haul.in_hand > 0, **changes)
         return None
 
@@ -385,4 +391,5 @@ class Steps:
         return self._clock() + int(seconds * 1000)
 
     def _say(self, job: Job, event: str, exc: Exception) -> None:
-        log.warning("%s: %s", job.provider, exc, extra={"event": event, "job_id": job.id, "run_id": job.run_id})
+        said = str(exc).replace(job.request.prompt, "…") if job.request.prompt else str(exc)  # some hosts echo it
+        log.warning("%s: %s", job.provider, said, extra={"event": event, "job_id": job.id, "run_id": job.run_id})

@@ -14,6 +14,7 @@ from bot.core.jobs import AT_HOST, MINUTE, SECOND, Job, State, Step, next_step
 from bot.hosts import Hosts
 from bot.service import Service
 from bot.steps import Steps
+from bot.store.database import TROUBLE
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Worker:
 
     async def start(self) -> None:
         """Rebuild the heap from the rows. Whatever was being submitted when we died is due at once."""
+        await self._store.not_from_the_future(now=self._clock())
         await self._reload()
         for job_id in self._due:
             self._schedule(job_id, self._clock())
@@ -124,14 +126,21 @@ class Worker:
                 self._schedule(job_id, due_at)
         self._rows = rows
 
+    async def _reloaded(self) -> bool:
+        try:
+            await self._reload()
+        except TROUBLE:
+            log.warning("The database cannot be read just now", exc_info=True, extra={"event": "store_trouble"})
+            return False
+        return True
+
     async def _watch_outside(self, stop: asyncio.Event) -> None:
         seen = await self._store.database.outside_changes()
         while not stop.is_set():
             await asyncio.sleep(OUTSIDE_EVERY)
             now = await self._store.database.outside_changes()
-            if now != seen:
+            if now != seen and await self._reloaded():
                 seen = now
-                await self._reload()
                 self._service.bells.worker.set()
                 self._service.bells.replies.set()
 
@@ -178,7 +187,7 @@ class Worker:
     async def _when_slot_is_free(self, job: Job) -> int | None:
         """Submit if it is this job's turn at its host; else it waits in line until it is rung for."""
         if job.due_at is not None and job.due_at > self._clock():  # the host asked for patience
-            return job.due_at
+            return min(job.due_at, job.deadline)
         async with self._slots:
             if not await self._turn(job):
                 await self._tell_places(job.provider)
@@ -207,12 +216,14 @@ class Worker:
         return True
 
     def _in_line_until(self, job: Job) -> int:
+        """When to look at a waiting job although nobody rings; never in the past, or it would be due all the time."""
+        now = self._clock()
         until = min(job.deadline, self._line_news_at.get(job.provider, job.deadline))
-        if (quiet := self._hosts.quiet_until(job.provider, "submit")) > self._clock():
+        if (quiet := self._hosts.quiet_until(job.provider, "submit")) > now:
             until = min(until, quiet)
-        if job.provider not in self._service.troubles:
-            return until
-        return min(until, self._tried_at.get(job.provider, 0) + TROUBLE_EVERY)
+        if job.provider in self._service.troubles:
+            until = min(until, self._tried_at.get(job.provider, now) + TROUBLE_EVERY)
+        return max(until, now + SECOND)
 
     async def _slots_moved(self, job: Job) -> None:
         """A job came to, or left, its host: whoever is next in line may be due."""

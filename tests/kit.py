@@ -261,7 +261,15 @@ async def rig(
         bells=Bells(),
         tell=tell,
     )
-    collector = Collector(store, files, checker=files, result_hosts={"runcomfy": ("*",)}, data=folder, clock=clock)
+    collector = Collector(
+        store,
+        files,
+        checker=files,
+        result_hosts={"runcomfy": ("*",)},
+        data=folder,
+        patience=lambda _: 60.0,
+        clock=clock,
+    )
     hosts = Hosts(service)
     steps = Steps(
         store,

@@ -87,7 +87,7 @@ async def test_nothing_is_submitted_before_the_card_is_known_to_be_shown(app: Ri
 async def test_a_card_that_discord_never_showed_costs_nothing(app: Rig) -> None:
     job_id = await app.imagine(acked=False)
 
-    await app.turn(4)
+    await app.turn(4, times=3)
 
     card = await app.service.card(job_id)
     assert (card.job.state, card.charge.released) == (State.CANCELLED, Amount(1, 80_000))

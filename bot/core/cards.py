@@ -53,6 +53,11 @@ class Reply:
     gone: bool = False  # somebody deleted the message
     attempts: int = 0
 
+    @property
+    def last_word_at(self) -> int:
+        """When a reply that only its token reaches has to say how to go on."""
+        return self.token_expires_at - TOKEN_LIFE + LAST_WORD
+
     def token_lives(self, now: int) -> bool:
         return self.token is not None and now < self.token_expires_at - TOKEN_MARGIN
 

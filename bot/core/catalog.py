@@ -284,6 +284,11 @@ class Catalog(_Part):
         micro = int((dollars * 1_000_000).to_integral_value(ROUND_UP))
         return Quote(micro_usd=micro, version=self.price_version, estimated=price.estimated)
 
+    def patience(self, request: ImageRequest) -> float:
+        """Seconds for which a finished picture that is not there is asked for: a few looks at a run of this model."""
+        model = self.models.get(request.model)
+        return 8 * (model.timing if model else Timing()).longest
+
     def usual(self, request: ImageRequest) -> tuple[int, int] | None:
         """How long such a request usually takes, in seconds from and to."""
         return self.models[request.model].usual.get(str(request.options.get("resolution", "1K")))

@@ -13,7 +13,7 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 
 ACK_WINDOW = 3 * SECOND  # Discord forgets an interaction that is not acknowledged by then
-WAIT_LIMIT = 15 * MINUTE  # how long an accepted job may wait for a slot at the host
+WAIT_LIMIT = 14 * MINUTE  # how long an accepted job may wait for a slot: its ending still finds a living token
 FIND_LIMIT = 10 * MINUTE  # how long a lost submit is searched for
 COLLECT_LIMIT = 30 * MINUTE  # how long finished pictures are fetched before the money goes back
 WATCH_LIMIT = 24 * HOUR  # how long a run we gave up on may still bring a free picture

@@ -1,5 +1,6 @@
 """Who is next: the order in which waiting jobs get a host's free slots."""
 
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,11 +22,14 @@ def fair_order(waiting: Iterable[Waiting], running: Iterable[int]) -> Sequence[s
     queues: dict[int, list[Waiting]] = {}
     for each in sorted(waiting, key=lambda one: (one.created_at, one.job_id), reverse=True):
         queues.setdefault(each.user_id, []).append(each)
+    heads = [(taken[user], queue[-1].created_at, queue[-1].job_id, user) for user, queue in queues.items()]
+    heapq.heapify(heads)
     order: list[str] = []
-    while queues:
-        user = min(queues, key=lambda one: (taken[one], queues[one][-1].created_at, queues[one][-1].job_id))
-        order.append(queues[user].pop().job_id)
-        taken[user] += 1
-        if not queues[user]:
-            del queues[user]
+    while heads:
+        running_now, _, job_id, user = heapq.heappop(heads)
+        order.append(job_id)
+        queues[user].pop()
+        if queues[user]:
+            head = queues[user][-1]
+            heapq.heappush(heads, (running_now + 1, head.created_at, head.job_id, user))
     return order

@@ -29,7 +29,6 @@ from bot.sandbox.upstream import ImageService, Pace
 from bot.settings import BadSettings, Settings
 from bot.store.sqlite import RunningLock
 
-PACE = Pace(queue_s=2.0, run_s=4.0)  # long enough to watch
 TICK = 0.25  # seconds between looks for something new to show
 IDLE = 30.0  # seconds after which the page is renewed anyhow, for its "5 minutes ago"
 PATIENCE = 60.0  # seconds a demo job may take
@@ -38,33 +37,36 @@ CHANGE = "make it a snowy winter night"
 MARK = ".darkroom-demo"  # a folder with this file in it is a demo's, and may be emptied
 
 
-async def play(*, folder: Path, port: int, once: bool) -> int:
-    """Play one /imagine and one /edit; then stay until interrupted, unless *once*. 0 when both ended well."""
-    async with stage(folder, port=port) as scene:
+async def play(*, folder: Path, port: int, once: bool, seconds: float) -> int:
+    """Play one /imagine and one /edit; then stay until interrupted, unless *once*. 0 when both ended well.
+
+    *seconds* is how long the image service takes for a picture, a third of it in its queue.
+    """
+    async with stage(folder, port=port, pace=Pace(queue_s=seconds / 3, run_s=seconds * 2 / 3)) as scene:
         good = await scene.perform()
         print(f"\n{'Both were delivered.' if good else 'Something went wrong.'} Pictures: {folder}")
         if once or not good:
             return 0 if good else 1
+        told = _told_to_stop()
         print(f"\nOpen {scene.url}\nType /imagine, /edit, /jobs, /usage or /help there. Ctrl-C ends it.")
-        await _told_to_stop()
+        await told.wait()
     return 0
 
 
-async def _told_to_stop() -> None:
+def _told_to_stop() -> asyncio.Event:
+    """What is set by Ctrl-C or a polite kill, from now on."""
     told = asyncio.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(each, told.set)
-    await told.wait()
+    return told
 
 
 class Scene:
     """A server with one channel and a member, on stage with the bot."""
 
-    def __init__(self, app: App, env: Any, *, channel: Any, member: Any, page: Any, acting: asyncio.Lock) -> None:
-        """*acting*: the local Discord does one thing at a time, an act or a renewal of its page."""
+    def __init__(self, app: App, env: Any, *, channel: Any, member: Any, page: Any) -> None:
         self.app = app
         self.env = env
-        self.acting = acting
         self.channel = channel
         self.member = member
         self.page = page
@@ -83,8 +85,7 @@ class Scene:
         """Have the member do something and watch the job that comes of it, printing each state."""
         store, user = self.app.service.store, self.member.id
         known = {each.job.id for each in await store.open_of(user, since=0, limit=100)}
-        async with self.acting:
-            await act()
+        await act()
         job_id = next(each.job.id for each in await store.open_of(user, since=0) if each.job.id not in known)
         began, shown = time.time(), None
         while time.time() - began < PATIENCE:
@@ -102,7 +103,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def stage(folder: Path, *, port: int, pace: Pace = PACE) -> AsyncIterator[Scene]:
+async def stage(folder: Path, *, port: int, pace: Pace) -> AsyncIterator[Scene]:
     """Everything up and running on this machine, and down again afterwards. *folder* is emptied first."""
     _require_free(port)
     _empty(folder)
@@ -165,18 +166,17 @@ async def _set(app: App, env: Any, *, port: int) -> AsyncIterator[Scene]:
     guild = env.create_guild("The Darkroom")
     channel = guild.create_text_channel("pictures")
     member = guild.add_member(env.create_user("ada", global_name="Ada"))
-    acting = asyncio.Lock()
     async with env.preview(channel, viewers=[member], layout="channel", port=port or None) as page:
-        renewal = asyncio.create_task(_renew(env, page, acting))
+        renewal = asyncio.create_task(_renew(env, page))
         try:
-            yield Scene(app, env, channel=channel, member=member, page=page, acting=acting)
+            yield Scene(app, env, channel=channel, member=member, page=page)
         finally:
             renewal.cancel()
             with suppress(asyncio.CancelledError):
                 await renewal
 
 
-async def _renew(env: Any, page: Any, acting: asyncio.Lock) -> None:
+async def _renew(env: Any, page: Any) -> None:
     """Keep the page and its clock in step: what the bot sends by itself does not reach the page otherwise.
 
     A renewal makes the page refuse whatever is done on it before it has read the new state, up to half a second
@@ -189,10 +189,23 @@ async def _renew(env: Any, page: Any, acting: asyncio.Lock) -> None:
         sent = sum("/callback" not in each.path for each in env.http_requests)  # the page shows first answers itself
         if sent == shown and time.monotonic() - renewed_at < IDLE:
             continue
-        with suppress(simcord.SetupError, TimeoutError):  # somebody is using the page: the next tick comes soon
-            async with acting:
-                await page.refresh()
+        with suppress(simcord.SetupError):  # somebody is using the page: the next tick comes soon
+            _publish(env, page)
             shown, renewed_at = sent, time.monotonic()
+
+
+def _publish(env: Any, page: Any) -> None:
+    """The page's own `refresh` without its wait for the bot (simcord 3.2.1, which is pinned).
+
+    What a member does during that wait is answered with an error, after which the page takes no more acts at all.
+    """
+    env._begin_operation("preview.refresh")  # noqa: SLF001 - SetupError while somebody acts
+    try:
+        page._advance_presentation_time()  # noqa: SLF001
+        for each in tuple(page._pages.values()):  # noqa: SLF001
+            page._publish(each, reason="refresh")  # noqa: SLF001
+    finally:
+        env._end_operation()  # noqa: SLF001
 
 
 @asynccontextmanager

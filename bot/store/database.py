@@ -5,10 +5,19 @@ idempotent: a caller that gave up waiting may still have its unit committed, and
 SQLite runs units one after another, PostgreSQL side by side: what a unit decides by, it locks before it reads.
 """
 
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+
+# What a database raises that may pass by itself: a full disk, another writer, a lost connection.
+TROUBLE: tuple[type[Exception], ...] = (sqlite3.Error, OSError)
+with suppress(ModuleNotFoundError):  # an extra
+    import asyncpg
+
+    TROUBLE += (asyncpg.PostgresError, asyncpg.InterfaceError)
 Row = Mapping[str, Any]
 
 

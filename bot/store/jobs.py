@@ -105,6 +105,12 @@ async def get(tx: Tx, job_id: str) -> Job | None:
     return load(row) if row else None
 
 
+async def hold(tx: Tx, job_id: str) -> Job | None:
+    """Get a job and keep everybody else from changing it until this unit ends."""
+    row = await tx.one("UPDATE jobs SET changed_at = changed_at WHERE id = $1 RETURNING *", job_id)
+    return load(row) if row else None
+
+
 async def event(tx: Tx, job_id: str, *, before: State | None, after: State, now: int, reason: str | None) -> None:
     await tx.run(
         "INSERT INTO job_events (job, at, before, after, reason) VALUES ($1, $2, $3, $4, $5)",

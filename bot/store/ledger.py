@@ -61,11 +61,15 @@ def share(whole: Amount, pictures: int) -> Amount:
 
 
 async def add_host_cost(tx: Tx, job: Job, *, now: int, micro_usd: int, known: bool, reason: str | None) -> None:
-    """Write down what the host billed (known) or may have billed for *job*; once per job."""
-    added = await tx.one(
+    """Write down what the host billed (known) or may have billed for *job*: one row, and known replaces assumed."""
+    before = await tx.one("SELECT at, micro_usd, basis FROM host_cost WHERE job = $1", job.id)
+    if before is not None and (not known or before["basis"] == "known"):
+        return
+    await tx.run(
         """
         INSERT INTO host_cost (at, job, provider, route, micro_usd, basis, reason)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (job) DO NOTHING RETURNING id
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT (job) DO UPDATE SET micro_usd = excluded.micro_usd, basis = excluded.basis
         """,
         now,
         job.id,
@@ -75,8 +79,8 @@ async def add_host_cost(tx: Tx, job: Job, *, now: int, micro_usd: int, known: bo
         "known" if known else "assumed",
         reason,
     )
-    if added is not None:
-        await _count(tx, "host", HOST, month_of(now), spent=Amount(0, micro_usd))
+    at, counted = (now, 0) if before is None else (before["at"], before["micro_usd"])
+    await _count(tx, "host", HOST, month_of(at), spent=Amount(0, micro_usd - counted))
 
 
 async def used(tx: Tx, place: Place, *, now: int) -> Used:

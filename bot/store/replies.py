@@ -47,8 +47,9 @@ async def keep_token(tx: Tx, job_id: str, token: str, *, expires_at: int) -> Non
     )
 
 
-async def drop_token(tx: Tx, job_id: str) -> None:
-    await tx.run("DELETE FROM tokens WHERE job = $1", job_id)
+async def drop_token(tx: Tx, job_id: str, token: str) -> None:
+    """Forget a token that has died, unless a click has brought a newer one meanwhile."""
+    await tx.run("DELETE FROM tokens WHERE job = $1 AND token = $2", job_id, token)
 
 
 async def placed(tx: Tx, job_id: str, *, message_id: int, ephemeral: bool) -> None:
@@ -68,7 +69,7 @@ async def want(tx: Tx, job_id: str, *, now: int) -> None:
 async def due_again(tx: Tx, job_id: str, *, due_at: int | None, version: int | None = None) -> None:
     """Look at *due_at*, unless something newer than *version* is wanted by now: that has a time of its own."""
     await tx.run(
-        "UPDATE replies SET due_at = $2 WHERE job = $1 AND wanted = coalesce(CAST($3 AS BIGINT), wanted)",
+        "UPDATE replies SET due_at = $2 WHERE job = $1 AND gone = 0 AND wanted = coalesce(CAST($3 AS BIGINT), wanted)",
         job_id,
         due_at,
         version,
@@ -100,8 +101,8 @@ async def gone(tx: Tx, job_id: str) -> None:
     await tx.run(
         """
         UPDATE replies SET gone = 1, due_at = NULL,
-            wanted = CASE WHEN wanted > delivered THEN wanted ELSE delivered + 1 END
-        WHERE job = $1 AND gone = 0
+            wanted = CASE WHEN gone = 1 OR wanted > delivered THEN wanted ELSE delivered + 1 END
+        WHERE job = $1
         """,
         job_id,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bot.core.cards import TOKEN_LIFE, Charge, Picture, Reply
+from bot.core.cards import TOKEN_LIFE, Charge, Path, Picture, Reply, paths
 from bot.core.errors import UserError
 from bot.core.jobs import MINUTE, Job, Place, State
 from bot.core.line import Waiting
@@ -17,6 +17,7 @@ from bot.core.quota import Amount, Limits, Used, check
 from bot.store import jobs, ledger, replies
 from bot.store.database import Database, Tx
 
+LONGEST_WAIT = 16 * MINUTE  # nothing is ever due later than that, but for what a wrong clock wrote
 QUIET = frozenset({State.SUBMITTING})  # entering these does not change what the card says
 
 
@@ -72,11 +73,29 @@ class Store:
             raise outcome
         return outcome
 
+    async def withdraw(self, job_id: str, *, now: int) -> None:
+        """Take back a job whose card nobody sees; decided where it is written, after whatever was queued before."""
+
+        async def unit(tx: Tx) -> None:
+            job = await jobs.get(tx, job_id)
+            if job is None or job.state is not State.ACCEPTED:
+                return
+            moved = await jobs.move(
+                tx, job, State.CANCELLED, now=now, changes={"due_at": None, "reason": "unacknowledged"}
+            )
+            if moved is not None:
+                await ledger.end(tx, moved, now=now, pictures=0, reason="unacknowledged")
+
+        await self.database.write(unit)
+
     async def acknowledged(self, job_id: str, *, message_id: int, ephemeral: bool, now: int) -> None:
         """Discord shows the first card: from now on the job may be submitted."""
 
         async def unit(tx: Tx) -> None:
             await replies.placed(tx, job_id, message_id=message_id, ephemeral=ephemeral)
+            reply = await replies.get(tx, job_id)
+            if reply is not None and paths(reply, now=now, final=False) == (Path.TOKEN,):
+                await replies.due_again(tx, job_id, due_at=reply.last_word_at, version=reply.delivered)
             await jobs.acknowledge(tx, job_id, now=now)
 
         await self.database.write(unit)
@@ -134,9 +153,24 @@ class Store:
 
         await self.database.write(unit)
 
-    async def keep_picture(self, job: Job, picture: Picture, *, now: int) -> None:
-        async def unit(tx: Tx) -> None:
+    async def keep_picture(self, job: Job, picture: Picture, *, now: int) -> bool:
+        """Write down a picture that is on disk; False when its job was deleted meanwhile, and the file is nobody's."""
+
+        async def unit(tx: Tx) -> bool:
+            held = await jobs.hold(tx, job.id)
+            if held is None or held.deleted_at is not None:
+                return False
             await replies.add_picture(tx, job.id, picture, now=now)
+            return True
+
+        return await self.database.write(unit)
+
+    async def cost_became_known(self, job: Job, *, now: int, micro_usd: int) -> None:
+        """The host said later what it billed for *job*: that takes the place of what we had assumed."""
+
+        async def unit(tx: Tx) -> None:
+            await jobs.hold(tx, job.id)  # as whoever moves it does: an assumed cost must not come in between
+            await ledger.add_host_cost(tx, job, now=now, micro_usd=micro_usd, known=True, reason=job.reason)
 
         await self.database.write(unit)
 
@@ -250,7 +284,9 @@ class Store:
 
     async def next_reply_at(self) -> int | None:
         async def unit(tx: Tx) -> int | None:
-            row = await tx.one("SELECT min(due_at) AS due_at FROM replies WHERE message_id IS NOT NULL")
+            row = await tx.one(
+                "SELECT min(due_at) AS due_at FROM replies WHERE due_at IS NOT NULL AND message_id IS NOT NULL"
+            )
             return row["due_at"] if row else None
 
         return await self.database.read(unit)
@@ -278,24 +314,24 @@ class Store:
 
         await self.database.write(unit)
 
-    async def postponed(
-        self,
-        job_id: str,
-        *,
-        due_at: int | None,
-        version: int | None = None,
-        token_dead: bool = False,
-        channel_closed: bool = False,
-    ) -> None:
+    async def postponed(self, job_id: str, *, due_at: int | None, version: int | None = None) -> None:
         """*version* could not be shown (None: whichever): try at *due_at*, or wait for a click when None."""
 
         async def unit(tx: Tx) -> None:
             await replies.tried(tx, job_id)
             await replies.due_again(tx, job_id, due_at=due_at, version=version)
-            if token_dead:
-                await replies.drop_token(tx, job_id)
-            if channel_closed:
+
+        await self.database.write(unit)
+
+    async def way_closed(self, job_id: str, *, dead_token: str | None) -> None:
+        """One way to a reply is closed: that of *dead_token*, or where it is None the channel. The others are tried."""
+
+        async def unit(tx: Tx) -> None:
+            await replies.tried(tx, job_id)
+            if dead_token is None:
                 await replies.close_channel(tx, job_id)
+            else:
+                await replies.drop_token(tx, job_id, dead_token)
 
         await self.database.write(unit)
 
@@ -322,6 +358,7 @@ class Store:
         """Forget the pictures and the prompt of *job*; the caller removes the files."""
 
         async def unit(tx: Tx) -> tuple[Picture, ...]:
+            await jobs.hold(tx, job.id)
             held = await replies.pictures(tx, job.id)
             await tx.run("DELETE FROM pictures WHERE job = $1", job.id)
             await jobs.amend(tx, job.id, changes={"deleted_at": now, "watch_until": None, "due_at": None})
@@ -332,6 +369,34 @@ class Store:
         return await self.database.write(unit)
 
     # --- housekeeping
+
+    async def not_from_the_future(self, *, now: int) -> None:
+        """Bring what a clock that was ahead has written back to *now*, or it would wait until then."""
+        latest = now + LONGEST_WAIT
+
+        async def unit(tx: Tx) -> None:
+            await tx.run("UPDATE jobs SET due_at = $1 WHERE due_at > $2", now, latest)
+            await tx.run("UPDATE replies SET due_at = $1 WHERE due_at > $2", now, latest)
+            await tx.run(
+                """
+                UPDATE jobs SET created_at = CASE WHEN created_at > $1 THEN CAST($1 AS BIGINT) ELSE created_at END,
+                    changed_at = CASE WHEN changed_at > $1 THEN CAST($1 AS BIGINT) ELSE changed_at END,
+                    submitted_at = CASE WHEN submitted_at > $1 THEN CAST($1 AS BIGINT) ELSE submitted_at END
+                WHERE ended_at IS NULL AND changed_at > $1
+                """,
+                now,
+            )
+
+        await self.database.write(unit)
+
+    async def forget_prompts(self, *, before: int) -> None:
+        """Drop the words of jobs that ended before *before*."""
+
+        async def unit(tx: Tx) -> None:
+            sql = "UPDATE jobs SET request = $2 WHERE ended_at < $1 AND request <> $2"
+            await tx.run(sql, before, jobs.FORGOTTEN)
+
+        await self.database.write(unit)
 
     async def expired_pictures(self, *, before: int, limit: int = 500) -> list[str]:
         """Forget pictures made before *before* whose job has ended; their file names, for removal."""
@@ -351,18 +416,13 @@ class Store:
 
         return await self.database.write(unit)
 
-    async def tidy(self, *, now: int, forget_prompts_before: int) -> None:
-        """Drop what has outlived its use: tokens, drafts, old interaction ids, old prompts."""
+    async def tidy(self, *, now: int) -> None:
+        """Drop what has outlived its use: tokens, drafts, old interaction ids."""
 
         async def unit(tx: Tx) -> None:
             await tx.run("DELETE FROM tokens WHERE expires_at <= $1", now)
             await tx.run("DELETE FROM drafts WHERE expires_at < $1", now)
             await tx.run("DELETE FROM interactions WHERE at < $1", now - 24 * 60 * MINUTE)
-            await tx.run(
-                "UPDATE jobs SET request = $2 WHERE ended_at < $1 AND request <> $2",
-                forget_prompts_before,
-                jobs.FORGOTTEN,
-            )
 
         await self.database.write(unit)
 

@@ -29,6 +29,8 @@ class HandOver:
     async def give(self, interaction: Interaction, card: Card) -> None:
         """Send *card* after an interaction's first answer; what Discord does not take stays undelivered."""
         front = self._front
+        version = await front.service.version_wanted(card.job.id)
+        card = await front.service.card(card.job.id)
         most = min(interaction.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
         fitted, uploads = await self._uploads(card, most=most)
         names = [each.name for each in uploads]
@@ -43,4 +45,4 @@ class HandOver:
             log.warning("A result could not be handed over: %s", exc, extra=extra)
             return
         if not fitted.withheld:
-            await front.service.handed_over(card.job.id)
+            await front.service.handed_over(card.job.id, version=version)

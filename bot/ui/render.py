@@ -94,7 +94,6 @@ def can_cancel(job: Job) -> bool:
 
 def _under_way(card: Card, words: Words, now: int) -> Iterator[str]:
     job = card.job
-    yield quoted(job.request.prompt, most=PROMPT_SHOWN)
     yield from NEWS[job.state](card, words)
     if job.cancel in WISHED:
         key = "cancel_too_late" if job.state is State.COLLECTING else "cancel_wanted"
@@ -109,6 +108,7 @@ def _under_way(card: Card, words: Words, now: int) -> Iterator[str]:
         yield words.say("card.slow", when=relative(max(job.deadline, now)))
     if card.last_word:
         yield words.say("card.last_word")
+    yield quoted(job.request.prompt, most=PROMPT_SHOWN)  # last: some viewers take the next line into a quote
 
 
 def _waiting(card: Card, words: Words) -> Iterator[str]:
@@ -162,13 +162,14 @@ NEWS: Mapping[State, Callable[[Card, Words], Iterator[str]]] = {
 def _ended(card: Card, words: Words, now: int) -> Iterator[str]:
     job = card.job
     if job.deleted_at is None:
-        yield quoted(job.request.prompt, most=PROMPT_SHOWN)
         yield why(card, words)
         if job.watch_until is not None and now < job.watch_until:
             yield words.say("card.watching", when=relative(job.watch_until))
     else:
         yield words.say("card.deleted")
     yield cost(card, words)
+    if job.deleted_at is None:
+        yield quoted(job.request.prompt, most=PROMPT_SHOWN)
 
 
 def why(card: Card, words: Words) -> str:
@@ -222,11 +223,11 @@ def _with_pictures(card: Card, words: Words, *, files: Sequence[str], shape: str
     job = card.job
     body = paragraph(
         f"### {words.say(f'state.{shape}')}",
-        quoted(job.request.prompt, most=PROMPT_SHOWN),
         why(card, words) if shape == "late" else "",
         words.say("card.cancel_late") if shape == "done" and job.cancel is not Cancel.NONE else "",
         *_missing(card, words, files=files),
         cost(card, words),
+        quoted(job.request.prompt, most=PROMPT_SHOWN),
     )
     gallery = [_gallery(card, files)] if files else []
     links = rows(_links(card, words))

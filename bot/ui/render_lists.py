@@ -47,9 +47,9 @@ def _entry(card: Card, words: Words, *, now: int) -> Part:
     asked_at = relative(min(job.created_at, now))
     return paragraph(
         f"**{words.say(f'state.{shape_of(job)}')}** · {asked_at}",
-        quoted(job.request.prompt, most=PROMPT_IN_LIST),
         f"{words.say('jobs.undelivered')} {cost(card, words)}" if job.state.is_final else "",
         meta(card, words),
+        quoted(job.request.prompt, most=PROMPT_IN_LIST),
     )
 
 

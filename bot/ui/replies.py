@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
+from typing import Any
 
 import discord
 from discord import ui
@@ -11,6 +12,7 @@ from discord.webhook.async_ import async_context
 
 from bot.core.cards import Card, Reply
 from bot.core.cards import Path as Way
+from bot.core.jobs import MINUTE
 from bot.delivery import DeliverLater, Upload
 from bot.service import Clock
 from bot.ui.failures import (
@@ -36,6 +38,7 @@ A_SECOND = 45  # Discord allows a bot fifty requests; interaction routes are not
 NONCE = 25  # characters
 EPHEMERAL = discord.MessageFlags.ephemeral.flag
 LOOK_BACK = 50  # messages
+NONCE_LIFE = 2 * MINUTE  # Discord says that it knows a nonce for a few minutes
 NO_REPLY = frozenset({UNKNOWN_MESSAGE, UNKNOWN_WEBHOOK, UNKNOWN_INTERACTION, TOKEN_INVALID})
 
 
@@ -74,7 +77,7 @@ class DiscordMessenger:
                     case Way.CHANNEL:
                         return await self._by_channel(reply, view, files)
                     case Way.POST:
-                        return await self._as_new_message(reply, view, files)
+                        return await self._as_new_message(card, reply, view, files=files)
         except TROUBLE as exc:
             self._note_shut(exc)
             raise judged(exc, way=way, reply=reply, now=self._clock(), files=bool(uploads)) from exc
@@ -98,6 +101,8 @@ class DiscordMessenger:
             if isinstance(exc, discord.HTTPException) and (exc.code in NO_REPLY or exc.status == 404):
                 return None
             raise DeliverLater(f"{type(exc).__name__}: {exc}", retry_after=None) from exc
+        if not any(f":{reply.job_id}:" in each for each in _ids_in(found.get("components", []))):
+            return None  # the answer that is shown is a refusal, or some other: not this job's card
         return int(found["id"]), bool(found.get("flags", 0) & EPHEMERAL)
 
     def _drawn(self, card: Card, reply: Reply, *, uploads: Sequence[Upload]) -> ui.LayoutView:
@@ -117,8 +122,9 @@ class DiscordMessenger:
         message = self._channel(reply).get_partial_message(reply.message_id)
         return (await message.edit(view=view, attachments=files, allowed_mentions=NOBODY)).id
 
-    async def _as_new_message(self, reply: Reply, view: ui.LayoutView, files: list[discord.File]) -> int:
-        if reply.attempts and (earlier := await self._posted_before(reply)) is not None:
+    async def _as_new_message(self, card: Card, reply: Reply, view: ui.LayoutView, *, files: list[discord.File]) -> int:
+        long_ago = self._clock() - (card.job.ended_at or 0) > NONCE_LIFE  # a killed attempt may have come through
+        if (reply.attempts or long_ago) and (earlier := await self._posted_before(reply)) is not None:
             return earlier
         await self._pacer.turn()
         nonce = reply.job_id[-NONCE:]  # its first character is the time's highest, which is always 0
@@ -157,6 +163,13 @@ class DiscordMessenger:
             self._shut_until = self._clock() + int(seconds * 1000)
             extra = {"event": "discord_shut", "seconds": round(seconds)}
             log.warning("Discord takes no requests from this address for a while", extra=extra)
+
+
+def _ids_in(components: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The custom ids of a message as Discord sends it."""
+    for each in components:
+        yield str(each.get("custom_id", ""))
+        yield from _ids_in(each.get("components", []))
 
 
 def files_of(uploads: Sequence[Upload]) -> list[discord.File]:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Locator, Page, Response, TimeoutError, async_playwright, expect
+from playwright.async_api import Error, Locator, Page, Response, async_playwright, expect
 
 from bot.sandbox import demo
 from bot.sandbox.upstream import Pace
@@ -30,7 +30,6 @@ PATIENCE = 15_000.0  # milliseconds
 PROMPT = "the moon over misty mountains, paper cut"
 CHANGE = "a calm evening, seen through a frame"
 SEED = 16  # the local image service draws the same pictures for it every time
-LOADED = "[...document.querySelectorAll('img.gallery-image')].every(each => each.complete && each.naturalWidth)"
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")]
 
@@ -41,9 +40,10 @@ async def opened(folder: Path, *, pace: Pace) -> AsyncIterator[Page]:
     expect.set_options(timeout=PATIENCE)
     async with demo.stage(folder, port=0, pace=pace) as scene, async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = await browser.new_page(viewport={"width": 960, "height": 1180})
+        page = await browser.new_page(viewport={"width": 960, "height": 1290})
         page.set_default_timeout(PATIENCE)
         await page.goto(scene.url)
+        await expect(page.locator("#action-status")).to_have_text("Viewport updated")  # typing before is lost
         yield page
         await browser.close()
 
@@ -64,11 +64,12 @@ async def option(page: Page, name: str, value: str) -> None:
 
 async def press(button: Locator) -> None:
     """Press it, and again when the page does nothing or refuses for want of the newest state, as a member would."""
+    await expect(button).to_be_enabled()
     for _ in range(5):
         try:
             async with button.page.expect_response(_is_action, timeout=3000) as answer:
-                await button.click()
-        except TimeoutError:
+                await button.click(timeout=3000)
+        except Error:  # no answer: the page was busy reading
             continue
         receipt = await (await answer.value).json()
         if not receipt["rejected"]:
@@ -101,6 +102,14 @@ def button(page: Page, number: int, name: str) -> Locator:
     return message(page, number).get_by_role("button", name=name)
 
 
+async def expect_pictures(within: Locator, count: int) -> None:
+    """So many, and seen: a picture that did not load has no width."""
+    pictures = within.locator("img.gallery-image")
+    await expect(pictures).to_have_count(count)
+    for each in await pictures.all():
+        await expect(each).to_have_js_property("naturalWidth", 1024)
+
+
 async def test_a_member_makes_and_edits_pictures_and_reads_the_whole_prompt(tmp_path: Path) -> None:
     attached = tmp_path / "harbour.png"
     attached.write_bytes(demo.harbour())
@@ -110,7 +119,7 @@ async def test_a_member_makes_and_edits_pictures_and_reads_the_whole_prompt(tmp_
         await imagine(page, count="3", seed=str(SEED))
         await expect(made).to_contain_text("Ada used /imagine")
         await expect(made).to_contain_text("Queued")
-        await expect(made.locator("img.gallery-image")).to_have_count(3)
+        await expect_pictures(made, 3)
         await expect(made).to_contain_text("Done")
 
         await begin(page, "edit")
@@ -119,8 +128,7 @@ async def test_a_member_makes_and_edits_pictures_and_reads_the_whole_prompt(tmp_
         await option(page, "seed", str(SEED))
         await send(page)
         await expect(edited).to_contain_text("Ada used /edit")
-        await expect(edited.locator("img.gallery-image")).to_have_count(1)
-        await page.wait_for_function(LOADED)
+        await expect_pictures(edited, 1)
         if SHOTS:
             await edited.scroll_into_view_if_needed()
             await page.locator("#channel-layout").screenshot(path=Path(SHOTS) / "demo.png")

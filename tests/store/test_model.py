@@ -48,6 +48,7 @@ class Entry:
     older: list[Job] = field(default_factory=list)  # as it was seen before
     paid: int = 0  # pictures
     cost: tuple[int, int] | None = None  # when, how much
+    cost_known: bool = False
 
     @property
     def open(self) -> bool:
@@ -188,8 +189,10 @@ class Darkroom(RuleBasedStateMachine):
         entry.job = moved
         if to is State.SUCCEEDED:
             entry.paid = min(pictures, moved.request.count)
-        if entry.cost is None and (cost is not None or billed):
-            entry.cost = (self.now, cost if cost is not None else moved.request.count * entry.price)
+        if cost is not None and not entry.cost_known:  # what the host says takes the place of what was assumed
+            entry.cost, entry.cost_known = (entry.cost[0] if entry.cost else self.now, cost), True
+        elif entry.cost is None and billed:
+            entry.cost = (self.now, moved.request.count * entry.price)
 
     @rule(job_id=ids, to=st.sampled_from(State), pictures=st.integers(0, 5))
     def somebody_moves_what_they_saw_long_ago(self, job_id: str, to: State, pictures: int) -> None:

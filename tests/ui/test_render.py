@@ -28,8 +28,8 @@ def failed(reason: str, **changes: Any) -> Card:
 async def test_waiting_shows_the_place_in_our_line() -> None:
     assert drawn(card(State.ACCEPTED, place=3)) == [
         "### 🕓 Waiting",
-        "> a red fox",
         "You are number 3 in our line.",
+        "> a red fox",
         META,
         "[Cancel → cancel] [Check now → look] [Full prompt → prompt]",
     ]
@@ -39,17 +39,17 @@ async def test_waiting_shows_the_place_in_our_line() -> None:
 async def test_a_job_being_sent_shows_as_waiting() -> None:
     assert drawn(card(State.SUBMITTING))[:3] == [
         "### 🕓 Waiting · sending",
-        "> a red fox",
         "It is being sent to RunComfy.",
+        "> a red fox",
     ]
 
 
 async def test_queued_shows_the_hosts_position() -> None:
     assert drawn(card(State.QUEUED, position=5)) == [
         "### ⏳ Queued",
-        "> a red fox",
         "It is number 5 in RunComfy's queue.",
         "This model usually takes 10 to 30 seconds.",
+        "> a red fox",
         META,
         "[Cancel → cancel] [Check now → look] [Full prompt → prompt]",
     ]
@@ -59,10 +59,10 @@ async def test_queued_shows_the_hosts_position() -> None:
 async def test_drawing_shows_since_when_and_that_it_cannot_be_cancelled() -> None:
     assert drawn(card(State.RUNNING, started_at=NOW - 9_000)) == [
         "### 🎨 Drawing",
-        "> a red fox",
         "RunComfy started <t:1699999991:R>.",
         "This model usually takes 10 to 30 seconds.",
         "It cannot be cancelled any more.",
+        "> a red fox",
         META,
         "[Check now → look] [Full prompt → prompt]",
     ]
@@ -73,7 +73,7 @@ async def test_fetching_says_so_and_names_a_host_that_is_not_allowed() -> None:
     fetching = card(State.COLLECTING)
 
     assert drawn(fetching)[0] == "### 📥 Fetching your pictures"
-    blocked = drawn(replace(fetching, blocked_host="cdn.example.com"))[2]
+    blocked = drawn(replace(fetching, blocked_host="cdn.example.com"))[1]
     assert "are on cdn.example.com" in blocked
     assert relative(fetching.job.deadline) in blocked
 
@@ -83,8 +83,8 @@ async def test_unknown_says_until_when_we_look_and_that_it_is_never_ordered_twic
 
     assert drawn(lost)[:3] == [
         "### ❓ Unknown",
-        "> a red fox",
         EN.say("card.unknown", provider="RunComfy", when=relative(lost.job.deadline)),
+        "> a red fox",
     ]
 
 
@@ -92,8 +92,8 @@ async def test_one_finished_picture_is_shown_with_what_it_cost_and_what_is_left(
     assert drawn(done(1), *names(1)) == [
         f"<attachment://{JOB_ID}-1.png: a red fox>",
         "### ✅ Done",
-        "> a red fox",
         "Cost: about $0.08",
+        "> a red fox",
         "-# Nano Banana 2 · 1K · 16:9 · 1 picture · seed 42 · 31 s · 9 pictures left today",
         "[Edit → edit:1]",
         "[Again · about $0.08 → again] [Change prompt → change] [Full prompt → prompt] [Delete → delete]",
@@ -150,9 +150,9 @@ async def test_a_failed_job_says_why_what_it_cost_and_how_to_refer_to_it() -> No
 
     assert read(view) == [
         "### ⚠️ Failed",
-        "> a red fox",
         "The image service failed while drawing. You can simply try again.",
         "**Nothing was charged.**",
+        "> a red fox",
         UNPAID,
         "-# Reference 00000042",
         "[Try again · about $0.08 → again] [Change prompt → change] [Full prompt → prompt] [Delete → delete]",
@@ -165,9 +165,9 @@ async def test_a_refusal_says_who_refused_and_offers_another_prompt_first() -> N
 
     assert read(view) == [
         "### 🚫 Refused",
-        "> a red fox",
         "RunComfy's content rules did not allow this. Another wording or another picture may pass.",
         "**Nothing was charged.**",
+        "> a red fox",
         UNPAID,
         "-# Reference 00000042",
         "[Change prompt → change] [Full prompt → prompt] [Delete → delete]",
@@ -180,9 +180,9 @@ async def test_a_cancelled_job_can_be_made_after_all() -> None:
 
     assert read(view) == [
         "### ✖️ Cancelled",
-        "> a red fox",
         "You cancelled this.",
         "**Nothing was charged.**",
+        "> a red fox",
         UNPAID,
         "[Make it after all · about $0.08 → again] [Change prompt → change] [Full prompt → prompt] [Delete → delete]",
     ]
@@ -205,16 +205,16 @@ async def test_late_pictures_are_shown_and_cost_what_the_ledger_says() -> None:
     assert drawn(late, *names(1))[:5] == [
         f"<attachment://{JOB_ID}-1.png: a red fox>",
         "### 🎁 Done late",
-        "> a red fox",
         "These pictures came after we had given up on them.",
         "**Nothing was charged.**",
+        "> a red fox",
     ]
 
 
 async def test_a_run_we_gave_up_on_says_until_when_we_still_look() -> None:
     given_up = failed("gave_up", watch_until=NOW + 60_000)
 
-    assert f"we look until {relative(NOW + 60_000)}." in drawn(given_up)[3]
+    assert f"we look until {relative(NOW + 60_000)}." in drawn(given_up)[2]
     assert "we look until" not in str(drawn(failed("gave_up", watch_until=NOW)))
 
 
@@ -241,14 +241,14 @@ async def test_trouble_at_the_host_explains_the_waiting_and_when_it_ends(trouble
     waiting = card(State.ACCEPTED, place=1, trouble=trouble)
     lines = drawn(waiting)
 
-    assert lines[3].startswith("🔧 ")
-    assert relative(waiting.job.deadline) in lines[4]
+    assert lines[2].startswith("🔧 ")
+    assert relative(waiting.job.deadline) in lines[3]
 
 
 async def test_a_slow_job_says_when_we_give_up() -> None:
     slow = card(State.RUNNING, slow=True, submitted_at=NOW - 200_000)
 
-    assert relative(slow.job.deadline) in drawn(slow)[5]
+    assert relative(slow.job.deadline) in drawn(slow)[4]
 
 
 async def test_the_last_word_says_how_to_go_on() -> None:

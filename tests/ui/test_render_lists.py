@@ -13,12 +13,12 @@ async def test_open_jobs_can_be_cancelled_or_checked() -> None:
     assert lines == [
         "### 📋 Your jobs",
         "**⏳ Queued** · <t:1699999969:R>",
-        "> a red fox",
         "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 held",
+        "> a red fox",
         "[Cancel → cancel] [Check now → look]",
         "**🎨 Drawing** · <t:1699999969:R>",
-        "> a red fox",
         "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 held",
+        "> a red fox",
         "[Check now → look]",
     ]
 

@@ -28,7 +28,7 @@ async def test_a_press_is_answered_before_its_token_is_used(on: Stage, monkeypat
 async def test_check_now_renews_a_card_whose_result_was_handed_over(on: Stage) -> None:
     shown, job = await on.imagine(private=True)
     await on.finish(job, show=False)
-    await on.rig.service.handed_over(job.id)
+    await on.rig.service.handed_over(job.id, version=await on.rig.service.version_wanted(job.id))
 
     await on.alice.click(shown.response.message, label="Check now")
     await on.rig.delivery.run_due()

@@ -40,6 +40,7 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_due ON jobs (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX jobs_open ON jobs (user_id, guild_id) WHERE ended_at IS NULL;
 CREATE INDEX jobs_of_user ON jobs (user_id, created_at);
+CREATE INDEX jobs_ended ON jobs (ended_at) WHERE ended_at IS NOT NULL;
 CREATE UNIQUE INDEX jobs_run ON jobs (provider, run_id) WHERE run_id IS NOT NULL;
 
 CREATE TABLE job_events (
@@ -107,6 +108,7 @@ CREATE TABLE ledger (
 CREATE UNIQUE INDEX ledger_one_reserve ON ledger (job) WHERE kind = 'reserve';
 CREATE UNIQUE INDEX ledger_one_end ON ledger (job) WHERE kind IN ('settle', 'release');
 CREATE INDEX ledger_of_user ON ledger ("user", at);
+CREATE INDEX ledger_of_job ON ledger (job);
 
 CREATE TABLE totals (
     scope TEXT NOT NULL,               -- user, guild, host

@@ -1,0 +1,196 @@
+"""Races and bad days found by reading, each played once through the real store, service, worker and delivery."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bot.core.errors import DownloadFailed, ProviderPaused, ProviderUnavailable, UserError
+from bot.core.jobs import MINUTE, Observation, State, Verb
+from bot.core.quota import Amount
+from bot.delivery import WayClosed
+from bot.service import Wish
+from bot.store.database import Tx
+from tests.kit import ALICE, BOB, NOON, Rig, Time, rig
+
+RUNNING = Observation(State.RUNNING)
+
+
+async def steps_at_once(app: Rig, *, most: int = 200) -> int:
+    """How many steps are due without any time passing; a spinning worker reaches *most*."""
+    done = 0
+    while done < most and (step := await app.worker.run_due()):
+        done += step
+    return done
+
+
+async def test_waiting_for_a_host_in_trouble_costs_no_steps(app: Rig) -> None:
+    app.provider.submits = [ProviderPaused("402", kind="balance")] * 50
+    for user in (ALICE, BOB):
+        for _ in range(4):
+            await app.imagine(user)
+    await steps_at_once(app)
+
+    for _ in range(50):
+        app.time.go(1)
+        assert await steps_at_once(app) < 40
+    assert app.worker.overdue() < 2
+
+
+async def test_a_host_that_asks_for_quiet_is_left_alone(app: Rig) -> None:
+    app.provider.submits = [ProviderUnavailable("429", retry_after=120.0)] * 50
+    await app.imagine()
+    await app.imagine(BOB)
+    await steps_at_once(app)
+    tried = len(app.provider.submitted)
+
+    await app.turn(10, times=10)
+
+    assert len(app.provider.submitted) == tried
+
+
+async def test_a_way_that_is_closed_does_not_lose_the_ending_when_the_process_dies_there(tmp_path: Path) -> None:
+    clock = Time()
+    async with rig(tmp_path, time=clock) as before:
+        before.provider.sees = [before.ready()]
+        job_id = await before.imagine()
+        await ended_but_not_shown(before, job_id)
+        before.messenger.troubles = [WayClosed("50027"), KeyError("the process dies here")]
+        with pytest.raises(KeyError):
+            await before.delivery.deliver(job_id)
+
+    async with rig(tmp_path, time=clock) as after:
+        await after.turn(1)
+
+        assert after.messenger.states() == [State.SUCCEEDED]
+
+
+async def test_a_deleted_reply_is_not_tried_for_ever(app: Rig) -> None:
+    app.provider.sees = [RUNNING]
+    job_id = await app.imagine()
+    await app.turn(5)
+    await app.store.reply_gone(job_id)
+    await app.service.clicked(job_id, "fresh", received_at=app.time.now, message_id=NOON % 10**9)
+    await app.store.postponed(job_id, due_at=app.time.now)
+
+    assert [await app.delivery.run_due() for _ in range(3)] == [0, 0, 0]
+
+
+async def test_a_commit_that_comes_too_late_is_taken_back(app: Rig) -> None:
+    intake = app.intake()
+    with somebody_else_writes(app), pytest.raises(UserError) as caught:
+        await app.service.accept(intake, Wish(verb=Verb.IMAGINE, prompt="a lighthouse"))
+    await asyncio.gather(*app.service._aside)
+
+    assert caught.value.key == "busy"
+    used, _ = await app.store.used(intake.place, now=NOON)
+    assert (used.user_day, used.user_in_flight) == (Amount(), 0)
+
+
+async def test_a_database_that_takes_no_writes_stops_no_loop_and_floods_nobody(app: Rig) -> None:
+    async def impatient(tx: Tx) -> None:
+        await tx.fetch("PRAGMA busy_timeout = 20")
+
+    app.provider.sees = [app.ready()]
+    job_id = await app.imagine()
+    await ended_but_not_shown(app, job_id)
+    await app.store.database.write(impatient)
+    with somebody_else_writes(app):
+        await app.delivery.run_due()
+        await app.delivery.run_due()
+        assert app.messenger.states().count(State.SUCCEEDED) == 1
+
+    await app.turn(61)
+    assert app.messenger.states()[-1] is State.SUCCEEDED
+    assert await app.service.open_jobs(ALICE) == []
+
+
+async def ended_but_not_shown(app: Rig, job_id: str) -> None:
+    while not (await app.job(job_id)).state.is_final:
+        app.time.go(5)
+        await app.worker.run_due()
+
+
+@contextmanager
+def somebody_else_writes(app: Rig) -> Iterator[None]:
+    """Another process holds the database's write lock."""
+    other = sqlite3.connect(app.folder / "darkroom.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+async def test_impatient_presses_do_not_use_up_the_patience_with_a_file(app: Rig) -> None:
+    app.provider.sees = [app.ready()]
+    url = next(iter(app.files.files))
+    data, app.files.files[url] = app.files.files[url], DownloadFailed("404", lasting=True)
+    job_id = await app.imagine()
+    await app.turn(5)
+    for _ in range(6):
+        await app.service.look_now(job_id)
+        await app.worker.run_due()
+    app.files.files[url] = data
+
+    assert (await app.until_final(job_id)).state is State.SUCCEEDED
+
+
+async def test_a_run_cancelled_after_it_had_begun_may_have_been_billed(app: Rig) -> None:
+    app.provider.sees = [RUNNING, Observation(State.CANCELLED)]
+    job_id = await app.imagine()
+
+    job = await app.until_final(job_id)
+
+    used, _ = await app.store.used(job.place, now=app.time.now)
+    assert (used.user_day, used.host_month.micro_usd) == (Amount(), 80_000)
+
+
+async def test_what_a_late_picture_really_cost_takes_the_place_of_what_was_assumed(app: Rig) -> None:
+    app.provider.sees = [RUNNING]
+    job_id = await app.imagine()
+    await app.until_final(job_id, step=30)
+    app.provider.sees = [app.ready(cost=50_000)]
+    await app.turn(400)
+
+    used, _ = await app.store.used((await app.job(job_id)).place, now=app.time.now)
+    assert used.host_month.micro_usd == 50_000
+
+
+async def test_a_private_reply_that_waits_says_how_to_go_on_before_its_token_dies(tmp_path: Path) -> None:
+    async with rig(tmp_path, slots=0) as app:
+        await app.imagine(bot_can_edit=False, bot_can_post=False)
+        await app.turn(60, times=13)
+        assert app.messenger.last.last_word
+
+        await app.turn(60, times=2)
+        assert app.messenger.last.job.reason == "expired_waiting"
+
+
+async def test_a_clock_that_was_ahead_freezes_nothing_after_a_restart(tmp_path: Path) -> None:
+    ahead = Time(NOON + 365 * 24 * 60 * MINUTE)
+    async with rig(tmp_path, time=ahead) as before:
+        job_id = await before.imagine()
+
+    async with rig(tmp_path, time=Time()) as after:
+        after.provider.sees = [after.ready()]
+        job = await after.until_final(job_id)
+        await after.turn(1)
+
+        assert job.state is State.SUCCEEDED
+        assert after.messenger.states()[-1] is State.SUCCEEDED
+
+
+async def test_a_host_that_echoes_the_prompt_does_not_bring_it_into_the_log(
+    app: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.provider.sees = [Observation(State.FAILED, reason="cannot draw: a lighthouse")]
+    with caplog.at_level(logging.DEBUG):
+        await app.until_final(await app.imagine())
+
+    assert "a lighthouse" not in caplog.text
