@@ -33,7 +33,7 @@ screenshots: $(READY)    ## drive the demo page in Chromium and renew the README
 	@DARKROOM_SHOTS=docs/pictures $(BIN)/pytest -q -n 0 tests/sandbox/test_browser.py
 
 lock: $(READY)           ## resolve the dependencies anew (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade --extra postgres pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade --all-extras -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean:

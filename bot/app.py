@@ -30,7 +30,7 @@ from bot.settings import BadSettings, Settings
 from bot.steps import Steps
 from bot.store.database import TROUBLE
 from bot.store.desk import Desk
-from bot.store.sqlite import RunningLock, SqliteDatabase
+from bot.store.opening import open_database
 from bot.store.store import Store
 from bot.ui.access import Access
 from bot.ui.client import DarkroomClient, connect_to
@@ -115,9 +115,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
     catalog, texts = settings.catalog(), _texts(settings)
     data = settings.data.dir
     data.mkdir(parents=True, exist_ok=True)
-    lock = RunningLock(settings.database.path)
-    stack.callback(lock.release)
-    database = await SqliteDatabase.open(settings.database.path)
+    database = await open_database(settings.database.url.get_secret_value(), running=True)
     stack.push_async_callback(database.aclose)
     store, desk = Store(database), Desk(database)
     pool = PicturePool()

@@ -9,7 +9,7 @@ from pathlib import Path
 from bot import app, doctor, telemetry
 from bot.settings import BadSettings, Settings
 from bot.store.database import StoreBusy, StoreTooNew, StoreUnusable
-from bot.store.sqlite import SqliteDatabase
+from bot.store.opening import open_database
 from bot.ui.gateway import Hopeless
 
 
@@ -103,9 +103,9 @@ def _migrate(_: argparse.Namespace) -> int:
     settings = Settings.load()
 
     async def migrate() -> None:
-        database = await SqliteDatabase.open(settings.database.path)
+        database = await open_database(settings.database.url.get_secret_value())
         await database.aclose()
 
     asyncio.run(migrate())
-    print(f"{settings.database.url} is up to date.")
+    print(f"{settings.database.shown} is up to date.")
     return 0

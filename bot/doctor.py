@@ -9,7 +9,7 @@ from bot.core.errors import ModelGone, ProviderError, ProviderPaused
 from bot.providers.base import Provider
 from bot.settings import BadSettings, Settings
 from bot.store.database import StoreTooNew, StoreUnusable
-from bot.store.sqlite import SqliteDatabase
+from bot.store.opening import open_database
 from bot.ui.access import Access
 from bot.ui.client import connect_to
 from bot.ui.examination import DiscordSaysNo, Findings
@@ -56,13 +56,15 @@ async def findings(settings: Settings) -> AsyncIterator[Line]:
 
 async def _database(settings: Settings) -> Line:
     try:
-        database = await SqliteDatabase.open(settings.database.path)
+        database = await open_database(settings.database.url.get_secret_value())
         writable = await database.writable()
         await database.aclose()
         settings.data.dir.mkdir(parents=True, exist_ok=True)
     except (StoreUnusable, StoreTooNew, OSError) as exc:
-        return Line(good=False, what=f"database {settings.database.url}: {exc}", fix="check the path, disk and version")
-    return Line(good=writable, what=f"database {settings.database.url} opens and takes writes")
+        return Line(
+            good=False, what=f"database {settings.database.shown}: {exc}", fix="check the path, disk and version"
+        )
+    return Line(good=writable, what=f"database {settings.database.shown} opens and takes writes")
 
 
 async def _discord(settings: Settings) -> AsyncIterator[Line]:

@@ -2,18 +2,20 @@
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from bot.core.catalog import Catalog
 from bot.core.quota import Limits
 from bot.core.references import is_loopback
+from bot.store.database import shown
 
 PREFIX = "DARKROOM_"
 CONFIG = "DARKROOM_CONFIG"
@@ -113,11 +115,21 @@ class QuotaSection(_Section):
 
 
 class DatabaseSection(_Section):
-    url: Annotated[str, Field(pattern=r"^sqlite:///.+")]
+    url: SecretStr  # it may hold a password
+
+    @field_validator("url")
+    @classmethod
+    def _engine(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if not re.match(r"sqlite:///.|postgres(ql)?://.", url):
+            raise ValueError("must begin with sqlite:/// or postgresql://")
+        if "password=" in url:
+            raise ValueError("takes its password as postgresql://user:password@host/name")
+        return value
 
     @property
-    def path(self) -> Path:
-        return Path(self.url.removeprefix("sqlite:///"))
+    def shown(self) -> str:
+        return shown(self.url.get_secret_value())
 
 
 class DataSection(_Section):
@@ -174,7 +186,12 @@ class Settings(_Section):
     def secrets(self) -> Sequence[str]:
         """Everything that must never be printed."""
         held = (self.discord.token, self.runcomfy.api_token)
-        return [each.get_secret_value() for each in held if each.get_secret_value()]
+        told = [each.get_secret_value() for each in held]
+        url = self.database.url.get_secret_value()
+        if shown(url) != url:
+            password = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
+            told += [url, password, unquote(password)]
+        return [each for each in dict.fromkeys(told) if each]
 
     def require_secrets(self) -> None:
         """`BadSettings` naming the first secret without which the bot cannot run."""

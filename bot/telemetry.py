@@ -12,6 +12,7 @@ SHAPES = (
     # Interaction tokens stand in webhook addresses; file links carry their signature in the query.
     (re.compile(r"(/(?:webhooks|interactions)/\d+/)[^/\s]{20,}"), r"\1…"),
     (re.compile(r"(https?://[^\s\"'<>?]+)\?[^\s\"'<>]+"), r"\1?…"),
+    (re.compile(r"(postgres(?:ql)?://[^\s:@/]*:)[^\s@]+@"), r"\1…@"),
     (re.compile(r"(?i)(bearer |bot )[\w.\-]{12,}"), r"\1…"),
 )
 

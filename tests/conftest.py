@@ -1,11 +1,12 @@
 """Fixtures shared by all tests."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import postgres
 from tests.kit import Rig, rig
 
 
@@ -13,6 +14,31 @@ from tests.kit import Rig, rig
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [each for each in os.environ if each.startswith("DARKROOM_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    try:
+        with postgres.server() as address:
+            yield address
+    except postgres.NoPostgres as exc:
+        pytest.skip(str(exc))
+
+
+@pytest.fixture
+async def postgres_url(postgres_server: str) -> AsyncIterator[str]:
+    async with postgres.fresh(postgres_server) as found:
+        yield found
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """The address of a new database of either engine."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/darkroom.db"
+        return
+    async with postgres.fresh(request.getfixturevalue("postgres_server")) as found:
+        yield found
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from bot.service import Bells, Intake, Service, Wish
 from bot.settings import SHIPPED, Settings
 from bot.steps import Steps
 from bot.store.desk import Desk
-from bot.store.sqlite import SqliteDatabase
+from bot.store.opening import open_database
 from bot.store.store import Store
 from bot.worker import Worker
 
@@ -229,11 +229,11 @@ class Rig:
 
 @asynccontextmanager
 async def rig(
-    folder: Path, *, limits: Limits | None = None, slots: int = 4, time: Time | None = None
+    folder: Path, *, url: str = "", limits: Limits | None = None, slots: int = 4, time: Time | None = None
 ) -> AsyncIterator[Rig]:
-    """A Darkroom on *folder*; opened again on the same folder it is the same one after a restart."""
+    """A Darkroom on *folder*; opened again on the same folder and *url* it is the same one after a restart."""
     clock = time or Time()
-    database = await SqliteDatabase.open(folder / "darkroom.db")
+    database = await open_database(url or f"sqlite:///{folder}/darkroom.db")
     store, desk = Store(database), Desk(database)
     provider, files, messenger = FakeProvider(), FakeFiles(), FakeMessenger()
     told: list[tuple[str, Mapping[str, object]]] = []

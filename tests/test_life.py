@@ -1,5 +1,6 @@
 """The life of a job through real store, service, worker and delivery, with a host and a Discord that obey."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ from bot.delivery import DeliverLater, MessageGone, TooLarge, WayClosed
 from bot.providers.base import CancelOutcome
 from bot.service import AlreadySeen, Wish
 from tests.kit import ALICE, BOB, NOON, Rig, Time, rig
+
+
+@pytest.fixture
+async def app(tmp_path: Path, url: str) -> AsyncIterator[Rig]:
+    async with rig(tmp_path, url=url) as found:
+        yield found
+
 
 QUEUED, RUNNING = Observation(State.QUEUED, position=3), Observation(State.RUNNING)
 
@@ -163,8 +171,8 @@ async def test_an_empty_balance_pauses_the_host_tells_the_operator_once_and_ends
     assert (card.job.reason, card.charge.released) == ("balance", Amount(1, 80_000))
 
 
-async def test_cancelling_before_the_host_has_it_is_free_and_at_once(tmp_path: Path) -> None:
-    async with rig(tmp_path, slots=0) as app:
+async def test_cancelling_before_the_host_has_it_is_free_and_at_once(tmp_path: Path, url: str) -> None:
+    async with rig(tmp_path, url=url, slots=0) as app:
         job_id = await app.imagine()
         await app.turn()
 
@@ -298,8 +306,8 @@ async def test_reference_pictures_not_seen_in_time_are_looked_at_before_money_mo
     assert app.provider.submitted == []
 
 
-async def test_a_dying_link_caps_the_wait(tmp_path: Path) -> None:
-    async with rig(tmp_path, slots=0) as app:
+async def test_a_dying_link_caps_the_wait(tmp_path: Path, url: str) -> None:
+    async with rig(tmp_path, url=url, slots=0) as app:
         job_id = await app.edit(expires_at=NOON + 120_000)
 
         await app.turn(121)
@@ -327,15 +335,15 @@ async def test_one_busy_member_does_not_starve_the_next(app: Rig) -> None:
     assert app.provider.submitted[4] == theirs
 
 
-async def test_a_restart_in_every_state_goes_on_with_one_submit_and_one_charge(tmp_path: Path) -> None:
+async def test_a_restart_in_every_state_goes_on_with_one_submit_and_one_charge(tmp_path: Path, url: str) -> None:
     clock = Time()
-    async with rig(tmp_path, time=clock) as before:
+    async with rig(tmp_path, url=url, time=clock) as before:
         before.provider.sees = [RUNNING]
         job_id = await before.imagine()
         await before.turn(5, times=2)
         assert (await before.job(job_id)).state is State.RUNNING
 
-    async with rig(tmp_path, time=clock) as after:
+    async with rig(tmp_path, url=url, time=clock) as after:
         after.provider.sees = [after.ready()]
         job = await after.until_final(job_id)
         await after.turn()
@@ -344,14 +352,14 @@ async def test_a_restart_in_every_state_goes_on_with_one_submit_and_one_charge(t
         assert after.messenger.last.charge.settled == Amount(1, 80_000)
 
 
-async def test_a_restart_in_the_middle_of_a_submit_never_sends_it_again(tmp_path: Path) -> None:
+async def test_a_restart_in_the_middle_of_a_submit_never_sends_it_again(tmp_path: Path, url: str) -> None:
     clock = Time()
-    async with rig(tmp_path, time=clock) as before:
+    async with rig(tmp_path, url=url, time=clock) as before:
         job_id = await before.imagine()
         job = await before.job(job_id)
         await before.store.move(job, State.SUBMITTING, now=clock.now, submitted_at=clock.now, due_at=clock.now)
 
-    async with rig(tmp_path, time=clock) as after:
+    async with rig(tmp_path, url=url, time=clock) as after:
         job = await after.until_final(job_id)
 
         assert (job.state, job.reason, after.provider.submitted) == (State.FAILED, "unknown", [])

@@ -112,3 +112,17 @@ def test_a_broken_catalogue_names_its_file_and_key(tmp_path: Path) -> None:
 
     with pytest.raises(BadSettings, match=r"models\.toml: models\.nano-banana-2\.price\.per_image"):
         Settings.load({"DARKROOM_CONFIG": str(tmp_path / "darkroom.toml")}).catalog()
+
+
+def test_a_databases_password_is_a_secret_and_is_not_shown() -> None:
+    settings = Settings.load({"DARKROOM_DATABASE__URL": "postgresql://ada:canary%2Dthree@db.example/darkroom"})
+    assert {"canary%2Dthree", "canary-three"} <= set(settings.secrets())
+    assert "canary" not in repr(settings) + str(settings.model_dump()) + settings.database.shown
+    assert Settings.load({}).secrets() == []
+
+
+@pytest.mark.parametrize("url", ["postgres://", "mysql://ada:canary@x/y", "postgresql:///x?user=a&password=canary"])
+def test_a_database_that_cannot_be_is_refused_without_quoting_it(url: str) -> None:
+    with pytest.raises(BadSettings, match=r"^database\.url: ") as caught:
+        Settings.load({"DARKROOM_DATABASE__URL": url})
+    assert "canary" not in str(caught.value)

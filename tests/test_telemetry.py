@@ -30,6 +30,7 @@ def test_a_line_has_a_sentence_and_keys() -> None:
         f"PATCH {WEBHOOK}",
         "GET https://cdn.discordapp.com/attachments/1/2/a.png?ex=canary&is=1&hm=2 failed",
         "Authorization: Bearer canary-canary-canary",
+        "cannot reach postgresql://ada:canary@db.example/darkroom",
         "POST /interactions/999/aW50ZXJhY3Rpb246canarycanary/callback",
     ],
 )

@@ -1,17 +1,23 @@
 """The port between the store's statements and an engine: units of work in transactions.
 
 A unit is `async def unit(tx)` that awaits nothing but *tx*. Statements use `$1, $2, …`. Verbs must be
-idempotent: a caller that gave up waiting may still have its unit committed.
+idempotent: a caller that gave up waiting may still have its unit committed, and an engine may run one again.
+SQLite runs units one after another, PostgreSQL side by side: what a unit decides by, it locks before it reads.
 """
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
 # What a database raises that may pass by itself: a full disk, another writer, a lost connection.
 TROUBLE: tuple[type[Exception], ...] = (sqlite3.Error, OSError)
+with suppress(ModuleNotFoundError):  # an extra
+    import asyncpg
+
+    TROUBLE += (asyncpg.PostgresError, asyncpg.InterfaceError)
 Row = Mapping[str, Any]
 
 
@@ -38,7 +44,10 @@ class Database(Protocol):
         ...
 
     async def outside_changes(self) -> int:
-        """A number that differs whenever another process has written since the last call."""
+        """A number that differs whenever another process has set a job's or a reply's clock since the last call.
+
+        Only the running process needs to ask; on PostgreSQL the others hear nothing of what it writes.
+        """
         ...
 
     async def forget_for_good(self) -> None:
@@ -50,6 +59,15 @@ class Database(Protocol):
         ...
 
     async def aclose(self) -> None: ...
+
+
+def shown(url: str) -> str:
+    """The address of a database as it may be printed: without password and options."""
+    scheme, separator, rest = url.partition("://")
+    if scheme == "sqlite":
+        return url
+    account, at, place = rest.rpartition("@")
+    return f"{scheme}{separator}{account.partition(':')[0]}{at}{place.partition('?')[0]}"
 
 
 class StoreUnusable(Exception):

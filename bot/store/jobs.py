@@ -86,6 +86,15 @@ async def amend(tx: Tx, job_id: str, *, changes: Mapping[str, Any]) -> Job | Non
     return load(row) if row else None
 
 
+async def acknowledge(tx: Tx, job_id: str, *, now: int) -> None:
+    """From *now* on a job that still waits may be submitted; told twice, the first time counts."""
+    await tx.run(
+        "UPDATE jobs SET acked_at = $2, due_at = $2 WHERE id = $1 AND state = 'accepted' AND acked_at IS NULL",
+        job_id,
+        now,
+    )
+
+
 async def forget(tx: Tx, job_id: str) -> None:
     """Keep the row, for the ledger refers to it, but not what was asked for."""
     await tx.run("UPDATE jobs SET request = $2 WHERE id = $1", job_id, FORGOTTEN)
@@ -93,6 +102,12 @@ async def forget(tx: Tx, job_id: str) -> None:
 
 async def get(tx: Tx, job_id: str) -> Job | None:
     row = await tx.one("SELECT * FROM jobs WHERE id = $1", job_id)
+    return load(row) if row else None
+
+
+async def hold(tx: Tx, job_id: str) -> Job | None:
+    """Get a job and keep everybody else from changing it until this unit ends."""
+    row = await tx.one("UPDATE jobs SET changed_at = changed_at WHERE id = $1 RETURNING *", job_id)
     return load(row) if row else None
 
 

@@ -6,10 +6,20 @@ The functions here are parts of units: they take the transaction of the verb tha
 from bot.core.cards import Charge
 from bot.core.jobs import Job, Place
 from bot.core.quota import Amount, Kind, Used, day_of, month_of
-from bot.store.database import Row, Tx
+from bot.store.database import Tx
 
 DARKROOM = 0  # the actor of rows that no person caused
 HOST = 0  # the one subject of scope `host`
+ACCOUNT = "account"  # the bucket of rows that count nothing and are only held
+
+
+async def hold(tx: Tx, place: Place) -> None:
+    """Keep everybody else from reserving at *place* until this unit ends; called before `used` is read.
+
+    PostgreSQL runs units side by side, so that two could read one total and both find room in it.
+    """
+    for scope, subject in _accounts(place):
+        await _count(tx, scope, subject, ACCOUNT)
 
 
 async def reserve(tx: Tx, job: Job, amount: Amount, *, price_version: str) -> None:
@@ -120,24 +130,28 @@ async def charge(tx: Tx, job_id: str) -> Charge:
     )
 
 
-async def open_reservations(tx: Tx) -> list[Row]:
-    """Reservations whose job has already ended, or does not exist: there must be none."""
+async def forgotten(tx: Tx) -> list[str]:
+    """Jobs that have ended while their reservation has not: there must be none."""
     rows = await tx.fetch(
         """
-        SELECT held.job AS job, held.at AS at FROM ledger held LEFT JOIN jobs ON jobs.id = held.job
-        WHERE held.kind = 'reserve' AND (jobs.id IS NULL OR jobs.ended_at IS NOT NULL)
+        SELECT held.job AS job FROM ledger held JOIN jobs ON jobs.id = held.job
+        WHERE held.kind = 'reserve' AND jobs.ended_at IS NOT NULL
           AND NOT EXISTS (SELECT 1 FROM ledger ended WHERE ended.job = held.job AND ended.kind IN ('settle', 'release'))
         """
     )
-    return list(rows)
+    return [row["job"] for row in rows]
+
+
+def _accounts(place: Place) -> list[tuple[str, int]]:
+    """Always user, guild, host, so that rows are locked in one order and nobody waits in a circle."""
+    guild = [] if place.guild_id is None else [("guild", place.guild_id)]
+    return [("user", place.user_id), *guild, ("host", HOST)]
 
 
 def _buckets(place: Place, *, at: int) -> list[tuple[str, int, str]]:
-    """Where a reservation made at *at* counts; always user, guild, host, so that locks are taken in one order."""
-    found = [("user", place.user_id, day_of(at))]
-    if place.guild_id is not None:
-        found.append(("guild", place.guild_id, month_of(at)))
-    return [*found, ("host", HOST, month_of(at))]
+    """Where a reservation made at *at* counts."""
+    window = {"user": day_of(at), "guild": month_of(at), "host": month_of(at)}
+    return [(scope, subject, window[scope]) for scope, subject in _accounts(place)]
 
 
 async def _add(

@@ -13,13 +13,13 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import aiosqlite
 
-from bot.store.database import Row, StoreBusy, StoreTooNew, StoreUnusable, Tx, Unit
+from bot.store.database import Row, StoreBusy, StoreUnusable, Tx, Unit
+from bot.store.versions import missing
 
 log = logging.getLogger(__name__)
 
@@ -180,25 +180,32 @@ def _answer(letter: _Letter) -> None:
 class SqliteDatabase:
     """A `Database` in one file. Only one process may run on it; others may open it to look and to write rows."""
 
-    def __init__(self, writer: _Lane, reader: _Lane) -> None:
+    def __init__(self, writer: _Lane, reader: _Lane, *, lock: "RunningLock | None") -> None:
         self._writer = writer
         self._reader = reader
+        self._lock = lock
         self._outside = 0
 
     @classmethod
-    async def open(cls, path: Path) -> Self:
-        """Open or create the file at *path* and bring it up to date.
+    async def open(cls, path: Path, *, running: bool = False) -> Self:
+        """Open or create the file at *path* and bring it up to date; *running* as the one process that runs on it.
 
-        `StoreTooNew` if it is ahead of us, `StoreUnusable` if it is no database or cannot be written.
+        `StoreBusy` if another one runs, `StoreTooNew` if the file is ahead of us, `StoreUnusable` if it is no
+        database or cannot be written.
         """
+        lock = RunningLock(path) if running else None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            return await cls._open(path)
-        except (sqlite3.Error, OSError) as exc:
-            raise StoreUnusable(f"the database {path} cannot be used: {exc}") from exc
+            return await cls._open(path, lock)
+        except BaseException as exc:
+            if lock is not None:
+                lock.release()
+            if isinstance(exc, sqlite3.Error | OSError):
+                raise StoreUnusable(f"the database {path} cannot be used: {exc}") from exc
+            raise
 
     @classmethod
-    async def _open(cls, path: Path) -> Self:
+    async def _open(cls, path: Path, lock: "RunningLock | None") -> Self:
         writer = await _lane(path, _Connection)
         try:
             await writer.call(migrate)
@@ -206,7 +213,7 @@ class SqliteDatabase:
         except BaseException:
             await writer.aclose()
             raise
-        return cls(writer, reader)
+        return cls(writer, reader, lock=lock)
 
     async def write(self, unit: Unit[T]) -> T:
         return await self._writer.call(unit)
@@ -246,6 +253,8 @@ class SqliteDatabase:
     async def aclose(self) -> None:
         await self._reader.aclose()
         await self._writer.aclose()
+        if self._lock is not None:
+            self._lock.release()
 
 
 async def _lane(path: Path, factory: Callable[..., _Connection]) -> _Lane:
@@ -275,20 +284,10 @@ async def _lane(path: Path, factory: Callable[..., _Connection]) -> _Lane:
     return lane
 
 
-def migrations() -> Sequence[str]:
-    """The numbered files of `bot/store/migrations`, in order; the n-th brings a database to version n."""
-    folder = resources.files("bot.store") / "migrations"
-    return [each.read_text() for each in sorted(folder.iterdir(), key=lambda one: one.name) if each.name[:4].isdigit()]
-
-
 async def migrate(tx: Tx) -> None:
     """Apply what is missing; with the version number, all of it is one transaction."""
     row = await tx.one("PRAGMA user_version")
-    version = int(row["user_version"]) if row else 0
-    files = migrations()
-    if version > len(files):
-        raise StoreTooNew(f"the database has version {version}, this Darkroom knows {len(files)}: update Darkroom")
-    for number, text in enumerate(files[version:], start=version + 1):
+    for number, text in missing("sqlite", version=int(row["user_version"]) if row else 0):
         for statement in statements(text):
             await tx.run(statement)
         await tx.run(f"PRAGMA user_version = {number}")

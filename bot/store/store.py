@@ -6,6 +6,7 @@ and the newer card. Everything is idempotent, since a caller that gave up may st
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bot.core.cards import TOKEN_LIFE, Charge, Path, Picture, Reply, paths
@@ -54,6 +55,7 @@ class Store:
         async def unit(tx: Tx) -> Accepted | UserError:
             if not await _first_time(tx, interaction_id, now=job.created_at):
                 raise AlreadySeen(str(interaction_id))
+            await ledger.hold(tx, job.place)
             used = await ledger.used(tx, job.place, now=job.created_at)
             try:
                 check(limits, used, asks=amount, guild=job.place.guild_id is not None, now=job.created_at)
@@ -94,9 +96,7 @@ class Store:
             reply = await replies.get(tx, job_id)
             if reply is not None and paths(reply, now=now, final=False) == (Path.TOKEN,):
                 await replies.due_again(tx, job_id, due_at=reply.last_word_at, version=reply.delivered)
-            job = await jobs.get(tx, job_id)
-            if job is not None and job.state is State.ACCEPTED and job.acked_at is None:
-                await jobs.amend(tx, job_id, changes={"acked_at": now, "due_at": now})
+            await jobs.acknowledge(tx, job_id, now=now)
 
         await self.database.write(unit)
 
@@ -117,10 +117,10 @@ class Store:
             moved = await jobs.move(tx, job, to, now=now, changes={"due_at": None, **changes})
             if moved is None:
                 return None
-            await self._book_cost(tx, moved, now=now, cost=cost_micro_usd, assume=may_be_billed)
             if to.is_final:
                 made = moved.images if to is State.SUCCEEDED else 0
                 await ledger.end(tx, moved, now=now, pictures=made, reason=moved.reason)
+            await self._book_cost(tx, moved, now=now, cost=cost_micro_usd, assume=may_be_billed)  # the host's row last
             if to not in QUIET:
                 await replies.want(tx, job.id, now=now)
             return moved
@@ -157,7 +157,7 @@ class Store:
         """Write down a picture that is on disk; False when its job was deleted meanwhile, and the file is nobody's."""
 
         async def unit(tx: Tx) -> bool:
-            held = await jobs.get(tx, job.id)
+            held = await jobs.hold(tx, job.id)
             if held is None or held.deleted_at is not None:
                 return False
             await replies.add_picture(tx, job.id, picture, now=now)
@@ -169,6 +169,7 @@ class Store:
         """The host said later what it billed for *job*: that takes the place of what we had assumed."""
 
         async def unit(tx: Tx) -> None:
+            await jobs.hold(tx, job.id)  # as whoever moves it does: an assumed cost must not come in between
             await ledger.add_host_cost(tx, job, now=now, micro_usd=micro_usd, known=True, reason=job.reason)
 
         await self.database.write(unit)
@@ -357,6 +358,7 @@ class Store:
         """Forget the pictures and the prompt of *job*; the caller removes the files."""
 
         async def unit(tx: Tx) -> tuple[Picture, ...]:
+            await jobs.hold(tx, job.id)
             held = await replies.pictures(tx, job.id)
             await tx.run("DELETE FROM pictures WHERE job = $1", job.id)
             await jobs.amend(tx, job.id, changes={"deleted_at": now, "watch_until": None, "due_at": None})
@@ -427,17 +429,17 @@ class Store:
     async def end_forgotten(self, *, now: int) -> list[str]:
         """Release every reservation whose job has ended without ending it. There should be none: the caller alarms."""
 
-        async def unit(tx: Tx) -> list[str]:
-            ended = []
-            for row in await ledger.open_reservations(tx):
-                job = await jobs.get(tx, row["job"])
-                if job is not None:
-                    made = job.images if job.state is State.SUCCEEDED else 0
-                    await ledger.end(tx, job, now=now, pictures=made, reason="audit")
-                    ended.append(job.id)
-            return ended
+        async def unit(tx: Tx, job_id: str) -> None:
+            job = await jobs.get(tx, job_id)
+            if job is not None:
+                await ledger.hold(tx, job.place)
+                made = job.images if job.state is State.SUCCEEDED else 0
+                await ledger.end(tx, job, now=now, pictures=made, reason="audit")
 
-        return await self.database.write(unit)
+        found = await self.database.read(ledger.forgotten)
+        for job_id in found:  # one by one: a unit locks one member's rows, then one server's, then the host's
+            await self.database.write(partial(unit, job_id=job_id))
+        return found
 
 
 async def _dossier(tx: Tx, job_id: str) -> Dossier | None:

@@ -5,14 +5,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from bot.core.cards import Reply
 from bot.core.jobs import NEXT, ImageRequest, Job, Place, State, Verb
 from bot.core.quota import Amount, Limits, day_of, month_of
 from bot.store.database import Row, Tx
-from bot.store.sqlite import SqliteDatabase
+from bot.store.opening import open_database
 from bot.store.store import Accepted, Store
 
 NOON = 1_795_176_000_000  # 2026-11-20 12:00 UTC
@@ -22,8 +21,8 @@ Totals = dict[tuple[str, int, str], tuple[int, int, int, int]]
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[Store]:
-    database = await SqliteDatabase.open(path)
+async def opened(url: str) -> AsyncIterator[Store]:
+    database = await open_database(url)
     try:
         yield Store(database)
     finally:

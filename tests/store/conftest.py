@@ -1,4 +1,4 @@
-"""A store on a real file."""
+"""A store on a real database."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +15,6 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def store(path: Path) -> AsyncIterator[Store]:
-    async with opened(path) as found:
+async def store(url: str) -> AsyncIterator[Store]:
+    async with opened(url) as found:
         yield found

@@ -1,12 +1,11 @@
 """A process that lives many jobs at once and says so after each commit, until it is killed.
 
-`python -m tests.store.crashing PATH SEED`: a line is `accepted JOB` or `STATE JOB`, printed once it is on disk.
+`python -m tests.store.crashing URL SEED`: a line is `accepted JOB` or `STATE JOB`, printed once it is on disk.
 """
 
 import asyncio
 import random
 import sys
-from pathlib import Path
 
 from bot.core.jobs import NEXT, State
 from bot.store.store import Store
@@ -33,14 +32,14 @@ async def live(store: Store, job_id: str, source: random.Random) -> None:
         say(job.state, job_id)
 
 
-async def main(path: Path, seed: str) -> None:
+async def main(url: str, seed: str) -> None:
     async def one_after_another(n: int) -> None:
         source = random.Random(f"{seed}-{n}")
         for k in range(100_000):
             await live(store, f"{seed}-{n}-{k}", source)
 
-    async with opened(path) as store:
+    async with opened(url) as store:
         await asyncio.gather(*(one_after_another(n) for n in range(AT_ONCE)))
 
 
-asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+asyncio.run(main(sys.argv[1], sys.argv[2]))

@@ -1,11 +1,17 @@
-"""A process that runs on a database until it is killed: `python -m tests.store.lock_holder PATH`."""
+"""A process that runs on a database until it is killed: `python -m tests.store.lock_holder URL`."""
 
+import asyncio
 import sys
-from pathlib import Path
 
-from bot.store.sqlite import RunningLock
+from bot.store.opening import open_database
 
-lock = RunningLock(Path(sys.argv[1]))
-sys.stdout.write("held\n")
-sys.stdout.flush()
-sys.stdin.read()
+
+async def main(url: str) -> None:
+    database = await open_database(url, running=True)
+    sys.stdout.write("held\n")
+    sys.stdout.flush()
+    await asyncio.to_thread(sys.stdin.read)
+    await database.aclose()
+
+
+asyncio.run(main(sys.argv[1]))

@@ -15,7 +15,7 @@ from tests.store.books import a_job, accept, faults, opened, way_to
 
 
 async def main(path: Path) -> None:
-    async with opened(path) as store:
+    async with opened(f"sqlite:///{path}") as store:
         kept, refused = [], 0
         await accept(store, a_job("first"))
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)

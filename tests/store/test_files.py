@@ -13,9 +13,15 @@ from pathlib import Path
 import pytest
 
 from bot.store.database import StoreBusy, StoreTooNew, StoreUnusable
-from bot.store.sqlite import RunningLock, SqliteDatabase, migrations, statements
+from bot.store.sqlite import RunningLock, SqliteDatabase, statements
 from bot.store.store import Store
+from bot.store.versions import migrations
 from tests.store.books import NOON, a_job, accept, opened, rows
+
+
+@pytest.fixture
+def url(path: Path) -> str:
+    return f"sqlite:///{path}"
 
 
 def by_hand(path: Path, *sql: str) -> list[tuple[object, ...]]:
@@ -39,28 +45,28 @@ async def left_behind(before: set[threading.Thread]) -> list[threading.Thread]:
 
 
 async def test_a_new_file_has_the_newest_version_and_the_settings_that_keep_it_safe(store: Store, path: Path) -> None:
-    assert by_hand(path, "PRAGMA user_version", "PRAGMA user_version") == [(len(migrations()),)]
+    assert by_hand(path, "PRAGMA user_version", "PRAGMA user_version") == [(len(migrations("sqlite")),)]
     assert by_hand(path, "PRAGMA journal_mode") == [("wal",)]
     for pragma, value in (("synchronous", 2), ("foreign_keys", 1), ("trusted_schema", 0)):
         assert [row[pragma] for row in await rows(store, f"PRAGMA {pragma}")] == [value]
 
 
-async def test_a_file_keeps_what_is_in_it_when_opened_again(path: Path) -> None:
-    async with opened(path) as store:
+async def test_a_file_keeps_what_is_in_it_when_opened_again(path: Path, url: str) -> None:
+    async with opened(url) as store:
         await accept(store, a_job("kept"))
-    async with opened(path) as store:
+    async with opened(url) as store:
         assert await store.job("kept") == a_job("kept")
 
 
 async def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
-    async with opened(tmp_path / "deep" / "er" / "darkroom.db") as store:
+    async with opened(f"sqlite:///{tmp_path}/deep/er/darkroom.db") as store:
         assert await store.job("none") is None
 
 
-async def test_a_newer_database_is_not_touched(path: Path) -> None:
-    async with opened(path):
+async def test_a_newer_database_is_not_touched(path: Path, url: str) -> None:
+    async with opened(url):
         pass
-    newer = len(migrations()) + 1
+    newer = len(migrations("sqlite")) + 1
     by_hand(path, f"PRAGMA user_version = {newer}")
     before, running = content(path), set(threading.enumerate())
     with pytest.raises(StoreTooNew, match=f"version {newer}.*update Darkroom"):
@@ -69,7 +75,7 @@ async def test_a_newer_database_is_not_touched(path: Path) -> None:
     assert await left_behind(running) == []
 
 
-async def test_a_migration_that_fails_halfway_changes_nothing(path: Path) -> None:
+async def test_a_migration_that_fails_halfway_changes_nothing(path: Path, url: str) -> None:
     by_hand(path, "CREATE TABLE totals (mine TEXT)")  # stands in the way of a later statement
     with pytest.raises(StoreUnusable, match="totals already exists"):
         await SqliteDatabase.open(path)
@@ -77,12 +83,12 @@ async def test_a_migration_that_fails_halfway_changes_nothing(path: Path) -> Non
     assert by_hand(path, "PRAGMA user_version") == [(0,)]
 
     by_hand(path, "DROP TABLE totals")
-    async with opened(path) as store:
+    async with opened(url) as store:
         await accept(store, a_job("now"))
 
 
-async def test_two_that_open_one_file_together_agree(path: Path) -> None:
-    async with opened(path):
+async def test_two_that_open_one_file_together_agree(path: Path, url: str) -> None:
+    async with opened(url):
         pass
     one, other = await asyncio.gather(SqliteDatabase.open(path), SqliteDatabase.open(path))
     await accept(Store(one), a_job("by-one"))
@@ -94,9 +100,10 @@ async def test_two_that_open_one_file_together_agree(path: Path) -> None:
 # --- statements
 
 
-def test_migrations_are_numbered_from_one_without_a_gap() -> None:
-    names = sorted(each.name for each in (Path(__file__).parents[2] / "bot/store/migrations").glob("*.sql"))
-    assert [int(name[:4]) for name in names] == list(range(1, len(migrations()) + 1))
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_migrations_are_numbered_from_one_without_a_gap(engine: str) -> None:
+    names = sorted(each.name for each in (Path(__file__).parents[2] / "bot/store/migrations" / engine).glob("*.sql"))
+    assert [int(name[:4]) for name in names] == list(range(1, len(migrations(engine)) + 1))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +125,7 @@ def test_a_text_is_cut_where_statements_end_and_nowhere_else(text: str, count: i
 
 
 def test_no_statement_of_a_migration_is_left_out() -> None:
-    for text in migrations():
+    for text in migrations("sqlite"):
         assert "\n".join(statements(text)).replace("\n", "") == text.strip().replace("\n", "")
 
 
@@ -128,7 +135,7 @@ def test_no_statement_of_a_migration_is_left_out() -> None:
 @asynccontextmanager
 async def holder(path: Path) -> "AsyncIterator[asyncio.subprocess.Process]":
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.store.lock_holder", str(path), stdin=PIPE, stdout=PIPE
+        sys.executable, "-m", "tests.store.lock_holder", f"sqlite:///{path}", stdin=PIPE, stdout=PIPE
     )
     assert process.stdout is not None
     try:
@@ -141,11 +148,11 @@ async def holder(path: Path) -> "AsyncIterator[asyncio.subprocess.Process]":
         await process.communicate()
 
 
-async def test_a_second_process_is_refused_until_the_first_is_killed(path: Path) -> None:
+async def test_a_second_process_is_refused_until_the_first_is_killed(path: Path, url: str) -> None:
     async with holder(path) as first:
         with pytest.raises(StoreBusy, match="another Darkroom"):
             RunningLock(path)
-        async with opened(path) as store:  # looking and writing rows is open to all
+        async with opened(url) as store:  # looking and writing rows is open to all
             await accept(store, a_job("by-the-shell"))
         first.kill()
         await first.wait()
@@ -164,7 +171,7 @@ async def test_a_lock_is_let_go_when_released_and_leaves_other_files_alone(path:
 # --- no space
 
 
-async def test_files_that_may_not_grow_fail_single_writes_and_harm_nothing(path: Path) -> None:
+async def test_files_that_may_not_grow_fail_single_writes_and_harm_nothing(path: Path, url: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.store.small_disk", str(path), stdout=PIPE
     )
@@ -174,7 +181,7 @@ async def test_files_that_may_not_grow_fail_single_writes_and_harm_nothing(path:
     assert said["refused"] > 0
     assert said["faults"] == []
     assert by_hand(path, "PRAGMA integrity_check") == [("ok",)]
-    async with opened(path) as store:
+    async with opened(url) as store:
         for job_id in [*said["kept"], "first", "last"]:
             assert await store.job(job_id) is not None
         assert (await accept(store, a_job("after", now=NOON + 1))).job.id == "after"

@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import asyncpg
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
@@ -91,8 +91,8 @@ async def test_of_two_hundred_at_once_only_so_many_are_unfinished(store: Store, 
     assert len(await offer([store], some_prices(3), **{limit: 7})) == 7
 
 
-async def test_two_processes_on_one_file_do_not_accept_more_between_them(path: Path) -> None:
-    async with opened(path) as one, opened(path) as other:
+async def test_two_processes_on_one_database_do_not_accept_more_between_them(url: str) -> None:
+    async with opened(url) as one, opened(url) as other:
         taken = await offer([one, other], some_prices(4, 100), user_day_images=10)
         assert len(taken) == 10
         assert await faults(one) == await faults(other) == []
@@ -310,7 +310,7 @@ async def test_the_database_itself_forbids_doing_it_twice(store: Store, index: s
     await store.move(job, State.FAILED, now=NOON, may_be_billed=True)
     await accept(store, a_job("other"))
 
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises((sqlite3.IntegrityError, asyncpg.UniqueViolationError)):
         await execute(store, statement)
     await execute(store, f"DROP INDEX {index}")
     await execute(store, statement)  # so nothing else had stood in the way

@@ -1,21 +1,30 @@
 """Any order of events against a model of a few lines: the books on disk never differ from it."""
 
 import asyncio
-import tempfile
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import hypothesis.strategies as st
 from hypothesis import settings
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 from bot.core.errors import UserError
 from bot.core.jobs import NEXT, Job, State
 from bot.core.quota import Limits, day_of, month_of
-from bot.store.sqlite import SqliteDatabase
+from bot.store.opening import open_database
 from bot.store.store import AlreadySeen, Store
+from tests import postgres
 from tests.store.books import DAY, NOON, a_job, accept, faults, rows
 
 T = TypeVar("T")
@@ -53,24 +62,25 @@ class Entry:
 class Darkroom(RuleBasedStateMachine):
     ids = Bundle("ids")
 
-    def __init__(self) -> None:
+    def __init__(self, place: AbstractAsyncContextManager[str]) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
+        self.place = place  # of the database
         self.runner = asyncio.Runner()
+        self.url = self.do(self.place.__aenter__())
         self.now = NOON + DAY // 2 + 9 * DAY  # the last day of a month begins
         self.entries: dict[str, Entry] = {}
         self.store = self._open()
 
     def _open(self) -> Store:
-        return Store(self.do(SqliteDatabase.open(Path(self.folder.name) / "darkroom.db")))
+        return Store(self.do(open_database(self.url)))
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
 
     def teardown(self) -> None:
         self.do(self.store.database.aclose())
+        self.do(self.place.__aexit__(None, None, None))
         self.runner.close()
-        self.folder.cleanup()
 
     # --- the model
 
@@ -240,7 +250,24 @@ class Darkroom(RuleBasedStateMachine):
             assert used.host_month.micro_usd == self.host_month()
 
 
-TestDarkroom = Darkroom.TestCase
-TestDarkroom.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, derandomize=True, database=None
-)
+@asynccontextmanager
+async def a_file() -> AsyncIterator[str]:
+    with TemporaryDirectory() as folder:
+        yield f"sqlite:///{folder}/darkroom.db"
+
+
+def live(machine: Any, *, examples: int) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples, stateful_step_count=30, deadline=None, derandomize=True, database=None
+        ),
+    )
+
+
+def test_any_order_of_events_leaves_the_books_in_order_on_sqlite() -> None:
+    live(lambda: Darkroom(a_file()), examples=60)
+
+
+def test_any_order_of_events_leaves_the_books_in_order_on_postgresql(postgres_server: str) -> None:
+    live(lambda: Darkroom(postgres.fresh(postgres_server)), examples=25)

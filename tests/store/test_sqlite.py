@@ -15,6 +15,11 @@ from bot.store.store import Store
 
 
 @pytest.fixture
+def url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
 async def database(store: Store) -> SqliteDatabase:
     assert isinstance(store.database, SqliteDatabase)
     return store.database

@@ -1,0 +1,265 @@
+"""The shared database: PostgreSQL through asyncpg, a pool, and a transaction of its own for each unit.
+
+While the server does not answer, units wait for it. A unit that may or may not have been committed when the
+connection broke is run again: units are idempotent. docs/decisions/0008-postgresql.md has the reasons.
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Self, TypeVar
+
+import asyncpg
+
+from bot.store.database import Row, StoreBusy, StoreUnusable, Tx, Unit, shown
+from bot.store.versions import missing
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+POOL = (2, 10)  # connections, at least and at most
+TRIES = 8  # of a unit that clashes with others
+AGAIN = 0.5  # seconds between attempts at a server that does not answer
+ANSWER = 30.0  # seconds for one statement
+CONNECT = 10.0  # seconds
+PROBE_PATIENCE = 5.0  # seconds
+PLACE_PATIENCE = 1000  # milliseconds in which the server should notice that whoever held the place was killed
+LAST_WORDS = 10.0  # seconds that units under way get when we close
+RUNNING = int.from_bytes(b"darkroom")  # the advisory lock of the process that runs
+MIGRATING = RUNNING + 1
+CHANNEL = "darkroom"
+
+CLASH = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+)
+TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+class _PostgresTx:
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def run(self, sql: str, *args: object) -> None:
+        await self._connection.execute(sql, *args)
+
+    async def fetch(self, sql: str, *args: object) -> Sequence[Row]:
+        rows: Sequence[Row] = await self._connection.fetch(sql, *args)
+        return rows
+
+    async def one(self, sql: str, *args: object) -> Row | None:
+        row: Row | None = await self._connection.fetchrow(sql, *args)
+        return row
+
+
+class _Ear:
+    """A connection of its own that hears of others' changes and holds the place of the one running process."""
+
+    def __init__(self, url: str, *, name: str, running: bool) -> None:
+        self._url = url
+        self._name = name
+        self._running = running
+        self._process = 0  # the server's for our connection
+        self.connection: Any = None
+        self.heard = 0
+
+    async def connect(self) -> None:
+        self.connection = await asyncpg.connect(self._url, **_ways(self._name))
+        try:
+            await self._take_place()
+            self._process = self.connection.get_server_pid()
+        except BaseException:
+            self.connection.terminate()
+            raise
+
+    async def listen(self) -> None:
+        await self.connection.add_listener(CHANNEL, self._hear)
+
+    async def look(self) -> None:
+        """Make sure that we still hear; what was missed counts as heard."""
+        try:
+            await self.connection.execute("SELECT 1")
+        except TROUBLE as exc:
+            if not _is_away(exc):
+                raise
+            self.connection.terminate()
+            with suppress(*AWAY, asyncpg.InterfaceError):
+                await self.connect()
+                await self.listen()
+                self.heard += 1
+
+    async def _take_place(self) -> None:
+        if not self._running:
+            return
+        await self.connection.execute(  # an old connection that broke on our side only would hold the place for long
+            "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE pid = $1 AND application_name = $2",
+            self._process,
+            self._name,
+        )
+        try:
+            async with self.connection.transaction():  # for the timeout: the lock outlives it
+                await self.connection.execute(f"SET LOCAL lock_timeout = {PLACE_PATIENCE}")
+                await self.connection.execute("SELECT pg_advisory_lock($1)", RUNNING)
+        except asyncpg.LockNotAvailableError:
+            raise StoreBusy(f"another Darkroom is running on {shown(self._url)}") from None
+
+    def _hear(self, _connection: Any, _process: int, _channel: str, who: str) -> None:
+        if who != self._name:
+            self.heard += 1
+
+
+class PostgresDatabase:
+    """A `Database` on a server. Several processes may open it; one of them runs."""
+
+    def __init__(self, pool: Any, ear: _Ear) -> None:
+        self._pool = pool
+        self._ear = ear
+        self._under_way: set[asyncio.Future[None]] = set()
+        self._closing = False
+        self._away = False
+
+    @classmethod
+    async def open(cls, url: str, *, running: bool = False) -> Self:
+        """Connect to *url* and bring the database up to date; *running* takes the place of the one that runs.
+
+        `StoreUnusable` if it cannot be used, `StoreTooNew` if it is ahead of us, `StoreBusy` if the place is taken.
+        """
+        try:
+            return await cls._open(url, running=running)
+        except ValueError:  # asyncpg's way to say so quotes the address, and the address holds the password
+            raise StoreUnusable(f"the database {shown(url)} cannot be used: its address is not understood") from None
+        except TROUBLE as exc:
+            why = " ".join(str(exc).split()) or "it does not answer"
+            raise StoreUnusable(f"the database {shown(url)} cannot be used: {why}") from exc
+
+    @classmethod
+    async def _open(cls, url: str, *, running: bool) -> Self:
+        name = f"darkroom {'run' if running else 'beside'} {secrets.token_hex(4)}"  # the migrations know these words
+        ear = _Ear(url, name=name, running=running)
+        await ear.connect()
+        try:
+            await _migrate(ear.connection)
+            await ear.listen()
+            least, most = POOL
+            pool = await asyncpg.create_pool(url, min_size=least, max_size=most, reset=_leave, **_ways(name))
+        except BaseException:
+            ear.connection.terminate()
+            raise
+        return cls(pool, ear)
+
+    async def write(self, unit: Unit[T]) -> T:
+        return await self._call(unit, isolation="read_committed")
+
+    async def read(self, unit: Unit[T]) -> T:
+        return await self._call(unit, isolation="repeatable_read", readonly=True)
+
+    async def outside_changes(self) -> int:
+        await self._ear.look()
+        return self._ear.heard
+
+    async def forget_for_good(self) -> None:
+        """The server's vacuum sees to that by itself."""
+
+    async def writable(self) -> bool:
+        async def unit(tx: Tx) -> None:
+            await tx.run(
+                "INSERT INTO notes (key, value) VALUES ('probe', '1') "
+                "ON CONFLICT (key) DO UPDATE SET value = CASE notes.value WHEN '1' THEN '2' ELSE '1' END"
+            )
+
+        try:
+            async with asyncio.timeout(PROBE_PATIENCE):
+                await self.write(unit)
+        except TROUBLE:
+            return False
+        return True
+
+    async def aclose(self) -> None:
+        self._closing = True
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=LAST_WORDS)
+        try:
+            async with asyncio.timeout(LAST_WORDS):
+                await self._pool.close()
+                await self._ear.connection.close()
+        except TROUBLE:  # the server is away: there is nobody to take leave of
+            self._pool.terminate()
+            self._ear.connection.terminate()
+
+    async def _call(self, unit: Unit[T], **options: Any) -> T:
+        if self._closing:
+            raise RuntimeError("the store is closed")
+        done = asyncio.get_running_loop().create_future()
+        self._under_way.add(done)
+        try:
+            return await self._until_done(unit, options)
+        finally:
+            self._under_way.discard(done)
+            done.set_result(None)
+
+    async def _until_done(self, unit: Unit[T], options: dict[str, Any]) -> T:
+        clashes = 0
+        while True:
+            try:
+                async with self._pool.acquire() as connection, connection.transaction(**options):
+                    result = await unit(_PostgresTx(connection))
+            except CLASH:
+                clashes += 1
+                if clashes == TRIES:
+                    raise
+                await asyncio.sleep(random.uniform(0, 0.01 * 2**clashes))
+            except TROUBLE as exc:
+                if self._closing or not _is_away(exc):
+                    raise
+                self._tell(away=True)
+                await asyncio.sleep(AGAIN)
+            else:
+                self._tell(away=False)
+                return result
+
+    def _tell(self, *, away: bool) -> None:
+        if away is not self._away:
+            self._away = away
+            if away:
+                log.warning("The database does not answer; waiting for it", extra={"event": "store_away"})
+            else:
+                log.info("The database answers again", extra={"event": "store_back"})
+
+
+def _is_away(exc: BaseException) -> bool:
+    # What is called on a connection that has broken is an error of use to asyncpg, told apart by its words only.
+    return isinstance(exc, AWAY) or (isinstance(exc, asyncpg.InterfaceError) and "is closed" in str(exc))
+
+
+def _ways(name: str) -> dict[str, Any]:
+    """How we connect. Keepalives free the place of a process whose machine has vanished within a minute."""
+    alive = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
+    return {"timeout": CONNECT, "command_timeout": ANSWER, "server_settings": {"application_name": name, **alive}}
+
+
+async def _leave(_connection: Any) -> None:
+    """Units change nothing in a session, so that nothing is to be put back: it saves a round trip each."""
+
+
+async def _migrate(connection: Any) -> None:
+    """Apply what is missing, in one transaction, one process at a time."""
+    async with connection.transaction(isolation="read_committed"):
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", MIGRATING)
+        known = await connection.fetchval("SELECT to_regclass('darkroom_version') IS NOT NULL")
+        version = await connection.fetchval("SELECT version FROM darkroom_version") if known else 0
+        steps = missing("postgres", version=version)
+        if not known:
+            await connection.execute("CREATE TABLE darkroom_version (version BIGINT NOT NULL)")
+            await connection.execute("INSERT INTO darkroom_version VALUES (0)")
+        for number, text in steps:
+            await connection.execute(text)
+            await connection.execute("UPDATE darkroom_version SET version = $1", number)
