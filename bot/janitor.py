@@ -9,6 +9,7 @@ from pathlib import Path
 from bot.core.jobs import HOUR
 from bot.service import Service
 from bot.store.database import TROUBLE
+from bot.store.housekeeping import Housekeeping
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ EVERY = 30.0  # seconds; tokens must be gone within a minute of their death
 class Janitor:
     def __init__(self, store: Store, service: Service, *, data: Path, keep_hours: int, keep_prompts_days: int) -> None:
         self._store = store
+        self._rows = Housekeeping(store.database)
         self._service = service
         self._data = data
         self._keep = keep_hours * HOUR
@@ -39,12 +41,12 @@ class Janitor:
 
     async def round(self) -> None:
         now = self._service.clock()
-        await self._store.tidy(now=now)
-        old = await self._store.expired_pictures(before=now - self._keep)
+        await self._rows.tidy(now=now)
+        old = await self._rows.expired_pictures(before=now - self._keep)
         await asyncio.to_thread(remove_files, self._data, old)
         if now - self._audited_at >= HOUR:
             self._audited_at = now
-            await self._store.forget_prompts(before=now - self._keep_prompts)
+            await self._rows.forget_prompts(before=now - self._keep_prompts)
             await self._store.database.forget_for_good()
             await self.audit()
             before = now - self._keep - STRAY_AFTER
@@ -52,7 +54,7 @@ class Janitor:
 
     async def audit(self) -> None:
         """End reservations whose job has ended. There are none unless something is broken, so it is an alarm."""
-        for job_id in await self._store.end_forgotten(now=self._service.clock()):
+        for job_id in await self._rows.end_forgotten(now=self._service.clock()):
             log.error("A reservation had outlived its job and was ended", extra={"event": "audit", "job_id": job_id})
 
 

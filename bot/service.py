@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ulid import ULID
@@ -12,13 +11,12 @@ from bot.core import quota
 from bot.core.cards import TOKEN_LIFE, Card, Picture, Reply
 from bot.core.catalog import Asked, Catalog, Endpoint, Route
 from bot.core.errors import UserError
-from bot.core.jobs import HOUR, MINUTE, Cancel, Job, Place, Reference, State, Verb
+from bot.core.jobs import HOUR, MINUTE, Cancel, Job, Place, Reference, State
 from bot.core.line import Waiting, fair_order
 from bot.core.references import check_references
+from bot.core.wishes import Intake, Wish
 from bot.store.desk import Desk
-from bot.store.store import AlreadySeen, Dossier, Store
-
-__all__ = ["AlreadySeen", "Bells", "Intake", "Service", "Wish"]
+from bot.store.store import Dossier, Store
 
 DRAFT_LIFE = 15 * MINUTE
 UNDELIVERED_FOR = 24 * HOUR  # how long /jobs offers what never arrived
@@ -27,46 +25,6 @@ PATIENCE = 1.0  # seconds a member's answer may wait for the database
 
 Clock = Callable[[], int]
 Tell = Callable[[str, Mapping[str, object]], Awaitable[None]]  # a message key for the operator, and its values
-
-
-@dataclass(frozen=True, slots=True)
-class Intake:
-    """One interaction that asks for pictures: who, where, and how its reply can be reached."""
-
-    interaction_id: int
-    application_id: int
-    token: str
-    received_at: int
-    place: Place
-    locale: str
-    filesize_limit: int
-    bot_can_edit: bool
-    bot_can_post: bool
-    private: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a member asks for, as typed: unchecked, and kept as a draft when it cannot be done."""
-
-    verb: Verb
-    prompt: str
-    model: str | None = None
-    asked: Asked = field(default_factory=Asked)
-    references: tuple[Reference, ...] = ()
-    private: bool = False
-    parent_id: str | None = None
-
-    def dump(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def load(cls, body: Mapping[str, Any]) -> "Wish":
-        fields = dict(body)
-        fields["verb"] = Verb(fields["verb"])
-        fields["asked"] = Asked(**fields["asked"])
-        fields["references"] = tuple(Reference(**each) for each in fields["references"])
-        return cls(**fields)
 
 
 class Bells:
@@ -405,7 +363,3 @@ def _within_ceilings(options: dict[str, Any], catalog: Catalog) -> dict[str, Any
     if not catalog.ceilings.web_search:
         options.pop("web_search", None)
     return options
-
-
-def with_prompt(wish: Wish, prompt: str) -> Wish:
-    return replace(wish, prompt=prompt)

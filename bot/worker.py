@@ -15,6 +15,7 @@ from bot.hosts import Hosts
 from bot.service import Service
 from bot.steps import Steps
 from bot.store.database import TROUBLE
+from bot.store.housekeeping import Housekeeping
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Worker:
 
     async def start(self) -> None:
         """Rebuild the heap from the rows. Whatever was being submitted when we died is due at once."""
-        await self._store.not_from_the_future(now=self._clock())
+        await Housekeeping(self._store.database).not_from_the_future(now=self._clock())
         await self._reload()
         for job_id in self._due:
             self._schedule(job_id, self._clock())

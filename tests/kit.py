@@ -17,13 +17,14 @@ from bot.core.catalog import Asked, Catalog
 from bot.core.errors import NotSearchable
 from bot.core.jobs import SECOND, Job, Observation, Place, Reference, State, Verb
 from bot.core.quota import Limits
+from bot.core.wishes import Intake, Wish
 from bot.delivery import Delivery, Upload
 from bot.hosts import Hosts
 from bot.pictures import guard
 from bot.pictures.fit import Fitted
 from bot.pictures.guard import Checked
 from bot.providers.base import CancelOutcome, ModelInfo
-from bot.service import Bells, Intake, Service, Wish
+from bot.service import Bells, Service
 from bot.settings import SHIPPED, Settings
 from bot.steps import Steps
 from bot.store.desk import Desk

@@ -12,8 +12,8 @@ import pytest
 from bot.core.errors import DownloadFailed, ProviderPaused, ProviderUnavailable, UserError
 from bot.core.jobs import MINUTE, Observation, State, Verb
 from bot.core.quota import Amount
+from bot.core.wishes import Wish
 from bot.delivery import WayClosed
-from bot.service import Wish
 from bot.store.database import Tx
 from tests.kit import ALICE, BOB, NOON, Rig, Time, rig
 

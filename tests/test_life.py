@@ -21,9 +21,10 @@ from bot.core.errors import (
 )
 from bot.core.jobs import Cancel, Observation, State, Verb
 from bot.core.quota import Amount, Limits
+from bot.core.wishes import Wish
 from bot.delivery import DeliverLater, MessageGone, TooLarge, WayClosed
 from bot.providers.base import CancelOutcome
-from bot.service import AlreadySeen, Wish
+from bot.store.store import AlreadySeen
 from tests.kit import ALICE, BOB, NOON, Rig, Time, rig
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bot.core.catalog import Asked, Catalog
-from bot.service import Wish
+from bot.core.wishes import Wish
 from bot.ui.forms import Choices, prompt_form
 from bot.ui.front import Front, Interaction
 

@@ -11,7 +11,7 @@ from discord.app_commands import locale_str
 from bot.core.catalog import Asked, Catalog, Number, Options, Words
 from bot.core.errors import UserError
 from bot.core.jobs import ImageRequest, Verb
-from bot.service import Wish
+from bot.core.wishes import Wish
 from bot.ui import asking, texts
 from bot.ui.front import Front, Interaction
 from bot.ui.handover import HandOver

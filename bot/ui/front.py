@@ -15,7 +15,9 @@ from bot.core.cards import Card
 from bot.core.errors import UserError
 from bot.core.jobs import SECOND, Reference
 from bot.core.references import check_references
-from bot.service import AlreadySeen, Intake, Service, Wish
+from bot.core.wishes import Intake, Wish
+from bot.service import Service
+from bot.store.store import AlreadySeen
 from bot.ui.access import Access, Spot
 from bot.ui.failures import ALREADY_ACKNOWLEDGED, UNKNOWN_INTERACTION, UNKNOWN_MESSAGE
 from bot.ui.intake import Lateness, intake_of, is_direct

@@ -11,7 +11,7 @@ import discord
 
 from bot.core.jobs import SECOND, Place, Reference
 from bot.core.references import TYPES, link_expires_at
-from bot.service import Intake
+from bot.core.wishes import Intake
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 THREADS = frozenset(

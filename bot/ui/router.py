@@ -12,7 +12,7 @@ import discord
 from bot.core.cards import Picture
 from bot.core.errors import UserError
 from bot.core.jobs import Job, Verb
-from bot.service import Wish
+from bot.core.wishes import Wish
 from bot.ui import asking
 from bot.ui.front import ANSWER, NOBODY, Front, Interaction
 from bot.ui.handover import HandOver

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bot.core.jobs import State
+from bot.store.housekeeping import Housekeeping
 from tests.store.books import faults, opened, rows
 
 KILLS = 8
@@ -55,5 +56,5 @@ async def test_kill_minus_nine_loses_nothing_that_was_answered_and_ends_nothing_
             )
             assert {row["ends"] for row in ended} <= {1}
             assert await faults(store) == []
-            assert await store.end_forgotten(now=0) == []
+            assert await Housekeeping(store.database).end_forgotten(now=0) == []
     assert len(said) > 200

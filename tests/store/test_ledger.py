@@ -18,6 +18,7 @@ from bot.core.jobs import NEXT, Job, State
 from bot.core.quota import Amount, day_of, month_of
 from bot.store import ledger
 from bot.store.database import Tx
+from bot.store.housekeeping import Housekeeping
 from bot.store.ledger import share
 from bot.store.store import AlreadySeen, Store
 from tests.store.books import (
@@ -279,8 +280,8 @@ async def test_a_reservation_that_outlived_its_job_is_found_and_ended_once(
     await execute(store, f"UPDATE jobs SET state = '{state}', images = 2, ended_at = {NOON} WHERE id = 'j'")  # noqa: S608
     assert await faults(store) != []
 
-    assert await store.end_forgotten(now=NOON + 1) == ["j"]
-    assert await store.end_forgotten(now=NOON + 2) == []
+    assert await Housekeeping(store.database).end_forgotten(now=NOON + 1) == ["j"]
+    assert await Housekeeping(store.database).end_forgotten(now=NOON + 2) == []
 
     assert (await kinds(store, "j"))[-1] == row
     assert await faults(store) == []

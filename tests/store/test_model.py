@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 from bot.core.errors import UserError
 from bot.core.jobs import NEXT, Job, State
 from bot.core.quota import Limits, day_of, month_of
+from bot.store.housekeeping import Housekeeping
 from bot.store.opening import open_database
 from bot.store.store import AlreadySeen, Store
 from tests import postgres
@@ -218,7 +219,7 @@ class Darkroom(RuleBasedStateMachine):
 
     @rule()
     def is_audited(self) -> None:
-        assert self.do(self.store.end_forgotten(now=self.now)) == []
+        assert self.do(Housekeeping(self.store.database).end_forgotten(now=self.now)) == []
 
     # --- what is always so
 

@@ -13,6 +13,7 @@ import pytest
 
 from bot.core.jobs import State
 from bot.store.database import StoreBusy, StoreTooNew, StoreUnusable, Tx, Unit, shown
+from bot.store.housekeeping import Housekeeping
 from bot.store.opening import open_database
 from bot.store.postgres import PostgresDatabase
 from bot.store.store import Store
@@ -188,7 +189,7 @@ async def test_an_audit_at_several_places_at_once_ends_a_reservation_once(url: s
         for n in range(10):
             await accept(one, a_job(f"{n}"))
         await by_hand(url, "UPDATE jobs SET state = 'failed', ended_at = 1")
-        await asyncio.gather(*(store.end_forgotten(now=NOON) for store in (one, other) * 3))
+        await asyncio.gather(*(Housekeeping(store.database).end_forgotten(now=NOON) for store in (one, other) * 3))
         assert await faults(one) == []
 
 
