@@ -1,4 +1,7 @@
-"""The life of a job through real store, service, worker and delivery, with a host and a Discord that obey."""
+"""The life of a job through real store, service, worker and delivery, with a host and a Discord that obey.
+
+Longer than other files: each test is a few lines, and together they are one story that is read in order.
+"""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
