@@ -11,7 +11,7 @@ from bot.core import quota
 from bot.core.cards import TOKEN_LIFE, Card, Picture, Reply
 from bot.core.catalog import Asked, Catalog, Endpoint, Route
 from bot.core.errors import UserError
-from bot.core.jobs import HOUR, MINUTE, Cancel, Job, Place, Reference, State
+from bot.core.jobs import ACK_WINDOW, HOUR, MINUTE, Cancel, Job, Place, Reference, State
 from bot.core.line import Waiting, fair_order
 from bot.core.references import check_references
 from bot.core.wishes import Intake, Wish
@@ -125,7 +125,7 @@ class Service:
             state=State.ACCEPTED,
             created_at=now,
             changed_at=now,
-            due_at=now + 3_000,
+            due_at=now + ACK_WINDOW,
             give_up_after=int(self.catalog.models[request.model].timing.give_up * 1000),
             checked=checked,
             parent_id=wish.parent_id,

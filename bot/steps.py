@@ -135,10 +135,11 @@ class Steps:
                 job.route, wire_inputs(route, job.request), job_id=job.id
             )
         except ProviderUnavailable as exc:
-            return await self._not_taken(job, exc, wait=await self._failed(job, "submit", exc))
+            return await self._not_taken(job, wait=await self._failed(job, "submit", exc))
         except ProviderPaused as exc:
+            self._say(job, "not_taken", exc)
             await self._hosts.paused(job.provider, exc, submitting=True)
-            return await self._not_taken(job, exc, wait=BLOCKED_EVERY)
+            return await self._not_taken(job, wait=BLOCKED_EVERY)
         except ProviderRefused as exc:
             self._say(job, "refused", exc)
             await self._end(job, State.REFUSED, reason="refused")
@@ -149,26 +150,29 @@ class Steps:
             await self._end(job, State.FAILED, reason="model_gone" if isinstance(exc, ModelGone) else "rejected")
         except SubmitUnknown as exc:
             self._say(job, "submit_unknown", exc)
-            await self._store.move(job, State.UNKNOWN, now=self._clock(), due_at=self._clock())
-            return self._clock()
+            return await self._not_known(job)
         else:
             self._runs[job.id] = run_id  # kept until it is on disk: a full disk must not lose a paid run
             return await self._submitted(job, run_id)
         return None
 
-    async def _not_taken(self, job: Job, exc: Exception, *, wait: float) -> int | None:
-        self._say(job, "not_taken", exc)
+    async def _not_taken(self, job: Job, *, wait: float) -> int | None:
         due_at = self._in(wait)
         back = await self._store.move(job, State.ACCEPTED, now=self._clock(), due_at=due_at, submitted_at=None)
         return self._clock() if back is not None and back.cancel is Cancel.WANTED else due_at
+
+    async def _not_known(self, job: Job) -> int:
+        """Whether the host took it, nobody can say: it is never sent again, only looked for."""
+        now = self._clock()
+        await self._store.move(job, State.UNKNOWN, now=now, due_at=now)
+        return now
 
     async def _submitted(self, job: Job, run_id: str) -> int | None:
         owner = await self._store.by_run(job.provider, run_id)
         if owner is not None and owner.id != job.id:  # whatever the host meant, ours is not the run it named
             self._say(job, "run_of_another", SubmitUnknown(f"run {run_id} belongs to {owner.id}"))
             self._runs.pop(job.id, None)
-            await self._store.move(job, State.UNKNOWN, now=self._clock(), due_at=self._clock())
-            return self._in(0 if job.state is State.SUBMITTING else FIND_EVERY)
+            return await self._not_known(job) if job.state is State.SUBMITTING else self._in(FIND_EVERY)
         due_at = self._in(poll_delay(self._timing(job), age=0, jitter=self._draw()))
         moved = await self._store.move(job, State.QUEUED, now=self._clock(), run_id=run_id, due_at=due_at)
         self._runs.pop(job.id, None)
@@ -179,8 +183,7 @@ class Steps:
         """A job found as submitting: nobody knows whether its request was taken, unless we still hold its run."""
         if (run_id := self._runs.get(job.id)) is not None:
             return await self._submitted(job, run_id)
-        await self._store.move(job, State.UNKNOWN, now=self._clock(), due_at=self._clock())
-        return self._clock()
+        return await self._not_known(job)
 
     async def find(self, job: Job) -> int | None:
         """Look for the run of a submit whose answer was lost; never send it again."""

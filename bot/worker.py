@@ -10,7 +10,8 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 
-from bot.core.jobs import AT_HOST, MINUTE, SECOND, Job, State, Step, next_step
+from bot.core.jobs import ACK_WINDOW, AT_HOST, MINUTE, SECOND, Job, State, Step, next_step
+from bot.core.line import fair_order
 from bot.hosts import Hosts
 from bot.service import Service
 from bot.steps import Steps
@@ -181,7 +182,7 @@ class Worker:
 
     def _asleep(self, job: Job) -> int | None:
         """A job that waits for its acknowledgement is due when Discord's window is over."""
-        return job.created_at + 3 * SECOND if job.state is State.ACCEPTED else None
+        return job.created_at + ACK_WINDOW if job.state is State.ACCEPTED else None
 
     # --- slots
 
@@ -209,8 +210,7 @@ class Worker:
             if self._clock() < self._tried_at.get(job.provider, 0) + TROUBLE_EVERY:
                 return False
             room = min(room, 1)
-        order = await self._service.line(job.provider) if waiting else []
-        if job.id not in order[: max(0, room)]:
+        if job.id not in fair_order(waiting, running)[: max(0, room)]:
             return False
         if job.provider in self._service.troubles:
             self._tried_at[job.provider] = self._clock()

@@ -10,7 +10,7 @@ from typing import Any
 from bot.core.cards import Reply
 from bot.core.jobs import NEXT, ImageRequest, Job, Place, State, Verb
 from bot.core.quota import Amount, Limits, day_of, month_of
-from bot.store.database import Row, Tx
+from bot.store.database import Row, Tx, Unit
 from bot.store.opening import open_database
 from bot.store.store import Accepted, Store
 
@@ -190,3 +190,15 @@ async def faults(store: Store) -> list[str]:
 
 def _amounts(row: Row) -> tuple[int, int, int, int]:
     return row["reserved_images"], row["reserved_micro_usd"], row["spent_images"], row["spent_micro_usd"]
+
+
+def put(key: str, value: str = "1") -> Unit[str]:
+    async def unit(tx: Tx) -> str:
+        await tx.run("INSERT INTO notes (key, value) VALUES ($1, $2)", key, value)
+        return key
+
+    return unit
+
+
+async def all_keys(tx: Tx) -> set[str]:
+    return {row["key"] for row in await tx.fetch("SELECT key FROM notes WHERE key <> 'probe'")}

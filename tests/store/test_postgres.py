@@ -19,24 +19,12 @@ from bot.store.postgres import PostgresDatabase
 from bot.store.store import Store
 from bot.store.versions import migrations
 from tests.postgres import by_hand, cut
-from tests.store.books import DAY, NOON, a_job, accept, faults, opened, rows, walk, way_to
+from tests.store.books import DAY, NOON, a_job, accept, all_keys, faults, opened, put, rows, walk, way_to
 
 
 @pytest.fixture
 def url(postgres_url: str) -> str:
     return postgres_url
-
-
-def put(key: str, value: str = "1") -> Unit[str]:
-    async def unit(tx: Tx) -> str:
-        await tx.run("INSERT INTO notes (key, value) VALUES ($1, $2)", key, value)
-        return key
-
-    return unit
-
-
-async def all_keys(tx: Tx) -> set[str]:
-    return {row["key"] for row in await tx.fetch("SELECT key FROM notes WHERE key <> 'probe'")}
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ import pytest
 from bot.store.database import Tx, Unit
 from bot.store.sqlite import BATCH, SqliteDatabase
 from bot.store.store import Store
+from tests.store.books import all_keys, put
 
 
 @pytest.fixture
@@ -23,18 +24,6 @@ def url(path: Path) -> str:
 async def database(store: Store) -> SqliteDatabase:
     assert isinstance(store.database, SqliteDatabase)
     return store.database
-
-
-def put(key: str, value: str = "1") -> Unit[str]:
-    async def unit(tx: Tx) -> str:
-        await tx.run("INSERT INTO notes (key, value) VALUES ($1, $2)", key, value)
-        return key
-
-    return unit
-
-
-async def all_keys(tx: Tx) -> set[str]:
-    return {row["key"] for row in await tx.fetch("SELECT key FROM notes")}
 
 
 @asynccontextmanager
