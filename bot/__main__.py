@@ -2,6 +2,6 @@
 
 if __name__ == "__main__":
     # Inside the guard: worker processes import this module again and need none of it.
-    from bot.cli import main
+    from bot.cli.main import main
 
     raise SystemExit(main())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from bot.auditor import Auditor
 from bot.collector import Collector
 from bot.core.catalog import Model, Route
 from bot.core.jobs import Verb
@@ -65,6 +66,7 @@ class App:
     worker: Worker
     delivery: Delivery
     janitor: Janitor
+    auditor: Auditor
     pulse: Pulse
     site: web.Application
 
@@ -75,8 +77,8 @@ class App:
         runner = await self._serve()
         await self.service.start()
         await self.worker.start()
-        loops = [self.worker.run(stop), self.delivery.run(stop), self.janitor.run(stop), self.pulse.run(stop)]
-        tasks = [asyncio.create_task(each) for each in loops]
+        busy = (self.worker, self.delivery, self.janitor, self.auditor, self.pulse)
+        tasks = [asyncio.create_task(each.run(stop)) for each in busy]
         try:
             yield tasks
         finally:
@@ -151,6 +153,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         uploads=lambda card, most: delivery.uploads(card, most=most),
         remove_files=lambda pictures: remove_files(data, [each.file for each in pictures]),
         user_install=settings.discord.user_install,
+        chart=pool.draw,
         log_channel=settings.discord.log_channel,
         hosts=[HOST_NAMES[name] for name in hosts],
         keep_hours=settings.data.keep_hours,
@@ -195,6 +198,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
             keep_hours=settings.data.keep_hours,
             keep_prompts_days=settings.data.keep_prompts_days,
         ),
+        auditor=Auditor(store, service, post=operator.alert),
         pulse=pulse,
         site=server.build(service, health=health.report, links=links, data=data),
     )

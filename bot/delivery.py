@@ -19,7 +19,8 @@ from bot.core.polling import backoff
 from bot.pictures.fit import Fitted
 from bot.service import Service
 from bot.store.database import TROUBLE
-from bot.store.store import Dossier, Store
+from bot.store.reading import Dossier
+from bot.store.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Tidies up on a clock of its own: dead tokens, old pictures and prompts, and books that do not balance."""
+"""Tidies up on a clock of its own: dead tokens, drafts, old pictures and prompts."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ class Janitor:
         self._data = data
         self._keep = keep_hours * HOUR
         self._keep_prompts = keep_prompts_days * 24 * HOUR
-        self._audited_at = 0
+        self._cleared_at = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -44,18 +44,12 @@ class Janitor:
         await self._rows.tidy(now=now)
         old = await self._rows.expired_pictures(before=now - self._keep)
         await asyncio.to_thread(remove_files, self._data, old)
-        if now - self._audited_at >= HOUR:
-            self._audited_at = now
+        if now - self._cleared_at >= HOUR:
+            self._cleared_at = now
             await self._rows.forget_prompts(before=now - self._keep_prompts)
             await self._store.database.forget_for_good()
-            await self.audit()
             before = now - self._keep - STRAY_AFTER
             remove_files(self._data, await asyncio.to_thread(strays, self._data, before=before))
-
-    async def audit(self) -> None:
-        """End reservations whose job has ended. There are none unless something is broken, so it is an alarm."""
-        for job_id in await self._rows.end_forgotten(now=self._service.clock()):
-            log.error("A reservation had outlived its job and was ended", extra={"event": "audit", "job_id": job_id})
 
 
 def strays(folder: Path, *, before: int) -> list[str]:

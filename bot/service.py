@@ -2,21 +2,28 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import date, datetime
 from typing import Any
 
 from ulid import ULID
 
 from bot.core import quota
-from bot.core.cards import TOKEN_LIFE, Card, Picture, Reply
+from bot.core.cards import TOKEN_LIFE, Card, Picture, Reply, granted, tightest
 from bot.core.catalog import Asked, Catalog, Endpoint, Route
 from bot.core.errors import UserError
-from bot.core.jobs import ACK_WINDOW, HOUR, MINUTE, Cancel, Job, Place, Reference, State
+from bot.core.house import House, under_house
+from bot.core.jobs import ACK_WINDOW, HOUR, MINUTE, ImageRequest, Job, Place, Reference, State
 from bot.core.line import Waiting, fair_order
 from bot.core.references import check_references
 from bot.core.wishes import Intake, Wish
+from bot.core.zones import zone_of
 from bot.store.desk import Desk
-from bot.store.store import Dossier, Store
+from bot.store.history import History
+from bot.store.quotas import Quotas
+from bot.store.reading import Dossier, Standing
+from bot.store.reports import Reports
+from bot.store.store import Store
 
 DRAFT_LIFE = 15 * MINUTE
 UNDELIVERED_FOR = 24 * HOUR  # how long /jobs offers what never arrived
@@ -58,6 +65,8 @@ class Service:
         """*providers* are the hosts we may use, preferred first, with their names for people."""
         self.store = store
         self.desk = desk
+        self.quotas = Quotas(store.database)
+        self.reports = Reports(store.database)
         self.catalog = catalog
         self.limits = limits
         self.cdn_hosts = tuple(cdn_hosts)
@@ -66,6 +75,7 @@ class Service:
         self.troubles: dict[str, str] = {}  # provider → credentials | balance | down
         self.blocked: dict[str, str] = {}  # job → host its pictures lie on
         self._providers = providers
+        self._history = History(store.database)
         self._tell = tell
         self._aside: set[asyncio.Task[None]] = set()  # asyncio itself would let them be collected
 
@@ -83,7 +93,8 @@ class Service:
         `UserError` when it cannot be done or paid for; nothing is held then. `AlreadySeen` when Discord
         delivered the interaction twice. *checked* is False while the reference pictures are still to be read.
         """
-        job, amount, version = self._job(intake, wish, checked=checked)
+        house = await self.house(intake.place)
+        job, amount, version = self._job(intake, wish, house, checked=checked)
         reply = _reply(intake, job)
         try:
             async with asyncio.timeout(PATIENCE):
@@ -94,6 +105,7 @@ class Service:
                     amount=amount,
                     price_version=version,
                     limits=self.limits,
+                    zone=zone_of(house),
                 )
                 self.bells.ring(job.id)  # should the acknowledgement fail, the worker looks into it
                 return await self.card(job.id)
@@ -103,17 +115,32 @@ class Service:
             taking_back.add_done_callback(self._aside.discard)
             raise UserError("busy") from exc
 
-    def _job(self, intake: Intake, wish: Wish, *, checked: bool) -> tuple[Job, quota.Amount, str]:
-        now = intake.received_at
-        self._check_references(wish.references, now=now)
-        request = self.catalog.request(
-            wish.model or self.catalog.default,
+    async def house(self, place: Place) -> House:
+        """How the server that *place* is in wants it; `UserError` where the database does not say so in time."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self.store.house(place.server)
+        except TimeoutError as exc:
+            raise UserError("busy") from exc
+
+    def request(self, wish: Wish, place: Place, house: House) -> ImageRequest:
+        """What *wish* comes to at *place*; `UserError` where it cannot be done, or not there."""
+        model, asked = under_house(
+            house, self.catalog, wish.verb, model=wish.model, asked=wish.asked, channels=place.channels
+        )  # fmt: skip
+        return self.catalog.request(
+            model,
             wish.verb,
             prompt=wish.prompt,
-            asked=wish.asked,
+            asked=asked,
             references=wish.references,
             drawn_seed=secrets.randbits(31),
         )
+
+    def _job(self, intake: Intake, wish: Wish, house: House, *, checked: bool) -> tuple[Job, quota.Amount, str]:
+        now = intake.received_at
+        self._check_references(wish.references, now=now)
+        request = self.request(wish, intake.place, house)
         route = self._route(self.catalog.endpoint(request.model, wish.verb))
         quote = self.catalog.quote(request)
         job = Job(
@@ -171,13 +198,15 @@ class Service:
         job, now = dossier.job, self.clock()
         model = self.catalog.models.get(job.request.model)
         submitted = job.submitted_at if job.state in (State.QUEUED, State.RUNNING) else None
+        left, bonus = await self._left(job.place, price=dossier.charge.price)
         return Card(
             job=job,
             model=model.name if model else job.request.model,
             provider=self._providers.get(job.provider, job.provider),
             charge=dossier.charge,
             estimated=model.price.estimated if model else False,
-            left=await self._left(job.place),
+            left=left,
+            bonus=bonus,
             place=await self._place(job),
             trouble=None if job.state.is_final else self.troubles.get(job.provider),
             blocked_host=self.blocked.get(job.id) if job.state is State.COLLECTING else None,
@@ -186,9 +215,11 @@ class Service:
             pictures=dossier.pictures,
         )
 
-    async def _left(self, place: Place) -> quota.Allowance | None:
-        daily = [each for each in (await self.allowances(place))[0] if each.name.startswith("user_day")]
-        return min(daily, key=lambda each: each.left / max(1, each.limit), default=None)
+    async def _left(self, place: Place, *, price: int) -> tuple[quota.Allowance | None, quota.Amount]:
+        """The member's tightest allowance for pictures at *price*, and their bonus."""
+        standing = await self.standing(place)
+        allowances = quota.allowances(standing.limits, standing.used)
+        return tightest(allowances, price=price), granted(standing.grants)
 
     async def _place(self, job: Job) -> int | None:
         if job.state is not State.ACCEPTED:
@@ -202,11 +233,14 @@ class Service:
         waiting, running = await self.store.line(provider)
         return list(fair_order(waiting, running))
 
-    async def allowances(self, place: Place) -> tuple[list[quota.Allowance], quota.Amount]:
-        """Every limit that applies at *place*, narrowest first, and what is held for unfinished jobs."""
-        now = self.clock()
-        used, reserved = await self.store.used(place, now=now)
-        return list(quota.allowances(self.limits, used, guild=place.guild_id is not None, now=now)), reserved
+    async def standing(self, place: Place) -> Standing:
+        """Every limit that holds at *place*, what is used of it, and what bonus is left."""
+        return await self.store.standing(place, limits=self.limits, now=self.clock())
+
+    async def last_days(self, place: Place, house: House, *, days: int) -> Sequence[tuple[date, quota.Amount]]:
+        """What a member has spent on each of the last *days* days of their server's calendar; the last is today."""
+        today = datetime.fromtimestamp(self.clock() / 1000, zone_of(house)).date()
+        return await self._history.last_days(place.server, place.user_id, today=today, days=days)
 
     async def own_job(self, job_id: str, *, user_id: int, key: str = "job.unknown") -> Job:
         """A member's own job; somebody else's is *key*, one that does not exist is `job.unknown`."""
@@ -219,26 +253,11 @@ class Service:
 
     async def cancel(self, job_id: str, *, user_id: int) -> Card:
         """Stop a job if it still can be: at once while it waits with us, by asking the host once it is queued."""
-        job = await self.own_job(job_id, user_id=user_id, key="cancel.not_yours")
-        now = self.clock()
-        if job.state is State.ACCEPTED:
-            if await self.store.move(job, State.CANCELLED, now=now) is None:
-                raise UserError("cancel.sending")
-        elif job.state in (State.SUBMITTING, State.QUEUED):
-            await self._wish_to_cancel(job)
-        else:
+        await self.own_job(job_id, user_id=user_id, key="cancel.not_yours")
+        if await self.store.cancel(job_id, now=self.clock()) is None:
             raise UserError("cancel.too_late")
         self.bells.ring(job_id)
         return await self.card(job_id)
-
-    async def _wish_to_cancel(self, job: Job) -> None:
-        """Note the wish; a job that moves on in the same moment is asked once more."""
-        now = self.clock()
-        for known in (job, await self.store.job(job.id)):
-            if known is None or known.cancel is not Cancel.NONE or known.state.is_final:
-                return
-            if await self.store.note(known, now=now, show=True, cancel=Cancel.WANTED, due_at=now) is not None:
-                return
 
     async def look_now(self, job_id: str) -> None:
         """Bring a job's next look forward to now."""

@@ -101,6 +101,10 @@ class QuotaSection(_Section):
     user_in_flight: Count
     guild_in_flight: Count
     host_in_flight: Count
+    direct_day_images: Count
+    direct_day_usd: Dollars
+    direct_month_usd: Dollars
+    direct_in_flight: Count
 
     def limits(self) -> Limits:
         return Limits(
@@ -111,6 +115,10 @@ class QuotaSection(_Section):
             user_in_flight=self.user_in_flight,
             guild_in_flight=self.guild_in_flight,
             host_in_flight=self.host_in_flight,
+            direct_day_images=self.direct_day_images,
+            direct_day_micro_usd=_micro(self.direct_day_usd),
+            direct_month_micro_usd=_micro(self.direct_month_usd),
+            direct_in_flight=self.direct_in_flight,
         )
 
 

@@ -126,6 +126,8 @@ class Worker:
         for job_id, due_at in rows.items():
             if self._rows.get(job_id) != due_at and job_id not in self._busy:
                 self._schedule(job_id, due_at)
+        for job_id in self._rows.keys() - rows.keys() - self._busy:  # ended from outside: those behind it move up
+            self._schedule(job_id, self._clock())
         self._rows = rows
 
     async def _reloaded(self) -> bool:

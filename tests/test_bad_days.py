@@ -16,6 +16,7 @@ from bot.core.wishes import Wish
 from bot.delivery import WayClosed
 from bot.store.database import Tx
 from tests.kit import ALICE, BOB, NOON, Rig, Time, rig
+from tests.store.books import seen
 
 RUNNING = Observation(State.RUNNING)
 
@@ -87,7 +88,7 @@ async def test_a_commit_that_comes_too_late_is_taken_back(app: Rig) -> None:
     await asyncio.gather(*app.service._aside)
 
     assert caught.value.key == "busy"
-    used, _ = await app.store.used(intake.place, now=NOON)
+    used = await seen(app.store, intake.place, now=NOON)
     assert (used.user_day, used.user_in_flight) == (Amount(), 0)
 
 
@@ -147,7 +148,7 @@ async def test_a_run_cancelled_after_it_had_begun_may_have_been_billed(app: Rig)
 
     job = await app.until_final(job_id)
 
-    used, _ = await app.store.used(job.place, now=app.time.now)
+    used = await seen(app.store, job.place, now=app.time.now)
     assert (used.user_day, used.host_month.micro_usd) == (Amount(), 80_000)
 
 
@@ -158,7 +159,7 @@ async def test_what_a_late_picture_really_cost_takes_the_place_of_what_was_assum
     app.provider.sees = [app.ready(cost=50_000)]
     await app.turn(400)
 
-    used, _ = await app.store.used((await app.job(job_id)).place, now=app.time.now)
+    used = await seen(app.store, (await app.job(job_id)).place, now=app.time.now)
     assert used.host_month.micro_usd == 50_000
 
 

@@ -29,6 +29,7 @@ from bot.delivery import DeliverLater, MessageGone, TooLarge, WayClosed
 from bot.providers.base import CancelOutcome
 from bot.store.store import AlreadySeen
 from tests.kit import ALICE, BOB, NOON, Rig, Time, rig
+from tests.store.books import seen
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ async def test_the_same_interaction_twice_makes_one_job(app: Rig) -> None:
     with pytest.raises(AlreadySeen):
         await app.service.accept(intake, wish)
 
-    assert (await app.store.used(intake.place, now=NOON))[1] == Amount(1, 80_000)
+    assert (await seen(app.store, intake.place, now=NOON)).user_day == Amount(1, 80_000)
 
 
 async def test_an_unanswered_submission_is_never_sent_twice_and_costs_the_member_nothing(app: Rig) -> None:
@@ -116,7 +117,7 @@ async def test_an_unanswered_submission_is_never_sent_twice_and_costs_the_member
 
     assert (job.state, job.reason) == (State.FAILED, "unknown")
     assert app.provider.submitted == [job_id]
-    used, _ = await app.store.used(job.place, now=NOON)
+    used = await seen(app.store, job.place, now=NOON)
     assert (used.user_day, used.host_month.micro_usd) == (Amount(), 80_000)  # the host may have billed it
 
 
@@ -199,7 +200,7 @@ async def test_cancelling_in_the_hosts_queue_counts_when_the_run_says_so(app: Ri
     job = await app.until_final(job_id)
 
     assert (job.state, job.reason) == (State.CANCELLED, None)
-    used, _ = await app.store.used(job.place, now=NOON)
+    used = await seen(app.store, job.place, now=NOON)
     assert used.host_month == Amount()
 
 
@@ -233,7 +234,7 @@ async def test_a_refusal_of_the_hosts_filter_is_an_ending_of_its_own(app: Rig) -
     job = await app.until_final(job_id)
 
     assert (job.state, job.reason) == (State.REFUSED, "refused")
-    used, _ = await app.store.used(job.place, now=NOON)
+    used = await seen(app.store, job.place, now=NOON)
     assert (used.user_day, used.host_month) == (Amount(), Amount())
 
 

@@ -1,10 +1,11 @@
 """What a reply says: the facts a card is drawn from, and which way it can still reach Discord."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bot.core.jobs import MINUTE, SECOND, Job
-from bot.core.quota import Allowance, Amount
+from bot.core.quota import Allowance, Amount, Grant, Scope, Unit
 
 TOKEN_LIFE = 15 * MINUTE  # Discord's, from the interaction
 TOKEN_MARGIN = 20 * SECOND  # clocks differ and uploads take time
@@ -30,6 +31,12 @@ class Charge:
     reserved: Amount
     settled: Amount | None = None
     released: Amount | None = None
+    bonus: int = 0  # of these pictures, how many a bonus pays
+
+    @property
+    def price(self) -> int:
+        """Micro-dollars of one picture."""
+        return self.reserved.micro_usd // max(1, self.reserved.images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +98,8 @@ class Card:
     provider: str  # the host's name for people
     charge: Charge
     estimated: bool  # the price is our estimate of the host's
-    left: Allowance | None = None  # the member's tightest daily allowance
+    left: Allowance | None = None  # the member's tightest allowance of any window
+    bonus: Amount = field(default_factory=Amount)  # what is left to the member beside it
     place: int | None = None  # in our own line, 1 is next
     trouble: str | None = None  # credentials | balance | down: why the host takes nothing at the moment
     blocked_host: str | None = None  # finished pictures lie on a host the operator has not allowed
@@ -105,3 +113,24 @@ class Card:
     @property
     def started_at(self) -> int | None:
         return self.job.started_at
+
+
+def tightest(allowances: Iterable[Allowance], *, price: int) -> Allowance | None:
+    """The one of a member's own allowances that lets through the fewest pictures at *price* micro-dollars."""
+
+    def pictures(allowance: Allowance) -> float:
+        if allowance.unit == Unit.MICRO_USD:
+            return allowance.left // price if price else float("inf")
+        return allowance.left
+
+    own = [each for each in allowances if each.scope is Scope.USER and each.window is not None]
+    return min(own, key=pictures, default=None)
+
+
+def granted(grants: Iterable[Grant]) -> Amount:
+    """What is left of *grants* together."""
+    held = list(grants)
+    return Amount(
+        images=sum(each.left for each in held if each.unit is Unit.IMAGES),
+        micro_usd=sum(each.left for each in held if each.unit is Unit.MICRO_USD),
+    )

@@ -73,6 +73,7 @@ class Options(_Part):
     seed: Number | None = None
     safety: Number | None = None
     web_search: Switch | None = None
+    thinking: Words | None = None
 
 
 class Price(_Part):
@@ -81,6 +82,7 @@ class Price(_Part):
     per_image: Dollars
     resolution: Mapping[str, Dollars] = Field(default_factory=dict)  # factors
     web_search: Dollars = Decimal(0)  # added per picture
+    thinking: Mapping[str, Dollars] = Field(default_factory=dict)  # added per picture, by how much of it
     estimated: bool = False
 
 
@@ -183,6 +185,7 @@ class Asked:
     seed: int | None = None
     safety: int | None = None
     web_search: bool | None = None
+    thinking: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +284,7 @@ class Catalog(_Part):
         dollars = price.per_image * factor
         if request.options.get("web_search"):
             dollars += price.web_search
+        dollars += price.thinking.get(str(request.options.get("thinking")), Decimal(0))
         micro = int((dollars * 1_000_000).to_integral_value(ROUND_UP))
         return Quote(micro_usd=micro, version=self.price_version, estimated=price.estimated)
 

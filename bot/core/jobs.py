@@ -113,6 +113,24 @@ class Place:
     user_id: int
     channel_id: int
     guild_id: int | None = None
+    parent_id: int | None = None  # the channel that a thread belongs to
+    installed: bool = True  # False where only the member has the bot, and not the server
+    roles: tuple[int, ...] = ()  # the member's, when they asked
+
+    @property
+    def server(self) -> int:
+        """The server whose limits hold and whose money is spent; 0 outside of all."""
+        return self.guild_id if self.guild_id is not None and self.installed else 0
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """The channel, and the one it belongs to where it is a thread."""
+        return (self.channel_id,) if self.parent_id is None else (self.channel_id, self.parent_id)
+
+    @property
+    def counted_channel(self) -> int:
+        """The channel whose limits hold: a thread has none of its own."""
+        return self.parent_id or self.channel_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,18 @@
-"""Who may spend what: the limits, what has been used of them, and which one says no."""
+"""Who may spend what: which limits apply, what has been used of them, and which one says no.
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+Limits stand in layers: the member's own, the channel's, the server's, the operator's cap on the server, the host's.
+Each layer may refuse; only the member's own can be passed with a bonus that an admin has granted.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, tzinfo
 from enum import StrEnum
 
 from bot.core.errors import UserError
+from bot.core.windows import Moment, Window, ends_at, moment
+
+EVERYWHERE = 0  # the server number of what happens in direct messages and user installs
 
 
 class Kind(StrEnum):
@@ -30,9 +37,78 @@ class Amount:
         return Amount(self.images - other.images, self.micro_usd - other.micro_usd)
 
 
+class Scope(StrEnum):
+    """Whose limit it is, narrowest first."""
+
+    USER = "user"  # one member in one server
+    CHANNEL = "channel"
+    GUILD = "guild"
+    DIRECT = "direct"  # all direct messages and user installs together
+    CAP = "cap"  # the operator's on one server: its admins cannot raise it
+    HOST = "host"  # everything this Darkroom spends
+
+
+class Unit(StrEnum):
+    IMAGES = "images"
+    MICRO_USD = "micro_usd"
+    JOBS = "jobs"  # unfinished ones at a time; has no window
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The most that may be used; *window* is None for jobs, which finishing frees and not time."""
+
+    scope: Scope
+    unit: Unit
+    window: Window | None
+    amount: int
+
+    @property
+    def name(self) -> str:
+        """As in settings and message keys: `user_day_images`, `guild_month_usd`, `host_in_flight`."""
+        if self.window is None:
+            return f"{self.scope}_in_flight"
+        return f"{self.scope}_{self.window}_{'usd' if self.unit is Unit.MICRO_USD else self.unit}"
+
+
+class Holder(StrEnum):
+    """Who a rule is made for."""
+
+    USER = "user"
+    ROLE = "role"
+    CHANNEL = "channel"
+    GUILD = "guild"
+    DIRECT = "direct"
+    CAP = "cap"
+    HOST = "host"
+
+    @property
+    def scope(self) -> Scope:
+        return Scope.USER if self is Holder.ROLE else Scope(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A limit that somebody has set; *amount* None lifts it. *subject* is 0 where the holder is the server or host."""
+
+    holder: Holder
+    subject: int
+    unit: Unit
+    window: Window | None
+    amount: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A member, role or channel that makes no pictures."""
+
+    holder: Holder
+    subject: int
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The operator's limits; None is no limit, 0 is nothing allowed. Money in micro-dollars."""
+    """The operator's defaults; None is no limit, 0 is nothing allowed. Money in micro-dollars."""
 
     user_day_images: int | None = 10
     user_day_micro_usd: int | None = 1_000_000
@@ -41,90 +117,281 @@ class Limits:
     user_in_flight: int | None = 5
     guild_in_flight: int | None = 50
     host_in_flight: int | None = 500
+    direct_day_images: int | None = 10  # each person outside servers: direct messages and user installs
+    direct_day_micro_usd: int | None = 1_000_000
+    direct_month_micro_usd: int | None = 20_000_000  # all of them together
+    direct_in_flight: int | None = 5
+
+    def rules(self, *, guild: bool) -> Iterator[Rule]:
+        """The defaults as rules, for a server or (not *guild*) for what happens outside of all."""
+        images, money = self.user_day_images, self.user_day_micro_usd
+        month, flying = self.guild_month_micro_usd, self.user_in_flight
+        if not guild:
+            images, money = self.direct_day_images, self.direct_day_micro_usd
+            month, flying = self.direct_month_micro_usd, self.direct_in_flight
+        yield Rule(Holder.USER, 0, Unit.JOBS, None, flying)
+        yield Rule(Holder.USER, 0, Unit.IMAGES, Window.DAY, images)
+        yield Rule(Holder.USER, 0, Unit.MICRO_USD, Window.DAY, money)
+        if guild:
+            yield Rule(Holder.GUILD, 0, Unit.JOBS, None, self.guild_in_flight)
+        yield Rule(Holder.GUILD if guild else Holder.DIRECT, 0, Unit.MICRO_USD, Window.MONTH, month)
+        yield Rule(Holder.HOST, 0, Unit.JOBS, None, self.host_in_flight)
+        yield Rule(Holder.HOST, 0, Unit.MICRO_USD, Window.MONTH, self.host_month_micro_usd)
+
+
+def effective(defaults: Iterable[Rule], rules: Iterable[Rule], *, roles: Iterable[int] = ()) -> Sequence[Limit]:
+    """The limits that apply, narrowest first.
+
+    *rules* are those of one place and member; a member's own beats their roles', the best role beats the others, and
+    either beats the default. A server's beats its default. The host's only ever narrows what the operator configured.
+    """
+    held = frozenset(roles)
+    chosen: dict[tuple[Scope, Unit, Window | None], tuple[int, int | None]] = {}
+    for rank, each in _ranked(defaults, rules, held):
+        key = (each.holder.scope, each.unit, each.window)
+        before = chosen.get(key)
+        if before is None or rank > before[0]:
+            chosen[key] = (rank, each.amount)
+        elif rank == before[0]:
+            pick = _least if each.holder is Holder.HOST else _most
+            chosen[key] = (rank, pick(before[1], each.amount))
+    limits = [Limit(scope, unit, window, amount) for (scope, unit, window), (_, amount) in chosen.items()
+              if amount is not None]  # fmt: skip
+    return sorted(limits, key=_narrowness)
+
+
+def _ranked(
+    defaults: Iterable[Rule], rules: Iterable[Rule], roles: frozenset[int]
+) -> Iterator[tuple[int, Rule]]:  # fmt: skip
+    for each in defaults:
+        yield 0, each
+    for each in rules:
+        if each.holder is Holder.ROLE and each.subject not in roles:
+            continue
+        rank = {Holder.HOST: 0, Holder.ROLE: 1}.get(each.holder, 2)
+        yield rank, each
+
+
+def _most(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else max(one, other)
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return min((each for each in (one, other) if each is not None), default=None)
+
+
+_SCOPES = {each: n for n, each in enumerate(Scope)}
+_WINDOWS = {each: n for n, each in enumerate((None, *Window))}
+_UNITS = {Unit.JOBS: 0, Unit.IMAGES: 1, Unit.MICRO_USD: 2}
+
+
+def _narrowness(limit: Limit) -> tuple[int, int, int]:
+    return _SCOPES[limit.scope], _WINDOWS[limit.window], _UNITS[limit.unit]
+
+
+# --- what has been used
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What one bucket of one account holds."""
+
+    jobs: int = 0  # unfinished
+    reserved: Amount = Amount()
+    spent: Amount = Amount()
+    aside: Amount = Amount()  # of both, what counts against no limit: paid from a bonus, or taken off by a reset
+
+    @property
+    def counts(self) -> Amount:
+        return self.reserved + self.spent - self.aside
+
+
+NOTHING = Tally()
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What the store found in the ledger's totals, reserved amounts included."""
+    """What the store found in the ledger's totals, by account and bucket; what is not there is nothing.
 
-    user_day: Amount = Amount()
-    guild_month: Amount = Amount()
-    host_month: Amount = Amount()  # open reservations plus what the hosts billed or may have billed
-    user_in_flight: int = 0
-    guild_in_flight: int = 0
-    host_in_flight: int = 0
+    A server's *zone* gives its own windows, and those of its channels and members; the host's are in UTC.
+    """
+
+    now: int
+    zone: tzinfo = UTC
+    tallies: Mapping[tuple[Scope, str], Tally] = field(default_factory=dict)
+
+    def tally(self, scope: Scope, window: Window | None) -> Tally:
+        account = Scope.GUILD if scope in (Scope.CAP, Scope.DIRECT) else scope
+        return self.tallies.get((account, self.moment(account).buckets[window or Window.TOTAL]), NOTHING)
+
+    def moment(self, scope: Scope) -> Moment:
+        return moment(self.now, UTC if scope is Scope.HOST else self.zone)
+
+    def left(self, limit: Limit) -> int:
+        return max(0, limit.amount - self.of(limit))
+
+    def of(self, limit: Limit) -> int:
+        tally = self.tally(limit.scope, limit.window)
+        match limit.unit:
+            case Unit.JOBS:
+                return tally.jobs
+            case Unit.IMAGES:
+                return tally.counts.images
+            case Unit.MICRO_USD:
+                return tally.counts.micro_usd
+
+    def resets_at(self, limit: Limit) -> int | None:
+        zone = UTC if limit.scope is Scope.HOST else self.zone
+        return None if limit.window is None else ends_at(limit.window, self.now, zone)
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """One limit with what is used of it. *resets_at* is None where finishing a job, not time, frees it."""
+    """One limit with what is used of it. *resets_at* is None where no time gives it back."""
 
     name: str
     limit: int
     used: int
     unit: str  # images | micro_usd | jobs
     resets_at: int | None
+    scope: Scope = Scope.USER
+    window: Window | None = Window.DAY
 
     @property
     def left(self) -> int:
         return max(0, self.limit - self.used)
 
 
-def day_of(now: int) -> str:
-    """The UTC day that a row at *now* (milliseconds) counts in."""
-    return f"day:{_utc(now):%Y-%m-%d}"
+def allowances(limits: Iterable[Limit], used: Used) -> Iterator[Allowance]:
+    """Every limit with what is used of it, in the same order."""
+    for each in limits:
+        yield Allowance(
+            each.name, each.amount, used.of(each), each.unit, used.resets_at(each), each.scope, each.window
+        )  # fmt: skip
 
 
-def month_of(now: int) -> str:
-    return f"month:{_utc(now):%Y-%m}"
+# --- a bonus
 
 
-def day_ends(now: int) -> int:
-    start = _utc(now).replace(hour=0, minute=0, second=0, microsecond=0)
-    return int((start + timedelta(days=1)).timestamp() * 1000)
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A bonus that is left to a member: pictures at any price, or dollars."""
+
+    id: int
+    unit: Unit  # images | micro_usd
+    left: int
+    expires_at: int | None = None
+
+    def covers(self, price: int) -> int:
+        """How many pictures at *price* it pays for."""
+        if self.unit is Unit.IMAGES:
+            return self.left
+        return self.left // price if price else 10**9
 
 
-def month_ends(now: int) -> int:
-    start = _utc(now).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return int((start + timedelta(days=32)).replace(day=1).timestamp() * 1000)
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """*pictures* of a job are paid from a grant; *taken* is in the grant's own unit."""
+
+    grant: int
+    pictures: int
+    taken: int
 
 
-def allowances(limits: Limits, used: Used, *, guild: bool, now: int) -> Iterator[Allowance]:
-    """Every limit that applies, narrowest first. *guild* is False in direct messages."""
-    day, month = day_ends(now), month_ends(now)
-    rows: list[tuple[str, int | None, int, str, int | None]] = [
-        ("user_in_flight", limits.user_in_flight, used.user_in_flight, "jobs", None),
-        ("user_day_images", limits.user_day_images, used.user_day.images, "images", day),
-        ("user_day_usd", limits.user_day_micro_usd, used.user_day.micro_usd, "micro_usd", day),
-    ]
-    if guild:
-        rows += [
-            ("guild_in_flight", limits.guild_in_flight, used.guild_in_flight, "jobs", None),
-            ("guild_month_usd", limits.guild_month_micro_usd, used.guild_month.micro_usd, "micro_usd", month),
-        ]
-    rows += [
-        ("host_in_flight", limits.host_in_flight, used.host_in_flight, "jobs", None),
-        ("host_month_usd", limits.host_month_micro_usd, used.host_month.micro_usd, "micro_usd", month),
-    ]
-    for name, limit, so_far, unit, resets_at in rows:
-        if limit is not None:
-            yield Allowance(name, limit, so_far, unit, resets_at)
+def draw(grants: Iterable[Grant], *, pictures: int, price: int, now: int) -> tuple[Draw, ...]:
+    """Pay for *pictures* from *grants*, those that expire first; fewer when they do not reach so far."""
+    drawn = []
+    living = [each for each in grants if each.expires_at is None or each.expires_at > now]
+    for each in sorted(living, key=lambda one: (one.expires_at is None, one.expires_at or 0, one.id)):
+        covered = min(pictures, each.covers(price))
+        if covered:
+            drawn.append(Draw(each.id, covered, covered if each.unit is Unit.IMAGES else covered * price))
+            pictures -= covered
+    return tuple(drawn)
 
 
-def check(limits: Limits, used: Used, *, asks: Amount, guild: bool, now: int) -> None:
-    """Raise `UserError` naming the narrowest limit that *asks* would break; its key is `quota.<limit>`."""
-    wants: Mapping[str, int] = {"images": asks.images, "micro_usd": asks.micro_usd, "jobs": 1}
-    for each in allowances(limits, used, guild=guild, now=now):
-        if wants[each.unit] > each.left:
-            raise UserError(
-                f"quota.{each.name}",
-                limit=each.limit,
-                left=each.left,
-                asked=wants[each.unit],
-                unit=each.unit,
-                resets_at=each.resets_at,
-            )
+# --- admission
 
 
-def _utc(now: int) -> datetime:
-    return datetime.fromtimestamp(now / 1000, UTC)
+def check_blocks(blocks: Iterable[Block]) -> None:
+    """Raise `UserError` for the narrowest of *blocks*, which are those of one place and member."""
+    for holder in (Holder.USER, Holder.ROLE, Holder.CHANNEL):
+        if any(each.holder is holder for each in blocks):
+            raise UserError(f"blocked.{holder}")
+
+
+def own_fit(limits: Iterable[Limit], used: Used, *, asks: Amount) -> int:
+    """How many of the pictures asked for a member's own windows let through."""
+    price = asks.micro_usd // asks.images
+    fits = asks.images
+    for each in limits:
+        if each.scope is not Scope.USER:
+            continue
+        if each.unit is Unit.IMAGES:
+            fits = min(fits, used.left(each))
+        elif each.unit is Unit.MICRO_USD and price:
+            fits = min(fits, used.left(each) // price)
+    return fits
+
+
+def check(
+    limits: Iterable[Limit], used: Used, *, asks: Amount, grants: Iterable[Grant] = ()
+) -> tuple[Draw, ...]:  # fmt: skip
+    """How much of *asks* is paid from *grants*; `UserError` names the narrowest limit it would break.
+
+    Its key is `quota.<limit>`. Grants help only where a member's own windows are spent.
+    """
+    held = list(limits)
+    missing = asks.images - own_fit(held, used, asks=asks)
+    drawn = draw(grants, pictures=missing, price=asks.micro_usd // asks.images, now=used.now) if missing else ()
+    bonus = sum(each.pictures for each in drawn)
+    wants = {Unit.IMAGES: asks.images, Unit.MICRO_USD: asks.micro_usd, Unit.JOBS: 1}
+    for each in held:
+        passes = bonus == missing and each.scope is Scope.USER and each.unit is not Unit.JOBS
+        if not passes and wants[each.unit] > used.left(each):
+            (allowance,) = allowances([each], used)
+            raise _refusal(allowance, asked=wants[each.unit], bonus=bonus)
+    return drawn
+
+
+def _refusal(allowance: Allowance, *, asked: int, bonus: int) -> UserError:
+    return UserError(
+        f"quota.{allowance.name}",
+        scope=allowance.scope,
+        window=allowance.window,
+        unit=allowance.unit,
+        limit=allowance.limit,
+        left=allowance.left,
+        asked=asked,
+        bonus=bonus,
+        resets_at=allowance.resets_at,
+    )
+
+
+# --- alerts
+
+THRESHOLDS = (80, 100)  # per cent
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A limit that more than one person spends from has come to *percent* of what it allows."""
+
+    allowance: Allowance
+    bucket: str
+    percent: int
+
+
+def alerts(limits: Iterable[Limit], used: Used, *, asks: Amount) -> Iterator[Alert]:
+    """The thresholds that a reservation of *asks* on top of *used* passes, the highest one of each limit."""
+    wants = {Unit.IMAGES: asks.images, Unit.MICRO_USD: asks.micro_usd}
+    for limit in limits:
+        if limit.scope is Scope.USER or limit.window is None or not limit.amount:
+            continue
+        before = used.of(limit)
+        after = before + wants[limit.unit]
+        passed = [each for each in THRESHOLDS if before * 100 < limit.amount * each <= after * 100]
+        if passed:
+            (allowance,) = allowances([limit], used)
+            bucket = used.moment(limit.scope).buckets[limit.window]
+            yield Alert(replace(allowance, used=after), bucket, passed[-1])

@@ -18,7 +18,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from bot.pictures import fit, guard
+from bot.pictures import chart, fit, guard
+from bot.pictures.chart import Chart
 from bot.pictures.fit import Fitted
 from bot.pictures.guard import Checked
 
@@ -27,10 +28,11 @@ T = TypeVar("T")
 
 
 class PicturePool:
-    """`check` and `fit`, off the event loop.
+    """`check`, `fit` and `draw`, off the event loop.
 
-    Both raise `BadPicture`; `TimeoutError` when a worker was at it for longer than *timeout* seconds (time in
-    line does not count); `BrokenProcessPool` when two processes died over it; and `RuntimeError` after `aclose`.
+    The first two raise `BadPicture`; all of them `TimeoutError` when a worker was at it for longer than *timeout*
+    seconds (time in line does not count); `BrokenProcessPool` when two processes died over it; and `RuntimeError`
+    after `aclose`.
     No more than *budget* bytes of pictures are in here at once, the rest wait their turn.
     """
 
@@ -48,6 +50,10 @@ class PicturePool:
 
     async def fit(self, data: bytes, *, most: int) -> Fitted | None:
         return await self._run(functools.partial(fit.fit, data, most=most), size=len(data))
+
+    async def draw(self, days: Chart) -> bytes:
+        """A PNG; the first one of a process waits for matplotlib to be imported, which only that process does."""
+        return await self._run(functools.partial(chart.draw, days), size=chart.WIDTH * chart.HEIGHT * 4)
 
     async def aclose(self) -> None:
         """End every process, whatever it is doing."""

@@ -43,6 +43,10 @@ class Database(Protocol):
         """Run *unit* on one consistent snapshot, without ever waiting for writers."""
         ...
 
+    async def scan(self, unit: Unit[T]) -> T:
+        """Like `read`, for a look that may take a minute: nobody else waits for it."""
+        ...
+
     async def outside_changes(self) -> int:
         """A number that differs whenever another process has set a job's or a reply's clock since the last call.
 

@@ -73,13 +73,12 @@ class Housekeeping:
         """Release every reservation whose job has ended without ending it. There should be none: the caller alarms."""
 
         async def unit(tx: Tx, job_id: str) -> None:
-            job = await jobs.get(tx, job_id)
+            job = await jobs.hold(tx, job_id)
             if job is not None:
-                await ledger.hold(tx, job.place)
                 made = job.images if job.state is State.SUCCEEDED else 0
                 await ledger.end(tx, job, now=now, pictures=made, reason="audit")
 
         found = await self._database.read(ledger.forgotten)
-        for job_id in found:  # one by one: a unit locks one member's rows, then one server's, then the host's
+        for job_id in found:  # one by one: a unit locks one job and its accounts
             await self._database.write(partial(unit, job_id=job_id))
         return found

@@ -26,8 +26,9 @@ async def add(tx: Tx, job: Job) -> None:
         """
         INSERT INTO jobs
             (id, user_id, guild_id, channel_id, model, verb, request, provider, route, state, created_at,
-             changed_at, due_at, give_up_after, checked, cancel, images, flagged, parent_id)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0, 0, $17)
+             changed_at, due_at, give_up_after, checked, cancel, images, flagged, parent_id, installed,
+             parent_channel, roles)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0, 0, $17, $18, $19, $20)
         """,
         job.id,
         job.place.user_id,
@@ -46,6 +47,9 @@ async def add(tx: Tx, job: Job) -> None:
         int(job.checked),
         job.cancel,
         job.parent_id,
+        int(job.place.installed),
+        job.place.parent_id,
+        " ".join(map(str, job.place.roles)),
     )
     await event(tx, job.id, before=None, after=job.state, now=job.created_at, reason=None)
 
@@ -125,7 +129,7 @@ async def event(tx: Tx, job_id: str, *, before: State | None, after: State, now:
 def load(row: Row) -> Job:
     return Job(
         id=row["id"],
-        place=Place(user_id=row["user_id"], channel_id=row["channel_id"], guild_id=row["guild_id"]),
+        place=_place(row),
         request=_parse(row["request"], model=row["model"], verb=row["verb"]),
         provider=row["provider"],
         route=row["route"],
@@ -148,6 +152,17 @@ def load(row: Row) -> Job:
         parent_id=row["parent_id"],
         deleted_at=row["deleted_at"],
         started_at=row["started_at"],
+    )
+
+
+def _place(row: Row) -> Place:
+    return Place(
+        user_id=row["user_id"],
+        channel_id=row["channel_id"],
+        guild_id=row["guild_id"],
+        parent_id=row["parent_channel"],
+        installed=bool(row["installed"]),
+        roles=tuple(map(int, row["roles"].split())),
     )
 
 

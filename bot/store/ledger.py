@@ -3,41 +3,89 @@
 The functions here are parts of units: they take the transaction of the verb that calls them.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+from functools import lru_cache
+
+from bot.core import quota
 from bot.core.cards import Charge
+from bot.core.errors import UserError
 from bot.core.jobs import Job, Place
-from bot.core.quota import Amount, Kind, Used, day_of, month_of
+from bot.core.quota import EVERYWHERE, Alert, Amount, Draw, Grant, Kind, Limits, Scope, Unit, Used
+from bot.core.windows import Moment, moment
+from bot.store import bonus, rules, totals
 from bot.store.database import Tx
 
 DARKROOM = 0  # the actor of rows that no person caused
-HOST = 0  # the one subject of scope `host`
-ACCOUNT = "account"  # the bucket of rows that count nothing and are only held
 
 
-async def hold(tx: Tx, place: Place) -> None:
-    """Keep everybody else from reserving at *place* until this unit ends; called before `used` is read.
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """What a reservation came to. *used* is from before it."""
 
-    PostgreSQL runs units side by side, so that two could read one total and both find room in it.
+    used: Used
+    draws: Sequence[Draw]
+    alerts: Sequence[Alert]
+
+
+async def reserve(
+    tx: Tx, job: Job, amount: Amount, *, limits: Limits, zone: tzinfo, price_version: str
+) -> Reserved | UserError:  # fmt: skip
+    """Hold *amount* for *job* from now on, or say which limit refuses it; then nothing is held.
+
+    Counting comes first: it holds the accounts, so that nobody else finds room there meanwhile (PostgreSQL runs
+    units side by side). A second reservation of one job is an integrity error.
     """
-    for scope, subject in _accounts(place):
-        await _count(tx, scope, subject, ACCOUNT)
+    place, now = job.place, job.created_at
+    local, held_by = moment(now, zone), totals.accounts_of(place)
+    counted = await totals.count(tx, held_by, local, at=now, jobs=1, reserved=amount)
+    used = Used(now, zone, counted.before(amount))
+    try:
+        applying, draws = await _admit(tx, place, amount, used=used, limits=limits)
+    except UserError as refusal:
+        await totals.count(tx, held_by, local, at=now, jobs=-1, reserved=Amount() - amount)
+        return refusal
+    bonus_paid = _part(amount, sum(each.pictures for each in draws))
+    if bonus_paid != Amount():
+        await totals.count(tx, held_by[:1], local, at=now, aside=bonus_paid)
+        await bonus.take(tx, job.id, draws)
+    await _add(
+        tx, Kind.RESERVE, job, amount, now=now, paid=bonus_paid, price_version=price_version, reason=None, local=local
+    )  # fmt: skip
+    return Reserved(used, draws, tuple(quota.alerts(applying, used, asks=amount)))
 
 
-async def reserve(tx: Tx, job: Job, amount: Amount, *, price_version: str) -> None:
-    """Hold *amount* for *job* from now on; a second reservation of one job is an integrity error."""
-    await _add(tx, Kind.RESERVE, job, amount, now=job.created_at, price_version=price_version, reason=None)
-    for scope, subject, bucket in _buckets(job.place, at=job.created_at):
-        await _count(tx, scope, subject, bucket, reserved=amount)
+async def _admit(
+    tx: Tx, place: Place, amount: Amount, *, used: Used, limits: Limits
+) -> tuple[Sequence[quota.Limit], Sequence[Draw]]:
+    found, blocks = await rules.at(tx, place)
+    quota.check_blocks(blocks)
+    guild = place.server != EVERYWHERE
+    applying = (
+        quota.effective(limits.rules(guild=guild), found, roles=place.roles) if found else _defaults(limits, guild)
+    )
+    grants: Sequence[Grant] = ()
+    if quota.own_fit(applying, used, asks=amount) < amount.images:
+        grants = await bonus.of(tx, place.server, place.user_id, now=used.now)
+    return applying, quota.check(applying, used, asks=amount, grants=grants)
+
+
+@lru_cache(maxsize=16)
+def _defaults(limits: Limits, guild: bool) -> Sequence[quota.Limit]:  # noqa: FBT001 - a key of the cache
+    """What holds where nobody has set anything, which is nearly everywhere."""
+    return quota.effective(limits.rules(guild=guild), ())
 
 
 async def end(tx: Tx, job: Job, *, now: int, pictures: int, reason: str | None) -> None:
     """End the reservation of *job*: settle for *pictures* in hand at the reserved price, release for none.
 
-    A job without a reservation, or whose reservation has ended, is left alone.
+    A job without a reservation, or whose reservation has ended, is left alone. A bonus comes back first.
     """
     held = await tx.one(
         """
-        SELECT at, images, micro_usd, price_version FROM ledger
-        WHERE job = $1 AND kind = 'reserve'
+        SELECT at, guild, channel, "user", hour, week, images, micro_usd, bonus_images, bonus_micro_usd, price_version
+        FROM ledger WHERE job = $1 AND kind = 'reserve'
           AND NOT EXISTS (SELECT 1 FROM ledger ended WHERE ended.job = $1 AND ended.kind IN ('settle', 'release'))
         """,
         job.id,
@@ -46,17 +94,34 @@ async def end(tx: Tx, job: Job, *, now: int, pictures: int, reason: str | None) 
         return
     whole = Amount(held["images"], held["micro_usd"])
     spent = share(whole, pictures)
+    from_bonus = max(0, spent.images - (whole.images - held["bonus_images"]))
+    kept = _part(whole, from_bonus)
+    await totals.count(  # what the host gets is in the other book
+        tx,
+        totals.accounts(server=held["guild"], channel=held["channel"], user=held["user"]),
+        Moment(held["hour"], held["week"]),
+        at=held["at"],
+        jobs=-1,
+        reserved=Amount() - whole,
+        spent=spent,
+        host_spent=Amount(spent.images, 0),
+        aside=kept - Amount(held["bonus_images"], held["bonus_micro_usd"]),
+    )
+    if held["bonus_images"] > from_bonus:
+        await bonus.give_back(tx, job.id, pictures=held["bonus_images"] - from_bonus)
     kind = Kind.SETTLE if spent.images else Kind.RELEASE
-    version = held["price_version"]
-    await _add(tx, kind, job, spent if spent.images else whole, now=now, price_version=version, reason=reason)
-    for scope, subject, bucket in _buckets(job.place, at=held["at"]):
-        kept = Amount() if scope == "host" else spent  # what the host gets is in the other book
-        await _count(tx, scope, subject, bucket, reserved=Amount() - whole, spent=kept)
+    await _add(
+        tx, kind, job, spent if spent.images else whole, now=now, paid=kept, price_version=held["price_version"],
+        reason=reason,
+    )  # fmt: skip
 
 
 def share(whole: Amount, pictures: int) -> Amount:
     """The part of a reservation that *pictures* in hand cost: never more than was reserved."""
-    images = min(pictures, whole.images)
+    return _part(whole, min(pictures, whole.images))
+
+
+def _part(whole: Amount, images: int) -> Amount:
     return Amount(images, whole.micro_usd * images // whole.images) if images else Amount()
 
 
@@ -80,53 +145,39 @@ async def add_host_cost(tx: Tx, job: Job, *, now: int, micro_usd: int, known: bo
         reason,
     )
     at, counted = (now, 0) if before is None else (before["at"], before["micro_usd"])
-    await _count(tx, "host", HOST, month_of(at), spent=Amount(0, micro_usd - counted))
+    host = ((Scope.HOST, EVERYWHERE, totals.HOST),)
+    await totals.count(tx, host, moment(at, UTC), at=at, spent=Amount(0, micro_usd - counted))
 
 
-async def used(tx: Tx, place: Place, *, now: int) -> Used:
+async def used(tx: Tx, place: Place, *, now: int, zone: tzinfo) -> Used:
     """What counts against the limits at *place* now, open reservations included."""
-    day = await _total(tx, "user", place.user_id, day_of(now))
-    guild = await _total(tx, "guild", place.guild_id, month_of(now)) if place.guild_id is not None else Amount()
-    host = await _total(tx, "host", HOST, month_of(now))
-    flying = await tx.one(
-        """
-        SELECT count(*) AS all_jobs,
-               count(CASE WHEN user_id = $1 THEN 1 END) AS of_user,
-               count(CASE WHEN guild_id = $2 THEN 1 END) AS of_guild
-        FROM jobs WHERE ended_at IS NULL
-        """,
-        place.user_id,
-        place.guild_id,
-    )
-    assert flying is not None
-    return Used(
-        user_day=day,
-        guild_month=guild,
-        host_month=host,
-        user_in_flight=flying["of_user"],
-        guild_in_flight=flying["of_guild"],
-        host_in_flight=flying["all_jobs"],
-    )
+    found = await totals.look(tx, totals.accounts_of(place), moment(now, zone), at=now)
+    return Used(now, zone, found)
 
 
-async def reserved_of(tx: Tx, user_id: int, *, now: int) -> Amount:
-    """What is held for a member's unfinished jobs of today."""
-    row = await tx.one(
-        "SELECT reserved_images, reserved_micro_usd FROM totals WHERE scope = 'user' AND subject = $1 AND bucket = $2",
-        user_id,
-        day_of(now),
-    )
-    return Amount(row["reserved_images"], row["reserved_micro_usd"]) if row else Amount()
+async def applying(tx: Tx, place: Place, *, limits: Limits) -> Sequence[quota.Limit]:
+    """The limits that hold at *place*, narrowest first."""
+    found, _ = await rules.at(tx, place)
+    return quota.effective(limits.rules(guild=place.server != EVERYWHERE), found, roles=place.roles)
 
 
 async def charge(tx: Tx, job_id: str) -> Charge:
     """What the ledger says of one job: the only source of what a card says about money."""
-    rows = await tx.fetch("SELECT kind, images, micro_usd FROM ledger WHERE job = $1", job_id)
+    rows = await tx.fetch(
+        """
+        SELECT kind, images, micro_usd, bonus_images FROM ledger WHERE job = $1 AND kind = 'reserve'
+        UNION ALL
+        SELECT kind, images, micro_usd, bonus_images FROM ledger WHERE job = $1 AND kind IN ('settle', 'release')
+        """,
+        job_id,
+    )
     amounts = {row["kind"]: Amount(row["images"], row["micro_usd"]) for row in rows}
+    paid = {row["kind"]: row["bonus_images"] for row in rows}
     return Charge(
         reserved=amounts.get(Kind.RESERVE, Amount()),
         settled=amounts.get(Kind.SETTLE),
         released=amounts.get(Kind.RELEASE),
+        bonus=paid.get(Kind.SETTLE, 0) if len(rows) > 1 else paid.get(Kind.RESERVE, 0),
     )
 
 
@@ -142,78 +193,74 @@ async def forgotten(tx: Tx) -> list[str]:
     return [row["job"] for row in rows]
 
 
-def _accounts(place: Place) -> list[tuple[str, int]]:
-    """Always user, guild, host, so that rows are locked in one order and nobody waits in a circle."""
-    guild = [] if place.guild_id is None else [("guild", place.guild_id)]
-    return [("user", place.user_id), *guild, ("host", HOST)]
+async def add_grant(
+    tx: Tx, grant: Grant, *, server: int, user: int, now: int, actor: int, reason: str | None
+) -> int:  # fmt: skip
+    """Give a member *grant* (its own id is not yet known); the number of its row."""
+    images, money = (grant.left, 0) if grant.unit is Unit.IMAGES else (0, grant.left)
+    row = await tx.one(
+        """
+        INSERT INTO ledger (at, kind, actor, reason, guild, "user", images, micro_usd, expires_at)
+        VALUES ($1, 'grant', $2, $3, $4, $5, $6, $7, $8) RETURNING id
+        """,
+        now, actor, reason, server, user, images, money, grant.expires_at,
+    )  # fmt: skip
+    assert row is not None
+    await bonus.open_grant(tx, row["id"], grant, server=server, user=user)
+    return int(row["id"])
 
 
-def _buckets(place: Place, *, at: int) -> list[tuple[str, int, str]]:
-    """Where a reservation made at *at* counts."""
-    window = {"user": day_of(at), "guild": month_of(at), "host": month_of(at)}
-    return [(scope, subject, window[scope]) for scope, subject in _accounts(place)]
+async def adjust(
+    tx: Tx, account: totals.Account, bucket: str | None, *, by: Amount, now: int, actor: int, reason: str | None
+) -> None:  # fmt: skip
+    """Change what *bucket* of an account counts by *by* (negative: less); no bucket is a bonus taken back."""
+    scope, server, subject = account
+    user, channel = (subject, 0) if scope is Scope.USER else (0, subject)
+    await tx.run(
+        """
+        INSERT INTO ledger (at, kind, actor, reason, guild, channel, "user", images, micro_usd, bucket)
+        VALUES ($1, 'adjust', $2, $3, $4, $5, $6, $7, $8, $9)
+        """,
+        now, actor, reason, server, channel, user, by.images, by.micro_usd, bucket,
+    )  # fmt: skip
+    if bucket is not None:
+        await totals.count_one(tx, account, bucket, aside=Amount() - by)
 
 
 async def _add(
-    tx: Tx, kind: Kind, job: Job, amount: Amount, *, now: int, price_version: str, reason: str | None
+    tx: Tx,
+    kind: Kind,
+    job: Job,
+    amount: Amount,
+    *,
+    now: int,
+    paid: Amount,
+    price_version: str,
+    reason: str | None,
+    local: Moment | None = None,
 ) -> None:
-    actor = job.place.user_id if kind is Kind.RESERVE else DARKROOM
+    """Write a row of a job; *paid* is the part of *amount* that a bonus pays."""
+    place = job.place
     await tx.run(
         """
-        INSERT INTO ledger
-            (at, kind, job, actor, reason, guild, channel, "user", route, images, micro_usd, price_version)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        INSERT INTO ledger (at, kind, job, actor, reason, guild, channel, "user", route, images, micro_usd,
+                            price_version, bonus_images, bonus_micro_usd, hour, week)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
         """,
         now,
         kind,
         job.id,
-        actor,
+        place.user_id if kind is Kind.RESERVE else DARKROOM,
         reason,
-        job.place.guild_id,
-        job.place.channel_id,
-        job.place.user_id,
+        place.server,
+        place.counted_channel,
+        place.user_id,
         job.route,
         amount.images,
         amount.micro_usd,
         price_version,
+        paid.images,
+        paid.micro_usd,
+        local.hour if local else None,
+        local.week if local else None,
     )
-
-
-_NOTHING = Amount()
-
-
-async def _count(
-    tx: Tx, scope: str, subject: int, bucket: str, *, reserved: Amount = _NOTHING, spent: Amount = _NOTHING
-) -> None:
-    await tx.run(
-        """
-        INSERT INTO totals
-            (scope, subject, bucket, reserved_images, reserved_micro_usd, spent_images, spent_micro_usd)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)
-        ON CONFLICT (scope, subject, bucket) DO UPDATE SET
-            reserved_images = totals.reserved_images + excluded.reserved_images,
-            reserved_micro_usd = totals.reserved_micro_usd + excluded.reserved_micro_usd,
-            spent_images = totals.spent_images + excluded.spent_images,
-            spent_micro_usd = totals.spent_micro_usd + excluded.spent_micro_usd
-        """,
-        scope,
-        subject,
-        bucket,
-        reserved.images,
-        reserved.micro_usd,
-        spent.images,
-        spent.micro_usd,
-    )
-
-
-async def _total(tx: Tx, scope: str, subject: int, bucket: str) -> Amount:
-    row = await tx.one(
-        """
-        SELECT reserved_images + spent_images AS images, reserved_micro_usd + spent_micro_usd AS micro_usd
-        FROM totals WHERE scope = $1 AND subject = $2 AND bucket = $3
-        """,
-        scope,
-        subject,
-        bucket,
-    )
-    return Amount(row["images"], row["micro_usd"]) if row else Amount()

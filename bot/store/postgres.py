@@ -24,6 +24,7 @@ POOL = (2, 10)  # connections, at least and at most
 TRIES = 8  # of a unit that clashes with others
 AGAIN = 0.5  # seconds between attempts at a server that does not answer
 ANSWER = 30.0  # seconds for one statement
+SCAN = 600.0  # seconds for one that goes through everything
 CONNECT = 10.0  # seconds
 PROBE_PATIENCE = 5.0  # seconds
 PLACE_PATIENCE = 1000  # milliseconds in which the server should notice that whoever held the place was killed
@@ -120,7 +121,9 @@ class _Ear:
 class PostgresDatabase:
     """A `Database` on a server. Several processes may open it; one of them runs."""
 
-    def __init__(self, pool: Any, ear: _Ear) -> None:
+    def __init__(self, url: str, pool: Any, ear: _Ear, *, name: str) -> None:
+        self._url = url
+        self._name = name
         self._pool = pool
         self._ear = ear
         self._under_way: set[asyncio.Future[None]] = set()
@@ -154,13 +157,21 @@ class PostgresDatabase:
         except BaseException:
             ear.connection.terminate()
             raise
-        return cls(pool, ear)
+        return cls(url, pool, ear, name=name)
 
     async def write(self, unit: Unit[T]) -> T:
         return await self._call(unit, isolation="read_committed")
 
     async def read(self, unit: Unit[T]) -> T:
         return await self._call(unit, isolation="repeatable_read", readonly=True)
+
+    async def scan(self, unit: Unit[T]) -> T:
+        connection = await asyncpg.connect(self._url, **_ways(self._name) | {"command_timeout": SCAN})
+        try:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                return await unit(_PostgresTx(connection))
+        finally:
+            await connection.close()
 
     async def outside_changes(self) -> int:
         await self._ear.look()

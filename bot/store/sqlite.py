@@ -7,8 +7,10 @@ mailbox of units there, so a whole batch costs one hop and one fsync, and `synch
 
 import asyncio
 import fcntl
+import functools
 import logging
 import os
+import re
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 BATCH = 256  # units a commit carries at most; more only makes the first wait longer
 PROBE_PATIENCE = 5.0  # seconds
+NUMBERED = re.compile(r"\$(\d+)")
 
 
 class _SqliteTx:
@@ -45,8 +48,18 @@ class _SqliteTx:
         return rows[0] if rows else None
 
     def _execute(self, sql: str, args: tuple[object, ...]) -> sqlite3.Cursor:
-        # By name: SQLite binds a tuple in order of first use, which `$2 … $1` would get silently wrong.
-        return self._connection.execute(sql, {str(n): value for n, value in enumerate(args, start=1)})
+        text, order = _by_position(sql)
+        return self._connection.execute(text, args if order is None else [args[n] for n in order])
+
+
+@functools.cache
+def _by_position(sql: str) -> tuple[str, Sequence[int] | None]:
+    """*sql* with a plain `?` for each `$n`, and which argument stands at each; None where they stand as given.
+
+    SQLite would take `$n` for a name and bind a tuple in order of first use, which `$2 … $1` gets silently wrong.
+    """
+    order = [int(each) - 1 for each in NUMBERED.findall(sql)]
+    return NUMBERED.sub("?", sql), None if order == list(range(len(order))) else order
 
 
 @dataclass(slots=True)
@@ -58,7 +71,7 @@ class _Letter:
 
 
 class _Connection(sqlite3.Connection):
-    """A connection whose `commit()` runs a mailbox of units, each in a savepoint, in one transaction."""
+    """A connection whose `commit()` runs a mailbox of units in one transaction, in savepoints if one of them fails."""
 
     begin = "BEGIN IMMEDIATE"
 
@@ -70,18 +83,21 @@ class _Connection(sqlite3.Connection):
 
     def commit(self) -> None:
         self.batch = [self.mailbox.popleft() for _ in range(min(BATCH, len(self.mailbox)))]
-        failed = self._together(self.batch)
+        failed = self._together(self.batch, apart=False)
+        if failed is not None and not _is_busy(failed):  # somebody's unit failed, which is rare: find out whose
+            failed = self._together(self.batch, apart=True)
         if failed is not None and not _is_busy(failed):
             for letter in self.batch:  # one unit must not spoil its neighbours', as a full disk does
-                self._together([letter])
+                self._together([letter], apart=True)
 
-    def _together(self, letters: Sequence[_Letter]) -> sqlite3.Error | None:
+    def _together(self, letters: Sequence[_Letter], *, apart: bool) -> sqlite3.Error | None:
+        """Run *letters* in one transaction; *apart*, each in a savepoint of its own, so that it fails alone."""
         for letter in letters:
             letter.result = letter.error = None
         try:
             self.execute(self.begin)
             for letter in letters:
-                self._open(letter)
+                self._open(letter, apart=apart)
             self.execute("COMMIT")
         except sqlite3.Error as exc:
             for letter in letters:
@@ -91,18 +107,20 @@ class _Connection(sqlite3.Connection):
             return exc
         return None
 
-    def _open(self, letter: _Letter) -> None:
+    def _open(self, letter: _Letter, *, apart: bool) -> None:
         if letter.answer.cancelled():
             return
-        self.execute("SAVEPOINT unit")
+        if apart:
+            self.execute("SAVEPOINT unit")
         try:
             letter.result = _drive(letter.unit, _SqliteTx(self))
         except BaseException as exc:
-            if not self.in_transaction:  # a full disk ends the whole transaction by itself
+            if not apart or not self.in_transaction:  # a full disk ends the whole transaction by itself
                 raise _as_sqlite(exc) from exc
             letter.error = exc  # it belongs to the caller and is raised there
             self.execute("ROLLBACK TO unit")
-        self.execute("RELEASE unit")
+        if apart:
+            self.execute("RELEASE unit")
 
 
 def _is_busy(exc: sqlite3.Error) -> bool:
@@ -180,7 +198,8 @@ def _answer(letter: _Letter) -> None:
 class SqliteDatabase:
     """A `Database` in one file. Only one process may run on it; others may open it to look and to write rows."""
 
-    def __init__(self, writer: _Lane, reader: _Lane, *, lock: "RunningLock | None") -> None:
+    def __init__(self, path: Path, writer: _Lane, reader: _Lane, *, lock: "RunningLock | None") -> None:
+        self._path = path
         self._writer = writer
         self._reader = reader
         self._lock = lock
@@ -213,13 +232,20 @@ class SqliteDatabase:
         except BaseException:
             await writer.aclose()
             raise
-        return cls(writer, reader, lock=lock)
+        return cls(path, writer, reader, lock=lock)
 
     async def write(self, unit: Unit[T]) -> T:
         return await self._writer.call(unit)
 
     async def read(self, unit: Unit[T]) -> T:
         return await self._reader.call(unit)
+
+    async def scan(self, unit: Unit[T]) -> T:
+        lane = await _lane(self._path, _Reader)
+        try:
+            return await lane.call(unit)
+        finally:
+            await lane.aclose()
 
     async def outside_changes(self) -> int:
         async def unit(tx: Tx) -> int:  # on the writer's connection, where our own commits do not count

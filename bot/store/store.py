@@ -6,27 +6,19 @@ and the newer card. Everything is idempotent, since a caller that gave up may st
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from typing import Any
 
-from bot.core.cards import TOKEN_LIFE, Charge, Path, Picture, Reply, paths
+from bot.core.cards import TOKEN_LIFE, Path, Picture, Reply, paths
 from bot.core.errors import UserError
-from bot.core.jobs import Job, Place, State
-from bot.core.line import Waiting
-from bot.core.quota import Amount, Limits, Used, check
-from bot.store import jobs, ledger, replies
-from bot.store.database import Database, Tx
+from bot.core.jobs import Cancel, Job, State
+from bot.core.quota import Amount, Limits, Used
+from bot.store import alerts, jobs, ledger, replies
+from bot.store.database import Tx
+from bot.store.reading import Reading
 
+CANCELLABLE = frozenset({State.ACCEPTED, State.SUBMITTING, State.QUEUED})
 QUIET = frozenset({State.SUBMITTING})  # entering these does not change what the card says
-
-
-@dataclass(frozen=True, slots=True)
-class Dossier:
-    """All that a card needs to know of one job, from one snapshot."""
-
-    job: Job
-    reply: Reply
-    charge: Charge
-    pictures: tuple[Picture, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,32 +31,37 @@ class AlreadySeen(Exception):
     """This interaction has been handled before: Discord may deliver an event twice."""
 
 
-class Store:
-    def __init__(self, database: Database) -> None:
-        self.database = database
-
+class Store(Reading):
     # --- admission
 
     async def accept(
-        self, interaction_id: int, job: Job, *, reply: Reply, amount: Amount, price_version: str, limits: Limits
+        self,
+        interaction_id: int,
+        job: Job,
+        *,
+        reply: Reply,
+        amount: Amount,
+        price_version: str,
+        limits: Limits,
+        zone: tzinfo = UTC,
     ) -> Accepted:
-        """Write interaction, job, reservation and reply, or the refusal; raise it as `UserError`."""
+        """Write interaction, job, reservation and reply, or the refusal; raise it as `UserError`.
+
+        *zone* is the calendar of the server.
+        """
 
         async def unit(tx: Tx) -> Accepted | UserError:
-            if not await _first_time(tx, interaction_id, now=job.created_at):
+            if not await _first_time(tx, interaction_id, job=job.id, now=job.created_at):
                 raise AlreadySeen(str(interaction_id))
-            await ledger.hold(tx, job.place)
-            used = await ledger.used(tx, job.place, now=job.created_at)
-            try:
-                check(limits, used, asks=amount, guild=job.place.guild_id is not None, now=job.created_at)
-            except UserError as refusal:
-                await tx.run("UPDATE interactions SET refusal = $2 WHERE id = $1", interaction_id, refusal.key)
-                return refusal
-            await tx.run("UPDATE interactions SET job = $2 WHERE id = $1", interaction_id, job.id)
+            held = await ledger.reserve(tx, job, amount, limits=limits, zone=zone, price_version=price_version)
+            if isinstance(held, UserError):
+                await tx.run("UPDATE interactions SET job = NULL, refusal = $2 WHERE id = $1", interaction_id, held.key)
+                return held
             await jobs.add(tx, job)
-            await ledger.reserve(tx, job, amount, price_version=price_version)
             await replies.add(tx, reply)
-            return Accepted(job, used)
+            for alert in held.alerts:
+                await alerts.add(tx, job.place, alert, now=job.created_at)
+            return Accepted(job, held.used)
 
         outcome = await self.database.write(unit)
         if isinstance(outcome, UserError):
@@ -125,6 +122,26 @@ class Store:
 
         return await self.database.write(unit)
 
+    async def cancel(self, job_id: str, *, now: int) -> Job | None:
+        """Stop a job: at once while it waits with us, by a wish until the host has begun; None where it is too late."""
+
+        async def unit(tx: Tx) -> Job | None:
+            job = await jobs.hold(tx, job_id)
+            if job is None or job.state not in CANCELLABLE or job.cancel is Cancel.TOO_LATE:
+                return None
+            if job.state is State.ACCEPTED:
+                ended = await jobs.move(tx, job, State.CANCELLED, now=now, changes={"due_at": None})
+                assert ended is not None  # it is held
+                await ledger.end(tx, ended, now=now, pictures=0, reason=None)
+                await replies.want(tx, job_id, now=now)
+                return ended
+            if job.cancel is not Cancel.NONE:
+                return job
+            await replies.want(tx, job_id, now=now)
+            return await jobs.move(tx, job, job.state, now=now, changes={"cancel": Cancel.WANTED, "due_at": now})
+
+        return await self.database.write(unit)
+
     async def note(self, job: Job, *, now: int, show: bool = False, **changes: Any) -> Job | None:
         """Change facts of *job* that leave its state alone; *show* when the card says them."""
 
@@ -179,89 +196,6 @@ class Store:
             held = await ledger.charge(tx, job.id)
             amount = held.reserved.micro_usd
             await ledger.add_host_cost(tx, job, now=now, micro_usd=amount, known=False, reason=job.reason)
-
-    # --- reading
-
-    async def job(self, job_id: str) -> Job | None:
-        async def unit(tx: Tx) -> Job | None:
-            return await jobs.get(tx, job_id)
-
-        return await self.database.read(unit)
-
-    async def dossier(self, job_id: str) -> Dossier | None:
-        async def unit(tx: Tx) -> Dossier | None:
-            return await _dossier(tx, job_id)
-
-        return await self.database.read(unit)
-
-    async def by_run(self, provider: str, run_id: str) -> Job | None:
-        async def unit(tx: Tx) -> Job | None:
-            row = await tx.one("SELECT * FROM jobs WHERE provider = $1 AND run_id = $2", provider, run_id)
-            return jobs.load(row) if row else None
-
-        return await self.database.read(unit)
-
-    async def due_times(self) -> dict[str, int]:
-        """When each job that needs the worker is due: what its heap is rebuilt from."""
-
-        async def unit(tx: Tx) -> dict[str, int]:
-            rows = await tx.fetch("SELECT id, due_at FROM jobs WHERE due_at IS NOT NULL")
-            return {row["id"]: row["due_at"] for row in rows}
-
-        return await self.database.read(unit)
-
-    async def line(self, provider: str) -> tuple[list[Waiting], list[int]]:
-        """The jobs that wait for a slot at *provider*, and the member behind each slot that is taken."""
-
-        async def unit(tx: Tx) -> tuple[list[Waiting], list[int]]:
-            waiting = await tx.fetch(
-                """
-                SELECT id, user_id, created_at FROM jobs
-                WHERE provider = $1 AND state = 'accepted' AND acked_at IS NOT NULL AND ended_at IS NULL
-                """,
-                provider,
-            )
-            taken = await tx.fetch(
-                """
-                SELECT user_id FROM jobs
-                WHERE provider = $1 AND state IN ('submitting', 'queued', 'running') AND ended_at IS NULL
-                """,
-                provider,
-            )
-            order = [Waiting(row["id"], row["user_id"], row["created_at"]) for row in waiting]
-            return order, [row["user_id"] for row in taken]
-
-        return await self.database.read(unit)
-
-    async def used(self, place: Place, *, now: int) -> tuple[Used, Amount]:
-        """What counts against the limits at *place*, and how much of the member's part is only held."""
-
-        async def unit(tx: Tx) -> tuple[Used, Amount]:
-            used = await ledger.used(tx, place, now=now)
-            return used, await ledger.reserved_of(tx, place.user_id, now=now)
-
-        return await self.database.read(unit)
-
-    async def open_of(self, user_id: int, *, since: int, limit: int = 10) -> list[Dossier]:
-        """A member's unfinished jobs, and those ended after *since* whose card never arrived; newest first."""
-
-        async def unit(tx: Tx) -> list[Dossier]:
-            rows = await tx.fetch(
-                """
-                SELECT jobs.id AS id FROM jobs JOIN replies ON replies.job = jobs.id
-                WHERE jobs.user_id = $1 AND jobs.deleted_at IS NULL AND jobs.acked_at IS NOT NULL
-                  AND (jobs.ended_at IS NULL
-                       OR (jobs.ended_at >= $2 AND replies.delivered < replies.wanted))
-                ORDER BY jobs.created_at DESC LIMIT $3
-                """,
-                user_id,
-                since,
-                limit,
-            )
-            found = [await _dossier(tx, row["id"]) for row in rows]
-            return [each for each in found if each is not None]
-
-        return await self.database.read(unit)
 
     # --- replies
 
@@ -367,17 +301,11 @@ class Store:
         return await self.database.write(unit)
 
 
-async def _dossier(tx: Tx, job_id: str) -> Dossier | None:
-    job, reply = await jobs.get(tx, job_id), await replies.get(tx, job_id)
-    if job is None or reply is None:
-        return None
-    return Dossier(job, reply, await ledger.charge(tx, job_id), await replies.pictures(tx, job_id))
-
-
-async def _first_time(tx: Tx, interaction_id: int, *, now: int) -> bool:
+async def _first_time(tx: Tx, interaction_id: int, *, job: str, now: int) -> bool:
     row = await tx.one(
-        "INSERT INTO interactions (id, at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING RETURNING id",
+        "INSERT INTO interactions (id, at, job) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING RETURNING id",
         interaction_id,
         now,
+        job,
     )
     return row is not None

@@ -7,6 +7,8 @@ from bot.core.catalog import Asked, Catalog
 from bot.core.wishes import Wish
 from bot.ui.forms import Choices, prompt_form
 from bot.ui.front import Front, Interaction
+from bot.ui.prices import each_costs, usual_quote
+from bot.ui.texts import Words
 
 MOST_COUNTS = 10
 
@@ -25,20 +27,23 @@ async def open_draft(front: Front, interaction: Interaction, wish: Wish, *, titl
 async def show_draft(
     front: Front, interaction: Interaction, wish: Wish, *, draft_id: str, title: str = "change"
 ) -> None:  # fmt: skip
-    catalog = front.service.catalog
+    catalog, words = front.service.catalog, front.words(interaction)
     form = prompt_form(
-        front.words(interaction),
+        words,
         custom_id=form_id(draft_id),
         prompt=wish.prompt,
         limit=catalog.ceilings.prompt,
         title=title,
-        choices=choices_for(wish, catalog),
+        choices=choices_for(wish, catalog, words=words),
     )
     await front.open_form(interaction, form)
 
 
-def choices_for(wish: Wish, catalog: Catalog) -> Choices:
-    """What a form offers: everything that any model of the verb has, with the wish's own choices chosen."""
+def choices_for(wish: Wish, catalog: Catalog, *, words: Words) -> Choices:
+    """What a form offers: everything that any model of the verb has, with the wish's own choices chosen.
+
+    Each model says what a picture costs, in the resolution that was chosen where it has that.
+    """
     models = catalog.models_for(wish.verb)
     has = [endpoint.options for model in models.values() if (endpoint := model.endpoint(wish.verb)) is not None]
     ratios = [choice for each in has if each.aspect_ratio for choice in each.aspect_ratio.choices]
@@ -53,6 +58,10 @@ def choices_for(wish: Wish, catalog: Catalog) -> Choices:
         ratio=wish.asked.aspect_ratio,
         resolution=wish.asked.resolution,
         count=wish.asked.count,
+        prices={
+            key: each_costs(words, usual_quote(catalog, key, wish.verb, resolution=wish.asked.resolution))
+            for key in models
+        },
     )
 
 

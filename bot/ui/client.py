@@ -22,13 +22,18 @@ from bot.core.jobs import Verb
 from bot.core.references import is_loopback
 from bot.service import Service
 from bot.ui.access import Access
+from bot.ui.admin import Admin
 from bot.ui.commands import Commands
 from bot.ui.examination import owner_ids
 from bot.ui.front import NOBODY, Front, Peek
 from bot.ui.handover import HandOver, Uploads
+from bot.ui.quota_commands import QuotaCommands
+from bot.ui.quota_reports import QuotaReports
 from bot.ui.render_notes import welcome
 from bot.ui.router import RemoveFiles, Router
+from bot.ui.settings_commands import SettingsCommands
 from bot.ui.texts import ENGLISH, Texts
+from bot.ui.usage import Draw
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +55,11 @@ def connect_to(api_base: str, gateway_url: str) -> None:
 
 
 class Tree(app_commands.CommandTree["DarkroomClient"]):
+    async def interaction_check(self, interaction: discord.Interaction["DarkroomClient"], /) -> bool:
+        """Choices that Discord does not wait for any more are not worked out: it would refuse them."""
+        completes = interaction.type is discord.InteractionType.autocomplete
+        return not (completes and self.client.front.is_late(interaction))
+
     async def on_error(
         self, interaction: discord.Interaction["DarkroomClient"], error: app_commands.AppCommandError, /
     ) -> None:
@@ -90,10 +100,11 @@ class DarkroomClient(discord.Client):
         keep_hours: int,
         keep_days: int,
         user_install: bool,
+        chart: Draw,
         log_channel: int = 0,
         hosts: Sequence[str] = (),
     ) -> None:
-        """*peek* and *uploads* are `Looker.quickly` and `Delivery.uploads`.
+        """*peek*, *uploads* and *chart* are `Looker.quickly`, `Delivery.uploads` and `PicturePool.draw`.
 
         *hosts* are the providers' names for people; where none are given the catalogue's own are used.
         """
@@ -114,7 +125,8 @@ class DarkroomClient(discord.Client):
         self.tree = Tree(self)
         self._translator = Translated(texts)
         hand_over = HandOver(self.front, uploads)
-        self._router = Router(self.front, hand_over=hand_over, remove_files=remove_files)
+        admin = Admin(self.front)
+        self._router = Router(self.front, hand_over=hand_over, remove_files=remove_files, admin=admin)
         commands = Commands(
             self.front,
             hand_over=hand_over,
@@ -122,8 +134,14 @@ class DarkroomClient(discord.Client):
             keep_hours=keep_hours,
             keep_days=keep_days,
             user_install=user_install,
+            chart=chart,
         )
         commands.add_to(self.tree)
+        quota = admin.group("quota")
+        QuotaCommands(admin).add_to(quota)
+        QuotaReports(admin).add_to(quota)
+        self.tree.add_command(quota)
+        SettingsCommands(admin).add_to(self.tree)
 
     @property
     def intake_open(self) -> bool:

@@ -10,17 +10,20 @@ from discord.app_commands import locale_str
 
 from bot.core.catalog import Asked, Catalog, Number, Options, Words
 from bot.core.errors import UserError
-from bot.core.jobs import ImageRequest, Verb
+from bot.core.jobs import Verb
 from bot.core.wishes import Wish
 from bot.ui import asking, texts
 from bot.ui.front import Front, Interaction
 from bot.ui.handover import HandOver
-from bot.ui.intake import pictures_in, place_of, reference_of, typed
-from bot.ui.render_lists import jobs_list, usage
+from bot.ui.intake import pictures_in, reference_of, typed
+from bot.ui.prices import Prices, meant_model, meant_resolution, usual_quote
+from bot.ui.render_lists import jobs_list
 from bot.ui.render_notes import ModelFact, help_page
+from bot.ui.usage import Draw, Usage
 
 MOST_PROMPT = 4000  # what a form takes too, so that every prompt can be changed
 MOST_CHOICES = 25
+COMPLETED = ("model", "resolution", "count")  # with prices, while they are typed
 PICTURES = ("image1", "image2", "image3", "image4")
 HANDED_OVER_AT_ONCE = 4  # where only its user installed the bot, Discord takes five messages after the first
 
@@ -35,10 +38,12 @@ class Commands:
         keep_hours: int,
         keep_days: int,
         user_install: bool,
+        chart: Draw,
     ) -> None:
         """*hosts* are the providers' names for people; pictures stay *keep_hours*, prompts *keep_days*."""
         self._front = front
         self._hand_over = hand_over
+        self._usage = Usage(front, chart)
         self._hosts = tuple(hosts)
         self._kept = {"keep_hours": keep_hours, "keep_days": keep_days}
         self._english = front.texts.for_locale(texts.ENGLISH)
@@ -55,7 +60,7 @@ class Commands:
                 tree.add_command(self._drawing(verb))
         if self._catalog.models_for(Verb.EDIT):
             tree.add_command(self._menu())
-        for name, handler in (("jobs", self._jobs), ("usage", self._usage), ("help", self._help)):
+        for name, handler in (("jobs", self._jobs), ("usage", self._usage.show), ("help", self._help)):
             tree.add_command(self._plain(name, handler))
 
     @property
@@ -65,18 +70,23 @@ class Commands:
     # --- what Discord is told
 
     def _drawing(self, verb: Verb) -> app_commands.Command[Any, ..., None]:
-        front = self._front
+        front, catalog = self._front, self._catalog
 
         async def callback(interaction: Interaction, **given: Any) -> None:
             async def handler(received_at: int) -> None:
-                await front.ask(interaction, wish_of(verb, given), received_at=received_at)
+                await front.ask(interaction, wish_of(catalog, verb, given), received_at=received_at)
 
             await front.handle(interaction, handler)
 
-        parameters, choices = options_of(self._catalog, verb)
+        parameters, choices = options_of(catalog, verb)
+        prices = Prices(front, verb)
+        offers = {name: getattr(prices, name) for name in COMPLETED}
         first = inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Interaction)
         callback.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]
         app_commands.choices(**choices)(callback)
+        app_commands.autocomplete(**{each.name: offers[each.name] for each in parameters if each.name in offers})(
+            callback
+        )
         app_commands.describe(**{each.name: self._said(f"option.{each.name}") for each in parameters})(callback)
         return app_commands.Command(name=verb.value, description=self._said(verb), callback=callback, **self._where)
 
@@ -121,14 +131,6 @@ class Commands:
         for card in waiting[:HANDED_OVER_AT_ONCE]:
             await self._hand_over.give(interaction, card)
 
-    async def _usage(self, interaction: Interaction) -> None:
-        front = self._front
-        allowances, reserved = await front.service.allowances(place_of(interaction))
-        # What all servers spend together is the operator's business, until it is what stops this member.
-        shown = [each for each in allowances if not each.name.startswith("host_") or not each.left]
-        view = usage(shown, front.words(interaction), reserved=reserved, now=front.clock())
-        await front.whisper(interaction, view)
-
     async def _help(self, interaction: Interaction) -> None:
         words = self._front.words(interaction)
         models = model_facts(self._catalog)
@@ -137,14 +139,15 @@ class Commands:
         )  # fmt: skip
 
 
-def wish_of(verb: Verb, given: dict[str, Any]) -> Wish:
+def wish_of(catalog: Catalog, verb: Verb, given: dict[str, Any]) -> Wish:
     """What was typed as options of a command."""
     asked = {name: given.get(name) for name in Options.model_fields}
+    asked["resolution"] = meant_resolution(catalog, given.get("resolution"))
     attached = [given[name] for name in PICTURES if given.get(name) is not None]
     return Wish(
         verb=verb,
         prompt=typed(given["prompt"]),
-        model=given.get("model"),
+        model=meant_model(catalog, given.get("model")),
         asked=Asked(**asked),
         references=tuple(reference_of(each) for each in attached),
         private=bool(given.get("private")),
@@ -162,14 +165,15 @@ def options_of(
     if verb is Verb.EDIT:
         parameters += [_parameter(each, discord.Attachment, required=each == PICTURES[0]) for each in PICTURES]
     parameters.append(_parameter("model", str))
-    choices = {"model": [app_commands.Choice(name=model.name, value=key) for key, model in models.items()]}
+    choices: dict[str, list[app_commands.Choice[str]]] = {}  # of what is not completed while it is typed
     for name in ("aspect_ratio", "resolution", "count", "seed", "format", "web_search", "safety"):
         specs = [spec for each in has if (spec := getattr(each, name)) is not None]
         if not specs or (name == "web_search" and not catalog.ceilings.web_search):
             continue
         if isinstance(specs[0], Words):
             parameters.append(_parameter(name, str))
-            choices[name] = [app_commands.Choice(name=each, value=each) for each in all_words(specs)]
+            if name not in COMPLETED:
+                choices[name] = [app_commands.Choice(name=each, value=each) for each in all_words(specs)]
         elif isinstance(specs[0], Number):
             low, high = min(each.min for each in specs), max(each.max for each in specs)
             high = min(high, catalog.ceilings.max_safety) if name == "safety" else high
@@ -194,9 +198,6 @@ def model_facts(catalog: Catalog) -> list[ModelFact]:
     """What one picture of each model costs with the model's own choices."""
     facts = []
     for key, model in catalog.models.items():
-        endpoint = model.imagine or model.edit
-        resolution = endpoint.options.resolution if endpoint else None
-        chosen = {"resolution": resolution.default} if resolution else {}
-        quote = catalog.quote(ImageRequest(model=key, verb=Verb.IMAGINE, prompt="", options=chosen))
+        quote = usual_quote(catalog, key, Verb.IMAGINE if model.imagine else Verb.EDIT)
         facts.append(ModelFact(model.name, model.about, quote.micro_usd, quote.estimated))
     return facts

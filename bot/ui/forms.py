@@ -1,7 +1,7 @@
 """Draws the forms in which people write or change a prompt. Pure; the router answers them by their custom id."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import discord
@@ -28,6 +28,7 @@ class Choices:
     ratio: str | None = None
     resolution: str | None = None
     count: int | None = None
+    prices: Mapping[str, str] = field(default_factory=dict)  # what a picture by each model costs, in words
 
 
 def prompt_form(
@@ -67,22 +68,31 @@ def _selects(words: Words, choices: Choices) -> list[ui.Label[Any]]:
     counts = [str(each) for each in choices.counts]
     chosen_count = None if choices.count is None else str(choices.count)
     fields = [
-        ("model", choices.models, choices.model),
-        ("aspect_ratio", _plain(choices.ratios), choices.ratio),
-        ("resolution", _plain(choices.resolutions), choices.resolution),
-        ("count", _plain(counts), chosen_count),
+        ("model", choices.models, choices.model, choices.prices),
+        ("aspect_ratio", _plain(choices.ratios), choices.ratio, {}),
+        ("resolution", _plain(choices.resolutions), choices.resolution, {}),
+        ("count", _plain(counts), chosen_count, {}),
     ]
-    return [_select(words, name, options, chosen=chosen) for name, options, chosen in fields if options]
+    return [
+        _select(words, name, options, chosen=chosen, about=about) for name, options, chosen, about in fields if options
+    ]
 
 
 def _plain(values: Sequence[str]) -> Sequence[tuple[str, str]]:
     return [(each, each) for each in values]
 
 
-def _select(words: Words, name: str, options: Sequence[tuple[str, str]], *, chosen: str | None) -> ui.Label[Any]:
+def _select(
+    words: Words, name: str, options: Sequence[tuple[str, str]], *, chosen: str | None, about: Mapping[str, str]
+) -> ui.Label[Any]:
     unique = dict(options)
     offered = [
-        discord.SelectOption(label=label[:MOST_CHOICE], value=value, default=value == chosen)
+        discord.SelectOption(
+            label=label[:MOST_CHOICE],
+            value=value,
+            description=about.get(value, "")[:MOST_CHOICE] or None,
+            default=value == chosen,
+        )
         for value, label in list(unique.items())[:MOST_OPTIONS]
     ]
     field: ui.Select[Any] = ui.Select(

@@ -13,14 +13,18 @@ from discord import ui
 
 from bot.core.cards import Card
 from bot.core.errors import UserError
-from bot.core.jobs import SECOND, Reference
+from bot.core.jobs import SECOND, Place, Reference
+from bot.core.quota import EVERYWHERE
 from bot.core.references import check_references
 from bot.core.wishes import Intake, Wish
 from bot.service import Service
+from bot.store.database import TROUBLE
 from bot.store.store import AlreadySeen
 from bot.ui.access import Access, Spot
+from bot.ui.elsewhere import elsewhere
 from bot.ui.failures import ALREADY_ACKNOWLEDGED, UNKNOWN_INTERACTION, UNKNOWN_MESSAGE
 from bot.ui.intake import Lateness, intake_of, is_direct
+from bot.ui.limits import about_channel
 from bot.ui.render import render
 from bot.ui.render_notes import refusal
 from bot.ui.texts import Texts, Words
@@ -57,6 +61,10 @@ class Front:
 
     # --- around one interaction
 
+    def is_late(self, interaction: Interaction) -> bool:
+        """Whether Discord does not wait for an answer any more."""
+        return self._lateness.is_late(interaction.id, now=self.clock())
+
     async def handle(self, interaction: Interaction, handler: Callable[[int], Awaitable[None]]) -> None:
         """Run *handler* with the time we got the interaction, and answer whatever it raises."""
         received_at = self.clock()
@@ -84,7 +92,8 @@ class Front:
             await self.refuse(interaction, UserError("internal", reference=reference))
 
     async def refuse(self, interaction: Interaction, error: UserError, *, draft_id: str | None = None) -> None:
-        view = refusal(error, self.words(interaction), draft_id=draft_id)
+        outside = not self.is_member(interaction)
+        view = refusal(error, self.words(interaction), draft_id=draft_id, outside=outside)
         try:
             await self.whisper(interaction, view)
         except (discord.DiscordException, aiohttp.ClientError, OSError) as exc:
@@ -158,25 +167,31 @@ class Front:
         try:
             if not self.intake_open:
                 raise UserError("busy")  # noqa: TRY301 - refused like everything else, with a draft
-            checked = await self._looked_at(wish)
+            checked = await self._looked_at(wish, intake.place)
             card = await self.service.accept(intake, wish, checked=checked)
         except AlreadySeen:  # delivered twice: the other one answers
             return
         except UserError as error:
-            await self.refuse(interaction, error, draft_id=await self._kept(wish, user_id=interaction.user.id))
+            told = await self._with_channels(error, interaction, intake.place)
+            await self.refuse(interaction, told, draft_id=await self._kept(wish, user_id=interaction.user.id))
             return
         await self._show(interaction, card, intake=intake)
 
-    async def _looked_at(self, wish: Wish) -> bool:
+    async def _with_channels(self, error: UserError, interaction: Interaction, place: Place) -> UserError:
+        """*error* with the channels in which the same would work, as far as we know any."""
+        if place.server == EVERYWHERE or not about_channel(error):
+            return error
+        try:
+            async with asyncio.timeout(ASIDE):
+                overview = await self.service.quotas.overview(place.server)
+        except TROUBLE:
+            return error
+        found = elsewhere(error, overview, guild=self._client.get_guild(place.server), user=interaction.user)
+        return UserError(error.key, **{**error.values, "channels": found})
+
+    async def _looked_at(self, wish: Wish, place: Place) -> bool:
         """False when the pictures could not be looked at in time; `UserError` for what is wrong with the wish."""
-        self.service.catalog.request(
-            wish.model or self.service.catalog.default,
-            wish.verb,
-            prompt=wish.prompt,
-            asked=wish.asked,
-            references=wish.references,
-            drawn_seed=0,
-        )
+        self.service.request(wish, place, await self.service.house(place))
         if not wish.references:
             return True
         check_references(wish.references, hosts=self.service.cdn_hosts)  # what Discord says of them costs no time

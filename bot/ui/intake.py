@@ -39,10 +39,23 @@ class Lateness:
         return age - difference > TOO_OLD
 
 
-def place_of(interaction: discord.Interaction[Any]) -> Place:
+def place_of(interaction: discord.Interaction[Any], *, member: bool) -> Place:
+    """*member*: the bot itself is in the server."""
+    guild_id = interaction.guild_id
+    thread = getattr(interaction.channel, "type", None) in THREADS
     return Place(
-        user_id=interaction.user.id, channel_id=interaction.channel_id or 0, guild_id=interaction.guild_id
-    )  # fmt: skip
+        user_id=interaction.user.id,
+        channel_id=interaction.channel_id or 0,
+        guild_id=guild_id,
+        parent_id=getattr(interaction.channel, "parent_id", None) if thread else None,
+        installed=guild_id is None or member,
+        roles=() if guild_id is None else (guild_id, *_roles(interaction.user)),  # everyone's role has its number
+    )
+
+
+def _roles(user: discord.User | discord.Member) -> Sequence[int]:
+    # `Member.roles` leaves out whatever a cache does not know, and would take a role's limit from a member with it.
+    return sorted(getattr(user, "_roles", ()))
 
 
 def is_direct(interaction: discord.Interaction[Any]) -> bool:
@@ -60,7 +73,7 @@ def intake_of(
         application_id=interaction.application_id,
         token=interaction.token,
         received_at=received_at,
-        place=place_of(interaction),
+        place=place_of(interaction, member=member),
         locale=str(interaction.locale),
         filesize_limit=interaction.filesize_limit,
         bot_can_edit=can_edit,

@@ -1,15 +1,19 @@
-"""Tells the operator what only they can put right, in the channel they chose, and in the log where there is none."""
+"""Tells the operator what only they can put right, and servers which limits come near their end."""
 
 import asyncio
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import aiohttp
 import discord
+from discord import ui
 
-from bot.ui.parts import sentence
+from bot.core.quota import Unit
+from bot.store.alerts import Untold
+from bot.ui.parts import YELLOW, box, page, paragraph, sentence, small
 from bot.ui.render_notes import notice
-from bot.ui.texts import ENGLISH, Texts, Words
+from bot.ui.texts import ENGLISH, Texts, Words, relative
 
 log = logging.getLogger(__name__)
 
@@ -27,18 +31,52 @@ class OperatorChannel:
         """Post the sentence for *key*; the log has it whatever happens, and nothing is raised."""
         english = self._texts.for_locale(ENGLISH)
         log.warning("%s", sentence(english, key, values), extra={"event": "operator", "key": key})
-        if not self._channel_id or self._client.is_closed() or self._client.user is None:
-            return
-        channel = self._client.get_partial_messageable(self._channel_id)
+        if self._channel_id:
+            await self._post(self._channel_id, notice(key, self._words(self._channel_id), **values))
+
+    async def alert(self, channel_id: int | None, alert: Untold) -> bool:
+        """Say that a limit comes near its end, in a server's channel or (None) the operator's; whether it is there.
+
+        Where the operator has named no channel, the log has said it.
+        """
+        where = channel_id or self._channel_id
+        if not where:
+            return True
+        return await self._post(where, limit_alert(alert, self._words(where)))
+
+    async def _post(self, channel_id: int, view: ui.LayoutView) -> bool:
+        if self._client.is_closed() or self._client.user is None:
+            return False
+        channel = self._client.get_partial_messageable(channel_id)
         try:
             async with asyncio.timeout(PATIENCE):
-                await channel.send(
-                    view=notice(key, self._words(), **values), allowed_mentions=discord.AllowedMentions.none()
-                )
+                await channel.send(view=view, allowed_mentions=discord.AllowedMentions.none())
+        except (discord.Forbidden, discord.NotFound) as exc:  # it will not come by itself
+            log.warning("A channel for messages cannot be used: %s", exc, extra={"event": "operator_unreached"})
+            return True
         except (discord.DiscordException, aiohttp.ClientError, OSError, RuntimeError) as exc:
-            log.warning("The operator's channel cannot be reached: %s", exc, extra={"event": "operator_unreached"})
+            log.warning("A channel for messages cannot be reached: %s", exc, extra={"event": "operator_unreached"})
+            return False
+        return True
 
-    def _words(self) -> Words:
+    def _words(self, channel_id: int) -> Words:
         """In the language of the server that the channel is in, where that is known."""
-        guild = getattr(self._client.get_channel(self._channel_id), "guild", None)
+        guild = getattr(self._client.get_channel(channel_id), "guild", None)
         return self._texts.for_locale(str(guild.preferred_locale) if guild else ENGLISH)
+
+
+def limit_alert(alert: Untold, words: Words) -> ui.LayoutView:
+    """What has been used of which limit, and when it begins anew."""
+    body = alert.body
+    shown = [_amount(body, name, words) for name in ("used", "limit")]
+    values = {"used": shown[0], "limit": shown[1], "percent": body["percent"], "channel": f"<#{body['channel']}>"}
+    told = words.say(f"alert.{body['scope']}", **values)
+    span = words.say(f"limits.now.{body['window']}")
+    again = words.say("alert.again", when=relative(body["resets_at"])) if body["resets_at"] else ""
+    done = words.say("alert.full") if body["percent"] >= 100 else ""
+    return page(box(paragraph(told, small(span, again), done), colour=YELLOW))
+
+
+def _amount(body: Mapping[str, Any], name: str, words: Words) -> str:
+    number = int(body[name])
+    return words.money(number) if body["unit"] == Unit.MICRO_USD else words.say("card.asked", count=number)

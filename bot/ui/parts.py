@@ -21,6 +21,7 @@ DANGER = discord.ButtonStyle.danger
 
 MOST_LABEL = 80  # Discord's limit; ours is 38, and the texts keep to it
 IN_A_ROW = 5
+MOST_PICTURES = 10  # Discord's limit for a gallery and for the files of a message
 OPTION_NAME = re.compile(r"[a-z_]{1,32}")
 BYTES = frozenset({"references.large"})  # errors whose numbers are sizes
 

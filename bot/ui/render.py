@@ -6,35 +6,18 @@ What it says about money is read from the card's `Charge`, which is the ledger's
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import discord
 from discord import ui
 
-from bot.core.cards import Card, Picture
+from bot.core.cards import Card
 from bot.core.jobs import Cancel, Job, State
 from bot.core.quota import Amount
+from bot.ui import limits as said
 from bot.ui.escape import alt_text, show
-from bot.ui.parts import (
-    BLURPLE,
-    DANGER,
-    GREY,
-    PRIMARY,
-    RED,
-    SECONDARY,
-    YELLOW,
-    box,
-    button,
-    job_button,
-    page,
-    paragraph,
-    quoted,
-    rows,
-    small,
-)
+from bot.ui.parts import BLURPLE, GREY, MOST_PICTURES, RED, YELLOW, box, page, paragraph, quoted, rows, small
+from bot.ui.render_buttons import CANCELLABLE, buttons, done_rows, links
 from bot.ui.texts import Words, relative
 
 PROMPT_SHOWN = 300
-MOST_PICTURES = 10  # Discord's limit for a gallery and for the files of a message
-MOST_LINK = 512
 SHOWN_OPTIONS = ("resolution", "aspect_ratio")
 WISHED = (Cancel.WANTED, Cancel.ASKED)
 
@@ -58,9 +41,6 @@ COLOURS: Mapping[str, int] = {
     "cancelled": GREY,
     "deleted": GREY,
 }
-CANCELLABLE = frozenset({State.ACCEPTED, State.SUBMITTING, State.QUEUED})
-# Where the same request would end the same way: only another prompt or other pictures help.
-HOPELESS = frozenset({"bad_input_picture", "inputs_expired", "rejected", "model_gone"})
 
 
 def render(card: Card, words: Words, *, files: Sequence[str] = (), now: int) -> ui.LayoutView:
@@ -70,7 +50,8 @@ def render(card: Card, words: Words, *, files: Sequence[str] = (), now: int) -> 
         return _with_pictures(card, words, files=files, shape=shape)
     says = _ended if card.job.state.is_final else _under_way
     body = paragraph(f"### {words.say(f'state.{shape}')}", *says(card, words, now))
-    parts = [body, paragraph(meta(card, words), _reference(card, words)), *rows(buttons(card, words, now=now))]
+    fine_print = small(meta(card, words), *what_is_left(card, words))
+    parts = [body, paragraph(fine_print, _reference(card, words)), *rows(buttons(card, words, now=now))]
     return page(box(*parts, colour=COLOURS.get(shape, BLURPLE)))
 
 
@@ -83,10 +64,6 @@ def shape_of(job: Job) -> str:
     if job.cancel in WISHED and job.state in CANCELLABLE | {State.RUNNING}:
         return "cancelling"
     return SHAPES[job.state]
-
-
-def can_cancel(job: Job) -> bool:
-    return job.state in CANCELLABLE and job.cancel is Cancel.NONE
 
 
 # --- what it says
@@ -186,6 +163,8 @@ def cost(card: Card, words: Words) -> str:
     if settled == Amount():
         return words.say("charge.nothing")
     told = words.say("charge.cost", price=words.money(settled.micro_usd, about=card.estimated))
+    if card.charge.bonus:
+        told = f"{told} · {words.say('charge.from_bonus', count=card.charge.bonus)}"
     asked = card.charge.reserved.images
     if settled.images >= asked:
         return told
@@ -200,7 +179,13 @@ def meta(card: Card, words: Words) -> str:
     facts = [show(card.model, most=60), *options, words.say("card.asked", count=request.count)]
     if not card.job.state.is_final:
         facts.append(words.say("charge.held", price=words.money(held.micro_usd, about=card.estimated)))
-    return small(*facts)
+    return " · ".join(facts)
+
+
+def what_is_left(card: Card, words: Words) -> list[str]:
+    """The member's tightest limit and bonus, as far as they have any."""
+    left = said.left(words, card.left) if card.left else ""
+    return [each for each in (left, said.bonus(words, card.bonus)) if each]
 
 
 def _provider(card: Card) -> str:
@@ -230,8 +215,8 @@ def _with_pictures(card: Card, words: Words, *, files: Sequence[str], shape: str
         quoted(job.request.prompt, most=PROMPT_SHOWN),
     )
     gallery = [_gallery(card, files)] if files else []
-    links = rows(_links(card, words))
-    return page(*gallery, body, paragraph(_done_meta(card, words)), *links, *_done_rows(card, words))
+    linked = rows(links(card, words))
+    return page(*gallery, body, paragraph(_done_meta(card, words)), *linked, *done_rows(card, words))
 
 
 def _gallery(card: Card, files: Sequence[str]) -> ui.MediaGallery[Any]:
@@ -266,79 +251,4 @@ def _done_meta(card: Card, words: Words) -> str:
         facts.append(words.say("card.seed", seed=job.request.options["seed"]))
     if job.ended_at is not None and job.state is State.SUCCEEDED:
         facts.append(words.say("card.seconds", seconds=max(1, round((job.ended_at - job.created_at) / 1000))))
-    facts.append(_left(card, words))
-    return " · ".join(each for each in facts if each)
-
-
-def _left(card: Card, words: Words) -> str:
-    if card.left is None:
-        return ""
-    if card.left.unit == "micro_usd":
-        return words.say("charge.left_money", amount=words.money(card.left.left))
-    return words.say("charge.left", count=card.left.left)
-
-
-# --- what can be done
-
-
-def buttons(card: Card, words: Words, *, now: int) -> list[ui.Button[Any]]:
-    """The buttons of a card without pictures."""
-    job = card.job
-    if job.deleted_at is not None:
-        return []
-    if not job.state.is_final:
-        cancel = [_button(card, words, "cancel", style=DANGER)] if can_cancel(job) else []
-        return [*cancel, _button(card, words, "look"), _button(card, words, "prompt")]
-    again = _again(card, words, "revive" if job.state is State.CANCELLED else "retry", now=now)
-    change = _button(card, words, "change", style=SECONDARY if again else PRIMARY)
-    return [*again, change, _button(card, words, "prompt"), _button(card, words, "delete", style=DANGER)]
-
-
-def _again(card: Card, words: Words, label: str, *, now: int) -> list[ui.Button[Any]]:
-    job = card.job
-    links_died = job.inputs_expire_at is not None and now >= job.inputs_expire_at
-    if links_died or job.state is State.REFUSED or job.reason in HOPELESS:
-        return []
-    told = words.say(f"button.{label}", price=_price(card, words))
-    return [button(told, job_button(job.id, "again"), style=PRIMARY)]
-
-
-def _done_rows(card: Card, words: Words) -> list[ui.Item[Any]]:
-    again = words.say("button.again", price=_price(card, words))
-    last = [
-        button(again, job_button(card.job.id, "again")),
-        _button(card, words, "change"),
-        _button(card, words, "prompt"),
-        _button(card, words, "delete", style=DANGER),
-    ]
-    return [*rows(_edits(card, words)), *rows(last)]
-
-
-def _edits(card: Card, words: Words) -> list[ui.Button[Any]]:
-    if len(card.pictures) == 1:
-        return [button(words.say("button.edit"), _edit_id(card, card.pictures[0]), style=PRIMARY)]
-    return [
-        button(words.say("button.edit_one", n=each.n), _edit_id(card, each)) for each in card.pictures[:MOST_PICTURES]
-    ]
-
-
-def _edit_id(card: Card, picture: Picture) -> str:
-    return job_button(card.job.id, "edit", n=picture.n)
-
-
-def _links(card: Card, words: Words) -> list[ui.Button[Any]]:
-    fitting = [each for each in card.links if len(each) <= MOST_LINK]
-    return [
-        ui.Button(label=words.say("button.picture", n=n), url=each)
-        for n, each in enumerate(fitting[:MOST_PICTURES], start=1)
-    ]
-
-
-def _button(
-    card: Card, words: Words, action: str, *, style: discord.ButtonStyle = SECONDARY
-) -> ui.Button[Any]:  # fmt: skip
-    return button(words.say(f"button.{action}"), job_button(card.job.id, action), style=style)
-
-
-def _price(card: Card, words: Words) -> str:
-    return words.money(card.charge.reserved.micro_usd, about=card.estimated)
+    return small(*facts, *what_is_left(card, words))

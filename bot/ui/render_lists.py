@@ -7,10 +7,12 @@ from typing import Any
 from discord import ui
 
 from bot.core.cards import Card
-from bot.core.quota import Allowance, Amount
+from bot.core.quota import Allowance, Grant, Unit
+from bot.ui import limits as said
 from bot.ui.escape import show
 from bot.ui.parts import BLURPLE, DANGER, Part, box, button, job_button, page, paragraph, quoted, small
-from bot.ui.render import can_cancel, cost, meta, shape_of
+from bot.ui.render import cost, meta, shape_of
+from bot.ui.render_buttons import can_cancel
 from bot.ui.texts import Words, relative
 
 MOST_JOBS = 10
@@ -20,6 +22,8 @@ PROMPT_IN_PAGE = 3500
 UNCUT = 100_000  # characters; more than any prompt has after escaping
 BAR = 10  # characters
 PROMPT_FILE = "prompt.txt"
+USAGE_TEXT = 3000  # characters, of the 4,000 that a message holds
+MOST_BONUSES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,22 @@ class PromptPage:
 
     view: ui.LayoutView
     attach: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UsageLine:
+    """A limit with what is used of it; *reserved* is the part of that which unfinished jobs hold."""
+
+    allowance: Allowance
+    reserved: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture that is sent along: its file's name, and what a screen reader says of it."""
+
+    file: str
+    described: str
 
 
 def jobs_list(cards: Sequence[Card], words: Words, now: int) -> ui.LayoutView:
@@ -48,7 +68,7 @@ def _entry(card: Card, words: Words, *, now: int) -> Part:
     return paragraph(
         f"**{words.say(f'state.{shape_of(job)}')}** · {asked_at}",
         f"{words.say('jobs.undelivered')} {cost(card, words)}" if job.state.is_final else "",
-        meta(card, words),
+        small(meta(card, words)),
         quoted(job.request.prompt, most=PROMPT_IN_LIST),
     )
 
@@ -63,21 +83,71 @@ def _entry_buttons(card: Card, words: Words, *, both: bool) -> Part:
     return row
 
 
-def usage(allowances: Sequence[Allowance], words: Words, *, reserved: Amount, now: int) -> ui.LayoutView:
-    """What is used of every limit that applies, with bars; *reserved* is the part held for unfinished jobs."""
-    lines = [_limit(each, words, now=now) for each in allowances] or [words.say("usage.none")]
-    held = words.say("usage.held", price=words.money(reserved.micro_usd)) if reserved != Amount() else ""
-    return page(box(paragraph(words.say("usage.title"), *lines, small(held)), colour=BLURPLE))
+def usage(
+    lines: Sequence[UsageLine],
+    grants: Sequence[Grant],
+    words: Words,
+    *,
+    now: int,
+    idle_days: int | None = None,
+    chart: Shown | None = None,
+) -> ui.LayoutView:
+    """How far every limit that applies is used, with bars, and each bonus with its end.
+
+    *idle_days*: nothing was spent for so long. *chart* is a file of the same message.
+    """
+    told = _fitting([_limit(each, words, now=now) for each in lines], words)
+    text = [words.say("usage.title"), *(told or [words.say("usage.none")])]
+    idle = words.say("usage.nothing", days=idle_days) if idle_days is not None else ""
+    parts = [paragraph(*text), *_bonuses(grants, words, now=now), *([paragraph(small(idle))] if idle else [])]
+    return page(box(*parts, *([_chart(chart)] if chart else []), colour=BLURPLE))
 
 
-def _limit(allowance: Allowance, words: Words, *, now: int) -> str:
-    unit, used, limit = allowance.unit, allowance.used, allowance.limit
-    amounts = (words.money(used), words.money(limit)) if unit == "micro_usd" else (used, limit)
-    told = words.say(f"usage.{unit}", used=amounts[0], limit=amounts[1])
-    resets = allowance.resets_at
-    again = words.say("usage.resets", when=relative(resets)) if resets is not None and resets > now else ""
-    facts = " · ".join(each for each in (told, again) if each)
-    return f"**{words.say(f'usage.{allowance.name}')}**\n`{bar(used, limit)}` {facts}"
+def _fitting(told: Sequence[str], words: Words) -> list[str]:
+    """The narrowest limits, as many as one message holds."""
+    shown: list[str] = []
+    for each in told:
+        if sum(map(len, shown)) + len(each) > USAGE_TEXT:
+            return [*shown, small(words.say("usage.more_limits", count=len(told) - len(shown)))]
+        shown.append(each)
+    return shown
+
+
+def _limit(line: UsageLine, words: Words, *, now: int) -> str:
+    each = line.allowance
+    called = said.name(words, each.scope, each.unit, window=each.window)
+    used, limit, left, held = (_number(words, each.unit, n) for n in (each.used, each.limit, each.left, line.reserved))
+    resets = each.resets_at
+    facts = [words.say("usage.images", used=used, limit=limit), words.say("usage.left", amount=left)]
+    facts += [words.say("usage.reserved", amount=held)] if line.reserved else []
+    facts += [words.say("usage.resets", when=relative(resets))] if resets is not None and resets > now else []
+    return f"**{called}**\n`{bar(each.used, each.limit)}` {' · '.join(facts)}"
+
+
+def _number(words: Words, unit: str, number: int) -> str:
+    return words.money(number) if unit == Unit.MICRO_USD else str(number)
+
+
+def _bonuses(grants: Sequence[Grant], words: Words, *, now: int) -> list[Part]:
+    if not grants:
+        return []
+    lines = [_bonus(each, words, now=now) for each in grants[:MOST_BONUSES]]
+    hidden = len(grants) - len(lines)
+    more = small(words.say("usage.more_bonuses", count=hidden)) if hidden else ""
+    return [paragraph(words.say("usage.bonus"), *lines, more)]
+
+
+def _bonus(grant: Grant, words: Words, *, now: int) -> str:
+    amount = said.amount(words, grant.unit, grant.left)
+    if grant.expires_at is None:
+        return f"- {amount}"
+    return f"- {words.say('usage.bonus_ends', amount=amount, when=relative(max(grant.expires_at, now)))}"
+
+
+def _chart(chart: Shown) -> Part:
+    gallery: ui.MediaGallery[Any] = ui.MediaGallery()
+    gallery.add_item(media=f"attachment://{chart.file}", description=chart.described)
+    return gallery
 
 
 def bar(used: int, limit: int) -> str:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from discord import ui
 
 from bot.core.errors import UserError
-from bot.core.quota import Limits
+from bot.core.quota import Limits, Unit
+from bot.ui import limits as said
 from bot.ui.escape import show
 from bot.ui.parts import (
     BLURPLE,
@@ -38,11 +39,14 @@ class ModelFact:
     estimated: bool
 
 
-def refusal(error: UserError, words: Words, *, draft_id: str | None) -> ui.LayoutView:
-    """Why something was not done; what was typed can be changed and sent again where a draft was kept."""
-    limit = error.key.startswith("quota.")
+def refusal(error: UserError, words: Words, *, draft_id: str | None, outside: bool = False) -> ui.LayoutView:
+    """Why something was not done; what was typed can be changed and sent again where a draft was kept.
+
+    *outside*: not in a server that the bot is in, so that only the operator can help.
+    """
+    limit = said.is_limit(error)
     title = words.say("error.quota_title" if limit else "error.title")
-    body = paragraph(f"### {title}", sentence(words, f"error.{error.key}", error.values, kind=error.key))
+    body = paragraph(f"### {title}", said.refused(words, error, outside=outside))
     change = [] if draft_id is None else [_change(draft_id, words)]
     return page(box(body, *rows(change), colour=YELLOW if limit else RED))
 
@@ -100,7 +104,8 @@ def welcome(words: Words, *, is_open: bool, guild_id: int, limits: Limits) -> ui
 
 def _limits(words: Words, limits: Limits) -> list[str]:
     images, money, month = limits.user_day_images, limits.user_day_micro_usd, limits.guild_month_micro_usd
-    each = [] if images is None else [words.say("card.asked", count=images)]
+    each = [] if images is None else [said.amount(words, Unit.IMAGES, images)]
     each += [] if money is None else [words.money(money)]
     lines = [words.say("welcome.user_limits", limits=" · ".join(each))] if each else []
-    return lines if month is None else [*lines, words.say("welcome.guild_limit", limit=words.money(month))]
+    lines += [] if month is None else [words.say("welcome.guild_limit", limit=words.money(month))]
+    return [*lines, words.say("welcome.admins")]

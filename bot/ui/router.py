@@ -14,6 +14,7 @@ from bot.core.errors import UserError
 from bot.core.jobs import Job, Verb
 from bot.core.wishes import Wish
 from bot.ui import asking
+from bot.ui.admin import Admin
 from bot.ui.front import ANSWER, NOBODY, Front, Interaction
 from bot.ui.handover import HandOver
 from bot.ui.intake import fields_of, picture_numbered
@@ -32,7 +33,7 @@ class Press:
 
     def __init__(self, interaction: Interaction, *, received_at: int) -> None:
         data: Mapping[str, Any] = interaction.data or {}
-        parts = str(data.get("custom_id", "")).split(":")
+        self.parts = parts = str(data.get("custom_id", "")).split(":")
         self.interaction = interaction
         self.received_at = received_at
         self.kind = parts[0]
@@ -48,16 +49,18 @@ class Press:
 
 
 class Router:
-    def __init__(self, front: Front, *, hand_over: HandOver, remove_files: RemoveFiles) -> None:
+    def __init__(self, front: Front, *, hand_over: HandOver, remove_files: RemoveFiles, admin: Admin) -> None:
         """*remove_files* takes a job's pictures off the disk; it may block."""
         self._front = front
         self._service = front.service
         self._hand_over = hand_over
         self._remove_files = remove_files
+        self._admin = admin
         self._kinds: Mapping[str, Callable[[Press], Awaitable[None]]] = {
             "j1": self._job_button,
             "d1": self._draft_button,
             "f1": self._form,
+            "q1": self._admin_button,
         }
         self._actions: Mapping[str, Callable[[Press], Awaitable[None]]] = {
             "cancel": self._cancel,
@@ -176,6 +179,11 @@ class Router:
 
     async def _own_job(self, press: Press) -> Job:
         return await self._service.own_job(press.id, user_id=press.user_id)
+
+    # --- what admins look at
+
+    async def _admin_button(self, press: Press) -> None:
+        await self._admin.press(press.interaction, received_at=press.received_at, parts=press.parts)
 
     # --- drafts and forms
 

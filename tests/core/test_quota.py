@@ -1,17 +1,34 @@
-"""Limits, the windows they count in, and which one says no."""
+"""Which limits apply, and which one says no."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
 from bot.core.errors import UserError
-from bot.core.quota import Amount, Limits, Used, allowances, check, day_ends, day_of, month_ends, month_of
+from bot.core.quota import (
+    Amount,
+    Block,
+    Holder,
+    Limit,
+    Limits,
+    Rule,
+    Scope,
+    Tally,
+    Unit,
+    Used,
+    alerts,
+    allowances,
+    check,
+    check_blocks,
+    effective,
+)
+from bot.core.windows import Window, moment
 
-FREE = Limits(None, None, None, None, None, None, None)
-DAY = 24 * 60 * 60 * 1000
+FREE = Limits(*[None] * 11)
 
 
 def ms(text: str) -> int:
@@ -19,54 +36,34 @@ def ms(text: str) -> int:
 
 
 NOON = ms("2026-11-20T12:00:00")
+DAY, MONTH, TOTAL = "day:2026-11-20", "month:2026-11", "total"
 
 
-@pytest.mark.parametrize(
-    ("now", "day", "day_end", "month", "month_end"),
-    [
-        ("2026-11-20T12:00:00", "2026-11-20", "2026-11-21", "2026-11", "2026-12-01"),
-        ("2026-11-30T23:59:59.999", "2026-11-30", "2026-12-01", "2026-11", "2026-12-01"),
-        ("2026-12-01T00:00:00", "2026-12-01", "2026-12-02", "2026-12", "2027-01-01"),
-        ("2026-12-31T23:59:59.999", "2026-12-31", "2027-01-01", "2026-12", "2027-01-01"),
-        ("2027-01-31T08:00:00", "2027-01-31", "2027-02-01", "2027-01", "2027-02-01"),
-        ("2027-02-28T23:00:00", "2027-02-28", "2027-03-01", "2027-02", "2027-03-01"),
-        ("2028-02-28T23:00:00", "2028-02-28", "2028-02-29", "2028-02", "2028-03-01"),
-        ("2028-02-29T00:00:00", "2028-02-29", "2028-03-01", "2028-02", "2028-03-01"),
-        ("2100-02-28T12:00:00", "2100-02-28", "2100-03-01", "2100-02", "2100-03-01"),
-        ("2026-03-29T01:30:00", "2026-03-29", "2026-03-30", "2026-03", "2026-04-01"),  # European clocks jump here
-    ],
-)
-def test_windows_end_at_midnight_utc(now: str, day: str, day_end: str, month: str, month_end: str) -> None:
-    at = ms(now)
-    assert (day_of(at), day_ends(at)) == (f"day:{day}", ms(day_end))
-    assert (month_of(at), month_ends(at)) == (f"month:{month}", ms(month_end))
+def used(**tallies: Tally) -> Used:
+    """What has been used: `user_day=`, `guild_total=` and so on."""
+    buckets = {str(window): bucket for window, bucket in moment(NOON).buckets.items()}
+    found = {(Scope(name.partition("_")[0]), buckets[name.partition("_")[2]]): each for name, each in tallies.items()}
+    return Used(NOON, UTC, found)
 
 
-moments = st.datetimes(datetime(1970, 1, 1), datetime(2199, 1, 1)).map(  # noqa: DTZ001 - UTC is put on in the map
-    lambda each: int(each.replace(tzinfo=UTC).timestamp() * 1000)
-)
+def held(images: int, micro_usd: int = 0) -> Tally:
+    return Tally(reserved=Amount(images, micro_usd))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
-@given(moments)
-def test_a_window_holds_until_its_end_and_not_a_moment_longer(now: int) -> None:
-    for name_of, ends, longest in ((day_of, day_ends, DAY), (month_of, month_ends, 31 * DAY)):
-        end = ends(now)
-        assert 0 < end - now <= longest
-        assert name_of(end - 1) == name_of(now) != name_of(end)
-        assert ends(end - 1) == end < ends(end)
+def applying(limits: Limits, *, guild: bool = True) -> Sequence[Limit]:
+    return effective(limits.rules(guild=guild), ())
 
 
 # --- which limit says no
 
 ONE = Amount(1, 80_000)
-FULL = Used(
-    user_day=Amount(10, 1_000_000),
-    guild_month=Amount(0, 20_000_000),
-    host_month=Amount(0, 50_000_000),
-    user_in_flight=5,
-    guild_in_flight=50,
-    host_in_flight=500,
+FULL = used(
+    user_day=held(10, 1_000_000),
+    guild_month=held(0, 20_000_000),
+    host_month=held(0, 50_000_000),
+    user_total=Tally(jobs=5),
+    guild_total=Tally(jobs=50),
+    host_total=Tally(jobs=500),
 )
 NARROWEST_FIRST = [
     ("user_in_flight", "user_in_flight"),
@@ -81,7 +78,7 @@ NARROWEST_FIRST = [
 
 def refusal(limits: Limits, used: Used, *, asks: Amount = ONE, guild: bool = True) -> UserError:
     with pytest.raises(UserError) as caught:
-        check(limits, used, asks=asks, guild=guild, now=NOON)
+        check(applying(limits, guild=guild), used, asks=asks)
     return caught.value
 
 
@@ -90,38 +87,49 @@ def test_the_narrowest_of_the_broken_limits_is_named() -> None:
     for name, field in NARROWEST_FIRST:
         assert refusal(limits, FULL).key == f"quota.{name}"
         limits = replace(limits, **{field: None})
-    check(limits, FULL, asks=ONE, guild=True, now=NOON)
+    check(applying(limits), FULL, asks=ONE)
 
 
-def test_in_direct_messages_only_the_members_and_the_hosts_limits_count() -> None:
-    names = [each.name for each in allowances(Limits(), Used(), guild=False, now=NOON)]
-    assert names == [name for name, _ in NARROWEST_FIRST if not name.startswith("guild")]
-    check(replace(Limits(), guild_in_flight=0, guild_month_micro_usd=0), Used(), asks=ONE, guild=False, now=NOON)
+def test_outside_of_servers_other_limits_count() -> None:
+    limits = Limits(direct_day_images=3, direct_day_micro_usd=None, direct_month_micro_usd=9, direct_in_flight=2)
+    names = {each.name: each.amount for each in applying(limits, guild=False)}
+    assert names == {
+        "user_in_flight": 2,
+        "user_day_images": 3,
+        "direct_month_usd": 9,
+        "host_in_flight": 500,
+        "host_month_usd": 50_000_000,
+    }
+    full = used(guild_month=held(0, 9))  # the account of server 0
+    assert refusal(limits, full, guild=False).key == "quota.direct_month_usd"
 
 
 @pytest.mark.parametrize(("name", "field"), NARROWEST_FIRST)
 def test_a_limit_of_none_is_no_limit_and_a_limit_of_zero_allows_nothing(name: str, field: str) -> None:
-    check(FREE, FULL, asks=Amount(10**6, 10**12), guild=True, now=NOON)
+    check(applying(FREE), FULL, asks=Amount(10**6, 10**12))
     nothing = replace(FREE, **{field: 0})
-    error = refusal(nothing, Used())
+    error = refusal(nothing, used())
     assert error.key == f"quota.{name}"
     assert (error.values["limit"], error.values["left"]) == (0, 0)
 
 
 @pytest.mark.parametrize(("asks", "fits"), [(Amount(3, 1), True), (Amount(4, 1), False)])
 def test_a_request_may_use_a_limit_up_to_its_last_picture(asks: Amount, fits: bool) -> None:  # noqa: FBT001
-    used = Used(user_day=Amount(7, 0))
+    seven = used(user_day=held(7))
     if fits:
-        check(Limits(), used, asks=asks, guild=True, now=NOON)
+        check(applying(Limits()), seven, asks=asks)
     else:
-        assert refusal(Limits(), used, asks=asks).values["left"] == 3
+        assert refusal(Limits(), seven, asks=asks).values["left"] == 3
 
 
 def test_a_request_may_use_a_limit_up_to_its_last_micro_dollar() -> None:
-    used = Used(user_day=Amount(0, 920_000))
-    check(Limits(), used, asks=Amount(1, 80_000), guild=True, now=NOON)
-    error = refusal(Limits(), used, asks=Amount(1, 80_001))
+    nearly = used(user_day=held(0, 920_000))
+    check(applying(Limits()), nearly, asks=Amount(1, 80_000))
+    error = refusal(Limits(), nearly, asks=Amount(1, 80_001))
     assert error.values == {
+        "scope": "user",
+        "window": "day",
+        "bonus": 0,
         "limit": 1_000_000,
         "left": 80_000,
         "asked": 80_001,
@@ -131,7 +139,7 @@ def test_a_request_may_use_a_limit_up_to_its_last_micro_dollar() -> None:
 
 
 def test_a_refusal_says_when_time_helps_and_when_only_finishing_does() -> None:
-    resets = {each.name: each.resets_at for each in allowances(Limits(), Used(), guild=True, now=NOON)}
+    resets = {each.name: each.resets_at for each in allowances(applying(Limits()), used())}
     assert resets == {
         "user_in_flight": None,
         "user_day_images": ms("2026-11-21"),
@@ -145,7 +153,7 @@ def test_a_refusal_says_when_time_helps_and_when_only_finishing_does() -> None:
 
 def test_a_limit_that_was_lowered_below_what_is_used_leaves_nothing_rather_than_less() -> None:
     lowered = replace(FREE, user_day_images=3)
-    assert [each.left for each in allowances(lowered, FULL, guild=True, now=NOON)] == [0]
+    assert [each.left for each in allowances(applying(lowered), FULL)] == [0]
 
 
 def test_the_shipped_limits_are_finite() -> None:
@@ -153,26 +161,232 @@ def test_the_shipped_limits_are_finite() -> None:
 
 
 amounts = st.builds(Amount, st.integers(0, 50), st.integers(0, 10**9))
+asked = st.builds(lambda images, price: Amount(images, images * price), st.integers(1, 8), st.integers(0, 10**8))
 
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
-@given(amounts, amounts, st.none() | st.integers(0, 50), st.none() | st.integers(0, 10**9))
+@given(amounts, asked, st.none() | st.integers(0, 50), st.none() | st.integers(0, 10**9))
 def test_what_was_let_through_never_goes_over_a_limit(
-    used: Amount, asks: Amount, images: int | None, money: int | None
+    before: Amount, asks: Amount, images: int | None, money: int | None
 ) -> None:
     limits = replace(FREE, user_day_images=images, user_day_micro_usd=money)
-    after = used + asks
+    after = before + asks
     fits = (images is None or after.images <= images) and (money is None or after.micro_usd <= money)
-    asked_nothing_of_a_full_limit = not fits and (asks.images == 0 or asks.micro_usd == 0)
+    asked_nothing_of_a_full_limit = not fits and asks.micro_usd == 0
     try:
-        check(limits, Used(user_day=used), asks=asks, guild=True, now=NOON)
+        check(applying(limits), used(user_day=Tally(reserved=before)), asks=asks)
     except UserError:
         assert not fits
     else:
         assert fits or asked_nothing_of_a_full_limit
 
 
-def test_a_day_is_a_day_in_any_year() -> None:
-    start = datetime(2028, 1, 1, tzinfo=UTC)
-    names = {day_of(int((start + timedelta(days=n)).timestamp() * 1000)) for n in range(366)}
-    assert len(names) == 366
+# --- whose rule counts
+
+EVERYONE, MODS, BOOSTERS = 5, 701, 702  # everyone's role has the server's number
+IMAGES_A_DAY = (Unit.IMAGES, Window.DAY)
+NOBODY = 0
+
+
+def rule(
+    holder: Holder, amount: int | None, subject: int = 0, *, what: tuple[Unit, Window | None] = IMAGES_A_DAY
+) -> Rule:
+    return Rule(holder, subject, *what, amount)
+
+
+def amounts_of(rules: Sequence[Rule], roles: Sequence[int] = (EVERYONE, MODS, BOOSTERS)) -> dict[str, int]:
+    return {each.name: each.amount for each in effective(Limits().rules(guild=True), rules, roles=roles)}
+
+
+MINE, OF_ALL, OF_MODS, OF_BOOSTERS = (
+    (Holder.USER, 1), (Holder.ROLE, EVERYONE), (Holder.ROLE, MODS), (Holder.ROLE, BOOSTERS)
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rules", "day"),
+    [
+        ({}, 10),
+        ({OF_ALL: 3}, 3),  # a role's rule may narrow the default
+        ({OF_ALL: 30}, 30),
+        ({OF_ALL: 3, OF_MODS: 20}, 20),  # the best role
+        ({OF_ALL: 20, OF_MODS: 3}, 20),
+        ({OF_MODS: 20, OF_BOOSTERS: 30}, 30),
+        ({OF_MODS: 0, OF_ALL: 0}, 0),
+        ({OF_MODS: None, OF_BOOSTERS: 30}, None),  # no limit is the best of all
+        ({OF_MODS: 30, OF_BOOSTERS: None}, None),
+        ({MINE: 2, OF_MODS: 30}, 2),  # a member's own beats their roles', both ways
+        ({MINE: 2, OF_MODS: None}, 2),
+        ({MINE: 50, OF_MODS: 3}, 50),
+        ({MINE: None, OF_MODS: 3}, None),
+        ({MINE: 0}, 0),
+        ({(Holder.ROLE, 999): 99}, 10),  # a role that the member does not hold
+    ],
+)
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_members_own_rule_beats_the_best_role_and_that_beats_the_default(
+    rules: dict[tuple[Holder, int], int | None],
+    day: int | None,
+    backwards: bool,  # noqa: FBT001
+) -> None:
+    found = [rule(holder, amount, subject) for (holder, subject), amount in rules.items()]
+    assert amounts_of(found[::-1] if backwards else found).get("user_day_images") == day
+
+
+def test_a_rule_for_one_window_or_unit_leaves_the_others_as_they_are() -> None:
+    found = amounts_of([rule(Holder.USER, 7, 1, what=(Unit.IMAGES, Window.HOUR)), rule(Holder.ROLE, 5, MODS)])
+    assert (found["user_hour_images"], found["user_day_images"], found["user_day_usd"]) == (7, 5, 1_000_000)
+
+
+MONEY_A_MONTH = (Unit.MICRO_USD, Window.MONTH)
+
+
+@pytest.mark.parametrize(
+    ("amount", "month"), [(5, 5), (20_000_001, 20_000_001), (None, None), (0, 0)]
+)  # an admin's rule, against 20 dollars by default
+def test_an_admins_rule_for_the_server_stands_in_the_place_of_the_default(
+    amount: int | None, month: int | None
+) -> None:
+    assert amounts_of([rule(Holder.GUILD, amount, what=MONEY_A_MONTH)]).get("guild_month_usd") == month
+
+
+def test_the_operators_cap_holds_beside_whatever_admins_set() -> None:
+    found = amounts_of([rule(Holder.GUILD, None, what=MONEY_A_MONTH), rule(Holder.CAP, 9, what=MONEY_A_MONTH)])
+    assert found["cap_month_usd"] == 9
+    assert "guild_month_usd" not in found
+    limits = effective(Limits().rules(guild=True), [rule(Holder.CAP, 9, what=MONEY_A_MONTH)])
+    with pytest.raises(UserError, match=r"quota\.cap_month_usd"):
+        check(limits, used(guild_month=held(0, 9)), asks=Amount(1, 1))
+
+
+@pytest.mark.parametrize(("amount", "month"), [(5, 5), (50_000_001, 50_000_000), (None, 50_000_000), (0, 0)])
+def test_a_rule_for_the_host_only_ever_narrows_what_is_configured(amount: int | None, month: int) -> None:
+    assert amounts_of([rule(Holder.HOST, amount, what=MONEY_A_MONTH)])["host_month_usd"] == month
+
+
+def test_a_rule_for_the_host_may_limit_what_is_not_configured() -> None:
+    assert amounts_of([rule(Holder.HOST, 100)])["host_day_images"] == 100
+
+
+def test_a_rule_for_the_channel_and_one_for_all_direct_messages_have_no_default() -> None:
+    assert amounts_of([rule(Holder.CHANNEL, 3, 6)])["channel_day_images"] == 3
+    limits = effective(Limits().rules(guild=False), [rule(Holder.DIRECT, 4)])
+    assert {each.name: each.amount for each in limits}["direct_day_images"] == 4
+
+
+def test_limits_are_in_order_narrowest_first() -> None:
+    everything = [
+        Rule(holder, NOBODY, unit, window, 1)
+        for holder in Holder
+        for unit, windows in ((Unit.JOBS, [None]), (Unit.IMAGES, list(Window)), (Unit.MICRO_USD, list(Window)))
+        for window in windows
+    ]
+    found = effective((), everything, roles=[NOBODY])
+    scopes = [each.scope for each in found]
+    assert scopes == sorted(scopes, key=list(Scope).index)
+    own = [each.name for each in found if each.scope is Scope.USER]
+    assert own[:5] == ["user_in_flight", "user_hour_images", "user_hour_usd", "user_day_images", "user_day_usd"]
+    assert own[-1] == "user_total_usd"
+    assert len(found) == len({each.name for each in found}) == 6 * 11
+
+
+# --- blocks
+
+
+@pytest.mark.parametrize(
+    ("holders", "key"),
+    [
+        ([Holder.CHANNEL], "blocked.channel"),
+        ([Holder.CHANNEL, Holder.ROLE], "blocked.role"),
+        ([Holder.CHANNEL, Holder.ROLE, Holder.USER], "blocked.user"),
+    ],
+)
+def test_the_narrowest_block_is_named(holders: Sequence[Holder], key: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check_blocks([Block(each, 1) for each in holders])
+    assert caught.value.key == key
+
+
+def test_without_a_block_nothing_is_blocked() -> None:
+    check_blocks([])
+
+
+# --- alerts
+
+HUNDRED = Limit(Scope.GUILD, Unit.IMAGES, Window.DAY, 100)
+
+
+@pytest.mark.parametrize(
+    ("before", "asks", "percents"),
+    [
+        (0, 79, []),
+        (0, 80, [80]),
+        (79, 1, [80]),
+        (80, 1, []),
+        (80, 19, []),
+        (80, 20, [100]),
+        (99, 1, [100]),
+        (100, 1, []),
+        (0, 100, [100]),  # both at once: the highest
+        (79, 50, [100]),
+    ],
+)
+def test_an_alert_is_raised_where_a_threshold_is_passed(before: int, asks: int, percents: list[int]) -> None:
+    found = list(alerts([HUNDRED], used(guild_day=held(before)), asks=Amount(asks)))
+    assert [each.percent for each in found] == percents
+    assert [(each.bucket, each.allowance.used, each.allowance.limit) for each in found] == [
+        (DAY, before + asks, 100) for _ in percents
+    ]
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        Limit(Scope.USER, Unit.IMAGES, Window.DAY, 1),  # nobody hears of one member's
+        Limit(Scope.GUILD, Unit.JOBS, None, 1),
+        Limit(Scope.GUILD, Unit.IMAGES, Window.DAY, 0),  # nothing is allowed, so nothing runs out
+    ],
+)
+def test_some_limits_raise_no_alert(limit: Limit) -> None:
+    assert list(alerts([limit], used(), asks=Amount(1, 1))) == []
+
+
+def test_each_limit_that_is_near_its_end_raises_its_own_alert() -> None:
+    limits = [replace(HUNDRED, scope=scope) for scope in (Scope.CHANNEL, Scope.GUILD, Scope.CAP, Scope.HOST)]
+    found = list(alerts([*limits, Limit(Scope.GUILD, Unit.MICRO_USD, Window.MONTH, 200)], used(), asks=Amount(85, 160)))
+    assert [(each.allowance.name, each.percent, each.bucket) for each in found] == [
+        ("channel_day_images", 80, DAY),
+        ("guild_day_images", 80, DAY),
+        ("cap_day_images", 80, DAY),
+        ("host_day_images", 80, DAY),
+        ("guild_month_usd", 80, MONTH),
+    ]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(st.integers(1, 500), st.lists(st.integers(0, 60), max_size=30))
+def test_each_threshold_is_passed_once_while_a_window_fills(limit: int, asks: list[int]) -> None:
+    passed, before = [], 0
+    for each in asks:
+        found = alerts([replace(HUNDRED, amount=limit)], used(guild_day=held(before)), asks=Amount(each))
+        passed += [alert.percent for alert in found]
+        before += each
+    assert passed == sorted(set(passed))
+    assert (100 in passed) is (before >= limit)
+    assert bool(passed) is (before * 100 >= limit * 80)
+
+
+# --- one layer never stands in for another
+
+
+def test_what_was_taken_off_by_a_bonus_or_a_reset_does_not_count() -> None:
+    tally = Tally(reserved=Amount(3, 30), spent=Amount(4, 40), aside=Amount(2, 20))
+    assert tally.counts == Amount(5, 50)
+    assert used(user_day=tally).of(Limit(Scope.USER, *IMAGES_A_DAY, 10)) == 5
+
+
+def test_the_cap_and_direct_messages_are_counted_where_the_server_is() -> None:
+    found = used(guild_day=held(7))
+    for scope in (Scope.GUILD, Scope.CAP, Scope.DIRECT):
+        assert found.of(Limit(scope, *IMAGES_A_DAY, 10)) == 7
+    assert found.of(Limit(Scope.HOST, *IMAGES_A_DAY, 10)) == 0

@@ -291,6 +291,17 @@ def test_a_quote_is_rounded_up_by_less_than_a_micro_dollar(per_image: Decimal, f
     assert 0 <= quote.micro_usd - (per_image * factor + web) * 1_000_000 < 1
 
 
+def test_how_much_a_model_thinks_is_priced_for_each_picture() -> None:
+    raw = tomllib.loads(SHIPPED.with_name("models.toml").read_text(encoding="utf-8"))
+    raw["models"][TWO]["options"]["thinking"] = {"choices": ["minimal", "high"], "default": "minimal"}
+    raw["models"][TWO]["price"]["thinking"] = {"high": "0.002"}
+    for verb in ("imagine", "edit"):
+        raw["models"][TWO][verb]["routes"][0]["fields"]["thinking"] = "thinking_level"
+    priced = Catalog.model_validate(raw)
+    assert priced.quote(ask(TWO, of=priced)).micro_usd == 80_000
+    assert priced.quote(ask(TWO, of=priced, thinking="high", resolution="2K")).micro_usd == 122_000
+
+
 def test_members_are_told_how_long_a_size_usually_takes() -> None:
     assert catalog().usual(ask(TWO, resolution="4K")) == (30, 75)
     assert catalog().usual(ask(PRO)) == (15, 30)

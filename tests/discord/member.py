@@ -43,10 +43,10 @@ class Member(HasUser):
         return self._act(COMMAND, channel, data)
 
     async def complete(
-        self, channel: Channel, command: str, /, *, option: str, typed: str, **others: Any
+        self, channel: Channel, command: str, /, *, option: str, typed: str, force: bool = False, **others: Any
     ) -> Interaction:
         """Types into an option with autocomplete; the choices are in the acknowledgement."""
-        entry = self._command(channel, command.split(maxsplit=1)[0], kind=1, force=False)
+        entry = self._command(channel, command.split(maxsplit=1)[0], kind=1, force=force)
         data = self._data(entry)
         values, path = {**others, option: typed}, command.split()[1:]
         data["options"] = commands.fill(self, entry, path, values, channel=channel, data=data, force=True, focus=option)

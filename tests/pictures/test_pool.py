@@ -12,6 +12,7 @@ import pytest
 
 from bot.core.errors import BadPicture
 from bot.pictures import guard
+from bot.pictures.chart import Chart, Day, draw
 from bot.pictures.pool import PicturePool, _Budget
 from tests.pictures.make import encoded, grain, plain
 
@@ -78,6 +79,12 @@ async def test_it_checks_and_fits_in_another_process(pool: PicturePool) -> None:
     assert (done.type, done.note) == ("webp", "reencoded")
     assert await pool.fit(data, most=10) is None
     assert await worker_of(pool) != os.getpid()
+
+
+async def test_it_draws_a_chart_in_another_process(pool: PicturePool) -> None:
+    chart = Chart((Day("21 Nov", 2, 80_000),), title="Today", images_label="Pictures", money_label="Spent")
+
+    assert await pool.draw(chart) == draw(chart)
 
 
 async def test_a_bad_picture_comes_back_as_one_and_costs_no_process(pool: PicturePool) -> None:

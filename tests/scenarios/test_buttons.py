@@ -221,7 +221,7 @@ async def test_again_over_the_limit_is_refused_and_gives_the_prompt_back(tmp_pat
         pressed = await _press(bot.alice, asked, AGAIN)
         said = await _refusal(pressed)
 
-        assert "you have 0 of your 1 pictures a day left" in said
+        assert "Your limit is 1 picture a day, and you have 0 pictures left." in said
         assert "<t:" in said
         assert bot.books() == {"reserve": 1, "settle": 1}
         opened = await _press(bot.alice, pressed, "Change prompt")

@@ -237,24 +237,29 @@ async def test_each_limit_says_what_is_left_and_when_there_is_more(tmp_path: Pat
 
         bot.host.hold = True
         held = await bot.asks(bot.alice, "held")
-        assert "Your limit of jobs under way is 1, and it is reached." in await refused(bot.alice)
-        assert "This server's limit of jobs under way is 1, and it is reached." in await refused(bot.bob)
+        assert "Your limit is 1 job under way at a time, and it is reached." in await refused(bot.alice)
+        assert "This server's limit is 1 job under way at a time, and it is reached." in await refused(bot.bob)
         said = await refused(carol, elsewhere=True)
-        assert "This bot's limit of jobs under way everywhere is 1, and it is reached." in said
+        assert "This bot's limit for everyone everywhere is 1 job under way at a time, and it is reached." in said
         bot.host.hold = False
         await held.until(shows("Done"), within=SOON)
 
         await spender.makes(bot.alice, 1)
         said = await refused(bot.alice, 2)
-        assert "This asks for 2, and you have 1 of your 3 pictures a day left. More come <t:" in said
+        assert (
+            "This asks for 2 pictures. Your limit is 3 pictures a day, and you have 1 picture left. It starts again <t:"
+            in said
+        )
         await spender.makes(bot.bob, 3)
         said = await refused(bot.alice)
-        assert "This costs $0.08 of this server's $0.45 a month, and $0.05 is left. It starts again <t:" in said
+        assert (
+            "This costs $0.08. This server's limit is $0.45 a month, and it has $0.05 left. It starts again <t:" in said
+        )
         said = await refused(carol, 3, elsewhere=True)
-        assert "$0.20 of $0.60 is left and this costs $0.24. It starts again <t:" in said
+        assert "This costs $0.24. This bot's limit for everyone everywhere is $0.60 a month, and it has $0.20" in said
         usage = await _said(await bot.alice.slash(bot.channel, "usage"))
 
-        for line in ("2 of 3 pictures", "0 of 1 jobs", "$0.40 of $0.45", "starts again <t:"):
+        for line in ("2 of 3 · 1 left", "0 of 1", "$0.40 of $0.45", "starts again <t:"):
             assert line in usage
         assert "$0.60" not in usage, "what all servers spend together is the operator's business"
         bot.assert_in_order()
@@ -268,10 +273,10 @@ async def test_usage_and_help_answer_privately(tmp_path: Path) -> None:
         told = await _said(await bot.alice.slash(bot.channel, "help"))
         alone = await _said(await bot.bob.slash(bot.bob.dm(), "usage"))
 
-        assert "1 of 10 pictures" in usage
-        assert "$0.08 of this is held for unfinished jobs" in usage
-        assert "This server this month" in usage
-        assert "This server this month" not in alone
+        assert "1 of 10 · 9 left" in usage
+        assert "$0.08 reserved now" in usage
+        assert "This server · " in usage
+        assert "This server · " not in alone
         for word in ("/imagine", "/edit", "/jobs", "Nano Banana 2: about $0.08", "RunComfy", "24 h", "30 d"):
             assert word in told
         bot.assert_in_order()

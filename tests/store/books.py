@@ -3,21 +3,26 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
 from hashlib import sha256
 from typing import Any
 
 from bot.core.cards import Reply
 from bot.core.jobs import NEXT, ImageRequest, Job, Place, State, Verb
-from bot.core.quota import Amount, Limits, day_of, month_of
+from bot.core.quota import Amount, Limits, Scope
+from bot.core.windows import Moment, Window, moment
 from bot.store.database import Row, Tx, Unit
 from bot.store.opening import open_database
 from bot.store.store import Accepted, Store
 
 NOON = 1_795_176_000_000  # 2026-11-20 12:00 UTC
 DAY = 24 * 60 * 60 * 1000
-FREE = Limits(None, None, None, None, None, None, None)
-Totals = dict[tuple[str, int, str], tuple[int, int, int, int]]
+FREE = Limits(*[None] * 11)
+Key = tuple[str, int, int, str]  # scope, server, subject, bucket
+Totals = dict[Key, tuple[int, ...]]
+COLUMNS = ("jobs", "reserved_images", "reserved_micro_usd", "spent_images", "spent_micro_usd", "aside_images",
+           "aside_micro_usd")  # fmt: skip
 
 
 @asynccontextmanager
@@ -65,9 +70,15 @@ def a_reply(job: Job) -> Reply:
 
 
 async def accept(
-    store: Store, job: Job, *, price: int = 80_000, limits: Limits = FREE, interaction: int | None = None
+    store: Store,
+    job: Job,
+    *,
+    price: int = 80_000,
+    limits: Limits = FREE,
+    interaction: int | None = None,
+    zone: tzinfo = UTC,
 ) -> Accepted:
-    """Take *job* on at *price* a picture."""
+    """Take *job* on at *price* a picture; *zone* is the calendar of its server."""
     return await store.accept(
         _number(job.id) if interaction is None else interaction,
         job,
@@ -75,6 +86,7 @@ async def accept(
         amount=Amount(job.request.count, price * job.request.count),
         price_version="2026-11",
         limits=limits,
+        zone=zone,
     )
 
 
@@ -117,79 +129,132 @@ async def execute(store: Store, *statements: str) -> None:
     await store.database.write(unit)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the limits of one place look at; images and money, reserved or spent."""
+
+    user_day: Amount
+    guild_month: Amount
+    host_month: Amount
+    user_in_flight: int
+    guild_in_flight: int
+    host_in_flight: int
+
+
+async def seen(store: Store, place: Place, *, now: int) -> Seen:
+    used = (await store.standing(place, limits=FREE, now=now)).used
+    return Seen(
+        user_day=used.tally(Scope.USER, Window.DAY).counts,
+        guild_month=used.tally(Scope.GUILD, Window.MONTH).counts,
+        host_month=used.tally(Scope.HOST, Window.MONTH).counts,
+        user_in_flight=used.tally(Scope.USER, None).jobs,
+        guild_in_flight=used.tally(Scope.GUILD, None).jobs,
+        host_in_flight=used.tally(Scope.HOST, None).jobs,
+    )
+
+
 async def totals(store: Store) -> Totals:
     """The kept totals, without those that have come back to nothing."""
     found = await rows(store, "SELECT * FROM totals")
-    kept = {(row["scope"], row["subject"], row["bucket"]): _amounts(row) for row in found}
-    return {key: amounts for key, amounts in kept.items() if any(amounts)}
+    return _without_nothing({_key(row): tuple(row[each] for each in COLUMNS) for row in found})
 
 
 async def rebuilt(store: Store) -> Totals:
     """What the totals must be, from the rows of both books alone."""
-    sums: Counter[tuple[tuple[str, int, str], int]] = Counter()
+    sums: Counter[tuple[Key, str]] = Counter()
     ledger = await rows(store, "SELECT * FROM ledger")
     ends = {row["job"]: row for row in ledger if row["kind"] in {"settle", "release"}}
     for row in ledger:
-        if row["kind"] != "reserve":
-            continue
-        for key in _windows(row):
-            end = ends.get(row["job"])
-            if end is None:
-                _add(sums, key, column=0, row=row)
-            elif end["kind"] == "settle" and key[0] != "host":
-                _add(sums, key, column=2, row=end)
+        if row["kind"] == "reserve":
+            _count(sums, row, ends.get(row["job"]))
+        elif row["kind"] == "adjust" and row["bucket"] is not None:
+            scope, subject = ("user", row["user"]) if row["user"] else ("channel", row["channel"])
+            key = (scope if subject else "guild", row["guild"], subject, row["bucket"])
+            _add(sums, [key], "aside", images=-row["images"], micro_usd=-row["micro_usd"])
     for row in await rows(store, "SELECT * FROM host_cost"):
-        sums[(("host", 0, month_of(row["at"])), 3)] += row["micro_usd"]
-    keys = {key for key, _ in sums}
-    built = {key: (sums[(key, 0)], sums[(key, 1)], sums[(key, 2)], sums[(key, 3)]) for key in keys}
-    return {key: amounts for key, amounts in built.items() if any(amounts)}
+        keys = [("host", 0, 0, each) for each in moment(row["at"]).buckets.values()]
+        _add(sums, keys, "spent", images=0, micro_usd=row["micro_usd"])
+    return _without_nothing({key: tuple(sums[(key, column)] for column in COLUMNS) for key, _ in sums})
 
 
-def _windows(row: Row) -> list[tuple[str, int, str]]:
-    windows = [("user", row["user"], day_of(row["at"])), ("host", 0, month_of(row["at"]))]
-    return windows if row["guild"] is None else [*windows, ("guild", row["guild"], month_of(row["at"]))]
+def _without_nothing(kept: Totals) -> Totals:
+    return {key: amounts for key, amounts in kept.items() if any(amounts)}
+
+
+def _count(sums: "Counter[tuple[Key, str]]", held: Row, end: Row | None) -> None:
+    local, utc = Moment(held["hour"], held["week"]).buckets.values(), moment(held["at"]).buckets.values()
+    member = [("user", held["guild"], held["user"], each) for each in local]
+    others = [("channel", held["guild"], held["channel"], each) for each in local]
+    others += [("guild", held["guild"], 0, each) for each in local]
+    host = [("host", 0, 0, each) for each in utc]
+    if end is None:
+        for key in (*member, *others, *host):
+            sums[(key, "jobs")] += 1
+        _add(sums, [*member, *others, *host], "reserved", images=held["images"], micro_usd=held["micro_usd"])
+        _add(sums, member, "aside", images=held["bonus_images"], micro_usd=held["bonus_micro_usd"])
+    elif end["kind"] == "settle":
+        _add(sums, [*member, *others], "spent", images=end["images"], micro_usd=end["micro_usd"])
+        _add(sums, host, "spent", images=end["images"], micro_usd=0)
+        _add(sums, member, "aside", images=end["bonus_images"], micro_usd=end["bonus_micro_usd"])
 
 
 def _add(
-    sums: "Counter[tuple[tuple[str, int, str], int]]", key: tuple[str, int, str], *, column: int, row: Row
-) -> None:
-    sums[(key, column)] += row["images"]
-    sums[(key, column + 1)] += row["micro_usd"]
+    sums: "Counter[tuple[Key, str]]", keys: Sequence[Key], column: str, *, images: int, micro_usd: int
+) -> None:  # fmt: skip
+    for key in keys:
+        sums[(key, f"{column}_images")] += images
+        sums[(key, f"{column}_micro_usd")] += micro_usd
+
+
+def _key(row: Row) -> Key:
+    return row["scope"], row["guild"], row["subject"], row["bucket"]
 
 
 async def faults(store: Store) -> list[str]:
     """Everything about the books that must never be so."""
     checks = {
         "an ended job holds money": """
-            SELECT jobs.id FROM jobs WHERE ended_at IS NOT NULL
+            SELECT jobs.id AS it FROM jobs WHERE ended_at IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM ledger WHERE job = jobs.id AND kind IN ('settle', 'release'))""",
         "an open job has been settled": """
-            SELECT jobs.id FROM jobs WHERE ended_at IS NULL
+            SELECT jobs.id AS it FROM jobs WHERE ended_at IS NULL
             AND EXISTS (SELECT 1 FROM ledger WHERE job = jobs.id AND kind IN ('settle', 'release'))""",
         "a job was never reserved for": """
-            SELECT jobs.id FROM jobs
+            SELECT jobs.id AS it FROM jobs
             WHERE NOT EXISTS (SELECT 1 FROM ledger WHERE job = jobs.id AND kind = 'reserve')""",
-        "a row of the ledger has no job": "SELECT job FROM ledger WHERE job NOT IN (SELECT jobs.id FROM jobs)",
+        "a row of the ledger has no job": """
+            SELECT job AS it FROM ledger WHERE kind NOT IN ('grant', 'adjust')
+            AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = ledger.job)""",
+        "a bonus is not what was granted less what was drawn": """
+            SELECT id AS it FROM grants WHERE remaining < 0
+            OR remaining <> amount - (SELECT coalesce(sum(taken), 0) FROM draws WHERE grant_id = grants.id)""",
+        "a job drew more or less than a bonus pays for it": """
+            SELECT held.job AS it FROM ledger held
+            LEFT JOIN ledger ended ON ended.job = held.job AND ended.kind IN ('settle', 'release')
+            WHERE held.kind = 'reserve' AND coalesce(ended.bonus_images, held.bonus_images)
+            <> (SELECT coalesce(sum(pictures), 0) FROM draws WHERE draws.job = held.job)""",
         "a reservation ended twice": """
-            SELECT job FROM ledger WHERE kind IN ('settle', 'release') GROUP BY job HAVING count(*) > 1""",
+            SELECT job AS it FROM ledger WHERE kind IN ('settle', 'release') GROUP BY job HAVING count(*) > 1""",
         "more was settled than reserved": """
-            SELECT ended.job FROM ledger ended JOIN ledger held ON held.job = ended.job AND held.kind = 'reserve'
+            SELECT ended.job AS it FROM ledger ended JOIN ledger held ON held.job = ended.job AND held.kind = 'reserve'
             WHERE ended.kind = 'settle' AND (ended.micro_usd > held.micro_usd OR ended.images > held.images)""",
         "paid without pictures": """
-            SELECT jobs.id FROM jobs JOIN ledger ON job = jobs.id AND kind = 'settle' WHERE state <> 'succeeded'""",
+            SELECT jobs.id AS it FROM jobs JOIN ledger ON job = jobs.id AND kind = 'settle'
+            WHERE state <> 'succeeded'""",
         "ended without an ending": """
-            SELECT jobs.id FROM jobs WHERE (ended_at IS NOT NULL)
+            SELECT jobs.id AS it FROM jobs WHERE (ended_at IS NOT NULL)
             <> (state IN ('succeeded', 'failed', 'refused', 'cancelled'))""",
-        "a job has no reply": "SELECT jobs.id FROM jobs WHERE jobs.id NOT IN (SELECT job FROM replies)",
+        "a job has no reply": "SELECT jobs.id AS it FROM jobs WHERE jobs.id NOT IN (SELECT job FROM replies)",
     }
-    found = [f"{what}: {tuple(row)}" for what, sql in checks.items() for row in await rows(store, sql)]
-    if (await totals(store)) != (await rebuilt(store)):
-        found.append(f"totals {await totals(store)} are not the sum of the rows {await rebuilt(store)}")
+    each_of_them = (f"SELECT '{what}', CAST(it AS TEXT) FROM ({sql}) found" for what, sql in checks.items())  # noqa: S608
+    every = " UNION ALL ".join(each_of_them)
+    found = [": ".join(map(str, row)) for row in await rows(store, every)]
+    sums, view = await rebuilt(store), await rows(store, "SELECT * FROM rebuilt")
+    if (kept := await totals(store)) != sums:
+        found.append(f"totals {kept} are not the sum of the rows {sums}")
+    if _without_nothing({_key(row): tuple(row[each] for each in COLUMNS) for row in view}) != sums:
+        found.append("the audit's view does not see the sum of the rows")
     return found
-
-
-def _amounts(row: Row) -> tuple[int, int, int, int]:
-    return row["reserved_images"], row["reserved_micro_usd"], row["spent_images"], row["spent_micro_usd"]
 
 
 def put(key: str, value: str = "1") -> Unit[str]:

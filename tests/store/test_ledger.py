@@ -15,7 +15,8 @@ from hypothesis import given, settings
 
 from bot.core.errors import UserError
 from bot.core.jobs import NEXT, Job, State
-from bot.core.quota import Amount, day_of, month_of
+from bot.core.quota import Amount
+from bot.core.windows import moment
 from bot.store import ledger
 from bot.store.database import Tx
 from bot.store.housekeeping import Housekeeping
@@ -32,6 +33,7 @@ from tests.store.books import (
     opened,
     rebuilt,
     rows,
+    seen,
     totals,
     walk,
     way_to,
@@ -74,7 +76,7 @@ async def test_of_two_hundred_at_once_exactly_as_many_as_allowed_are_taken(store
     taken = await offer([store], some_prices(1), user_day_images=10)
     assert len(taken) == 10
     assert await totals(store) == await rebuilt(store)
-    assert (await totals(store))[("user", 1, day_of(NOON))] == (10, sum(taken), 0, 0)
+    assert (await totals(store))[("user", 5, 1, "day:2026-11-20")] == (10, 10, sum(taken), 0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("limit", ["user_day_micro_usd", "guild_month_micro_usd", "host_month_micro_usd"])
@@ -177,8 +179,9 @@ async def test_the_pictures_in_hand_are_paid_for_and_no_others(
     job = await walk(store, (await accept(store, a_job("j", count=4), price=100)).job, COLLECTED)
     await store.move(job, State.SUCCEEDED, now=NOON, images=pictures)
     assert await kinds(store, "j") == [("reserve", 4, 400), row]
-    used, reserved = await store.used(job.place, now=NOON)
-    assert (used.user_day, reserved) == (Amount(*row[1:]) if row[0] == "settle" else Amount(), Amount())
+    used = await seen(store, job.place, now=NOON)
+    assert used.user_day == (Amount(*row[1:]) if row[0] == "settle" else Amount())
+    assert used.user_in_flight == 0
     assert await faults(store) == []
 
 
@@ -195,7 +198,7 @@ def test_a_share_is_fair_and_never_more_than_the_whole(images: int, price: int, 
 
 
 async def used_by(store: Store, job: Job, now: int) -> tuple[Amount, Amount, Amount]:
-    used, _ = await store.used(job.place, now=now)
+    used = await seen(store, job.place, now=now)
     return used.user_day, used.guild_month, used.host_month
 
 
@@ -205,13 +208,13 @@ JUST_AFTER = LAST_MOMENT + 1
 
 @pytest.mark.parametrize(("ending", "spent"), [(State.FAILED, 0), (State.SUCCEEDED, 70)])
 async def test_an_ending_counts_in_the_windows_of_its_reservation(store: Store, ending: State, spent: int) -> None:
-    assert month_of(LAST_MOMENT) != month_of(JUST_AFTER)
+    assert moment(LAST_MOMENT).hour[:7] != moment(JUST_AFTER).hour[:7]
     job = (await accept(store, a_job("j", now=LAST_MOMENT), price=70)).job
     job = await walk(store, job, COLLECTED, now=JUST_AFTER)
     await store.move(job, ending, now=JUST_AFTER, images=int(spent > 0))
 
     kept = Amount(int(spent > 0), spent)
-    assert await used_by(store, job, LAST_MOMENT) == (kept, kept, Amount())
+    assert await used_by(store, job, LAST_MOMENT) == (kept, kept, Amount(kept.images, 0))
     assert await used_by(store, job, JUST_AFTER) == (Amount(), Amount(), Amount())
     assert await faults(store) == []
 
@@ -227,8 +230,8 @@ async def test_yesterdays_unfinished_job_leaves_todays_allowance_whole(store: St
 async def test_each_member_server_and_direct_message_has_books_of_its_own(store: Store) -> None:
     for n, (user, guild) in enumerate([(1, 5), (1, None), (2, 5), (1, 6)]):
         await accept(store, a_job(f"{n}", user=user, guild=guild), price=10)
-    assert await used_by(store, a_job("", user=1, guild=5), NOON) == (Amount(3, 30), Amount(2, 20), Amount(4, 40))
-    assert await used_by(store, a_job("", user=1, guild=None), NOON) == (Amount(3, 30), Amount(), Amount(4, 40))
+    assert await used_by(store, a_job("", user=1, guild=5), NOON) == (Amount(1, 10), Amount(2, 20), Amount(4, 40))
+    assert await used_by(store, a_job("", user=1, guild=None), NOON) == (Amount(1, 10), Amount(1, 10), Amount(4, 40))
     assert await used_by(store, a_job("", user=3, guild=6), NOON) == (Amount(), Amount(1, 10), Amount(4, 40))
 
 

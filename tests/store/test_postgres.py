@@ -116,7 +116,7 @@ async def test_both_engines_have_the_same_tables_and_indexes(store: Store, path:
             other,
             """
             SELECT tables.name AS item, columns.name AS part FROM sqlite_master tables, pragma_table_info(tables.name)
-            columns WHERE tables.type = 'table'
+            columns WHERE tables.type IN ('table', 'view')
             UNION SELECT name, tbl_name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL
             """,
         )

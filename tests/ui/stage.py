@@ -13,10 +13,13 @@ import simcord.backend.cdn
 from simcord.results import ResponseMessage
 
 from bot.core.cards import Picture
-from bot.core.jobs import Job, Reference, State
+from bot.core.catalog import Asked
+from bot.core.jobs import Job, Place, Reference, State, Verb
 from bot.core.quota import Limits
+from bot.core.wishes import Wish
+from bot.pictures.chart import Chart
 from bot.settings import SHIPPED
-from bot.store.store import Dossier
+from bot.store.reading import Dossier
 from bot.ui.access import Access
 from bot.ui.client import DarkroomClient
 from bot.ui.replies import DiscordMessenger
@@ -39,6 +42,8 @@ class Stage:
     peeked: list[Sequence[Reference]]
     peeks: list[Any]  # what the next looks at pictures come to: a bool or an exception
     removed: list[str]
+    charts: list[Chart]
+    drawn: list[Any]  # what the next charts come to: bytes or an exception
     seen: set[str] = field(default_factory=set)
 
     async def imagine(self, prompt: str = "a lighthouse", *, by: Any = None, **options: Any) -> tuple[Any, Job]:
@@ -92,6 +97,15 @@ class Stage:
         return ResponseMessage(self.env, self.env.backend.get_message(reply.channel_id, reply.message_id))
 
 
+async def spend(on: Rig, place: Place, *, pictures: int = 1) -> None:
+    """Let somebody make pictures that are paid for, as the books see it."""
+    wish = Wish(verb=Verb.IMAGINE, prompt="a lighthouse", asked=Asked(count=pictures))
+    job: Job | None = (await on.service.accept(on.intake(place=place), wish)).job
+    for state in (State.SUBMITTING, State.QUEUED, State.COLLECTING, State.SUCCEEDED):
+        assert job is not None
+        job = await on.store.move(job, state, now=on.time.now, images=pictures)
+
+
 @asynccontextmanager
 async def stage(
     folder: Path, *, guilds: Sequence[str] = ("*",), user_install: bool = False, limits: Limits | None = None
@@ -99,6 +113,15 @@ async def stage(
     peeked: list[Sequence[Reference]] = []
     peeks: list[Any] = []
     removed: list[str] = []
+    charts: list[Chart] = []
+    drawn: list[Any] = []
+
+    async def chart(wanted: Chart) -> bytes:
+        charts.append(wanted)
+        answer = drawn.pop(0) if drawn else PNG[1]
+        if isinstance(answer, Exception):
+            raise answer
+        return bytes(answer)
 
     async def peek(references: Sequence[Reference]) -> bool:
         peeked.append(references)
@@ -121,6 +144,7 @@ async def stage(
             keep_hours=72,
             keep_days=30,
             user_install=user_install,
+            chart=chart,
         )
         async with simcord.run(client, approved_intents=discord.Intents(guilds=True)) as env:
             base.time.now = int(env.now().timestamp() * 1000)
@@ -140,6 +164,8 @@ async def stage(
                 peeked=peeked,
                 peeks=peeks,
                 removed=removed,
+                charts=charts,
+                drawn=drawn,
             )
 
 

@@ -10,6 +10,7 @@ from bot.core.errors import UserError
 from bot.core.jobs import Place, State, Verb
 from bot.core.quota import Limits
 from bot.ui.intake import Lateness
+from tests.store.books import seen
 from tests.ui.stage import PNG, Stage, buttons, field_value, gallery, on_stage, text
 
 # --- /imagine
@@ -43,9 +44,12 @@ async def test_every_option_comes_from_the_catalogue(on: Stage) -> None:
         each["name"]: each for each in (command.to_dict(on.client.tree) for command in on.client.tree.get_commands())
     }
 
-    assert set(commands) == {"imagine", "edit", "jobs", "usage", "help", "Edit this image"}
+    assert set(commands) >= {"imagine", "edit", "jobs", "usage", "help", "Edit this image"}
     options = {each["name"]: each for each in commands["imagine"]["options"]}
-    assert [each["value"] for each in options["model"]["choices"]] == list(on.rig.service.catalog.models)
+    completed = [name for name, each in options.items() if each.get("autocomplete")]
+    assert completed == ["model", "resolution", "count"]
+    assert not any(options[each].get("choices") for each in completed)
+    assert [each["value"] for each in options["format"]["choices"]] == ["png", "jpeg", "webp"]
     assert (options["count"]["min_value"], options["count"]["max_value"]) == (1, 4)
     assert options["safety"]["max_value"] == on.rig.service.catalog.ceilings.max_safety
     assert (options["prompt"]["max_length"], options["prompt"]["required"]) == (4000, True)
@@ -116,7 +120,7 @@ async def test_a_job_whose_card_discord_did_not_take_is_withdrawn(on: Stage) -> 
     shown = await on.alice.slash(on.channel, "imagine", prompt="too late")
 
     assert not shown.acknowledged
-    used, _ = await on.rig.store.used(_place(on), now=on.rig.time.now)
+    used = await seen(on.rig.store, _place(on), now=on.rig.time.now)
     assert (used.user_day.images, used.user_in_flight) == (0, 0)
 
 
@@ -136,7 +140,7 @@ async def test_a_card_that_discord_finds_malformed_costs_nothing_and_is_answered
     shown = await on.alice.slash(on.channel, "imagine", prompt="x")
 
     assert shown.ephemeral
-    used, _ = await on.rig.store.used(_place(on), now=on.rig.time.now)
+    used = await seen(on.rig.store, _place(on), now=on.rig.time.now)
     assert used.user_day.images == 0
 
 

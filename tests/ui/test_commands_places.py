@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from simcord.results import ResponseMessage
 
+from bot.core.quota import Limits
 from bot.store.database import Tx
 from bot.ui.operator import OperatorChannel
 from tests.ui.stage import Stage, on_stage, text
@@ -54,6 +55,16 @@ async def test_direct_messages_make_pictures_once_every_server_is_open(on: Stage
     reply = (await on.dossier(job.id)).reply
     assert (reply.bot_can_edit, reply.bot_can_post) == (True, True)
     assert not shown.ephemeral
+
+
+@on_stage(limits=Limits(direct_day_images=1))
+async def test_outside_of_servers_only_the_operator_can_raise_a_limit(on: Stage) -> None:
+    carol = on.env.create_user("carol")
+
+    refused = await carol.slash("imagine", prompt="two lighthouses", count=2)
+
+    assert "Your limit is 1 picture a day, and you have 1 picture left." in text(refused)
+    assert text(refused).endswith("Only the operator of this bot can change that.")
 
 
 @on_stage(guilds=("1",))

@@ -5,14 +5,15 @@ import pytest
 
 from bot.core.cards import Card, Charge
 from bot.core.jobs import Cancel, Reference, State
-from bot.core.quota import Allowance, Amount
+from bot.core.quota import Amount
 from bot.ui.parts import BLURPLE, GREY, RED, YELLOW
-from bot.ui.render import can_cancel, render
+from bot.ui.render import render
+from bot.ui.render_buttons import can_cancel
 from bot.ui.texts import relative
 from tests.ui.drawing import CARD, EN, HELD, JOB, JOB_ID, NOW, TEXTS, card, colour, done, ids, labels, names, read
 
-META = "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 held"
-UNPAID = "-# Nano Banana 2 · 1K · 16:9 · 1 picture"
+META = "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 held · 9 pictures left today"
+UNPAID = "-# Nano Banana 2 · 1K · 16:9 · 1 picture · 9 pictures left today"
 RELEASED = Charge(HELD, released=HELD)
 OPEN = (State.ACCEPTED, State.SUBMITTING, State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING)
 
@@ -276,13 +277,6 @@ async def test_a_job_whose_links_have_died_is_not_offered_again() -> None:
     dead = replace(JOB, state=State.FAILED, reason="gave_up", request=replace(JOB.request, references=(old,)))
 
     assert labels(render(replace(CARD, job=dead), EN, now=NOW))[0] == "Change prompt"
-
-
-async def test_money_left_is_shown_where_money_is_the_tighter_limit() -> None:
-    left = Allowance("user_day_usd", 1_000_000, 920_000, "micro_usd", NOW)
-
-    assert "$0.08 left today" in drawn(replace(done(1), left=left), *names(1))[4]
-    assert "left today" not in drawn(replace(done(1), left=None), *names(1))[4]
 
 
 @pytest.mark.parametrize("settled", [None, Amount(), Amount(1, 1), Amount(1, 0), Amount(4, 320_000)])

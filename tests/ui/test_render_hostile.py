@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from bot.core.cards import Card, Charge
 from bot.core.errors import UserError
 from bot.core.jobs import Cancel, Job, State
-from bot.core.quota import Amount, Limits
+from bot.core.quota import Allowance, Amount, Grant, Limits, Scope, Unit
+from bot.core.windows import Window
 from bot.ui.render import render
-from bot.ui.render_lists import jobs_list, prompt_page, usage
+from bot.ui.render_lists import Shown, UsageLine, jobs_list, prompt_page, usage
 from bot.ui.render_notes import ModelFact, help_page, notice, refusal, welcome
 from tests.ui.drawing import JOB_ID, LEFT, NOW, TEXTS, card, ids, labels, names, nodes, pictures, text_of
 from tests.ui.hostile import hostile
@@ -60,8 +61,9 @@ def worst(prompt: str, **changes: object) -> Iterator[Card]:
             ),
             model=LONG,
             provider=LONG,
-            charge=Charge(Amount(4, PRICE), settled=Amount(3, PRICE * 3 // 4) if made else None),
-            left=LEFT,
+            charge=Charge(Amount(4, PRICE), settled=Amount(3, PRICE * 3 // 4) if made else None, bonus=2),
+            left=Allowance("user_hour_usd", PRICE, 1, "micro_usd", NOW, window=Window.HOUR),
+            bonus=Amount(999_999, PRICE),
             place=99_999,
             trouble="credentials",
             blocked_host=LONG,
@@ -139,6 +141,8 @@ async def test_nothing_typed_into_a_refusal_a_notice_or_a_prompt_page_gets_throu
             UserError("option.choice", option=text, given=text, choices=[text] * 25, model=text), words, draft_id=None
         )
     )
+    check(refusal(UserError("house.model", given=text, choices=[text] * 25), words, draft_id=None))
+    check(refusal(UserError("house.timezone", given=text), words, draft_id=None))
     check(notice("operator.model_gone", words, model=text, route=text))
     page = prompt_page(text, words).view
     assert len(text_of(page)) <= 4000
@@ -155,7 +159,9 @@ async def test_lists_and_pages_keep_to_the_limits_in_every_language(locale: str)
             cards = [_numbered(next(each for each in worst(LONG) if each.job.state is state), n) for n in range(number)]
             check(jobs_list(cards, words, NOW))
     check(help_page(words, models=facts, hosts=[LONG] * 9, keep_hours=48, keep_days=30))
-    check(usage([replace(LEFT, limit=PRICE, used=PRICE, unit="micro_usd")] * 7, words, reserved=Amount(1, 1), now=NOW))
+    wide = UsageLine(replace(LEFT, limit=PRICE, used=PRICE, unit="micro_usd", scope=Scope.CAP), PRICE)
+    grants = [Grant(n, Unit.IMAGES, PRICE, expires_at=NOW) for n in range(99)]
+    check(usage([wide] * 66, grants, words, now=NOW, idle_days=30, chart=Shown("usage.png", "x" * 1024)))
     for is_open in (True, False):
         check(welcome(words, is_open=is_open, guild_id=10**19, limits=Limits()))
 

@@ -1,10 +1,14 @@
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from bot.core.cards import Charge
 from bot.core.jobs import Cancel, State
-from bot.core.quota import Allowance, Amount, Limits, Used, allowances
-from bot.ui.render_lists import bar, jobs_list, prompt_page, usage
-from tests.ui.drawing import EN, HELD, JOB_ID, NOW, card, done, ids, labels, nodes, read, text_of
+from bot.core.quota import Allowance, Grant, Scope, Unit
+from bot.core.windows import Window
+from bot.ui.render_lists import Shown, UsageLine, bar, jobs_list, prompt_page, usage
+from tests.ui.drawing import EN, HELD, JOB_ID, NOW, TEXTS, card, done, ids, labels, nodes, read, text_of
 
 
 async def test_open_jobs_can_be_cancelled_or_checked() -> None:
@@ -47,31 +51,72 @@ async def test_a_job_that_is_being_cancelled_is_not_offered_for_cancelling() -> 
     assert labels(jobs_list([card(State.QUEUED, cancel=Cancel.WANTED)], EN, NOW)) == ["Check now"]
 
 
+DAY = NOW + 3_600_000
+
+
+def line(unit: str, limit: int, used: int, *, reserved: int = 0, **changes: Any) -> UsageLine:
+    return UsageLine(Allowance("a_limit", limit, used, unit, **{"resets_at": DAY, **changes}), reserved)
+
+
 async def test_usage_shows_every_limit_with_a_bar_and_when_it_starts_again() -> None:
-    day = NOW + 3_600_000
-    limits = [
-        Allowance("user_in_flight", 5, 2, "jobs", None),
-        Allowance("user_day_images", 10, 3, "images", day),
-        Allowance("user_day_usd", 1_000_000, 240_000, "micro_usd", day),
+    lines = [
+        line("jobs", 5, 2, resets_at=None, window=None),
+        line("images", 10, 3, reserved=2),
+        line("micro_usd", 1_000_000, 240_000, reserved=160_000, window=Window.WEEK),
+        line("images", 40, 41, scope=Scope.CHANNEL, window=Window.TOTAL, resets_at=None),
     ]
 
-    assert read(usage(limits, EN, reserved=Amount(2, 160_000), now=NOW)) == [
+    assert read(usage(lines, [], EN, now=NOW)) == [
         "### 📊 Your usage",
-        "**Your jobs under way**",
-        "`████░░░░░░` 2 of 5 jobs",
-        "**Your pictures today**",
-        "`███░░░░░░░` 3 of 10 pictures · starts again <t:1700003600:R>",
-        "**Your spending today**",
-        "`██░░░░░░░░` $0.24 of $1.00 · starts again <t:1700003600:R>",
-        "-# $0.16 of this is held for unfinished jobs and counts until they end.",
+        "**You · jobs under way**",
+        "`████░░░░░░` 2 of 5 · 3 left",
+        "**You · pictures today**",
+        "`███░░░░░░░` 3 of 10 · 7 left · 2 reserved now · starts again <t:1700003600:R>",
+        "**You · spending this week**",
+        "`██░░░░░░░░` $0.24 of $1.00 · $0.76 left · $0.16 reserved now · starts again <t:1700003600:R>",
+        "**This channel · pictures in total**",
+        "`██████████` 41 of 40 · 0 left",
     ]
 
 
-async def test_usage_has_a_name_for_every_limit_there_is() -> None:
-    every = list(allowances(Limits(), Used(), guild=True, now=NOW))
+async def test_usage_lists_each_bonus_with_its_end() -> None:
+    grants = [Grant(1, Unit.IMAGES, 5, DAY), Grant(2, Unit.MICRO_USD, 2_000_000)]
 
-    assert text_of(usage(every, EN, reserved=Amount(), now=NOW)).count("░" * 10) == len(every) == 7
-    assert "There are no limits here." in read(usage([], EN, reserved=Amount(), now=NOW))
+    assert read(usage([], grants, EN, now=NOW))[1:] == [
+        "There are no limits here.",
+        "**🎁 Your bonus**",
+        "- 5 pictures · ends <t:1700003600:R>",
+        "- $2.00",
+    ]
+    assert read(usage([], grants * 9, EN, now=NOW))[-1] == "-# and 10 more"
+
+
+async def test_usage_says_in_words_that_nothing_was_spent() -> None:
+    assert read(usage([], [], EN, now=NOW, idle_days=30))[-1] == "-# You have spent nothing here in the last 30 days."
+
+
+@pytest.mark.parametrize("locale", TEXTS.locales)
+async def test_usage_has_a_name_for_every_limit_there_can_be(locale: str) -> None:
+    spans = [(Unit.JOBS, None), *((unit, each) for unit in (Unit.IMAGES, Unit.MICRO_USD) for each in Window)]
+    every = [line(unit, 9, 0, scope=scope, window=window, resets_at=None) for scope in Scope for unit, window in spans]
+
+    shown = [read(usage([each], [], TEXTS.for_locale(locale), now=NOW))[1] for each in every]
+
+    assert len(set(shown)) == len(every) == 66
+
+
+async def test_usage_shows_the_narrowest_of_more_limits_than_fit_and_counts_the_rest() -> None:
+    shown = read(usage([line("images", 10, 3)] * 66, [], EN, now=NOW))
+
+    told = sum(each.startswith("**You") for each in shown)
+    assert shown[-1] == f"-# Wider limits that are not shown: {66 - told}"
+    assert told > 30
+
+
+async def test_a_chart_is_described_for_those_who_do_not_see_it() -> None:
+    lines = read(usage([], [], EN, now=NOW, chart=Shown("usage.png", "30 days: 12 pictures for $0.96.")))
+
+    assert lines[-1] == "<attachment://usage.png: 30 days: 12 pictures for $0.96.>"
 
 
 def test_a_bar_is_empty_only_for_nothing_and_full_only_for_everything() -> None:

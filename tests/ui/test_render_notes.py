@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from bot.core.quota import Limits
 from bot.ui.forms import Choices, prompt_form
 from bot.ui.parts import RED, YELLOW
 from bot.ui.render_notes import ModelFact, help_page, notice, refusal, welcome
-from tests.ui.drawing import EN, NOW, TEXTS, colour, ids, labels, nodes, read, text_of
+from tests.ui.drawing import EN, TEXTS, colour, ids, labels, nodes, read, text_of
 
 MODELS = [
     ModelFact("Nano Banana 2", "fast, follows edits well", 80_000, estimated=True),
@@ -22,29 +23,6 @@ CHOICES = Choices(
     ratio="16:9",
     count=2,
 )
-
-
-async def test_a_broken_limit_is_yellow_and_says_what_is_left_and_when_more_comes() -> None:
-    error = UserError("quota.user_day_images", limit=10, left=1, asked=4, unit="images", resets_at=1_700_003_600_000)
-    view = refusal(error, EN, draft_id="01DRAFT")
-
-    assert read(view) == [
-        "### ⏸️ Limit reached",
-        (
-            "This asks for 4, and you have 1 of your 10 pictures a day left. More come <t:1700003600:R>. Ask for "
-            "fewer, or ask an admin of this server for more."
-        ),
-        "[Change prompt → d1:01DRAFT:change]",
-    ]
-    assert colour(view) == YELLOW
-
-
-async def test_a_limit_in_money_is_told_in_dollars() -> None:
-    error = UserError(
-        "quota.host_month_usd", limit=50_000_000, left=10_000, asked=80_000, unit="micro_usd", resets_at=NOW
-    )
-
-    assert "$0.01 of $50.00 is left and this costs $0.08." in read(refusal(error, EN, draft_id=None))[1]
 
 
 async def test_other_refusals_are_red_and_have_a_button_only_where_a_draft_was_kept() -> None:
@@ -134,6 +112,7 @@ async def test_the_first_message_says_whether_the_server_is_open_and_what_it_may
         "It is ready to use here.",
         "Each member has 10 pictures · $1.00 a day.",
         "This server has $20.00 a month.",
+        "Admins change these limits with `/quota` and see everybody's use there.",
     ]
     shut = welcome(EN, is_open=False, guild_id=5, limits=Limits())
     assert "adds the server id 5 to `discord.guilds`" in text_of(shut)
@@ -192,3 +171,11 @@ async def test_a_form_without_choices_for_a_field_leaves_it_out() -> None:
 
 async def test_every_part_of_a_refusal_is_a_known_component() -> None:
     assert {each["type"] for each in nodes(refusal(UserError("busy"), EN, draft_id="d"))} == {17, 10, 1, 2}
+
+
+async def test_a_form_says_what_a_picture_by_each_model_costs() -> None:
+    priced = replace(CHOICES, prices={"nano-banana-2": "about $0.08 a picture"})
+    made = fields(prompt_form(EN, custom_id="f", choices=priced))
+
+    assert [each.get("description") for each in made["model"]["options"]] == ["about $0.08 a picture", None]
+    assert not any(each.get("description") for each in made["resolution"]["options"])

@@ -12,7 +12,7 @@ import discord
 import pytest
 
 from bot.core.cards import Path as Way
-from bot.core.jobs import Job
+from bot.core.jobs import Job, Place
 from bot.delivery import DeliverLater, MessageGone, WayClosed
 from bot.settings import SHIPPED
 from bot.ui.access import Access
@@ -20,7 +20,8 @@ from bot.ui.client import DarkroomClient, connect_to
 from bot.ui.replies import DiscordMessenger
 from bot.ui.texts import load
 from tests.discord.server import LocalDiscord
-from tests.kit import Rig, rig
+from tests.kit import Rig, picture, rig
+from tests.ui.stage import spend
 
 SOON = 5.0
 
@@ -58,6 +59,7 @@ async def connected(
             keep_hours=72,
             keep_days=30,
             user_install=user_install,
+            chart=_drawn,
         )
         async with client:
             life = asyncio.create_task(client.start(server.token))
@@ -69,6 +71,10 @@ async def connected(
 
 async def _fine(_: object) -> bool:
     return True
+
+
+async def _drawn(_: object) -> bytes:
+    return picture()
 
 
 async def test_the_owner_of_the_application_has_open_servers_and_direct_messages(
@@ -97,6 +103,39 @@ async def test_the_age_of_the_last_heartbeat_is_known_while_connected(
         assert 0 <= age < SOON
         client = on.client
     assert client.heartbeat_age() is None
+
+
+async def test_prices_are_told_while_typing_in_the_members_language_and_with_an_empty_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
+        guild = on.discord.add_guild("Own")
+        channel, hans = guild.add_channel("pictures"), on.discord.add_member("hans", guild, locale="de")
+        on.client._connection._guilds.clear()
+
+        typing = await hans.complete(channel, "imagine", option="count", typed="2", resolution="2K")
+
+        (choice,) = (await typing.acked(within=SOON)).choices
+        assert choice == {"name": "2 Bilder · etwa 0,24 $ · heute noch 1,00 $ übrig", "value": 2}
+        assert on.discord.violations == []
+
+
+async def test_the_words_of_usage_are_followed_by_a_chart_in_the_same_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(tmp_path, monkeypatch) as on:
+        guild = on.discord.add_guild("Own")
+        channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
+        await spend(on.rig, Place(alice.id, channel.id, guild.id), pictures=2)
+
+        asked = await alice.slash(channel, "usage")
+
+        assert (await asked.acked(within=SOON)).ephemeral
+        shown = await asked.until(lambda message: bool(message.gallery), within=SOON)
+        assert "2 of 10" in shown.text
+        assert shown.files() == [picture()]
+        assert shown.gallery[0].alt == "Your last 30 days: 2 pictures for $0.16."
+        assert on.discord.violations == []
 
 
 async def test_a_shown_card_is_found_and_changed_by_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

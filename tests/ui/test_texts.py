@@ -10,10 +10,6 @@ from tests.ui.drawing import EN, TEXTS
 ROOT = Path(__file__).parents[2]
 LOCALES = ROOT / "config" / "locales"
 
-QUOTAS = (
-    "user_in_flight", "user_day_images", "user_day_usd", "guild_in_flight", "guild_month_usd", "host_in_flight",
-    "host_month_usd",
-)  # fmt: skip
 REASONS = (
     "expired_waiting", "inputs_expired", "rejected", "model_gone", "unknown", "gave_up", "run_lost", "host_failed",
     "no_pictures", "result_host_blocked", "bad_input_picture", "refused", "credentials", "balance", "down",
@@ -37,7 +33,6 @@ def test_every_error_the_code_raises_has_words() -> None:
 
     assert raised, "the pattern finds nothing"
     assert [key for key in sorted(raised) if not EN.knows(f"error.{key}")] == []
-    assert [name for name in QUOTAS if not EN.knows(f"error.quota.{name}")] == []
 
 
 def test_every_reason_a_job_can_end_for_has_words() -> None:
@@ -105,7 +100,7 @@ def test_numbers_choose_the_form_and_french_counts_nothing_as_one() -> None:
     french = TEXTS.for_locale("fr")
 
     assert [EN.say("card.asked", count=n) for n in (0, 1, 4)] == ["0 pictures", "1 picture", "4 pictures"]
-    assert french.say("charge.left", count=0) == french.say("charge.left", count=1)
+    assert french.say("charge.left", count=0, now="aujourd'hui") == "encore 0 image aujourd'hui"
 
 
 def test_a_value_is_put_in_once_and_never_read_as_a_sentence() -> None:

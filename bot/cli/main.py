@@ -1,12 +1,15 @@
-"""The command line: `darkroom run | demo | sandbox | doctor | sync | migrate`."""
+"""The command line: `darkroom run | demo | sandbox | doctor | sync | migrate | jobs | quota | ledger`."""
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from bot import app, doctor, telemetry
+from bot.cli import jobs, ledger, quota
+from bot.cli.output import CannotRun, NotDone
 from bot.settings import BadSettings, Settings
 from bot.store.database import StoreBusy, StoreTooNew, StoreUnusable
 from bot.store.opening import open_database
@@ -15,15 +18,21 @@ from bot.ui.gateway import Hopeless
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 it failed, 2 it cannot start as configured."""
-    chosen = _parser().parse_args(arguments)
     try:
+        chosen = _parser().parse_args(arguments)
         return int(chosen.run(chosen))
-    except (BadSettings, Hopeless, StoreBusy, StoreTooNew, StoreUnusable) as exc:
+    except (BadSettings, CannotRun, Hopeless, StoreBusy, StoreTooNew, StoreUnusable) as exc:
         print(f"darkroom: {exc}", file=sys.stderr)
         return 2
+    except NotDone as exc:
+        print(f"darkroom: {exc}", file=sys.stderr)
+        return 1
     except PermissionError as exc:
         print(f"darkroom: {exc.filename} cannot be written: give it to the user that runs Darkroom", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read our words has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor is the rest an error at the very end
+        return 0
     except KeyboardInterrupt:
         return 130
 
@@ -56,6 +65,10 @@ def _parser() -> argparse.ArgumentParser:
 
     migrate = commands.add_parser("migrate", help="bring the database up to date and stop")
     migrate.set_defaults(run=_migrate)
+
+    jobs.add_to(commands)
+    quota.add_to(commands)
+    ledger.add_to(commands)
     return parser
 
 

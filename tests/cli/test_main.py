@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from bot.cli import main
+from bot.cli.main import main
 from bot.sandbox.upstream import ImageService
 from tests.discord.server import LocalDiscord
 

@@ -1,0 +1,90 @@
+"""Watches over the books: tells of limits that come near their end, and alarms when rows and totals disagree."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from bot.core.jobs import HOUR
+from bot.core.quota import Scope
+from bot.service import Service
+from bot.store.alerts import Alerts, Untold
+from bot.store.audit import Audit
+from bot.store.database import TROUBLE
+from bot.store.housekeeping import Housekeeping
+from bot.store.store import Store
+
+log = logging.getLogger(__name__)
+
+EVERY = 20.0  # seconds
+STALE = 24 * HOUR  # an alert that could not be posted for so long is news to nobody
+OLD = 24 * HOUR  # no job lives that long, unless the program was away
+OPERATORS = frozenset({Scope.CAP, Scope.HOST, Scope.DIRECT})  # whose alerts are for the operator alone
+
+Post = Callable[[int | None, Untold], Awaitable[bool]]  # into a channel, or the operator's own; whether it is there
+
+
+class Auditor:
+    def __init__(self, store: Store, service: Service, *, post: Post) -> None:
+        self._service = service
+        self._store = store
+        self._alerts = Alerts(store.database)
+        self._audit = Audit(store.database)
+        self._rows = Housekeeping(store.database)
+        self._post = post
+        self._logged: set[str] = set()
+        self._audited_at = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await self.round()
+            except TROUBLE:  # a full disk, say: the next round tries again
+                log.warning("The books could not be looked at", exc_info=True, extra={"event": "store_trouble"})
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EVERY):
+                    await stop.wait()
+
+    async def round(self) -> None:
+        await self._tell_alerts()
+        now = self._service.clock()
+        if now - self._audited_at >= HOUR:
+            self._audited_at = now
+            await self.audit()
+
+    # --- alerts
+
+    async def _tell_alerts(self) -> None:
+        now = self._service.clock()
+        for alert in await self._alerts.untold(since=now - STALE):
+            if await self._told(alert):
+                await self._alerts.told(alert.id, now=now)
+
+    async def _told(self, alert: Untold) -> bool:
+        body = alert.body
+        if alert.id not in self._logged:
+            self._logged.add(alert.id)
+            extra = {"event": "quota_alert", "guild_id": alert.server, "scope": body["scope"]}
+            log.warning("A limit has come to %s per cent", body["percent"], extra=extra)
+        if body["scope"] in OPERATORS:
+            return await self._post(None, alert)
+        channel = (await self._store.house(alert.server)).alerts
+        return channel is None or await self._post(channel, alert)
+
+    # --- the audit
+
+    async def audit(self) -> None:
+        """End what outlived its job; compare totals and rows. Whatever is found is a defect, so it is an alarm."""
+        now = self._service.clock()
+        for job_id in await self._rows.end_forgotten(now=now):
+            log.error("A reservation had outlived its job and was ended", extra={"event": "audit", "job_id": job_id})
+        for job_id in (old := await self._audit.old_reservations(before=now - OLD)):
+            log.error("A reservation has been open for a day", extra={"event": "audit", "job_id": job_id})
+        if old:
+            await self._service.tell_operator("operator.old_reservations", count=len(old))
+        differences = await self._audit.differences()
+        for each in differences:
+            extra = {"event": "audit", "scope": each.scope, "guild_id": each.server, "bucket": each.bucket}
+            log.error("A total is not the sum of its rows: %s", dict(each.off), extra=extra)
+        if differences:
+            await self._service.tell_operator("operator.totals_differ", count=len(differences))

@@ -1,0 +1,105 @@
+"""Writes the rows of the ledger for other programs, as CSV or JSON: `quota export` and `ledger export`."""
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
+
+from bot.cli.output import LONG, CannotRun, NotDone, iso, json_option, on_database, plural, wall_clock
+from bot.cli.terms import period, period_options, some_id
+from bot.core.ledger_csv import csv_of
+from bot.core.zones import zone_of
+from bot.store.database import Database
+from bot.store.reports import Cursor, Entry, Reports
+from bot.store.store import Store
+
+PAGE = 2000  # rows read at once
+IN_MEMORY = 8 * 1024 * 1024  # what is longer waits in a temporary file
+
+Page = Callable[[Sequence[Entry], bool], str]  # entries, and whether they are the first
+
+
+def export_options(parser: argparse.ArgumentParser) -> None:
+    period_options(parser)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+    json_option(parser)
+
+
+def export(chosen: argparse.Namespace, server: int | None) -> int:
+    """Write the rows of one server (0: outside of all) or, for None, of all; nothing before all of them are read."""
+    with SpooledTemporaryFile(IN_MEMORY, "w+", encoding="utf-8", newline="") as spool:
+
+        async def read(database: Database) -> int:
+            zone = zone_of(await Store(database).house(server or 0))
+            since, until = period(chosen, now=wall_clock(), zone=zone)
+            pages = _pages(Reports(database), server, since=since, until=until)
+            if chosen.json:
+                return await _write_json(spool, pages)
+            count = 0
+            spool.write(csv_of([], zone))
+            async for entries in pages:
+                spool.write(csv_of(entries, zone, header=False))
+                count += len(entries)
+            return count
+
+        count = on_database(read, patience=LONG)
+        spool.seek(0)
+        _hand_over(spool, chosen.output)
+    if chosen.output is not None:
+        print(f"{plural(count, 'row')} in {chosen.output}", file=sys.stderr)
+    return 0
+
+
+async def _pages(
+    reports: Reports, server: int | None, *, since: int, until: int
+) -> AsyncIterator[Sequence[Entry]]:  # fmt: skip
+    after: Cursor = (0, 0)
+    while entries := await reports.export(server, since=since, until=until, after=after, limit=PAGE):
+        yield entries
+        after = (entries[-1].at, entries[-1].id)
+
+
+async def _write_json(spool: IO[str], pages: AsyncIterator[Sequence[Entry]]) -> int:
+    """One document, a row a line: it may be long."""
+    count = 0
+    async for entries in pages:
+        for each in entries:
+            spool.write(("[\n" if count == 0 else ",\n") + json.dumps(entry_document(each)))
+            count += 1
+    spool.write("\n]\n" if count else "[]\n")
+    return count
+
+
+def entry_document(entry: Entry) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "at": iso(entry.at),
+        "kind": entry.kind,
+        "server_id": some_id(entry.server),
+        "user_id": some_id(entry.user),
+        "channel_id": some_id(entry.channel),
+        "actor_id": some_id(entry.actor),
+        "job_id": entry.job,
+        "pictures": entry.images,
+        "micro_usd": entry.micro_usd,
+        "bonus_pictures": entry.bonus_images,
+        "reason": entry.reason,
+        "route": entry.route,
+        "price_version": entry.price_version,
+    }
+
+
+def _hand_over(spool: IO[str], path: Path | None) -> None:
+    try:
+        with nullcontext(sys.stdout) if path is None else path.open("w", encoding="utf-8", newline="") as out:
+            shutil.copyfileobj(spool, out)
+            out.flush()
+    except BrokenPipeError:
+        raise NotDone("nobody reads on: the export was not printed to its end") from None
+    except OSError as exc:
+        raise CannotRun(f"{path or 'the export'} cannot be written: {exc.strerror}") from exc

@@ -1,0 +1,251 @@
+"""`darkroom quota show` and `settings show`: what limits hold, what is used of them, and how a server wants it."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+from typing import Any
+
+from bot.cli.output import iso, json_option, on_database, plural, print_facts, print_json, print_table, wall_clock
+from bot.cli.terms import (
+    UNIT_NAMES,
+    Whose,
+    clock,
+    holder_name,
+    holder_options,
+    limit_document,
+    limit_name,
+    much,
+    place_options,
+    some_id,
+    whose,
+)
+from bot.core.house import Cap, House
+from bot.core.jobs import Place
+from bot.core.quota import EVERYWHERE, Allowance, Block, Holder, Limits, Rule, Scope, Unit, allowances
+from bot.core.zones import zone_of
+from bot.settings import Settings
+from bot.store.database import Database
+from bot.store.quotas import Held, Quotas
+from bot.store.store import Store
+
+SHOWN = {  # the limits that are somebody's own
+    Holder.USER: {Scope.USER},
+    Holder.ROLE: set[Scope](),  # a role spends nothing
+    Holder.CHANNEL: {Scope.CHANNEL},
+    Holder.GUILD: {Scope.GUILD, Scope.CAP},
+    Holder.DIRECT: {Scope.DIRECT},
+    Holder.CAP: {Scope.CAP},
+    Holder.HOST: {Scope.HOST},
+}
+MEMBERS_ROLES = "A role may allow more: who has which is known to Discord only."
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What `show` shows of somebody: the limits that hold with what is used of them, and what was set."""
+
+    whose: Whose
+    at: int
+    house: House
+    limits: Sequence[Allowance]
+    rules: Sequence[Rule]
+    blocks: Sequence[Block]
+    bonuses: Sequence[Held]
+    roles: bool  # some role of this server has limits
+
+
+def add_show(verbs: Any) -> None:
+    show = verbs.add_parser("show", help="what holds and what is used of it")
+    place_options(show, host=True)
+    holder_options(show, Holder.USER, Holder.ROLE, Holder.CHANNEL, Holder.CAP)
+    json_option(show)
+    show.set_defaults(run=_show)
+
+
+def add_settings(verbs: Any) -> None:
+    settings = verbs.add_parser("settings", help="how a server wants it")
+    looks = settings.add_subparsers(required=True, metavar="verb")
+    show = looks.add_parser("show", help="its timezone, channels and models")
+    place_options(show)
+    json_option(show)
+    show.set_defaults(run=_settings)
+
+
+# --- show
+
+
+def _show(chosen: argparse.Namespace) -> int:
+    target, limits = whose(chosen), Settings.load().quota.limits()
+
+    async def read(database: Database) -> Overview:
+        return await _look(database, target, limits=limits, now=wall_clock())
+
+    found = on_database(read)
+    if chosen.json:
+        print_json(_overview_document(found))
+    else:
+        _print_overview(found)
+    return 0
+
+
+async def _look(database: Database, target: Whose, *, limits: Limits, now: int) -> Overview:
+    place = Place(
+        user_id=target.subject if target.holder is Holder.USER else 0,
+        channel_id=target.subject if target.holder is Holder.CHANNEL else 0,
+        guild_id=target.server or None,
+    )
+    standing = await Store(database).standing(place, limits=limits, now=now)
+    own = [each for each in standing.limits if each.scope in SHOWN[target.holder]]
+    quotas = Quotas(database)
+    overview = await quotas.overview(target.server)
+    bonuses: Sequence[Held] = ()
+    if target.holder in (Holder.USER, Holder.GUILD, Holder.DIRECT):
+        bonuses = await quotas.grants(target.server, user=target.subject or None, now=now)
+    return Overview(
+        whose=target,
+        at=now,
+        house=standing.house,
+        limits=list(allowances(own, standing.used)),
+        rules=[each for each in overview.rules if _concerns(target, each)],
+        blocks=[each for each in overview.blocks if _concerns(target, each)],
+        bonuses=bonuses,
+        roles=any(each.holder is Holder.ROLE for each in overview.rules),
+    )
+
+
+def _concerns(target: Whose, set_: Rule | Block) -> bool:
+    if target.holder in (Holder.GUILD, Holder.DIRECT):  # everything there
+        return set_.holder is not Holder.HOST
+    return (set_.holder, set_.subject) == (target.holder, target.subject)
+
+
+def _print_overview(found: Overview) -> None:
+    zone = _zone(found)
+    print(f"{str(found.whose)[0].upper()}{str(found.whose)[1:]}")
+    if found.limits:
+        print()
+        print_table(
+            ("limit", "of", "used", "left", f"anew at ({zone})"),
+            [_allowance_row(each, zone) for each in found.limits],
+        )
+    if found.whose.holder is Holder.USER and found.roles:
+        print(f"\n{MEMBERS_ROLES}")
+    if found.rules:
+        print("\nSet:")
+        print_table(("for", "limit", "amount"), [_rule_row(each) for each in found.rules])
+    if found.blocks:
+        print("\nBlocked:")
+        print("\n".join(holder_name(each.holder, each.subject) for each in found.blocks))
+    if found.bonuses:
+        print("\nBonuses:")
+        heads = ("bonus", "member", "left", f"until ({zone})")
+        print_table(heads, [_bonus_row(each, zone) for each in found.bonuses])
+    if not (found.limits or found.rules or found.blocks or found.bonuses):
+        print("Nothing is set.")
+
+
+def _allowance_row(each: Allowance, zone: tzinfo) -> Sequence[object]:
+    unit = Unit(each.unit)
+    name = f"{limit_name(unit, each.window)}{' (your cap)' if each.scope is Scope.CAP else ''}"
+    amounts = (much(unit, one) for one in (each.limit, each.used, each.left))
+    return name, *amounts, clock(each.resets_at, zone)
+
+
+def _rule_row(rule: Rule) -> Sequence[object]:
+    return holder_name(rule.holder, rule.subject), limit_name(rule.unit, rule.window), much(rule.unit, rule.amount)
+
+
+def _bonus_row(held: Held, zone: tzinfo) -> Sequence[object]:
+    grant = held.grant
+    return grant.id, held.user, much(grant.unit, grant.left), clock(grant.expires_at, zone)
+
+
+def _overview_document(found: Overview) -> dict[str, Any]:
+    return {
+        **found.whose.document,
+        "at": iso(found.at),
+        "timezone": str(_zone(found)),
+        "limits": [_allowance_document(each) for each in found.limits],
+        "set": [
+            {"holder": each.holder, "subject_id": some_id(each.subject), **limit_document(each)} for each in found.rules
+        ],
+        "blocked": [{"holder": each.holder, "subject_id": some_id(each.subject)} for each in found.blocks],
+        "bonuses": [_bonus_document(each) for each in found.bonuses],
+    }
+
+
+def _allowance_document(each: Allowance) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "scope": each.scope,
+        "unit": UNIT_NAMES[Unit(each.unit)],
+        "window": each.window,
+        "limit": each.limit,
+        "used": each.used,
+        "left": each.left,
+        "resets_at": iso(each.resets_at),
+    }
+
+
+def _bonus_document(held: Held) -> dict[str, Any]:
+    grant = held.grant
+    return {
+        "bonus_id": grant.id,
+        "user_id": some_id(held.user),
+        "unit": UNIT_NAMES[grant.unit],
+        "left": grant.left,
+        "expires_at": iso(grant.expires_at),
+    }
+
+
+def _zone(found: Overview) -> tzinfo:
+    """The host's own windows are in UTC."""
+    return UTC if found.whose.holder is Holder.HOST else zone_of(found.house)
+
+
+# --- how a server wants it
+
+
+def _settings(chosen: argparse.Namespace) -> int:
+    server = chosen.server or EVERYWHERE
+
+    async def read(database: Database) -> House:
+        return await Store(database).house(server)
+
+    house = on_database(read)
+    if chosen.json:
+        print_json({"server_id": some_id(server), **_house_document(house)})
+        return 0
+    facts = [
+        ("timezone", house.timezone),
+        ("alerts", f"channel {house.alerts}" if house.alerts else "nowhere"),
+        ("made in", _ids(house.allowed) or "every channel"),
+        ("not made in", _ids(house.denied)),
+        ("at most", ", ".join(f"channel {channel}: {_cap(cap)}" for channel, cap in house.caps.items())),
+        ("models left out", ", ".join(house.models)),
+    ]
+    print_facts([(name, value or None) for name, value in facts])
+    return 0
+
+
+def _ids(channels: Iterable[int]) -> str:
+    return ", ".join(map(str, channels))
+
+
+def _cap(cap: Cap) -> str:
+    return " and ".join([*filter(None, [cap.resolution]), *([plural(cap.count, "picture")] if cap.count else [])])
+
+
+def _house_document(house: House) -> dict[str, Any]:
+    return {
+        "timezone": house.timezone,
+        "alerts_channel_id": some_id(house.alerts or 0),
+        "allowed_channel_ids": [str(each) for each in house.allowed],
+        "denied_channel_ids": [str(each) for each in house.denied],
+        "caps": [
+            {"channel_id": str(channel), "resolution": cap.resolution, "pictures": cap.count}
+            for channel, cap in house.caps.items()
+        ],
+        "models_left_out": list(house.models),
+    }

@@ -1,0 +1,109 @@
+"""How a server wants its pictures made: its calendar, where they may be made, with which models, how large."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bot.core.catalog import Asked, Catalog, Words
+from bot.core.errors import UserError
+from bot.core.jobs import Verb
+
+MOST_NAMED = 5  # channels that a refusal names
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)  # a newer Darkroom may have known more
+
+
+class Cap(_Part):
+    """The most that one channel takes; None is as the model has it."""
+
+    resolution: str | None = None
+    count: Annotated[int, Field(ge=1)] | None = None
+
+
+class House(_Part):
+    """A server's own settings. By default every channel and every model is open."""
+
+    timezone: str = "UTC"
+    alerts: int | None = None  # the channel that hears of limits which come near their end
+    allowed: tuple[int, ...] = ()  # where any is named, pictures are made nowhere else
+    denied: tuple[int, ...] = ()
+    caps: Mapping[int, Cap] = Field(default_factory=dict)  # by channel
+    models: tuple[str, ...] = ()  # those that are not offered here
+
+    def opens(self, channels: Iterable[int]) -> bool:
+        """Whether pictures are made in a channel; of a thread, *channels* names its parent too."""
+        here = set(channels)
+        return not here & set(self.denied) and (not self.allowed or bool(here & set(self.allowed)))
+
+    def check_channel(self, channels: Iterable[int]) -> None:
+        if not self.opens(channels):
+            elsewhere = [each for each in self.allowed if each not in self.denied]
+            raise UserError("house.channel" if elsewhere else "house.denied", channels=elsewhere[:MOST_NAMED])
+
+    def cap(self, channels: Iterable[int]) -> Cap:
+        """What holds in a channel; a thread's own caps come before its parent's."""
+        return next((self.caps[each] for each in channels if each in self.caps), Cap())
+
+
+def under_house(
+    house: House, catalog: Catalog, verb: Verb, *, model: str | None, asked: Asked, channels: tuple[int, ...]
+) -> tuple[str, Asked]:
+    """The model and options to go on with: what was not asked for is lowered to what is allowed here.
+
+    `UserError` where what was asked for is not, naming what or where would do.
+    """
+    house.check_channel(channels)
+    offered = {key: each for key, each in catalog.models_for(verb).items() if key not in house.models}
+    if not offered or (model is not None and model in house.models):
+        raise UserError("house.model", given=model or catalog.default, choices=[each.name for each in offered.values()])
+    chosen = model or (catalog.default if catalog.default in offered else next(iter(offered)))
+    cap = house.cap(channels)
+    roomier = [each for each in house.allowed if each not in house.denied and house.cap((each,)) == Cap()][:MOST_NAMED]
+    options = catalog.endpoint(chosen, verb).options
+    resolution = _resolution(cap, catalog, options.resolution, asked=asked.resolution, roomier=roomier)
+    count = asked.count
+    if cap.count is not None:
+        if count is not None and count > cap.count:
+            raise UserError("house.count", limit=cap.count, given=count, channels=roomier)
+        if count is None and options.count is not None and (options.count.default or 1) > cap.count:
+            count = cap.count
+    return chosen, replace(asked, resolution=resolution, count=count)
+
+
+def _resolution(
+    cap: Cap, catalog: Catalog, has: Words | None, *, asked: str | None, roomier: list[int]
+) -> str | None:  # fmt: skip
+    if cap.resolution is None or has is None:
+        return asked
+    allowed = [each for each in has.choices if _size(each) <= _size(cap.resolution)]
+    if asked in resolutions(catalog) and asked not in allowed:
+        raise UserError("house.resolution", limit=cap.resolution, given=asked, channels=roomier)
+    if asked is None and has.default not in allowed:
+        if not allowed:
+            raise UserError("house.resolution", limit=cap.resolution, given=has.choices[0], channels=roomier)
+        return max(allowed, key=_size)
+    return asked
+
+
+def resolutions(catalog: Catalog) -> list[str]:
+    """Every resolution that any model has, smallest first."""
+    found = {
+        choice
+        for model in catalog.models.values()
+        for verb in Verb
+        if (endpoint := model.endpoint(verb)) and endpoint.options.resolution
+        for choice in endpoint.options.resolution.choices
+    }
+    return sorted(found, key=_size)
+
+
+def _size(resolution: str) -> tuple[float, str]:
+    """`0.5K` before `1K` before `4K`; what is no number stands behind, by its letters."""
+    try:
+        return float(resolution.rstrip("Kk")), resolution
+    except ValueError:
+        return float("inf"), resolution

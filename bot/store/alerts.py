@@ -1,0 +1,69 @@
+"""Rows of alerts: a limit came near its end. Written with the reservation that did it, told afterwards, each once."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bot.core.jobs import Place
+from bot.core.quota import EVERYWHERE, Alert, Scope
+from bot.store.database import Database, Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """An alert that nobody has heard of. *body* has scope, window, unit, limit, used, percent, channel, resets_at."""
+
+    id: str
+    server: int  # 0: what happens outside of servers, and the host
+    body: Mapping[str, Any]
+
+
+async def add(tx: Tx, place: Place, alert: Alert, *, now: int) -> None:
+    """Part of the unit that reserves; a limit whose amount was changed may come near its end once more."""
+    allowance = alert.allowance
+    server = EVERYWHERE if allowance.scope is Scope.HOST else place.server
+    channel = place.counted_channel if allowance.scope is Scope.CHANNEL else 0
+    body = {
+        "scope": allowance.scope,
+        "window": allowance.window,
+        "unit": allowance.unit,
+        "limit": allowance.limit,
+        "used": allowance.used,
+        "percent": alert.percent,
+        "channel": channel,
+        "resets_at": allowance.resets_at,
+    }
+    await tx.run(
+        "INSERT INTO alerts (id, guild, at, body) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING",
+        f"{server}:{channel}:{allowance.name}:{allowance.limit}:{alert.bucket}:{alert.percent}",
+        server,
+        now,
+        json.dumps(body),
+    )
+
+
+class Alerts:
+    """The alerts that somebody still has to hear of."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def untold(self, *, since: int, limit: int = 20) -> Sequence[Untold]:
+        """Those of *since* and later, oldest first."""
+
+        async def unit(tx: Tx) -> Sequence[Untold]:
+            rows = await tx.fetch(
+                "SELECT id, guild, body FROM alerts WHERE told_at IS NULL AND at >= $1 ORDER BY at LIMIT $2",
+                since,
+                limit,
+            )
+            return [Untold(row["id"], row["guild"], json.loads(row["body"])) for row in rows]
+
+        return await self._database.read(unit)
+
+    async def told(self, alert_id: str, *, now: int) -> None:
+        async def unit(tx: Tx) -> None:
+            await tx.run("UPDATE alerts SET told_at = $2 WHERE id = $1", alert_id, now)
+
+        await self._database.write(unit)

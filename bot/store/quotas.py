@@ -1,0 +1,279 @@
+"""What admins and the operator do to quotas: each verb changes the rows and writes down who did it, in one transaction.
+
+A change is named by its interaction, so that one delivered twice changes once: the second time nothing is written.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bot.core.house import House
+from bot.core.quota import Amount, Block, Grant, Holder, Rule, Scope, Unit
+from bot.core.windows import Moment, moment
+from bot.core.zones import zone_of
+from bot.store import bonus, ledger, rules, totals
+from bot.store.database import Database, Row, Tx
+
+OPERATOR = 0  # the actor at the command line
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who changes something: *id* is the interaction's, or one drawn at the command line."""
+
+    id: str
+    server: int
+    actor: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry of the history. *body* says what: limits, amounts, reasons."""
+
+    id: str
+    at: int
+    actor: int
+    action: str  # set | clear | grant | revoke | reset | block | unblock | settings
+    holder: Holder
+    subject: int
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Everything that has been set in a server."""
+
+    house: House
+    rules: Sequence[Rule]
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A bonus with its owner."""
+
+    user: int
+    grant: Grant
+
+
+class Quotas:
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    # --- limits
+
+    async def set_rule(self, by: By, rule: Rule) -> None:
+        async def unit(tx: Tx) -> None:
+            there, _ = await rules.of(tx, by.server)
+            before = [each.amount for each in there if _same(each, rule)]
+            body = {**_told(rule), **({"before": before[0]} if before else {})}
+            if await _note(tx, by, "set", holder=rule.holder, subject=rule.subject, body=body):
+                await rules.put(tx, by.server, rule)
+
+        await self.database.write(unit)
+
+    async def clear_rules(self, by: By, wanted: Sequence[Rule]) -> Sequence[Rule]:
+        """Remove these rules (their amounts do not matter); those that were there."""
+
+        async def unit(tx: Tx) -> Sequence[Rule]:
+            there, _ = await rules.of(tx, by.server)
+            found = [each for each in there if any(_same(each, one) for one in wanted)]
+            if not found:
+                return []
+            body = {"rules": [_told(each) for each in found]}
+            if not await _note(tx, by, "clear", holder=found[0].holder, subject=found[0].subject, body=body):
+                return []
+            return [each for each in found if await rules.take(tx, by.server, each)]
+
+        return await self.database.write(unit)
+
+    async def block(self, by: By, block: Block, *, reason: str | None = None) -> None:
+        async def unit(tx: Tx) -> None:
+            if await _note(tx, by, "block", holder=block.holder, subject=block.subject, body={"reason": reason}):
+                await rules.put_block(tx, by.server, block)
+
+        await self.database.write(unit)
+
+    async def unblock(self, by: By, block: Block) -> bool:
+        """Whether it had been blocked."""
+
+        async def unit(tx: Tx) -> bool:
+            _, blocks = await rules.of(tx, by.server)
+            if block not in blocks:
+                return False
+            if not await _note(tx, by, "unblock", holder=block.holder, subject=block.subject, body={}):
+                return False
+            return await rules.take_block(tx, by.server, block)
+
+        return await self.database.write(unit)
+
+    # --- bonuses and resets
+
+    async def grant(self, by: By, user: int, grant: Grant, *, reason: str | None = None) -> int | None:
+        """Give a member a bonus (its own id is not yet known); its number, None when that was done before."""
+
+        async def unit(tx: Tx) -> int | None:
+            body = {"unit": grant.unit, "amount": grant.left, "expires_at": grant.expires_at, "reason": reason}
+            if not await _note(tx, by, "grant", holder=Holder.USER, subject=user, body=body):
+                return None
+            return await ledger.add_grant(
+                tx, grant, server=by.server, user=user, now=by.at, actor=by.actor, reason=reason
+            )  # fmt: skip
+
+        return await self.database.write(unit)
+
+    async def revoke(self, by: By, grant_id: int, *, reason: str | None = None) -> Held | None:
+        """Take back what is left of a bonus; None where nothing is."""
+
+        async def unit(tx: Tx) -> Held | None:
+            owner = await tx.one('SELECT "user" FROM grants WHERE id = $1 AND guild = $2', grant_id, by.server)
+            if owner is None:
+                return None
+            account = (Scope.USER, by.server, owner["user"])
+            await totals.count(tx, [account], moment(by.at), at=by.at)  # holds the account: nobody draws meanwhile
+            grant = await bonus.one(tx, grant_id)
+            if grant is None or not grant.left:
+                return None
+            user, unit_, left = owner["user"], grant.unit, grant.left
+            body = {"unit": unit_, "amount": left, "grant": grant_id, "reason": reason}
+            if not await _note(tx, by, "revoke", holder=Holder.USER, subject=user, body=body):
+                return None
+            await bonus.close(tx, grant_id, now=by.at)
+            taken = Amount(-left, 0) if unit_ is Unit.IMAGES else Amount(0, -left)
+            await ledger.adjust(tx, account, None, by=taken, now=by.at, actor=by.actor, reason=reason or "revoked")
+            return Held(user, Grant(grant_id, unit_, left))
+
+        return await self.database.write(unit)
+
+    async def reset(self, by: By, holder: Holder, subject: int, *, reason: str | None = None) -> Amount | None:
+        """Let a member, channel or server begin anew in every window of now; what its total counted is the answer.
+
+        Unfinished jobs go on counting. What was spent stays in the history and in what the host is owed.
+        None when that was done before.
+        """
+        assert holder in (Holder.USER, Holder.CHANNEL, Holder.GUILD)  # the others have no account of their own
+        account = (holder.scope, by.server, subject)
+
+        async def unit(tx: Tx) -> Amount | None:
+            local = moment(by.at, zone_of(await rules.house(tx, by.server)))
+            counted = await totals.count(tx, [account], local, at=by.at)
+            taken: dict[str, Amount] = {}
+            for bucket in local.buckets.values():
+                open_part = await _unfinished(tx, account, bucket)
+                taken[bucket] = counted[(holder.scope, bucket)].counts - open_part
+            if not await _note(
+                tx, by, "reset", holder=holder, subject=subject, body={"taken": _plain(taken), "reason": reason}
+            ):
+                return None
+            for bucket, amount in taken.items():
+                if amount != Amount():
+                    off = Amount() - amount
+                    await ledger.adjust(tx, account, bucket, by=off, now=by.at, actor=by.actor, reason=reason)
+            return taken["total"]
+
+        return await self.database.write(unit)
+
+    # --- how a server wants it
+
+    async def change_house(self, by: By, change: Callable[[House], House], *, told: Mapping[str, Any]) -> House:
+        """Apply *change* to what a server has set, whatever that is by now; *told* is for the history."""
+
+        async def unit(tx: Tx) -> House:
+            await tx.run(  # holds the row
+                "INSERT INTO houses (guild, body) VALUES ($1, '{}') "
+                "ON CONFLICT (guild) DO UPDATE SET body = houses.body",
+                by.server,
+            )
+            house = await rules.house(tx, by.server)
+            changed = change(house)
+            if changed == house or not await _note(tx, by, "settings", holder=Holder.GUILD, subject=0, body=told):
+                return house
+            await rules.put_house(tx, by.server, changed)
+            return changed
+
+        return await self.database.write(unit)
+
+    # --- looking
+
+    async def overview(self, server: int) -> Overview:
+        async def unit(tx: Tx) -> Overview:
+            found, blocks = await rules.of(tx, server)
+            return Overview(await rules.house(tx, server), found, blocks)
+
+        return await self.database.read(unit)
+
+    async def grants(self, server: int, *, user: int | None = None, now: int, limit: int = 100) -> Sequence[Held]:
+        """Bonuses that are left, of one member or of all; first to expire first."""
+
+        async def unit(tx: Tx) -> Sequence[Held]:
+            rows = await tx.fetch(
+                """
+                SELECT id, "user", unit, remaining, expires_at FROM grants
+                WHERE guild = $1 AND "user" BETWEEN $2 AND $3 AND remaining > 0
+                  AND (expires_at IS NULL OR expires_at > $4)
+                ORDER BY expires_at IS NULL, expires_at, id LIMIT $5
+                """,
+                server,
+                0 if user is None else user,
+                2**63 - 1 if user is None else user,
+                now,
+                limit,
+            )
+            return [_held(row) for row in rows]
+
+        return await self.database.read(unit)
+
+
+def _held(row: Row) -> Held:
+    return Held(row["user"], Grant(row["id"], Unit(row["unit"]), row["remaining"], row["expires_at"]))
+
+
+async def _unfinished(tx: Tx, account: totals.Account, bucket: str) -> Amount:
+    """The part of a bucket that unfinished jobs hold and no bonus pays."""
+    scope, server, subject = account
+    rows = await tx.fetch(
+        """
+        SELECT held.hour AS hour, held.week AS week, held.images - held.bonus_images AS own_images,
+               held.micro_usd - held.bonus_micro_usd AS own_micro_usd, held.images AS images,
+               held.micro_usd AS micro_usd
+        FROM jobs JOIN ledger held ON held.job = jobs.id AND held.kind = 'reserve'
+        WHERE jobs.ended_at IS NULL AND held.guild = $1
+          AND (held."user" = $2 OR $3 <> 'user') AND (held.channel = $2 OR $3 <> 'channel')
+        """,
+        server,
+        subject,
+        scope,
+    )
+    parts = [row for row in rows if bucket in Moment(row["hour"], row["week"]).buckets.values()]
+    own = "own_" if scope is Scope.USER else ""
+    return Amount(
+        sum(row[f"{own}images"] for row in parts), sum(row[f"{own}micro_usd"] for row in parts)
+    )  # fmt: skip
+
+
+async def _note(
+    tx: Tx, by: By, action: str, *, holder: Holder, subject: int, body: Mapping[str, Any]
+) -> bool:  # fmt: skip
+    """Write down a change; False when it was made before."""
+    row = await tx.one(
+        """
+        INSERT INTO changes (id, guild, at, actor, action, holder, subject, body)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING RETURNING id
+        """,
+        by.id, by.server, by.at, by.actor, action, holder, subject, json.dumps(body),
+    )  # fmt: skip
+    return row is not None
+
+
+def _same(one: Rule, other: Rule) -> bool:
+    return (one.holder, one.subject, one.unit, one.window) == (other.holder, other.subject, other.unit, other.window)
+
+
+def _told(rule: Rule) -> Mapping[str, Any]:
+    return {"unit": rule.unit, "window": rule.window, "amount": rule.amount}
+
+
+def _plain(taken: Mapping[str, Amount]) -> Mapping[str, Any]:
+    return {bucket: asdict(each) for bucket, each in taken.items() if each != Amount()}

@@ -1,0 +1,138 @@
+"""What the store is asked, each answer from one snapshot; nothing here waits for a writer or changes a row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bot.core.cards import Charge, Picture, Reply
+from bot.core.house import House
+from bot.core.jobs import Job, Place
+from bot.core.line import Waiting
+from bot.core.quota import Grant, Limit, Limits, Used
+from bot.core.zones import zone_of
+from bot.store import bonus, jobs, ledger, replies, rules
+from bot.store.database import Database, Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Dossier:
+    """All that a card needs to know of one job, from one snapshot."""
+
+    job: Job
+    reply: Reply
+    charge: Charge
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a member stands in one place, from one snapshot."""
+
+    house: House
+    used: Used
+    limits: Sequence[Limit]
+    grants: Sequence[Grant]
+
+
+class Reading:
+    """The half of `Store` that only looks."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def job(self, job_id: str) -> Job | None:
+        async def unit(tx: Tx) -> Job | None:
+            return await jobs.get(tx, job_id)
+
+        return await self.database.read(unit)
+
+    async def dossier(self, job_id: str) -> Dossier | None:
+        async def unit(tx: Tx) -> Dossier | None:
+            return await _dossier(tx, job_id)
+
+        return await self.database.read(unit)
+
+    async def by_run(self, provider: str, run_id: str) -> Job | None:
+        async def unit(tx: Tx) -> Job | None:
+            row = await tx.one("SELECT * FROM jobs WHERE provider = $1 AND run_id = $2", provider, run_id)
+            return jobs.load(row) if row else None
+
+        return await self.database.read(unit)
+
+    async def due_times(self) -> dict[str, int]:
+        """When each job that needs the worker is due: what its heap is rebuilt from."""
+
+        async def unit(tx: Tx) -> dict[str, int]:
+            rows = await tx.fetch("SELECT id, due_at FROM jobs WHERE due_at IS NOT NULL")
+            return {row["id"]: row["due_at"] for row in rows}
+
+        return await self.database.read(unit)
+
+    async def line(self, provider: str) -> tuple[list[Waiting], list[int]]:
+        """The jobs that wait for a slot at *provider*, and the member behind each slot that is taken."""
+
+        async def unit(tx: Tx) -> tuple[list[Waiting], list[int]]:
+            waiting = await tx.fetch(
+                """
+                SELECT id, user_id, created_at FROM jobs
+                WHERE provider = $1 AND state = 'accepted' AND acked_at IS NOT NULL AND ended_at IS NULL
+                """,
+                provider,
+            )
+            taken = await tx.fetch(
+                """
+                SELECT user_id FROM jobs
+                WHERE provider = $1 AND state IN ('submitting', 'queued', 'running') AND ended_at IS NULL
+                """,
+                provider,
+            )
+            order = [Waiting(row["id"], row["user_id"], row["created_at"]) for row in waiting]
+            return order, [row["user_id"] for row in taken]
+
+        return await self.database.read(unit)
+
+    async def standing(self, place: Place, *, limits: Limits, now: int) -> Standing:
+        """Which limits hold at *place*, what has been used of them, and what bonus is left."""
+
+        async def unit(tx: Tx) -> Standing:
+            house = await rules.house(tx, place.server)
+            used = await ledger.used(tx, place, now=now, zone=zone_of(house))
+            applying = await ledger.applying(tx, place, limits=limits)
+            return Standing(house, used, applying, await bonus.of(tx, place.server, place.user_id, now=now))
+
+        return await self.database.read(unit)
+
+    async def house(self, server: int) -> House:
+        """How a server wants it; the defaults where it has said nothing."""
+
+        async def unit(tx: Tx) -> House:
+            return await rules.house(tx, server)
+
+        return await self.database.read(unit)
+
+    async def open_of(self, user_id: int, *, since: int, limit: int = 10) -> list[Dossier]:
+        """A member's unfinished jobs, and those ended after *since* whose card never arrived; newest first."""
+
+        async def unit(tx: Tx) -> list[Dossier]:
+            rows = await tx.fetch(
+                """
+                SELECT jobs.id AS id FROM jobs JOIN replies ON replies.job = jobs.id
+                WHERE jobs.user_id = $1 AND jobs.deleted_at IS NULL AND jobs.acked_at IS NOT NULL
+                  AND (jobs.ended_at IS NULL
+                       OR (jobs.ended_at >= $2 AND replies.delivered < replies.wanted))
+                ORDER BY jobs.created_at DESC LIMIT $3
+                """,
+                user_id,
+                since,
+                limit,
+            )
+            found = [await _dossier(tx, row["id"]) for row in rows]
+            return [each for each in found if each is not None]
+
+        return await self.database.read(unit)
+
+
+async def _dossier(tx: Tx, job_id: str) -> Dossier | None:
+    job, reply = await jobs.get(tx, job_id), await replies.get(tx, job_id)
+    if job is None or reply is None:
+        return None
+    return Dossier(job, reply, await ledger.charge(tx, job_id), await replies.pictures(tx, job_id))

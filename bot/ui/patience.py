@@ -1,0 +1,24 @@
+"""Says so, instead of nothing, where the database does not answer while Discord still waits."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bot.core.errors import UserError
+from bot.store.database import TROUBLE
+
+log = logging.getLogger(__name__)
+
+EACH = 0.7  # seconds for each of at most three looks into the database: Discord waits three
+
+
+@asynccontextmanager
+async def in_time(trouble: str, *, seconds: float = EACH) -> AsyncIterator[None]:
+    """`UserError` *trouble* where what is inside takes longer than *seconds*, or the database has a problem."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TROUBLE as exc:
+        log.warning("An admin's command waits for the database in vain", exc_info=exc, extra={"event": "admin_waits"})
+        raise UserError(trouble) from exc

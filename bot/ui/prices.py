@@ -1,0 +1,196 @@
+"""Offers models, resolutions and counts while a command is typed, each with its price and what is left."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from discord.app_commands import Choice
+
+from bot.core import quota
+from bot.core.cards import granted, tightest
+from bot.core.catalog import Asked, Catalog, Options, Quote
+from bot.core.errors import UserError
+from bot.core.house import House, resolutions
+from bot.core.jobs import ImageRequest, Place, Reference, Verb
+from bot.core.wishes import Wish
+from bot.store.database import TROUBLE
+from bot.store.reading import Standing
+from bot.ui import limits as said
+from bot.ui.front import Front, Interaction
+from bot.ui.intake import place_of
+from bot.ui.texts import Words
+
+MOST_CHOICES = 25
+MOST_NAME = 100
+SEPARATOR = " · "
+QUICK = 1.5  # seconds; Discord waits for three, and the one who types for less
+NOTHING_KNOWN: tuple[type[Exception], ...] = (UserError, *TROUBLE)
+SAMPLE = Reference("https://cdn.discordapp.com/sample.png", "sample.png")  # for what is still to be attached
+
+
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    """Where somebody types, and what has been filled in so far."""
+
+    place: Place
+    house: House
+    standing: Standing | None  # None where no pictures are made, or nothing is known in time
+    words: Words
+    model: str | None
+    resolution: str | None
+    web_search: bool
+
+
+class Prices:
+    """The autocompletion of one command; what is offered is what would be accepted."""
+
+    def __init__(self, front: Front, verb: Verb) -> None:
+        self._front = front
+        self._verb = verb
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self._front.service.catalog
+
+    async def model(self, interaction: Interaction, typed: str) -> list[Choice[str]]:
+        at = await self._counter(interaction)
+        offers = []
+        for key, each in self._catalog.models_for(self._verb).items():
+            quote = self._quote(at, key)
+            if quote is not None and _matches(typed, key, each.name):
+                offers.append(Choice(name=_name(each.name, each_costs(at.words, quote), *_left(at, quote)), value=key))
+        return offers[:MOST_CHOICES]
+
+    async def resolution(self, interaction: Interaction, typed: str) -> list[Choice[str]]:
+        at = await self._counter(interaction)
+        model, options = self._chosen(at)
+        offers = []
+        for each in options.resolution.choices if options.resolution else ():
+            quote = self._quote(at, model, resolution=each)
+            if quote is not None and _matches(typed, each):
+                offers.append(Choice(name=_name(each, each_costs(at.words, quote), *_left(at, quote)), value=each))
+        return offers[:MOST_CHOICES]
+
+    async def count(self, interaction: Interaction, typed: str | int) -> list[Choice[int]]:
+        at = await self._counter(interaction)
+        model, options = self._chosen(at)
+        numbers = range(options.count.min, options.count.max + 1) if options.count else range(1, 2)
+        offers = []
+        begins = str(typed).strip().partition(" ")[0]  # of a whole line too, as in `_first`
+        for each in (each for each in numbers if str(each).startswith(begins)):
+            quote = self._quote(at, model, count=each)
+            if quote is not None:
+                pictures = said.amount(at.words, quota.Unit.IMAGES, each)
+                price = at.words.money(quote.micro_usd * each, about=quote.estimated)
+                offers.append(Choice(name=_name(pictures, price, *_left(at, quote)), value=each))
+        return offers[:MOST_CHOICES]
+
+    # --- where, and what would come of it
+
+    async def _counter(self, interaction: Interaction) -> _Counter:
+        front, filled = self._front, interaction.namespace
+        place = place_of(interaction, member=front.is_member(interaction))
+        standing = await self._standing(interaction, place)
+        return _Counter(
+            place=place,
+            house=standing.house if standing else House(),
+            standing=standing,
+            words=front.words(interaction),
+            model=meant_model(self._catalog, filled.model),
+            resolution=meant_resolution(self._catalog, filled.resolution),
+            web_search=filled.web_search is True,
+        )
+
+    async def _standing(self, interaction: Interaction, place: Place) -> Standing | None:
+        try:
+            async with asyncio.timeout(QUICK):
+                await self._front.check_place(interaction)
+                found = await self._front.service.standing(place)
+        except NOTHING_KNOWN:
+            return None
+        return found if found.house.opens(place.channels) else None
+
+    def _chosen(self, at: _Counter) -> tuple[str | None, Options]:
+        """The model that was filled in, or where that cannot be had here, the one that would be taken."""
+        for model in (at.model, None):
+            request = self._request(at, model, Asked())
+            if request is not None:
+                return request.model, self._catalog.endpoint(request.model, self._verb).options
+        return None, Options()
+
+    def _quote(
+        self, at: _Counter, model: str | None, *, resolution: str | None = None, count: int | None = None
+    ) -> Quote | None:
+        """The price of a picture with these; what else was filled in counts as far as the model has it."""
+        web_search = at.web_search or None
+        for asked in (
+            Asked(resolution=resolution or at.resolution, count=count, web_search=web_search),
+            Asked(resolution=resolution or at.resolution, count=count),
+            Asked(resolution=resolution, count=count),
+        ):
+            request = self._request(at, model, asked)
+            if request is not None:
+                return self._catalog.quote(request)
+        return None
+
+    def _request(self, at: _Counter, model: str | None, asked: Asked) -> ImageRequest | None:
+        references = (SAMPLE,) if self._verb is Verb.EDIT else ()
+        wish = Wish(verb=self._verb, prompt="?", model=model, asked=asked, references=references)
+        try:
+            return self._front.service.request(wish, at.place, at.house)
+        except UserError:
+            return None
+
+
+def _name(*facts: str) -> str:
+    return SEPARATOR.join(facts)[:MOST_NAME]
+
+
+def _matches(typed: str, *names: str) -> bool:
+    return any(_first(typed).casefold() in each.casefold() for each in names)
+
+
+def _first(typed: str) -> str:
+    """What was chosen, where somebody went on typing behind a choice and Discord sends its whole line."""
+    return typed.partition(SEPARATOR)[0].strip()
+
+
+def _left(at: _Counter, quote: Quote) -> list[str]:
+    """What is left before the press: of the member's tightest limit at this price, and of their bonus."""
+    if at.standing is None:
+        return []
+    allowance = tightest(quota.allowances(at.standing.limits, at.standing.used), price=quote.micro_usd)
+    left = said.left(at.words, allowance) if allowance else ""
+    return [each for each in (left, said.bonus(at.words, granted(at.standing.grants))) if each]
+
+
+# --- prices from memory, and what was meant by words typed by hand
+
+
+def each_costs(words: Words, quote: Quote) -> str:
+    """`about $0.08 a picture`."""
+    return words.say("charge.each", price=words.money(quote.micro_usd, about=quote.estimated))
+
+
+def usual_quote(catalog: Catalog, model: str, verb: Verb, *, resolution: str | None = None) -> Quote:
+    """The price of a picture by *model* in *resolution*, or as the model makes it by itself."""
+    endpoint = catalog.models[model].endpoint(verb)
+    has = endpoint.options.resolution if endpoint else None
+    chosen = {"resolution": resolution if resolution in has.choices else has.default} if has else {}
+    return catalog.quote(ImageRequest(model=model, verb=verb, prompt="", options=chosen))
+
+
+def meant_model(catalog: Catalog, typed: object) -> str | None:
+    """The model that *typed* names by its id or its name; *typed* itself where there is none."""
+    known = {name: key for key, each in catalog.models.items() for name in (each.name.casefold(), key.casefold())}
+    return _meant(known, typed)
+
+
+def meant_resolution(catalog: Catalog, typed: object) -> str | None:
+    return _meant({each.casefold(): each for each in resolutions(catalog)}, typed)
+
+
+def _meant(known: Mapping[str, str], typed: object) -> str | None:
+    if not isinstance(typed, str) or not typed.strip():
+        return None
+    return known.get(_first(typed).casefold(), typed.strip())

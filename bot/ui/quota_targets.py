@@ -1,0 +1,118 @@
+"""Whom an admin's command is about: one member, role or channel of this server, or all of the server."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import discord
+
+from bot.core.errors import UserError
+from bot.core.quota import Block, Holder, Rule
+from bot.ui.admin import Act
+from bot.ui.intake import THREADS
+from bot.ui.texts import Words
+
+OPTIONS: Mapping[str, Holder] = {"member": Holder.USER, "role": Holder.ROLE, "channel": Holder.CHANNEL}
+MOST_DIGITS = 20  # of Discord's numbers
+SET_HERE = frozenset({*OPTIONS.values(), Holder.GUILD})  # what admins set; the operator's own is not among it
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """*here* is False for a member who left, and for a role or channel that is gone; *roles* are the member's."""
+
+    holder: Holder
+    subject: int = 0
+    here: bool = True
+    roles: tuple[int, ...] = ()
+
+
+SERVER = Target(Holder.GUILD)
+
+
+def target_of(act: Act) -> Target:
+    """What the options name, the server where they name nothing; `UserError` for two at once."""
+    named = [each for each in OPTIONS if act.given.get(each) is not None]
+    if len(named) > 1:
+        raise UserError("admin.one_target")
+    if not named:
+        return SERVER
+    return _target(named[0], act.given[named[0]], server=act.server)
+
+
+def present(target: Target) -> Target:
+    """*target* again; `UserError` for one that is not in the server any more."""
+    if not target.here:
+        raise UserError(f"admin.gone.{target.holder}")
+    return target
+
+
+def _target(option: str, value: Any, *, server: int) -> Target:
+    # What Discord does not know any more comes as a bare number.
+    if option == "member":
+        here = isinstance(value, discord.Member)
+        roles = (server, *sorted(value._roles)) if isinstance(value, discord.Member) else (server,)  # noqa: SLF001 - see intake
+        return Target(Holder.USER, value.id, here, roles)
+    if option == "role":
+        return Target(Holder.ROLE, value.id, isinstance(value, discord.Role), (server, value.id))
+    parent = getattr(value, "parent_id", None) if getattr(value, "type", None) in THREADS else None
+    return Target(Holder.CHANNEL, parent or value.id, not isinstance(value, discord.Object))
+
+
+def pointed_at(act: Act, value: str) -> Target:
+    """Whom a choice from a list is about; `UserError` where it is of no list of ours, or an option names another."""
+    holder, _, rest = value.partition(":")
+    subject = rest.partition(":")[0]
+    named = target_of(act)
+    if holder not in list(SET_HERE) or not subject.isdecimal() or len(subject) > MOST_DIGITS:
+        raise UserError("admin.choice", given=value)
+    found = Target(Holder(holder), int(subject), roles=(act.server,))
+    if named == SERVER:
+        return SERVER if found.holder is Holder.GUILD else found
+    if (named.holder, named.subject) != (found.holder, found.subject):
+        raise UserError("admin.choice", given=value)
+    return named
+
+
+def about(target: Target, things: Iterable[Rule | Block]) -> list[Rule | Block]:
+    """Those of *things* that are the target's own."""
+    return [each for each in things if (each.holder, each.subject) == (target.holder, target.subject)]
+
+
+def rule_value(rule: Rule) -> str:
+    """How a rule is named in an option; it is looked up among those of the server, never trusted."""
+    return f"{rule.holder}:{rule.subject}:{rule.unit}:{rule.window or 'now'}"
+
+
+def block_value(block: Block) -> str:
+    return f"{block.holder}:{block.subject}"
+
+
+def mention(holder: Holder, subject: int, words: Words, *, server: int) -> str:
+    """Somebody or something as a message names it; it pings nobody, for no message of ours does."""
+    match holder:
+        case Holder.USER:
+            return f"<@{subject}>"
+        case Holder.ROLE:
+            return words.say("quota.everyone") if subject == server else f"<@&{subject}>"
+        case Holder.CHANNEL:
+            return f"<#{subject}>"
+        case _:
+            return words.say("limits.whose.guild")
+
+
+def plain(holder: Holder, subject: int, act: Act) -> str:
+    """The same for a list of choices, where nothing can be mentioned; what memory does not know has its number."""
+    guild, words = act.interaction.guild, act.words
+    if holder is Holder.GUILD:
+        return words.say("limits.whose.guild")
+    if holder is Holder.ROLE and subject == act.server:
+        return words.say("quota.everyone")
+    if guild is not None:
+        found = {Holder.USER: guild.get_member, Holder.ROLE: guild.get_role, Holder.CHANNEL: guild.get_channel}[holder](
+            subject
+        )
+        if found is not None:
+            name = getattr(found, "display_name", found.name)
+            return f"#{name}" if holder is Holder.CHANNEL else f"@{name}"
+    return words.say(f"quota.unnamed.{holder}", id=subject)

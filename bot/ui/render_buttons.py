@@ -1,0 +1,85 @@
+"""Draws the buttons of a job's message: what can still be done with it, and at what price. Pure."""
+
+from typing import Any
+
+import discord
+from discord import ui
+
+from bot.core.cards import Card, Picture
+from bot.core.jobs import Cancel, Job, State
+from bot.ui.parts import DANGER, MOST_PICTURES, PRIMARY, SECONDARY, button, job_button, rows
+from bot.ui.texts import Words
+
+MOST_LINK = 512
+CANCELLABLE = frozenset({State.ACCEPTED, State.SUBMITTING, State.QUEUED})
+# Where the same request would end the same way: only another prompt or other pictures help.
+HOPELESS = frozenset({"bad_input_picture", "inputs_expired", "rejected", "model_gone"})
+
+
+def can_cancel(job: Job) -> bool:
+    return job.state in CANCELLABLE and job.cancel is Cancel.NONE
+
+
+def buttons(card: Card, words: Words, *, now: int) -> list[ui.Button[Any]]:
+    """The buttons of a card without pictures."""
+    job = card.job
+    if job.deleted_at is not None:
+        return []
+    if not job.state.is_final:
+        cancel = [_button(card, words, "cancel", style=DANGER)] if can_cancel(job) else []
+        return [*cancel, _button(card, words, "look"), _button(card, words, "prompt")]
+    again = _again(card, words, "revive" if job.state is State.CANCELLED else "retry", now=now)
+    change = _button(card, words, "change", style=SECONDARY if again else PRIMARY)
+    return [*again, change, _button(card, words, "prompt"), _button(card, words, "delete", style=DANGER)]
+
+
+def _again(card: Card, words: Words, label: str, *, now: int) -> list[ui.Button[Any]]:
+    job = card.job
+    links_died = job.inputs_expire_at is not None and now >= job.inputs_expire_at
+    if links_died or job.state is State.REFUSED or job.reason in HOPELESS:
+        return []
+    told = words.say(f"button.{label}", price=_price(card, words))
+    return [button(told, job_button(job.id, "again"), style=PRIMARY)]
+
+
+def done_rows(card: Card, words: Words) -> list[ui.Item[Any]]:
+    """The rows under finished pictures."""
+    again = words.say("button.again", price=_price(card, words))
+    last = [
+        button(again, job_button(card.job.id, "again")),
+        _button(card, words, "change"),
+        _button(card, words, "prompt"),
+        _button(card, words, "delete", style=DANGER),
+    ]
+    return [*rows(_edits(card, words)), *rows(last)]
+
+
+def _edits(card: Card, words: Words) -> list[ui.Button[Any]]:
+    if len(card.pictures) == 1:
+        return [button(words.say("button.edit"), _edit_id(card, card.pictures[0]), style=PRIMARY)]
+    return [
+        button(words.say("button.edit_one", n=each.n), _edit_id(card, each)) for each in card.pictures[:MOST_PICTURES]
+    ]
+
+
+def _edit_id(card: Card, picture: Picture) -> str:
+    return job_button(card.job.id, "edit", n=picture.n)
+
+
+def links(card: Card, words: Words) -> list[ui.Button[Any]]:
+    """To pictures that are too large for Discord."""
+    fitting = [each for each in card.links if len(each) <= MOST_LINK]
+    return [
+        ui.Button(label=words.say("button.picture", n=n), url=each)
+        for n, each in enumerate(fitting[:MOST_PICTURES], start=1)
+    ]
+
+
+def _button(
+    card: Card, words: Words, action: str, *, style: discord.ButtonStyle = SECONDARY
+) -> ui.Button[Any]:  # fmt: skip
+    return button(words.say(f"button.{action}"), job_button(card.job.id, action), style=style)
+
+
+def _price(card: Card, words: Words) -> str:
+    return words.money(card.charge.reserved.micro_usd, about=card.estimated)

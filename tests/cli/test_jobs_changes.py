@@ -1,0 +1,213 @@
+"""`darkroom jobs cancel` and `retry-delivery`: what they change, beside a bot that runs or without one."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from bot.core.jobs import Cancel, Job, Observation, State
+from bot.providers.base import CancelOutcome
+from bot.store.store import Store
+from tests.cli.shell import FIRST, SECOND, Run, shell, three
+from tests.kit import ALICE, BOB, Rig, Time, rig
+from tests.store.books import NOON, a_job, accept, opened, rows, walk
+
+
+class Today(Time):
+    """The time by which the command line goes too."""
+
+    def __call__(self) -> int:
+        return time.time_ns() // 1_000_000
+
+
+@pytest.fixture
+def run(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    return shell("jobs", url, monkeypatch=monkeypatch, capsys=capsys)
+
+
+# --- cancelling
+
+
+async def test_a_waiting_job_is_cancelled_at_once_and_its_money_is_free(url: str, run: Run) -> None:
+    async with opened(url) as store:
+        await three(store)
+
+        ended = await run("cancel", SECOND)
+
+        assert ended.code == 0
+        assert ended.out == f"Job {SECOND} is cancelled; what was held for it is free again.\n"
+        job, dossier = await store.job(SECOND), await store.dossier(SECOND)
+        assert job is not None
+        assert job.state is State.CANCELLED
+        assert dossier is not None
+        assert dossier.charge.released == dossier.charge.reserved
+        assert dossier.reply.wanted == 2
+
+
+@pytest.mark.parametrize("way", [[State.SUBMITTING], [State.SUBMITTING, State.QUEUED]])
+async def test_a_job_at_the_host_is_asked_to_stop_once(url: str, run: Run, way: list[State]) -> None:
+    async with opened(url) as store:
+        await walk(store, (await accept(store, a_job(FIRST))).job, way)
+
+        first, second = await run("cancel", FIRST, "--json"), await run("cancel", FIRST)
+
+        assert first.document == {"id": FIRST, "state": way[-1], "cancel": "wanted"}
+        assert (second.code, second.out.count("\n")) == (0, 1)
+        job, dossier = await store.job(FIRST), await store.dossier(FIRST)
+        assert job is not None
+        assert job.cancel is Cancel.WANTED
+        assert job.due_at is not None
+        assert dossier is not None
+        assert dossier.reply.wanted == (2 if way == [State.SUBMITTING] else 3)
+
+
+@pytest.mark.parametrize("state", [State.UNKNOWN, State.RUNNING, State.COLLECTING, State.SUCCEEDED, State.CANCELLED])
+async def test_what_cannot_be_stopped_any_more_is_said_to_be_too_late(url: str, run: Run, state: State) -> None:
+    way = {
+        State.UNKNOWN: [State.SUBMITTING],
+        State.RUNNING: [State.SUBMITTING, State.QUEUED],
+        State.COLLECTING: [State.SUBMITTING, State.QUEUED, State.RUNNING],
+        State.SUCCEEDED: [State.SUBMITTING, State.QUEUED, State.RUNNING, State.COLLECTING],
+    }.get(state, [])
+    async with opened(url) as store:
+        before = await walk(store, (await accept(store, a_job(FIRST))).job, [*way, state])
+
+        sentence = (await run("cancel", FIRST)).sentence(1)
+
+        assert "too late" in sentence
+        assert str(state) in sentence
+        assert await store.job(FIRST) == before
+
+
+async def test_a_host_that_did_not_stop_a_job_is_not_asked_again(url: str, run: Run) -> None:
+    async with opened(url) as store:
+        job = await walk(store, (await accept(store, a_job(FIRST))).job, [State.SUBMITTING, State.QUEUED])
+        await store.note(job, now=NOON, cancel=Cancel.TOO_LATE)
+
+        assert "the host did not stop it" in (await run("cancel", FIRST)).sentence(1)
+
+
+async def until(app: Rig, job_id: str, *, reached: Callable[[Job], bool]) -> Job:
+    """The job as soon as *reached* says so; the worker rings the replies' bell after each of its steps."""
+    bell = app.service.bells.replies
+    while not reached(job := await app.job(job_id)):
+        await bell.wait()
+        bell.clear()
+    return job
+
+
+async def test_a_running_worker_takes_up_what_the_command_line_wants(
+    url: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with rig(tmp_path, url=url, time=Today()) as app:
+
+        async def agree(run_id: str) -> CancelOutcome:
+            app.provider.sees = [Observation(State.CANCELLED)]
+            return CancelOutcome.CANCELLED
+
+        monkeypatch.setattr(app.provider, "cancel", agree)
+        stop = asyncio.Event()
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            group.create_task(app.worker.run(stop))
+            job_id = await app.imagine(received_at=app.time())
+            await until(app, job_id, reached=lambda job: job.state is State.QUEUED)
+
+            assert (await run("cancel", job_id)).code == 0
+
+            job = await until(app, job_id, reached=lambda job: job.state.is_final)
+            stop.set()
+            app.service.bells.worker.set()
+        assert job.state is State.CANCELLED
+        dossier = await app.store.dossier(job_id)
+        assert dossier is not None
+        assert dossier.charge.released == dossier.charge.reserved
+
+
+async def test_a_job_that_waits_in_line_can_be_cancelled_beside_a_running_worker(
+    url: str, run: Run, tmp_path: Path
+) -> None:
+    async with rig(tmp_path, url=url, slots=1) as app:
+        at_host, waiting, behind = await app.imagine(ALICE), await app.imagine(BOB), await app.imagine(1003)
+        await app.turn()
+
+        assert (await run("cancel", waiting)).code == 0
+        app.provider.sees = [app.ready()]
+        await app.until_final(at_host)
+        await app.until_final(behind)
+
+        assert app.provider.submitted == [at_host, behind]
+        assert (await app.job(waiting)).state is State.CANCELLED
+
+
+# --- showing again
+
+
+async def test_a_card_is_sent_again_by_the_bot_that_runs(url: str, run: Run, tmp_path: Path) -> None:
+    now = Today()
+    async with rig(tmp_path, url=url, time=now) as app:
+        job_id = await app.imagine(received_at=now())
+        job = await app.job(job_id)
+        await app.store.move(job, State.CANCELLED, now=now())
+        await app.delivery.run_due()
+        shown = len(app.messenger.shown)
+
+        ended = await run("retry-delivery", job_id)
+
+        assert (ended.code, ended.out) == (0, f"The card of job {job_id} is due again.\n")
+        await app.delivery.run_due()
+        assert len(app.messenger.shown) == shown + 1
+        assert (await run("show", job_id, "--json")).document["reply"]["delivered"] is True
+
+
+async def test_a_card_that_was_given_up_is_due_again(url: str, run: Run) -> None:
+    async with opened(url) as store:
+        await accept(store, a_job(FIRST))
+        await store.acknowledged(FIRST, message_id=77, ephemeral=False, now=NOON)
+        await store.postponed(FIRST, due_at=None)
+
+        reply = (await run("retry-delivery", FIRST, "--json")).document["reply"]
+
+        assert reply["delivered"] is False
+        assert (reply["version_wanted"], reply["version_delivered"], reply["failed_attempts"]) == (2, 1, 0)
+        assert await store.due_replies(now=time.time_ns() // 1_000_000, limit=5) == [FIRST]
+
+
+async def _never_shown(store: Store, job: Job) -> None:
+    """Discord has not said where the card is."""
+
+
+async def _gone(store: Store, job: Job) -> None:
+    await store.acknowledged(job.id, message_id=77, ephemeral=False, now=NOON)
+    await store.reply_gone(job.id)
+
+
+async def _deleted(store: Store, job: Job) -> None:
+    await store.acknowledged(job.id, message_id=77, ephemeral=False, now=NOON)
+    ended = await store.job(job.id)
+    assert ended is not None
+    await walk(store, ended, [State.CANCELLED])
+    await store.delete_pictures(ended, now=NOON)
+
+
+async def _shut_out(store: Store, job: Job) -> None:
+    await store.acknowledged(job.id, message_id=77, ephemeral=False, now=NOON)
+    await store.way_closed(job.id, dead_token=None)
+    await store.way_closed(job.id, dead_token="token")
+
+
+@pytest.mark.parametrize(
+    ("fate", "why"),
+    [(_never_shown, "has not shown"), (_gone, "was deleted"), (_deleted, "its member deleted it"),
+     (_shut_out, "has expired")],
+)  # fmt: skip
+async def test_a_card_that_nothing_leads_to_is_not_tried_again(
+    url: str, run: Run, fate: Callable[[Store, Job], Awaitable[None]], why: str
+) -> None:
+    async with opened(url) as store:
+        await fate(store, (await accept(store, a_job(FIRST))).job)
+        before = [tuple(each) for each in await rows(store, "SELECT wanted, due_at FROM replies")]
+
+        assert why in (await run("retry-delivery", FIRST)).sentence(1)
+        assert [tuple(each) for each in await rows(store, "SELECT wanted, due_at FROM replies")] == before

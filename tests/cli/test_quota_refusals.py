@@ -1,0 +1,104 @@
+"""`darkroom quota`: what cannot be meant ends with one sentence, and writes nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.quotas import MEMBER, SERVER, lite_url
+from tests.cli.shell import Run, shell
+from tests.kit import ALICE, GUILD
+from tests.store.books import opened, rows
+
+
+@pytest.fixture
+def lite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The same on SQLite only, for what is not about the rows."""
+    return shell("quota", lite_url(tmp_path), monkeypatch=monkeypatch, capsys=capsys)
+
+
+SET, GRANT = ("set", *MEMBER), ("grant", *MEMBER)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((*SET, "--pictures", "-5"), "--pictures: '-5' is less than nothing"),
+        ((*SET, "--pictures", "1.5"), "'1.5' is no whole number"),
+        ((*SET, "--pictures", "many"), "'many' is no number"),
+        ((*SET, "--pictures", "1000001"), "the most is 1000000 pictures"),
+        ((*SET, "--dollars", "1000000.01"), "the most is $1000000.00"),
+        ((*SET, "--dollars", "9e999999"), "is no number"),
+        ((*SET, "--dollars", "0.0000001"), "more than six decimals"),
+        ((*SET, "--dollars", "nan"), "is no number"),
+        ((*SET, "--dollars", "1\x1b[2J"), "is no number"),
+        ((*SET, "--jobs", "10001"), "the most is 10000 jobs"),
+        ((*SET, "--jobs", "1", "--per", "day"), "leave --per out"),
+        ((*SET, "--pictures", "1", "--per", "fortnight"), "'fortnight' is no period; there are hour, day, week"),
+        ((*SET, "--pictures", "1", "--dollars", "1"), "not allowed with"),
+        (SET, "one of the arguments --pictures --dollars --jobs is required"),
+        (("set", "--pictures", "1"), "one of the arguments --server --direct --host is required"),
+        (("set", "--server", "5", "--direct", "--pictures", "1"), "not allowed with"),
+        (("set", "--server", "alice", "--pictures", "1"), "no id of Discord's"),
+        (("set", "--server", "-5", "--pictures", "1"), "no id of Discord's"),
+        (("set", "--server", "0", "--pictures", "1"), "no id of Discord's"),
+        (("set", "--server", "99999999999999999999", "--pictures", "1"), "no id of Discord's"),
+        (("set", *SERVER, "--member", "1", "--role", "2", "--pictures", "1"), "not allowed with"),
+        (("set", "--direct", "--cap", "--pictures", "1"), "--cap goes with --server"),
+        (("set", "--direct", "--role", "3", "--pictures", "1"), "no roles outside servers"),
+        (("set", "--host", "--member", "3", "--pictures", "1"), "--host is for everything"),
+        (("set", "--host", "--cap", "--pictures", "1"), "--host is for everything"),
+        (("set", "--host", "--pictures", "none"), "only narrows what the settings allow"),
+        (("clear", *MEMBER, "--jobs", "--per", "day"), "leave --per out"),
+        (("clear", *MEMBER, "--per", "year"), "'year' is no period"),
+        ((*GRANT, "--pictures", "0"), "a bonus of nothing is none"),
+        ((*GRANT, "--pictures", "-1"), "less than nothing"),
+        ((*GRANT, "--pictures", "none"), "'none' is no number"),
+        ((*GRANT, "--dollars", "0"), "a bonus of nothing is none"),
+        ((*GRANT, "--jobs", "1"), "is required"),
+        ((*GRANT, "--pictures", "1", "--expires", "soon"), "--expires: 'soon' is no time; there are 12h"),
+        ((*GRANT, "--pictures", "1", "--expires", "2020-01-01"), "'2020-01-01' is over"),
+        ((*GRANT, "--pictures", "1", "--expires", "99999w"), "more than ten years away"),
+        ((*GRANT, "--pictures", "1", "--reason", "x" * 301), "the most is 300"),
+        (("grant", *SERVER, "--pictures", "1"), "--member is required"),
+        (("grant", "--host", "--pictures", "1"), "is required"),
+        (("revoke", *SERVER, "twelve"), "no bonus's number"),
+        (("revoke", *SERVER, "-1"), "no bonus's number"),
+        (("reset", *SERVER, "--role", "3"), "unrecognized arguments: --role 3"),
+        (("reset", "--host"), "is required"),
+        (("block", *SERVER), "is required"),
+        (("block", *SERVER, "--cap"), "is required"),
+        (("history", *SERVER, "--limit", "0"), "from 1 to 1000"),
+        (("history", *SERVER, "--role", "3", "--spending"), "members, channels and servers only"),
+        (("top", *SERVER, "--per", "ever"), "'ever' is no period"),
+        (("export", *SERVER, "--since", "noon"), "'noon' is no day"),
+        (("export", *SERVER, "--since", "2026-11-21", "--until", "2026-11-20"), "ends before it begins"),
+        (("export", *SERVER, "--all-servers"), "not allowed with"),
+    ],
+)
+async def test_what_cannot_be_meant_ends_with_one_sentence_and_writes_nothing(
+    lite: Run, tmp_path: Path, arguments: tuple[str, ...], named: str
+) -> None:
+    async with opened(lite_url(tmp_path)) as store:
+        said = (await lite(*arguments)).sentence(2)
+
+        assert named in said
+        assert said.removesuffix("\n").isprintable()
+        for table in ("changes", "limits", "grants", "ledger", "totals"):
+            assert await rows(store, f"SELECT * FROM {table}") == []  # noqa: S608 - names of ours
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("clear", *MEMBER), f"no such limit is set for member {ALICE} in server {GUILD}"),
+        (("clear", "--host"), "no such limit is set for everything everywhere"),
+        (("revoke", "--direct", "12"), "nothing left of a bonus 12 in everything outside servers"),
+        (("unblock", *SERVER, "--role", "3"), f"role 3 in server {GUILD} was not blocked"),
+    ],
+)
+async def test_what_is_not_there_cannot_be_taken_away(
+    lite: Run, tmp_path: Path, arguments: tuple[str, ...], named: str
+) -> None:
+    async with opened(lite_url(tmp_path)) as store:
+        assert named in (await lite(*arguments)).sentence(1)
+        assert await rows(store, "SELECT * FROM changes") == []

@@ -1,0 +1,48 @@
+"""What a card says is left: the member's own limit that lets through the fewest pictures, and their bonus."""
+
+import pytest
+
+from bot.core.cards import Charge, granted, tightest
+from bot.core.quota import Allowance, Amount, Grant, Scope, Unit
+from bot.core.windows import Window
+
+
+def allowance(
+    left: int, *, unit: Unit = Unit.IMAGES, window: Window | None = Window.DAY, scope: Scope = Scope.USER
+) -> Allowance:
+    return Allowance(f"{scope}_{window}_{unit}", left, 0, unit, None, scope, window)
+
+
+IMAGES, DOLLARS = allowance(9), allowance(400_000, unit=Unit.MICRO_USD, window=Window.WEEK)
+
+
+@pytest.mark.parametrize(
+    ("price", "tighter"), [(80_000, DOLLARS), (44_444, IMAGES), (40_000, IMAGES), (0, IMAGES)]
+)  # fmt: skip
+def test_money_is_tighter_where_it_pays_for_fewer_pictures(price: int, tighter: Allowance) -> None:
+    assert tightest([IMAGES, DOLLARS], price=price) is tighter
+
+
+def test_of_limits_that_let_through_as_much_the_narrowest_is_told() -> None:
+    hour = allowance(9, window=Window.HOUR)
+
+    assert tightest([hour, IMAGES], price=1) is hour
+
+
+def test_what_others_share_and_what_has_no_window_is_not_the_members_own() -> None:
+    others = [allowance(0, scope=each) for each in Scope if each is not Scope.USER]
+
+    assert tightest([allowance(0, unit=Unit.JOBS, window=None), *others, IMAGES], price=1) is IMAGES
+    assert tightest(others, price=1) is None
+
+
+def test_a_bonus_is_the_sum_of_what_is_left_of_every_grant() -> None:
+    grants = [Grant(1, Unit.IMAGES, 2), Grant(2, Unit.IMAGES, 3), Grant(3, Unit.MICRO_USD, 500_000)]
+
+    assert granted(grants) == Amount(5, 500_000)
+    assert granted([]) == Amount()
+
+
+def test_a_charge_knows_the_price_of_one_picture() -> None:
+    assert Charge(Amount(4, 320_000)).price == 80_000
+    assert Charge(Amount()).price == 0

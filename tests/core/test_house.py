@@ -1,0 +1,242 @@
+"""How a server wants it: where pictures are made, with which models, how large and how many at a time."""
+
+import tomllib
+from functools import cache
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from bot.core.catalog import Asked, Catalog
+from bot.core.errors import UserError
+from bot.core.house import MOST_NAMED, Cap, House, resolutions, under_house
+from bot.core.jobs import Verb
+from bot.settings import SHIPPED
+
+TWO, PRO, LITE = "nano-banana-2", "nano-banana-pro", "lite"
+STUDIO, HALL, THREAD = 10, 20, 11  # the thread belongs to the studio
+IN_STUDIO, IN_THREAD = (STUDIO,), (THREAD, STUDIO)
+PLAIN = """
+[models.lite]
+name = "Lite"
+price = { per_image = "0.03" }
+[models.lite.options]
+count = { max = 6, default = 4 }
+[models.lite.imagine]
+routes = [{ provider = "runcomfy", id = "lite", fields = { prompt = "text", count = "n" } }]
+"""
+
+
+@cache
+def catalog() -> Catalog:
+    return Catalog.model_validate(tomllib.loads(SHIPPED.with_name("models.toml").read_text(encoding="utf-8") + PLAIN))
+
+
+def ask(
+    house: House,
+    model: str | None = None,
+    *,
+    channels: tuple[int, ...] = IN_STUDIO,
+    verb: Verb = Verb.IMAGINE,
+    **asked: Any,
+) -> tuple[str, Asked]:
+    return under_house(house, catalog(), verb, model=model, asked=Asked(**asked), channels=channels)
+
+
+def refusal(house: House, model: str | None = None, **given: Any) -> tuple[str, dict[str, object]]:
+    with pytest.raises(UserError) as caught:
+        ask(house, model, **given)
+    return caught.value.key, dict(caught.value.values)
+
+
+def capped(**cap: Any) -> House:
+    return House(caps={STUDIO: Cap(**cap)})
+
+
+def test_a_server_that_has_said_nothing_leaves_everything_as_it_was_asked() -> None:
+    asked = Asked(resolution="4K", count=4, format="webp", seed=7)
+    assert under_house(House(), catalog(), Verb.EDIT, model=PRO, asked=asked, channels=IN_STUDIO) == (PRO, asked)
+    assert ask(House()) == (TWO, Asked())
+
+
+# --- channels
+
+
+@pytest.mark.parametrize(
+    ("house", "channels", "opens"),
+    [
+        (House(), IN_STUDIO, True),
+        (House(allowed=(STUDIO,)), IN_STUDIO, True),
+        (House(allowed=(STUDIO,)), (HALL,), False),
+        (House(denied=(STUDIO,)), IN_STUDIO, False),
+        (House(denied=(STUDIO,)), (HALL,), True),
+        (House(allowed=(STUDIO,), denied=(STUDIO,)), IN_STUDIO, False),  # denied is stronger
+        (House(allowed=(STUDIO,)), IN_THREAD, True),  # a thread is as open as the channel it belongs to
+        (House(denied=(STUDIO,)), IN_THREAD, False),
+        (House(allowed=(THREAD,)), IN_THREAD, True),
+        (House(allowed=(THREAD,)), IN_STUDIO, False),
+        (House(denied=(THREAD,)), IN_STUDIO, True),
+        (House(allowed=(THREAD,), denied=(STUDIO,)), IN_THREAD, False),
+    ],
+)
+def test_pictures_are_made_where_the_server_wants_them(house: House, channels: tuple[int, ...], opens: bool) -> None:  # noqa: FBT001
+    assert house.opens(channels) is opens
+    if opens:
+        ask(house, channels=channels)
+    else:
+        assert refusal(house, channels=channels)[0] in ("house.channel", "house.denied")
+
+
+def test_a_refusal_names_some_channels_where_it_would_work() -> None:
+    many = tuple(range(100, 120))
+    assert refusal(House(allowed=(*many,))) == ("house.channel", {"channels": list(many[:MOST_NAMED])})
+    assert refusal(House(allowed=(1, 2, 3), denied=(2,))) == ("house.channel", {"channels": [1, 3]})
+
+
+def test_where_no_other_channel_is_named_a_refusal_names_none() -> None:
+    assert refusal(House(denied=(STUDIO,))) == ("house.denied", {"channels": []})
+    assert refusal(House(allowed=(STUDIO,), denied=(STUDIO,))) == ("house.denied", {"channels": []})
+
+
+# --- models
+
+
+def test_a_model_that_is_not_offered_is_refused_with_those_that_are() -> None:
+    key, values = refusal(House(models=(PRO,)), PRO)
+    assert (key, values) == ("house.model", {"given": PRO, "choices": ["Nano Banana 2", "Lite"]})
+
+
+def test_where_the_default_model_is_not_offered_another_takes_its_place() -> None:
+    assert ask(House(models=(TWO,)))[0] == PRO
+    assert ask(House(models=(TWO, PRO)))[0] == LITE
+    assert ask(House(models=(PRO,)))[0] == TWO
+
+
+def test_where_no_model_is_offered_for_what_is_wanted_nothing_is_made() -> None:
+    assert refusal(House(models=(TWO, PRO)), verb=Verb.EDIT) == ("house.model", {"given": TWO, "choices": []})
+
+
+def test_a_model_that_does_not_exist_is_the_catalogues_to_refuse() -> None:
+    assert refusal(House(models=(PRO,)), "dall-e")[0] == "option.model"
+
+
+# --- caps on resolution
+
+
+def test_resolutions_of_all_models_are_in_order_of_size() -> None:
+    assert resolutions(catalog()) == ["0.5K", "1K", "2K", "4K"]
+
+
+@pytest.mark.parametrize(
+    ("cap", "model", "asked", "becomes"),
+    [
+        ("4K", TWO, "4K", "4K"),
+        ("2K", TWO, "2K", "2K"),
+        ("2K", TWO, None, None),  # the default, 1K, is allowed
+        ("1K", TWO, None, None),
+        ("0.5K", TWO, None, "0.5K"),  # the default is lowered to what is allowed
+        ("1K", LITE, None, None),  # a model that has no resolutions
+        ("8K", TWO, "4K", "4K"),  # more than any model has
+        ("3K", TWO, "2K", "2K"),  # a size that no model has any more still caps
+    ],
+)
+def test_what_is_within_a_channels_cap_is_made_as_asked(
+    cap: str, model: str, asked: str | None, becomes: str | None
+) -> None:
+    assert ask(capped(resolution=cap), model, resolution=asked) == (model, Asked(resolution=becomes))
+
+
+@pytest.mark.parametrize(
+    ("cap", "model", "asked"), [("1K", TWO, "2K"), ("0.5K", TWO, "4K"), ("1K", PRO, "4K"), ("3K", TWO, "4K")]
+)
+def test_what_was_asked_for_beyond_a_channels_cap_is_refused(cap: str, model: str, asked: str) -> None:
+    assert refusal(capped(resolution=cap), model, resolution=asked) == (
+        "house.resolution",
+        {"limit": cap, "given": asked, "channels": []},
+    )
+
+
+def test_a_model_whose_smallest_picture_is_too_large_is_refused() -> None:
+    assert refusal(capped(resolution="0.5K"), PRO) == (
+        "house.resolution",
+        {"limit": "0.5K", "given": "1K", "channels": []},
+    )
+
+
+def test_a_resolution_that_no_model_has_is_the_catalogues_to_refuse() -> None:
+    assert ask(capped(resolution="1K"), TWO, resolution="9K") == (TWO, Asked(resolution="9K"))
+
+
+# --- caps on count
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "becomes"), [(TWO, None, None), (TWO, 2, 2), (TWO, 1, 1), (LITE, None, 2), (PRO, None, None)]
+)
+def test_a_count_within_the_cap_is_kept_and_a_default_above_it_lowered(
+    model: str, asked: int | None, becomes: int | None
+) -> None:
+    assert ask(capped(count=2), model, count=asked) == (model, Asked(count=becomes))
+
+
+def test_a_count_beyond_the_cap_is_refused_and_channels_without_a_cap_are_named() -> None:
+    house = House(allowed=(STUDIO, HALL, 30, 40), denied=(40,), caps={STUDIO: Cap(count=2), 30: Cap(resolution="1K")})
+    assert refusal(house, count=3) == ("house.count", {"limit": 2, "given": 3, "channels": [HALL]})
+    assert refusal(house, count=3, channels=(THREAD, STUDIO))[0] == "house.count"
+    assert ask(house, count=3, channels=(HALL,))[1].count == 3
+
+
+def test_a_threads_own_cap_comes_before_that_of_its_channel() -> None:
+    house = House(caps={STUDIO: Cap(count=1), THREAD: Cap(count=3)})
+    assert ask(house, channels=IN_THREAD, count=3)[1].count == 3
+    assert refusal(house, channels=IN_STUDIO, count=3)[1]["limit"] == 1
+    assert refusal(House(caps={STUDIO: Cap(count=1)}), channels=IN_THREAD, count=2)[1]["limit"] == 1
+
+
+def test_the_channel_is_looked_at_before_the_model_and_the_model_before_its_options() -> None:
+    house = House(denied=(STUDIO,), models=(PRO,), caps={STUDIO: Cap(count=1), HALL: Cap(count=1)})
+    assert refusal(house, PRO, count=4)[0] == "house.denied"
+    assert refusal(house, PRO, count=4, channels=(HALL,))[0] == "house.model"
+    assert refusal(house, TWO, count=4, channels=(HALL,))[0] == "house.count"
+
+
+houses = st.builds(
+    House,
+    models=st.lists(st.sampled_from([TWO, PRO, LITE]), max_size=2).map(tuple),
+    caps=st.dictionaries(
+        st.sampled_from([STUDIO, THREAD]),
+        st.builds(Cap, resolution=st.sampled_from([None, "0.5K", "1K", "2K"]), count=st.sampled_from([None, 1, 3])),
+    ),
+)
+wishes = st.builds(
+    Asked, resolution=st.sampled_from([None, "0.5K", "1K", "4K"]), count=st.none() | st.integers(1, 4)
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(houses, wishes, st.sampled_from([None, TWO, PRO, LITE]), st.sampled_from([IN_STUDIO, IN_THREAD]))
+def test_nothing_that_is_made_is_larger_or_more_than_its_channel_takes(
+    house: House, asked: Asked, model: str | None, channels: tuple[int, ...]
+) -> None:
+    try:
+        chosen, options = under_house(house, catalog(), Verb.IMAGINE, model=model, asked=asked, channels=channels)
+        request = catalog().request(chosen, Verb.IMAGINE, prompt="a boat", asked=options, drawn_seed=1)
+    except UserError:
+        return
+    cap, order = house.cap(channels), resolutions(catalog())
+    assert chosen not in house.models
+    assert cap.count is None or request.count <= cap.count
+    if cap.resolution is not None and "resolution" in request.options:
+        assert order.index(str(request.options["resolution"])) <= order.index(cap.resolution)
+
+
+# --- as it is stored
+
+
+def test_a_server_that_a_newer_darkroom_has_written_is_still_read() -> None:
+    house = House.model_validate_json(
+        '{"timezone": "Asia/Tokyo", "caps": {"10": {"count": 2, "speed": 9}}, "moon": true}'
+    )
+    assert house == House(timezone="Asia/Tokyo", caps={10: Cap(count=2)})
+    assert House.model_validate_json(house.model_dump_json()) == house

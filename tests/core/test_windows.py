@@ -1,0 +1,251 @@
+"""Hours, days, weeks and months on the calendars of the world, its odd ones above all."""
+
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from bot.core.errors import UserError
+from bot.core.house import House
+from bot.core.windows import Window, ends_at, moment
+from bot.core.zones import check_zone, names, zone_of
+
+MINUTE = 60_000
+QUARTER = 15 * MINUTE
+HOUR = 60 * MINUTE
+ENDING = [each for each in Window if each is not Window.TOTAL]
+
+
+def ms(text: str, zone: tzinfo = UTC) -> int:
+    at = datetime.fromisoformat(text)
+    return int((at if at.tzinfo else at.replace(tzinfo=zone)).timestamp() * 1000)
+
+
+FROM, TO = ms("2026-01-01"), ms("2028-01-01")
+
+
+def bucket(window: Window, now: int, zone: tzinfo) -> str:
+    return moment(now, zone).buckets[window]
+
+
+def leaps(zone: tzinfo, start: int = FROM, end: int = TO) -> list[int]:
+    """When the clocks of *zone* are put forward or back."""
+
+    def offset(at: int) -> timedelta | None:
+        return datetime.fromtimestamp(at / 1000, zone).utcoffset()
+
+    found = []
+    days = range(start, end, 24 * HOUR)
+    for one, other in pairwise(days):
+        if offset(one) != offset(other):
+            found += [at for at in range(one, other, QUARTER) if offset(at) != offset(at - QUARTER)]
+    return found
+
+
+def check_window(window: Window, now: int, zone: tzinfo) -> None:
+    """The window that *now* lies in goes on until it is over, and not a millisecond longer."""
+    end = ends_at(window, now, zone)
+    assert end is not None
+    assert now < end
+    assert bucket(window, end - 1, zone) == bucket(window, now, zone)
+    assert bucket(window, end, zone) != bucket(window, now, zone)
+
+
+# --- every timezone there is
+
+
+@pytest.mark.parametrize("window", ENDING)
+def test_a_window_ends_where_another_begins_in_every_timezone(window: Window) -> None:
+    moments = [ms("2026-11-21T05:12:34.567"), ms("2026-12-31T23:59:59.999"), ms("2028-02-28T12:00"), ms("2027-03-01")]
+    for name in names():
+        for now in moments:
+            check_window(window, now, ZoneInfo(name))
+
+
+def test_every_window_ends_rightly_around_every_leap_of_every_clock() -> None:
+    shared: dict[tuple[int, str], str] = {}  # many places put their clocks at the same moment
+    for name in names():
+        zone = ZoneInfo(name)
+        for leap in leaps(zone, ms("2026-10-01"), ms("2027-05-01")):
+            before = datetime.fromtimestamp((leap - 1) / 1000, zone)
+            shared.setdefault((leap, before.isoformat()), name)
+    assert len(shared) > 20
+    for (leap, _), name in shared.items():
+        for now in range(leap - 3 * HOUR, leap + 3 * HOUR, 7 * MINUTE):
+            for window in ENDING:
+                check_window(window, now, ZoneInfo(name))
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(st.integers(FROM, TO), st.sampled_from(names()), st.sampled_from(ENDING))
+def test_any_moment_anywhere_lies_in_a_window_that_ends(now: int, name: str, window: Window) -> None:
+    check_window(window, now, ZoneInfo(name))
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(st.integers(FROM, TO), st.integers(1, 40 * 24 * HOUR), st.sampled_from(names()))
+def test_windows_never_come_back(now: int, later: int, name: str) -> None:
+    """What has been left is left for good: no two stretches of time share an hour, a day, a week or a month."""
+    zone = ZoneInfo(name)
+    for window in ENDING:
+        end = ends_at(window, now, zone)
+        assert end is not None
+        assert (bucket(window, now + later, zone) == bucket(window, now, zone)) is (now + later < end)
+
+
+def test_the_total_never_ends() -> None:
+    assert ends_at(Window.TOTAL, FROM) is None
+    assert bucket(Window.TOTAL, FROM, UTC) == bucket(Window.TOTAL, TO, UTC)
+
+
+# --- what clocks do
+
+
+def test_the_hour_that_is_repeated_in_autumn_is_two_hours() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    first, second = ms("2026-10-25T02:30+02:00"), ms("2026-10-25T02:30+01:00")
+    assert second - first == HOUR
+    assert bucket(Window.HOUR, first, berlin) == "hour:2026-10-25T02+0200"
+    assert bucket(Window.HOUR, second, berlin) == "hour:2026-10-25T02+0100"
+    assert ends_at(Window.HOUR, first, berlin) == ms("2026-10-25T01:00")
+    assert ends_at(Window.HOUR, second, berlin) == ms("2026-10-25T02:00")
+    assert bucket(Window.DAY, first, berlin) == bucket(Window.DAY, second, berlin)
+
+
+@pytest.mark.parametrize(("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25), ("2026-11-21", 24)])
+def test_a_day_is_as_long_as_the_clock_makes_it(day: str, hours: int) -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    begins = ms(day, berlin)
+    assert ends_at(Window.DAY, begins, berlin) == begins + hours * HOUR
+
+
+def test_half_an_hour_is_repeated_on_lord_howe() -> None:
+    howe = ZoneInfo("Australia/Lord_Howe")
+    at = ms("2027-04-03T15:00")  # two o'clock becomes half past one
+    assert bucket(Window.HOUR, at - 1, howe) == "hour:2027-04-04T01+1100"
+    assert bucket(Window.HOUR, at, howe) == "hour:2027-04-04T01+1030"
+    assert ends_at(Window.HOUR, at, howe) == at + 30 * MINUTE
+
+
+def test_an_hour_is_cut_short_on_chatham_whose_clocks_leap_at_a_quarter_to() -> None:
+    chatham = ZoneInfo("Pacific/Chatham")
+    at = ms("2026-09-26T14:00")  # a quarter to three becomes a quarter to four
+    assert bucket(Window.HOUR, at - 1, chatham) == "hour:2026-09-27T02+1245"
+    assert bucket(Window.HOUR, at, chatham) == "hour:2026-09-27T03+1345"
+    assert ends_at(Window.HOUR, at - 30 * MINUTE, chatham) == at
+    assert ends_at(Window.HOUR, at, chatham) == at + 15 * MINUTE
+
+
+def test_hours_begin_by_the_clock_on_the_wall() -> None:
+    kathmandu = ZoneInfo("Asia/Kathmandu")  # UTC+05:45
+    assert ends_at(Window.HOUR, ms("2026-11-21T05:10"), kathmandu) == ms("2026-11-21T05:15")
+
+
+@pytest.mark.parametrize(
+    ("name", "day"), [("Africa/Cairo", "2027-04-30"), ("Asia/Beirut", "2027-03-28"), ("America/Havana", "2027-03-14")]
+)
+def test_a_day_whose_midnight_is_leapt_over_begins_with_the_leap(name: str, day: str) -> None:
+    zone = ZoneInfo(name)
+    (leap,) = leaps(zone, ms(day) - 48 * HOUR, ms(day) + 48 * HOUR)
+    assert f"{datetime.fromtimestamp(leap / 1000, zone):%Y-%m-%d %H:%M}" == f"{day} 01:00"
+    assert ends_at(Window.DAY, leap - 1, zone) == leap
+    assert bucket(Window.DAY, leap, zone) == f"day:{day}"
+    check_window(Window.DAY, leap, zone)
+
+
+@pytest.mark.parametrize("name", ["Africa/Cairo", "Asia/Beirut", "America/Havana"])
+def test_a_midnight_that_is_put_back_makes_one_long_day(name: str) -> None:
+    zone = ZoneInfo(name)
+    (back,) = [at for at in leaps(zone) if ms("2026-08-01") < at < ms("2026-12-01")]
+    day = bucket(Window.DAY, back - 1, zone)
+    assert bucket(Window.DAY, back, zone) == day
+    end = ends_at(Window.DAY, back - 1, zone)
+    assert end == ends_at(Window.DAY, back, zone)
+    assert {bucket(Window.DAY, at, zone) for at in range(back - HOUR, back + HOUR, QUARTER) if at < (end or 0)} == {day}
+
+
+def test_the_day_that_samoa_never_had_is_nobodys() -> None:
+    apia = ZoneInfo("Pacific/Apia")
+    last = ms("2011-12-29T23:59:59", apia)
+    assert bucket(Window.DAY, last, apia) == "day:2011-12-29"
+    assert ends_at(Window.DAY, last, apia) == last + 1000
+    assert bucket(Window.DAY, last + 1000, apia) == "day:2011-12-31"
+    for window in (Window.DAY, Window.WEEK, Window.MONTH):
+        check_window(window, last, apia)
+
+
+# --- weeks and months
+
+
+@pytest.mark.parametrize(
+    ("day", "monday"),
+    [
+        ("2026-11-21", "2026-11-16"),
+        ("2026-11-22", "2026-11-16"),
+        ("2026-11-23", "2026-11-23"),
+        ("2027-01-01", "2026-12-28"),
+    ],
+)
+def test_a_week_is_named_by_its_monday(day: str, monday: str) -> None:
+    assert bucket(Window.WEEK, ms(day), UTC) == f"week:{monday}"
+
+
+@pytest.mark.parametrize(
+    ("day", "end"),
+    [
+        ("2026-02-28", "2026-03-01"),
+        ("2028-02-28", "2028-03-01"),
+        ("2026-01-31", "2026-02-01"),
+        ("2026-12-31", "2027-01-01"),
+        ("2026-12-01", "2027-01-01"),
+    ],
+)
+def test_a_month_ends_where_the_next_one_begins(day: str, end: str) -> None:
+    tokyo = ZoneInfo("Asia/Tokyo")
+    assert ends_at(Window.MONTH, ms(day, tokyo), tokyo) == ms(end, tokyo)
+
+
+def test_the_same_moment_counts_in_different_days_and_months() -> None:
+    at = ms("2026-12-31T23:30")
+    assert bucket(Window.DAY, at, ZoneInfo("Asia/Tokyo")) == "day:2027-01-01"
+    assert bucket(Window.MONTH, at, ZoneInfo("Asia/Tokyo")) == "month:2027-01"
+    assert bucket(Window.DAY, at, ZoneInfo("America/New_York")) == "day:2026-12-31"
+
+
+def test_buckets_are_always_named_in_the_same_order() -> None:
+    assert list(moment(FROM).buckets) == [Window.TOTAL, Window.MONTH, Window.WEEK, Window.DAY, Window.HOUR]
+
+
+def test_what_a_ledger_keeps_of_a_moment_gives_all_its_buckets() -> None:
+    found = moment(ms("2026-11-21T05:12"), ZoneInfo("Asia/Kolkata"))
+    assert (found.hour, found.week) == ("2026-11-21T10+0530", "2026-11-16")
+
+
+# --- names
+
+
+@pytest.mark.parametrize(("typed", "name"), [("europe/berlin", "Europe/Berlin"), (" UTC ", "UTC"), ("utc", "UTC")])
+def test_a_timezone_is_found_however_it_is_spelled(typed: str, name: str) -> None:
+    assert check_zone(typed) == name
+
+
+@pytest.mark.parametrize("typed", ["", "Mars/Olympus", "CET", "../../etc/passwd", "Europe", "+01:00"])
+def test_what_is_no_timezone_is_refused(typed: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check_zone(typed)
+    assert (caught.value.key, caught.value.values) == ("house.timezone", {"given": typed})
+
+
+def test_every_timezone_on_offer_is_a_calendar() -> None:
+    assert names()[0] == "UTC"
+    assert len(names()) == len(set(names())) > 400
+    for name in names():
+        assert zone_of(House(timezone=check_zone(name))).utcoffset(datetime(2026, 11, 21)) is not None  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("name", ["Atlantis/Lost", "../UTC", "", "Europe"])
+def test_a_timezone_that_is_not_known_any_more_counts_as_utc(name: str) -> None:
+    assert zone_of(House(timezone=name)) is UTC

@@ -1,0 +1,217 @@
+"""Limits on a server's own calendar: clocks that leap, ends of months, midnights, and bonuses that expire meanwhile."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from bot.core.errors import UserError
+from bot.core.house import House
+from bot.core.jobs import Job, Place, State
+from bot.core.quota import Amount, Grant, Holder, Limit, Rule, Scope, Unit
+from bot.core.windows import Window
+from bot.core.zones import zone_of
+from bot.store.quotas import By, Quotas
+from bot.store.store import Store
+from tests.store.books import FREE, a_job, accept, faults, rows, walk, way_to
+
+BERLIN, TOKYO, NEW_YORK = (ZoneInfo(each) for each in ("Europe/Berlin", "Asia/Tokyo", "America/New_York"))
+HERE = Place(1, 6, 5)
+ONE_A_DAY = replace(FREE, user_day_images=1)
+COLLECTED = way_to(State.COLLECTING)
+
+
+def ms(text: str, zone: tzinfo = UTC) -> int:
+    at = datetime.fromisoformat(text)
+    return int((at if at.tzinfo else at.replace(tzinfo=zone)).timestamp() * 1000)
+
+
+async def one(store: Store, now: int, zone: tzinfo, *, count: int = 1) -> Job:
+    """A picture for the member, of whom each day allows one; `UserError` says when the next may be asked for."""
+    number = (await rows(store, "SELECT count(*) AS n FROM interactions"))[0]["n"]
+    job = a_job(f"{number}", now=now, count=count)
+    return (await accept(store, job, limits=ONE_A_DAY, zone=zone, price=100)).job
+
+
+async def resets_at(store: Store, now: int, zone: tzinfo) -> object:
+    with pytest.raises(UserError) as caught:
+        await one(store, now, zone)
+    assert caught.value.key.startswith("quota.user_")
+    return caught.value.values["resets_at"]
+
+
+async def limit(store: Store, unit: Unit, window: Window, amount: int) -> None:
+    by = By(f"{unit}-{window}-{amount}", 5, 9, 0)
+    await Quotas(store.database).set_rule(by, Rule(Holder.USER, 1, unit, window, amount))
+
+
+async def counted(store: Store, scope: Scope, window: Window, now: int) -> Amount:
+    return (await store.standing(HERE, limits=FREE, now=now)).used.tally(scope, window).counts
+
+
+async def settle_in(store: Store, zone: str) -> None:
+    def change(house: House) -> House:
+        return house.model_copy(update={"timezone": zone})
+
+    moved = (await rows(store, "SELECT count(*) AS times FROM changes"))[0]["times"]
+    await Quotas(store.database).change_house(By(f"move-{moved}", 5, 9, 0), change, told={})
+
+
+# --- days
+
+
+@pytest.mark.parametrize(
+    ("name", "used_up", "again"),
+    [
+        ("Europe/Berlin", "2026-03-28T23:30", "2026-03-29T00:00"),
+        ("Europe/Berlin", "2026-03-29T00:30", "2026-03-30T00:00"),  # 23 hours
+        ("Europe/Berlin", "2026-10-25T00:30", "2026-10-26T00:00"),  # 25 hours
+        ("America/New_York", "2026-10-31T12:00", "2026-11-01T00:00"),
+        ("Asia/Kathmandu", "2026-12-31T23:59", "2027-01-01T00:00"),
+        ("Asia/Beirut", "2027-03-27T23:59", "2027-03-28T01:00"),  # whose midnight is leapt over
+        ("Africa/Cairo", "2026-10-29T23:30", "2026-10-30T00:00"),
+    ],
+)
+async def test_a_days_pictures_come_back_at_the_servers_midnight_and_not_before(
+    store: Store, name: str, used_up: str, again: str
+) -> None:
+    zone = ZoneInfo(name)
+    midnight = ms(again, zone)
+    await one(store, ms(used_up, zone), zone)
+    assert await resets_at(store, midnight - 1, zone) == midnight
+    await one(store, midnight, zone)
+    assert await faults(store) == []
+
+
+async def test_the_hour_that_autumn_repeats_gives_its_pictures_twice(store: Store) -> None:
+    await limit(store, Unit.IMAGES, Window.HOUR, 1)
+    await limit(store, Unit.IMAGES, Window.DAY, 9)
+    first, second = ms("2026-10-25T02:10+02:00"), ms("2026-10-25T02:10+01:00")
+    await one(store, first, BERLIN)
+    assert await resets_at(store, first + 40 * 60_000, BERLIN) == ms("2026-10-25T02:00+01:00")
+    await one(store, second, BERLIN)
+    assert await resets_at(store, second + 1, BERLIN) == ms("2026-10-25T03:00+01:00")
+    assert await faults(store) == []
+
+
+async def test_a_week_begins_on_monday_and_a_month_on_its_first_day_by_the_servers_clock(store: Store) -> None:
+    await limit(store, Unit.IMAGES, Window.DAY, 9)
+    await limit(store, Unit.MICRO_USD, Window.WEEK, 100)
+    sunday, monday = ms("2026-11-29T23:59:59", TOKYO), ms("2026-11-30", TOKYO)
+    await one(store, sunday, TOKYO)
+    assert await resets_at(store, sunday, TOKYO) == monday
+    await one(store, monday, TOKYO)
+    await limit(store, Unit.IMAGES, Window.MONTH, 2)
+    await limit(store, Unit.MICRO_USD, Window.WEEK, 10_000)
+    assert await resets_at(store, monday + 1, TOKYO) == ms("2026-12-01", TOKYO)
+    await one(store, ms("2026-12-01", TOKYO), TOKYO)
+
+
+async def test_the_hosts_month_ends_by_utc_wherever_a_server_is(store: Store) -> None:
+    at = ms("2026-12-01T00:30", TOKYO)  # still November in UTC
+    cap = replace(FREE, host_month_micro_usd=100)
+    await accept(store, a_job("a", now=at), price=100, limits=cap, zone=TOKYO)
+    with pytest.raises(UserError) as caught:
+        await accept(store, a_job("b", now=at, guild=8), price=100, limits=cap, zone=NEW_YORK)
+    assert (caught.value.key, caught.value.values["resets_at"]) == ("quota.host_month_usd", ms("2026-12-01"))
+    await accept(store, a_job("c", now=ms("2026-12-01"), guild=8), price=100, limits=cap, zone=NEW_YORK)
+
+
+# --- endings after midnight
+
+
+@pytest.mark.parametrize(("ending", "kept"), [(State.FAILED, 0), (State.SUCCEEDED, 1)])
+async def test_an_ending_after_midnight_counts_in_the_day_of_its_reservation(
+    store: Store, ending: State, kept: int
+) -> None:
+    await settle_in(store, "Europe/Berlin")
+    evening, night = (
+        ms("2026-10-31T23:59", BERLIN),
+        ms("2026-11-01T00:01", BERLIN),
+    )  # a day, a month, not yet one in UTC
+    job = await walk(store, await one(store, evening, BERLIN), COLLECTED, now=night)
+    await store.move(job, ending, now=night, images=kept)
+
+    for window in (Window.HOUR, Window.DAY, Window.MONTH):
+        assert await counted(store, Scope.USER, window, evening) == Amount(kept, kept * 100)
+        assert await counted(store, Scope.USER, window, night) == Amount()
+    assert await counted(store, Scope.USER, Window.WEEK, night) == Amount(kept, kept * 100)
+    await one(store, night, BERLIN)
+    assert await faults(store) == []
+
+
+async def test_a_server_that_moves_while_a_job_runs_keeps_it_where_it_was_counted(store: Store) -> None:
+    await settle_in(store, "Asia/Tokyo")
+    at = ms("2026-11-30T16:00")  # the first of December in Tokyo
+    job = await walk(store, await one(store, at, TOKYO), COLLECTED, now=at)
+    await settle_in(store, "America/New_York")
+    assert await counted(store, Scope.USER, Window.MONTH, at) == Amount()
+    await store.move(job, State.SUCCEEDED, now=at, images=1)
+    assert await faults(store) == []
+    await settle_in(store, "Asia/Tokyo")
+    assert await counted(store, Scope.USER, Window.MONTH, at) == Amount(1, 100)
+
+
+async def test_a_clock_that_goes_back_finds_what_was_counted_then(store: Store) -> None:
+    yesterday, today = ms("2026-11-20T12:00"), ms("2026-11-21T12:00")
+    await one(store, yesterday, UTC)
+    await one(store, today, UTC)
+    assert await resets_at(store, yesterday + 1, UTC) == ms("2026-11-21")
+    assert await faults(store) == []
+
+
+async def test_a_calendar_that_this_system_does_not_know_counts_as_utc(store: Store) -> None:
+    await settle_in(store, "Atlantis/Lost")
+    assert zone_of(await store.house(5)) is UTC
+    at = ms("2026-11-21T12:00")
+    assert (await store.standing(HERE, limits=ONE_A_DAY, now=at)).used.resets_at(
+        Limit(Scope.USER, Unit.IMAGES, Window.DAY, 1)
+    ) == ms("2026-11-22")
+
+
+# --- bonuses that expire
+
+
+async def bonus_left(store: Store, now: int) -> int:
+    return sum(each.left for each in (await store.standing(HERE, limits=FREE, now=now)).grants)
+
+
+async def test_a_bonus_that_expires_in_the_middle_of_a_job_pays_for_it_all_the_same(store: Store) -> None:
+    at = ms("2026-11-21T12:00")
+    await Quotas(store.database).grant(By("g", 5, 9, at), 1, Grant(0, Unit.IMAGES, 5, at + 1000))
+    job = await walk(store, await one(store, at, UTC, count=4), COLLECTED, now=at + 2000)
+    await store.move(job, State.SUCCEEDED, now=at + 2000, images=4)
+    assert await counted(store, Scope.USER, Window.DAY, at) == Amount(1, 100)  # three were a bonus
+    assert await counted(store, Scope.CHANNEL, Window.DAY, at) == Amount(4, 400)
+    assert await faults(store) == []
+
+
+async def test_what_comes_back_to_a_bonus_that_has_expired_is_of_no_use_any_more(store: Store) -> None:
+    at = ms("2026-11-21T12:00")
+    await Quotas(store.database).grant(By("g", 5, 9, at), 1, Grant(0, Unit.IMAGES, 5, at + 1000))
+    job = await one(store, at, UTC, count=4)
+    assert await bonus_left(store, at) == 2
+    await store.move(job, State.FAILED, now=at + 1000)
+    assert await bonus_left(store, at + 999) == 5
+    assert await bonus_left(store, at + 1000) == 0
+    await one(store, at + 1000, UTC)
+    assert await resets_at(store, at + 1000, UTC) == ms("2026-11-22")
+    assert await faults(store) == []
+
+
+@pytest.mark.parametrize(("pictures", "from_bonus", "left"), [(4, 3, 2), (3, 2, 3), (1, 0, 5), (0, 0, 5)])
+async def test_a_members_own_allowance_pays_first_and_the_bonus_for_the_rest(
+    store: Store, pictures: int, from_bonus: int, left: int
+) -> None:
+    at = ms("2026-11-21T12:00")
+    await Quotas(store.database).grant(By("g", 5, 9, at), 1, Grant(0, Unit.IMAGES, 5))
+    job = await walk(store, await one(store, at, UTC, count=4), COLLECTED, now=at)
+    await store.move(job, State.SUCCEEDED, now=at, images=pictures)
+    assert await bonus_left(store, at) == left
+    own = min(pictures, 1)
+    assert await counted(store, Scope.USER, Window.DAY, at) == Amount(own, own * 100)
+    dossier = await store.dossier(job.id)
+    assert dossier is not None
+    assert dossier.charge.bonus == from_bonus
+    assert await faults(store) == []

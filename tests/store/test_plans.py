@@ -1,0 +1,145 @@
+"""What an acceptance costs does not grow with the books: every statement of it finds its rows by an index."""
+
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bot.core.jobs import Place, State
+from bot.core.quota import Grant, Holder, Limits, Rule, Unit
+from bot.core.windows import Window
+from bot.store.quotas import By, Quotas
+from bot.store.sqlite import SqliteDatabase
+from bot.store.store import Store
+from tests.store.books import FREE, NOON, a_job, accept, walk, way_to
+
+GROWING = ("ledger", "held", "ended", "totals", "limits", "grants", "draws", "houses", "host_cost", "alerts", "changes",
+           "interactions", "jobs", "replies", "job_events")  # fmt: skip
+LIMITS = replace(FREE, user_day_images=1, guild_month_micro_usd=10**9)
+STATEMENT = re.compile(r"^(SELECT|INSERT|UPDATE|DELETE|WITH)", re.IGNORECASE)
+
+
+@pytest.fixture
+def url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+@asynccontextmanager
+async def heard(store: Store) -> AsyncIterator[list[str]]:
+    """Every statement that reaches the database while inside."""
+    database = store.database
+    assert isinstance(database, SqliteDatabase)
+    said: list[str] = []
+    for lane in (database._writer, database._reader):
+        await lane.connection.set_trace_callback(lambda text: said.append(text.strip()))
+    yield said
+    for lane in (database._writer, database._reader):
+        await lane.connection.set_trace_callback(None)  # type: ignore[arg-type]
+
+
+def scans(path: Path, said: Sequence[str]) -> list[tuple[str, str]]:
+    """The steps of the plans of what was *said* that go through a whole table."""
+    found = []
+    with closing(sqlite3.connect(path)) as look:
+        for text in said:
+            if STATEMENT.match(text):
+                steps = [row[3] for row in look.execute(f"EXPLAIN QUERY PLAN {text}")]
+                found += [(step, text) for step in steps if step.startswith("SCAN") and step.split()[1] in GROWING]
+    return found
+
+
+async def furnish(store: Store) -> None:
+    quotas = Quotas(store.database)
+    await quotas.grant(By("g", 5, 9, NOON), 1, Grant(0, Unit.IMAGES, 50))
+    await quotas.set_rule(By("r", 5, 9, NOON), Rule(Holder.CHANNEL, 6, Unit.IMAGES, Window.DAY, 1000))
+    await quotas.set_rule(By("h", 0, 0, NOON), Rule(Holder.HOST, 0, Unit.IMAGES, Window.DAY, 1000))
+
+
+@pytest.mark.parametrize("limits", [LIMITS, replace(LIMITS, guild_in_flight=0)], ids=["taken", "refused"])
+async def test_a_reservation_looks_through_no_table(store: Store, path: Path, limits: Limits) -> None:
+    await furnish(store)
+    async with heard(store) as said:
+        try:
+            await accept(store, a_job("j", count=4), limits=limits)
+        except Exception:  # noqa: BLE001 - a refusal costs no more than an acceptance
+            assert limits.guild_in_flight == 0
+    assert sum(" totals " in each for each in said) >= 2
+    assert any("FROM limits" in each for each in said)
+    assert any("FROM grants" in each for each in said)
+    assert scans(path, said) == []
+
+
+@pytest.mark.parametrize("pictures", [4, 2, 0])
+async def test_an_ending_looks_through_no_table(store: Store, path: Path, pictures: int) -> None:
+    await furnish(store)
+    job = await walk(store, (await accept(store, a_job("j", count=4), limits=LIMITS)).job, way_to(State.COLLECTING))
+    async with heard(store) as said:
+        await store.move(job, State.SUCCEEDED, now=NOON, images=pictures, cost_micro_usd=7)
+    assert any("INTO ledger" in each for each in said)
+    assert scans(path, said) == []
+
+
+async def test_where_a_member_stands_is_known_without_looking_through_a_table(store: Store, path: Path) -> None:
+    await furnish(store)
+    async with heard(store) as said:
+        await store.standing(Place(1, 6, 5, roles=(5, 701)), limits=LIMITS, now=NOON)
+        await store.house(5)
+    assert any("FROM totals" in each for each in said)
+    assert scans(path, said) == []
+
+
+async def test_a_scan_would_be_seen(store: Store, path: Path) -> None:
+    assert scans(path, ["SELECT sum(images) FROM ledger", "SELECT 1 FROM totals WHERE scope = 'user'"]) == [
+        ("SCAN ledger", "SELECT sum(images) FROM ledger")
+    ]
+
+
+async def test_a_reservation_takes_as_many_steps_in_large_books_as_in_small_ones(store: Store, path: Path) -> None:
+    """Steps of SQLite's machine, which do not depend on how busy the computer is."""
+    await steps_of(store, "first")  # its windows begin, that is more to do
+    small = await steps_of(store, "small")
+    fill(path)
+    large = await steps_of(store, "large")
+    assert 0 < large <= small * 1.05
+
+
+FILLED = (  # with rows of others, in every table that an acceptance reads or writes
+    ("INSERT INTO totals", "SELECT 'user', 5, 'total', i + 100, 0, 0, 0, 0, 0, 0, 0"),
+    ("INSERT INTO limits", "SELECT i + 100, 'guild', 0, 'images', 'day', 9"),
+    ("INSERT INTO limits", "SELECT 5, 'user', i + 100, 'images', 'day', 9"),
+    ("INSERT INTO limits", "SELECT 5, 'channel', i + 100, 'images', 'day', 9"),
+    ('INSERT INTO grants (id, guild, "user", unit, amount, remaining)', "SELECT i, 5, i + 100, 'images', 9, 9"),
+    (
+        'INSERT INTO ledger (at, kind, job, actor, guild, channel, "user", images, micro_usd)',
+        "SELECT 1, 'reserve', 'old-' || i, 0, 5, 6, i + 100, 1, 1",
+    ),
+    ("INSERT INTO interactions", "SELECT i + 100, 1, NULL, NULL"),
+)
+
+
+def fill(path: Path) -> None:
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
+    with closing(sqlite3.connect(path)) as file:
+        for into, select in FILLED:
+            file.execute(f"{into} {numbers} {select} FROM n")
+        file.commit()
+
+
+async def steps_of(store: Store, job_id: str) -> int:
+    database = store.database
+    assert isinstance(database, SqliteDatabase)
+    taken = 0
+
+    def count() -> int:
+        nonlocal taken
+        taken += 1
+        return 0
+
+    await database._writer.connection.set_progress_handler(count, 1)
+    await accept(store, a_job(job_id), limits=replace(LIMITS, user_day_images=100))
+    await database._writer.connection.set_progress_handler(None, 0)  # type: ignore[arg-type]
+    return taken

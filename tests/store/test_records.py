@@ -1,0 +1,105 @@
+"""What the operator may look at: the newest jobs, ids by their beginning, and one job in full."""
+
+from bot.core.jobs import State
+from bot.core.quota import Amount
+from bot.store.records import Entry, Event, HostCost, Record, Records
+from bot.store.store import Store
+from tests.store.books import NOON, a_job, accept, execute, walk
+
+FIRST = "01KAF0000000000000000000AA"
+SECOND = "01KAF1111100000000000000BB"
+THIRD = "01KAF1111122222222222222CC"
+
+
+async def three(store: Store) -> Records:
+    """A job of user 1 in server 5 that has ended, one of user 2 there, and one of user 1 in direct messages."""
+    await walk(store, (await accept(store, a_job(FIRST))).job, [State.CANCELLED])
+    await accept(store, a_job(SECOND, user=2, now=NOON + 1))
+    await accept(store, a_job(THIRD, guild=None, now=NOON + 2))
+    return Records(store.database)
+
+
+async def full(store: Store, job_id: str) -> Record:
+    record = await Records(store.database).full(job_id)
+    assert record is not None
+    return record
+
+
+async def test_a_list_is_newest_first_and_never_longer_than_asked(store: Store) -> None:
+    records = await three(store)
+
+    assert [each.id for each in await records.newest(limit=10)] == [THIRD, SECOND, FIRST]
+    assert [each.id for each in await records.newest(limit=2)] == [THIRD, SECOND]
+
+
+async def test_a_list_holds_only_what_was_asked_for(store: Store) -> None:
+    records = await three(store)
+
+    async def ids(**given: object) -> list[str]:
+        return [each.id for each in await records.newest(limit=10, **given)]  # type: ignore[arg-type]
+
+    assert await ids(state=State.CANCELLED) == [FIRST]
+    assert await ids(user_id=1) == [THIRD, FIRST]
+    assert await ids(guild_id=5) == [SECOND, FIRST]
+    assert await ids(unfinished=True) == [THIRD, SECOND]
+    assert await ids(user_id=1, guild_id=5, unfinished=True) == []
+
+
+async def test_a_list_says_whether_the_newest_card_is_shown(store: Store) -> None:
+    records = await three(store)
+    await store.delivered(FIRST, version=2, message_id=9)
+    await store.want([SECOND], now=NOON)
+    await store.reply_gone(THIRD)
+
+    shown = {each.id: each.delivered for each in await records.newest(limit=10)}
+
+    assert shown == {FIRST: True, SECOND: False, THIRD: False}
+
+
+async def test_ids_are_found_by_how_they_begin(store: Store) -> None:
+    records = await three(store)
+
+    assert await records.beginning("01KAF0", limit=5) == [FIRST]
+    assert await records.beginning("01KAF11111", limit=5) == [THIRD, SECOND]
+    assert await records.beginning("01KAF11111", limit=1) == [THIRD]
+    assert await records.beginning(SECOND, limit=5) == [SECOND]
+    assert await records.beginning("01KAF2", limit=5) == []
+    assert await records.beginning("99KAF2", limit=5) == []
+
+
+async def test_a_record_tells_the_whole_story_of_a_job(store: Store) -> None:
+    job = (await accept(store, a_job(FIRST, count=2), price=80_000)).job
+    sending = await store.move(job, State.SUBMITTING, now=NOON + 1)
+    assert sending is not None
+    queued = await store.move(sending, State.QUEUED, now=NOON + 2, run_id="run-1", submitted_at=NOON + 1)
+    assert queued is not None
+    await store.move(queued, State.FAILED, now=NOON + 3, reason="rejected", cost_micro_usd=70_000)
+
+    record = await full(store, FIRST)
+
+    assert record.job == await store.job(FIRST)
+    assert list(record.events) == [
+        Event(NOON, None, State.ACCEPTED, None),
+        Event(NOON + 1, State.ACCEPTED, State.SUBMITTING, None),
+        Event(NOON + 2, State.SUBMITTING, State.QUEUED, None),
+        Event(NOON + 3, State.QUEUED, State.FAILED, "rejected"),
+    ]
+    assert list(record.entries) == [
+        Entry(NOON, "reserve", Amount(2, 160_000)),
+        Entry(NOON + 3, "release", Amount(2, 160_000)),
+    ]
+    assert record.host_cost == HostCost(NOON + 3, 70_000, "known")
+    assert record.reply is not None
+    assert not record.reply.is_delivered
+    assert record.reply.wanted == 3
+
+
+async def test_a_record_holds_no_token(store: Store) -> None:
+    await accept(store, a_job(FIRST))
+    await execute(store, "UPDATE tokens SET token = 'the-secret-token'")
+
+    assert "the-secret-token" not in repr(await full(store, FIRST))
+
+
+async def test_a_job_that_is_not_there_has_no_record(store: Store) -> None:
+    assert await Records(store.database).full(FIRST) is None

@@ -1,0 +1,155 @@
+"""A database that an earlier Darkroom wrote opens with this one, and its unfinished jobs end as they would have."""
+
+import asyncio
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from bot.core.jobs import NEXT, Job, Place, State
+from bot.core.quota import Amount, Scope
+from bot.core.windows import Window
+from bot.store.audit import Audit
+from bot.store.database import Row, StoreUnusable
+from bot.store.store import Store
+from bot.store.versions import migrations
+from tests.store.books import DAY, FREE, NOON, a_job, accept, faults, opened, rows, walk
+
+SAMPLES = sorted(Path(__file__).parent.glob("version_*.sql"))  # rows as each earlier version's code wrote them
+LAST_OF_MONTH = NOON + 10 * DAY
+LATER = NOON + 40 * DAY
+
+
+def engine_of(url: str) -> str:
+    return "sqlite" if url.startswith("sqlite") else "postgres"
+
+
+async def by_hand(url: str, *texts: str) -> None:
+    """Run whole texts of SQL without our code."""
+    if engine_of(url) == "sqlite":
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file:
+            for each in texts:
+                file.executescript(each)
+        return
+    connection = await asyncpg.connect(url)
+    for each in texts:
+        await connection.execute(each)
+    await connection.close()
+
+
+async def version_1(url: str) -> str:
+    """Make the database at *url* what version 1 left behind: jobs in every state, in servers and outside."""
+    mark = "PRAGMA user_version = 1"
+    if engine_of(url) == "postgres":
+        mark = "CREATE TABLE darkroom_version (version BIGINT NOT NULL); INSERT INTO darkroom_version VALUES (1)"
+    await by_hand(url, migrations(engine_of(url))[0], mark, SAMPLES[0].read_text())
+    return url
+
+
+async def all_jobs(store: Store) -> Sequence[Job]:
+    ids = [row["id"] for row in await rows(store, "SELECT id FROM jobs ORDER BY id")]
+    return [job for each in ids if (job := await store.job(each)) is not None]
+
+
+def ledger_of(found: Sequence[Row], job: str) -> dict[str, Amount]:
+    return {row["kind"]: Amount(row["images"], row["micro_usd"]) for row in found if row["job"] == job}
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_there_is_a_sample_of_every_earlier_version(engine: str) -> None:
+    assert [each.stem for each in SAMPLES] == [f"version_{n}" for n in range(1, len(migrations(engine)))]
+
+
+async def test_a_database_of_version_1_opens_with_its_books_in_order(url: str) -> None:
+    async with opened(await version_1(url)) as store:
+        jobs = await all_jobs(store)
+        assert {each.state for each in jobs} == set(State)
+        assert await faults(store) == []
+        assert await Audit(store.database).differences() == []
+    async with opened(url) as store:  # and the second time there is nothing to do
+        assert await all_jobs(store) == jobs
+        assert await faults(store) == []
+
+
+async def test_the_new_totals_say_what_the_old_rows_say(url: str) -> None:
+    async with opened(await version_1(url)) as store:
+        jobs, ledger = await all_jobs(store), await rows(store, "SELECT * FROM ledger")
+        flying, month = Counter[int](), Counter[int]()
+        for job in jobs:
+            found = ledger_of(ledger, job.id)
+            flying[job.place.server] += not job.state.is_final
+            if job.created_at < LAST_OF_MONTH + DAY // 2 and "release" not in found:
+                month[job.place.server] += found.get("settle", found["reserve"]).micro_usd
+        for server in (0, 5, 6):
+            place = Place(1, 6, server or None)
+            used = (await store.standing(place, limits=FREE, now=LAST_OF_MONTH)).used
+            assert used.tally(Scope.GUILD, None).jobs == flying[server] > 0
+            assert used.tally(Scope.GUILD, Window.MONTH).counts.micro_usd == month[server] > 0
+        assert used.tally(Scope.HOST, None).jobs == flying.total()
+
+
+async def test_what_was_asked_for_in_direct_messages_belongs_to_no_server_now(url: str) -> None:
+    async with opened(await version_1(url)) as store:
+        outside = [each.id for each in await all_jobs(store) if each.place.guild_id is None]
+        found = await rows(store, "SELECT job FROM ledger WHERE guild = 0 AND kind = 'reserve'")
+        assert sorted(row["job"] for row in found) == sorted(outside)
+        assert await rows(store, "SELECT job FROM ledger WHERE guild IS NULL") == []
+
+
+@pytest.mark.parametrize("pictures", [0, 1, 9])
+async def test_an_unfinished_job_of_version_1_ends_in_the_windows_of_its_reservation(url: str, pictures: int) -> None:
+    async with opened(await version_1(url)) as store:
+        for job in [each for each in await all_jobs(store) if not each.state.is_final]:
+            held = ledger_of(await rows(store, "SELECT * FROM ledger"), job.id)["reserve"]
+            collecting = await to_collecting(store, job)
+            await store.move(collecting, State.SUCCEEDED, now=LATER, images=pictures, cost_micro_usd=7)
+            got = min(pictures, held.images)
+            found = ledger_of(await rows(store, "SELECT * FROM ledger"), job.id)
+            price = held.micro_usd // held.images
+            assert found.get("settle", Amount()) == Amount(got, got * price)
+        assert await faults(store) == []
+        used = (await store.standing(Place(1, 65, 5), limits=FREE, now=LATER)).used
+        assert used.tally(Scope.USER, Window.MONTH).counts == Amount()  # it all counts where it was reserved
+        assert used.tally(Scope.GUILD, None).jobs == used.tally(Scope.HOST, None).jobs == 0
+
+
+async def to_collecting(store: Store, job: Job) -> Job:
+    way = [State.SUBMITTING, State.QUEUED, State.RUNNING, State.COLLECTING]
+    for to in way:
+        if to in NEXT[job.state]:
+            job = await walk(store, job, [to], now=LATER)
+    return job
+
+
+async def test_new_reservations_find_their_place_behind_the_old_ones(url: str) -> None:
+    async with opened(await version_1(url)) as store:
+        before = await rows(store, "SELECT max(id) AS newest FROM ledger")
+        await accept(store, a_job("new", now=LATER))
+        assert (await rows(store, "SELECT max(id) AS newest FROM ledger"))[0]["newest"] > before[0]["newest"]
+        assert await faults(store) == []
+
+
+async def test_an_upgrade_that_fails_halfway_leaves_version_1_as_it_was(url: str) -> None:
+    await version_1(url)
+    await by_hand(url, "CREATE TABLE draws (mine TEXT)")  # stands in the way of one of the last statements
+    with pytest.raises(StoreUnusable, match="draws"):
+        async with opened(url):
+            pass
+    await by_hand(url, "INSERT INTO totals VALUES ('user', 1, 'day:2026-11-20', 1, 1, 0, 0)")  # as version 1 knows it
+    await by_hand(url, "DROP TABLE draws")
+    async with opened(url) as store:
+        assert await faults(store) == []
+
+
+async def test_two_that_upgrade_one_database_together_agree(url: str) -> None:
+    await version_1(url)
+
+    async def look() -> list[str]:
+        async with opened(url) as store:
+            return await faults(store)
+
+    assert not any(await asyncio.gather(look(), look(), look()))

@@ -1,0 +1,121 @@
+"""A refusal for a channel names a channel where the same works, and where the one who asks may write."""
+
+import itertools
+from typing import Any
+
+import discord
+import pytest
+
+from bot.core.house import Cap, House
+from bot.core.quota import Block, Holder, Rule, Unit
+from bot.core.windows import Window
+from bot.store.quotas import By
+from tests.ui.stage import Stage, on_stage, text
+
+NUMBERS = itertools.count(1)
+CLOSED = discord.PermissionOverwrite(view_channel=False)
+
+
+def by_admin(on: Stage) -> By:
+    return By(id=str(next(NUMBERS)), server=on.guild.id, actor=1, at=on.rig.time.now)
+
+
+async def house(on: Stage, **wanted: Any) -> None:
+    await on.rig.service.quotas.change_house(by_admin(on), lambda _: House(**wanted), told={})
+
+
+async def refused(on: Stage, **options: Any) -> str:
+    shown = await on.alice.slash(on.channel, "imagine", prompt="a lighthouse", **options)
+    assert shown.ephemeral
+    assert await on.jobs() == 0
+    return text(shown)
+
+
+@on_stage()
+async def test_the_channels_that_an_admin_opened_are_named(on: Stage) -> None:
+    art = on.guild.create_text_channel("art")
+    on.guild.create_text_channel("talk")
+    await house(on, allowed=(art.id,))
+
+    assert f"Use <#{art.id}>." in await refused(on)
+
+
+@on_stage()
+async def test_a_channel_is_found_where_an_admin_named_none(on: Stage) -> None:
+    art = on.guild.create_text_channel("art")
+    await house(on, denied=(on.channel.id,))
+
+    assert f"Use <#{art.id}>." in await refused(on)
+
+
+@on_stage()
+async def test_where_no_channel_is_known_none_is_named(on: Stage) -> None:
+    await house(on, denied=(on.channel.id,))
+
+    assert "Use another channel. An admin of this server can change that with `/settings`." in await refused(on)
+
+
+@on_stage()
+async def test_a_channel_that_was_deleted_or_is_hidden_from_the_member_is_not_named(on: Stage) -> None:
+    hidden = on.guild.create_text_channel("staff", overwrites={on.guild.default_role: CLOSED})
+    art = on.guild.create_text_channel("art")
+    await house(on, allowed=(4711, hidden.id, art.id))
+
+    told = await refused(on)
+
+    assert f"Use <#{art.id}>." in told
+    assert str(hidden.id) not in told
+    assert "4711" not in told
+
+
+@on_stage()
+async def test_a_blocked_channel_names_one_that_is_not(on: Stage) -> None:
+    other, art = on.guild.create_text_channel("other"), on.guild.create_text_channel("art")
+    for each in (on.channel, other):
+        await on.rig.service.quotas.block(by_admin(on), Block(Holder.CHANNEL, each.id))
+
+    told = await refused(on)
+
+    assert f"blocked from making pictures. Use <#{art.id}>." in told
+
+
+@on_stage()
+async def test_a_channels_own_limit_names_a_channel_that_has_none(on: Stage) -> None:
+    tight, art = on.guild.create_text_channel("tight"), on.guild.create_text_channel("art")
+    for each in (on.channel, tight):
+        rule = Rule(Holder.CHANNEL, each.id, Unit.IMAGES, Window.WEEK, 1)
+        await on.rig.service.quotas.set_rule(by_admin(on), rule)
+
+    told = await refused(on, count=2)
+
+    assert "This channel's limit is 1 picture a week, and it has 1 picture left." in told
+    assert f"This limit does not hold in <#{art.id}>." in told
+
+
+@pytest.mark.parametrize("options", [{"resolution": "4K"}, {"count": 4}])
+@on_stage()
+async def test_a_capped_channel_names_one_that_is_roomier(on: Stage, options: dict[str, Any]) -> None:
+    art = on.guild.create_text_channel("art")
+    await house(on, caps={on.channel.id: Cap(resolution="2K", count=2)})
+
+    assert f"More is possible in <#{art.id}>." in await refused(on, **options)
+
+
+@on_stage()
+async def test_a_refusal_that_is_not_about_a_channel_names_none(on: Stage) -> None:
+    on.guild.create_text_channel("art")
+    await on.rig.service.quotas.block(by_admin(on), Block(Holder.USER, on.alice.id))
+
+    assert "<#" not in await refused(on)
+
+
+@on_stage()
+async def test_a_database_that_does_not_answer_leaves_the_refusal_as_it_is(on: Stage) -> None:
+    await house(on, denied=(on.channel.id,))
+
+    async def broken(*_: object, **__: object) -> None:
+        raise OSError("disk")
+
+    on.rig.service.quotas.overview = broken  # type: ignore[method-assign, assignment]
+
+    assert "Use another channel." in await refused(on)

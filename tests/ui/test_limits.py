@@ -1,0 +1,189 @@
+"""How refusals are said: the limit, what is left of it, when it comes back, and who can help."""
+
+from typing import Any
+
+import pytest
+
+from bot.core.errors import UserError
+from bot.core.quota import Scope, Unit
+from bot.core.windows import Window
+from bot.ui.limits import left, name, per, refused
+from bot.ui.parts import YELLOW
+from bot.ui.render_notes import refusal
+from tests.ui.drawing import EN, LEFT, TEXTS, colour, read
+
+SOON = 1_700_003_600_000
+AGAIN = "It starts again <t:1700003600:R>."
+ADMIN = "An admin of this server can change that with `/quota`."
+OPERATOR = "Only the operator of this bot can change that."
+
+
+def over(scope: Scope = Scope.USER, **changes: Any) -> UserError:
+    values = {"scope": scope, "unit": Unit.IMAGES, "window": Window.DAY, "limit": 10, "left": 1, "asked": 4}
+    return UserError("quota.x", **{**values, "bonus": 0, "resets_at": SOON, **changes})
+
+
+def said(error: UserError, *, outside: bool = False) -> str:
+    return refused(EN, error, outside=outside)
+
+
+async def test_a_broken_limit_is_yellow_and_says_what_is_left_and_when_more_comes() -> None:
+    view = refusal(over(), EN, draft_id="01DRAFT")
+
+    assert read(view) == [
+        "### ⏸️ Limit reached",
+        (
+            "This asks for 4 pictures. Your limit is 10 pictures a day, and you have 1 picture left. "
+            f"{AGAIN} Ask for fewer pictures. {ADMIN}"
+        ),
+        "[Change prompt → d1:01DRAFT:change]",
+    ]
+    assert colour(view) == YELLOW
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            over(Scope.CHANNEL, unit=Unit.MICRO_USD, window=Window.HOUR, limit=500_000, left=0, asked=320_000),
+            f"This costs $0.32. This channel's limit is $0.50 an hour, and it has $0.00 left. {AGAIN} {ADMIN}",
+        ),
+        (
+            over(Scope.CHANNEL, left=0, channels=[7]),
+            (
+                "This asks for 4 pictures. This channel's limit is 10 pictures a day, and it has 0 pictures left. "
+                f"{AGAIN} This limit does not hold in <#7>. {ADMIN}"
+            ),
+        ),
+        (
+            over(Scope.GUILD, window=Window.TOTAL, left=0, resets_at=None),
+            (
+                "This asks for 4 pictures. This server's limit is 10 pictures in total, and it has 0 pictures left. "
+                f"It does not start again by itself. {ADMIN}"
+            ),
+        ),
+        (
+            over(Scope.HOST, unit=Unit.MICRO_USD, window=Window.MONTH, limit=50_000_000, left=10_000, asked=80_000),
+            (
+                "This costs $0.08. This bot's limit for everyone everywhere is $50.00 a month, and it has $0.01 left. "
+                f"{AGAIN} Fewer pictures or a smaller resolution cost less. {OPERATOR}"
+            ),
+        ),
+        (
+            over(window=Window.WEEK, left=0, bonus=2),
+            (
+                "This asks for 4 pictures. Your limit is 10 pictures a week, and you have 0 pictures left. "
+                f"{AGAIN} Your bonus would pay for 2 of these pictures. Ask for fewer pictures. {ADMIN}"
+            ),
+        ),
+        (
+            over(unit=Unit.JOBS, window=None, limit=5, left=0, asked=1, resets_at=None),
+            (
+                "Your limit is 5 jobs under way at a time, and it is reached. Wait for one to finish, or cancel one "
+                f"with `/jobs`. {ADMIN}"
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_the_limit_what_is_left_and_who_can_help(error: UserError, sentence: str) -> None:
+    assert said(error) == sentence
+
+
+@pytest.mark.parametrize(
+    ("scope", "outside", "helper"),
+    [
+        (Scope.USER, False, ADMIN),
+        (Scope.USER, True, OPERATOR),
+        (Scope.CHANNEL, False, ADMIN),
+        (Scope.GUILD, False, ADMIN),
+        (Scope.DIRECT, True, OPERATOR),
+        (Scope.CAP, False, OPERATOR),
+        (Scope.HOST, False, OPERATOR),
+    ],
+)
+def test_only_the_operator_helps_where_no_admin_can(scope: Scope, outside: bool, helper: str) -> None:  # noqa: FBT001
+    assert said(over(scope), outside=outside).endswith(helper)
+
+
+@pytest.mark.parametrize("locale", TEXTS.locales)
+@pytest.mark.parametrize("scope", list(Scope))
+def test_every_limit_there_can_be_is_refused_in_every_language(locale: str, scope: Scope) -> None:
+    words = TEXTS.for_locale(locale)
+    spans = [(Unit.JOBS, None), *((unit, each) for unit in (Unit.IMAGES, Unit.MICRO_USD) for each in Window)]
+
+    told = {
+        refused(words, over(scope, unit=unit, window=window, bonus=1, channels=[7]), outside=False)
+        for unit, window in spans
+    }
+
+    assert len(told) == len(spans)
+    assert len({name(words, scope, unit, window=window) for unit, window in spans}) == len(spans)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (UserError("blocked.user"), f"You have been blocked from making pictures here. {ADMIN}"),
+        (UserError("blocked.role"), f"One of your roles has been blocked from making pictures here. {ADMIN}"),
+        (
+            UserError("blocked.channel", channels=[7]),
+            f"This channel has been blocked from making pictures. Use <#7>. {ADMIN}",
+        ),
+        (
+            UserError("house.channel", channels=[7, 8, 9]),
+            "No pictures are made in this channel. Use <#7>, <#8> or <#9>.",
+        ),
+        (
+            UserError("house.denied", channels=[]),
+            (
+                "No pictures are made in this channel. Use another channel. "
+                "An admin of this server can change that with `/settings`."
+            ),
+        ),
+        (
+            UserError("house.model", given="nano-banana-pro", choices=["Nano Banana 2"]),
+            (
+                "This server does not offer nano-banana-pro. Choose Nano Banana 2. "
+                "An admin of this server can change that with `/settings`."
+            ),
+        ),
+        (
+            UserError("house.model", given="nano-banana-pro", choices=[]),
+            (
+                "This server offers no model for this. "
+                "An admin of this server can change that with `/settings`."
+            ),
+        ),
+        (
+            UserError("house.resolution", limit="1K", given="4K", channels=[7]),
+            "This channel takes 1K at most, and this asks for 4K. More is possible in <#7>.",
+        ),
+        (
+            UserError("house.count", limit=1, given=4, channels=[]),
+            (
+                "This channel takes 1 picture at a time, and this asks for 4 pictures. "
+                "An admin of this server can change that with `/settings`."
+            ),
+        ),
+        (
+            UserError("house.timezone", given="Mars/Olympus_Mons"),
+            (
+                r"There is no timezone called Mars/Olympus\_Mons. Choose one from the list, such as Europe/Berlin or "
+                "America/New_York."
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_server_has_closed_is_said_with_what_works(error: UserError, sentence: str) -> None:
+    assert said(error) == sentence
+    assert all(refused(TEXTS.for_locale(each), error, outside=False) for each in TEXTS.locales)
+
+
+def test_a_block_outside_of_servers_is_the_operators() -> None:
+    assert said(UserError("blocked.user"), outside=True).endswith(OPERATOR)
+
+
+def test_limits_are_named_in_every_unit_and_window() -> None:
+    assert per(EN, "micro_usd", 5_000_000, window=Window.TOTAL) == "$5.00 in total"
+    assert per(EN, "jobs", 1, window=None) == "1 job"
+    assert left(TEXTS.for_locale("de"), LEFT) == "heute noch 9 Bilder übrig"

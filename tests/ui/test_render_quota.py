@@ -1,0 +1,179 @@
+"""What admins are shown of quotas: the same limits that hold, in words that fit."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.core.house import House
+from bot.core.quota import Amount as Sum
+from bot.core.quota import (
+    Block,
+    Grant,
+    Holder,
+    Limit,
+    Limits,
+    Rule,
+    Scope,
+    Tally,
+    Unit,
+    Used,
+    effective,
+)
+from bot.core.windows import Window
+from bot.ui.quota_targets import SERVER, Target
+from bot.ui.render_quota import Look, ceilings, changed, lines, overview_of_one, overview_of_server
+from tests.ui.drawing import EN, NOW, TEXTS, read, text_of
+from tests.ui.test_render_hostile import HEADING
+
+GUILD, ALICE, ARTISTS, MODS, PICTURES = 9, 7, 21, 22, 31
+MEMBER = Target(Holder.USER, ALICE, roles=(GUILD, ARTISTS))
+ROLE = Target(Holder.ROLE, ARTISTS, roles=(GUILD, ARTISTS))
+CHANNEL = Target(Holder.CHANNEL, PICTURES)
+DEFAULTS = tuple(Limits().rules(guild=True))
+IMAGES, DAY = Unit.IMAGES, Window.DAY
+
+
+def look(target: Target = MEMBER, *rules: Rule, **others: Any) -> Look:
+    tally = Tally(spent=Sum(3, 240_000))
+    used = Used(NOW, tallies={(Scope.USER, Used(NOW).moment(Scope.USER).buckets[DAY]): tally})
+    given_: dict[str, Any] = {"house": House(), "blocks": (), "defaults": DEFAULTS, "used": used, **others}
+    return Look(server=GUILD, target=target, rules=rules, **given_)
+
+
+def rule(holder: Holder, subject: int, amount: int | None, *, unit: Unit = IMAGES, window: Window | None = DAY) -> Rule:
+    return Rule(holder, subject, unit, window, amount)
+
+
+def test_a_member_is_told_of_every_limit_and_where_it_comes_from() -> None:
+    shown = overview_of_one(
+        EN, look(MEMBER, rule(Holder.ROLE, ARTISTS, 30), rule(Holder.CAP, 0, None, window=Window.WEEK))
+    )
+
+    assert read(shown)[:9] == [
+        "### 📏 Limits: <@7>",
+        "**jobs under way** · as the operator configured",
+        "`░░░░░░░░░░` 0 of 5 · 5 left",
+        "**pictures a day** · from <@&21>",
+        "`█░░░░░░░░░` 3 of 30 · 27 left · starts again <t:1700006400:R>",
+        "**spending a day** · as the operator configured",
+        "`██░░░░░░░░` $0.24 of $1.00 · $0.76 left · starts again <t:1700006400:R>",
+        "**This server · jobs under way** · as the operator configured",
+        "`░░░░░░░░░░` 0 of 50 · 50 left",
+    ]
+    assert "**This server, set by the operator · pictures a week: no limit**" in text_of(shown)
+
+
+def test_a_lifted_limit_is_shown_as_such() -> None:
+    shown = text_of(overview_of_one(EN, look(MEMBER, rule(Holder.USER, ALICE, None))))
+
+    assert "**pictures a day: no limit** · set for this member" in shown
+
+
+def test_the_host_is_not_shown() -> None:
+    for target in (MEMBER, ROLE, CHANNEL):
+        assert "everywhere" not in text_of(overview_of_one(EN, look(target)))
+    assert "everywhere" not in text_of(overview_of_server(EN, look(SERVER), bonuses=0))
+
+
+AMOUNTS = st.none() | st.integers(0, 20)
+RULES = st.lists(
+    st.builds(
+        Rule,
+        st.sampled_from([Holder.USER, Holder.ROLE, Holder.GUILD, Holder.CAP]),
+        st.sampled_from([0, ALICE, GUILD, ARTISTS, MODS]),
+        st.just(IMAGES),
+        st.sampled_from([DAY, Window.MONTH]),
+        AMOUNTS,
+    ),
+    unique_by=lambda one: (one.holder, one.subject, one.window),
+)
+
+
+@given(RULES)
+def test_what_is_shown_is_what_holds(rules: list[Rule]) -> None:
+    at_place = [each for each in rules if each.holder is Holder.ROLE or each.subject in (0, ALICE)]
+    at_place = [each for each in at_place if each.subject == (ALICE if each.holder is Holder.USER else each.subject)]
+    at_place = [each for each in at_place if each.holder in (Holder.USER, Holder.ROLE) or each.subject == 0]
+
+    shown = [
+        Limit(each.scope, each.unit, each.window, each.amount)
+        for each in lines(look(MEMBER, *at_place))
+        if each.amount is not None
+    ]
+
+    holds = effective(DEFAULTS, at_place, roles=MEMBER.roles)
+    assert shown == [each for each in holds if each.scope is not Scope.HOST]
+
+
+def test_wider_limits_of_the_same_kind_cannot_be_passed() -> None:
+    limits = (
+        Limit(Scope.GUILD, IMAGES, Window.MONTH, 40),
+        Limit(Scope.GUILD, IMAGES, Window.HOUR, 1),  # an hour says nothing of a day
+        Limit(Scope.CAP, IMAGES, DAY, 50),
+        Limit(Scope.HOST, Unit.MICRO_USD, Window.MONTH, 1),
+        Limit(Scope.HOST, IMAGES, DAY, 100),
+    )
+
+    found = list(ceilings(rule(Holder.USER, ALICE, 60), look(limits=limits)))
+    of_server = list(ceilings(rule(Holder.GUILD, 0, None), look(SERVER, limits=limits)))
+
+    assert found == [limits[0], limits[2]]
+    assert of_server == [limits[2], limits[4]]
+
+
+def test_a_role_is_told_without_use_and_a_gone_one_is_said_to_be_gone() -> None:
+    gone = Target(Holder.ROLE, ARTISTS, here=False, roles=(GUILD, ARTISTS))
+    shown = text_of(overview_of_one(EN, look(gone, rule(Holder.ROLE, ARTISTS, 30), rule(Holder.ROLE, GUILD, 5))))
+
+    assert "This role does not exist any more." in shown
+    assert "**pictures a day: 30** · from <@&21>" in shown
+    assert "█" not in shown
+
+
+def test_blocks_of_a_members_roles_are_named() -> None:
+    blocks = (Block(Holder.ROLE, ARTISTS), Block(Holder.ROLE, MODS), Block(Holder.USER, 8), Block(Holder.ROLE, GUILD))
+
+    shown = text_of(overview_of_one(EN, look(blocks=blocks)))
+
+    assert "🚫 <@&21> is blocked" in shown
+    assert "🚫 everyone is blocked" in shown
+    assert "<@&22>" not in shown
+    assert "<@8>" not in shown
+
+
+@pytest.mark.parametrize("locale", TEXTS.locales)
+def test_however_much_is_set_a_page_fits_and_says_how_much_is_left_out(locale: str) -> None:
+    words = TEXTS.for_locale(locale)
+    many = [
+        rule(holder, 10**18 + n, 10**12, unit=unit, window=window)
+        for holder in (Holder.USER, Holder.ROLE, Holder.CHANNEL)
+        for n in range(60)
+        for unit in (IMAGES, Unit.MICRO_USD)
+        for window in Window
+    ]
+    roles = tuple(10**18 + n for n in range(60))
+    every = [rule(each, 0, 10**12, unit=unit, window=window) for each in (Holder.GUILD, Holder.CAP)
+             for unit in (IMAGES, Unit.MICRO_USD) for window in Window]  # fmt: skip
+    blocks = [Block(holder, n) for holder in (Holder.USER, Holder.ROLE, Holder.CHANNEL) for n in roles]
+    grants = [Grant(n, Unit.MICRO_USD, 10**12, NOW) for n in range(100)]
+    house = House.model_validate(
+        {"timezone": "America/" + "x" * 300, "caps": {roles[0]: {"resolution": "4K", "count": 1}}}
+    )
+
+    for target in (
+        Target(Holder.USER, roles[0], roles=roles), Target(Holder.ROLE, roles[0], roles=roles[:1], here=False),
+        Target(Holder.CHANNEL, roles[0]), SERVER,
+    ):  # fmt: skip
+        whole = look(target, *many, *every, blocks=blocks, grants=grants, house=house)
+        told = ["x" * 200] * 30
+        pages = [
+            overview_of_one(words, whole) if target != SERVER else overview_of_server(words, whole, bonuses=100),
+            *(changed(words, key, whole, told=told, notes=told, marked=many[0])
+              for key in ("set", "clear", "revoke", "grant", "reset", "block", "unblock")),
+        ]  # fmt: skip
+        for page in pages:
+            assert 0 < len(text_of(page)) <= 4000
+            assert len(HEADING.findall(text_of(page))) == 1
+        assert words.say("quota.more", count="\x00").partition("\x00")[0] in text_of(pages[0])
