@@ -15,7 +15,7 @@ doctor: $(READY)         ## check everything a deployment needs
 	@$(BIN)/darkroom doctor
 
 test: $(READY)           ## the whole suite (ARGS="-k cancel" goes to pytest)
-	@$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
 
 lint: $(READY)           ## style, types, import contracts, generated pages
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .

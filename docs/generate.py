@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from bot.core.catalog import Catalog, Ceilings, Endpoint, Model, Number, Switch, Words
 from bot.core.jobs import NEXT, Verb
@@ -114,6 +115,22 @@ def commands() -> Iterator[str]:
         yield f"| `{name}` | {about} |"
 
 
+def admin_commands() -> Iterator[str]:
+    """What those who manage a server can do, in the words that Discord shows them."""
+    said = tomllib.loads((SHIPPED.parent / "locales" / "en.toml").read_text())["command"]
+    yield "| command | |\n| --- | --- |"
+    for group in ("quota", "settings"):
+        yield from _listed(group, said[group])
+
+
+def _listed(path: str, said: Mapping[str, Any]) -> Iterator[str]:
+    for name, about in said.items():
+        if isinstance(about, str) and name != "about":
+            yield f"| `/{path} {name}` | {about} |"
+        elif not isinstance(about, str):
+            yield from _listed(f"{path} {name}", about)
+
+
 def faults() -> Iterator[str]:
     """What the local image service can be told to do wrong."""
     yield "| when | fault | |\n| --- | --- | --- |"
@@ -126,7 +143,7 @@ PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "docs/jobs.md": {"states": states},
     "docs/configuration.md": {"settings": settings},
     "docs/models.md": {"models": models},
-    "docs/commands.md": {"commands": commands},
+    "docs/commands.md": {"commands": commands, "admin commands": admin_commands},
     "docs/sandbox.md": {"faults": faults},
 }
 

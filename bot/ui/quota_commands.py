@@ -3,10 +3,7 @@
 Each reads what is there first, writes once, and says what changed, for whom, from what to what, and what holds now.
 """
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 import discord
 from discord import app_commands
@@ -17,11 +14,11 @@ from bot.core.jobs import Place
 from bot.core.quota import Amount, Block, Grant, Holder, Rule, Unit
 from bot.core.windows import Window
 from bot.core.zones import zone_of
-from bot.store.database import TROUBLE
 from bot.ui import render_quota
 from bot.ui.admin import CHANNEL, Act, Admin, Option
 from bot.ui.escape import show
 from bot.ui.limits import sums
+from bot.ui.patience import in_time
 from bot.ui.quota_choices import BONUS, COUNTED, Choices, unit_of
 from bot.ui.quota_targets import (
     SERVER,
@@ -34,9 +31,6 @@ from bot.ui.quota_targets import (
 )
 from bot.ui.render_quota import MOST_REASON, Look
 
-log = logging.getLogger(__name__)
-
-PATIENCE = 0.7  # seconds for each of at most three looks into the database: Discord waits three
 REASON = app_commands.Range[str, 1, MOST_REASON]
 
 
@@ -75,7 +69,7 @@ class QuotaCommands:
         if look.target != SERVER:
             view = render_quota.overview_of_one(act.words, look)
         else:
-            async with _in_time("busy"):
+            async with in_time("busy"):
                 left = await self._quotas.grants(act.server, now=self._front.clock(), limit=COUNTED)
             view = render_quota.overview_of_server(act.words, look, bonuses=len(left))
         await self._front.whisper(act.interaction, view)
@@ -84,7 +78,7 @@ class QuotaCommands:
         user = target.subject if target.holder is Holder.USER else 0
         channel = target.subject if target.holder is Holder.CHANNEL else 0
         place = Place(user, channel, act.server, roles=target.roles)
-        async with _in_time(trouble):
+        async with in_time(trouble):
             overview = await self._quotas.overview(act.server)
             standing = await self._service.standing(place)
         return Look(
@@ -106,7 +100,7 @@ class QuotaCommands:
         window = amounts.window(unit, act.given.get("per"))
         rule = Rule(target.holder, target.subject, unit, window, amounts.amount(act.given["amount"], unit))
         before = await self._look(act, target)
-        async with _in_time("admin.unsure"):
+        async with in_time("admin.unsure"):
             await self._quotas.set_rule(act.by, rule)
         notes = [render_quota.ceiling(act.words, each) for each in render_quota.ceilings(rule, before)]
         if target.holder in (Holder.ROLE, Holder.GUILD):
@@ -125,20 +119,20 @@ class QuotaCommands:
         found = [each for each in own if not wanted or rule_value(each) == wanted]
         if not found:
             raise UserError("admin.nothing_set")
-        async with _in_time("admin.unsure"):
+        async with in_time("admin.unsure"):
             gone = await self._quotas.clear_rules(act.by, found)
         told = [render_quota.change(act.words, each, before=before, after=None) for each in gone]
         await self._tell(act, "clear", before.without(found), told=told, held=_knows_roles(act, target))
 
     async def _revoke(self, act: Act, wanted: str) -> None:
         """Take back what is left of a bonus; the member's option, where it is given, must be its owner."""
-        async with _in_time("busy"):
+        async with in_time("busy"):
             held = await self._choices.held(act)
         found = next((each for each in held if f"{BONUS}:{each.grant.id}" == wanted), None)
         if found is None:
             raise UserError("admin.choice", given=wanted)
         target = pointed_at(act, f"{Holder.USER}:{found.user}")
-        async with _in_time("admin.unsure"):
+        async with in_time("admin.unsure"):
             revoked = await self._quotas.revoke(act.by, found.grant.id)
         if revoked is None:
             raise UserError("admin.nothing_set")
@@ -155,7 +149,7 @@ class QuotaCommands:
         zone = zone_of(before.house)
         ends = amounts.expiry(act.given.get("expires"), now=act.received_at, zone=zone)
         grant, reason = Grant(0, unit, left, ends), act.given.get("reason")
-        async with _in_time("admin.unsure"):
+        async with in_time("admin.unsure"):
             await self._quotas.grant(act.by, target.subject, grant, reason=reason)
         words = act.words
         told = [words.say("quota.granted", bonus=render_quota.bonus(words, grant)), *_because(act)]
@@ -168,7 +162,7 @@ class QuotaCommands:
         target = present(target_of(act))
         if target == SERVER:
             raise UserError("admin.reset")
-        async with _in_time("admin.unsure"):
+        async with in_time("admin.unsure"):
             taken = await self._quotas.reset(act.by, target.holder, target.subject, reason=act.given.get("reason"))
         if taken is None:  # delivered twice: the other one answers
             return
@@ -187,7 +181,7 @@ class QuotaCommands:
         before = await self._look(act, target)
         if block in before.blocks:
             raise UserError("admin.blocked_already")
-        async with _in_time("admin.unsure"):
+        async with in_time("admin.unsure"):
             await self._quotas.block(act.by, block, reason=act.given.get("reason"))
         everyone = target.holder is Holder.ROLE and target.subject == act.server
         told = [act.words.say("quota.blocked_all" if everyone else f"quota.blocked_now.{target.holder}")]
@@ -202,7 +196,7 @@ class QuotaCommands:
         before = await self._look(act, target)
         if block not in before.blocks:
             raise UserError("admin.not_blocked")
-        async with _in_time("admin.unsure"):
+        async with in_time("admin.unsure"):
             await self._quotas.unblock(act.by, block)
         after = before.freed(block)
         others = [render_quota.blocked(act.words, each, server=act.server) for each in after.blocked_by]
@@ -222,17 +216,6 @@ class QuotaCommands:
     ) -> None:
         view = render_quota.changed(act.words, key, look, told=told, notes=notes, marked=marked, held=held)
         await self._front.whisper(act.interaction, view)
-
-
-@asynccontextmanager
-async def _in_time(trouble: str) -> AsyncIterator[None]:
-    """`UserError` *trouble* where the database does not answer while Discord still waits."""
-    try:
-        async with asyncio.timeout(PATIENCE):
-            yield
-    except TROUBLE as exc:
-        log.warning("An admin's command waits for the database in vain", exc_info=exc, extra={"event": "admin_waits"})
-        raise UserError(trouble) from exc
 
 
 def _knows_roles(act: Act, target: Target) -> bool:
