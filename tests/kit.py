@@ -64,15 +64,19 @@ class FakeProvider:
     """A host that says what it is told to: a queue of answers for each call, the last one for ever."""
 
     name: str = "runcomfy"
+    searchable: bool = False
+    cancels: bool = True
     submits: list[Any] = field(default_factory=list)  # run ids or exceptions, then made-up ids
     sees: list[Any] = field(default_factory=lambda: [Observation(State.QUEUED, position=1)])
-    cancels: list[Any] = field(default_factory=lambda: [CancelOutcome.TOO_LATE])
+    cancellings: list[Any] = field(default_factory=lambda: [CancelOutcome.TOO_LATE])
     submitted: list[str] = field(default_factory=list)  # job ids, accepted or not
     asked: int = 0
     bodies: list[Mapping[str, Any]] = field(default_factory=list)
     _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
-    async def submit(self, route: str, inputs: Mapping[str, Any], *, job_id: str) -> str:
+    async def submit(
+        self, route: str, inputs: Mapping[str, Any], *, job_id: str, callback_url: str | None = None
+    ) -> str:
         self.submitted.append(job_id)
         self.bodies.append({"route": route, **inputs})
         answer = self.submits.pop(0) if self.submits else f"run-{next(self._ids)}"
@@ -86,7 +90,7 @@ class FakeProvider:
         return seen
 
     async def cancel(self, run_id: str) -> CancelOutcome:
-        outcome: CancelOutcome = _next(self.cancels)
+        outcome: CancelOutcome = _next(self.cancellings)
         return outcome
 
     async def find(self, job_id: str) -> str | None:

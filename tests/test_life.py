@@ -189,7 +189,7 @@ async def test_cancelling_before_the_host_has_it_is_free_and_at_once(tmp_path: P
 
 async def test_cancelling_in_the_hosts_queue_counts_when_the_run_says_so(app: Rig) -> None:
     app.provider.sees = [QUEUED]
-    app.provider.cancels = [CancelOutcome.CANCELLED]
+    app.provider.cancellings = [CancelOutcome.CANCELLED]
     job_id = await app.imagine()
     await app.turn()
 

@@ -93,6 +93,7 @@ class Route(_Part):
     id: Word
     fields: Mapping[str, Word]
     fixed: Mapping[str, Wire] = Field(default_factory=dict)
+    strings: frozenset[Word] = frozenset()  # numbers that this host wants as text
 
     @model_validator(mode="after")
     def _one_meaning_a_field(self) -> Self:
@@ -116,7 +117,7 @@ class Endpoint(_Part):
         for route in self.routes:
             if missing := needed - set(route.fields):
                 raise ValueError(f"route {route.id}: no field for {', '.join(sorted(missing))}")
-            if unknown := set(route.fields) - needed:
+            if unknown := (set(route.fields) | route.strings) - needed:
                 raise ValueError(f"route {route.id}: no such option: {', '.join(sorted(unknown))}")
         if self.options.count is not None and self.options.count.min < 1:
             raise ValueError("count begins at 1")
@@ -305,7 +306,7 @@ def wire_inputs(route: Route, request: ImageRequest) -> dict[str, Any]:
     if request.references:
         body[route.fields["references"]] = [each.url for each in request.references]
     for option, value in request.options.items():
-        body[route.fields[option]] = value
+        body[route.fields[option]] = str(value) if option in route.strings else value
     return body
 
 

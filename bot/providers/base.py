@@ -26,9 +26,13 @@ class Provider(Protocol):
     """One host. Every method may raise `ProviderUnavailable` or `ProviderPaused`; none retries."""
 
     name: str
+    searchable: bool  # whether `find` can tell what became of a submit without an answer
+    cancels: bool  # whether `cancel` can ever stop a run
 
-    async def submit(self, route: str, inputs: Mapping[str, Any], *, job_id: str) -> str:
-        """Order a paid run and return its id.
+    async def submit(
+        self, route: str, inputs: Mapping[str, Any], *, job_id: str, callback_url: str | None = None
+    ) -> str:
+        """Order a paid run and return its id. The host may call *callback_url* when the run has ended, or never.
 
         `ProviderUnavailable` and `ProviderPaused` only where the host provably took nothing;
         `ProviderRejected` (with `ModelGone`), `ProviderRefused`; anything else is `SubmitUnknown`.
@@ -36,7 +40,10 @@ class Provider(Protocol):
         ...
 
     async def observe(self, run_id: str) -> Observation:
-        """What the run has come to; `RunLost` when the host does not know it."""
+        """What the run has come to; `RunLost` when the host does not know it.
+
+        Links to pictures may be signed for minutes only: whoever fetches later observes again first.
+        """
         ...
 
     async def cancel(self, run_id: str) -> CancelOutcome: ...

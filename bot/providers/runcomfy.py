@@ -9,12 +9,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
-from enum import StrEnum
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from bot.core.errors import (
     ModelGone,
@@ -30,7 +29,9 @@ from bot.core.errors import (
 )
 from bot.core.jobs import Observation, State
 from bot.providers.base import CancelOutcome, ModelInfo
+from bot.providers.failures import Verdict, classify_text, is_about_content, short, told
 from bot.providers.http import Answer, Client, call, retry_after, utc_now
+from bot.providers.wire import Dollars, W, Wire, micro_usd, parse
 
 log = logging.getLogger(__name__)
 
@@ -49,72 +50,24 @@ GONE = frozenset({400001, NOT_FOUND})  # of a model
 NAMED = CREDENTIALS | BALANCE | GONE | {NOT_OURS, 422001}
 
 NOT_FOUND_LIMIT = 5  # a new request may not be known everywhere at once
-LONGEST_TEXT = 300
-TELLING = ("type", "code", "error_code", "message", "error_message", "msg", "reason", "error", "detail", "loc")
 
 
-class Verdict(StrEnum):
-    """What a host's words for a failure come to."""
-
-    REFUSED = "refused"
-    TRANSIENT = "transient"
-    BAD_INPUT = "bad_input"
-    UNKNOWN = "unknown"
-
-
-# Neither the documents nor RunComfy's clients show a refusal: these are the words of Google and its resellers.
-_INNOCENT = re.compile(r"safety tolerance|case.sensitive|no images? ?(urls?|(was |were )?(provided|given|supplied))")
-_VERDICTS = (
-    (Verdict.REFUSED, r"safety|policy|prohibited|moderat|nsfw|blocked|sensitive|no image|could not generate"),
-    (Verdict.TRANSIENT, r"time(d )?.?out|overloaded|capacity|unavailable|\b503\b|\b429\b|exhausted"),
-    (Verdict.BAD_INPUT, r"invalid|validation|must be|dimension|(fetch|download)\w* failed|failed to (fetch|download)"),
-)
-
-
-def classify_text(text: str) -> Verdict:
-    """Judge a failure by its words; names of our own options in them prove nothing."""
-    words = re.sub(r"[_\s]+", " ", text.lower())
-    plain, replaced = _INNOCENT.subn("", words)
-    for verdict, pattern in _VERDICTS:
-        if re.search(pattern, plain):
-            return verdict
-    return Verdict.BAD_INPUT if replaced else Verdict.UNKNOWN
-
-
-def _dollars(value: object) -> Decimal | None:
-    """A sum of money however it is written; None rather than a failure where it makes no sense."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        amount = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() and 0 <= amount < 1_000_000 else None
-
-
-Dollars = Annotated[Decimal | None, BeforeValidator(_dollars)]
-
-
-class _Wire(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-
-class _Submitted(_Wire):
+class _Submitted(Wire):
     # The reply's *_url are not followed: a wrong one would be handed our token.
     request_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 
 
-class _Status(_Wire):
+class _Status(Wire):
     status: str
     queue_position: Any = None
 
 
-class _Output(_Wire):
+class _Output(Wire):
     image: str | None = None
     images: list[str] | None = None
 
 
-class _Result(_Wire):
+class _Result(Wire):
     """Besides this the host may echo the inputs, reference pictures too: only *output* holds pictures."""
 
     status: str
@@ -126,25 +79,24 @@ class _Result(_Wire):
 
 
 T = TypeVar("T")
-W = TypeVar("W", bound=_Wire)
 S = TypeVar("S", _Status, _Result)
 
 
-class _Cancelled(_Wire):
+class _Cancelled(Wire):
     outcome: str | None = None
     status: str | None = None
 
 
-class _Model(_Wire):
+class _Model(Wire):
     base_price_usd: Dollars = None
 
 
-class _Balance(_Wire):
+class _Balance(Wire):
     balance_microdollars: Annotated[int, Field(ge=0)] | None = None
     balance_usd: Decimal | None = None
 
 
-class _Problem(_Wire):
+class _Problem(Wire):
     """The host's error envelope; any field may be missing."""
 
     error_code: Any = None
@@ -161,32 +113,14 @@ class _Problem(_Wire):
 
     @property
     def text(self) -> str:
-        return _words([self.error_message, self.message, self.error, self.detail])
-
-
-def _words(value: object) -> str:
-    """What *value* tells, without the member's inputs that validation errors echo."""
-    if isinstance(value, str | int | float):
-        return str(value)
-    if isinstance(value, list):
-        return "; ".join(filter(None, map(_words, value)))
-    if isinstance(value, dict):
-        return _words([value.get(key) for key in TELLING])
-    return ""
-
-
-def _read(model: type[W], body: bytes) -> W | None:
-    try:
-        return model.model_validate_json(body)
-    except ValidationError:
-        return None
+        return told([self.error_message, self.message, self.error, self.detail])
 
 
 def read_submitted(answer: Answer, *, now: int) -> str:
     """The request id out of the answer to a paid submit, or the error that says what to do."""
-    if answer.is_success and (taken := _read(_Submitted, answer.body)):
+    if answer.is_success and (taken := parse(_Submitted, answer.body)):
         return taken.request_id
-    problem = _read(_Problem, answer.body)
+    problem = parse(_Problem, answer.body)
     raise _not_taken(answer, problem, now=now) or SubmitUnknown(_told(answer, problem))
 
 
@@ -197,8 +131,7 @@ def _not_taken(answer: Answer, problem: _Problem | None, *, now: int) -> Provide
     busy = answer.status == 503 and code is not None  # a gateway's 503 may have a message, but no number
     if not (refusable or busy or (answer.is_success and code in NAMED)):
         return None
-    # "Blocked" and "prohibited" are said of accounts too, but no member's prompt may pause the host for everyone.
-    if answer.status == 403 and problem and re.search(r"content.polic|safety|moderat|nsfw", problem.text.lower()):
+    if answer.status == 403 and problem and is_about_content(problem.text):
         return ProviderRefused(_told(answer, problem))
     if error := _standing(answer, problem, now=now):
         return error
@@ -230,12 +163,7 @@ def _unavailable(answer: Answer, problem: _Problem | None, *, now: int) -> Provi
 def _told(answer: Answer, problem: _Problem | None) -> str:
     if problem is None:
         return f"runcomfy: HTTP {answer.status}, no readable answer"
-    return f"runcomfy: HTTP {answer.status}, error {problem.code}: {_short(problem.text)}"
-
-
-def _short(text: str) -> str:
-    """A host's words for the log: the signatures of links cut off."""
-    return re.sub(r"(https?://[^\s?\"']+)\?[^\s\"']*", r"\1?...", text)[:LONGEST_TEXT]
+    return f"runcomfy: HTTP {answer.status}, error {problem.code}: {short(problem.text)}"
 
 
 def read_status(body: bytes) -> Observation | None:
@@ -255,8 +183,8 @@ def read_result(body: bytes) -> Observation:
     The status call says "completed" of failures too, and earlier than the result knows of it.
     """
     result = _known(_Result, body)
-    cost = _micro(result.cost, rounding=ROUND_CEILING)
-    told = _short(_words([result.error, result.error_message, result.message]))
+    cost = micro_usd(result.cost, rounding=ROUND_CEILING)
+    words = short(told([result.error, result.error_message, result.message]))
     urls = _pictures(result.output)
     if result.status in CANCELLED:
         return Observation(State.CANCELLED, cost_micro_usd=cost)
@@ -264,9 +192,9 @@ def read_result(body: bytes) -> Observation:
         return Observation(State.RUNNING)
     if result.status in SUCCEEDED and urls:
         return Observation(State.COLLECTING, image_urls=urls, cost_micro_usd=cost)
-    refused = classify_text(told) is Verdict.REFUSED or (result.status in SUCCEEDED and not told)
+    refused = classify_text(words) is Verdict.REFUSED or (result.status in SUCCEEDED and not words)
     state = State.REFUSED if refused else State.FAILED
-    return Observation(state, reason=told or f"{result.status} without a picture or a reason", cost_micro_usd=cost)
+    return Observation(state, reason=words or f"{result.status} without a picture or a reason", cost_micro_usd=cost)
 
 
 def _known(model: type[S], body: bytes) -> S:
@@ -274,7 +202,7 @@ def _known(model: type[S], body: bytes) -> S:
     read = model.model_validate_json(body)
     word = read.status.strip().lower()
     if word not in WORDS:
-        problem = _read(_Problem, body)
+        problem = parse(_Problem, body)
         if problem and problem.code:
             raise ValueError("an error, not a run")
         _wonder(word)
@@ -292,16 +220,12 @@ def _pictures(output: _Output | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(url for url in (output.image, *(output.images or ())) if url))
 
 
-def _micro(dollars: Decimal | None, *, rounding: str) -> int | None:
-    return None if dollars is None else int((dollars * 1_000_000).to_integral_value(rounding))
-
-
 def read_cancelled(answer: Answer) -> CancelOutcome:
     """Whether a cancel took hold. The documented example has `status: completed` beside `outcome: cancelled`."""
-    problem = _read(_Problem, answer.body)
+    problem = parse(_Problem, answer.body)
     if 400 <= answer.status < 500 or (answer.is_success and problem and problem.code):
         return CancelOutcome.TOO_LATE
-    read = _read(_Cancelled, answer.body) if answer.is_success else None
+    read = parse(_Cancelled, answer.body) if answer.is_success else None
     word = ((read.outcome or read.status or "") if read else "").strip().lower()
     if word in CANCELLED or word == "cancellation_requested":
         return CancelOutcome.CANCELLED
@@ -312,6 +236,8 @@ class RunComfy:
     """RunComfy as a `Provider`. It takes no reference of ours, so an unanswered submit cannot be found again."""
 
     name = "runcomfy"
+    searchable = False
+    cancels = True
 
     def __init__(self, http: Client, *, balance_url: str | None = None, now: Callable[[], int] = utc_now) -> None:
         self._http = http
@@ -321,7 +247,14 @@ class RunComfy:
         if balance_url:
             http.bearer.trust(balance_url)  # the wallet has an address of its own, and the same token
 
-    async def submit(self, route: str, inputs: Mapping[str, Any], *, job_id: str) -> str:  # noqa: ARG002 - see above
+    async def submit(
+        self,
+        route: str,
+        inputs: Mapping[str, Any],
+        *,
+        job_id: str,  # noqa: ARG002 - see above
+        callback_url: str | None = None,  # noqa: ARG002 - the Model API has no callbacks
+    ) -> str:
         answer = await call(self._http, "POST", f"/v1/models/{route}", json=dict(inputs), submits=True)
         return read_submitted(answer, now=self._now())
 
@@ -342,7 +275,7 @@ class RunComfy:
         raise self._trouble(run_id, answer)
 
     def _trouble(self, run_id: str, answer: Answer) -> ProviderError:
-        problem = _read(_Problem, answer.body)
+        problem = parse(_Problem, answer.body)
         if problem and problem.code == NOT_OURS:
             return RunLost(_told(answer, problem))
         if problem and (answer.status == 404 or problem.code == NOT_FOUND):
@@ -356,7 +289,7 @@ class RunComfy:
 
     async def cancel(self, run_id: str) -> CancelOutcome:
         answer = await call(self._http, "POST", f"/v1/requests/{run_id}/cancel")
-        problem = _read(_Problem, answer.body)
+        problem = parse(_Problem, answer.body)
         if error := _standing(answer, problem, now=self._now()):
             raise error
         unknown = answer.status == 404 or (problem is not None and problem.code == NOT_FOUND)
@@ -370,11 +303,11 @@ class RunComfy:
 
     async def describe(self, route: str) -> ModelInfo:
         answer = await call(self._http, "GET", f"/v1/models/{route}")
-        problem = _read(_Problem, answer.body)
+        problem = parse(_Problem, answer.body)
         if answer.status == 404 or (problem and problem.code in GONE):
             raise ModelGone(_told(answer, problem))
         model = self._good(answer, _Model)
-        return ModelInfo(route, base_price_micro_usd=_micro(model.base_price_usd, rounding=ROUND_CEILING))
+        return ModelInfo(route, base_price_micro_usd=micro_usd(model.base_price_usd, rounding=ROUND_CEILING))
 
     async def balance(self) -> int | None:
         if self._balance_url is None:
@@ -382,11 +315,11 @@ class RunComfy:
         wallet = self._good(await call(self._http, "GET", self._balance_url), _Balance)
         if wallet.balance_microdollars is not None:
             return wallet.balance_microdollars
-        return _micro(wallet.balance_usd, rounding=ROUND_FLOOR)
+        return micro_usd(wallet.balance_usd, rounding=ROUND_FLOOR)
 
     def _good(self, answer: Answer, model: type[W]) -> W:
-        problem = _read(_Problem, answer.body)
-        if answer.is_success and problem and not problem.code and (read := _read(model, answer.body)):
+        problem = parse(_Problem, answer.body)
+        if answer.is_success and problem and not problem.code and (read := parse(model, answer.body)):
             return read
         now = self._now()
         raise _standing(answer, problem, now=now) or _unavailable(answer, problem, now=now)

@@ -80,11 +80,11 @@ def noise(size_mb: float) -> bytes:
 def _size(order: Order, references: Sequence[Image.Image]) -> tuple[int, int]:
     if order.aspect_ratio == "auto":
         ratio = references[0].width / references[0].height if references else 1.0
+        ratio = min(max(ratio, 0.25), 4.0)
     else:
         across, down = order.aspect_ratio.split(":")
         ratio = int(across) / int(down)
     longest = LONGEST[order.resolution]
-    ratio = min(max(ratio, 0.25), 4.0)
     return (longest, round(longest / ratio)) if ratio >= 1 else (round(longest * ratio), longest)
 
 

@@ -1,36 +1,45 @@
 """What can go wrong at the local image service, on purpose.
 
-A `Fault` names the calls it is for (*op*, *nth*, *times*, *match*) and what they meet (*do*). Each fault counts
-the calls that match it, whatever other faults do: ``nth=3, times=2`` is the third and the fourth. Without *nth*
-it starts at the first; ``times=None`` never ends. *match* is a part of the prompt or of the run's id.
-*op* is one of submit, status, result, cancel, model, models, balance, file, or any.
+A `Fault` names the calls it is for (*op*, *host*, *nth*, *times*, *match*) and what they meet (*do*). Each fault
+counts the calls that match it, whatever other faults do: ``nth=3, times=2`` is the third and the fourth. Without
+*nth* it starts at the first; ``times=None`` never ends. *match* is a part of the prompt, of the run's id or of the
+caller's own reference; *host* is runcomfy or runflow, and both when left out. *op* is one of `OPS`, or any.
+Runflow has one call for what RunComfy has two for: its *run* also meets what is for *status* and *result*.
 
 ===============  ==========================================================================================
 before reading   reset_before_read (no prompt to match yet)
 instead of work  reset, hang, html_502, envelope_503, 429, error_200, status:<code>;
                  with ``accepted=True`` the work is done and only its answer is replaced
-after the work   accepted_then_lost, latency, truncated, sliced, wrong_type, time_skew, no_request_id, same_id
+after the work   accepted_then_lost, latency, truncated, sliced, wrong_type, time_skew, no_request_id, same_id;
+                 at Runflow: created_200, twice
 status, result   queue:<n>, stuck_queue, unknown_status:<word>, upper_case, backwards, 404_after_submit, lost
 result           fail, refuse, result_pending, no_output, empty_output, fewer_images, image_only, images_only,
-                 both, foreign_host, echo_input, no_cost
+                 both, foreign_host, echo_input, no_cost; at Runflow: partial, canceled, nsfw:<word>,
+                 old_words, other_kinds
 cancel           cancel:not_cancellable, cancel:ignored
 file             file:404, file:empty, file:huge, file:html, file:lying_type, file:truncated, file:slow,
-                 file:endless, file:bomb
+                 file:endless, file:bomb; at Runflow: file:expired
+search           unfilterable, unlisted
+callback         callback:lost, callback:late, callback:early, callback:repeat, callback:unsigned,
+                 callback:bad_signature, callback:upper_case, callback:second_secret, callback:reserialised,
+                 callback:unknown_run, callback:envelope, callback:image_urls
 ===============  ==========================================================================================
 
-The last four rows describe a run. Given for *submit* they stick to the run that is accepted and show in all of
-its later calls (``n=`` says in how many); given for another op they change just the calls they match.
+The last six rows describe a run, except *unfilterable*. Given for *submit* they stick to the run that is accepted and
+show in all of its later calls (``n=`` says in how many); given for another op they change just the calls they match.
 A refused connection is no fault of a call: stop the service.
 """
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-OPS = ("submit", "status", "result", "cancel", "model", "models", "balance", "file")
+HOSTS = ("runcomfy", "runflow")
+OPS = ("submit", "status", "result", "run", "cancel", "search", "model", "models", "balance", "file", "callback")
+ALSO: Mapping[str, tuple[str, ...]] = {"run": ("status", "result")}  # which other ops' faults a call meets
 
 EARLY: Mapping[str, str] = {
     "reset_before_read": "the connection is reset before the body is read; nothing is accepted",
@@ -39,10 +48,10 @@ INSTEAD: Mapping[str, str] = {
     "reset": "the connection is reset without an answer",
     "hang": "no answer and no end of the connection, until the client gives up",
     "html_502": "502 with a page of HTML",
-    "envelope_503": "503 with the host's own JSON envelope (retry_after=)",
+    "envelope_503": "503 with the host's own JSON envelope (retry_after=); Runflow's MODEL_UNAVAILABLE",
     "429": "429 with the host's JSON envelope (retry_after= seconds)",
-    "error_200": "200 with a top-level error_code (code=)",
-    "status:<code>": "that HTTP status (body= JSON, retry_after=, headers=)",
+    "error_200": "200 with the host's JSON envelope (code=)",
+    "status:<code>": "that HTTP status (body= JSON, retry_after=, headers=; at Runflow code=, nested=)",
 }
 AFTER: Mapping[str, str] = {
     "accepted_then_lost": "the work is done, then the connection is reset without an answer",
@@ -51,17 +60,19 @@ AFTER: Mapping[str, str] = {
     "sliced": "the answer comes in pieces of a few bytes (seconds= in all)",
     "wrong_type": "the right body, called text/plain",
     "time_skew": "the Date header is off (seconds=)",
-    "no_request_id": "the submit is accepted and answered without a request_id",
+    "no_request_id": "the submit is accepted and answered without the run's id",
     "same_id": "the submit is accepted and answered with the id of the run before it",
+    "created_200": "Runflow answers the submit with 200 instead of 201",
+    "twice": "Runflow takes the submit twice, and answers with the first of the two runs",
 }
 PROGRESS: Mapping[str, str] = {
-    "queue:<n>": "in_queue at place n; given for submit: starts there and counts down",
+    "queue:<n>": "in_queue at place n; given for submit: starts there and counts down; 1 is Runflow's dispatching",
     "stuck_queue": "in_queue for ever",
-    "unknown_status:<word>": "a status word nobody has heard of",
+    "unknown_status:<word>": "a status word nobody has heard of, or any other",
     "upper_case": "status words in capitals",
     "backwards": "the status goes one step back",
     "404_after_submit": "the run is not found yet, in n calls (n=, 1 by default)",
-    "lost": "404 with error_code 404001: the run is gone",
+    "lost": "404 with error_code 404001, at Runflow RUN_NOT_FOUND: the run is gone",
 }
 OUTCOME: Mapping[str, str] = {
     "fail": "completed, and the result says failed (error= text or object, None for no error at all)",
@@ -76,6 +87,11 @@ OUTCOME: Mapping[str, str] = {
     "foreign_host": "the pictures' addresses lead elsewhere (url=)",
     "echo_input": "the result repeats the inputs, reference pictures included",
     "no_cost": "the cost is not known yet",
+    "partial": "Runflow's partial_succeeded: n= pictures, and an entry without an address for each of the others",
+    "canceled": "somebody else cancelled the run at Runflow",
+    "nsfw:<word>": "Runflow's nsfw_detected: true or false; null without this",
+    "old_words": "the record in the words of Runflow's older pages: status, error{}, failure_stage, finished_at",
+    "other_kinds": "Runflow's outputs also hold a text",
 }
 CANCEL: Mapping[str, str] = {
     "cancel:not_cancellable": "the host will not cancel, and the run goes on",
@@ -91,9 +107,41 @@ FILE: Mapping[str, str] = {
     "file:slow": "the picture comes in small pieces (seconds= in all, 2 by default)",
     "file:endless": "bytes without end and without a length",
     "file:bomb": "a tiny file that declares 60000 x 60000 pixels",
+    "file:expired": "403 for Runflow's addresses signed so far; reading the run again signs new ones",
 }
-FAULTS: Mapping[str, str] = {**EARLY, **INSTEAD, **AFTER, **PROGRESS, **OUTCOME, **CANCEL, **FILE}
-ONCE = frozenset({"404_after_submit", "result_pending", "backwards"})  # stuck to a run, these last one call
+SEARCH: Mapping[str, str] = {
+    "unfilterable": "422: client_ref is not filterable",
+    "unlisted": "the run is not among those found, in n searches (n=, 1 by default)",
+}
+CALLBACK: Mapping[str, str] = {
+    "callback:lost": "no callback comes",
+    "callback:late": "it comes that much later (seconds=, 30 by default)",
+    "callback:early": "the run ends, and its callback comes before the submit is answered",
+    "callback:repeat": "it comes several times (n=, 5 by default)",
+    "callback:unsigned": "without a signature",
+    "callback:bad_signature": "signed with a secret that nobody has",
+    "callback:upper_case": "the signature in capitals",
+    "callback:second_secret": "signed with the second of the secrets",
+    "callback:reserialised": "the same JSON, written anew after it was signed",
+    "callback:unknown_run": "it names a run that nobody has heard of",
+    "callback:envelope": "the output is an error envelope",
+    "callback:image_urls": "the output is as in the callbacks page's example: image_urls",
+}
+KINDS = (EARLY, INSTEAD, AFTER, PROGRESS, OUTCOME, CANCEL, FILE, SEARCH, CALLBACK)
+FAULTS: Mapping[str, str] = {name: about for kind in KINDS for name, about in kind.items()}
+STICKING = (  # what describes a run, and in which of its calls it shows
+    (PROGRESS, "any"),
+    (OUTCOME, "result"),
+    (CANCEL, "cancel"),
+    (FILE, "file"),
+    (("unlisted",), "search"),
+    (CALLBACK, "callback"),
+)
+AT_WORK = frozenset(FAULTS.keys() - EARLY.keys())
+NUMBERED = frozenset({"fewer_images", "partial", "callback:repeat"})  # whose n= counts something else
+ONCE = frozenset(
+    {"404_after_submit", "result_pending", "backwards", "unlisted", "file:expired"}
+)  # stuck to a run, these last one call
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -105,6 +153,7 @@ class Fault:
     nth: int | None
     times: int | None
     match: str | None
+    host: str | None
     params: Mapping[str, Any]
 
     def __init__(
@@ -115,13 +164,16 @@ class Fault:
         nth: int | None = None,
         times: int | None = 1,
         match: str | None = None,
+        host: str | None = None,
         **params: Any,
     ) -> None:
         if op not in (*OPS, "any"):
             raise ValueError(f"no operation {op!r}: one of {', '.join(OPS)}, any")
+        if host not in (None, *HOSTS):
+            raise ValueError(f"no host {host!r}: one of {', '.join(HOSTS)}")
         if _listed(do) not in FAULTS:
             raise ValueError(f"no fault {do!r}: one of {', '.join(FAULTS)}")
-        values = {"op": op, "do": do, "nth": nth, "times": times, "match": match, "params": params}
+        values = {"op": op, "do": do, "nth": nth, "times": times, "match": match, "host": host, "params": params}
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -142,17 +194,17 @@ class Fault:
 
     def as_json(self) -> dict[str, Any]:
         plain = {"op": self.op, "do": self.do, "nth": self.nth, "times": self.times, "match": self.match}
-        return {**plain, **self.params}
+        return {**plain, "host": self.host, **self.params}
 
     def sticks(self) -> bool:
         """Whether, given for a submit, it describes the run and not the answer."""
-        return any(_listed(self.do) in kind for kind in (PROGRESS, OUTCOME, CANCEL, FILE))
+        return any(_listed(self.do) in kind for kind, _ in STICKING)
 
     def stuck(self) -> "Fault":
         """The same fault as a trait of one run."""
         kind = _listed(self.do)
-        op = "file" if kind in FILE else "cancel" if kind in CANCEL else "result" if kind in OUTCOME else "any"
-        times = self.params.get("n", 1 if kind in ONCE else None) if kind != "fewer_images" else None
+        op = next(op for kinds, op in STICKING if kind in kinds)
+        times = self.params.get("n", 1 if kind in ONCE else None) if kind not in NUMBERED else None
         return Fault(op, self.do, times=times, **self.params)
 
 
@@ -161,14 +213,21 @@ class _Armed:
     fault: Fault
     seen: int = 0
 
-    def meets(self, op: str, about: Iterable[str]) -> bool:
+    def meets(self, op: str, about: Iterable[str], *, host: str | None) -> bool:
         """Count this call if it matches, and say whether it is one that goes wrong."""
         fault = self.fault
-        if fault.op not in (op, "any") or (fault.match is not None and not any(fault.match in each for each in about)):
+        if fault.op not in (op, "any", *ALSO.get(op, ())) or (fault.host and host and fault.host != host):
             return False
+        if fault.match is not None and not any(fault.match in each for each in about):
+            return False
+        on = self.on()
         self.seen += 1
-        first = fault.nth or 1
-        return self.seen >= first and (fault.times is None or self.seen < first + fault.times)
+        return on
+
+    def on(self) -> bool:
+        """Whether the next call that matches goes wrong."""
+        first = self.fault.nth or 1
+        return self.seen + 1 >= first and (self.fault.times is None or self.seen + 1 < first + self.fault.times)
 
 
 class Faults:
@@ -190,11 +249,20 @@ class Faults:
     def __iter__(self) -> Any:
         return iter([each.fault for each in self._armed])
 
-    def take(self, op: str, about: Iterable[str], *, early: bool = False) -> list[Fault]:
-        """The faults that this call meets, in the order they were added; *early* are those that come before reading."""
+    def take(
+        self, op: str, about: Iterable[str], *, host: str | None = None, among: Container[str] | None = None
+    ) -> list[Fault]:
+        """The faults that this call meets, in the order they were added.
+
+        Only those *among* are counted and met; without it, all but those that come before reading.
+        """
         about = list(about)
-        armed = [each for each in self._armed if (each.fault.name in EARLY) == early]
-        return [each.fault for each in armed if each.meets(op, about)]
+        armed = [each for each in self._armed if _listed(each.fault.do) in (AT_WORK if among is None else among)]
+        return [each.fault for each in armed if each.meets(op, about, host=host)]
+
+    def look(self, among: Container[str]) -> list[Fault]:
+        """Those of *among* that are on now, uncounted."""
+        return [each.fault for each in self._armed if _listed(each.fault.do) in among and each.on()]
 
 
 def parse_faults(raw: Any) -> list[Fault]:

@@ -24,6 +24,20 @@ def problem(status: int, *, code: int, message: str) -> Answer:
     return Answer(status, {"error_code": code, "error_message": message})
 
 
+def envelope(fault: Fault) -> Answer:
+    """What the host says when *fault* comes instead of an answer."""
+    match fault.name:
+        case "envelope_503":
+            return problem(503, code=503001, message="Service temporarily unavailable.")
+        case "429":
+            return problem(429, code=429001, message="Too many requests.")
+        case "error_200":
+            return problem(200, code=int(fault.params.get("code", 500001)), message="Something went wrong.")
+        case _:
+            code = int(fault.word)
+            return Answer(code, fault.params.get("body", {"error_code": code * 1000 + 1, "error_message": "Error."}))
+
+
 NOT_FOUND = problem(
     404, code=404001, message="ResourceNotFound: request_id does not exist, was deleted or has expired."
 )

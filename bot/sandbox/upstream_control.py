@@ -12,7 +12,10 @@ from bot.sandbox.upstream_runs import Line, Pace, Run, RunState
 
 @dataclass(slots=True)
 class Call:
-    """One call. *at*: seconds on the service's clock; *status*: None until answered, and when dropped."""
+    """One call. *at*: seconds on the service's clock; *status*: None until answered, and when dropped.
+
+    *note* says what a caller must never do and did.
+    """
 
     op: str
     method: str
@@ -21,6 +24,8 @@ class Call:
     at: float
     status: int | None = None
     authorized: bool = False  # whether the call carried a bearer token
+    host: str = "runcomfy"
+    note: str = ""
 
 
 class Controls:
@@ -28,38 +33,42 @@ class Controls:
         self.runs: dict[str, Run] = {}
         self.log: list[Call] = []
         self.faults = Faults()
-        self._line = line
+        self.line = line
         self._faults_file, self._read_at = faults_file, 0
 
     @property
     def accepted(self) -> list[str]:
         return list(self.runs)
 
+    def ordered(self, reference: str) -> list[Run]:
+        """The runs that were accepted with that reference of the caller's (RunComfy takes none)."""
+        return [each for each in self.runs.values() if reference in each.references]
+
     @property
     def hold(self) -> bool:
         """Whether nothing advances by itself; the clock stands still meanwhile."""
-        return self._line.hold
+        return self.line.hold
 
     @hold.setter
     def hold(self, wanted: bool) -> None:
-        self._line.hold = wanted
+        self.line.hold = wanted
 
     @property
     def pace(self) -> Pace:
-        return self._line.pace
+        return self.line.pace
 
     @pace.setter
     def pace(self, pace: Pace) -> None:
-        self._line.settle()
-        self._line.pace = pace
+        self.line.settle()
+        self.line.pace = pace
 
     def advance(self, run_id: str, state: RunState) -> None:
         """Move a run by hand; `KeyError` for a run that is not there, `ValueError` for no state."""
         if state not in get_args(RunState):
             raise ValueError(f"no state {state!r}: one of {', '.join(get_args(RunState))}")
         run = self.runs[run_id]
-        self._line.settle()
-        self._line.move(run, state)
+        self.line.settle()
+        self.line.move(run, state)
 
     def reread_faults(self) -> None:
         """Read the file of faults if it has changed; one that cannot be read changes nothing."""

@@ -1,4 +1,4 @@
-"""The four models the local image service offers: what they take, as the host publishes it, and what they cost.
+"""The four models the local RunComfy offers: what they take, as the host publishes it, and what they cost.
 
 Source: RunComfy's published input schemas. Fields it does not list are refused, so that a wrong name
 is found here and not at a paid host, of which it is unknown whether it looks.
@@ -78,8 +78,9 @@ class ImageModel:
 
     def cost_micro_usd(self, inputs: Inputs, *, images: int) -> int:
         factor = {"0.5K": 0.75, "2K": 1.5, "4K": 2.0}.get(inputs.value("resolution"), 1.0)
-        each = self.price * factor + (0.015 if inputs.value("enable_web_search") else 0.0)
-        return round(each * 1_000_000) * images
+        searching = 0.015 if inputs.value("enable_web_search") else 0.0
+        thinking = 0.002 if inputs.value("thinking_level") == "high" else 0.0
+        return round((self.price * factor + searching + thinking) * 1_000_000) * images
 
 
 MODELS: Mapping[str, ImageModel] = {

@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
-from uuid import uuid4
+from typing import Any, ClassVar, Literal
 
 from bot.sandbox.faults import Faults
 from bot.sandbox.upstream_models import ImageModel, Inputs
@@ -33,17 +32,29 @@ class Run:
     id: str
     model: str
     inputs: dict[str, Any]
-    created_at: int
     asked: Inputs
     entry: ImageModel
     line: "Line"
+    created_at: int
     faults: Faults = field(default_factory=Faults)
+    started_at: int | None = None
     finished_at: int | None = None
     stored: RunState = "in_queue"
     ready: float = 0.0  # on the line's own clock
     finishes: float = math.inf
     place: int = 3  # where it says it stands in the host's queue at first
     stuck: bool = False
+    host: ClassVar[str] = "runcomfy"
+
+    @property
+    def about(self) -> tuple[str, ...]:
+        """What a fault's *match* is looked for in."""
+        return (self.prompt, self.id)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What the caller calls it; this host takes no such thing."""
+        return ()
 
     @property
     def state(self) -> RunState:
@@ -70,6 +81,7 @@ class Run:
     def summary(self) -> dict[str, Any]:
         return {
             "id": self.id,
+            "host": self.host,
             "model": self.model,
             "inputs": self.inputs,
             "state": self.state,
@@ -84,6 +96,8 @@ class Line:
 
     def __init__(self, pace: Pace, now: Callable[[], float]) -> None:
         self.pace = pace
+        self.ended: Callable[[Run], None] = lambda _: None
+        self.changed: Callable[[], None] = lambda: None
         self._now = now
         self._skipped = 0.0
         self._held_at: float | None = None
@@ -103,24 +117,16 @@ class Line:
         elif not wanted and self._held_at is not None:
             self._skipped += self._now() - self._held_at
             self._held_at = None
+        self.changed()
 
     @property
     def time(self) -> float:
         return (self._now() if self._held_at is None else self._held_at) - self._skipped
 
-    def join(self, entry: ImageModel, *, asked: Inputs) -> Run:
-        run = Run(
-            id=str(uuid4()),
-            model=entry.id,
-            inputs=asked.model_dump(exclude_unset=True),
-            created_at=_utc_ms(),
-            asked=asked,
-            entry=entry,
-            line=self,
-            ready=self.time + self.pace.queue_s,
-        )
+    def join(self, run: Run) -> None:
+        run.ready = self.time + self.pace.queue_s
         self._waiting[run.id] = run
-        return run
+        self.changed()
 
     def stick(self, run: Run) -> None:
         """Leave *run* in the queue for good, without holding up those behind it."""
@@ -138,10 +144,7 @@ class Line:
     def settle(self) -> None:
         """Let everything happen that was due by now, in the order it was due."""
         while not self.hold:
-            first = min(self._working.values(), key=lambda each: each.finishes, default=None)
-            head = next(iter(self._waiting.values()), None)
-            finish = first.finishes if first else math.inf
-            start = max(head.ready, self._freed) if head and self._has_room() else math.inf
+            head, start, first, finish = self._next()
             if min(start, finish) > self.time:
                 return
             if head and start < finish:
@@ -150,6 +153,19 @@ class Line:
                 self.move(first, "completed", at=finish)
             else:
                 return
+
+    def wait(self) -> float | None:
+        """Seconds until something is due; None if nothing will be by itself."""
+        _, start, _, finish = self._next()
+        due = min(start, finish)
+        return None if self.hold or due == math.inf else max(due - self.time, 0.0)
+
+    def _next(self) -> tuple[Run | None, float, Run | None, float]:
+        """The run that starts next and when, the one that finishes next and when."""
+        first = min(self._working.values(), key=lambda each: each.finishes, default=None)
+        head = next(iter(self._waiting.values()), None)
+        start = max(head.ready, self._freed) if head and self._has_room() else math.inf
+        return head, start, first, first.finishes if first else math.inf
 
     def move(self, run: Run, state: RunState, *, at: float | None = None) -> None:
         """Put *run* where it is said to be, and keep the clock going from there."""
@@ -163,11 +179,15 @@ class Line:
         elif state == "in_queue":
             run.ready = moment + self.pace.queue_s
             self._waiting[run.id] = run
-        run.finished_at = _utc_ms() if state in ("completed", "cancelled") else None
+        over = state in ("completed", "cancelled")
+        run.finished_at = utc_ms() if over else None
+        self.changed()
+        if over:
+            self.ended(run)
 
     def _start(self, run: Run, *, at: float) -> None:
         self._waiting.pop(run.id, None)
-        run.stored, run.finishes = "in_progress", at + self.pace.run_s
+        run.stored, run.finishes, run.started_at = "in_progress", at + self.pace.run_s, utc_ms()
         self._working[run.id] = run
 
     def _has_room(self) -> bool:
@@ -178,5 +198,5 @@ def iso(at: int | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(at / 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
-def _utc_ms() -> int:
+def utc_ms() -> int:
     return time.time_ns() // 1_000_000

@@ -6,14 +6,14 @@ import json
 import socket
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from email.utils import formatdate
 from typing import Any
 
 from aiohttp import web
 
 from bot.sandbox.faults import AFTER, INSTEAD, Fault
-from bot.sandbox.upstream_answers import Answer, problem
+from bot.sandbox.upstream_answers import Answer
 
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>"
 DROPPED = 999  # the status of a response that nobody gets to see
@@ -21,10 +21,12 @@ INSTEAD_NAMES = {each.split(":<")[0] for each in INSTEAD}
 
 
 class Met:
-    """The faults one call meets, by name; the first of each kind counts."""
+    """The faults one call meets, by name; the first of each kind counts. And what its work leaves for the log."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self._all = list(faults)
+        self.run_id: str | None = None  # the run that was accepted
+        self.note = ""
 
     def add(self, faults: Iterable[Fault]) -> None:
         self._all += faults
@@ -77,8 +79,10 @@ def drop(request: web.Request) -> web.Response:
     return web.Response(status=DROPPED)
 
 
-async def instead(fault: Fault, request: web.Request, *, stopping: asyncio.Event) -> web.StreamResponse:
-    """What comes in place of an answer."""
+async def instead(
+    fault: Fault, request: web.Request, *, stopping: asyncio.Event, envelope: Callable[[Fault], Answer]
+) -> web.StreamResponse:
+    """What comes in place of an answer; *envelope*: the host's own way to say that something went wrong."""
     match fault.name:
         case "reset":
             return drop(request)
@@ -87,28 +91,22 @@ async def instead(fault: Fault, request: web.Request, *, stopping: asyncio.Event
             return drop(request)
         case "html_502":
             return web.Response(status=502, body=HTML, content_type="text/html")
-        case "envelope_503":
-            answer = problem(503, code=503001, message="Service temporarily unavailable.")
-        case "429":
-            answer = problem(429, code=429001, message="Too many requests.")
-        case "error_200":
-            answer = problem(200, code=int(fault.params.get("code", 500001)), message="Something went wrong.")
         case _:
-            code = int(fault.word)
-            answer = Answer(code, fault.params.get("body", {"error_code": code * 1000 + 1, "error_message": "Error."}))
-    return as_response(answer, headers=_headers(fault))
+            return as_response(envelope(fault), headers=_headers(fault))
 
 
-async def spoil(answer: Answer, met: Met, request: web.Request, *, earlier: str | None) -> web.StreamResponse:
-    """The answer, as the faults that come after the work leave it."""
+async def spoil(
+    answer: Answer, met: Met, request: web.Request, *, id_key: str, earlier: str | None
+) -> web.StreamResponse:
+    """The answer, as the faults that come after the work leave it. *id_key*: where it names the run."""
     names = {each.name for each in met if each.name in AFTER}
     if "accepted_then_lost" in names:
         return drop(request)
     body = answer.body
     if "no_request_id" in names:
-        body = {key: value for key, value in body.items() if key != "request_id"}
+        body = {key: value for key, value in body.items() if key != id_key}
     if "same_id" in names and earlier:
-        body = {**body, "request_id": earlier}
+        body = {**body, id_key: earlier}
     raw = json.dumps(body).encode()
     if "truncated" in names:
         return await half(request, raw, kind="application/json", status=answer.status)

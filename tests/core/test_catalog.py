@@ -88,6 +88,7 @@ WRONG: list[tuple[tuple[str | int, ...], object, str]] = [
     ((*TWO, "options", "colour"), {"default": True}, "models.nano-banana-2.imagine.options.colour"),
     ((*TWO, "options", "count", "step"), 2, "models.nano-banana-2.imagine.options.count.step"),
     ((*ROUTE, "url"), "https://x", "models.nano-banana-2.imagine.routes.0.url"),
+    ((*ROUTE, "strings"), ["saftey"], "models.nano-banana-2.imagine"),
     # values of another kind
     (("models",), [], "models"),
     (TWO, "fast", "models.nano-banana-2"),
@@ -106,6 +107,7 @@ WRONG: list[tuple[tuple[str | int, ...], object, str]] = [
     ((*TWO, "usual", "1K"), [10], "models.nano-banana-2.usual.1K"),
     ((*TWO, "options", "format"), {"choices": ["x"] * 26, "default": "x"}, "models.nano-banana-2.imagine.options"),
     ((*ROUTE, "fixed", "limit_generations"), [True], "models.nano-banana-2.imagine.routes.0.fixed"),
+    ((*ROUTE, "strings"), "safety", "models.nano-banana-2.imagine.routes.0.strings"),
 ]
 
 

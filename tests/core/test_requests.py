@@ -177,6 +177,12 @@ def test_another_model_edits_with_words_of_its_own() -> None:
     assert catalog().usual(request) is None
 
 
+def test_a_host_that_wants_a_number_as_text_gets_it_so() -> None:
+    asked, ours = ask(TWO, safety=3, count=2), route(TWO, Verb.IMAGINE)
+    body = wire_inputs(ours.model_copy(update={"strings": frozenset({"safety"})}), asked)
+    assert body == wire_inputs(ours, asked) | {"safety_tolerance": "3"}
+
+
 @pytest.mark.parametrize("drawn", [0, 1, 2, 3, 2**31 - 1, 2**40])
 def test_a_drawn_seed_lies_where_the_model_takes_seeds(drawn: int) -> None:
     request = catalog().request("lite", Verb.IMAGINE, prompt="x", asked=Asked(), drawn_seed=drawn)

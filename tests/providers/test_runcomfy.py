@@ -1,10 +1,5 @@
 """RunComfy's answers, recorded by case, and what we make of each."""
 
-import json
-from pathlib import Path
-from typing import Any
-
-import httpx
 import pytest
 from pydantic import ValidationError
 
@@ -20,25 +15,15 @@ from bot.core.errors import (
 from bot.core.jobs import Observation, State
 from bot.providers.base import CancelOutcome
 from bot.providers.http import Answer
-from bot.providers.runcomfy import (
-    Verdict,
-    classify_text,
-    read_cancelled,
-    read_result,
-    read_status,
-    read_submitted,
-)
+from bot.providers.runcomfy import read_cancelled, read_result, read_status, read_submitted
+from tests.providers.recorded import NOW, recorded
 
-SAMPLES = Path(__file__).parent.parent / "samples" / "runcomfy"
 RUN = "8d7f1f0e-52f3-4a57-9df5-6a1d4a3f0c11"
 FILES = "https://playgrounds-storage-public.runcomfy.net/tools/7324/media-files/"
-NOW = 1_795_219_200_000  # 2026-11-21 00:00:00 UTC
 
 
 def sample(case: str) -> Answer:
-    recorded: dict[str, Any] = json.loads((SAMPLES / f"{case}.json").read_text())
-    body = recorded["text"] if "text" in recorded else json.dumps(recorded["body"])
-    return Answer(recorded["status"], httpx.Headers(recorded["headers"]), body.encode())
+    return recorded("runcomfy", case)
 
 
 @pytest.mark.parametrize(
@@ -282,38 +267,3 @@ def test_an_output_of_another_shape_is_unreadable_and_not_a_refusal() -> None:
 )
 def test_a_cancel_is_read_by_its_outcome_first(case: str, outcome: CancelOutcome) -> None:
     assert read_cancelled(sample(case)) is outcome
-
-
-@pytest.mark.parametrize(
-    ("text", "verdict"),
-    [
-        ("Blocked by our SAFETY system", Verdict.REFUSED),
-        ("content_policy_violation", Verdict.REFUSED),
-        ("IMAGE_PROHIBITED_CONTENT", Verdict.REFUSED),
-        ("Output was moderated", Verdict.REFUSED),
-        ("NSFW content", Verdict.REFUSED),
-        ("sensitive subject", Verdict.REFUSED),
-        ("finishReason: NO_IMAGE", Verdict.REFUSED),
-        ("The model could not generate a picture", Verdict.REFUSED),
-        ("request timeout", Verdict.TRANSIENT),
-        ("the worker timed out", Verdict.TRANSIENT),
-        ("model is overloaded", Verdict.TRANSIENT),
-        ("no capacity", Verdict.TRANSIENT),
-        ("resource_exhausted", Verdict.TRANSIENT),
-        ("upstream said 503", Verdict.TRANSIENT),
-        ("HTTP 429", Verdict.TRANSIENT),
-        ("temporarily unavailable", Verdict.TRANSIENT),
-        ("invalid aspect ratio", Verdict.BAD_INPUT),
-        ("seed must be positive", Verdict.BAD_INPUT),
-        ("image dimensions too small", Verdict.BAD_INPUT),
-        ("download failed", Verdict.BAD_INPUT),
-        ("Failed to fetch the image", Verdict.BAD_INPUT),
-        ("safety_tolerance must be between 1 and 6", Verdict.BAD_INPUT),
-        ("no image_urls", Verdict.BAD_INPUT),
-        ("No image was provided", Verdict.BAD_INPUT),
-        ("worker crashed at 0x4290", Verdict.UNKNOWN),
-        ("", Verdict.UNKNOWN),
-    ],
-)
-def test_a_failure_is_judged_by_its_words_and_not_by_the_names_of_options(text: str, verdict: Verdict) -> None:
-    assert classify_text(text) is verdict

@@ -15,24 +15,21 @@ from bot.core.errors import (
     ProviderUnavailable,
     RunLost,
     RunNotKnownYet,
-    SubmitUnknown,
 )
 from bot.core.jobs import Observation, State
 from bot.providers.base import CancelOutcome, ModelInfo, Provider
 from bot.providers.http import Times, client
 from bot.providers.runcomfy import RunComfy
-from tests.providers.raw_server import Act, RawServer, answer, close, hang, in_turn, reset, serving
-from tests.providers.test_runcomfy import FILES, NOW, RUN, sample
+from tests.providers import recorded
+from tests.providers.raw_server import Act, RawServer, hang, in_turn, reset, serving
+from tests.providers.recorded import NOW
+from tests.providers.test_runcomfy import FILES, RUN
 
 ROUTE = "google/nano-banana-2/text-to-image"
 
 
 def says(case: str) -> Act:
-    """The recorded answer, over the wire."""
-    recorded = sample(case)
-    headers = {name.replace("-", "_"): value for name, value in recorded.headers.items()}
-    kind = "text/html" if recorded.body.startswith(b"<") else "application/json"
-    return answer(recorded.status, recorded.body, kind=kind, **headers)
+    return recorded.says("runcomfy", case)
 
 
 @asynccontextmanager
@@ -57,34 +54,6 @@ async def test_a_submit_posts_the_inputs_as_they_are_and_follows_no_address_of_t
         assert targets(server) == [f"POST /v1/models/{ROUTE}"]
         assert json.loads(server.got[0].body) == {"prompt": "a fox", "seed": 7}
         assert server.got[0].headers["authorization"] == "Bearer s3cret"
-
-
-@pytest.mark.parametrize("fault", [reset, close, hang], ids=["reset", "close", "hang"])
-async def test_a_submit_whose_answer_is_lost_is_unknown_and_was_made_once(fault: Act) -> None:
-    async with host(fault) as (provider, server):
-        with pytest.raises(SubmitUnknown):
-            await provider.submit(ROUTE, {"prompt": "p"}, job_id="01J")
-        assert len(server.got) == 1
-
-
-@pytest.mark.parametrize(
-    ("case", "error"),
-    [
-        ("submit_502_html", SubmitUnknown),
-        ("submit_503_gateway", SubmitUnknown),
-        ("submit_503_own", ProviderUnavailable),
-        ("submit_429", ProviderUnavailable),
-        ("submit_429_retry_after", ProviderUnavailable),
-        ("submit_200_truncated", SubmitUnknown),
-        ("submit_402", ProviderPaused),
-    ],
-)
-async def test_a_submit_is_made_once_whatever_the_answer(case: str, error: type[ProviderError]) -> None:
-    async with host(says(case)) as (provider, server):
-        with pytest.raises(ProviderError) as caught:
-            await provider.submit(ROUTE, {"prompt": "p"}, job_id="01J")
-        assert type(caught.value) is error
-        assert len(server.got) == 1
 
 
 async def test_a_pending_run_costs_one_question() -> None:
@@ -164,24 +133,6 @@ async def test_a_run_is_lost_when_the_host_has_not_known_it_six_times(case: str)
                 await provider.observe(RUN)
         with pytest.raises(RunLost):
             await provider.observe(RUN)
-
-
-async def test_a_run_that_was_seen_in_between_is_not_lost() -> None:
-    missing = [says("status_404")] * 5
-    async with host(*missing, says("status_in_progress"), *missing) as (provider, _):
-        for turn in range(11):
-            if turn == 5:
-                assert (await provider.observe(RUN)).state is State.RUNNING
-                continue
-            with pytest.raises(ProviderUnavailable):
-                await provider.observe(RUN)
-
-
-async def test_a_gateways_own_page_never_loses_a_run() -> None:
-    async with host(says("status_404_html")) as (provider, _):
-        for _ in range(8):
-            with pytest.raises(ProviderUnavailable):
-                await provider.observe(RUN)
 
 
 @pytest.mark.parametrize(

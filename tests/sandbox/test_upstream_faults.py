@@ -192,7 +192,7 @@ def test_faults_can_be_told_apart_and_listed() -> None:
 
 
 async def test_other_programs_switch_faults_and_pace_over_http(client: Client) -> None:
-    faults = [{"op": "submit", "do": "429", "nth": None, "times": None, "match": None, "retry_after": 2}]
+    faults = [{"op": "submit", "do": "429", "nth": None, "times": None, "match": None, "host": None, "retry_after": 2}]
     assert await client.call("PUT", "/_sandbox/faults", json=faults, token="") == (200, faults)
     assert (await post(client))[0] == 429
     assert (await client.call("PUT", "/_sandbox/faults", json=[{"op": "submit", "do": "none"}]))[0] == 400

@@ -1,0 +1,207 @@
+"""Runflow's API, as the local image service speaks it: runs, their search and callbacks, catalogue, balance, files.
+
+Source: docs.runflow.io. There is no cancel, because the host has none for its customers.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, ClassVar
+
+from aiohttp import web
+
+from bot.sandbox.faults import OUTCOME, SEARCH, Fault
+from bot.sandbox.runflow_answers import (
+    NOT_FOUND,
+    STATUSES,
+    Outcome,
+    billed_micro_usd,
+    envelope,
+    outcome,
+    payload,
+    problem,
+    record,
+)
+from bot.sandbox.runflow_callbacks import Callbacks
+from bot.sandbox.runflow_models import MODELS, SYNC_MODE, Order, entry, read_order, uuid_of
+from bot.sandbox.runflow_runs import FlowRun, Signer, uuid7
+from bot.sandbox.runflow_search import FILTERABLE, BadSearch, read_search
+from bot.sandbox.upstream_answers import Answer
+from bot.sandbox.upstream_control import Controls
+from bot.sandbox.upstream_files import Files
+from bot.sandbox.upstream_host import FUNDS_MICRO_USD, Host, origin
+from bot.sandbox.upstream_models import Inputs
+from bot.sandbox.upstream_runs import utc_ms
+from bot.sandbox.upstream_wire import Met
+
+KEYS = "rf_live_"
+NO_MODEL = problem(404, code="NOT_FOUND", message="Model not found.")
+OTHER_KEYS = "rf_svc_"  # for administration, not for runs
+
+
+class Runflow(Host):
+    name: ClassVar[str] = "runflow"
+    id_key: ClassVar[str] = "id"
+    open_to_all: ClassVar[frozenset[str]] = frozenset({"file", "health"})
+
+    def __init__(
+        self,
+        desk: Controls,
+        files: Files,
+        *,
+        key: str | None,
+        now: Callable[[], float],
+        stopping: asyncio.Event,
+        secrets: Sequence[str],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        super().__init__(desk, files, key=key, now=now, stopping=stopping)
+        self.origin = ""  # where it is, for the addresses in callbacks
+        self.callbacks = Callbacks(desk, tell=self._told, secrets=secrets, sleep=sleep)
+        self._signer = Signer(now)
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/v1/models/{model:.+}/runs", self.on("submit", self._submit)),
+            web.get("/v1/models", self.on("models", self._models)),
+            web.get("/v1/models/{model:.+}", self.on("model", self._model)),
+            web.get("/v1/runs", self.on("search", self._search)),
+            web.get("/v1/runs/statuses", self.on("statuses", self._statuses)),
+            web.get("/v1/runs/{run_id}", self.on("run", self._run)),
+            web.get("/v1/runs/{run_id}/callback", self.on("deliveries", self._deliveries)),
+            web.post("/v1/runs/{run_id}/callback-redeliveries", self.on("redeliver", self._redeliver)),
+            web.get("/v1/billing/balance", self.on("balance", self._balance)),
+            web.get("/v1/health", self.on("health", self._health)),
+            web.get("/storage/{run_id}/{name}", self.on("file", self._file)),
+            web.route("*", "/{rest:.*}", self.on("unknown", self._unknown)),
+        ]
+
+    def refusal(self, bearer: str) -> Answer | None:
+        if bearer.startswith(OTHER_KEYS):
+            return problem(403, message="This key is not for runs.")
+        if bearer.startswith(KEYS) and self.key in (None, bearer):
+            return None
+        return problem(401, message="Missing, unknown or revoked API key.")
+
+    def envelope(self, fault: Fault) -> Answer:
+        return envelope(fault)
+
+    def found(self, request: web.Request) -> FlowRun | None:
+        run = self.run(request)
+        return run if isinstance(run, FlowRun) else None
+
+    async def _submit(self, request: web.Request, body: bytes, met: Met) -> Answer:
+        model = MODELS.get(request.match_info["model"])
+        if model is None:
+            return NO_MODEL
+        read, wrong = read_order(model, body)
+        if read is None:
+            met.note = SYNC_MODE if any(each["message"] == SYNC_MODE for each in wrong) else ""
+            return problem(422, message="The request is not valid.", errors=wrong)
+        first, *_ = [self._accept(model.id, *read, met=met) for _ in range(2 if "twice" in met else 1)]
+        told = record(first, Outcome("queued"), Met([]))
+        if "callback:early" in met and first.callback_url:
+            self.desk.line.move(first, "completed")
+            await first.rung.wait()
+        return Answer(200 if "created_200" in met else 201, told)
+
+    def _accept(self, model: str, order: Order, asked: Inputs, *, met: Met) -> FlowRun:
+        run = FlowRun(
+            id=uuid7(),
+            model=model,
+            inputs=asked.model_dump(exclude_unset=True),
+            asked=asked,
+            entry=MODELS[model],
+            line=self.desk.line,
+            created_at=utc_ms(),
+            client_ref=order.client_ref,
+            metadata=order.metadata,
+            callback_url=order.callback_url,
+        )
+        self.take_in(run, met)
+        return run
+
+    async def _run(self, request: web.Request, _body: bytes, met: Met) -> Answer:
+        run = self.found(request)
+        if run is None or "lost" in met or "404_after_submit" in met:
+            return NOT_FOUND
+        run.version += 1
+        return Answer(200, record(run, await self._came_to(run, met, at=origin(request)), met))
+
+    async def _came_to(self, run: FlowRun, met: Met, *, at: str) -> Outcome:
+        broken = await self.files.trouble(run) if run.state == "completed" else None
+        return outcome(run, met, sign=lambda path: at + self._signer.sign(path, version=run.version), broken=broken)
+
+    async def _told(self, run: FlowRun, met: Met) -> dict[str, Any]:
+        """What a callback about *run* says."""
+        shown = Met(run.faults.look(OUTCOME.keys() - {"result_pending"}))
+        return payload(run, await self._came_to(run, shown, at=self.origin), met)
+
+    async def _search(self, request: web.Request, _body: bytes, met: Met) -> Answer:
+        try:
+            search = read_search(
+                request.query, filterable=FILTERABLE - {"client_ref"} if "unfilterable" in met else FILTERABLE
+            )
+        except BadSearch as exc:
+            return problem(422, message=str(exc), errors=[{"field": exc.field, "message": str(exc)}])
+        listed = [run for run in self._flow_runs() if not run.faults.take("search", [""], among=SEARCH)]
+        records = []
+        for run in listed:
+            shown = Met(run.faults.look(OUTCOME))
+            records.append(record(run, await self._came_to(run, shown, at=origin(request)), shown))
+        return Answer(200, search.page(records))
+
+    def _flow_runs(self) -> list[FlowRun]:
+        return [each for each in self.runs() if isinstance(each, FlowRun)]
+
+    async def _statuses(self, _request: web.Request, _body: bytes, _met: Met) -> Answer:
+        return Answer(200, list(STATUSES))
+
+    async def _deliveries(self, request: web.Request, _body: bytes, _met: Met) -> Answer:
+        run = self.found(request)
+        if run is None:
+            return NOT_FOUND
+        return Answer(200, [each.as_json() for each in self.callbacks.deliveries if each.run_id == run.id])
+
+    async def _redeliver(self, request: web.Request, _body: bytes, _met: Met) -> Answer:
+        run = self.found(request)
+        if run is None:
+            return NOT_FOUND
+        try:
+            (sent,) = await self.callbacks.send(run.id)
+        except ValueError as exc:
+            return problem(409, message=str(exc))
+        return Answer(201, sent.as_json())
+
+    async def _models(self, request: web.Request, _body: bytes, _met: Met) -> Answer:
+        listed = [entry(each, schema=False) for each in MODELS.values()]
+        wanted = request.query.get("q", "").lower()
+        items = [each for each in listed if wanted in f"{each['owner']}/{each['slug']} {each['name']}".lower()]
+        return Answer(200, {"items": items, "next_pq": None, "prev_pq": None})
+
+    async def _model(self, request: web.Request, _body: bytes, _met: Met) -> Answer:
+        name = request.match_info["model"]
+        model = next((each for each in MODELS.values() if name in (each.id, uuid_of(each.id))), None)
+        return Answer(200, entry(model)) if model else NO_MODEL
+
+    async def _balance(self, _request: web.Request, _body: bytes, _met: Met) -> Answer:
+        left = FUNDS_MICRO_USD
+        for run in self._flow_runs():
+            shown = Met(run.faults.look(OUTCOME))
+            left -= billed_micro_usd(run, await self._came_to(run, shown, at=self.origin), shown)
+        return Answer(200, {"balance_cents": left // 10_000, "currency": "USD"})
+
+    async def _health(self, _request: web.Request, _body: bytes, _met: Met) -> Answer:
+        return Answer(200, {"status": "ok"})
+
+    async def _unknown(self, _request: web.Request, _body: bytes, _met: Met) -> Answer:
+        return problem(404, code="NOT_FOUND", message="There is no such endpoint.")
+
+    async def _file(self, request: web.Request, _body: bytes, met: Met) -> web.StreamResponse:
+        run, version = self.found(request), self._signer.version(request.path, request.query)
+        if run is not None and "file:expired" in met:
+            run.expired = max(run.expired, run.version)
+        if run is None or version is None or version <= run.expired:
+            return web.Response(
+                status=403, text="<Error><Code>AccessDenied</Code></Error>", content_type="application/xml"
+            )
+        return await self.picture(request, met, path=request.path)

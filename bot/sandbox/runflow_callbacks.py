@@ -1,0 +1,219 @@
+"""Calls back when a run of the local Runflow ends: signs, sends, tries again, and keeps the history.
+
+Sources: docs.runflow.io/concepts/callbacks and /guides/verify-callback-signatures. The key of the signature is the
+secret as it is given, `whsec_` included; there are three attempts, and only no answer and 5xx lead to another.
+"""
+
+import asyncio
+import hmac
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import aiohttp
+
+from bot.core.references import is_loopback
+from bot.sandbox.faults import CALLBACK, Fault
+from bot.sandbox.runflow_answers import iso
+from bot.sandbox.runflow_runs import FlowRun, uuid7
+from bot.sandbox.upstream_control import Controls
+from bot.sandbox.upstream_runs import Run, utc_ms
+from bot.sandbox.upstream_wire import Met
+
+PAUSES = (1.0, 2.0)  # seconds before the second and the third attempt
+PATIENCE = 10.0  # seconds for an answer
+Tell = Callable[[FlowRun, Met], Awaitable[dict[str, Any]]]
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    status_code: int | None
+    response_body: str | None
+    response_time_ms: int
+    error_message: str | None
+
+    @property
+    def again(self) -> bool:
+        return self.status_code is None or self.status_code >= 500
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One callback and what became of it. One without attempts never left."""
+
+    run_id: str
+    url: str
+    payload: dict[str, Any]
+    id: str = field(default_factory=uuid7)
+    request_id: str = field(default_factory=lambda: str(uuid4()))
+    created_at: int = field(default_factory=utc_ms)
+    next_attempt_at: int | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+
+    @property
+    def arrived(self) -> bool:
+        return bool(self.attempts) and 200 <= (self.attempts[-1].status_code or 0) < 300
+
+    def as_json(self) -> dict[str, Any]:
+        told = {"id": self.id, "run_id": self.run_id, "url": self.url, "request_id": self.request_id}
+        return told | {
+            "event": self.payload["event"],
+            "payload": self.payload,
+            "delivered": self.arrived,
+            "attempt_count": len(self.attempts),
+            "max_attempts": 1 + len(PAUSES),
+            "next_attempt_at": iso(self.next_attempt_at),
+            "created_at": iso(self.created_at),
+            "attempts": [asdict(each) for each in self.attempts],
+        }
+
+
+class Callbacks:
+    """*secrets*: the first signs, both are valid; without any there is no signature. *sleep*: how to wait."""
+
+    def __init__(self, desk: Controls, *, tell: Tell, secrets: Sequence[str], sleep: Sleep) -> None:
+        self.secrets = list(secrets)
+        self.deliveries: list[Delivery] = []
+        self._desk = desk
+        self._tell = tell
+        self._sleep = sleep
+        self._woken = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._watching: asyncio.Task[None] | None = None
+        self._owed: list[FlowRun] = []  # ended while nobody was there to send anything
+        self._http: aiohttp.ClientSession | None = None
+        desk.line.changed = self._woken.set
+        desk.line.ended = self._ended
+
+    async def start(self) -> None:
+        timeout = aiohttp.ClientTimeout(total=PATIENCE)
+        self._http = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+        self._watching = asyncio.create_task(self._watch())
+        while self._owed:
+            self._ended(self._owed.pop(0))
+
+    async def stop(self) -> None:
+        tasks = [*self._tasks, *([self._watching] if self._watching else [])]
+        self._watching = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+
+    async def settled(self) -> None:
+        """Wait until nothing is on its way any more."""
+        self._desk.line.settle()
+        while self._tasks:
+            await asyncio.gather(*self._tasks)
+
+    async def send(
+        self, run_id: str, faults: Iterable[Fault] = (), *, url: str | None = None, event: str | None = None
+    ) -> list[Delivery]:
+        """Call back about a run now, whatever its state; `KeyError` for no run, `ValueError` for no address."""
+        run = self._desk.runs[run_id]
+        if not isinstance(run, FlowRun):
+            raise ValueError("RunComfy calls nobody back")  # noqa: TRY004 - as wrong as no address
+        return await self._send(run, Met(faults), url=url, event=event)
+
+    async def _send(
+        self, run: FlowRun, met: Met, *, url: str | None = None, event: str | None = None
+    ) -> list[Delivery]:
+        address = url or run.callback_url
+        if not address:
+            raise ValueError("the run has no callback_url")
+        payload = await self._tell(run, met)
+        payload["event"] = event or payload["event"]
+        if "callback:unknown_run" in met:
+            payload["run_id"] = uuid7()
+        if "callback:late" in met:
+            await self._sleep(met.number("callback:late", "seconds", 30.0))
+        times = int(met.number("callback:repeat", "n", 5)) if "callback:repeat" in met else 1
+        sent = [Delivery(run.id, address, payload) for _ in range(times)]
+        for each in sent:
+            self.deliveries.append(each)
+            if "callback:lost" not in met:
+                await self._deliver(each, met, done=run.rung)
+        return sent
+
+    async def _watch(self) -> None:
+        """Let runs end when they are due, though nobody asks."""
+        while True:
+            self._woken.clear()
+            self._desk.line.settle()
+            seconds = self._desk.line.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if seconds is None else max(seconds, 0.001)):
+                    await self._woken.wait()
+
+    def _ended(self, run: Run) -> None:
+        if not isinstance(run, FlowRun) or run.callback_url is None:
+            return
+        if self._watching is None:
+            self._owed.append(run)
+            return
+        task = asyncio.create_task(self._call_back(run))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _call_back(self, run: FlowRun) -> None:
+        met = Met(self._desk.faults.take("callback", run.about, host=run.host, among=CALLBACK))
+        met.add(run.faults.take("callback", [""], among=CALLBACK))
+        try:
+            await self._send(run, met)
+        finally:
+            run.rung.set()
+
+    async def _deliver(self, delivery: Delivery, met: Met, *, done: asyncio.Event) -> None:
+        body, headers = self._written(delivery, met)
+        for pause in (*PAUSES, None):
+            delivery.next_attempt_at = None
+            attempt = await self._attempt(delivery.url, body, headers=headers)
+            delivery.attempts.append(attempt)
+            done.set()
+            if not attempt.again or pause is None:
+                return
+            delivery.next_attempt_at = utc_ms() + round(pause * 1000)
+            await self._sleep(pause)
+
+    def _written(self, delivery: Delivery, met: Met) -> tuple[bytes, dict[str, str]]:
+        """The body as it is sent, and the headers that go with it."""
+        body = json.dumps(delivery.payload, separators=(",", ":"), ensure_ascii=False).encode()
+        headers = {"Content-Type": "application/json", "Runflow-Request-Id": delivery.request_id}
+        signature = self._signature(body, met)
+        if signature and "callback:unsigned" not in met:
+            headers["Runflow-Signature"] = signature.upper() if "callback:upper_case" in met else signature
+        if "callback:reserialised" in met:
+            body = json.dumps(delivery.payload, indent=1).encode()
+        return body, headers
+
+    def _signature(self, body: bytes, met: Met) -> str | None:
+        secrets = self.secrets[1:] if "callback:second_secret" in met else self.secrets
+        if "callback:bad_signature" in met:
+            secrets = ["whsec_of_nobody"]
+        return sign(body, secret=secrets[0]) if secrets else None
+
+    async def _attempt(self, url: str, body: bytes, *, headers: dict[str, str]) -> Attempt:
+        began = time.monotonic()
+        status, told, error = None, None, None
+        try:
+            if not is_loopback(urlsplit(url).hostname or ""):
+                raise ValueError("the local image service calls this machine only")  # noqa: TRY301 - like any bad address
+            assert self._http is not None
+            async with self._http.post(url, data=body, headers=headers, allow_redirects=False) as response:
+                status, told = response.status, (await response.content.read(1000)).decode(errors="replace")
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
+            error = f"{type(exc).__name__}: {exc}"
+        return Attempt(status, told, round((time.monotonic() - began) * 1000), error)
+
+
+def sign(body: bytes, *, secret: str) -> str:
+    """The hex HMAC-SHA256 of *body* that `Runflow-Signature` carries."""
+    return hmac.new(secret.encode(), body, "sha256").hexdigest()

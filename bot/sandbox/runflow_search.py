@@ -1,0 +1,99 @@
+"""Reads what `GET /v1/runs` is asked: its filter, order, page and fields. Pure.
+
+Source: docs.runflow.io/api-reference/runs/search-runs. Documented filters are by status_code and created_at; whether
+client_ref can be filtered by is not said, so a fault takes it away. Terms are joined by AND; OR and NOT, which the
+host knows, are refused here.
+"""
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Record = Mapping[str, Any]
+MOST = 500
+FILTERABLE = frozenset({"id", "status_code", "created_at", "model_id", "client_ref", "batch_id", "request_id"})
+TERM = re.compile(r"""\s*(\w[\w.]*)\s*(>=|<=|[:=<>])\s*("[^"]*"|'[^']*'|[^\s"']+)\s*""")
+COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
+    ":": operator.eq,
+    "=": operator.eq,
+    ">": operator.gt,
+    "<": operator.lt,
+    ">=": operator.ge,
+    "<=": operator.le,
+}
+
+
+class BadSearch(Exception):
+    """The host would not take this search: *field* is the parameter that is wrong."""
+
+    def __init__(self, field: str, text: str) -> None:
+        super().__init__(text)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    terms: Sequence[tuple[str, str, str]]
+    newest_first: bool
+    limit: int
+    offset: int
+    fields: Sequence[str]
+
+    def matches(self, record: Record) -> bool:
+        return all(_holds(record.get(field), sign, value) for field, sign, value in self.terms)
+
+    def page(self, records: Iterable[Record]) -> dict[str, Any]:
+        """One page of *records*, which are in the order they came."""
+        found = [each for each in records if self.matches(each)]
+        if self.newest_first:
+            found.reverse()
+        end = self.offset + self.limit
+        return {
+            "items": [self._cut(each) for each in found[self.offset : end]],
+            "next_pq": str(end) if end < len(found) else None,
+            "prev_pq": str(max(0, self.offset - self.limit)) if self.offset else None,
+        }
+
+    def _cut(self, record: Record) -> dict[str, Any]:
+        return {key: value for key, value in record.items() if not self.fields or key in self.fields}
+
+
+def read_search(query: Mapping[str, str], *, filterable: frozenset[str] = FILTERABLE) -> Search:
+    """The search in the parameters of the address; `BadSearch` for one that the host would refuse."""
+    order = query.get("sort_by", "created_at:desc")
+    if order not in ("created_at", "created_at:asc", "created_at:desc"):
+        raise BadSearch("sort_by", f"cannot sort by {order}")
+    fields = [each.strip() for each in query.get("fields", "").split(",") if each.strip()]
+    return Search(
+        terms=_terms(query.get("q", ""), filterable),
+        newest_first=order == "created_at:desc",
+        limit=_number(query, "limit", default=50, least=1, most=MOST),
+        offset=_number(query, "pq", default=0, least=0, most=10**9),
+        fields=fields,
+    )
+
+
+def _terms(text: str, filterable: frozenset[str]) -> list[tuple[str, str, str]]:
+    terms = []
+    for part in re.split(r"\s+AND\s+", text.strip()) if text.strip() else []:
+        read = TERM.fullmatch(part)
+        if read is None:
+            raise BadSearch("q", "cannot read the filter")
+        field, sign, value = read.groups()
+        if field not in filterable:
+            raise BadSearch("q", f"{field} is not filterable")
+        terms.append((field, sign, value.strip("\"'")))
+    return terms
+
+
+def _holds(has: Any, sign: str, value: str) -> bool:
+    return isinstance(has, str) and COMPARE[sign](has, value)
+
+
+def _number(query: Mapping[str, str], name: str, *, default: int, least: int, most: int) -> int:
+    raw = query.get(name, str(default))
+    if not raw.isdecimal() or not least <= int(raw) <= most:
+        raise BadSearch(name, f"{name} is a number from {least} to {most}")
+    return int(raw)

@@ -1,0 +1,150 @@
+"""What both hosts of the local image service share: a call comes in, meets faults, is answered and logged."""
+
+import asyncio
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import ClassVar
+
+from aiohttp import web
+
+from bot.sandbox.faults import EARLY, Fault
+from bot.sandbox.upstream_answers import Answer
+from bot.sandbox.upstream_control import Call, Controls
+from bot.sandbox.upstream_files import Files
+from bot.sandbox.upstream_runs import Run
+from bot.sandbox.upstream_wire import Met, as_response, drop, instead, spoil
+
+MOST_BODY = 96 * 1024 * 1024  # data URIs may travel in a submit
+FUNDS_MICRO_USD = 25_000_000
+Work = Callable[[web.Request, bytes, Met], Awaitable[Answer | web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Host(ABC):
+    """One host's API. *key*: the only bearer token taken; None takes any that looks right."""
+
+    name: ClassVar[str]
+    id_key: ClassVar[str]  # where the answer to a submit names the run
+    open_to_all: ClassVar[frozenset[str]] = frozenset({"file"})
+
+    def __init__(
+        self, desk: Controls, files: Files, *, key: str | None, now: Callable[[], float], stopping: asyncio.Event
+    ) -> None:
+        self.desk = desk
+        self.files = files
+        self.key = key
+        self.now = now
+        self.stopping = stopping
+
+    @abstractmethod
+    def routes(self) -> list[web.RouteDef]: ...
+
+    @abstractmethod
+    def refusal(self, bearer: str) -> Answer | None:
+        """Why a call with that token is turned away; None if it is not."""
+
+    @abstractmethod
+    def envelope(self, fault: Fault) -> Answer:
+        """What the host says when *fault* comes instead of an answer."""
+
+    def app(self) -> web.Application:
+        app = web.Application(client_max_size=MOST_BODY)
+        app.add_routes(self.desk.control_routes())
+        app.add_routes(self.routes())
+        return app
+
+    def on(self, op: str, work: Work) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            token = bearer(request)
+            run_id = request.match_info.get("run_id")
+            call = Call(op, request.method, request.path_qs, run_id, at=self.now(), host=self.name)
+            call.authorized = bool(token)
+            self.desk.log.append(call)
+            self.desk.reread_faults()
+            if self.desk.faults.take(op, [run_id or ""], host=self.name, among=EARLY):
+                return drop(request)
+            refused = None if op in self.open_to_all else self.refusal(token)
+            if refused:
+                return self._logged(call, as_response(refused))
+            return await self._meet(call, request, await request.read(), work=work)
+
+        return handle
+
+    def run(self, request: web.Request) -> Run | None:
+        """The run of this host that the address names."""
+        found = self.desk.runs.get(request.match_info["run_id"])
+        return found if found and found.host == self.name else None
+
+    def take_in(self, run: Run, met: Met) -> None:
+        """Accept *run*, with the faults that stick to it."""
+        self.desk.runs[run.id] = run
+        for fault in met.traits:
+            if fault.name == "queue":
+                run.place = int(fault.word)
+            elif fault.name != "stuck_queue":
+                run.faults.add(fault.stuck())
+        self.desk.line.join(run)
+        if "stuck_queue" in met:
+            self.desk.line.stick(run)
+        self.files.expect(run)
+        met.run_id = met.run_id or run.id
+
+    def runs(self) -> list[Run]:
+        """The runs of this host."""
+        return [each for each in self.desk.runs.values() if each.host == self.name]
+
+    async def picture(self, request: web.Request, met: Met, *, path: str) -> web.StreamResponse:
+        run = self.run(request)
+        if run is None or path not in run.images or run.state != "completed":
+            return web.Response(status=404, text="no such file")
+        return await self.files.answer(run, run.images.index(path), met=met, request=request)
+
+    async def _meet(self, call: Call, request: web.Request, body: bytes, *, work: Work) -> web.StreamResponse:
+        """Do the work, or what the faults that this call meets make of it."""
+        run = self.desk.runs.get(call.run_id or "")
+        about = run.about if run else (*_told(body), call.run_id or "")
+        met = Met(self.desk.faults.take(call.op, about, host=self.name))
+        if run is not None:
+            met.add(run.faults.take(call.op, [""]))
+        answer: Answer | web.StreamResponse | None = None
+        if not met.instead or met.accepted:
+            answer = await work(request, body, met)
+            call.run_id, call.note = call.run_id or met.run_id, met.note
+        await met.wait(self.stopping)
+        if met.instead:
+            response = await instead(met.instead, request, stopping=self.stopping, envelope=self.envelope)
+        elif isinstance(answer, Answer):
+            earlier = self._earlier(call.run_id) if "same_id" in met else None
+            response = await spoil(answer, met, request, id_key=self.id_key, earlier=earlier)
+        else:
+            assert answer is not None
+            response = drop(request) if "accepted_then_lost" in met else answer
+        return self._logged(call, response)
+
+    def _logged(self, call: Call, response: web.StreamResponse) -> web.StreamResponse:
+        call.status = response.status if response.status < 600 else None
+        return response
+
+    def _earlier(self, run_id: str | None) -> str | None:
+        ids = [each.id for each in self.runs()]
+        return ids[max(0, ids.index(run_id) - 1)] if run_id in ids and run_id else None
+
+
+def bearer(request: web.Request) -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def origin(request: web.Request) -> str:
+    return f"{request.scheme}://{request.host}"
+
+
+def _told(body: bytes) -> tuple[str, ...]:
+    """What a submit says that a fault may be matched by."""
+    try:
+        told = json.loads(body)
+        inputs = told.get("input", told)
+        return (str(inputs.get("prompt", "")), str(told.get("client_ref", "")))
+    except (ValueError, AttributeError):
+        return ()

@@ -1,0 +1,70 @@
+"""What a host's words for a failure come to, whichever host it is."""
+
+import pytest
+
+from bot.providers.failures import Verdict, classify_text, is_about_content, short, told
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("Blocked by our SAFETY system", Verdict.REFUSED),
+        ("content_policy_violation", Verdict.REFUSED),
+        ("IMAGE_PROHIBITED_CONTENT", Verdict.REFUSED),
+        ("Output was moderated", Verdict.REFUSED),
+        ("NSFW content", Verdict.REFUSED),
+        ("sensitive subject", Verdict.REFUSED),
+        ("finishReason: NO_IMAGE", Verdict.REFUSED),
+        ("The model could not generate a picture", Verdict.REFUSED),
+        ("request timeout", Verdict.TRANSIENT),
+        ("the worker timed out", Verdict.TRANSIENT),
+        ("model is overloaded", Verdict.TRANSIENT),
+        ("no capacity", Verdict.TRANSIENT),
+        ("resource_exhausted", Verdict.TRANSIENT),
+        ("upstream said 503", Verdict.TRANSIENT),
+        ("HTTP 429", Verdict.TRANSIENT),
+        ("temporarily unavailable", Verdict.TRANSIENT),
+        ("invalid aspect ratio", Verdict.BAD_INPUT),
+        ("seed must be positive", Verdict.BAD_INPUT),
+        ("image dimensions too small", Verdict.BAD_INPUT),
+        ("download failed", Verdict.BAD_INPUT),
+        ("Failed to fetch the image", Verdict.BAD_INPUT),
+        ("safety_tolerance must be between 1 and 6", Verdict.BAD_INPUT),
+        ("no image_urls", Verdict.BAD_INPUT),
+        ("No image was provided", Verdict.BAD_INPUT),
+        ("worker crashed at 0x4290", Verdict.UNKNOWN),
+        ("", Verdict.UNKNOWN),
+    ],
+)
+def test_a_failure_is_judged_by_its_words_and_not_by_the_names_of_options(text: str, verdict: Verdict) -> None:
+    assert classify_text(text) is verdict
+
+
+@pytest.mark.parametrize("text", ["content_policy_violation", "blocked by SAFETY", "moderation", "NSFW"])
+def test_a_denial_of_content_is_told_by_clear_words(text: str) -> None:
+    assert is_about_content(text)
+
+
+@pytest.mark.parametrize("text", ["Your account is blocked", "prohibited for your plan", "no permission"])
+def test_a_denial_of_an_account_is_not_one_of_content(text: str) -> None:
+    assert not is_about_content(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("boom", "boom"),
+        (7, "7"),
+        (None, ""),
+        (["a", None, {"msg": "b"}], "a; b"),
+        ({"code": "X", "message": "why", "input": "a prompt", "ctx": {"given": "a prompt"}}, "X; why"),
+        ({"field": "input.seed", "message": "too large"}, "too large; input.seed"),
+    ],
+)
+def test_a_failure_tells_its_reasons_and_not_the_inputs_it_echoes(value: object, text: str) -> None:
+    assert told(value) == text
+
+
+def test_a_text_for_the_log_is_short_and_its_links_are_useless() -> None:
+    assert short("see https://a.example/b.png?hm=cafe1234 (bad)") == "see https://a.example/b.png?... (bad)"
+    assert len(short("x" * 5000)) == 300

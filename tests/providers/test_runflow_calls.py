@@ -1,0 +1,223 @@
+"""Runflow over a real socket: which requests are made, in which order, and how often."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from bot.core.errors import (
+    ModelGone,
+    ProviderError,
+    ProviderPaused,
+    ProviderUnavailable,
+    RunLost,
+    RunNotKnownYet,
+)
+from bot.core.jobs import Observation, State
+from bot.providers.base import CancelOutcome, ModelInfo, Provider
+from bot.providers.http import Times, client
+from bot.providers.runflow import Runflow
+from tests.providers import recorded
+from tests.providers.raw_server import Act, RawServer, in_turn, serving
+from tests.providers.recorded import NOW
+from tests.providers.test_runflow import JOB, RUN
+
+ROUTE = "google/nano-banana-2/edit"
+INPUTS = {"prompt": "a fox", "safety_tolerance": "4", "image_urls": ["https://cdn.discordapp.com/a.png"]}
+HOOK = "https://pictures.example.com/callbacks/runflow"
+
+
+def says(case: str) -> Act:
+    return recorded.says("runflow", case)
+
+
+@asynccontextmanager
+async def host(*cases: str) -> AsyncIterator[tuple[Runflow, RawServer]]:
+    async with serving(in_turn(*map(says, cases))) as server, asyncio.timeout(5):
+        provider = Runflow(client(server.url, "rf_live_s3cret", times=Times(connect=0.3, read=0.2)), now=lambda: NOW)
+        try:
+            yield provider, server
+        finally:
+            await provider.aclose()
+
+
+def targets(server: RawServer) -> list[str]:
+    return [f"{each.method} {each.target}" for each in server.got]
+
+
+def asked(server: RawServer) -> list[dict[str, list[str]]]:
+    return [parse_qs(urlsplit(each.target).query) for each in server.got]
+
+
+async def test_a_submit_wraps_the_inputs_and_bears_the_job_twice() -> None:
+    async with host("submit_created") as (provider, server):
+        named: Provider = provider
+        assert await named.submit(ROUTE, INPUTS, job_id=JOB) == RUN
+        assert targets(server) == [f"POST /v1/models/{ROUTE}/runs"]
+        assert json.loads(server.got[0].body) == {"input": INPUTS, "client_ref": JOB, "metadata": {"job_id": JOB}}
+        assert server.got[0].headers["authorization"] == "Bearer rf_live_s3cret"
+
+
+async def test_a_submit_says_where_to_call_only_when_there_is_such_a_place() -> None:
+    async with host("submit_200") as (provider, server):
+        await provider.submit(ROUTE, INPUTS, job_id=JOB, callback_url=HOOK)
+        assert json.loads(server.got[0].body)["callback_url"] == HOOK
+
+
+async def test_a_run_is_looked_at_with_one_question_and_its_links_are_those_of_that_look() -> None:
+    async with host("run_dispatching", "run_partial") as (provider, server):
+        assert await provider.observe(RUN) == Observation(State.QUEUED)
+        assert len((await provider.observe(RUN)).image_urls) == 1
+        assert targets(server) == [f"GET /v1/runs/{RUN}"] * 2
+
+
+@pytest.mark.parametrize(
+    ("case", "error"),
+    [
+        ("run_404", RunNotKnownYet),
+        ("run_404_nested", RunNotKnownYet),
+        ("run_200_not_found", RunNotKnownYet),
+        ("run_404_html", ProviderUnavailable),
+        ("run_401", ProviderPaused),
+        ("run_402", ProviderPaused),
+        ("run_429", ProviderUnavailable),
+        ("run_500", ProviderUnavailable),
+        ("run_502_html", ProviderUnavailable),
+        ("run_200_error", ProviderUnavailable),
+        ("run_200_html", ProviderUnavailable),
+        ("run_200_truncated", ProviderUnavailable),
+        ("run_all_null", ProviderUnavailable),
+        ("run_output_of_another_shape", ProviderUnavailable),
+        ("submit_503_model_unavailable", ProviderUnavailable),
+    ],
+)
+async def test_a_run_that_cannot_be_seen_is_the_error_that_says_what_to_do(
+    case: str, error: type[ProviderError]
+) -> None:
+    async with host(case) as (provider, _):
+        with pytest.raises(ProviderError) as caught:
+            await provider.observe(RUN)
+        assert type(caught.value) is error
+
+
+@pytest.mark.parametrize("case", ["run_404", "run_404_nested", "run_200_not_found"])
+async def test_a_run_is_lost_when_the_host_has_not_known_it_six_times(case: str) -> None:
+    async with host(case) as (provider, _):
+        for _ in range(5):
+            with pytest.raises(RunNotKnownYet):
+                await provider.observe(RUN)
+        with pytest.raises(RunLost):
+            await provider.observe(RUN)
+
+
+async def test_a_run_is_found_by_our_reference() -> None:
+    async with host("search_two") as (provider, server):
+        assert await provider.find(JOB) == RUN
+        assert asked(server) == [{"q": [f"client_ref:{JOB}"], "sort_by": ["created_at:desc"], "limit": ["50"]}]
+        assert targets(server)[0].startswith("GET /v1/runs?")
+
+
+@pytest.mark.parametrize("filtered", ["search_400", "search_422", "search_none", "search_of_others"])
+async def test_where_the_filter_fails_or_finds_nothing_the_newest_runs_are_compared(filtered: str) -> None:
+    async with host(filtered, "search_one_by_metadata") as (provider, server):
+        assert await provider.find(JOB) == RUN
+        assert asked(server)[1] == {
+            "fields": ["id,client_ref,metadata,created_at"],
+            "sort_by": ["created_at:desc"],
+            "limit": ["100"],
+        }
+
+
+async def test_where_fields_cannot_be_chosen_whole_runs_are_compared() -> None:
+    async with host("search_422", "search_422", "search_one") as (provider, server):
+        assert await provider.find(JOB) == RUN
+        assert asked(server)[2] == {"sort_by": ["created_at:desc"], "limit": ["50"]}
+
+
+async def test_a_run_that_is_nowhere_is_not_there_yet() -> None:
+    async with host("search_none", "search_of_others") as (provider, server):
+        assert await provider.find(JOB) is None
+        assert len(server.got) == 2
+
+
+@pytest.mark.parametrize(
+    ("cases", "error"),
+    [
+        (["search_500"], ProviderUnavailable),
+        (["search_without_items"], ProviderUnavailable),
+        (["run_200_html"], ProviderUnavailable),
+        (["run_429"], ProviderUnavailable),
+        (["run_401"], ProviderPaused),
+        (["search_none", "search_500"], ProviderUnavailable),
+        (["search_422"], ProviderUnavailable),
+    ],
+)
+async def test_a_search_without_an_answer_never_says_that_there_is_no_run(
+    cases: list[str], error: type[ProviderError]
+) -> None:
+    async with host(*cases) as (provider, _):
+        with pytest.raises(ProviderError) as caught:
+            await provider.find(JOB)
+        assert type(caught.value) is error
+
+
+async def test_nothing_can_be_cancelled_and_nothing_is_asked() -> None:
+    async with host("run_queued") as (provider, server):
+        assert await provider.cancel(RUN) is CancelOutcome.TOO_LATE
+        assert not server.got
+
+
+async def test_the_catalogue_is_asked_for_a_model_by_its_whole_name() -> None:
+    async with host("model") as (provider, server):
+        assert await provider.describe(ROUTE) == ModelInfo(ROUTE)
+        assert targets(server) == [f"GET /v1/models/{ROUTE}"]
+
+
+@pytest.mark.parametrize(
+    ("case", "error"),
+    [
+        ("submit_404", ModelGone),
+        ("submit_400_model_code", ModelGone),
+        ("model_deleted", ModelGone),
+        ("run_401", ProviderPaused),
+        ("run_502_html", ProviderUnavailable),
+        ("run_200_html", ProviderUnavailable),
+        ("model_200_error", ProviderUnavailable),
+        ("submit_503_model_unavailable", ProviderUnavailable),
+    ],
+)
+async def test_a_model_that_is_not_described_is_gone_only_when_the_host_says_so(
+    case: str, error: type[ProviderError]
+) -> None:
+    async with host(case) as (provider, _):
+        with pytest.raises(ProviderError) as caught:
+            await provider.describe(ROUTE)
+        assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(
+    ("cases", "left", "paths"),
+    [
+        (["balance_cents"], 12_340_000, ["/v1/billing/balance"]),
+        (["run_404_html", "balance_dollars"], 12_345_678, ["/v1/billing/balance", "/v1/credit-balances"]),
+        (["balance_denied", "balance_listed"], 12_340_000, ["/v1/billing/balance", "/v1/credit-balances"]),
+        (["balance_says_nothing", "balance_owed"], -500_000, ["/v1/billing/balance", "/v1/credit-balances"]),
+        (["balance_denied", "balance_denied"], None, ["/v1/billing/balance", "/v1/credit-balances"]),
+    ],
+)
+async def test_the_balance_is_asked_for_at_both_addresses_and_a_key_that_may_not_know_it_is_no_trouble(
+    cases: list[str], left: int | None, paths: list[str]
+) -> None:
+    async with host(*cases) as (provider, server):
+        assert await provider.balance() == left
+        assert [each.target for each in server.got] == paths
+
+
+@pytest.mark.parametrize(("case", "error"), [("run_401", ProviderPaused), ("run_502_html", ProviderUnavailable)])
+async def test_a_balance_that_cannot_be_read_says_why(case: str, error: type[ProviderError]) -> None:
+    async with host(case) as (provider, _):
+        with pytest.raises(error):
+            await provider.balance()

@@ -1,0 +1,195 @@
+"""The local Runflow, over real sockets: what it finds, draws, lists and charges."""
+
+import io
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from bot.sandbox.faults import Fault
+from bot.sandbox.runflow_runs import TTL
+from tests.sandbox.test_runflow_service import EDIT, T2I, Client, connected
+from tests.sandbox.test_upstream import Client as RunComfyClient
+from tests.sandbox.test_upstream import Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    async with connected() as client:
+        yield client
+
+
+# Searching
+
+
+async def test_a_run_is_found_by_its_reference(client: Client) -> None:
+    await client.submit(around={"client_ref": "other"})
+    wanted = await client.submit(around={"client_ref": "job-1"})
+
+    for query in ("client_ref:job-1", 'client_ref = "job-1"', "client_ref:job-1 AND status_code:succeeded"):
+        assert await client.found(q=query) == [wanted]
+    assert await client.found(q="client_ref:nobody") == []
+    assert await client.found(q="client_ref:job-1 AND status_code:failed") == []
+
+
+async def test_two_runs_of_one_reference_come_newest_first(client: Client) -> None:
+    client.service.faults.add(Fault("submit", "twice"))
+    answered = await client.submit(around={"client_ref": "job-1"})
+
+    newest, oldest = await client.found(q="client_ref:job-1")
+
+    assert oldest == answered
+    assert await client.found(q="client_ref:job-1", sort_by="created_at:asc") == [oldest, newest]
+
+
+async def test_a_host_that_cannot_filter_by_reference_still_lists(client: Client) -> None:
+    run_id = await client.submit(around={"client_ref": "job-1", "metadata": {"job_id": "job-1"}})
+    client.service.faults.add(Fault("search", "unfilterable", times=None))
+
+    status, body = await client.call("GET", "/v1/runs", params={"q": "client_ref:job-1"})
+    assert (status, body["code"]) == (422, "VALIDATION_ERROR")
+    assert body["message"] == "client_ref is not filterable"
+
+    _, page = await client.call("GET", "/v1/runs", params={"fields": "id,client_ref,metadata", "limit": "100"})
+    assert page["items"] == [{"id": run_id, "client_ref": "job-1", "metadata": {"job_id": "job-1"}}]
+
+
+async def test_a_new_run_may_not_be_listed_yet(client: Client) -> None:
+    client.service.faults.add(Fault("submit", "unlisted", n=2))
+    run_id = await client.submit(around={"client_ref": "job-1"})
+
+    assert [await client.found(q="client_ref:job-1") for _ in range(3)] == [[], [], [run_id]]
+
+
+async def test_pages_follow_each_other(client: Client) -> None:
+    ids = [await client.submit() for _ in range(3)]
+
+    _, page = await client.call("GET", "/v1/runs", params={"limit": "2", "sort_by": "created_at:asc"})
+    assert [each["id"] for each in page["items"]] == ids[:2]
+    _, page = await client.call(
+        "GET", "/v1/runs", params={"limit": "2", "sort_by": "created_at:asc", "pq": page["next_pq"]}
+    )
+    assert ([each["id"] for each in page["items"]], page["next_pq"], page["prev_pq"]) == (ids[2:], None, "0")
+
+
+async def test_runs_are_found_by_when_they_were_made(client: Client) -> None:
+    run_id = await client.submit()
+    made = (await client.run(run_id))["created_at"]
+
+    assert await client.found(q=f'created_at >= "{made}"') == [run_id]
+    assert await client.found(q=f'created_at > "{made}"') == []
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ({"q": "metadata.job_id:x"}, "q"),
+        ({"q": "status_code:failed OR status_code:queued"}, "q"),
+        ({"limit": "501"}, "limit"),
+        ({"limit": "many"}, "limit"),
+        ({"sort_by": "cost:desc"}, "sort_by"),
+    ],
+)
+async def test_a_search_outside_the_documents_is_refused(client: Client, params: Any, field: str) -> None:
+    status, body = await client.call("GET", "/v1/runs", params=params)
+
+    assert (status, body["errors"][0]["field"]) == (422, field)
+
+
+# Pictures
+
+
+@pytest.mark.parametrize(("ratio", "size"), [("8:1", (512, 64)), ("1:4", (128, 512)), ("16:9", (512, 288))])
+async def test_a_picture_has_the_ratio_asked_for(client: Client, ratio: str, size: tuple[int, int]) -> None:
+    (url,) = await client.urls(await client.submit(aspect_ratio=ratio, output_format="webp"))
+
+    status, raw = await client.file(url)
+
+    picture = Image.open(io.BytesIO(raw))
+    assert (status, picture.format, picture.size) == (200, "WEBP", size)
+
+
+async def test_an_edit_is_drawn_from_a_picture_of_the_other_host(client: Client) -> None:
+    runcomfy = RunComfyClient(client.service, client.http)
+    (given,) = await runcomfy.urls(await runcomfy.submit(aspect_ratio="3:2"))
+
+    (url,) = await client.urls(await client.submit(EDIT, image_urls=[given]))
+
+    assert Image.open(io.BytesIO((await client.file(url))[1])).size == (512, 342)
+
+
+async def test_an_edit_fails_at_the_preprocess_stage_when_its_picture_cannot_be_had(client: Client) -> None:
+    told = await client.run(await client.submit(EDIT, image_urls=["http://127.0.0.1:1/x.png"]))
+
+    assert (told["status_code"], told["output"], told["cost"]) == ("failed", None, "0")
+    assert (told["failure_code"], told["failure_stage_code"]) == ("INPUT_VALIDATION_FAILED", "preprocess")
+
+
+async def test_an_address_without_its_signature_is_refused(client: Client) -> None:
+    (url,) = await client.urls(await client.submit())
+
+    for wrong in (url.partition("?")[0], url[:-1], url.replace("v=1", "v=2"), url.replace("/1.png", "/2.png")):
+        assert (await client.file(wrong))[0] == 403
+
+
+async def test_addresses_expire_and_are_signed_anew_when_the_run_is_read(clock: Clock) -> None:
+    async with connected(now=clock) as client:
+        run_id = await client.submit()
+        (url,) = await client.urls(run_id)
+        clock.seconds += TTL + 1
+
+        assert (await client.file(url))[0] == 403
+        assert (await client.file((await client.urls(run_id))[0]))[0] == 200
+
+
+async def test_addresses_may_be_dead_at_once_until_the_run_is_read_again(client: Client) -> None:
+    client.service.faults.add(Fault("submit", "file:expired"))
+    run_id = await client.submit(num_images=2)
+    stale = await client.urls(run_id)
+
+    assert [(await client.file(each))[0] for each in stale] == [403, 403]
+    assert [(await client.file(each))[0] for each in stale] == [403, 403]
+    assert [(await client.file(each))[0] for each in await client.urls(run_id)] == [200, 200]
+
+
+# Catalogue and money
+
+
+@pytest.mark.parametrize("model", [T2I, EDIT])
+async def test_the_catalogue_knows_a_model_by_its_words_and_by_its_id(client: Client, model: str) -> None:
+    _, told = await client.call("GET", f"/v1/models/{model}")
+
+    assert (f"{told['owner']}/{told['slug']}", told["deleted_at"]) == (model, None)
+    assert "$0.08" in told["pricing_note"]
+    assert "4:1" in str(told["input_schema"]["properties"]["aspect_ratio"])
+    assert await client.call("GET", f"/v1/models/{told['id']}") == (200, told)
+    assert (await client.run(await client.submit()))["model_id"] == (await client.call("GET", f"/v1/models/{T2I}"))[1][
+        "id"
+    ]
+
+
+async def test_the_catalogue_is_listed(client: Client) -> None:
+    _, page = await client.call("GET", "/v1/models", params={"q": "pro"})
+
+    assert [each["slug"] for each in page["items"]] == ["nano-banana-pro", "nano-banana-pro/edit"]
+
+
+async def test_a_model_that_is_not_there_is_not_found(client: Client) -> None:
+    assert (await client.create("google/none"))[0] == 404
+    assert (await client.call("GET", "/v1/models/google/none"))[1]["code"] == "NOT_FOUND"
+
+
+async def test_only_good_runs_are_paid_for(client: Client) -> None:
+    await client.submit(resolution="2K", num_images=2)
+    client.service.faults.add(Fault("submit", "fail"), Fault("submit", "canceled", nth=2))
+    await client.submit()
+    await client.submit()
+    await RunComfyClient(client.service, client.http).submit()
+
+    assert (await client.call("GET", "/v1/billing/balance"))[1] == {"balance_cents": 2476, "currency": "USD"}
