@@ -26,6 +26,7 @@ from bot.providers import http
 from bot.providers.base import Provider
 from bot.providers.download import Downloader
 from bot.providers.runcomfy import RunComfy
+from bot.providers.runflow import Runflow
 from bot.service import Bells, Clock, Service
 from bot.settings import BadSettings, Settings
 from bot.steps import Steps
@@ -47,7 +48,7 @@ from bot.worker import Worker
 log = logging.getLogger(__name__)
 
 DRAIN = 8.0  # seconds that replies get to go out when the program is told to stop
-HOST_NAMES = {"runcomfy": "RunComfy"}
+HOST_NAMES = {"runcomfy": "RunComfy", "runflow": "Runflow"}
 
 
 def steady_clock() -> Clock:
@@ -166,7 +167,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         store,
         downloader,
         checker=pool,
-        result_hosts={"runcomfy": settings.runcomfy.result_hosts},
+        result_hosts={"runcomfy": settings.runcomfy.result_hosts, "runflow": settings.runflow.result_hosts},
         data=data,
         patience=lambda job: catalog.patience(job.request),
         clock=clock,
@@ -182,7 +183,8 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         peek=looker.look,
         draw=random.random,
     )
-    worker = Worker(store, service, steps=steps, hosts=eye, max_in_flight={"runcomfy": settings.runcomfy.max_in_flight})
+    slots = {"runcomfy": settings.runcomfy.max_in_flight, "runflow": settings.runflow.max_in_flight}
+    worker = Worker(store, service, steps=steps, hosts=eye, max_in_flight=slots)
     pulse = Pulse()
     health = Health(pulse=pulse, heartbeat_age=client.heartbeat_age, overdue=worker.overdue, writable=database.writable)
     return App(
@@ -206,11 +208,12 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
 
 def providers(settings: Settings) -> dict[str, Provider]:
     """The hosts we have credentials for, preferred first."""
-    section = settings.runcomfy
+    section, flow = settings.runcomfy, settings.runflow
     made: dict[str, Callable[[], Provider]] = {
         "runcomfy": lambda: RunComfy(
             http.client(section.api_base, section.api_token), balance_url=section.balance_url or None
         ),
+        "runflow": lambda: Runflow(http.client(flow.api_base, flow.api_key)),
     }
     return {name: made[name]() for name in settings.routing.prefer}
 

@@ -7,7 +7,7 @@ from bot import app
 from bot.core.catalog import Catalog
 from bot.core.errors import ModelGone, ProviderError, ProviderPaused
 from bot.providers.base import Provider
-from bot.settings import BadSettings, Settings
+from bot.settings import SECRETS, WHENCE, BadSettings, Settings
 from bot.store.database import StoreTooNew, StoreUnusable
 from bot.store.opening import open_database
 from bot.ui.access import Access
@@ -109,14 +109,17 @@ def _application(found: Findings) -> list[Line]:
 
 
 async def _hosts(settings: Settings, catalog: Catalog) -> AsyncIterator[Line]:
-    if not settings.runcomfy.api_token.get_secret_value():
-        fix = "set DARKROOM_RUNCOMFY__API_TOKEN to the API token from your RunComfy profile"
-        yield Line(good=False, what="runcomfy: no token", fix=fix)
-        return
     for provider in app.providers(settings).values():
-        async for line in _host(provider, catalog):
-            yield line
+        if settings.secret_of(provider.name):
+            async for line in _host(provider, catalog):
+                yield line
+        else:
+            fix = f"set {SECRETS[provider.name]} to {WHENCE[provider.name]}"
+            yield Line(good=False, what=f"{provider.name}: no token", fix=fix)
         await provider.aclose()
+    if "runflow" in settings.routing.prefer and not settings.runflow.result_hosts:
+        fix = "make one picture: the log channel then names the host, for runflow.result_hosts"
+        yield Line(good=None, what="runflow: no host is allowed that pictures may be fetched from", fix=fix)
 
 
 async def _host(provider: Provider, catalog: Catalog) -> AsyncIterator[Line]:

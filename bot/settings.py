@@ -19,6 +19,8 @@ from bot.store.database import shown
 
 PREFIX = "DARKROOM_"
 CONFIG = "DARKROOM_CONFIG"
+SECRETS = {"runcomfy": "DARKROOM_RUNCOMFY__API_TOKEN", "runflow": "DARKROOM_RUNFLOW__API_KEY"}
+WHENCE = {"runcomfy": "the API token from your RunComfy profile", "runflow": "an API key of your Runflow organisation"}
 SHIPPED = Path(__file__).parents[1] / "config" / "darkroom.toml"
 
 
@@ -89,8 +91,20 @@ class RuncomfySection(_Section):
         return _secure(value, plain="http", secure="https") if value else value
 
 
+class RunflowSection(_Section):
+    api_key: SecretStr = SecretStr("")
+    api_base: str
+    result_hosts: tuple[Host, ...] = ()
+    max_in_flight: Slots = 4
+
+    @field_validator("api_base")
+    @classmethod
+    def _https(cls, value: str) -> str:
+        return _secure(value, plain="http", secure="https")
+
+
 class RoutingSection(_Section):
-    prefer: Annotated[tuple[Literal["runcomfy"], ...], Field(min_length=1)]
+    prefer: Annotated[tuple[Literal["runcomfy", "runflow"], ...], Field(min_length=1)]
 
 
 class QuotaSection(_Section):
@@ -164,6 +178,7 @@ class FilesSection(_Section):
 class Settings(_Section):
     discord: DiscordSection
     runcomfy: RuncomfySection
+    runflow: RunflowSection
     routing: RoutingSection
     quota: QuotaSection
     database: DatabaseSection
@@ -193,7 +208,7 @@ class Settings(_Section):
 
     def secrets(self) -> Sequence[str]:
         """Everything that must never be printed."""
-        held = (self.discord.token, self.runcomfy.api_token)
+        held = (self.discord.token, self.runcomfy.api_token, self.runflow.api_key)
         told = [each.get_secret_value() for each in held]
         url = self.database.url.get_secret_value()
         if shown(url) != url:
@@ -205,8 +220,14 @@ class Settings(_Section):
         """`BadSettings` naming the first secret without which the bot cannot run."""
         if not self.discord.token.get_secret_value():
             raise BadSettings("DARKROOM_DISCORD__TOKEN is not set: the bot's token from the Developer Portal, page Bot")
-        if not self.runcomfy.api_token.get_secret_value():
-            raise BadSettings("DARKROOM_RUNCOMFY__API_TOKEN is not set: the API token from your RunComfy profile")
+        for provider in self.routing.prefer:
+            if not self.secret_of(provider):
+                raise BadSettings(f"{SECRETS[provider]} is not set: {WHENCE[provider]}")
+
+    def secret_of(self, provider: str) -> str:
+        """What lets us in at *provider*; empty where it is not set."""
+        held = {"runcomfy": self.runcomfy.api_token, "runflow": self.runflow.api_key}
+        return held[provider].get_secret_value()
 
 
 def _micro(dollars: Decimal | None) -> int | None:

@@ -26,6 +26,8 @@ KINDS: Mapping[str, Mapping[str, str]] = {
     "result": sandbox.OUTCOME,
     "cancel": sandbox.CANCEL,
     "file": sandbox.FILE,
+    "search": sandbox.SEARCH,
+    "callback": sandbox.CALLBACK,
 }
 
 

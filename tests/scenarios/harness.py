@@ -9,7 +9,7 @@ import sqlite3
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -262,10 +262,15 @@ async def scene(
     pace: Pace = QUICK,
     start: bool = True,
     timing: Mapping[str, float] = TIMING,
+    beside: ImageService | None = None,
     **settings: object,
 ) -> AsyncIterator[Scene]:
-    """A server with a channel, Alice and Bob, the bot connected to it. *settings* as `quota__user_day_images=3`."""
-    async with LocalDiscord() as discord, ImageService(pace=pace).running() as host:
+    """A server with a channel, Alice and Bob, the bot connected to it. *settings* as `quota__user_day_images=3`.
+
+    *beside* is an image service that runs already.
+    """
+    service = nullcontext(beside) if beside else ImageService(pace=pace).running()
+    async with LocalDiscord() as discord, service as host:
         guild = discord.add_guild("Studio")
         channel, operators = guild.add_channel("pictures"), guild.add_channel("operators")
         alice, bob = discord.add_member("alice", guild), discord.add_member("bob", guild)

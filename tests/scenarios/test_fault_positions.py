@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from bot.sandbox.faults import Fault
 from tests.scenarios.harness import NO_LIMITS, SOON, Scene, scene, shows
@@ -84,7 +85,7 @@ async def test_a_submit_that_was_provably_not_taken_is_sent_again(tmp_path: Path
         await bot.until(lambda: "unavailable" in bot.bot.log)
         await bot.host.start(port)
         for prompt in PROVEN:
-            patience = {"retry_after": 1} if "patience" in prompt else {}
+            patience: dict[str, Any] = {"retry_after": 1} if "patience" in prompt else {}
             bot.host.faults.add(Fault("submit", prompt.split()[0], match=f"[{prompt}]", **patience))
 
         await asyncio.gather(*(_succeeds(bot, f"[{prompt}]") for prompt in PROVEN))
