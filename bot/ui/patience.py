@@ -14,10 +14,10 @@ EACH = 0.7  # seconds for each of at most three looks into the database: Discord
 
 
 @asynccontextmanager
-async def in_time(trouble: str, *, seconds: float = EACH) -> AsyncIterator[None]:
-    """`UserError` *trouble* where what is inside takes longer than *seconds*, or the database has a problem."""
+async def in_time(trouble: str, *, seconds: float | None = None) -> AsyncIterator[None]:
+    """`UserError` *trouble* where what is inside takes longer than *seconds* (`EACH`), or the database has a problem."""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(EACH if seconds is None else seconds):
             yield
     except TROUBLE as exc:
         log.warning("An admin's command waits for the database in vain", exc_info=exc, extra={"event": "admin_waits"})

@@ -302,7 +302,8 @@ def test_how_much_a_model_thinks_is_priced_for_each_picture() -> None:
     raw["models"][TWO]["options"]["thinking"] = {"choices": ["minimal", "high"], "default": "minimal"}
     raw["models"][TWO]["price"]["thinking"] = {"high": "0.002"}
     for verb in ("imagine", "edit"):
-        raw["models"][TWO][verb]["routes"][0]["fields"]["thinking"] = "thinking_level"
+        for route in raw["models"][TWO][verb]["routes"]:
+            route["fields"]["thinking"] = "thinking_level"
     priced = Catalog.model_validate(raw)
     assert priced.quote(ask(TWO, of=priced)).micro_usd == 80_000
     assert priced.quote(ask(TWO, of=priced, thinking="high", resolution="2K")).micro_usd == 122_000

@@ -30,7 +30,7 @@ async def test_runflow_draws_and_is_never_sent_what_it_must_not(tmp_path: Path) 
         (job_id,) = [row[0] for row in bot.rows("SELECT id FROM jobs")]
         (run,) = host.ordered(job_id)
         assert run.host == "runflow"
-        assert all(each.note is None for each in host.log), "sync_mode, for one"
+        assert all(not each.note for each in host.log), "sync_mode, for one"
         assert {each.host for each in host.log if each.op == "submit"} == {"runflow"}
 
 

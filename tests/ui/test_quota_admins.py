@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bot.ui import quota_commands
+from bot.ui import patience
 from tests.discord.schema import check_schema
 from tests.discord.world import MANAGE_GUILD
 from tests.store.books import rows
@@ -62,7 +62,7 @@ async def test_a_database_that_hangs_is_not_waited_for(
     async def hangs(*_: Any, **__: Any) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(quota_commands, "PATIENCE", 0.05)
+    monkeypatch.setattr(patience, "EACH", 0.05)
     async with connected(tmp_path, monkeypatch) as on:
         guild = on.discord.add_guild("Own")
         channel, ada = guild.add_channel("pictures"), on.discord.add_member("ada", guild, permissions=MANAGE_GUILD)
