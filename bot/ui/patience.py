@@ -15,7 +15,7 @@ EACH = 0.7  # seconds for each of at most three looks into the database: Discord
 
 @asynccontextmanager
 async def in_time(trouble: str, *, seconds: float | None = None) -> AsyncIterator[None]:
-    """`UserError` *trouble* where what is inside takes longer than *seconds* (`EACH`), or the database has a problem."""
+    """`UserError` *trouble* where what is inside takes longer than *seconds* (`EACH`), or the database fails."""
     try:
         async with asyncio.timeout(EACH if seconds is None else seconds):
             yield
