@@ -165,7 +165,8 @@ def _settings(folder: Path, *, host: str, cdn: str) -> Settings:
 async def _set(app: App, env: Any, *, port: int) -> AsyncIterator[Scene]:
     guild = env.create_guild("The Darkroom")
     channel = guild.create_text_channel("pictures")
-    member = guild.add_member(env.create_user("ada", global_name="Ada"))
+    manager = guild.create_role("Manager", permissions=discord.Permissions(manage_guild=True))  # for /quota, /settings
+    member = guild.add_member(env.create_user("ada", global_name="Ada"), roles=[manager])
     async with env.preview(channel, viewers=[member], layout="channel", port=port or None) as page:
         renewal = asyncio.create_task(_renew(env, page))
         try:
