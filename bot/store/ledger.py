@@ -44,11 +44,11 @@ async def reserve(
     try:
         applying, draws = await _admit(tx, place, amount, used=used, limits=limits)
     except UserError as refusal:
-        await totals.count(tx, held_by, local, at=now, jobs=-1, reserved=Amount() - amount)
+        await totals.count(tx, held_by, local, at=now, jobs=-1, reserved=Amount() - amount, tell=False)
         return refusal
     bonus_paid = _part(amount, sum(each.pictures for each in draws))
     if bonus_paid != Amount():
-        await totals.count(tx, held_by[:1], local, at=now, aside=bonus_paid)
+        await totals.count(tx, held_by[:1], local, at=now, aside=bonus_paid, tell=False)
         await bonus.take(tx, job.id, draws)
     await _add(
         tx, Kind.RESERVE, job, amount, now=now, paid=bonus_paid, price_version=price_version, reason=None, local=local
@@ -106,6 +106,7 @@ async def end(tx: Tx, job: Job, *, now: int, pictures: int, reason: str | None) 
         spent=spent,
         host_spent=Amount(spent.images, 0),
         aside=kept - Amount(held["bonus_images"], held["bonus_micro_usd"]),
+        tell=False,
     )
     if held["bonus_images"] > from_bonus:
         await bonus.give_back(tx, job.id, pictures=held["bonus_images"] - from_bonus)
@@ -146,7 +147,7 @@ async def add_host_cost(tx: Tx, job: Job, *, now: int, micro_usd: int, known: bo
     )
     at, counted = (now, 0) if before is None else (before["at"], before["micro_usd"])
     host = ((Scope.HOST, EVERYWHERE, totals.HOST),)
-    await totals.count(tx, host, moment(at, UTC), at=at, spent=Amount(0, micro_usd - counted))
+    await totals.count(tx, host, moment(at, UTC), at=at, spent=Amount(0, micro_usd - counted), tell=False)
 
 
 async def used(tx: Tx, place: Place, *, now: int, zone: tzinfo) -> Used:

@@ -5,7 +5,8 @@ the host's. It locks their rows in that order, and of each account the row `tota
 wait for each other in a circle; and it returns the new totals, which are then held until the unit ends.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC
 
 from bot.core.jobs import Place
@@ -48,10 +49,12 @@ async def count(
     spent: Amount = NOTHING,
     host_spent: Amount | None = None,
     aside: Amount = NOTHING,
+    tell: bool = True,
 ) -> "Tallies":
-    """Add to every window of *held_by* that *local* lies in (the host's: *at*, in UTC); the totals after it.
+    """Add to every window of *held_by* that *local* lies in (the host's: *at*, in UTC); what counts after it.
 
-    *aside* is the member's alone. *host_spent* is what the host's account gets in the place of *spent*.
+    *aside* is the member's alone. *host_spent* is what the host's account gets in the place of *spent*. The answer
+    tells of jobs and of what counts against limits, as reserved; it is empty where nobody wants to be told.
     """
     utc = moment(at, UTC)
     values: list[object] = []
@@ -60,14 +63,13 @@ async def count(
         ours_aside = aside if scope is Scope.USER else NOTHING
         amounts = (jobs, *_flat(reserved), *_flat(ours), *_flat(ours_aside))
         for bucket in (utc if scope is Scope.HOST else local).buckets.values():
-            values += (scope, guild, bucket, subject, *amounts)
-    rows = await tx.fetch(_UPSERT[len(held_by) * len(Window)], *values)
-    return Tallies(rows)
+            values += (scope.value, guild, bucket, subject, *amounts)  # an enum's member is slower to hand over
+    return Tallies(await tx.fetch(_UPSERT[len(held_by) * len(Window), tell], *values), _counting)
 
 
 async def count_one(tx: Tx, account: Account, bucket: str, *, spent: Amount = NOTHING, aside: Amount = NOTHING) -> None:
     """Add to one window only, as a reset does."""
-    await tx.fetch(_UPSERT[1], *account[:2], bucket, account[2], 0, 0, 0, *_flat(spent), *_flat(aside))
+    await tx.run(_UPSERT[1, False], *account[:2], bucket, account[2], 0, 0, 0, *_flat(spent), *_flat(aside))
 
 
 async def look(tx: Tx, held_by: Sequence[Account], local: Moment, *, at: int) -> Mapping[Key, Tally]:
@@ -77,25 +79,29 @@ async def look(tx: Tx, held_by: Sequence[Account], local: Moment, *, at: int) ->
     for scope, guild, subject in held_by:
         buckets = (utc if scope is Scope.HOST else local).buckets
         values += (scope, guild, subject, *(buckets[each] for each in buckets))
-    return Tallies(await tx.fetch(_LOOK[len(held_by)], *values))
+    return Tallies(await tx.fetch(_LOOK[len(held_by)], *values), _tally)
 
 
 class Tallies(Mapping[Key, Tally]):
     """Totals as the database gave them, worked out when somebody looks: at most of them nobody does."""
 
-    def __init__(self, rows: Iterable[Row], *, less: Amount | None = None) -> None:
+    def __init__(self, rows: Iterable[Row], read: Callable[[Row], Tally], *, less: Amount | None = None) -> None:
         self._rows: Mapping[tuple[str, str], Row] = {(row["scope"], row["bucket"]): row for row in rows}
+        self._read = read
         self._less = less
         self._known: dict[Key, Tally] = {}
 
     def before(self, reserved: Amount) -> "Tallies":
         """The same as they were before one job and *reserved* were added to each."""
-        return Tallies(self._rows.values(), less=reserved)
+        return Tallies(self._rows.values(), self._read, less=reserved)
 
     def __getitem__(self, key: Key) -> Tally:
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = _tally(self._rows[key], self._less)
+            known = self._read(self._rows[key])
+            if self._less is not None:
+                known = replace(known, jobs=known.jobs - 1, reserved=known.reserved - self._less)
+            self._known[key] = known
         return known
 
     def __iter__(self) -> Iterator[Key]:
@@ -105,16 +111,17 @@ class Tallies(Mapping[Key, Tally]):
         return len(self._rows)
 
 
-def _upsert(rows: int) -> str:
+def _upsert(rows: int, *, tell: bool) -> str:
     width = 11
     values = ", ".join(
         "(" + ", ".join(f"${row * width + column}" for column in range(1, width + 1)) + ")" for row in range(rows)
     )
     added = ", ".join(f"{each} = totals.{each} + excluded.{each}" for each in COLUMNS)
-    return (
+    upsert = (
         f"INSERT INTO totals ({_KEY}, {_COLUMNS}) VALUES {values} "  # noqa: S608 - names and numbers of this file
-        f"ON CONFLICT ({_KEY}) DO UPDATE SET {added} RETURNING {_KEY}, {_COLUMNS}"
+        f"ON CONFLICT ({_KEY}) DO UPDATE SET {added}"
     )
+    return upsert + RETURNING if tell else upsert
 
 
 def _look(held: int) -> str:
@@ -128,7 +135,13 @@ def _look(held: int) -> str:
 
 
 # Made once: the same text is the same prepared statement.
-_UPSERT = {rows: _upsert(rows) for rows in (1, len(Window), 4 * len(Window))}
+RETURNING = (  # each column costs, so no more than limits are compared with
+    " RETURNING scope, bucket, jobs, reserved_images + spent_images - aside_images AS images, "
+    "reserved_micro_usd + spent_micro_usd - aside_micro_usd AS micro_usd"
+)
+_UPSERT = {
+    (rows, tell): _upsert(rows, tell=tell) for rows in (1, len(Window), 4 * len(Window)) for tell in (True, False)
+}
 _LOOK = {held: _look(held) for held in (1, 4)}
 
 
@@ -136,11 +149,14 @@ def _flat(amount: Amount) -> tuple[int, int]:
     return amount.images, amount.micro_usd
 
 
-def _tally(row: Row, less: Amount | None) -> Tally:
-    reserved = Amount(row["reserved_images"], row["reserved_micro_usd"])
+def _counting(row: Row) -> Tally:
+    return Tally(jobs=row["jobs"], reserved=Amount(row["images"], row["micro_usd"]))
+
+
+def _tally(row: Row) -> Tally:
     return Tally(
-        jobs=row["jobs"] if less is None else row["jobs"] - 1,
-        reserved=reserved if less is None else reserved - less,
+        jobs=row["jobs"],
+        reserved=Amount(row["reserved_images"], row["reserved_micro_usd"]),
         spent=Amount(row["spent_images"], row["spent_micro_usd"]),
         aside=Amount(row["aside_images"], row["aside_micro_usd"]),
     )
