@@ -20,11 +20,13 @@ from bot.delivery import Delivery
 from bot.hosts import Hosts
 from bot.janitor import Janitor, remove_files
 from bot.looker import Looker
+from bot.metrics import Metrics
 from bot.pictures import guard
 from bot.pictures.pool import PicturePool
 from bot.providers import http
 from bot.providers.base import Provider
 from bot.providers.download import Downloader
+from bot.providers.measured import Measured
 from bot.providers.runcomfy import RunComfy
 from bot.providers.runflow import Runflow
 from bot.service import Bells, Clock, Service
@@ -43,6 +45,7 @@ from bot.ui.texts import Texts
 from bot.ui.texts import load as load_texts
 from bot.web import server
 from bot.web.health import Health, Pulse
+from bot.web.metrics import Page
 from bot.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -125,7 +128,8 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
     stack.push_async_callback(pool.aclose)
     downloader = Downloader()
     stack.push_async_callback(downloader.aclose)
-    hosts = providers(settings)
+    metrics = Metrics()
+    hosts = {name: Measured(each, metrics.request) for name, each in providers(settings).items()}
     for each in hosts.values():
         stack.push_async_callback(each.aclose)
 
@@ -155,6 +159,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         remove_files=lambda pictures: remove_files(data, [each.file for each in pictures]),
         user_install=settings.discord.user_install,
         chart=pool.draw,
+        metrics=metrics,
         log_channel=settings.discord.log_channel,
         hosts=[HOST_NAMES[name] for name in hosts],
         keep_hours=settings.data.keep_hours,
@@ -184,9 +189,17 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         draw=random.random,
     )
     slots = {"runcomfy": settings.runcomfy.max_in_flight, "runflow": settings.runflow.max_in_flight}
-    worker = Worker(store, service, steps=steps, hosts=eye, max_in_flight=slots)
-    pulse = Pulse()
-    health = Health(pulse=pulse, heartbeat_age=client.heartbeat_age, overdue=worker.overdue, writable=database.writable)
+    worker = Worker(store, service, steps=steps, hosts=eye, max_in_flight=slots, metrics=metrics)
+    pulse = Pulse(metrics.loop_lag)
+    health = Health(
+        pulse=pulse,
+        heartbeat_age=client.heartbeat_age,
+        overdue=worker.overdue,
+        writable=database.writable,
+        intake_open=lambda: client.intake_open,
+    )
+    auditor = Auditor(store, service, post=operator.alert)
+    page = Page(metrics, service, providers=tuple(hosts), audit=lambda: auditor.found)
     return App(
         settings=settings,
         client=client,
@@ -200,9 +213,11 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
             keep_hours=settings.data.keep_hours,
             keep_prompts_days=settings.data.keep_prompts_days,
         ),
-        auditor=Auditor(store, service, post=operator.alert),
+        auditor=auditor,
         pulse=pulse,
-        site=server.build(service, health=health.report, links=links, data=data),
+        site=server.build(
+            service, health=health.report, unready=health.unready, metrics=page.text, links=links, data=data
+        ),
     )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from bot.core.jobs import HOUR
@@ -34,6 +34,7 @@ class Auditor:
         self._post = post
         self._logged: set[str] = set()
         self._audited_at = 0
+        self.found: Mapping[str, int] = {"outlived": 0, "old": 0, "totals": 0}  # by the last audit
 
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -76,7 +77,7 @@ class Auditor:
     async def audit(self) -> None:
         """End what outlived its job; compare totals and rows. Whatever is found is a defect, so it is an alarm."""
         now = self._service.clock()
-        for job_id in await self._rows.end_forgotten(now=now):
+        for job_id in (outlived := await self._rows.end_forgotten(now=now)):
             log.error("A reservation had outlived its job and was ended", extra={"event": "audit", "job_id": job_id})
         for job_id in (old := await self._audit.old_reservations(before=now - OLD)):
             log.error("A reservation has been open for a day", extra={"event": "audit", "job_id": job_id})
@@ -88,3 +89,4 @@ class Auditor:
             log.error("A total is not the sum of its rows: %s", dict(each.off), extra=extra)
         if differences:
             await self._service.tell_operator("operator.totals_differ", count=len(differences))
+        self.found = {"outlived": len(outlived), "old": len(old), "totals": len(differences)}

@@ -13,6 +13,7 @@ from contextlib import suppress
 from bot.core.jobs import ACK_WINDOW, AT_HOST, MINUTE, SECOND, Job, State, Step, next_step
 from bot.core.line import fair_order
 from bot.hosts import Hosts
+from bot.metrics import Metrics
 from bot.service import Service
 from bot.steps import Steps
 from bot.store.database import TROUBLE
@@ -30,13 +31,21 @@ LINE_NEWS_EVERY = 3 * SECOND
 
 class Worker:
     def __init__(
-        self, store: Store, service: Service, *, steps: Steps, hosts: Hosts, max_in_flight: Mapping[str, int]
+        self,
+        store: Store,
+        service: Service,
+        *,
+        steps: Steps,
+        hosts: Hosts,
+        max_in_flight: Mapping[str, int],
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._service = service
         self._steps = steps
         self._hosts = hosts
         self._max_in_flight = max_in_flight
+        self._metrics = metrics
         self._clock = service.clock
         self._heap: list[tuple[int, str]] = []
         self._due: dict[str, int] = {}  # the heap's valid entries
@@ -112,6 +121,7 @@ class Worker:
                 continue
             del self._due[job_id]
             self._busy.add(job_id)
+            self._metrics.poll_delay((now - at) / SECOND)
             taken.append(job_id)
         return taken
 

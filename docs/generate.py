@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from bot import metrics as measured
 from bot.core.catalog import Catalog, Ceilings, Endpoint, Model, Number, Switch, Words
 from bot.core.jobs import NEXT, Verb
 from bot.sandbox import faults as sandbox
@@ -141,12 +142,20 @@ def faults() -> Iterator[str]:
             yield f"| {when} | `{name}` | {about} |"
 
 
+def metrics() -> Iterator[str]:
+    """Everything that /metrics shows."""
+    yield "| name | kind | labels | |\n| --- | --- | --- | --- |"
+    for each in (*measured.MEASURED, *measured.READ):
+        yield f"| `{each.name}` | {each.kind} | {', '.join(f'`{label}`' for label in each.labels)} | {each.about} |"
+
+
 PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "docs/jobs.md": {"states": states},
     "docs/configuration.md": {"settings": settings},
     "docs/models.md": {"models": models},
     "docs/commands.md": {"commands": commands, "admin commands": admin_commands},
     "docs/sandbox.md": {"faults": faults},
+    "docs/metrics.md": {"metrics": metrics},
 }
 
 

@@ -20,10 +20,12 @@ from bot.core.quota import Limits
 from bot.core.wishes import Intake, Wish
 from bot.delivery import Delivery, Upload
 from bot.hosts import Hosts
+from bot.metrics import Metrics
 from bot.pictures import guard
 from bot.pictures.fit import Fitted
 from bot.pictures.guard import Checked
 from bot.providers.base import CancelOutcome, ModelInfo
+from bot.providers.measured import Measured
 from bot.service import Bells, Service
 from bot.settings import SHIPPED, Settings
 from bot.steps import Steps
@@ -170,6 +172,7 @@ class Rig:
     told: list[tuple[str, Mapping[str, object]]]
     found: dict[str, tuple[int, bool] | None]  # job → what Discord answers to "is its card shown?"
     peeks: list[Any]
+    metrics: Metrics
     _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(70_000))
 
     def intake(self, user: int = ALICE, *, guild: int | None = GUILD, **changes: Any) -> Intake:
@@ -275,25 +278,26 @@ async def rig(
         patience=lambda _: 60.0,
         clock=clock,
     )
-    hosts = Hosts(service)
+    hosts, metrics = Hosts(service), Metrics()
     steps = Steps(
         store,
         service,
         hosts=hosts,
-        providers={"runcomfy": provider},
+        providers={"runcomfy": Measured(provider, metrics.request)},
         collector=collector,
         find=find,
         peek=peek,
         draw=lambda: 0.5,
     )
-    worker = Worker(store, service, steps=steps, hosts=hosts, max_in_flight={"runcomfy": slots})
+    worker = Worker(store, service, steps=steps, hosts=hosts, max_in_flight={"runcomfy": slots}, metrics=metrics)
     delivery = Delivery(
         store, service, messenger, fitter=files, data=folder, link=lambda _job, _picture: None, random=lambda: 0.5
     )
     await service.start()
     await worker.start()
     try:
-        yield Rig(folder, clock, store, desk, service, worker, delivery, provider, files, messenger, told, found, peeks)
+        parts = (store, desk, service, worker, delivery, provider, files, messenger)
+        yield Rig(folder, clock, *parts, told, found, peeks, metrics)
     finally:
         await database.aclose()
 

@@ -140,3 +140,19 @@ async def test_a_reservation_that_outlived_its_job_is_ended(app: Rig) -> None:
     await execute(app.store, f"UPDATE jobs SET state = 'failed', ended_at = 1 WHERE id = '{job_id}'")  # noqa: S608
     await Auditor(app.store, app.service, post=Board().post).round()
     assert await faults(app.store) == []
+
+
+async def test_what_the_last_audit_found_is_known_until_the_next(app: Rig) -> None:
+    job_id = await app.imagine()
+    auditor = Auditor(app.store, app.service, post=Board().post)
+    await auditor.audit()
+    assert set(auditor.found.values()) == {0}
+
+    await execute(app.store, f"UPDATE jobs SET state = 'failed', ended_at = 1 WHERE id = '{job_id}'")  # noqa: S608
+    await execute(app.store, "UPDATE totals SET spent_micro_usd = 5 WHERE scope = 'guild' AND bucket = 'total'")
+    await auditor.audit()
+    assert auditor.found == {"outlived": 1, "old": 0, "totals": 1}
+
+    await execute(app.store, "UPDATE totals SET spent_micro_usd = 0 WHERE scope = 'guild' AND bucket = 'total'")
+    await auditor.audit()
+    assert set(auditor.found.values()) == {0}

@@ -20,6 +20,7 @@ from bot.core.catalog import Catalog
 from bot.core.errors import UserError
 from bot.core.jobs import Verb
 from bot.core.references import is_loopback
+from bot.metrics import Metrics
 from bot.service import Service
 from bot.ui.access import Access
 from bot.ui.admin import Admin
@@ -101,6 +102,7 @@ class DarkroomClient(discord.Client):
         keep_days: int,
         user_install: bool,
         chart: Draw,
+        metrics: Metrics,
         log_channel: int = 0,
         hosts: Sequence[str] = (),
     ) -> None:
@@ -121,7 +123,7 @@ class DarkroomClient(discord.Client):
         self.service = service
         self.texts = texts
         self.access = access
-        self.front = Front(self, service, texts=texts, access=access, peek=peek)
+        self.front = Front(self, service, texts=texts, access=access, peek=peek, metrics=metrics)
         self.tree = Tree(self)
         self._translator = Translated(texts)
         hand_over = HandOver(self.front, uploads)

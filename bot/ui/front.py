@@ -17,6 +17,7 @@ from bot.core.jobs import SECOND, Place, Reference
 from bot.core.quota import EVERYWHERE
 from bot.core.references import check_references
 from bot.core.wishes import Intake, Wish
+from bot.metrics import Metrics
 from bot.service import Service
 from bot.store.database import TROUBLE
 from bot.store.store import AlreadySeen
@@ -44,7 +45,16 @@ Peek = Callable[[Sequence[Reference]], Awaitable[bool]]
 class Front:
     """What commands, buttons and forms have in common."""
 
-    def __init__(self, client: discord.Client, service: Service, *, texts: Texts, access: Access, peek: Peek) -> None:
+    def __init__(
+        self,
+        client: discord.Client,
+        service: Service,
+        *,
+        texts: Texts,
+        access: Access,
+        peek: Peek,
+        metrics: Metrics,
+    ) -> None:
         """*peek* says whether all pictures were looked at and are fine, in time; `UserError` for one that lies."""
         self.service = service
         self.texts = texts
@@ -53,6 +63,7 @@ class Front:
         self._client = client
         self._access = access
         self._peek = peek
+        self._metrics = metrics
         self._lateness = Lateness()
         self._owners: dict[int, int] = {}
 
@@ -227,6 +238,7 @@ class Front:
             extra = {"event": "ack_unknown", "job_id": job_id}
             log.info("Nobody knows whether Discord shows a card: %s", type(exc).__name__, extra=extra)
         else:
+            self._metrics.acknowledged((self.clock() - intake.received_at) / SECOND)
             if shown.message_id is not None:
                 ephemeral = intake.private or shown.is_ephemeral()
                 await self.service.acknowledged(job_id, message_id=shown.message_id, ephemeral=ephemeral)

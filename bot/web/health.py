@@ -13,15 +13,18 @@ OVERDUE_LIMIT = 300.0
 class Pulse:
     """How late the event loop was in the last few seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Callable[[float], None]) -> None:
+        """*heard* is told each time by how many seconds it was late."""
         self.worst = 0.0
+        self._heard = heard
 
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             before = time.monotonic()
             await asyncio.sleep(TICK)
-            late = time.monotonic() - before - TICK
+            late = max(0.0, time.monotonic() - before - TICK)
             self.worst = max(late, self.worst * 0.9)  # a stall shows for a few seconds, then fades
+            self._heard(late)
 
 
 class Health:
@@ -32,20 +35,23 @@ class Health:
         heartbeat_age: Callable[[], float | None],
         overdue: Callable[[], float],
         writable: Callable[[], Awaitable[bool]],
+        intake_open: Callable[[], bool],
     ) -> None:
         """*heartbeat_age*: seconds since Discord last answered, None while not connected.
 
         *overdue*: seconds by which the oldest due job is late. *writable*: whether a write reaches the disk.
+        *intake_open*: whether new jobs are taken.
         """
         self._pulse = pulse
         self._heartbeat_age = heartbeat_age
         self._overdue = overdue
         self._writable = writable
+        self._intake_open = intake_open
 
     async def report(self) -> Mapping[str, object]:
         age, overdue = self._heartbeat_age(), self._overdue()
         parts = {
-            "gateway": age is not None and age < HEARTBEAT_LIMIT,
+            "gateway": self._connected(),
             "loop": self._pulse.worst < LAG_LIMIT,
             "database": await self._writable(),
             "jobs": overdue < OVERDUE_LIMIT,
@@ -57,3 +63,17 @@ class Health:
             "loop_lag_s": round(self._pulse.worst, 3),
             "oldest_due_s": round(overdue, 1),
         }
+
+    async def unready(self) -> str | None:
+        """Why a wish would not be taken on now; None where it would."""
+        if not self._intake_open():
+            return "the bot is about to end and takes no new jobs"
+        if not self._connected():
+            return "not connected to Discord"
+        if not await self._writable():
+            return "the database cannot be written"
+        return None
+
+    def _connected(self) -> bool:
+        age = self._heartbeat_age()
+        return age is not None and age < HEARTBEAT_LIMIT

@@ -1,4 +1,4 @@
-"""The bot's own web server: its health, and pictures too large for Discord."""
+"""The bot's own web server: its health, its metrics, and pictures too large for Discord."""
 
 import hmac
 import json
@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from aiohttp import web
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from bot.core.cards import Picture
 from bot.service import Service
@@ -15,6 +16,8 @@ from bot.service import Service
 log = logging.getLogger(__name__)
 
 Health = Callable[[], Awaitable[Mapping[str, object]]]  # `ok` among its keys decides the status
+Unready = Callable[[], Awaitable[str | None]]  # why it is not ready
+Metrics = Callable[[], Awaitable[bytes]]
 
 
 class PictureLinks:
@@ -34,12 +37,21 @@ class PictureLinks:
         return hmac.new(self._secret, f"{job_id}:{n}".encode(), sha256).hexdigest()[:32]
 
 
-def build(service: Service, *, health: Health, links: PictureLinks, data: Path) -> web.Application:
+def build(
+    service: Service, *, health: Health, unready: Unready, metrics: Metrics, links: PictureLinks, data: Path
+) -> web.Application:  # fmt: skip
     async def healthz(_: web.Request) -> web.Response:
         report = await health()
         return web.Response(
             status=200 if report["ok"] else 503, text=json.dumps(report), content_type="application/json"
         )
+
+    async def readyz(_: web.Request) -> web.Response:
+        reason = await unready()
+        return web.Response(status=503 if reason else 200, text=f"{reason or 'ready'}\n")
+
+    async def scraped(_: web.Request) -> web.Response:
+        return web.Response(body=await metrics(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     async def picture(request: web.Request) -> web.StreamResponse:
         job_id, n, key = request.match_info["job"], int(request.match_info["n"]), request.match_info["key"]
@@ -53,5 +65,7 @@ def build(service: Service, *, health: Health, links: PictureLinks, data: Path) 
 
     app = web.Application(client_max_size=64 * 1024)
     app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", scraped)
     app.router.add_get(r"/pictures/{job:\w{26}}/{n:\d}/{key:[0-9a-f]{32}}", picture)
     return app

@@ -41,3 +41,27 @@ async def test_health_is_served_and_good(tmp_path: Path) -> None:
             report = await answer.json()
 
         assert (answer.status, report["ok"]) == (200, True), report
+
+
+async def test_the_bot_is_ready_and_its_metrics_tell_of_a_job(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        site = bot.bot.log.split("Health is at ")[1].split()[0].removesuffix("/healthz")
+        asked = await bot.alice.slash(bot.channel, "imagine", prompt="a lighthouse")
+        await asked.until(shows("Done"), within=SOON)
+        await bot.at_rest()
+        async with aiohttp.ClientSession() as http:
+            async with http.get(f"{site}/readyz") as answer:
+                assert (answer.status, await answer.text()) == (200, "ready\n")
+            async with http.get(f"{site}/metrics") as answer:
+                text = await answer.text()
+
+    for line in (
+        'darkroom_jobs_ended_last_hour{state="succeeded"} 1.0',
+        "darkroom_settled_images 1.0",
+        "darkroom_acknowledgement_seconds_count 1.0",
+        'darkroom_provider_requests_total{call="submit",outcome="ok",provider="runcomfy"} 1.0',
+        'darkroom_audit_findings{kind="totals"} 0.0',
+        'darkroom_provider_trouble{kind="down",provider="runcomfy"} 0.0',
+    ):
+        assert line in text.splitlines(), text
+    assert str(bot.alice.id) not in text

@@ -12,6 +12,7 @@ import pytest
 from bot.core.jobs import Place, State
 from bot.core.quota import Grant, Holder, Limits, Rule, Unit
 from bot.core.windows import Window
+from bot.store import census
 from bot.store.quotas import By, Quotas
 from bot.store.sqlite import SqliteDatabase
 from bot.store.store import Store
@@ -90,6 +91,15 @@ async def test_where_a_member_stands_is_known_without_looking_through_a_table(st
         await store.house(5)
     assert any("FROM totals" in each for each in said)
     assert scans(path, said) == []
+
+
+async def test_the_operators_graphs_look_through_no_table(store: Store, path: Path) -> None:
+    await furnish(store)
+    async with heard(store) as said:
+        await census.take(store.database, LIMITS, now=NOON)
+    assert any("FROM servers" in each for each in said)
+    assert any("host_cost" in each for each in said)
+    assert [step for step, _ in scans(path, said)] == ["SCAN jobs USING INDEX jobs_open"]  # unfinished ones only
 
 
 async def test_a_scan_would_be_seen(store: Store, path: Path) -> None:

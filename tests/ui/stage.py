@@ -145,6 +145,7 @@ async def stage(
             keep_days=30,
             user_install=user_install,
             chart=chart,
+            metrics=base.metrics,
         )
         async with simcord.run(client, approved_intents=discord.Intents(guilds=True)) as env:
             base.time.now = int(env.now().timestamp() * 1000)

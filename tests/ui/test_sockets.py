@@ -60,6 +60,7 @@ async def connected(
             keep_days=30,
             user_install=user_install,
             chart=_drawn,
+            metrics=base.metrics,
         )
         async with client:
             life = asyncio.create_task(client.start(server.token))

@@ -8,6 +8,7 @@ import aiohttp
 from aiohttp import web
 
 from bot.web.health import Health, Pulse
+from bot.web.metrics import Page
 from bot.web.server import PictureLinks, build
 from tests.kit import Rig, picture, rig
 
@@ -23,13 +24,30 @@ async def served(site: web.Application) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def health(*, age: float | None = 1.0, overdue: float = 0.0, writable: bool = True, lag: float = 0.0) -> Health:
+def health(
+    *, age: float | None = 1.0, overdue: float = 0.0, writable: bool = True, lag: float = 0.0, intake_open: bool = True
+) -> Health:
     async def writes() -> bool:
         return writable
 
-    pulse = Pulse()
+    pulse = Pulse(lambda _: None)
     pulse.worst = lag
-    return Health(pulse=pulse, heartbeat_age=lambda: age, overdue=lambda: overdue, writable=writes)
+    return Health(
+        pulse=pulse,
+        heartbeat_age=lambda: age,
+        overdue=lambda: overdue,
+        writable=writes,
+        intake_open=lambda: intake_open,
+    )
+
+
+def site(app: Rig, *, well: Health | None = None, links: PictureLinks | None = None) -> web.Application:
+    page = Page(app.metrics, app.service, providers=["runcomfy"], audit=lambda: {"old": 0})
+    well = well or health()
+    links = links or PictureLinks("", secret=b"x" * 32)
+    return build(
+        app.service, health=well.report, unready=well.unready, metrics=page.text, links=links, data=app.folder
+    )  # fmt: skip
 
 
 async def test_health_is_good_when_discord_answers_jobs_move_and_writes_reach_the_disk() -> None:
@@ -50,9 +68,11 @@ async def test_health_names_the_part_that_is_not_well() -> None:
 
 
 async def test_an_unwell_bot_answers_503(app: Rig) -> None:
-    links = PictureLinks("", secret=b"x" * 32)
-    site = build(app.service, health=health(writable=False).report, links=links, data=app.folder)
-    async with served(site) as url, aiohttp.ClientSession() as http, http.get(f"{url}/healthz") as answer:
+    async with (
+        served(site(app, well=health(writable=False))) as url,
+        aiohttp.ClientSession() as http,
+        http.get(f"{url}/healthz") as answer,
+    ):
         assert (answer.status, (await answer.json())["parts"]["database"]) == (503, False)
 
 
@@ -66,8 +86,7 @@ async def test_a_picture_opens_with_its_own_address_and_no_other(tmp_path: Path)
         address = links(job_id, held)
         assert address is not None
         path = address.removeprefix("https://pictures.example")
-        site = build(app.service, health=health().report, links=links, data=app.folder)
-        async with served(site) as url, aiohttp.ClientSession() as http:
+        async with served(site(app, links=links)) as url, aiohttp.ClientSession() as http:
             async with http.get(url + path) as answer:
                 assert (answer.status, await answer.read()) == (200, picture())
             for wrong in (path[:-1] + ("0" if path[-1] != "0" else "1"), path.replace("/1/", "/2/"), "/pictures/../x"):

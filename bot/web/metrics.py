@@ -1,0 +1,81 @@
+"""`/metrics`: what was counted, and what a look at the books, the hosts and the last audit says."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from bot import metrics as names
+from bot.core.jobs import SECOND, State
+from bot.metrics import Metrics, Reading, Values
+from bot.service import Service
+from bot.store import census
+from bot.store.census import Census
+from bot.store.database import TROUBLE
+
+log = logging.getLogger(__name__)
+
+FRESH = 10 * SECOND  # a scraper that asks more often gets the same look at the books again
+PATIENCE = 2.0  # seconds
+KINDS = ("credentials", "balance", "down")
+UNFINISHED = tuple(each for each in State if not each.is_final)
+FINAL = tuple(each for each in State if each.is_final)
+
+
+class Page:
+    def __init__(
+        self, metrics: Metrics, service: Service, *, providers: Sequence[str], audit: Callable[[], Mapping[str, int]]
+    ) -> None:
+        """*audit* gives what the last audit found, by kind."""
+        self._metrics = metrics
+        self._service = service
+        self._providers = tuple(providers)
+        self._audit = audit
+        self._looking = asyncio.Lock()
+        self._looked_at: int | None = None
+        self._books: Reading = {}
+
+    async def text(self) -> bytes:
+        """The page; without the books while the database does not answer."""
+        async with self._looking:
+            now = self._service.clock()
+            if self._looked_at is None or now - self._looked_at >= FRESH:
+                self._books, self._looked_at = await self._look(now), now
+        now_so = {names.TROUBLE.name: self._troubles(), names.AUDIT.name: self._found()}
+        return self._metrics.text({**self._books, **now_so})
+
+    async def _look(self, now: int) -> Reading:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return _reading(await census.take(self._service.store.database, self._service.limits, now=now))
+        except TROUBLE:  # running out of time is one of them
+            log.warning("The books could not be read for /metrics", exc_info=True, extra={"event": "store_trouble"})
+            return {}
+
+    def _troubles(self) -> Values:
+        now = self._service.troubles
+        return {(name, kind): float(now.get(name) == kind) for name in self._providers for kind in KINDS}
+
+    def _found(self) -> Values:
+        return {(kind,): count for kind, count in self._audit().items()}
+
+
+def _reading(found: Census) -> Reading:
+    one: dict[str, float] = {
+        names.RESERVED_JOBS.name: found.reserved_jobs,
+        names.RESERVED_IMAGES.name: found.reserved.images,
+        names.RESERVED_DOLLARS.name: _dollars(found.reserved.micro_usd),
+        names.SETTLED_IMAGES.name: found.settled.images,
+        names.SETTLED_DOLLARS.name: _dollars(found.settled.micro_usd),
+    }
+    if found.cap is not None:
+        one[names.HOST_CAP.name] = _dollars(found.cap)
+    return {
+        names.JOBS.name: {(each,): found.unfinished.get(each, 0) for each in UNFINISHED},
+        names.ENDED.name: {(each,): found.ended.get(each, 0) for each in FINAL},
+        names.HOST_COST.name: {("known",): _dollars(found.cost_known), ("assumed",): _dollars(found.cost_assumed)},
+        **{name: {(): value} for name, value in one.items()},
+    }
+
+
+def _dollars(micro_usd: int) -> float:
+    return micro_usd / 1_000_000
