@@ -113,6 +113,7 @@ class Callbacks:
         self._desk.line.settle()
         while self._tasks:
             await asyncio.gather(*self._tasks)
+            await asyncio.sleep(0)  # those that are done take themselves off the list
 
     async def send(
         self, run_id: str, faults: Iterable[Fault] = (), *, url: str | None = None, event: str | None = None
