@@ -1,4 +1,4 @@
-"""The bot's own web server: its health, and pictures too large for Discord."""
+"""The bot's own web server: its health, pictures too large for Discord, and where a host calls us back."""
 
 import hmac
 import json
@@ -11,6 +11,7 @@ from aiohttp import web
 
 from bot.core.cards import Picture
 from bot.service import Service
+from bot.web.callbacks import Callbacks
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,9 @@ class PictureLinks:
         return hmac.new(self._secret, f"{job_id}:{n}".encode(), sha256).hexdigest()[:32]
 
 
-def build(service: Service, *, health: Health, links: PictureLinks, data: Path) -> web.Application:
+def build(
+    service: Service, *, health: Health, links: PictureLinks, data: Path, callbacks: Callbacks | None = None
+) -> web.Application:
     async def healthz(_: web.Request) -> web.Response:
         report = await health()
         return web.Response(
@@ -54,4 +57,6 @@ def build(service: Service, *, health: Health, links: PictureLinks, data: Path) 
     app = web.Application(client_max_size=64 * 1024)
     app.router.add_get("/healthz", healthz)
     app.router.add_get(r"/pictures/{job:\w{26}}/{n:\d}/{key:[0-9a-f]{32}}", picture)
+    if callbacks is not None:
+        app.router.add_post("/callbacks/runflow/{token}", callbacks.receive)
     return app
