@@ -15,7 +15,7 @@ from aiohttp import web
 from bot.auditor import Auditor
 from bot.collector import Collector
 from bot.core.catalog import Model, Route
-from bot.core.jobs import Verb
+from bot.core.jobs import Job, Verb
 from bot.delivery import Delivery
 from bot.hosts import Hosts
 from bot.janitor import Janitor, remove_files
@@ -44,6 +44,7 @@ from bot.ui.replies import DiscordMessenger
 from bot.ui.texts import Texts
 from bot.ui.texts import load as load_texts
 from bot.web import server
+from bot.web.callbacks import CallbackLinks, Callbacks
 from bot.web.health import Health, Pulse
 from bot.web.metrics import Page
 from bot.worker import Worker
@@ -98,7 +99,8 @@ class App:
             await runner.cleanup()
 
     async def _serve(self) -> web.AppRunner:
-        runner = web.AppRunner(self.site, access_log=None)
+        # What is signed is the body as it came; and what is packed may be far larger than it looks.
+        runner = web.AppRunner(self.site, access_log=None, auto_decompress=False)
         await runner.setup()
         section = self.settings.web
         try:
@@ -148,7 +150,9 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         tell=tell,
     )
     looker = Looker(downloader, judge=guard.peek, hosts=settings.discord.cdn_hosts)
-    links = server.PictureLinks(settings.web.public_url, secret=await _link_secret(desk))
+    secret = await _link_secret(desk)
+    links = server.PictureLinks(settings.web.public_url, secret=secret)
+    callbacks = _callbacks(settings, service, secret=secret, count=metrics.callback)
     connect_to(settings.discord.api_base, settings.discord.gateway_url)
     client = DarkroomClient(
         service,
@@ -186,6 +190,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         collector=collector,
         find=messenger.find,
         peek=looker.look,
+        callback_url=_callback_url(callbacks),
         draw=random.random,
     )
     slots = {"runcomfy": settings.runcomfy.max_in_flight, "runflow": settings.runflow.max_in_flight}
@@ -216,7 +221,13 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         auditor=auditor,
         pulse=pulse,
         site=server.build(
-            service, health=health.report, unready=health.unready, metrics=page.text, links=links, data=data
+            service,
+            health=health.report,
+            unready=health.unready,
+            metrics=page.text,
+            links=links,
+            data=data,
+            callbacks=callbacks,
         ),
     )
 
@@ -246,8 +257,23 @@ def _texts(settings: Settings) -> Texts:
         raise BadSettings(str(exc)) from exc
 
 
+def _callbacks(
+    settings: Settings, service: Service, *, secret: bytes, count: Callable[[str], None]
+) -> Callbacks | None:  # fmt: skip
+    """Who answers Runflow when it calls; None unless it can reach us and we can tell its calls from others'."""
+    secrets_ = [each.get_secret_value() for each in settings.runflow.webhook_secrets]
+    if not settings.web.public_url or not secrets_:
+        return None
+    links = CallbackLinks(settings.web.public_url, secret=secret)
+    return Callbacks(service, links=links, secrets=secrets_, count=count)
+
+
+def _callback_url(callbacks: Callbacks | None) -> Callable[[Job], str | None]:
+    return lambda job: callbacks.links(job.id) if callbacks and job.provider == callbacks.provider else None
+
+
 async def _link_secret(desk: Desk) -> bytes:
-    """This installation's own secret for picture links, drawn at its first start."""
+    """This installation's own secret for addresses that nobody can guess, drawn at its first start."""
     kept = await desk.note("link_secret")
     if kept is None:
         kept = secrets.token_hex(32)

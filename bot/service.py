@@ -74,6 +74,7 @@ class Service:
         self.bells = bells
         self.troubles: dict[str, str] = {}  # provider → credentials | balance | down
         self.blocked: dict[str, str] = {}  # job → host its pictures lie on
+        self.called: set[str] = set()  # jobs whose host has called: their runs are over, whatever it still shows
         self._providers = providers
         self._history = History(store.database)
         self._tell = tell

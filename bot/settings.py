@@ -36,6 +36,7 @@ Count = Annotated[int | None, Field(ge=0), BeforeValidator(_none)]
 Dollars = Annotated[Decimal | None, Field(ge=0, le=1_000_000, decimal_places=6), BeforeValidator(_none)]
 Host = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9.\-]+(:\d+)?$")]
 Slots = Annotated[int, Field(ge=1, le=1000)]
+WebhookSecret = Annotated[SecretStr, Field(min_length=8)]  # shorter ones are not kept out of the log
 
 
 class _Section(BaseModel):
@@ -93,6 +94,7 @@ class RuncomfySection(_Section):
 
 class RunflowSection(_Section):
     api_key: SecretStr = SecretStr("")
+    webhook_secrets: tuple[WebhookSecret, ...] = ()
     api_base: str
     result_hosts: tuple[Host, ...] = ()
     max_in_flight: Slots = 4
@@ -208,7 +210,7 @@ class Settings(_Section):
 
     def secrets(self) -> Sequence[str]:
         """Everything that must never be printed."""
-        held = (self.discord.token, self.runcomfy.api_token, self.runflow.api_key)
+        held = (self.discord.token, self.runcomfy.api_token, self.runflow.api_key, *self.runflow.webhook_secrets)
         told = [each.get_secret_value() for each in held]
         url = self.database.url.get_secret_value()
         if shown(url) != url:

@@ -58,6 +58,7 @@ class Steps:
         collector: Collector,
         find: Find,
         peek: Peek,
+        callback_url: Callable[[Job], str | None] = lambda _: None,  # where its host calls when the run has ended
         draw: Callable[[], float] = random.random,
     ) -> None:
         """*find* asks Discord whether a card is shown; *peek* reads the first bytes of reference pictures."""
@@ -70,6 +71,7 @@ class Steps:
         self._collector = collector
         self._find_reply = find
         self._peek = peek
+        self._callback_url = callback_url
         self._draw = draw
         self._runs: dict[str, str] = {}  # submitted, but not yet on disk
         self._tries: Counter[tuple[str, str]] = Counter()
@@ -132,7 +134,7 @@ class Steps:
         assert route is not None  # begin_submit looked
         try:
             run_id = await self._providers[job.provider].submit(
-                job.route, wire_inputs(route, job.request), job_id=job.id
+                job.route, wire_inputs(route, job.request), job_id=job.id, callback_url=self._callback_url(job)
             )
         except ProviderUnavailable as exc:
             return await self._not_taken(job, wait=await self._failed(job, "submit", exc))
@@ -253,8 +255,8 @@ class Steps:
             seen.state,
             reason=reason,
             cost=seen.cost_micro_usd,
-            # Nobody promises that failures are free, nor a run that was cancelled when it had begun.
-            may_be_billed=seen.state is not State.CANCELLED or job.started_at is not None,
+            # Nobody promises that failures are free, nor runs that had begun: seldom seen where we are called back.
+            may_be_billed=seen.state is not State.CANCELLED or bool(job.started_at or self._callback_url(job)),
         )
 
     async def cancel(self, job: Job) -> int | None:
@@ -355,17 +357,12 @@ class Steps:
         **changes: Any,
     ) -> None:  # fmt: skip
         ended = await self._store.move(
-            job,
-            state,
-            now=self._clock(),
-            cost_micro_usd=cost,
-            may_be_billed=may_be_billed,
-            reason=reason,
-            **changes,
+            job, state, now=self._clock(), cost_micro_usd=cost, may_be_billed=may_be_billed, reason=reason, **changes
         )
         for key in [each for each in self._tries if each[0] == job.id]:
             del self._tries[key]
         self._slow.discard(job.id)
+        self._service.called.discard(job.id)
         if ended is not None:
             extra = {"event": "job_ended", "job_id": job.id, "state": state.value, "reason": reason}
             log.info("A job has ended", extra=extra)
@@ -388,7 +385,9 @@ class Steps:
 
     def _timing(self, job: Job) -> Timing:
         model = self._catalog.models.get(job.request.model)
-        return model.timing if model else Timing()
+        timing = model.timing if model else Timing()
+        waits = self._callback_url(job) is not None and job.id not in self._service.called
+        return timing.called_back() if waits else timing
 
     def _in(self, seconds: float) -> int:
         return self._clock() + int(seconds * 1000)

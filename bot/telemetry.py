@@ -12,6 +12,7 @@ SHAPES = (
     # Interaction tokens stand in webhook addresses; file links carry their signature in the query.
     (re.compile(r"(/(?:webhooks|interactions)/\d+/)[^/\s]{20,}"), r"\1…"),
     (re.compile(r"(https?://[^\s\"'<>?]+)\?[^\s\"'<>]+"), r"\1?…"),
+    (re.compile(r"(/callbacks/\w+/)[\w.]{20,}"), r"\1…"),
     (re.compile(r"(postgres(?:ql)?://[^\s:@/]*:)[^\s@]+@"), r"\1…@"),
     (re.compile(r"(?i)(bearer |bot )[\w.\-]{12,}"), r"\1…"),
 )
@@ -57,6 +58,12 @@ def without_traceback(record: logging.LogRecord) -> bool:
     return True
 
 
+def is_no_babble(record: logging.LogRecord) -> bool:
+    """What is no HTTP reaches every open port; aiohttp would log each with a traceback and what it said."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__module__ != "aiohttp.http_exceptions"
+
+
 def setup(level: str, *, secrets: Iterable[str]) -> None:
     """Log to standard error. discord.py, httpx and aiohttp would print tokens and signed links below these levels."""
     handler = logging.StreamHandler(sys.stderr)
@@ -65,5 +72,6 @@ def setup(level: str, *, secrets: Iterable[str]) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("discord").setLevel(max(logging.INFO, logging.getLevelName(level)))
     logging.getLogger("discord.client").addFilter(without_traceback)
+    logging.getLogger("aiohttp.server").addFilter(is_no_babble)
     for noisy in ("httpx", "httpcore", "aiohttp.access", "aiosqlite", "discord.ui.view"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

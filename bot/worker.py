@@ -52,6 +52,7 @@ class Worker:
         self._rows: dict[str, int] = {}  # due times as the rows had them when last read
         self._busy: set[str] = set()
         self._rung: set[str] = set()  # rung while busy: look again at once
+        self._turns: set[str] = set()  # moved up in line while busy: look again if it is still in line
         self._slots = asyncio.Lock()
         self._tried_at: dict[str, int] = {}  # provider in trouble → last try
         self._places: dict[str, dict[str, int]] = {}
@@ -135,7 +136,7 @@ class Worker:
         rows = await self._store.due_times()
         for job_id, due_at in rows.items():
             if self._rows.get(job_id) != due_at and job_id not in self._busy:
-                self._schedule(job_id, due_at)
+                self._schedule(job_id, min(due_at, self._due.get(job_id, due_at)))  # it may have been rung for
         for job_id in self._rows.keys() - rows.keys() - self._busy:  # ended from outside: those behind it move up
             self._schedule(job_id, self._clock())
         self._rows = rows
@@ -167,6 +168,7 @@ class Worker:
             log.exception("A step failed and is tried again", extra={"event": "step_error", "job_id": job_id})
             again_at = self._clock() + ERROR_AGAIN
         self._busy.discard(job_id)
+        self._turns.discard(job_id)
         if job_id in self._rung:
             self._rung.discard(job_id)
             again_at = self._clock()
@@ -203,9 +205,10 @@ class Worker:
         if job.due_at is not None and job.due_at > self._clock():  # the host asked for patience
             return min(job.due_at, job.deadline)
         async with self._slots:
+            self._turns.discard(job.id)
             if not await self._turn(job):
                 await self._tell_places(job.provider)
-                return self._in_line_until(job)
+                return self._clock() if job.id in self._turns else self._in_line_until(job)
             mine = await self._steps.begin_submit(job)
         if mine is None:
             return self._clock()
@@ -245,7 +248,10 @@ class Worker:
             return
         order = await self._service.line(job.provider)
         for job_id in order[: self._max_in_flight.get(job.provider, 1)]:
-            self._service.bells.ring(job_id)
+            if job_id in self._busy:  # perhaps being submitted by now: that must not have its run asked about
+                self._turns.add(job_id)
+            else:
+                self._schedule(job_id, self._clock())
         await self._tell_places(job.provider)
 
     async def _tell_places(self, provider: str) -> None:

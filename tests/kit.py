@@ -1,7 +1,7 @@
 """A whole Darkroom without Discord and without a host: real store, service, worker and delivery, driven by hand."""
 
 import itertools
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -74,6 +74,8 @@ class FakeProvider:
     submitted: list[str] = field(default_factory=list)  # job ids, accepted or not
     asked: int = 0
     bodies: list[Mapping[str, Any]] = field(default_factory=list)
+    callback_urls: list[str | None] = field(default_factory=list)
+    while_submitting: Callable[[str], Awaitable[None]] | None = None  # happens before a submit is answered
     _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     async def submit(
@@ -81,6 +83,9 @@ class FakeProvider:
     ) -> str:
         self.submitted.append(job_id)
         self.bodies.append({"route": route, **inputs})
+        self.callback_urls.append(callback_url)
+        if self.while_submitting is not None:
+            await self.while_submitting(job_id)
         answer = self.submits.pop(0) if self.submits else f"run-{next(self._ids)}"
         if isinstance(answer, Exception):
             raise answer
@@ -237,13 +242,20 @@ class Rig:
 
 @asynccontextmanager
 async def rig(
-    folder: Path, *, url: str = "", limits: Limits | None = None, slots: int = 4, time: Time | None = None
+    folder: Path,
+    *,
+    url: str = "",
+    limits: Limits | None = None,
+    slots: int = 4,
+    time: Time | None = None,
+    host: str = "runcomfy",
+    callback_url: Callable[[Job], str | None] = lambda _: None,
 ) -> AsyncIterator[Rig]:
     """A Darkroom on *folder*; opened again on the same folder and *url* it is the same one after a restart."""
     clock = time or Time()
     database = await open_database(url or f"sqlite:///{folder}/darkroom.db")
     store, desk = Store(database), Desk(database)
-    provider, files, messenger = FakeProvider(), FakeFiles(), FakeMessenger()
+    provider, files, messenger = FakeProvider(host), FakeFiles(), FakeMessenger()
     told: list[tuple[str, Mapping[str, object]]] = []
     found: dict[str, tuple[int, bool] | None] = {}
     peeks: list[Any] = []
@@ -263,7 +275,7 @@ async def rig(
         desk,
         catalog=catalog(),
         limits=limits or Limits(),
-        providers={"runcomfy": "RunComfy"},
+        providers={host: {"runcomfy": "RunComfy", "runflow": "Runflow"}[host]},
         cdn_hosts=("cdn.discordapp.com",),
         clock=clock,
         bells=Bells(),
@@ -273,7 +285,7 @@ async def rig(
         store,
         files,
         checker=files,
-        result_hosts={"runcomfy": ("*",)},
+        result_hosts={host: ("*",)},
         data=folder,
         patience=lambda _: 60.0,
         clock=clock,
@@ -283,13 +295,14 @@ async def rig(
         store,
         service,
         hosts=hosts,
-        providers={"runcomfy": Measured(provider, metrics.request)},
+        providers={host: Measured(provider, metrics.request)},
         collector=collector,
         find=find,
         peek=peek,
+        callback_url=callback_url,
         draw=lambda: 0.5,
     )
-    worker = Worker(store, service, steps=steps, hosts=hosts, max_in_flight={"runcomfy": slots}, metrics=metrics)
+    worker = Worker(store, service, steps=steps, hosts=hosts, max_in_flight={host: slots}, metrics=metrics)
     delivery = Delivery(
         store, service, messenger, fitter=files, data=folder, link=lambda _job, _picture: None, random=lambda: 0.5
     )

@@ -58,6 +58,8 @@ def test_dollars_are_exact_to_the_micro_dollar() -> None:
         ("DARKROOM_DISCORD__GATEWAY_URL", "ws://discord.example", "discord.gateway_url"),
         ("DARKROOM_RUNCOMFY__API_BASE", "http://example.com", "runcomfy.api_base"),
         ("DARKROOM_RUNCOMFY__RESULT_HOSTS", '["https://a.b"]', "runcomfy.result_hosts"),
+        ("DARKROOM_RUNFLOW__WEBHOOK_SECRETS", "whsec_without_a_list", "runflow.webhook_secrets"),
+        ("DARKROOM_RUNFLOW__WEBHOOK_SECRETS", '["canary"]', "runflow.webhook_secrets.0"),
         ("DARKROOM_ROUTING__PREFER", '["nobody"]', "routing.prefer"),
         ("DARKROOM_DATABASE__URL", "mysql://x", "database.url"),
         ("DARKROOM_CONFIG", "/nowhere/darkroom.toml", "/nowhere/darkroom.toml: cannot be read"),
@@ -69,6 +71,7 @@ def test_a_wrong_setting_is_one_line_that_names_its_key(name: str, value: str, s
 
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["[quota", "\x00", "quota = 3", '[quota]\nuser_day_usd = "x"', "[nowhere]\na = 1"])
@@ -100,10 +103,16 @@ def test_a_missing_secret_is_named() -> None:
 
 
 def test_secrets_do_not_show_when_settings_are_printed() -> None:
-    settings = Settings.load({"DARKROOM_DISCORD__TOKEN": "canary-one", "DARKROOM_RUNCOMFY__API_TOKEN": "canary-two"})
+    settings = Settings.load(
+        {
+            "DARKROOM_DISCORD__TOKEN": "canary-one",
+            "DARKROOM_RUNCOMFY__API_TOKEN": "canary-two",
+            "DARKROOM_RUNFLOW__WEBHOOK_SECRETS": '["canary-three", "canary-four"]',
+        }
+    )
 
     assert "canary" not in repr(settings)
-    assert settings.secrets() == ["canary-one", "canary-two"]
+    assert settings.secrets() == ["canary-one", "canary-two", "canary-three", "canary-four"]
 
 
 def test_a_broken_catalogue_names_its_file_and_key(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def test_a_line_has_a_sentence_and_keys() -> None:
         "GET https://cdn.discordapp.com/attachments/1/2/a.png?ex=canary&is=1&hm=2 failed",
         "Authorization: Bearer canary-canary-canary",
         "cannot reach postgresql://ada:canary@db.example/darkroom",
+        "no callback_url: https://darkroom.example/callbacks/runflow/01KSCANARY0000000000000000.canary0123456789",
         "POST /interactions/999/aW50ZXJhY3Rpb246canarycanary/callback",
     ],
 )

@@ -1,6 +1,7 @@
 """When to look at a run again: pure arithmetic on its age."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,10 @@ class Timing:
     hard: float = 600.0  # from here we look rarely
     rare: float = 30.0
     give_up: float = 1800.0
+
+    def called_back(self) -> Self:
+        """How runs are watched whose end we are called for: the looks left are for calls that never came."""
+        return replace(self, first=max(self.first, self.soft), step=self.rare, longest=self.rare)
 
 
 def poll_delay(timing: Timing, *, age: float, jitter: float) -> float:

@@ -1,4 +1,4 @@
-"""The bot's own web server: its health, its metrics, and pictures too large for Discord."""
+"""The bot's own web server: health, metrics, pictures too large for Discord, and where a host calls us back."""
 
 import hmac
 import json
@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from bot.core.cards import Picture
 from bot.service import Service
+from bot.web.callbacks import Callbacks
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,15 @@ class PictureLinks:
 
 
 def build(
-    service: Service, *, health: Health, unready: Unready, metrics: Metrics, links: PictureLinks, data: Path
-) -> web.Application:  # fmt: skip
+    service: Service,
+    *,
+    health: Health,
+    unready: Unready,
+    metrics: Metrics,
+    links: PictureLinks,
+    data: Path,
+    callbacks: Callbacks | None = None,
+) -> web.Application:
     async def healthz(_: web.Request) -> web.Response:
         report = await health()
         return web.Response(
@@ -68,4 +76,6 @@ def build(
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", scraped)
     app.router.add_get(r"/pictures/{job:\w{26}}/{n:\d}/{key:[0-9a-f]{32}}", picture)
+    if callbacks is not None:
+        app.router.add_post("/callbacks/runflow/{token}", callbacks.receive)
     return app

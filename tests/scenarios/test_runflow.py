@@ -1,15 +1,20 @@
-"""The same bot with Runflow as its only host: pictures, and submits whose answer was lost."""
+"""The same bot with Runflow as its only host: pictures, submits whose answer was lost, and callbacks."""
 
+import asyncio
 import json
+import socket
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 from bot.sandbox.faults import Fault
 from bot.sandbox.upstream import ImageService
-from tests.scenarios.harness import NO_LIMITS, QUICK, SOON, Scene, scene, shows
+from tests.scenarios.harness import NO_LIMITS, QUICK, SOON, TIMING, Scene, scene, shows
+
+SECRETS = ["whsec_of_the_day", "whsec_of_tomorrow"]
 
 
-def at_runflow(folder: Path, host: ImageService) -> AbstractAsyncContextManager[Scene]:
+def at_runflow(folder: Path, host: ImageService, **settings: Any) -> AbstractAsyncContextManager[Scene]:
     url = host.runflow_url
     return scene(
         folder,
@@ -19,7 +24,32 @@ def at_runflow(folder: Path, host: ImageService) -> AbstractAsyncContextManager[
         runflow__api_key="rf_live_a-key-for-the-host",
         runflow__api_base=url,
         runflow__result_hosts=json.dumps([url.removeprefix("http://"), host.url.removeprefix("http://")]),
+        **settings,
     )
+
+
+def called_back(folder: Path, host: ImageService, **settings: Any) -> AbstractAsyncContextManager[Scene]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    return at_runflow(
+        folder,
+        host,
+        web__port=port,
+        web__public_url=f"http://127.0.0.1:{port}",
+        runflow__webhook_secrets=json.dumps(SECRETS),
+        runflow__max_in_flight=8,
+        **settings,
+    )
+
+
+async def draws(bot: Scene, times: int) -> None:
+    asked = [await bot.asks(bot.alice, f"picture {n}") for n in range(times)]
+    async with asyncio.TaskGroup() as group:
+        for each in asked:
+            group.create_task(each.until(shows("Done"), within=SOON))
+    await bot.at_rest()
+    bot.assert_at_rest()
+    assert set(bot.states()) == {"succeeded"}
 
 
 async def test_runflow_draws_and_is_never_sent_what_it_must_not(tmp_path: Path) -> None:
@@ -42,3 +72,40 @@ async def test_a_submit_whose_answer_was_lost_is_found_by_our_own_reference(tmp_
             await asked.until(shows("Done"), within=SOON)
             assert bot.charged(asked) == ("settle", 1, 80_000)
         assert len([each for each in host.log if each.op == "submit"]) == 2
+
+
+async def test_when_callbacks_arrive_nobody_asks_in_vain(tmp_path: Path) -> None:
+    async with ImageService(pace=QUICK, webhook_secrets=SECRETS).running() as host, called_back(tmp_path, host) as bot:
+        await draws(bot, 20)
+        await host.callbacks.settled()
+        looks = len([each for each in host.log if each.op == "run"])
+        assert len(host.callbacks.deliveries) == 20
+        assert all(each.arrived for each in host.callbacks.deliveries)
+        assert looks - 20 <= 0.05 * 20
+        assert all(secret not in bot.bot.log for secret in SECRETS)
+        assert all(each.url.rpartition("/")[2] not in bot.bot.log for each in host.callbacks.deliveries)
+
+
+async def test_when_no_callback_is_any_good_every_job_is_done_all_the_same(tmp_path: Path) -> None:
+    timing = {**TIMING, "soft": 0.5}
+    bad = ("callback:lost", "callback:bad_signature", "callback:unsigned", "callback:reserialised")
+    async with (
+        ImageService(pace=QUICK, webhook_secrets=SECRETS).running() as host,
+        called_back(tmp_path, host, timing=timing) as bot,
+    ):
+        for each in bad:
+            host.faults.replace([Fault("callback", each, times=None)])
+            await draws(bot, 2)
+        assert len(host.callbacks.deliveries) == 2 * len(bad)
+        assert not [each for each in host.callbacks.deliveries if each.arrived]
+
+
+async def test_early_repeated_and_newly_signed_callbacks_come_to_the_same(tmp_path: Path) -> None:
+    odd = [Fault("submit", "callback:early", times=2), Fault("callback", "callback:repeat", times=2)]
+    odd += [Fault("callback", "callback:second_secret", times=2), Fault("callback", "callback:image_urls", times=1)]
+    async with ImageService(pace=QUICK, webhook_secrets=SECRETS).running() as host, called_back(tmp_path, host) as bot:
+        host.faults.replace(odd)
+        await draws(bot, 8)
+        await host.callbacks.settled()
+        assert all(each.arrived for each in host.callbacks.deliveries)
+        assert bot.books() == {"reserve": 8, "settle": 8}

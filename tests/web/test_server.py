@@ -7,6 +7,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from bot.web.callbacks import Callbacks
 from bot.web.health import Health, Pulse
 from bot.web.metrics import Page
 from bot.web.server import PictureLinks, build
@@ -41,13 +42,25 @@ def health(
     )
 
 
-def site(app: Rig, *, well: Health | None = None, links: PictureLinks | None = None) -> web.Application:
+def site(
+    app: Rig,
+    *,
+    well: Health | None = None,
+    links: PictureLinks | None = None,
+    callbacks: Callbacks | None = None,
+) -> web.Application:
     page = Page(app.metrics, app.service, providers=["runcomfy"], audit=lambda: {"old": 0})
     well = well or health()
     links = links or PictureLinks("", secret=b"x" * 32)
     return build(
-        app.service, health=well.report, unready=well.unready, metrics=page.text, links=links, data=app.folder
-    )  # fmt: skip
+        app.service,
+        health=well.report,
+        unready=well.unready,
+        metrics=page.text,
+        links=links,
+        data=app.folder,
+        callbacks=callbacks,
+    )
 
 
 async def test_health_is_good_when_discord_answers_jobs_move_and_writes_reach_the_disk() -> None:

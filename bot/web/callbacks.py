@@ -1,0 +1,126 @@
+"""Answers Runflow when it calls back: a doorbell, which has the run asked about and decides nothing itself."""
+
+import asyncio
+import hmac
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Final
+
+from aiohttp import web
+
+from bot.providers.runflow import BadCallback, read_callback
+from bot.service import Service
+from bot.store.database import TROUBLE
+
+log = logging.getLogger(__name__)
+
+BODY_LIMIT = 64 * 1024  # bytes
+READ_LIMIT = 5.0  # seconds for a whole body
+PATIENCE = 1.0  # seconds that an answer may wait for the database
+REFUSALS = {"token": 404, "too_large": 413, "slow": 408, "broken": 400, "unsigned": 401, "signature": 401}
+
+
+class CallbackLinks:
+    """Where a host calls back about a job: addresses that nobody can guess, signed by this installation."""
+
+    def __init__(self, public_url: str, *, secret: bytes) -> None:
+        self._public_url = public_url.rstrip("/")
+        self._secret = secret
+
+    def __call__(self, job_id: str) -> str:
+        return f"{self._public_url}/callbacks/runflow/{self.token(job_id)}"
+
+    def token(self, job_id: str) -> str:
+        return f"{job_id}.{hmac.new(self._secret, f'callback:{job_id}'.encode(), sha256).hexdigest()[:32]}"
+
+    def job_of(self, token: str) -> str | None:
+        """The job that *token* was made for; None for one that we never made."""
+        job_id = token.partition(".")[0]
+        same = hmac.compare_digest(self.token(job_id).encode(errors="replace"), token.encode(errors="replace"))
+        return job_id if same else None
+
+
+class Callbacks:
+    provider: Final = "runflow"
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        links: CallbackLinks,
+        secrets: Sequence[str],
+        count: Callable[[str], None] = lambda _: None,
+        read_limit: float = READ_LIMIT,
+    ) -> None:
+        """*secrets* are those that Runflow may sign with, several during a change; *count* is for metrics."""
+        self.links = links
+        self.outcomes: Counter[str] = Counter()  # what came of the calls so far: REFUSALS, and what `ring` returns
+        self._service = service
+        self._count = count
+        self._secrets = tuple(secrets)
+        self._read_limit = read_limit
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """Whatever is authentic gets a 200, used or not: to send it again would not help."""
+        job_id = self.links.job_of(request.match_info["token"])
+        if job_id is None:
+            return self._refuse("token")
+        body = await self._read(request)
+        if isinstance(body, str):
+            return self._refuse(body)
+        try:
+            run_id = read_callback(request.headers, body, secrets=self._secrets)
+        except BadCallback as exc:
+            return self._refuse(exc.problem) if exc.problem in REFUSALS else self._answer("ignored")
+        return self._answer(await self.ring(job_id, run_id))
+
+    async def _read(self, request: web.Request) -> bytes | str:
+        """The body as it came; or why there is none."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._read_limit):
+                while len(body) <= BODY_LIMIT and (request.content_length or 0) <= BODY_LIMIT:
+                    if not (part := await request.content.readany()):
+                        return bytes(body)
+                    body += part
+        except TimeoutError:
+            return "slow"
+        except (OSError, web.RequestPayloadError):  # gone half-way, or no body at all by HTTP's rules
+            return "broken"
+        return "too_large"
+
+    async def ring(self, job_id: str, run_id: str) -> str:
+        """Have the job's run asked about now; what that was good for."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                job = await self._service.store.job(job_id)
+                if job is None:
+                    return "unknown_job"  # a database that was put back, for one
+                if job.provider != self.provider or job.run_id not in (None, run_id):
+                    return "other_run"
+                if not job.state.is_final:
+                    self._service.called.add(job_id)
+                await self._service.look_now(job_id)
+        except TROUBLE:  # a timeout is one
+            self._service.bells.ring(job_id)
+            return "unread"
+        if job.state.is_final:
+            return "late"
+        return "early" if job.run_id is None else "rung"
+
+    def _answer(self, outcome: str) -> web.Response:
+        self.outcomes[outcome] += 1
+        self._count(outcome)
+        return web.Response()
+
+    def _refuse(self, outcome: str) -> web.Response:
+        """A short answer that explains nothing; the operator hears of each kind once, for it may be the settings."""
+        self.outcomes[outcome] += 1
+        self._count(outcome)
+        if self.outcomes[outcome] == 1:
+            log.warning("A callback was refused", extra={"event": "callback_refused", "reason": outcome})
+        answer = web.Response(status=REFUSALS[outcome])
+        answer.force_close()
+        return answer

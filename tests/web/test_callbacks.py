@@ -1,0 +1,308 @@
+"""Runflow's callbacks over real sockets: who is believed, what is refused, and that a ring is all they are."""
+
+import asyncio
+import gzip
+import hashlib
+import hmac
+import json
+import logging
+import tracemalloc
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from bot.core.jobs import Job, State
+from bot.store.store import Store
+from bot.telemetry import is_no_babble
+from bot.web.callbacks import BODY_LIMIT, CallbackLinks, Callbacks
+from bot.web.server import PictureLinks
+from tests.kit import Rig, rig
+from tests.web.test_server import site
+
+SECRET, OLDER = "whsec_2f6c8f0a1b2c", "whsec_before"
+LINKS = CallbackLinks("https://darkroom.example/", secret=b"x" * 32)
+JOB = "01KSFAKE000000000000000000"
+
+
+def payload(run_id: str = "run-1", *, event: str = "run.completed") -> bytes:
+    return json.dumps({"event": event, "run_id": run_id, "status": "succeeded"}).encode()
+
+
+def signature(body: bytes, *, secret: str = SECRET) -> str:
+    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+@dataclass
+class Door:
+    """The bot's web server, and somebody who calls it."""
+
+    app: Rig
+    port: int
+    callbacks: Callbacks
+    http: aiohttp.ClientSession
+
+    def path(self, job_id: str) -> str:
+        return LINKS(job_id).removeprefix("https://darkroom.example")
+
+    async def post(self, path: str, body: bytes = b"", *, headers: Mapping[str, str] | None = None) -> int:
+        """The status; *headers* None signs."""
+        signed = {"Runflow-Signature": signature(body)} if headers is None else headers
+        async with self.http.post(f"http://127.0.0.1:{self.port}{path}", data=body, headers=signed) as answer:
+            assert await answer.read() == b"" or answer.status == 404
+            return answer.status
+
+    async def calls(self, job_id: str, run_id: str = "run-1") -> int:
+        return await self.post(self.path(job_id), payload(run_id))
+
+    async def raw(self, head: str, body: bytes = b"") -> bytes:
+        """The first line of the answer to bytes that no HTTP client would send."""
+        async with asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            writer.write(head.replace("\n", "\r\n").encode("latin-1") + body)
+            line = await reader.readline()
+            writer.close()
+            await writer.wait_closed()
+            return line
+
+
+@asynccontextmanager
+async def door(app: Rig, *, secrets: Sequence[str] = (SECRET,), read_limit: float = 5.0) -> AsyncIterator[Door]:
+    callbacks = Callbacks(app.service, links=LINKS, secrets=secrets, count=app.metrics.callback, read_limit=read_limit)
+    runner = web.AppRunner(site(app, callbacks=callbacks), access_log=None, auto_decompress=False, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        async with aiohttp.ClientSession() as http:
+            yield Door(app, runner.addresses[0][1], callbacks, http)
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with rig(tmp_path, host="runflow", callback_url=lambda job: LINKS(job.id)) as found:
+        yield found
+
+
+@pytest.fixture
+async def at(app: Rig) -> AsyncIterator[Door]:
+    async with door(app) as found:
+        yield found
+
+
+class Deaf(Store):
+    async def job(self, job_id: str) -> Job | None:
+        raise TimeoutError(job_id)
+
+
+async def submitted(app: Rig) -> str:
+    """A job whose run is at the host, where it is not to be asked for by itself for long."""
+    job_id = await app.imagine()
+    await app.turn()
+    return job_id
+
+
+def test_an_address_opens_for_its_own_job_alone() -> None:
+    token = LINKS.token(JOB)
+    assert LINKS.job_of(token) == JOB
+    assert len(token) == len(JOB) + 1 + 32, "128 bits"
+    other = CallbackLinks("https://darkroom.example", secret=b"y" * 32)
+    for wrong in (other.token(JOB), token.replace(JOB, JOB[:-1] + "1"), token[:-1], token.upper(), JOB, "", "ü.é"):
+        assert LINKS.job_of(wrong) is None
+    assert PictureLinks("", secret=b"x" * 32).key(JOB, 1) not in token
+
+
+async def test_a_call_has_the_run_asked_at_once(at: Door) -> None:
+    job_id = await submitted(at.app)
+    asked = at.app.provider.asked
+    at.app.provider.sees = [at.app.ready()]
+    await at.app.turn(60)
+    assert at.app.provider.asked == asked, "nobody asks before the safety poll"
+
+    assert await at.calls(job_id) == 200
+    await at.app.turn()
+
+    assert (await at.app.job(job_id)).state is State.SUCCEEDED
+    assert at.app.provider.asked == asked + 1
+    assert at.callbacks.outcomes == {"rung": 1}
+
+
+async def test_what_a_call_says_is_not_believed(at: Door) -> None:
+    job_id = await submitted(at.app)
+
+    assert await at.post(at.path(job_id), payload(event="run.failed")) == 200
+    await at.app.turn()
+
+    assert (await at.app.job(job_id)).state is State.QUEUED
+
+
+async def test_played_again_it_changes_nothing(at: Door) -> None:
+    job_id = await submitted(at.app)
+    at.app.provider.sees = [at.app.ready()]
+    await at.calls(job_id)
+    await at.app.turn()
+    asked, rows = at.app.provider.asked, await at.app.job(job_id)
+
+    for _ in range(5):
+        assert await at.calls(job_id) == 200
+        await at.app.turn()
+
+    assert (at.app.provider.asked, await at.app.job(job_id)) == (asked, rows)
+    assert at.callbacks.outcomes == {"rung": 1, "late": 5}
+
+
+async def test_a_forged_call_is_refused_and_rings_for_nobody(at: Door) -> None:
+    job_id = await submitted(at.app)
+    asked, path, body = at.app.provider.asked, at.path(job_id), payload()
+    forged: list[Mapping[str, str]] = [
+        {},
+        {"Runflow-Signature": signature(body, secret="whsec_of_nobody")},
+        {"Runflow-Signature": signature(body).upper()},
+        {"Runflow-Signature": signature(body + b" ")},
+        {"Runflow-Signature": "é" * 64},
+        {"Runflow-Signature": ""},
+    ]
+    for headers in forged:
+        assert await at.post(path, body, headers=headers) == 401
+    await at.app.turn()
+
+    assert at.app.provider.asked == asked
+    assert at.callbacks.outcomes == {"unsigned": 1, "signature": 5}
+
+
+async def test_an_address_we_never_made_is_not_there(at: Door) -> None:
+    job_id = await submitted(at.app)
+    body, path = payload(), at.path(job_id)
+    for wrong in (path[:-1] + ("0" if path[-1] != "0" else "1"), path[:-1], "/callbacks/runflow/x", f"{path}é"):
+        assert await at.post(wrong, body) == 404
+    assert at.callbacks.outcomes == {"token": 4}
+
+
+async def test_a_run_of_another_job_rings_for_nobody(at: Door) -> None:
+    job_id = await submitted(at.app)
+    asked = at.app.provider.asked
+
+    assert await at.calls(job_id, "run-of-another") == 200
+    assert await at.post(LINKS(JOB).removeprefix("https://darkroom.example"), payload()) == 200
+    await at.app.turn()
+
+    assert at.app.provider.asked == asked
+    assert at.callbacks.outcomes == {"other_run": 1, "unknown_job": 1}
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"\xff", payload(event="run.started"), gzip.compress(payload(), mtime=0)])
+async def test_what_is_signed_and_says_nothing_is_taken_and_ignored(at: Door, body: bytes) -> None:
+    job_id = await submitted(at.app)
+
+    assert await at.post(at.path(job_id), body) == 200
+    assert at.callbacks.outcomes == {"ignored": 1}
+
+
+@pytest.mark.parametrize("secret", [SECRET, OLDER])
+async def test_while_secrets_change_either_is_good(app: Rig, secret: str) -> None:
+    job_id = await submitted(app)
+    async with door(app, secrets=(SECRET, OLDER)) as at:
+        signed = {"Runflow-Signature": signature(payload(), secret=secret)}
+        assert await at.post(at.path(job_id), payload(), headers=signed) == 200
+    async with door(app, secrets=("whsec_the_next",)) as at:
+        assert await at.post(at.path(job_id), payload(), headers=signed) == 401
+
+
+async def test_a_body_may_be_64_kb_and_no_more(at: Door) -> None:
+    job_id = await submitted(at.app)
+    just, over = b" " * (BODY_LIMIT - len(payload())) + payload(), b" " * (BODY_LIMIT + 1)
+    assert await at.post(at.path(job_id), just) == 200
+    head = f"POST {at.path(job_id)} HTTP/1.1\nHost: x\n"
+    assert b" 413 " in await at.raw(f"{head}Content-Length: 1073741824\n\n")
+    assert b" 413 " in await at.raw(f"{head}Transfer-Encoding: chunked\n\n{len(over):x}\n", over)
+    assert at.callbacks.outcomes == {"rung": 1, "too_large": 2}
+
+
+async def test_a_packed_body_is_not_unpacked(at: Door) -> None:
+    job_id = await submitted(at.app)
+    bomb = gzip.compress(bytes(20_000_000), mtime=0)
+    assert len(bomb) < BODY_LIMIT
+    tracemalloc.start()
+    try:
+        status = await at.post(at.path(job_id), bomb, headers={"Content-Encoding": "gzip"})
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert status == 401
+    assert most < 2_000_000
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(app: Rig) -> None:
+    job_id = await submitted(app)
+    async with door(app, read_limit=0.05) as at:
+        head = f"POST {at.path(job_id)} HTTP/1.1\nHost: x\nContent-Length: 100\n\n"
+        assert b" 408 " in await at.raw(head, b"{")
+        assert at.callbacks.outcomes == {"slow": 1}
+
+
+async def test_whoever_hangs_up_or_babbles_leaves_no_traceback(at: Door, caplog: pytest.LogCaptureFixture) -> None:
+    job_id = await submitted(at.app)
+    head = f"POST {at.path(job_id)} HTTP/1.1\nHost: x\n".replace("\n", "\r\n").encode()
+    _, writer = await asyncio.open_connection("127.0.0.1", at.port)
+    writer.write(head + b"Content-Length: 100\r\n\r\n{")
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    assert b" 400 " in await at.raw(head.decode().replace("\r", "") + "Transfer-Encoding: chunked\n\nzz\n")
+    assert await at.calls(job_id) == 200
+    assert not [each for each in caplog.records if each.exc_info and is_no_babble(each)]
+
+
+async def test_two_thousand_bad_signatures_cost_no_memory_and_delay_nobody(at: Door) -> None:
+    job_id = await submitted(at.app)
+    path, body = at.path(job_id), payload() + b" " * 4000
+
+    async def forge(times: int) -> None:
+        for _ in range(times):
+            assert await at.post(path, body, headers={"Runflow-Signature": "0" * 64}) == 401
+
+    async with asyncio.timeout(60):
+        await forge(100)  # whatever is made once is made
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            async with asyncio.TaskGroup() as group:
+                for _ in range(8):
+                    group.create_task(forge(250))
+                async with asyncio.timeout(5):
+                    assert await at.calls(job_id) == 200
+            grown = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+    assert grown < 500_000
+    assert at.callbacks.outcomes == {"signature": 2100, "rung": 1}
+
+
+async def test_the_log_hears_of_each_kind_once_and_of_no_secret(at: Door, caplog: pytest.LogCaptureFixture) -> None:
+    job_id = await submitted(at.app)
+    with caplog.at_level(logging.DEBUG):
+        for _ in range(3):
+            await at.post(at.path(job_id), b"canary-body", headers={"Runflow-Signature": "canary"})
+        await at.calls(job_id)
+    said = [each for each in caplog.records if each.name == "bot.web.callbacks"]
+    assert [(each.getMessage(), each.__dict__["reason"]) for each in said] == [("A callback was refused", "signature")]
+    assert not [each for each in caplog.messages if "canary" in each or LINKS.token(job_id) in each]
+
+
+async def test_a_database_that_does_not_answer_costs_no_ring(at: Door) -> None:
+    job_id = await submitted(at.app)
+    at.app.service.store = Deaf(at.app.store.database)
+
+    assert await at.calls(job_id) == 200
+
+    assert at.app.service.bells.jobs == {job_id}
+    assert at.callbacks.outcomes == {"unread": 1}
+
+
+async def test_without_callbacks_there_is_no_such_address(app: Rig) -> None:
+    assert not [each for each in site(app).router.resources() if "callbacks" in each.canonical]
