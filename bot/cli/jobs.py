@@ -163,8 +163,8 @@ def _show(chosen: argparse.Namespace) -> int:
     print_facts(_facts(record, prompt=chosen.prompt))
     print()
     print_table(
-        ("at (UTC)", "from", "to", "reason"),
-        [(utc(each.at), each.before, each.after, each.reason) for each in record.events],
+        ("at (UTC)", "from", "to", "provider", "reason"),
+        [(utc(each.at), each.before, each.after, each.provider, each.reason) for each in record.events],
     )
     return 0
 
@@ -246,7 +246,13 @@ def _document(record: Record, *, prompt: bool) -> dict[str, Any]:
         **_money(record),
         "host_cost": cost and {"at": iso(cost.at), "micro_usd": cost.micro_usd, "basis": cost.basis},
         "events": [
-            {"at": iso(each.at), "before": each.before, "after": each.after, "reason": each.reason}
+            {
+                "at": iso(each.at),
+                "before": each.before,
+                "after": each.after,
+                "provider": each.provider,
+                "reason": each.reason,
+            }
             for each in record.events
         ],
         "reply": record.reply and _reply_document(record.reply),

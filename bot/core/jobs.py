@@ -173,6 +173,7 @@ class Job:
     ended_at: int | None = None
     parent_id: str | None = None
     deleted_at: int | None = None
+    hidden_at: int | None = None  # the member does not want to see it, where it cannot be stopped
 
     @property
     def inputs_expire_at(self) -> int | None:

@@ -15,7 +15,7 @@ FORGOTTEN = '{"prompt": "", "options": {}, "references": []}'
 CHANGEABLE = frozenset(
     {
         "due_at", "checked", "submitted_at", "started_at", "run_id", "position", "cancel", "reason", "images",
-        "flagged", "watch_until", "acked_at", "deleted_at",
+        "flagged", "watch_until", "acked_at", "deleted_at", "provider", "route", "hidden_at",
     }
 )  # fmt: skip
 
@@ -51,7 +51,7 @@ async def add(tx: Tx, job: Job) -> None:
         job.place.parent_id,
         " ".join(map(str, job.place.roles)),
     )
-    await event(tx, job.id, before=None, after=job.state, now=job.created_at, reason=None)
+    await event(tx, job, before=None, now=job.created_at, reason=None)
 
 
 async def move(tx: Tx, job: Job, to: State, *, now: int, changes: Mapping[str, Any]) -> Job | None:
@@ -74,9 +74,10 @@ async def move(tx: Tx, job: Job, to: State, *, now: int, changes: Mapping[str, A
     )
     if row is None:
         return None
-    if to is not job.state:
-        await event(tx, job.id, before=job.state, after=to, now=now, reason=changes.get("reason"))
-    return load(row)
+    moved = load(row)
+    if to is not job.state or moved.provider != job.provider:
+        await event(tx, moved, before=job.state, now=now, reason=changes.get("reason"))
+    return moved
 
 
 async def amend(tx: Tx, job_id: str, *, changes: Mapping[str, Any]) -> Job | None:
@@ -115,14 +116,16 @@ async def hold(tx: Tx, job_id: str) -> Job | None:
     return load(row) if row else None
 
 
-async def event(tx: Tx, job_id: str, *, before: State | None, after: State, now: int, reason: str | None) -> None:
+async def event(tx: Tx, job: Job, *, before: State | None, now: int, reason: str | None) -> None:
+    """Write down that *job* has come to where it is now."""
     await tx.run(
-        "INSERT INTO job_events (job, at, before, after, reason) VALUES ($1, $2, $3, $4, $5)",
-        job_id,
+        "INSERT INTO job_events (job, at, before, after, reason, provider) VALUES ($1, $2, $3, $4, $5, $6)",
+        job.id,
         now,
         before,
-        after,
+        job.state,
         reason,
+        job.provider,
     )
 
 
@@ -152,6 +155,7 @@ def load(row: Row) -> Job:
         parent_id=row["parent_id"],
         deleted_at=row["deleted_at"],
         started_at=row["started_at"],
+        hidden_at=row["hidden_at"],
     )
 
 

@@ -38,6 +38,7 @@ class Event:
     before: State | None
     after: State
     reason: str | None
+    provider: str | None  # the host it stood at from then on; not written down before version 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +171,17 @@ def _is_delivered(*, wanted: int, delivered: int, gone: bool) -> bool:
 
 
 async def _events(tx: Tx, job_id: str) -> list[Event]:
-    rows = await tx.fetch("SELECT at, before, after, reason FROM job_events WHERE job = $1 ORDER BY at", job_id)
+    rows = await tx.fetch(
+        "SELECT at, before, after, reason, provider FROM job_events WHERE job = $1 ORDER BY at", job_id
+    )
     return [
-        Event(row["at"], State(row["before"]) if row["before"] else None, State(row["after"]), row["reason"])
+        Event(
+            row["at"],
+            State(row["before"]) if row["before"] else None,
+            State(row["after"]),
+            row["reason"],
+            row["provider"],
+        )
         for row in rows
     ]
 

@@ -79,10 +79,10 @@ async def test_a_record_tells_the_whole_story_of_a_job(store: Store) -> None:
 
     assert record.job == await store.job(FIRST)
     assert list(record.events) == [
-        Event(NOON, None, State.ACCEPTED, None),
-        Event(NOON + 1, State.ACCEPTED, State.SUBMITTING, None),
-        Event(NOON + 2, State.SUBMITTING, State.QUEUED, None),
-        Event(NOON + 3, State.QUEUED, State.FAILED, "rejected"),
+        Event(NOON, None, State.ACCEPTED, None, "runcomfy"),
+        Event(NOON + 1, State.ACCEPTED, State.SUBMITTING, None, "runcomfy"),
+        Event(NOON + 2, State.SUBMITTING, State.QUEUED, None, "runcomfy"),
+        Event(NOON + 3, State.QUEUED, State.FAILED, "rejected", "runcomfy"),
     ]
     assert list(record.entries) == [
         Entry(NOON, "reserve", Amount(2, 160_000)),

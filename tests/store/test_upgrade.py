@@ -41,13 +41,17 @@ async def by_hand(url: str, *texts: str) -> None:
     await connection.close()
 
 
-async def version_1(url: str) -> str:
-    """Make the database at *url* what version 1 left behind: jobs in every state, in servers and outside."""
-    mark = "PRAGMA user_version = 1"
+async def left_by(version: int, url: str) -> str:
+    """Make the database at *url* what *version* left behind: jobs in every state, in servers and outside."""
+    mark = f"PRAGMA user_version = {version}"
     if engine_of(url) == "postgres":
-        mark = "CREATE TABLE darkroom_version (version BIGINT NOT NULL); INSERT INTO darkroom_version VALUES (1)"
-    await by_hand(url, migrations(engine_of(url))[0], mark, SAMPLES[0].read_text())
+        mark = f"CREATE TABLE darkroom_version AS SELECT CAST({version} AS BIGINT) AS version"
+    await by_hand(url, *migrations(engine_of(url))[:version], mark, SAMPLES[version - 1].read_text())
     return url
+
+
+async def version_1(url: str) -> str:
+    return await left_by(1, url)
 
 
 async def all_jobs(store: Store) -> Sequence[Job]:
@@ -64,8 +68,9 @@ def test_there_is_a_sample_of_every_earlier_version(engine: str) -> None:
     assert [each.stem for each in SAMPLES] == [f"version_{n}" for n in range(1, len(migrations(engine)))]
 
 
-async def test_a_database_of_version_1_opens_with_its_books_in_order(url: str) -> None:
-    async with opened(await version_1(url)) as store:
+@pytest.mark.parametrize("version", range(1, len(SAMPLES) + 1))
+async def test_a_database_of_an_earlier_version_opens_with_its_books_in_order(url: str, version: int) -> None:
+    async with opened(await left_by(version, url)) as store:
         jobs = await all_jobs(store)
         assert {each.state for each in jobs} == set(State)
         assert await faults(store) == []
@@ -100,9 +105,12 @@ async def test_what_was_asked_for_in_direct_messages_belongs_to_no_server_now(ur
         assert await rows(store, "SELECT job FROM ledger WHERE guild IS NULL") == []
 
 
+@pytest.mark.parametrize("version", range(1, len(SAMPLES) + 1))
 @pytest.mark.parametrize("pictures", [0, 1, 9])
-async def test_an_unfinished_job_of_version_1_ends_in_the_windows_of_its_reservation(url: str, pictures: int) -> None:
-    async with opened(await version_1(url)) as store:
+async def test_an_unfinished_job_ends_in_the_windows_of_its_old_reservation(
+    url: str, pictures: int, version: int
+) -> None:
+    async with opened(await left_by(version, url)) as store:
         for job in [each for each in await all_jobs(store) if not each.state.is_final]:
             held = ledger_of(await rows(store, "SELECT * FROM ledger"), job.id)["reserve"]
             collecting = await to_collecting(store, job)
@@ -125,8 +133,9 @@ async def to_collecting(store: Store, job: Job) -> Job:
     return job
 
 
-async def test_new_reservations_find_their_place_behind_the_old_ones(url: str) -> None:
-    async with opened(await version_1(url)) as store:
+@pytest.mark.parametrize("version", range(1, len(SAMPLES) + 1))
+async def test_new_reservations_find_their_place_behind_the_old_ones(url: str, version: int) -> None:
+    async with opened(await left_by(version, url)) as store:
         before = await rows(store, "SELECT max(id) AS newest FROM ledger")
         await accept(store, a_job("new", now=LATER))
         assert (await rows(store, "SELECT max(id) AS newest FROM ledger"))[0]["newest"] > before[0]["newest"]
