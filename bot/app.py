@@ -14,8 +14,9 @@ from aiohttp import web
 
 from bot.auditor import Auditor
 from bot.collector import Collector
-from bot.core.catalog import Model, Route
+from bot.core.catalog import Model
 from bot.core.jobs import Job, Verb
+from bot.core.routes import Route
 from bot.delivery import Delivery
 from bot.hosts import Hosts
 from bot.janitor import Janitor, remove_files

@@ -10,12 +10,13 @@ from ulid import ULID
 
 from bot.core import quota
 from bot.core.cards import TOKEN_LIFE, Card, Picture, Reply, granted, tightest
-from bot.core.catalog import Asked, Catalog, Endpoint, Route
+from bot.core.catalog import Asked, Catalog
 from bot.core.errors import UserError
 from bot.core.house import House, under_house
 from bot.core.jobs import ACK_WINDOW, HOUR, MINUTE, ImageRequest, Job, Place, Reference, State
 from bot.core.line import Waiting, fair_order
 from bot.core.references import check_references
+from bot.core.routes import Endpoint, Route
 from bot.core.wishes import Intake, Wish
 from bot.core.zones import zone_of
 from bot.store.desk import Desk

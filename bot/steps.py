@@ -11,7 +11,6 @@ from typing import Any
 
 from bot.collector import Collector
 from bot.core.cards import Reply
-from bot.core.catalog import Route, wire_inputs
 from bot.core.errors import (
     BadPicture,
     DownloadFailed,
@@ -27,6 +26,7 @@ from bot.core.errors import (
 )
 from bot.core.jobs import MINUTE, WAIT_LIMIT, WATCH_LIMIT, Cancel, Job, Observation, Reference, State, is_news
 from bot.core.polling import WATCH_DELAY, Timing, backoff, poll_delay
+from bot.core.routes import Route, wire_inputs
 from bot.delivery import DeliverLater
 from bot.hosts import Hosts
 from bot.providers.base import CancelOutcome, Provider

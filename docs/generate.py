@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from bot import metrics as measured
-from bot.core.catalog import Catalog, Ceilings, Endpoint, Model, Number, Switch, Words
+from bot.core.catalog import Catalog, Ceilings, Model
 from bot.core.jobs import NEXT, Verb
+from bot.core.routes import Endpoint, Number, Switch, Words
 from bot.sandbox import faults as sandbox
 from bot.settings import SHIPPED
 

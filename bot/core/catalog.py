@@ -4,127 +4,23 @@ Members pick a *model*; a *route* is that model's address at one provider. Addin
 known provider is an entry in the file and no code.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from bot.core.errors import UserError
 from bot.core.jobs import ImageRequest, Reference, Verb
 from bot.core.polling import Timing
+from bot.core.routes import Endpoint, Number, Option, Options, Part, Price, Route, Wire, Word, Words, default_of
 
-Wire = str | int | bool
 DAY = 86_400.0  # seconds
 NEUTRAL: Mapping[str, Wire] = {"count": 1, "web_search": False}  # asking for these asks for nothing
 
 
-Word = Annotated[str, Field(min_length=1, max_length=100)]
-Dollars = Annotated[Decimal, Field(ge=0, le=1000)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Words(_Part):
-    """An option that takes one of some words."""
-
-    choices: Annotated[tuple[Word, ...], Field(min_length=1, max_length=25)]  # Discord shows 25 choices
-    default: str
-
-    @model_validator(mode="after")
-    def _default_is_a_choice(self) -> Self:
-        if len(set(self.choices)) < len(self.choices):
-            raise ValueError("a choice stands there twice")
-        if self.default not in self.choices:
-            raise ValueError(f"default {self.default!r} is not among the choices")
-        return self
-
-
-class Number(_Part):
-    """An option that takes a whole number from *min* to *max*; a seed has no default, it is drawn."""
-
-    min: Annotated[int, Field(ge=0)] = 1
-    max: int
-    default: int | None = None
-
-    @model_validator(mode="after")
-    def _default_is_inside(self) -> Self:
-        if self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}")
-        if self.default is not None and not self.min <= self.default <= self.max:
-            raise ValueError(f"default {self.default} is not between {self.min} and {self.max}")
-        return self
-
-
-class Switch(_Part):
-    default: bool = False
-
-
-class Options(_Part):
-    """What a model can be asked for; an option that is absent is one the model does not have."""
-
-    aspect_ratio: Words | None = None
-    resolution: Words | None = None
-    format: Words | None = None
-    count: Number | None = None
-    seed: Number | None = None
-    safety: Number | None = None
-    web_search: Switch | None = None
-    thinking: Words | None = None
-
-
-class Price(_Part):
-    """Dollars for one picture. *estimated*: the host publishes none for this model."""
-
-    per_image: Dollars
-    resolution: Mapping[str, Dollars] = Field(default_factory=dict)  # factors
-    web_search: Dollars = Decimal(0)  # added per picture
-    thinking: Mapping[str, Dollars] = Field(default_factory=dict)  # added per picture, by how much of it
-    estimated: bool = False
-
-
-class Route(_Part):
-    """A model's address at one provider, our option names in that host's words, and what is always sent."""
-
-    provider: Word
-    id: Word
-    fields: Mapping[str, Word]
-    fixed: Mapping[str, Wire] = Field(default_factory=dict)
-    strings: frozenset[Word] = frozenset()  # numbers that this host wants as text
-
-    @model_validator(mode="after")
-    def _one_meaning_a_field(self) -> Self:
-        words = [*self.fields.values(), *self.fixed]
-        if twice := {each for each in words if words.count(each) > 1}:
-            raise ValueError(f"used for two things: {', '.join(sorted(twice))}")
-        return self
-
-
-class Endpoint(_Part):
-    """What one model does for one verb."""
-
-    options: Options = Options()
-    references: Annotated[int, Field(ge=0, le=20)] = 0  # the most pictures it takes
-    routes: Annotated[tuple[Route, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _every_option_has_a_word(self) -> Self:
-        needed = {"prompt"} | ({"references"} if self.references else set())
-        needed |= {name for name, option in self.options if option is not None}
-        for route in self.routes:
-            if missing := needed - set(route.fields):
-                raise ValueError(f"route {route.id}: no field for {', '.join(sorted(missing))}")
-            if unknown := (set(route.fields) | route.strings) - needed:
-                raise ValueError(f"route {route.id}: no such option: {', '.join(sorted(unknown))}")
-        if self.options.count is not None and self.options.count.min < 1:
-            raise ValueError("count begins at 1")
-        return self
-
-
-class Model(_Part):
+class Model(Part):
     name: Annotated[str, Field(min_length=1, max_length=60)]
     about: str = ""
     price: Price
@@ -166,8 +62,21 @@ class Model(_Part):
     def endpoint(self, verb: Verb) -> Endpoint | None:
         return self.imagine if verb is Verb.IMAGINE else self.edit
 
+    def at(self, providers: Sequence[str], *, gone: Collection[tuple[str, str]]) -> Self | None:
+        left = {}
+        for verb in Verb:
+            endpoint = self.endpoint(verb)
+            routes = [
+                route
+                for provider in providers
+                for route in (endpoint.routes if endpoint else ())
+                if route.provider == provider and (provider, route.id) not in gone
+            ]
+            left[verb.value] = endpoint.at(routes) if endpoint else None
+        return self.model_copy(update=left) if any(left.values()) else None
 
-class Ceilings(_Part):
+
+class Ceilings(Part):
     """How far members may go whatever a model could do."""
 
     max_safety: Annotated[int, Field(ge=1)] = 4
@@ -198,7 +107,7 @@ class Quote:
     estimated: bool
 
 
-class Catalog(_Part):
+class Catalog(Part):
     price_version: Annotated[str, Field(min_length=1, max_length=40)]
     default: str
     ceilings: Ceilings = Ceilings()
@@ -209,6 +118,15 @@ class Catalog(_Part):
         if self.default not in self.models:
             raise ValueError(f"default {self.default!r} is not among the models")
         return self
+
+    def at(self, providers: Sequence[str], *, gone: Collection[tuple[str, str]] = ()) -> Self:
+        """What can be had from *providers*, preferred first, without the routes (provider and id) that are *gone*.
+
+        What none of them makes is not there: routes, choices, options, models. It may be that nothing is left.
+        """
+        left = {key: each for key, model in self.models.items() if (each := model.at(providers, gone=gone)) is not None}
+        default = self.default if self.default in left else next(iter(left), self.default)
+        return self.model_copy(update={"models": left, "default": default})
 
     def models_for(self, verb: Verb) -> Mapping[str, Model]:
         return {key: model for key, model in self.models.items() if model.endpoint(verb) is not None}
@@ -257,7 +175,7 @@ class Catalog(_Part):
                 if given is not None and given != NEUTRAL.get(option):
                     raise UserError("option.absent", option=option, model=name, has=self._having(option))
                 continue
-            value = _default(option, spec, drawn_seed=drawn_seed) if given is None else given
+            value = default_of(option, spec, drawn_seed=drawn_seed) if given is None else given
             _allowed(option, spec, value, name=name)
             chosen[option] = value
         return self._under_ceilings(chosen, asked)
@@ -278,9 +196,27 @@ class Catalog(_Part):
         endpoints = [(each.name, each.endpoint(verb)) for each in self.models.values() for verb in Verb]
         return sorted({name for name, found in endpoints if found and getattr(found.options, option) is not None})
 
-    def quote(self, request: ImageRequest) -> Quote:
-        """The price of one picture of *request*, rounded up to a whole micro-dollar."""
-        price = self.models[request.model].price
+    def takers(self, request: ImageRequest) -> tuple[Route, ...]:
+        """The routes that can be asked for all that *request* asks for, preferred first; none for an unknown model."""
+        model = self.models.get(request.model)
+        endpoint = model.endpoint(request.verb) if model else None
+        return endpoint.takers(request) if endpoint else ()
+
+    def route(self, request: ImageRequest, *, provider: str, id: str) -> Route | None:  # noqa: A002 - what it is called
+        """One route of the model of *request*, by its names."""
+        model = self.models.get(request.model)
+        endpoint = model.endpoint(request.verb) if model else None
+        routes = endpoint.routes if endpoint else ()
+        return next((each for each in routes if (each.provider, each.id) == (provider, id)), None)
+
+    def price(self, request: ImageRequest, route: Route | None = None) -> Price:
+        """What holds at *route*, or where none is given, at the first that takes *request*."""
+        at = route or next(iter(self.takers(request)), None)
+        return at.price if at and at.price else self.models[request.model].price
+
+    def quote(self, request: ImageRequest, route: Route | None = None) -> Quote:
+        """The price of one picture of *request*, rounded up to a whole micro-dollar; of *route* as in `price`."""
+        price = self.price(request, route)
         factor = price.resolution.get(str(request.options.get("resolution")), Decimal(1))
         dollars = price.per_image * factor
         if request.options.get("web_search"):
@@ -299,26 +235,7 @@ class Catalog(_Part):
         return self.models[request.model].usual.get(str(request.options.get("resolution", "1K")))
 
 
-def wire_inputs(route: Route, request: ImageRequest) -> dict[str, Any]:
-    """*request* in the words of the host behind *route*."""
-    body: dict[str, Any] = dict(route.fixed)
-    body[route.fields["prompt"]] = request.prompt
-    if request.references:
-        body[route.fields["references"]] = [each.url for each in request.references]
-    for option, value in request.options.items():
-        body[route.fields[option]] = str(value) if option in route.strings else value
-    return body
-
-
-def _default(option: str, spec: Words | Number | Switch, *, drawn_seed: int) -> Wire:
-    if option == "seed" and isinstance(spec, Number):
-        return spec.min + drawn_seed % (spec.max - spec.min + 1)
-    if spec.default is None:
-        return spec.min if isinstance(spec, Number) else False
-    return spec.default
-
-
-def _allowed(option: str, spec: Words | Number | Switch, value: Wire, *, name: str) -> None:
+def _allowed(option: str, spec: Option, value: Wire, *, name: str) -> None:
     if isinstance(spec, Words) and value not in spec.choices:
         raise UserError("option.choice", option=option, given=value, choices=list(spec.choices), model=name)
     if isinstance(spec, Number) and not (isinstance(value, int) and spec.min <= value <= spec.max):

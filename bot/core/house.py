@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bot.core.catalog import Asked, Catalog, Words
+from bot.core.catalog import Asked, Catalog
 from bot.core.errors import UserError
 from bot.core.jobs import Verb
+from bot.core.routes import Words
 
 MOST_NAMED = 5  # channels that a refusal names
 

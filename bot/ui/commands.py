@@ -8,9 +8,10 @@ import discord
 from discord import app_commands
 from discord.app_commands import locale_str
 
-from bot.core.catalog import Asked, Catalog, Number, Options, Words
+from bot.core.catalog import Asked, Catalog
 from bot.core.errors import UserError
 from bot.core.jobs import Verb
+from bot.core.routes import Number, Options, Words
 from bot.core.wishes import Wish
 from bot.ui import asking, texts
 from bot.ui.front import Front, Interaction

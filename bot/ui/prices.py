@@ -8,10 +8,11 @@ from discord.app_commands import Choice
 
 from bot.core import quota
 from bot.core.cards import granted, tightest
-from bot.core.catalog import Asked, Catalog, Options, Quote
+from bot.core.catalog import Asked, Catalog, Quote
 from bot.core.errors import UserError
 from bot.core.house import House, resolutions
 from bot.core.jobs import ImageRequest, Place, Reference, Verb
+from bot.core.routes import Options
 from bot.core.wishes import Wish
 from bot.store.database import TROUBLE
 from bot.store.reading import Standing

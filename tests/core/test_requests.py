@@ -12,9 +12,10 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given, settings
 
-from bot.core.catalog import Asked, Catalog, Number, Route, Switch, Words, wire_inputs
+from bot.core.catalog import Asked, Catalog
 from bot.core.errors import UserError
 from bot.core.jobs import ImageRequest, Reference, Verb
+from bot.core.routes import Number, Route, Switch, Words, wire_inputs
 from bot.settings import SHIPPED
 
 SCHEMAS = Path(__file__).parent.parent / "samples" / "schemas"
