@@ -14,9 +14,7 @@ from aiohttp import web
 
 from bot.auditor import Auditor
 from bot.collector import Collector
-from bot.core.catalog import Model
-from bot.core.jobs import Job, Verb
-from bot.core.routes import Route
+from bot.core.jobs import Job
 from bot.delivery import Delivery
 from bot.hosts import Hosts
 from bot.janitor import Janitor, remove_files
@@ -30,6 +28,7 @@ from bot.providers.download import Downloader
 from bot.providers.measured import Measured
 from bot.providers.runcomfy import RunComfy
 from bot.providers.runflow import Runflow
+from bot.routing import Routing
 from bot.service import Bells, Clock, Service
 from bot.settings import BadSettings, Settings
 from bot.steps import Steps
@@ -182,11 +181,12 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         patience=lambda job: catalog.patience(job.request),
         clock=clock,
     )
-    eye = Hosts(service)
+    eye = Hosts(service, hosts)
     steps = Steps(
         store,
         service,
         hosts=eye,
+        routing=Routing(store, service, hosts=eye),
         providers=hosts,
         collector=collector,
         find=messenger.find,
@@ -205,7 +205,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         intake_open=lambda: client.intake_open,
     )
     auditor = Auditor(store, service, post=operator.alert)
-    page = Page(metrics, service, providers=tuple(hosts), audit=lambda: auditor.found)
+    page = Page(metrics, service, providers=tuple(hosts), audit=lambda: auditor.found, mode=eye.mode)
     return App(
         settings=settings,
         client=client,
@@ -243,12 +243,6 @@ def providers(settings: Settings) -> dict[str, Provider]:
         "runflow": lambda: Runflow(http.client(flow.api_base, flow.api_key)),
     }
     return {name: made[name]() for name in settings.routing.prefer}
-
-
-def routes(model: Model, provider: str) -> list[Route]:
-    """A model's addresses at *provider*."""
-    endpoints = [found for verb in Verb if (found := model.endpoint(verb)) is not None]
-    return [route for endpoint in endpoints for route in endpoint.routes if route.provider == provider]
 
 
 def _texts(settings: Settings) -> Texts:

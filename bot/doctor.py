@@ -135,7 +135,7 @@ async def _host(provider: Provider, catalog: Catalog) -> AsyncIterator[Line]:
         low = left < LOW_BALANCE
         fix = "top it up" if low else ""
         yield Line(good=None if low else True, what=f"{provider.name}: balance ${left / 1_000_000:.2f}", fix=fix)
-    for route in sorted({route.id for each in catalog.models.values() for route in app.routes(each, provider.name)}):
+    for route in sorted({each.id for each in catalog.routes_at(provider.name)}):
         yield await _route(provider, route)
 
 

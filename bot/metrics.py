@@ -80,6 +80,12 @@ TROUBLE = Definition(
     "1 while a provider takes nothing: credentials, balance or down",
     ("provider", "kind"),
 )
+BREAKER = Definition(
+    "darkroom_provider_breaker",
+    Kind.GAUGE,
+    "1 for what holds: paid requests go to a provider (closed), one goes there to see (half_open), none does (open)",
+    ("provider", "state"),
+)
 AUDIT = Definition(
     "darkroom_audit_findings",
     Kind.GAUGE,
@@ -90,7 +96,7 @@ AUDIT = Definition(
 
 MEASURED = (REQUESTS, CALLBACKS, ACKNOWLEDGED, POLL_DELAY, LOOP_LAG)
 READ = (JOBS, ENDED, RESERVED_JOBS, RESERVED_IMAGES, RESERVED_DOLLARS, SETTLED_IMAGES, SETTLED_DOLLARS, HOST_COST,
-        HOST_CAP, TROUBLE, AUDIT)  # fmt: skip
+        HOST_CAP, TROUBLE, BREAKER, AUDIT)  # fmt: skip
 
 Values = Mapping[tuple[str, ...], float]  # by the labels' values; an empty tuple where there are none
 Reading = Mapping[str, Values]  # by the gauge's name

@@ -10,13 +10,13 @@ from ulid import ULID
 
 from bot.core import quota
 from bot.core.cards import TOKEN_LIFE, Card, Picture, Reply, granted, tightest
-from bot.core.catalog import Asked, Catalog
+from bot.core.catalog import Asked, Catalog, Quote
 from bot.core.errors import UserError
 from bot.core.house import House, under_house
 from bot.core.jobs import ACK_WINDOW, HOUR, MINUTE, ImageRequest, Job, Place, Reference, State
 from bot.core.line import Waiting, fair_order
 from bot.core.references import check_references
-from bot.core.routes import Endpoint, Route
+from bot.core.routes import Route
 from bot.core.wishes import Intake, Wish
 from bot.core.zones import zone_of
 from bot.store.desk import Desk
@@ -69,6 +69,7 @@ class Service:
         self.quotas = Quotas(store.database)
         self.reports = Reports(store.database)
         self.catalog = catalog
+        self.offered = catalog.at(tuple(providers))  # what may be asked for now
         self.limits = limits
         self.cdn_hosts = tuple(cdn_hosts)
         self.clock = clock
@@ -128,9 +129,9 @@ class Service:
     def request(self, wish: Wish, place: Place, house: House) -> ImageRequest:
         """What *wish* comes to at *place*; `UserError` where it cannot be done, or not there."""
         model, asked = under_house(
-            house, self.catalog, wish.verb, model=wish.model, asked=wish.asked, channels=place.channels
+            house, self.offered, wish.verb, model=wish.model, asked=wish.asked, channels=place.channels
         )  # fmt: skip
-        return self.catalog.request(
+        return self.offered.request(
             model,
             wish.verb,
             prompt=wish.prompt,
@@ -143,8 +144,8 @@ class Service:
         now = intake.received_at
         self._check_references(wish.references, now=now)
         request = self.request(wish, intake.place, house)
-        route = self._route(self.catalog.endpoint(request.model, wish.verb))
-        quote = self.catalog.quote(request)
+        route = self._route(request)
+        quote = self.offered.quote(request, route)
         job = Job(
             id=str(ULID()),
             place=intake.place,
@@ -167,12 +168,16 @@ class Service:
             if each.expires_at is not None and each.expires_at <= now + MINUTE:
                 raise UserError("references.expired", file=each.filename)
 
-    def _route(self, endpoint: Endpoint) -> Route:
-        for provider in self._providers:
-            for route in endpoint.routes:
-                if route.provider == provider:
-                    return route
-        raise UserError("option.no_host")
+    def quote(self, request: ImageRequest) -> Quote:
+        """What a picture of *request* would cost if it were asked for now."""
+        return self.offered.quote(request, self._route(request))
+
+    def _route(self, request: ImageRequest) -> Route:
+        """The preferred route of a host that is well; while none is, the preferred of all: the job waits there."""
+        takers = self.offered.takers(request)
+        if not takers:
+            raise UserError("option.no_host")
+        return next((each for each in takers if each.provider not in self.troubles), takers[0])
 
     async def acknowledged(self, job_id: str, *, message_id: int, ephemeral: bool) -> None:
         """Discord shows the first card; the job may be submitted."""
@@ -199,6 +204,7 @@ class Service:
     async def card_of(self, dossier: Dossier) -> Card:
         job, now = dossier.job, self.clock()
         model = self.catalog.models.get(job.request.model)
+        route = self.catalog.route(job.request, provider=job.provider, id=job.route)
         submitted = job.submitted_at if job.state in (State.QUEUED, State.RUNNING) else None
         left, bonus = await self._left(job.place, price=dossier.charge.price)
         return Card(
@@ -206,7 +212,7 @@ class Service:
             model=model.name if model else job.request.model,
             provider=self._providers.get(job.provider, job.provider),
             charge=dossier.charge,
-            estimated=model.price.estimated if model else False,
+            estimated=self.catalog.price(job.request, route).estimated if model else False,
             left=left,
             bonus=bonus,
             place=await self._place(job),
@@ -332,12 +338,18 @@ class Service:
         if await self.desk.trouble(provider, trouble, now=self.clock()):
             await self._tell(f"operator.{trouble}", {"provider": self._providers.get(provider, provider)})
             await self._show_waiting(provider)
+            await self.ring_waiting()  # another host may take what waits for this one
 
     async def host_recovered(self, provider: str) -> None:
         if self.troubles.pop(provider, None) is not None and await self.desk.recovered(provider):
             await self._tell("operator.recovered", {"provider": self._providers.get(provider, provider)})
             await self._show_waiting(provider)
             await self.store.release(provider, now=self.clock())
+            await self.ring_waiting()
+
+    async def ring_waiting(self) -> None:
+        """Have every job that waits with us look which host is best for it now."""
+        for provider in self._providers:
             for job_id in await self.line(provider):
                 self.bells.ring(job_id)
 

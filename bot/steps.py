@@ -3,80 +3,29 @@
 Every step returns when to look at the job next (UTC milliseconds), or None when nobody need look.
 """
 
-import logging
-import random
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from bot.collector import Collector
-from bot.core.cards import Reply
 from bot.core.errors import (
     BadPicture,
     DownloadFailed,
     HostNotAllowed,
-    ModelGone,
-    NotSearchable,
     ProviderPaused,
-    ProviderRefused,
-    ProviderRejected,
     ProviderUnavailable,
     RunLost,
-    SubmitUnknown,
 )
-from bot.core.jobs import MINUTE, WAIT_LIMIT, WATCH_LIMIT, Cancel, Job, Observation, Reference, State, is_news
-from bot.core.polling import WATCH_DELAY, Timing, backoff, poll_delay
-from bot.core.routes import Route, wire_inputs
+from bot.core.jobs import WAIT_LIMIT, WATCH_LIMIT, Cancel, Job, Observation, State, is_news
+from bot.core.polling import WATCH_DELAY, poll_delay
 from bot.delivery import DeliverLater
-from bot.hosts import Hosts
-from bot.providers.base import CancelOutcome, Provider
-from bot.service import Service
-from bot.store.store import Store
+from bot.providers.base import CancelOutcome
+from bot.submits import BLOCKED_EVERY, Submits
 
-log = logging.getLogger(__name__)
-
-SUBMIT_LEASE = 5 * MINUTE  # longer than any submit takes; after a restart nobody waits for it
 CANCEL_TRIES = 3
 CONFIRM_TRIES = 3
 CHECK_TRIES = 3
-FIND_EVERY = 15.0  # seconds between searches for a lost submit
 AGAIN = 2.0  # seconds until an unfinished collection, or an unconfirmed card, is tried again; longer each time
-BLOCKED_EVERY = 60.0
-
-Find = Callable[[Reply], Awaitable[tuple[int, bool] | None]]
-Peek = Callable[[tuple[Reference, ...]], Awaitable[None]]
 
 
-class Steps:
-    def __init__(
-        self,
-        store: Store,
-        service: Service,
-        *,
-        hosts: Hosts,
-        providers: Mapping[str, Provider],
-        collector: Collector,
-        find: Find,
-        peek: Peek,
-        callback_url: Callable[[Job], str | None] = lambda _: None,  # where its host calls when the run has ended
-        draw: Callable[[], float] = random.random,
-    ) -> None:
-        """*find* asks Discord whether a card is shown; *peek* reads the first bytes of reference pictures."""
-        self._store = store
-        self._service = service
-        self._catalog = service.catalog
-        self._clock = service.clock
-        self._hosts = hosts
-        self._providers = providers
-        self._collector = collector
-        self._find_reply = find
-        self._peek = peek
-        self._callback_url = callback_url
-        self._draw = draw
-        self._runs: dict[str, str] = {}  # submitted, but not yet on disk
-        self._tries: Counter[tuple[str, str]] = Counter()
-        self._slow: set[str] = set()
-
+class Steps(Submits):
     # --- before the host
 
     async def confirm(self, job: Job) -> int | None:
@@ -120,84 +69,6 @@ class Steps:
         await self._end(job, State.FAILED, reason=reason)
         return None
 
-    async def begin_submit(self, job: Job) -> Job | None:
-        """Say on disk that the paid request is about to be sent; None when the job is not to be sent after all."""
-        if self._route(job) is None:  # the operator took the model out while the job waited
-            await self._end(job, State.FAILED, reason="model_gone")
-            return None
-        now = self._clock()
-        return await self._store.move(job, State.SUBMITTING, now=now, submitted_at=now, due_at=now + SUBMIT_LEASE)
-
-    async def submit(self, job: Job) -> int | None:
-        """Send the paid request, once, and write down what came of it. *job* is on disk as submitting."""
-        route = self._route(job)
-        assert route is not None  # begin_submit looked
-        try:
-            run_id = await self._providers[job.provider].submit(
-                job.route, wire_inputs(route, job.request), job_id=job.id, callback_url=self._callback_url(job)
-            )
-        except ProviderUnavailable as exc:
-            return await self._not_taken(job, wait=await self._failed(job, "submit", exc))
-        except ProviderPaused as exc:
-            self._say(job, "not_taken", exc)
-            await self._hosts.paused(job.provider, exc, submitting=True)
-            return await self._not_taken(job, wait=BLOCKED_EVERY)
-        except ProviderRefused as exc:
-            self._say(job, "refused", exc)
-            await self._end(job, State.REFUSED, reason="refused")
-        except ProviderRejected as exc:
-            self._say(job, "rejected", exc)
-            if isinstance(exc, ModelGone):
-                await self._service.tell_operator("operator.model_gone", model=job.request.model, route=job.route)
-            await self._end(job, State.FAILED, reason="model_gone" if isinstance(exc, ModelGone) else "rejected")
-        except SubmitUnknown as exc:
-            self._say(job, "submit_unknown", exc)
-            return await self._not_known(job)
-        else:
-            self._runs[job.id] = run_id  # kept until it is on disk: a full disk must not lose a paid run
-            return await self._submitted(job, run_id)
-        return None
-
-    async def _not_taken(self, job: Job, *, wait: float) -> int | None:
-        due_at = self._in(wait)
-        back = await self._store.move(job, State.ACCEPTED, now=self._clock(), due_at=due_at, submitted_at=None)
-        return self._clock() if back is not None and back.cancel is Cancel.WANTED else due_at
-
-    async def _not_known(self, job: Job) -> int:
-        """Whether the host took it, nobody can say: it is never sent again, only looked for."""
-        now = self._clock()
-        await self._store.move(job, State.UNKNOWN, now=now, due_at=now)
-        return now
-
-    async def _submitted(self, job: Job, run_id: str) -> int | None:
-        owner = await self._store.by_run(job.provider, run_id)
-        if owner is not None and owner.id != job.id:  # whatever the host meant, ours is not the run it named
-            self._say(job, "run_of_another", SubmitUnknown(f"run {run_id} belongs to {owner.id}"))
-            self._runs.pop(job.id, None)
-            return await self._not_known(job) if job.state is State.SUBMITTING else self._in(FIND_EVERY)
-        due_at = self._in(poll_delay(self._timing(job), age=0, jitter=self._draw()))
-        moved = await self._store.move(job, State.QUEUED, now=self._clock(), run_id=run_id, due_at=due_at)
-        self._runs.pop(job.id, None)
-        await self._hosts.worked(job.provider, took=True)
-        return due_at if moved is not None else None
-
-    async def recover(self, job: Job) -> int | None:
-        """A job found as submitting: nobody knows whether its request was taken, unless we still hold its run."""
-        if (run_id := self._runs.get(job.id)) is not None:
-            return await self._submitted(job, run_id)
-        return await self._not_known(job)
-
-    async def find(self, job: Job) -> int | None:
-        """Look for the run of a submit whose answer was lost; never send it again."""
-        try:
-            run_id = await self._providers[job.provider].find(job.id)
-        except NotSearchable:
-            await self._end(job, State.FAILED, reason="unknown", may_be_billed=True)
-            return None
-        except (ProviderUnavailable, ProviderPaused):
-            return self._in(FIND_EVERY)
-        return self._in(FIND_EVERY) if run_id is None else await self._submitted(job, run_id)
-
     # --- at the host
 
     async def poll(self, job: Job) -> int | None:
@@ -216,7 +87,7 @@ class Steps:
             self._say(job, "run_lost", exc)
             await self._end(job, State.FAILED, reason="run_lost", may_be_billed=True)
             return None
-        await self._hosts.worked(job.provider)
+        await self._hosts.answered(job.provider)
         self._tries.pop((job.id, "poll"), None)
         if not is_news(job, seen):
             return await self._wait(job)
@@ -349,49 +220,3 @@ class Steps:
             await self._store.cost_became_known(job, now=now, micro_usd=seen.cost_micro_usd)
         await self._store.note(job, now=now, show=haul.in_hand > 0, **changes)
         return None
-
-    # --- shared
-
-    async def _end(
-        self, job: Job, state: State, *, reason: str | None, cost: int | None = None, may_be_billed: bool = False,
-        **changes: Any,
-    ) -> None:  # fmt: skip
-        ended = await self._store.move(
-            job, state, now=self._clock(), cost_micro_usd=cost, may_be_billed=may_be_billed, reason=reason, **changes
-        )
-        for key in [each for each in self._tries if each[0] == job.id]:
-            del self._tries[key]
-        self._slow.discard(job.id)
-        self._service.called.discard(job.id)
-        if ended is not None:
-            extra = {"event": "job_ended", "job_id": job.id, "state": state.value, "reason": reason}
-            log.info("A job has ended", extra=extra)
-
-    async def _failed(self, job: Job, what: str, exc: ProviderUnavailable) -> float:
-        """Seconds to leave the host alone."""
-        self._say(job, "unavailable", exc)
-        await self._hosts.failed(job.provider, what, exc)
-        return backoff(self._again(job, what), retry_after=exc.retry_after, jitter=self._draw())
-
-    def _again(self, job: Job, what: str) -> int:
-        self._tries[job.id, what] += 1
-        return self._tries[job.id, what]
-
-    def _route(self, job: Job) -> Route | None:
-        model = self._catalog.models.get(job.request.model)
-        endpoint = model.endpoint(job.request.verb) if model and job.provider in self._providers else None
-        routes = endpoint.routes if endpoint else ()
-        return next((each for each in routes if (each.provider, each.id) == (job.provider, job.route)), None)
-
-    def _timing(self, job: Job) -> Timing:
-        model = self._catalog.models.get(job.request.model)
-        timing = model.timing if model else Timing()
-        waits = self._callback_url(job) is not None and job.id not in self._service.called
-        return timing.called_back() if waits else timing
-
-    def _in(self, seconds: float) -> int:
-        return self._clock() + int(seconds * 1000)
-
-    def _say(self, job: Job, event: str, exc: Exception) -> None:
-        said = str(exc).replace(job.request.prompt, "…") if job.request.prompt else str(exc)  # some hosts echo it
-        log.warning("%s: %s", job.provider, said, extra={"event": event, "job_id": job.id, "run_id": job.run_id})

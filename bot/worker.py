@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 
-from bot.core.jobs import ACK_WINDOW, AT_HOST, MINUTE, SECOND, Job, State, Step, next_step
+from bot.core.jobs import ACK_WINDOW, AT_HOST, SECOND, Job, State, Step, next_step
 from bot.core.line import fair_order
 from bot.hosts import Hosts
 from bot.metrics import Metrics
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 32  # steps that may wait for a host at the same time
 OUTSIDE_EVERY = 1.0  # seconds between looks whether another process wrote something
-TROUBLE_EVERY = MINUTE  # between tries at a host that takes nothing
 ERROR_AGAIN = 30 * SECOND
 LINE_NEWS_EVERY = 3 * SECOND
 
@@ -54,7 +53,6 @@ class Worker:
         self._rung: set[str] = set()  # rung while busy: look again at once
         self._turns: set[str] = set()  # moved up in line while busy: look again if it is still in line
         self._slots = asyncio.Lock()
-        self._tried_at: dict[str, int] = {}  # provider in trouble → last try
         self._places: dict[str, dict[str, int]] = {}
         self._line_at: dict[str, int] = {}
         self._line_news_at: dict[str, int] = {}  # provider → when places are to be told that changed too soon
@@ -204,6 +202,11 @@ class Worker:
         """Submit if it is this job's turn at its host; else it waits in line until it is rung for."""
         if job.due_at is not None and job.due_at > self._clock():  # the host asked for patience
             return min(job.due_at, job.deadline)
+        if (placed := await self._steps.choose_host(job)) is None:
+            return self._clock()
+        if placed.provider != job.provider:
+            await self._tell_places(job.provider)
+            job = placed
         async with self._slots:
             self._turns.discard(job.id)
             if not await self._turn(job):
@@ -217,28 +220,20 @@ class Worker:
         return again_at
 
     async def _turn(self, job: Job) -> bool:
-        if self._hosts.quiet_until(job.provider, "submit") > self._clock():
+        if not self._hosts.admits(job.provider):
             return False
         waiting, running = await self._store.line(job.provider)
         room = self._max_in_flight.get(job.provider, 1) - len(running)
-        if job.provider in self._service.troubles:  # one at a time, now and then, until one is taken
-            if self._clock() < self._tried_at.get(job.provider, 0) + TROUBLE_EVERY:
-                return False
+        if job.provider in self._service.troubles:  # one at a time, until one is taken
             room = min(room, 1)
-        if job.id not in fair_order(waiting, running)[: max(0, room)]:
-            return False
-        if job.provider in self._service.troubles:
-            self._tried_at[job.provider] = self._clock()
-        return True
+        return job.id in fair_order(waiting, running)[: max(0, room)]
 
     def _in_line_until(self, job: Job) -> int:
         """When to look at a waiting job although nobody rings; never in the past, or it would be due all the time."""
         now = self._clock()
         until = min(job.deadline, self._line_news_at.get(job.provider, job.deadline))
-        if (quiet := self._hosts.quiet_until(job.provider, "submit")) > now:
-            until = min(until, quiet)
-        if job.provider in self._service.troubles:
-            until = min(until, self._tried_at.get(job.provider, now) + TROUBLE_EVERY)
+        if not self._hosts.admits(job.provider) and (at := self._hosts.admits_at(job.provider)) is not None:
+            until = min(until, at)
         return max(until, now + SECOND)
 
     async def _slots_moved(self, job: Job) -> None:

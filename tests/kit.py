@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from bot.collector import Collector
+from bot.collector import Collector, Fetcher
 from bot.core.cards import Card, Reply
 from bot.core.cards import Path as Way
 from bot.core.catalog import Asked, Catalog
@@ -24,8 +24,9 @@ from bot.metrics import Metrics
 from bot.pictures import guard
 from bot.pictures.fit import Fitted
 from bot.pictures.guard import Checked
-from bot.providers.base import CancelOutcome, ModelInfo
+from bot.providers.base import CancelOutcome, ModelInfo, Provider
 from bot.providers.measured import Measured
+from bot.routing import Routing
 from bot.service import Bells, Service
 from bot.settings import SHIPPED, Settings
 from bot.steps import Steps
@@ -37,6 +38,9 @@ from bot.worker import Worker
 NOON = 1_795_176_000_000  # 2026-11-20 12:00 UTC
 ALICE, BOB = 1001, 1002
 GUILD, CHANNEL = 5001, 6001
+
+
+NAMES = {"runcomfy": "RunComfy", "runflow": "Runflow"}
 
 
 def catalog() -> Catalog:
@@ -71,6 +75,7 @@ class FakeProvider:
     submits: list[Any] = field(default_factory=list)  # run ids or exceptions, then made-up ids
     sees: list[Any] = field(default_factory=lambda: [Observation(State.QUEUED, position=1)])
     cancellings: list[Any] = field(default_factory=lambda: [CancelOutcome.TOO_LATE])
+    balances: list[Any] = field(default_factory=lambda: [None])  # micro-dollars, None where it does not say
     submitted: list[str] = field(default_factory=list)  # job ids, accepted or not
     asked: int = 0
     bodies: list[Mapping[str, Any]] = field(default_factory=list)
@@ -107,7 +112,8 @@ class FakeProvider:
         return ModelInfo(route)
 
     async def balance(self) -> int | None:
-        return None
+        left: int | None = _next(self.balances)
+        return left
 
     async def aclose(self) -> None:
         pass
@@ -178,6 +184,9 @@ class Rig:
     found: dict[str, tuple[int, bool] | None]  # job → what Discord answers to "is its card shown?"
     peeks: list[Any]
     metrics: Metrics
+    hosts: Hosts
+    beside: FakeProvider  # the second host, where there is one
+    _probed_at: int = NOON
     _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(70_000))
 
     def intake(self, user: int = ALICE, *, guild: int | None = GUILD, **changes: Any) -> Intake:
@@ -216,9 +225,16 @@ class Rig:
         """Let *seconds* pass, then do all that is due, *times* over."""
         for _ in range(times):
             self.time.go(seconds)
+            await self._probe()
             while await self.worker.run_due():
                 pass
             await self.delivery.run_due()
+
+    async def _probe(self) -> None:
+        """As the inspector does, every twenty seconds."""
+        if self.time.now - self._probed_at >= 20 * SECOND:
+            self._probed_at = self.time.now
+            await self.hosts.probe()
 
     async def until_final(self, job_id: str, *, step: float = 10, most: int = 400) -> Job:
         for _ in range(most):
@@ -249,13 +265,23 @@ async def rig(
     slots: int = 4,
     time: Time | None = None,
     host: str = "runcomfy",
+    beside: str | None = None,
+    models: Catalog | None = None,
+    real: Mapping[str, Provider] | None = None,
+    fetcher: Fetcher | None = None,
+    result_hosts: Sequence[str] = ("*",),
     callback_url: Callable[[Job], str | None] = lambda _: None,
 ) -> AsyncIterator[Rig]:
-    """A Darkroom on *folder*; opened again on the same folder and *url* it is the same one after a restart."""
+    """A Darkroom on *folder*; opened again on the same folder and *url* it is the same one after a restart.
+
+    It asks *host*, and if that does not take a job, the host *beside* it; or *real* ones, preferred first, whose
+    pictures *fetcher* brings.
+    """
     clock = time or Time()
     database = await open_database(url or f"sqlite:///{folder}/darkroom.db")
     store, desk = Store(database), Desk(database)
-    provider, files, messenger = FakeProvider(host), FakeFiles(), FakeMessenger()
+    provider, other, files, messenger = FakeProvider(host), FakeProvider(beside or ""), FakeFiles(), FakeMessenger()
+    providers: Mapping[str, Provider] = real or {host: provider} | ({beside: other} if beside else {})
     told: list[tuple[str, Mapping[str, object]]] = []
     found: dict[str, tuple[int, bool] | None] = {}
     peeks: list[Any] = []
@@ -273,9 +299,9 @@ async def rig(
     service = Service(
         store,
         desk,
-        catalog=catalog(),
+        catalog=models or catalog(),
         limits=limits or Limits(),
-        providers={host: {"runcomfy": "RunComfy", "runflow": "Runflow"}[host]},
+        providers={name: NAMES[name] for name in providers},
         cdn_hosts=("cdn.discordapp.com",),
         clock=clock,
         bells=Bells(),
@@ -283,26 +309,31 @@ async def rig(
     )
     collector = Collector(
         store,
-        files,
+        fetcher or files,
         checker=files,
-        result_hosts={host: ("*",)},
+        result_hosts=dict.fromkeys(providers, result_hosts),
         data=folder,
         patience=lambda _: 60.0,
         clock=clock,
     )
-    hosts, metrics = Hosts(service), Metrics()
+    metrics = Metrics()
+    measured = {name: Measured(each, metrics.request) for name, each in providers.items()}
+    hosts = Hosts(service, measured)
     steps = Steps(
         store,
         service,
         hosts=hosts,
-        providers={host: Measured(provider, metrics.request)},
+        routing=Routing(store, service, hosts=hosts),
+        providers=measured,
         collector=collector,
         find=find,
         peek=peek,
         callback_url=callback_url,
         draw=lambda: 0.5,
     )
-    worker = Worker(store, service, steps=steps, hosts=hosts, max_in_flight={host: slots}, metrics=metrics)
+    worker = Worker(
+        store, service, steps=steps, hosts=hosts, max_in_flight=dict.fromkeys(providers, slots), metrics=metrics
+    )
     delivery = Delivery(
         store, service, messenger, fitter=files, data=folder, link=lambda _job, _picture: None, random=lambda: 0.5
     )
@@ -310,7 +341,7 @@ async def rig(
     await worker.start()
     try:
         parts = (store, desk, service, worker, delivery, provider, files, messenger)
-        yield Rig(folder, clock, *parts, told, found, peeks, metrics)
+        yield Rig(folder, clock, *parts, told, found, peeks, metrics, hosts, other)
     finally:
         await database.aclose()
 

@@ -15,7 +15,7 @@ async def test_jobs_that_waited_for_the_operator_all_go_on_as_soon_as_one_is_tak
     first, second = await app.imagine(), await app.imagine(BOB)
     await app.turn()
 
-    await app.turn(61)
+    await app.turn(61, times=2)
     await app.turn(1, times=5)
 
     assert [(await app.job(each)).state for each in (first, second)] == [State.SUCCEEDED] * 2
@@ -38,13 +38,11 @@ async def test_a_host_that_answers_again_gets_what_waits_for_it_at_once(app: Rig
     app.provider.sees = [RUNNING]
     await app.imagine()
     await app.turn(5)
-    waiting = await app.imagine(BOB, acked=False)
-    await app.service.host_trouble("runcomfy", "down")
-    app.found[waiting] = (77, False)
+    app.provider.sees = [ProviderUnavailable("503")] * 4 + [RUNNING]
     app.provider.submits = [ProviderUnavailable("reset", retry_after=900.0)]
-    await app.turn(3)
+    waiting = await app.imagine(BOB)
 
-    await app.turn(5, times=3)
+    await app.turn(15, times=8)
 
     assert (await app.job(waiting)).state is State.RUNNING
     assert [key for key, _ in app.told] == ["operator.down", "operator.recovered"]

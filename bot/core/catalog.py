@@ -128,6 +128,11 @@ class Catalog(Part):
         default = self.default if self.default in left else next(iter(left), self.default)
         return self.model_copy(update={"models": left, "default": default})
 
+    def routes_at(self, provider: str) -> list[Route]:
+        """Every address that *provider* has of any model."""
+        endpoints = [each.endpoint(verb) for each in self.models.values() for verb in Verb]
+        return [route for each in endpoints if each for route in each.routes if route.provider == provider]
+
     def models_for(self, verb: Verb) -> Mapping[str, Model]:
         return {key: model for key, model in self.models.items() if model.endpoint(verb) is not None}
 

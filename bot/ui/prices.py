@@ -131,7 +131,7 @@ class Prices:
         ):
             request = self._request(at, model, asked)
             if request is not None:
-                return self._catalog.quote(request)
+                return self._front.service.quote(request)
         return None
 
     def _request(self, at: _Counter, model: str | None, asked: Asked) -> ImageRequest | None:

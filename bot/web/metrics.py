@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from bot import metrics as names
+from bot.core.breaker import Mode
 from bot.core.jobs import SECOND, State
 from bot.metrics import Metrics, Reading, Values
 from bot.service import Service
@@ -23,13 +24,20 @@ FINAL = tuple(each for each in State if each.is_final)
 
 class Page:
     def __init__(
-        self, metrics: Metrics, service: Service, *, providers: Sequence[str], audit: Callable[[], Mapping[str, int]]
+        self,
+        metrics: Metrics,
+        service: Service,
+        *,
+        providers: Sequence[str],
+        audit: Callable[[], Mapping[str, int]],
+        mode: Callable[[str], Mode],
     ) -> None:
-        """*audit* gives what the last audit found, by kind."""
+        """*audit* gives what the last audit found, by kind; *mode* says how it stands with a provider."""
         self._metrics = metrics
         self._service = service
         self._providers = tuple(providers)
         self._audit = audit
+        self._mode = mode
         self._looking = asyncio.Lock()
         self._looked_at: int | None = None
         self._books: Reading = {}
@@ -40,7 +48,11 @@ class Page:
             now = self._service.clock()
             if self._looked_at is None or now - self._looked_at >= FRESH:
                 self._books, self._looked_at = await self._look(now), now
-        now_so = {names.TROUBLE.name: self._troubles(), names.AUDIT.name: self._found()}
+        now_so = {
+            names.TROUBLE.name: self._troubles(),
+            names.BREAKER.name: self._breakers(),
+            names.AUDIT.name: self._found(),
+        }
         return self._metrics.text({**self._books, **now_so})
 
     async def _look(self, now: int) -> Reading:
@@ -54,6 +66,9 @@ class Page:
     def _troubles(self) -> Values:
         now = self._service.troubles
         return {(name, kind): float(now.get(name) == kind) for name in self._providers for kind in KINDS}
+
+    def _breakers(self) -> Values:
+        return {(name, mode): float(self._mode(name) is mode) for name in self._providers for mode in Mode}
 
     def _found(self) -> Values:
         return {(kind,): count for kind, count in self._audit().items()}

@@ -111,6 +111,10 @@ async def test_errors_of_a_host_are_counted_by_what_they_mean_and_its_trouble_sh
     assert found("provider_requests_total", provider="runcomfy", call="submit", outcome="paused") == 1
     assert found("provider_trouble", provider="runcomfy", kind="balance") == 1
     assert found("provider_trouble", provider="runcomfy", kind="down") == 0
+    states = {
+        each: found("provider_breaker", provider="runcomfy", state=each) for each in ("closed", "half_open", "open")
+    }
+    assert states == {"closed": 0, "half_open": 0, "open": 1}
 
 
 async def test_a_search_that_a_host_does_not_offer_is_no_request(app: Rig) -> None:
@@ -130,7 +134,7 @@ async def test_nobody_and_nothing_that_was_asked_for_is_in_it(app: Rig) -> None:
 
 
 async def test_the_books_are_read_again_only_after_a_while(app: Rig) -> None:
-    page = Page(app.metrics, app.service, providers=["runcomfy"], audit=dict)
+    page = Page(app.metrics, app.service, providers=["runcomfy"], audit=dict, mode=app.hosts.mode)
     first, *_ = await asyncio.gather(page.text(), page.text())
     await app.imagine()
     app.time.go(FRESH / 1000 - 1)

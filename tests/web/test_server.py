@@ -49,7 +49,7 @@ def site(
     links: PictureLinks | None = None,
     callbacks: Callbacks | None = None,
 ) -> web.Application:
-    page = Page(app.metrics, app.service, providers=["runcomfy"], audit=lambda: {"old": 0})
+    page = Page(app.metrics, app.service, providers=["runcomfy"], audit=lambda: {"old": 0}, mode=app.hosts.mode)
     well = well or health()
     links = links or PictureLinks("", secret=b"x" * 32)
     return build(

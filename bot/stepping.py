@@ -1,0 +1,95 @@
+"""What all steps of a job share: its ending, the patience with its host, the words for the log."""
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from bot.collector import Collector
+from bot.core.cards import Reply
+from bot.core.errors import ProviderUnavailable
+from bot.core.jobs import Job, Reference, State
+from bot.core.polling import Timing, backoff
+from bot.hosts import Hosts
+from bot.providers.base import Provider
+from bot.routing import Routing
+from bot.service import Service
+from bot.store.store import Store
+
+log = logging.getLogger(__name__)
+
+Find = Callable[[Reply], Awaitable[tuple[int, bool] | None]]
+Peek = Callable[[tuple[Reference, ...]], Awaitable[None]]
+
+
+class Stepping:
+    def __init__(
+        self,
+        store: Store,
+        service: Service,
+        *,
+        hosts: Hosts,
+        routing: Routing,
+        providers: Mapping[str, Provider],
+        collector: Collector,
+        find: Find,
+        peek: Peek,
+        callback_url: Callable[[Job], str | None] = lambda _: None,  # where its host calls when the run has ended
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """*find* asks Discord whether a card is shown; *peek* reads the first bytes of reference pictures."""
+        self._store = store
+        self._service = service
+        self._catalog = service.catalog
+        self._clock = service.clock
+        self._hosts = hosts
+        self._routing = routing
+        self._providers = providers
+        self._collector = collector
+        self._find_reply = find
+        self._peek = peek
+        self._callback_url = callback_url
+        self._draw = draw
+        self._runs: dict[str, str] = {}  # submitted, but not yet on disk
+        self._tries: Counter[tuple[str, str]] = Counter()
+        self._slow: set[str] = set()
+
+    async def _end(
+        self, job: Job, state: State, *, reason: str | None, cost: int | None = None, may_be_billed: bool = False,
+        **changes: Any,
+    ) -> None:  # fmt: skip
+        ended = await self._store.move(
+            job, state, now=self._clock(), cost_micro_usd=cost, may_be_billed=may_be_billed, reason=reason, **changes
+        )
+        for key in [each for each in self._tries if each[0] == job.id]:
+            del self._tries[key]
+        self._slow.discard(job.id)
+        self._routing.forget(job.id)
+        self._service.called.discard(job.id)
+        if ended is not None:
+            extra = {"event": "job_ended", "job_id": job.id, "state": state.value, "reason": reason}
+            log.info("A job has ended", extra=extra)
+
+    async def _failed(self, job: Job, what: str, exc: ProviderUnavailable) -> float:
+        """Seconds to leave the host alone."""
+        self._say(job, "unavailable", exc)
+        await self._hosts.failed(job.provider, what, exc)
+        return backoff(self._again(job, what), retry_after=exc.retry_after, jitter=self._draw())
+
+    def _again(self, job: Job, what: str) -> int:
+        self._tries[job.id, what] += 1
+        return self._tries[job.id, what]
+
+    def _timing(self, job: Job) -> Timing:
+        model = self._catalog.models.get(job.request.model)
+        timing = model.timing if model else Timing()
+        waits = self._callback_url(job) is not None and job.id not in self._service.called
+        return timing.called_back() if waits else timing
+
+    def _in(self, seconds: float) -> int:
+        return self._clock() + int(seconds * 1000)
+
+    def _say(self, job: Job, event: str, exc: Exception) -> None:
+        said = str(exc).replace(job.request.prompt, "…") if job.request.prompt else str(exc)  # some hosts echo it
+        log.warning("%s: %s", job.provider, said, extra={"event": event, "job_id": job.id, "run_id": job.run_id})

@@ -1,0 +1,128 @@
+"""The steps of a paid request: to which host, on disk before it is sent, sent once, found again where it was lost."""
+
+from typing import Any
+
+from bot.core.errors import (
+    ModelGone,
+    NotSearchable,
+    ProviderPaused,
+    ProviderRefused,
+    ProviderRejected,
+    ProviderUnavailable,
+    SubmitUnknown,
+)
+from bot.core.jobs import MINUTE, Cancel, Job, State
+from bot.core.polling import poll_delay
+from bot.core.routes import wire_inputs
+from bot.stepping import Stepping
+
+SUBMIT_LEASE = 5 * MINUTE  # longer than any submit takes; after a restart nobody waits for it
+FIND_EVERY = 15.0  # seconds between searches for a lost submit
+BLOCKED_EVERY = 60.0
+
+
+class Submits(Stepping):
+    async def choose_host(self, job: Job) -> Job | None:
+        """Let a waiting job stand in line at the host that is best for it now; None when it no longer waits."""
+        route = await self._routing.best(job)
+        if route is None:  # the model was taken out while the job waited
+            await self._end(job, State.FAILED, reason="model_gone")
+            return None
+        if (route.provider, route.id) == (job.provider, job.route):
+            return job
+        return await self._store.note(job, now=self._clock(), show=True, provider=route.provider, route=route.id)
+
+    async def begin_submit(self, job: Job) -> Job | None:
+        """Say on disk that the paid request is about to be sent; None when the job is not to be sent after all."""
+        now = self._clock()
+        self._hosts.begins(job.provider)
+        return await self._store.move(job, State.SUBMITTING, now=now, submitted_at=now, due_at=now + SUBMIT_LEASE)
+
+    async def submit(self, job: Job) -> int | None:
+        """Send the paid request, once, and write down what came of it. *job* is on disk as submitting."""
+        route = self._catalog.route(job.request, provider=job.provider, id=job.route)
+        assert route is not None  # it was chosen from there
+        try:
+            run_id = await self._providers[job.provider].submit(
+                job.route, wire_inputs(route, job.request), job_id=job.id, callback_url=self._callback_url(job)
+            )
+        except ProviderUnavailable as exc:
+            return await self._not_taken(job, wait=await self._failed(job, "submit", exc))
+        except ProviderPaused as exc:
+            self._say(job, "not_taken", exc)
+            await self._hosts.paused(job.provider, exc, submitting=True)
+            return await self._not_taken(job, wait=BLOCKED_EVERY)
+        except ModelGone as exc:
+            self._say(job, "model_gone", exc)
+            return await self._gone(job)
+        except (ProviderRefused, ProviderRejected) as exc:
+            await self._hosts.judged(job.provider)
+            refused = isinstance(exc, ProviderRefused)
+            self._say(job, "refused" if refused else "rejected", exc)
+            await self._end(
+                job, State.REFUSED if refused else State.FAILED, reason="refused" if refused else "rejected"
+            )
+        except SubmitUnknown as exc:
+            self._say(job, "submit_unknown", exc)
+            await self._hosts.failed(job.provider, "submit", exc)
+            return await self._not_known(job)
+        else:
+            self._runs[job.id] = run_id  # kept until it is on disk: a full disk must not lose a paid run
+            return await self._submitted(job, run_id)
+        return None
+
+    async def _gone(self, job: Job) -> int | None:
+        """Its host knows the model no more: another one may."""
+        await self._hosts.judged(job.provider)
+        await self._service.tell_operator("operator.model_gone", model=job.request.model, route=job.route)
+        if (route := await self._routing.next(job)) is not None:
+            return await self._back_in_line(job, due_at=self._clock(), provider=route.provider, route=route.id)
+        await self._end(job, State.FAILED, reason="model_gone")
+        return None
+
+    async def _not_taken(self, job: Job, *, wait: float) -> int | None:
+        """Back in line: at another host at once, or where no other would take it, at this one after *wait* seconds."""
+        if (route := await self._routing.next(job)) is not None:
+            return await self._back_in_line(job, due_at=self._clock(), provider=route.provider, route=route.id)
+        return await self._back_in_line(job, due_at=self._in(wait))
+
+    async def _back_in_line(self, job: Job, *, due_at: int, **changes: Any) -> int | None:
+        now = self._clock()
+        back = await self._store.move(job, State.ACCEPTED, now=now, due_at=due_at, submitted_at=None, **changes)
+        return now if back is not None and back.cancel is Cancel.WANTED else due_at
+
+    async def _not_known(self, job: Job) -> int:
+        """Whether the host took it, nobody can say: it is never sent again, only looked for."""
+        now = self._clock()
+        await self._store.move(job, State.UNKNOWN, now=now, due_at=now)
+        return now
+
+    async def _submitted(self, job: Job, run_id: str) -> int | None:
+        owner = await self._store.by_run(job.provider, run_id)
+        if owner is not None and owner.id != job.id:  # whatever the host meant, ours is not the run it named
+            self._say(job, "run_of_another", SubmitUnknown(f"run {run_id} belongs to {owner.id}"))
+            self._runs.pop(job.id, None)
+            return await self._not_known(job) if job.state is State.SUBMITTING else self._in(FIND_EVERY)
+        due_at = self._in(poll_delay(self._timing(job), age=0, jitter=self._draw()))
+        moved = await self._store.move(job, State.QUEUED, now=self._clock(), run_id=run_id, due_at=due_at)
+        self._runs.pop(job.id, None)
+        self._routing.forget(job.id)
+        await self._hosts.took(job.provider)
+        return due_at if moved is not None else None
+
+    async def recover(self, job: Job) -> int | None:
+        """A job found as submitting: nobody knows whether its request was taken, unless we still hold its run."""
+        if (run_id := self._runs.get(job.id)) is not None:
+            return await self._submitted(job, run_id)
+        return await self._not_known(job)
+
+    async def find(self, job: Job) -> int | None:
+        """Look for the run of a submit whose answer was lost; never send it again."""
+        try:
+            run_id = await self._providers[job.provider].find(job.id)
+        except NotSearchable:
+            await self._end(job, State.FAILED, reason="unknown", may_be_billed=True)
+            return None
+        except (ProviderUnavailable, ProviderPaused):
+            return self._in(FIND_EVERY)
+        return self._in(FIND_EVERY) if run_id is None else await self._submitted(job, run_id)

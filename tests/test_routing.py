@@ -1,0 +1,234 @@
+"""Which of two hosts draws a job: the preferred one that is well, and another only where the first did not take it."""
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.core.breaker import Mode
+from bot.core.catalog import Catalog
+from bot.core.errors import (
+    ModelGone,
+    ProviderError,
+    ProviderPaused,
+    ProviderRefused,
+    ProviderRejected,
+    ProviderUnavailable,
+    SubmitUnknown,
+)
+from bot.core.jobs import Observation, State
+from bot.settings import Settings
+from bot.store.records import Records
+from tests.kit import BOB, Rig, rig
+
+BOTH = {"DARKROOM_ROUTING__PREFER": '["runcomfy", "runflow"]'}
+RUNNING = Observation(State.RUNNING)
+NOT_TAKEN: tuple[ProviderError, ...] = (
+    ProviderUnavailable("no connection"),
+    ProviderUnavailable("429", retry_after=30),
+    ProviderPaused("402", kind="balance"),
+    ProviderPaused("401", kind="credentials"),
+    ModelGone("404"),
+)
+
+
+def both() -> Catalog:
+    return Settings.load(BOTH).catalog()
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with rig(tmp_path, beside="runflow", models=both()) as made:
+        made.provider.sees = made.beside.sees = [made.ready()]
+        yield made
+
+
+async def asked_for(app: Rig) -> tuple[int, int]:
+    return len(app.provider.submitted), len(app.beside.submitted)
+
+
+@pytest.mark.parametrize("error", NOT_TAKEN, ids=str)
+async def test_a_job_that_the_first_host_did_not_take_goes_to_the_next_at_once(app: Rig, error: ProviderError) -> None:
+    app.provider.submits = [error]
+
+    job = await app.until_final(await app.imagine())
+
+    assert (job.state, job.provider, job.route) == (State.SUCCEEDED, "runflow", "google/nano-banana-2")
+    assert await asked_for(app) == (1, 1)
+    assert app.messenger.last.provider == "Runflow"
+    assert app.beside.bodies[0]["route"] == "google/nano-banana-2"
+
+
+async def test_a_job_whose_submit_may_have_been_taken_stays_where_it_is(app: Rig) -> None:
+    app.provider.submits = [SubmitUnknown("502")]
+    job_id = await app.imagine()
+
+    job = await app.until_final(job_id)
+
+    assert (job.state, job.reason, job.provider) == (State.FAILED, "unknown", "runcomfy")
+    assert await asked_for(app) == (1, 0)
+
+
+@pytest.mark.parametrize("error", [ProviderRefused("content policy"), ProviderRejected("422")], ids=str)
+async def test_what_one_host_refuses_is_not_asked_of_another(app: Rig, error: ProviderError) -> None:
+    app.provider.submits = [error] * 5
+    jobs = [await app.imagine() for _ in range(5)]
+
+    for each in jobs:
+        await app.until_final(each)
+
+    assert await asked_for(app) == (5, 0)
+    assert app.hosts.mode("runcomfy") is Mode.CLOSED
+    assert app.told == []
+
+
+async def test_a_taken_job_stays_with_its_host_whatever_becomes_of_that(app: Rig) -> None:
+    app.provider.sees = [ProviderUnavailable("down")] * 8 + [app.ready()]
+    job_id = await app.imagine()
+
+    job = await app.until_final(job_id)
+
+    assert (job.state, job.provider) == (State.SUCCEEDED, "runcomfy")
+    assert await asked_for(app) == (1, 0)
+
+
+async def test_while_no_host_takes_it_a_job_goes_round_and_is_taken_once(app: Rig) -> None:
+    app.provider.submits = [ProviderUnavailable("no connection")] * 3
+    app.beside.submits = [ProviderUnavailable("no connection")] * 3
+    job_id = await app.imagine()
+
+    job = await app.until_final(job_id, step=5)
+
+    assert job.state is State.SUCCEEDED
+    assert sum(await asked_for(app)) <= 7
+    assert await app.store.open_of(job.place.user_id, since=0) == []
+
+
+async def test_a_host_that_is_down_gets_nothing_and_the_operator_hears_of_it_once(app: Rig) -> None:
+    app.provider.submits = [ProviderUnavailable("no connection")] * 100
+    app.provider.balances = [ProviderUnavailable("no connection")]
+    for _ in range(8):
+        job_id = await app.imagine()
+        await app.turn(2)
+        assert (await app.until_final(job_id)).provider == "runflow"
+
+    assert await asked_for(app) == (3, 8)
+    assert [key for key, _ in app.told] == ["operator.down"]
+    assert app.hosts.mode("runcomfy") is Mode.OPEN
+
+
+async def test_a_host_that_is_back_gets_one_job_first_and_then_all_again(app: Rig) -> None:
+    app.provider.submits = [ProviderUnavailable("no connection")] * 3
+    app.provider.balances = [ProviderUnavailable("no connection"), 5_000_000]
+    app.provider.sees = [RUNNING]
+    for _ in range(4):
+        await app.imagine()
+        await app.turn(2)
+    assert app.hosts.mode("runcomfy") is Mode.OPEN
+
+    await app.turn(20, times=2)
+    assert app.hosts.mode("runcomfy") is Mode.HALF_OPEN
+    await app.imagine(BOB)
+    await app.turn()
+
+    assert app.hosts.mode("runcomfy") is Mode.CLOSED
+    assert [key for key, _ in app.told] == ["operator.down", "operator.recovered"]
+    assert len(app.provider.submitted) == 4
+
+
+async def test_jobs_in_line_at_a_host_that_goes_down_move_to_the_next(tmp_path: Path) -> None:
+    async with rig(tmp_path, beside="runflow", models=both(), slots=1) as app:
+        app.provider.sees = [RUNNING]
+        app.beside.sees = [app.ready()]
+        first, *waiting = [await app.imagine() for _ in range(3)]
+        await app.turn(2)
+        assert {(await app.job(each)).provider for each in waiting} == {"runcomfy"}
+        app.provider.sees = app.provider.balances = [ProviderUnavailable("503")]
+
+        await app.turn(10, times=6)
+
+        assert [(await app.job(each)).provider for each in waiting] == ["runflow"] * 2
+        assert [(await app.job(each)).state for each in waiting] == [State.SUCCEEDED] * 2
+        assert (await app.job(first)).provider == "runcomfy"
+
+
+async def test_a_card_is_drawn_for_the_host_that_would_take_it_now(app: Rig) -> None:
+    await app.service.host_trouble("runcomfy", "balance")
+
+    card = await app.service.card(await app.imagine(acked=False))
+
+    assert (card.provider, card.trouble) == ("Runflow", None)
+
+
+async def test_with_every_host_in_trouble_a_job_waits_at_the_preferred_one(app: Rig) -> None:
+    for each in ("runcomfy", "runflow"):
+        await app.service.host_trouble(each, "balance")
+
+    card = await app.service.card(await app.imagine(acked=False))
+
+    assert (card.provider, card.trouble) == ("RunComfy", "balance")
+
+
+def dearer_at_runflow() -> Catalog:
+    """The same models, for more at Runflow."""
+    found = both()
+    model = found.models["nano-banana-2"]
+    assert model.imagine is not None
+    near, far = model.imagine.routes
+    dear = far.model_copy(update={"price": model.price.model_copy(update={"per_image": Decimal("0.10")})})
+    imagine = model.imagine.model_copy(update={"routes": (near, dear)})
+    return found.model_copy(
+        update={"models": {**found.models, "nano-banana-2": model.model_copy(update={"imagine": imagine})}}
+    )
+
+
+async def test_a_job_does_not_move_to_a_host_that_asks_more_than_is_reserved(tmp_path: Path) -> None:
+    async with rig(tmp_path, beside="runflow", models=dearer_at_runflow()) as app:
+        app.provider.submits = [ProviderUnavailable("no connection")]
+        app.provider.sees = [app.ready()]
+        job = await app.until_final(await app.imagine())
+
+        assert (job.provider, await asked_for(app)) == ("runcomfy", (2, 0))
+
+
+async def test_a_job_asked_for_while_the_cheaper_host_is_down_is_priced_by_the_other(tmp_path: Path) -> None:
+    async with rig(tmp_path, beside="runflow", models=dearer_at_runflow()) as app:
+        await app.service.host_trouble("runcomfy", "down")
+        card = await app.service.card(await app.imagine(acked=False))
+        assert (card.provider, card.charge.reserved.micro_usd) == ("Runflow", 100_000)
+
+
+async def test_a_job_that_moved_is_where_it_went_after_a_restart(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"beside": "runflow", "models": both()}
+    async with rig(tmp_path, **settings) as before:
+        before.provider.submits = [ProviderPaused("402", kind="balance")]
+        before.beside.sees = [RUNNING]
+        job_id = await before.imagine()
+        await before.turn(5)
+        clock = before.time
+    async with rig(tmp_path, time=clock, **settings) as after:
+        after.provider.sees = [ProviderUnavailable("it was never asked for this one")]
+        after.beside.sees = [after.ready()]
+        job = await after.until_final(job_id)
+
+        assert (job.state, job.provider) == (State.SUCCEEDED, "runflow")
+        assert await asked_for(after) == (0, 0)
+
+
+async def test_the_history_of_a_job_says_where_it_stood(app: Rig) -> None:
+    app.provider.submits = [ProviderPaused("402", kind="balance")]
+    job_id = await app.imagine()
+    await app.turn(times=2)
+
+    record = await Records(app.store.database).full(job_id)
+
+    assert record is not None
+    assert [(each.after, each.provider) for each in record.events][:5] == [
+        (State.ACCEPTED, "runcomfy"),
+        (State.SUBMITTING, "runcomfy"),
+        (State.ACCEPTED, "runflow"),
+        (State.SUBMITTING, "runflow"),
+        (State.QUEUED, "runflow"),
+    ]
