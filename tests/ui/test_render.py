@@ -95,7 +95,7 @@ async def test_one_finished_picture_is_shown_with_what_it_cost_and_what_is_left(
         "### ✅ Done",
         "Cost: about $0.08",
         "> a red fox",
-        "-# Nano Banana 2 · 1K · 16:9 · 1 picture · seed 42 · 31 s · 9 pictures left today",
+        "-# Nano Banana 2 · 1K · 16:9 · 1 picture · by RunComfy · seed 42 · 31 s · 9 pictures left today",
         "[Edit → edit:1]",
         "[Again · about $0.08 → again] [Change prompt → change] [Full prompt → prompt] [Delete → delete]",
     ]
