@@ -255,7 +255,8 @@ async def rig(
     clock = time or Time()
     database = await open_database(url or f"sqlite:///{folder}/darkroom.db")
     store, desk = Store(database), Desk(database)
-    provider, files, messenger = FakeProvider(host), FakeFiles(), FakeMessenger()
+    provider = FakeProvider(host, cancels=host != "runflow")
+    files, messenger = FakeFiles(), FakeMessenger()
     told: list[tuple[str, Mapping[str, object]]] = []
     found: dict[str, tuple[int, bool] | None] = {}
     peeks: list[Any] = []
@@ -276,6 +277,7 @@ async def rig(
         catalog=catalog(),
         limits=limits or Limits(),
         providers={host: {"runcomfy": "RunComfy", "runflow": "Runflow"}[host]},
+        cancels=[host] if provider.cancels else [],
         cdn_hosts=("cdn.discordapp.com",),
         clock=clock,
         bells=Bells(),
