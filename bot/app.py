@@ -144,6 +144,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         catalog=catalog,
         limits=settings.quota.limits(),
         providers={name: HOST_NAMES[name] for name in hosts},
+        cancels=[name for name, each in hosts.items() if each.cancels],
         cdn_hosts=settings.discord.cdn_hosts,
         clock=clock,
         bells=Bells(),

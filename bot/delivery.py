@@ -188,7 +188,8 @@ class Delivery:
 
     async def _send(self, card: Card, reply: Reply) -> None:
         most = min(reply.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
-        for way in paths(reply, now=self._clock(), final=card.job.state.is_final):
+        final = card.job.state.is_final and not card.hidden  # for what is hidden no message is written anew
+        for way in paths(reply, now=self._clock(), final=final):
             try:
                 message_id = await self._by(way, card, reply, most=most)
             except WayClosed as exc:
@@ -225,7 +226,7 @@ class Delivery:
 
     async def uploads(self, card: Card, *, most: int) -> tuple[Card, Sequence[Upload]]:
         """The pictures as files that fit a message; those that cannot be made to fit become links."""
-        if not card.job.state.is_final:
+        if not card.job.state.is_final or card.hidden:
             return card, ()
         uploads, links, room = [], [], REQUEST_LIMIT
         for number, picture in enumerate(card.pictures):

@@ -6,6 +6,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from bot.core.cards import IN_JOBS_FOR
 from bot.core.jobs import HOUR
 from bot.service import Service
 from bot.store.database import TROUBLE
@@ -15,7 +16,7 @@ from bot.store.store import Store
 log = logging.getLogger(__name__)
 
 OURS = re.compile(r"[0-9A-Z]{26}-[0-9]+\.[a-z]+(\.part)?")
-STRAY_AFTER = 24 * HOUR  # beyond the time that pictures are kept: by then no row can name a file
+STRAY_AFTER = 24 * HOUR  # beyond the time that pictures are kept: by then rows name few files, if any
 EVERY = 30.0  # seconds; tokens must be gone within a minute of their death
 
 
@@ -42,14 +43,16 @@ class Janitor:
     async def round(self) -> None:
         now = self._service.clock()
         await self._rows.tidy(now=now)
-        old = await self._rows.expired_pictures(before=now - self._keep)
+        old = await self._rows.expired_pictures(before=now - self._keep, hidden_before=now - IN_JOBS_FOR)
         await asyncio.to_thread(remove_files, self._data, old)
         if now - self._cleared_at >= HOUR:
             self._cleared_at = now
             await self._rows.forget_prompts(before=now - self._keep_prompts)
             await self._store.database.forget_for_good()
             before = now - self._keep - STRAY_AFTER
-            remove_files(self._data, await asyncio.to_thread(strays, self._data, before=before))
+            kept = await self._rows.kept_pictures(before=now - self._keep)
+            found = await asyncio.to_thread(strays, self._data, before=before)
+            remove_files(self._data, [each for each in found if each not in kept])
 
 
 def strays(folder: Path, *, before: int) -> list[str]:

@@ -2,18 +2,18 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
 from ulid import ULID
 
 from bot.core import quota
-from bot.core.cards import TOKEN_LIFE, Card, Picture, Reply, granted, tightest
+from bot.core.cards import IN_JOBS_FOR, TOKEN_LIFE, Card, Picture, Reply, granted, tightest
 from bot.core.catalog import Asked, Catalog, Quote
 from bot.core.errors import UserError
 from bot.core.house import House, under_house
-from bot.core.jobs import ACK_WINDOW, HOUR, MINUTE, ImageRequest, Job, Place, Reference, State
+from bot.core.jobs import ACK_WINDOW, MINUTE, ImageRequest, Job, Place, Reference, State
 from bot.core.line import Waiting, fair_order
 from bot.core.references import check_references
 from bot.core.routes import Route
@@ -27,7 +27,6 @@ from bot.store.reports import Reports
 from bot.store.store import Store
 
 DRAFT_LIFE = 15 * MINUTE
-UNDELIVERED_FOR = 24 * HOUR  # how long /jobs offers what never arrived
 LOOKED_AT = frozenset({State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING})
 PATIENCE = 1.0  # seconds a member's answer may wait for the database
 
@@ -58,12 +57,13 @@ class Service:
         catalog: Catalog,
         limits: quota.Limits,
         providers: Mapping[str, str],
+        cancels: Collection[str],
         cdn_hosts: Iterable[str],
         clock: Clock,
         bells: Bells,
         tell: Tell,
     ) -> None:
-        """*providers* are the hosts we may use, preferred first, with their names for people."""
+        """*providers*: the hosts we may use, preferred first, with names for people; *cancels*: who can stop a run."""
         self.store = store
         self.desk = desk
         self.quotas = Quotas(store.database)
@@ -78,6 +78,7 @@ class Service:
         self.blocked: dict[str, str] = {}  # job → host its pictures lie on
         self.called: set[str] = set()  # jobs whose host has called: their runs are over, whatever it still shows
         self._providers = providers
+        self._cancels = cancels
         self._history = History(store.database)
         self._tell = tell
         self._aside: set[asyncio.Task[None]] = set()  # asyncio itself would let them be collected
@@ -221,6 +222,7 @@ class Service:
             slow=bool(model and submitted and now - submitted >= model.timing.soft * 1000),
             usual=self.catalog.usual(job.request) if model else None,
             pictures=dossier.pictures,
+            hides=job.provider not in self._cancels,
         )
 
     async def _left(self, place: Place, *, price: int) -> tuple[quota.Allowance | None, quota.Amount]:
@@ -267,6 +269,21 @@ class Service:
         self.bells.ring(job_id)
         return await self.card(job_id)
 
+    async def hide(self, job_id: str, *, user_id: int) -> Card:
+        """Show nothing of what is made for a job whose host cannot stop it; it is paid for all the same."""
+        job = await self.own_job(job_id, user_id=user_id, key="hide.not_yours")
+        if job.provider in self._cancels or await self.store.hide(job_id, now=self.clock()) is None:
+            raise UserError("hide.too_late")
+        self.bells.replies.set()
+        return await self.card(job_id)
+
+    async def show(self, job_id: str, *, user_id: int) -> Card:
+        """Show a hidden job again; what has been made of it meanwhile is delivered."""
+        await self.own_job(job_id, user_id=user_id, key="hide.not_yours")
+        await self.store.show(job_id, now=self.clock())
+        self.bells.replies.set()
+        return await self.card(job_id)
+
     async def look_now(self, job_id: str) -> None:
         """Bring a job's next look forward to now."""
         job = await self.store.job(job_id)
@@ -289,14 +306,14 @@ class Service:
         return await self.store.delete_pictures(job, now=self.clock())
 
     async def open_jobs(self, user_id: int) -> list[Card]:
-        """A member's unfinished jobs and those whose result never arrived, newest first."""
-        since = self.clock() - UNDELIVERED_FOR
+        """A member's unfinished jobs, and those whose result never arrived or is hidden."""
+        since = self.clock() - IN_JOBS_FOR
         return [await self.card_of(each) for each in await self.store.open_of(user_id, since=since)]
 
     async def handed_over(self, job_id: str, *, version: int) -> None:
-        """*version* of a card reached its owner by another way than its own reply."""
+        """*version* of a card reached its owner by another way than its own reply: that is done, unless hidden."""
         dossier = await self.store.dossier(job_id)
-        if dossier is not None and dossier.reply.message_id is not None:
+        if dossier is not None and dossier.reply.message_id is not None and dossier.job.hidden_at is None:
             await self.store.delivered(job_id, version=version, message_id=dossier.reply.message_id)
 
     async def version_wanted(self, job_id: str) -> int:

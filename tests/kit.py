@@ -280,7 +280,8 @@ async def rig(
     clock = time or Time()
     database = await open_database(url or f"sqlite:///{folder}/darkroom.db")
     store, desk = Store(database), Desk(database)
-    provider, other, files, messenger = FakeProvider(host), FakeProvider(beside or ""), FakeFiles(), FakeMessenger()
+    provider, other = (FakeProvider(each, cancels=each != "runflow") for each in (host, beside or ""))
+    files, messenger = FakeFiles(), FakeMessenger()
     providers: Mapping[str, Provider] = real or {host: provider} | ({beside: other} if beside else {})
     told: list[tuple[str, Mapping[str, object]]] = []
     found: dict[str, tuple[int, bool] | None] = {}
@@ -302,6 +303,7 @@ async def rig(
         catalog=models or catalog(),
         limits=limits or Limits(),
         providers={name: NAMES[name] for name in providers},
+        cancels=[name for name, each in providers.items() if each.cancels],
         cdn_hosts=("cdn.discordapp.com",),
         clock=clock,
         bells=Bells(),

@@ -206,6 +206,7 @@ def _times(job: Job) -> dict[str, int | None]:
         "changed": job.changed_at,
         "ended": job.ended_at,
         "deleted": job.deleted_at,
+        "hidden": job.hidden_at,
         "due": job.due_at,
     }
 

@@ -1,14 +1,17 @@
 """What a reply says: the facts a card is drawn from, and which way it can still reach Discord."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from bot.core.jobs import MINUTE, SECOND, Job
+from bot.core.jobs import HOUR, MINUTE, SECOND, Job, State
 from bot.core.quota import Allowance, Amount, Grant, Scope, Unit
 
 TOKEN_LIFE = 15 * MINUTE  # Discord's, from the interaction
 TOKEN_MARGIN = 20 * SECOND  # clocks differ and uploads take time
+IN_JOBS_FOR = 24 * HOUR  # how long /jobs has what ended and was not shown
+# What is the host's by now, as far as anybody knows: one that cannot stop it leaves a member no more than to hide it.
+HIDEABLE = frozenset({State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING})
 LAST_WORD = 13 * MINUTE  # a reply that only its token can reach says by then how to go on
 
 
@@ -109,10 +112,25 @@ class Card:
     last_word: bool = False  # this reply cannot update itself any more
     withheld: bool = False  # Discord or the channel took no files: they wait in /jobs
     links: tuple[str, ...] = ()  # where pictures too large for Discord can be had
+    hides: bool = False  # the host cannot stop what it has taken: that can only be hidden
 
     @property
     def started_at(self) -> int | None:
         return self.job.started_at
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the reply shows nothing of what is made."""
+        return self.job.hidden_at is not None
+
+    @property
+    def in_jobs_until(self) -> int:
+        """When /jobs forgets an ended job that was not shown."""
+        return (self.job.ended_at or 0) + IN_JOBS_FOR
+
+    def revealed(self) -> "Card":
+        """The card as if the job were not hidden."""
+        return replace(self, job=replace(self.job, hidden_at=None)) if self.hidden else self
 
 
 def tightest(allowances: Iterable[Allowance], *, price: int) -> Allowance | None:

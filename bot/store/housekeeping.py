@@ -41,23 +41,37 @@ class Housekeeping:
 
         await self._database.write(unit)
 
-    async def expired_pictures(self, *, before: int, limit: int = 500) -> list[str]:
-        """Forget pictures made before *before* whose job has ended; their file names, for removal."""
+    async def expired_pictures(self, *, before: int, hidden_before: int, limit: int = 500) -> list[str]:
+        """Forget pictures made before *before* whose job has ended; their file names, for removal.
+
+        Those of a hidden job stay until *hidden_before* is past its end.
+        """
 
         async def unit(tx: Tx) -> list[str]:
             rows = await tx.fetch(
                 """
                 DELETE FROM pictures WHERE (job, n) IN (
                     SELECT pictures.job, pictures.n FROM pictures JOIN jobs ON jobs.id = pictures.job
-                    WHERE pictures.made_at < $1 AND jobs.ended_at IS NOT NULL LIMIT $2)
+                    WHERE pictures.made_at < $1 AND jobs.ended_at IS NOT NULL
+                      AND (jobs.hidden_at IS NULL OR jobs.ended_at < $2) LIMIT $3)
                 RETURNING file
                 """,
                 before,
+                hidden_before,
                 limit,
             )
             return [row["file"] for row in rows]
 
         return await self._database.write(unit)
+
+    async def kept_pictures(self, *, before: int) -> frozenset[str]:
+        """File names of pictures made before *before* that are still somebody's."""
+
+        async def unit(tx: Tx) -> frozenset[str]:
+            rows = await tx.fetch("SELECT file FROM pictures WHERE made_at < $1", before)
+            return frozenset(row["file"] for row in rows)
+
+        return await self._database.read(unit)
 
     async def tidy(self, *, now: int) -> None:
         """Drop what has outlived its use: tokens, drafts, old interaction ids."""

@@ -110,7 +110,10 @@ class Reading:
         return await self.database.read(unit)
 
     async def open_of(self, user_id: int, *, since: int, limit: int = 10) -> list[Dossier]:
-        """A member's unfinished jobs, and those ended after *since* whose card never arrived; newest first."""
+        """A member's unfinished jobs, and those ended after *since* that are hidden or whose card never arrived.
+
+        The newest are first, but for those that are hidden and over: they must not push out what is under way.
+        """
 
         async def unit(tx: Tx) -> list[Dossier]:
             rows = await tx.fetch(
@@ -118,8 +121,8 @@ class Reading:
                 SELECT jobs.id AS id FROM jobs JOIN replies ON replies.job = jobs.id
                 WHERE jobs.user_id = $1 AND jobs.deleted_at IS NULL AND jobs.acked_at IS NOT NULL
                   AND (jobs.ended_at IS NULL
-                       OR (jobs.ended_at >= $2 AND replies.delivered < replies.wanted))
-                ORDER BY jobs.created_at DESC LIMIT $3
+                       OR (jobs.ended_at >= $2 AND (replies.delivered < replies.wanted OR jobs.hidden_at IS NOT NULL)))
+                ORDER BY jobs.hidden_at IS NOT NULL AND jobs.ended_at IS NOT NULL, jobs.created_at DESC LIMIT $3
                 """,
                 user_id,
                 since,

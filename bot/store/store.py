@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import Any
 
-from bot.core.cards import TOKEN_LIFE, Path, Picture, Reply, paths
+from bot.core.cards import HIDEABLE, TOKEN_LIFE, Path, Picture, Reply, paths
 from bot.core.errors import UserError
 from bot.core.jobs import Cancel, Job, State
 from bot.core.quota import Amount, Limits, Used
@@ -141,6 +141,31 @@ class Store(Reading):
             return await jobs.move(tx, job, job.state, now=now, changes={"cancel": Cancel.WANTED, "due_at": now})
 
         return await self.database.write(unit)
+
+    async def hide(self, job_id: str, *, now: int) -> Job | None:
+        """Keep what is made for a job out of its reply; None, with nothing written, unless its host has it."""
+
+        async def unit(tx: Tx) -> Job | None:
+            job = await jobs.hold(tx, job_id)
+            if job is None or job.hidden_at is not None:
+                return job
+            if job.state not in HIDEABLE:
+                return None
+            await replies.want(tx, job_id, now=now)
+            return await jobs.amend(tx, job_id, changes={"hidden_at": now})
+
+        return await self.database.write(unit)
+
+    async def show(self, job_id: str, *, now: int) -> None:
+        """Let the reply of a hidden job show again what there is to see."""
+
+        async def unit(tx: Tx) -> None:
+            job = await jobs.hold(tx, job_id)
+            if job is not None and job.hidden_at is not None:
+                await replies.want(tx, job_id, now=now)
+                await jobs.amend(tx, job_id, changes={"hidden_at": None})
+
+        await self.database.write(unit)
 
     async def note(self, job: Job, *, now: int, show: bool = False, **changes: Any) -> Job | None:
         """Change facts of *job* that leave its state alone; *show* when the card says them."""

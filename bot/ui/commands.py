@@ -128,7 +128,7 @@ class Commands:
         front = self._front
         cards = await front.service.open_jobs(interaction.user.id)
         await front.whisper(interaction, jobs_list(cards, front.words(interaction), front.clock()))
-        waiting = [each for each in cards if each.job.state.is_final]
+        waiting = [each for each in cards if each.job.state.is_final and not each.hidden]
         for card in waiting[:HANDED_OVER_AT_ONCE]:
             await self._hand_over.give(interaction, card)
 

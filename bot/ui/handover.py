@@ -27,10 +27,10 @@ class HandOver:
         self._uploads = uploads
 
     async def give(self, interaction: Interaction, card: Card) -> None:
-        """Send *card* after an interaction's first answer; what Discord does not take stays undelivered."""
+        """Send *card* after an interaction's first answer, hidden or not; what Discord does not take is left."""
         front = self._front
         version = await front.service.version_wanted(card.job.id)
-        card = await front.service.card(card.job.id)
+        card = (await front.service.card(card.job.id)).revealed()
         most = min(interaction.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
         fitted, uploads = await self._uploads(card, most=most)
         names = [each.name for each in uploads]

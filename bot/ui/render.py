@@ -8,14 +8,14 @@ from typing import Any
 
 from discord import ui
 
-from bot.core.cards import Card
-from bot.core.jobs import Cancel, Job, State
+from bot.core.cards import HIDEABLE, Card
+from bot.core.jobs import Cancel, State
 from bot.core.quota import Amount
 from bot.ui import limits as said
 from bot.ui.escape import alt_text, show
 from bot.ui.parts import BLURPLE, GREY, MOST_PICTURES, RED, YELLOW, box, page, paragraph, quoted, rows, small
-from bot.ui.render_buttons import CANCELLABLE, buttons, done_rows, links
-from bot.ui.texts import Words, relative
+from bot.ui.render_buttons import CANCELLABLE, buttons, can_hide, done_rows, links
+from bot.ui.texts import Words, moment, relative
 
 PROMPT_SHOWN = 300
 SHOWN_OPTIONS = ("resolution", "aspect_ratio")
@@ -40,28 +40,32 @@ COLOURS: Mapping[str, int] = {
     "refused": RED,
     "cancelled": GREY,
     "deleted": GREY,
+    "hidden": GREY,
 }
 
 
 def render(card: Card, words: Words, *, files: Sequence[str] = (), now: int) -> ui.LayoutView:
     """The message for *card* at *now*; *files* are the names of the pictures uploaded with it."""
-    shape = shape_of(card.job)
+    hidden = card.hidden and card.job.deleted_at is None
+    shape = "hidden" if hidden else shape_of(card)
     if shape in ("done", "late"):
         return _with_pictures(card, words, files=files, shape=shape)
-    says = _ended if card.job.state.is_final else _under_way
+    says = _hidden if hidden else _ended if card.job.state.is_final else _under_way
     body = paragraph(f"### {words.say(f'state.{shape}')}", *says(card, words, now))
     fine_print = small(meta(card, words), *what_is_left(card, words))
     parts = [body, paragraph(fine_print, _reference(card, words)), *rows(buttons(card, words, now=now))]
     return page(box(*parts, colour=COLOURS.get(shape, BLURPLE)))
 
 
-def shape_of(job: Job) -> str:
-    """Which card a job gets: a key below `state` in the locale files."""
+def shape_of(card: Card) -> str:
+    """Which card a job gets unless it is hidden: a key below `state` in the locale files."""
+    job = card.job
     if job.deleted_at is not None:
         return "deleted"
     if job.state is State.FAILED and job.images > 0:
         return "late"
-    if job.cancel in WISHED and job.state in CANCELLABLE | {State.RUNNING}:
+    stoppable = job.state in CANCELLABLE | {State.RUNNING} and not (card.hides and job.state in HIDEABLE)
+    if job.cancel in WISHED and stoppable:
         return "cancelling"
     return SHAPES[job.state]
 
@@ -72,11 +76,10 @@ def shape_of(job: Job) -> str:
 def _under_way(card: Card, words: Words, now: int) -> Iterator[str]:
     job = card.job
     yield from NEWS[job.state](card, words)
-    if job.cancel in WISHED:
-        key = "cancel_too_late" if job.state is State.COLLECTING else "cancel_wanted"
-        yield words.say(f"card.{key}", provider=_provider(card))
-    elif job.cancel is Cancel.TOO_LATE:
-        yield words.say("card.cancel_too_late", provider=_provider(card))
+    if job.cancel is not Cancel.NONE:
+        yield words.say(f"card.{_wish(card)}", provider=_provider(card))
+    if can_hide(card):
+        yield words.say("card.hide")
     if card.trouble is not None:
         yield words.say(f"trouble.{card.trouble}", provider=_provider(card))
         if job.state is State.ACCEPTED:
@@ -86,6 +89,15 @@ def _under_way(card: Card, words: Words, now: int) -> Iterator[str]:
     if card.last_word:
         yield words.say("card.last_word")
     yield quoted(job.request.prompt, most=PROMPT_SHOWN)  # last: some viewers take the next line into a quote
+
+
+def _wish(card: Card) -> str:
+    """What has become of a member's wish to cancel: a key below `card`."""
+    state = card.job.state
+    if card.hides and state in (State.SUBMITTING, State.UNKNOWN):
+        return "cancel_in_doubt"
+    late = card.job.cancel is Cancel.TOO_LATE or state is State.COLLECTING or (card.hides and state in HIDEABLE)
+    return "cancel_too_late" if late else "cancel_wanted"
 
 
 def _waiting(card: Card, words: Words) -> Iterator[str]:
@@ -103,6 +115,8 @@ def _queued(card: Card, words: Words) -> Iterator[str]:
     else:
         yield words.say("card.position", position=card.job.position, provider=_provider(card))
     yield _usual(card, words)
+    if card.hides and card.job.cancel is Cancel.NONE:
+        yield words.say("card.no_stop")
 
 
 def _drawing(card: Card, words: Words) -> Iterator[str]:
@@ -147,6 +161,29 @@ def _ended(card: Card, words: Words, now: int) -> Iterator[str]:
     yield cost(card, words)
     if job.deleted_at is None:
         yield quoted(job.request.prompt, most=PROMPT_SHOWN)
+
+
+def _hidden(card: Card, words: Words, now: int) -> Iterator[str]:
+    """What goes on with a job whose member does not want to see it here; nothing of what was asked for."""
+    job = card.job
+    if job.state.is_final:
+        yield why(card, words) if job.state is not State.SUCCEEDED else ""
+        yield cost(card, words)
+        yield _hidden_where(card, words, now)
+        return
+    yield from NEWS[job.state](card, words)
+    yield words.say("card.hidden", price=words.money(card.charge.reserved.micro_usd, about=card.estimated))
+    if card.last_word:
+        yield words.say("card.last_word")
+
+
+def _hidden_where(card: Card, words: Words, now: int) -> str:
+    if card.job.images == 0:
+        return ""
+    if not card.pictures:
+        return words.say("card.gone")
+    until = card.in_jobs_until
+    return words.say("card.hidden_done", when=moment(until)) if now < until else ""
 
 
 def why(card: Card, words: Words) -> str:

@@ -5,8 +5,8 @@ from typing import Any
 import discord
 from discord import ui
 
-from bot.core.cards import Card, Picture
-from bot.core.jobs import Cancel, Job, State
+from bot.core.cards import HIDEABLE, Card, Picture
+from bot.core.jobs import Cancel, State
 from bot.ui.parts import DANGER, MOST_PICTURES, PRIMARY, SECONDARY, button, job_button, rows
 from bot.ui.texts import Words
 
@@ -16,8 +16,13 @@ CANCELLABLE = frozenset({State.ACCEPTED, State.SUBMITTING, State.QUEUED})
 HOPELESS = frozenset({"bad_input_picture", "inputs_expired", "rejected", "model_gone"})
 
 
-def can_cancel(job: Job) -> bool:
-    return job.state in CANCELLABLE and job.cancel is Cancel.NONE
+def can_cancel(card: Card) -> bool:
+    job = card.job
+    return job.state in CANCELLABLE and job.cancel is Cancel.NONE and not can_hide(card) and not card.hidden
+
+
+def can_hide(card: Card) -> bool:
+    return card.hides and card.job.state in HIDEABLE and not card.hidden
 
 
 def buttons(card: Card, words: Words, *, now: int) -> list[ui.Button[Any]]:
@@ -25,12 +30,27 @@ def buttons(card: Card, words: Words, *, now: int) -> list[ui.Button[Any]]:
     job = card.job
     if job.deleted_at is not None:
         return []
+    if card.hidden:
+        return _hidden(card, words)
     if not job.state.is_final:
-        cancel = [_button(card, words, "cancel", style=DANGER)] if can_cancel(job) else []
-        return [*cancel, _button(card, words, "look"), _button(card, words, "prompt")]
+        return [*stop(card, words), _button(card, words, "look"), _button(card, words, "prompt")]
     again = _again(card, words, "revive" if job.state is State.CANCELLED else "retry", now=now)
     change = _button(card, words, "change", style=SECONDARY if again else PRIMARY)
     return [*again, change, _button(card, words, "prompt"), _button(card, words, "delete", style=DANGER)]
+
+
+def stop(card: Card, words: Words) -> list[ui.Button[Any]]:
+    """What a member who does not want an unfinished job any more can do."""
+    if can_cancel(card):
+        return [_button(card, words, "cancel", style=DANGER)]
+    return [_button(card, words, "hide")] if can_hide(card) else []
+
+
+def _hidden(card: Card, words: Words) -> list[ui.Button[Any]]:
+    """Nothing that costs: whoever wants to go on from a hidden job shows it first."""
+    ended = card.job.state.is_final
+    last = _button(card, words, "delete", style=DANGER) if ended else _button(card, words, "look")
+    return [_button(card, words, "show"), _button(card, words, "prompt"), last]
 
 
 def _again(card: Card, words: Words, label: str, *, now: int) -> list[ui.Button[Any]]:

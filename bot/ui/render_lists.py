@@ -10,10 +10,10 @@ from bot.core.cards import Card
 from bot.core.quota import Allowance, Grant, Unit
 from bot.ui import limits as said
 from bot.ui.escape import show
-from bot.ui.parts import BLURPLE, DANGER, Part, box, button, job_button, page, paragraph, quoted, small
+from bot.ui.parts import BLURPLE, Part, box, button, job_button, page, paragraph, quoted, small
 from bot.ui.render import cost, meta, shape_of
-from bot.ui.render_buttons import can_cancel
-from bot.ui.texts import Words, relative
+from bot.ui.render_buttons import stop
+from bot.ui.texts import Words, moment, relative
 
 MOST_JOBS = 10
 BOTH_BUTTONS = 9  # with two buttons each, ten jobs would pass Discord's 40 components
@@ -51,7 +51,7 @@ class Shown:
 
 
 def jobs_list(cards: Sequence[Card], words: Words, now: int) -> ui.LayoutView:
-    """A member's unfinished and undelivered jobs, the first ten of *cards*."""
+    """A member's unfinished, undelivered and hidden jobs, the first ten of *cards*."""
     if not cards:
         return page(box(paragraph(words.say("jobs.title"), words.say("jobs.none")), colour=BLURPLE))
     shown = cards[:MOST_JOBS]
@@ -64,22 +64,25 @@ def jobs_list(cards: Sequence[Card], words: Words, now: int) -> ui.LayoutView:
 
 def _entry(card: Card, words: Words, *, now: int) -> Part:
     job = card.job
-    asked_at = relative(min(job.created_at, now))
+    marks = [words.say("state.hidden")] if card.hidden else []
     return paragraph(
-        f"**{words.say(f'state.{shape_of(job)}')}** · {asked_at}",
-        f"{words.say('jobs.undelivered')} {cost(card, words)}" if job.state.is_final else "",
+        " · ".join([f"**{words.say(f'state.{shape_of(card)}')}**", *marks, relative(min(job.created_at, now))]),
+        f"{_where(card, words)} {cost(card, words)}" if job.state.is_final else "",
         small(meta(card, words)),
         quoted(job.request.prompt, most=PROMPT_IN_LIST),
     )
 
 
+def _where(card: Card, words: Words) -> str:
+    """Why an ended job is in the list."""
+    return words.say("jobs.hidden", when=moment(card.in_jobs_until)) if card.hidden else words.say("jobs.undelivered")
+
+
 def _entry_buttons(card: Card, words: Words, *, both: bool) -> Part:
-    job = card.job
-    row: ui.ActionRow[Any] = ui.ActionRow()
-    if can_cancel(job):
-        row.add_item(button(words.say("button.cancel"), job_button(job.id, "cancel"), style=DANGER))
-    if both or not can_cancel(job):
-        row.add_item(button(words.say("button.look"), job_button(job.id, "look")))
+    found = stop(card, words)
+    if both or not found:
+        found.append(button(words.say("button.look"), job_button(card.job.id, "look")))
+    row: ui.ActionRow[Any] = ui.ActionRow(*found)
     return row
 
 

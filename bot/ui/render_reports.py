@@ -15,7 +15,7 @@ from bot.ui import limits
 from bot.ui.escape import show
 from bot.ui.parts import BLURPLE, box, button, page, paragraph, rows, small
 from bot.ui.quota_targets import mention
-from bot.ui.texts import Words
+from bot.ui.texts import Words, moment
 
 ON_A_PAGE = 10
 MOST_PAGES = 1000
@@ -79,7 +79,7 @@ def change(one: Change, words: Words, *, server: int) -> str:
     sentence = words.say(f"history.{_key(one, words)}", **told, **_values(one, words))
     reason = one.body.get("reason")
     why = words.say("history.reason", reason=show(str(reason), most=MOST_REASON)) if reason else ""
-    return " ".join(each for each in (_when(one.at), sentence, why) if each)
+    return " ".join(each for each in (moment(one.at), sentence, why) if each)
 
 
 def _key(one: Change, words: Words) -> str:
@@ -115,7 +115,7 @@ def _values(one: Change, words: Words) -> Mapping[str, str]:
         case "grant" | "revoke":
             until = body.get("expires_at")
             amount = limits.amount(words, body["unit"], body["amount"])
-            return {"amount": amount, "until": _when(until) if until is not None else ""}
+            return {"amount": amount, "until": moment(until) if until is not None else ""}
         case "reset":
             return {"amount": limits.sums(words, _taken(one))}
         case "settings":
@@ -163,10 +163,6 @@ def _whom(words: Words, holder: Holder | None, subject: int, *, server: int) -> 
     return words.say("history.server")
 
 
-def _when(at: int) -> str:
-    return f"<t:{at // 1000}:f>"
-
-
 # --- who spent what
 
 
@@ -181,7 +177,7 @@ def spent(one: Entry, words: Words) -> str:
         price=words.money(one.micro_usd),
     )
     bonus = words.say("history.bonus", pictures=words.say("card.asked", count=one.bonus_images))
-    return " ".join(each for each in (_when(one.at), told, bonus if one.bonus_images else "") if each)
+    return " ".join(each for each in (moment(one.at), told, bonus if one.bonus_images else "") if each)
 
 
 def top(

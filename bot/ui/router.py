@@ -9,7 +9,7 @@ from typing import Any
 
 import discord
 
-from bot.core.cards import Picture
+from bot.core.cards import Card, Picture
 from bot.core.errors import UserError
 from bot.core.jobs import Job, Verb
 from bot.core.wishes import Wish
@@ -64,6 +64,8 @@ class Router:
         }
         self._actions: Mapping[str, Callable[[Press], Awaitable[None]]] = {
             "cancel": self._cancel,
+            "hide": self._hide,
+            "show": self._show,
             "look": self._look,
             "prompt": self._prompt,
             "again": self._again,
@@ -111,13 +113,35 @@ class Router:
     async def _cancel(self, press: Press) -> None:
         """Show the ending at once; how a host takes a wish to cancel is for delivery to show when it is known."""
         card = await self._service.cancel(press.id, user_id=press.user_id)
+        await self._answer(press, card if card.job.state.is_final else None)
+
+    async def _hide(self, press: Press) -> None:
+        """Take the job out of sight at once."""
+        card = await self._service.hide(press.id, user_id=press.user_id)
+        await self._answer(press, card)
+        await self._still_so(card)
+
+    async def _show(self, press: Press) -> None:
+        """Show a job that goes on at once; one that has ended is for delivery to show, with its pictures."""
+        card = await self._service.show(press.id, user_id=press.user_id)
+        await self._answer(press, None if card.job.state.is_final else card)
+        await self._still_so(card)
+
+    async def _answer(self, press: Press, card: Card | None) -> None:
+        """Let the job's own reply show *card*; None, or a press elsewhere, leaves it to delivery."""
         response = press.interaction.response
         async with asyncio.timeout(ANSWER):
-            if card.job.state.is_final and press.on_reply:
+            if card is not None and press.on_reply:
                 view = render(card, self._front.words(press.interaction), now=self._front.clock())
                 await response.edit_message(view=view, attachments=[], allowed_mentions=NOBODY)
             else:
                 await response.defer()
+
+    async def _still_so(self, card: Card) -> None:
+        """Our answer may have come after a newer card by another way: that one is sent again."""
+        job = await self._service.store.job(card.job.id)
+        if job is not None and (job.state, job.hidden_at) != (card.job.state, card.job.hidden_at):
+            await self._service.store.want([job.id], now=self._front.clock())
 
     async def _look(self, press: Press) -> None:
         """Bring the next look, and a result that could not be shown, forward; delivery then changes the card.

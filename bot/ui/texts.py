@@ -108,6 +108,11 @@ def relative(at: int) -> str:
     return f"<t:{at // 1000}:R>"
 
 
+def moment(at: int) -> str:
+    """A day and a time that Discord shows by everybody's own clock."""
+    return f"<t:{at // 1000}:f>"
+
+
 def load(folder: Path, *, strict: bool = False) -> Texts:
     """Every language in *folder*; `ValueError` with one line unless each says exactly what English says."""
     locales = {path.stem: _read(path) for path in sorted(folder.glob("*.toml"))}

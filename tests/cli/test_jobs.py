@@ -88,17 +88,26 @@ async def test_show_tells_all_but_the_prompt(url: str, run: Run) -> None:
         sending = await store.move(job, State.SUBMITTING, now=NOON + 1000)
         assert sending is not None
         await store.move(sending, State.QUEUED, now=NOON + 2000, run_id="run-1", submitted_at=NOON + 1000)
+        await store.hide(FIRST, now=NOON + 3000)
 
     document = (await run("show", FIRST, "--json")).document
     table = (await run("show", FIRST)).out
 
     assert document["state"] == "queued"
     assert document["submitted_at"] == "2026-11-20T12:00:01.000Z"
+    assert document["hidden_at"] == "2026-11-20T12:00:03.000Z"
     assert document["price"] == {"pictures": 2, "micro_usd": 160_000}
     assert document["charge"] is document["host_cost"] is document["ended_at"] is None
     assert [each["after"] for each in document["events"]] == ["accepted", "submitting", "queued"]
     assert document["reply"]["delivered"] is False
-    for words in ("run-1", "user 1 in server 5, channel 6", "a/b at runcomfy", "$0.16, 2 pictures", "not delivered"):
+    for words in (
+        "run-1",
+        "user 1 in server 5, channel 6",
+        "a/b at runcomfy",
+        "$0.16, 2 pictures",
+        "12:00:03",
+        "not delivered",
+    ):
         assert words in table
     assert "prompt" not in document
     assert "a boat" not in table + str(document)

@@ -1,4 +1,4 @@
-"""The same bot with Runflow as its only host: pictures, submits whose answer was lost, and callbacks."""
+"""The same bot with Runflow as its only host: pictures, lost answers, callbacks, and jobs that are hidden."""
 
 import asyncio
 import json
@@ -84,6 +84,35 @@ async def test_when_callbacks_arrive_nobody_asks_in_vain(tmp_path: Path) -> None
         assert looks - 20 <= 0.05 * 20
         assert all(secret not in bot.bot.log for secret in SECRETS)
         assert all(each.url.rpartition("/")[2] not in bot.bot.log for each in host.callbacks.deliveries)
+
+
+async def test_a_hidden_job_is_charged_and_kept_for_its_owner_and_the_channel_never_shows_it(tmp_path: Path) -> None:
+    async with ImageService(pace=QUICK).running() as host, at_runflow(tmp_path, host) as bot:
+        host.hold = True
+        asked = await bot.asks(bot.alice, "out of sight")
+        shown = await asked.until(shows("Queued"), within=SOON)
+        host.advance(host.accepted[0], "in_progress")
+        await asked.until(shows("Drawing"), within=SOON)
+        await bot.alice.click(shown, label="Hide")
+        await asked.until(shows("Hidden"), within=SOON)
+        await bot.restart()
+        host.hold = False
+        ended = await asked.until(shows("Cost: about $0.08"), within=SOON)
+        await bot.at_rest()
+
+        assert bot.charged(asked) == ("settle", 1, 80_000)
+        listed = await bot.alice.slash(bot.channel, "jobs")
+        page = (await listed.acked()).message
+        assert page is not None
+        assert "Hidden" in page.text
+        pressed = await bot.alice.click(page, label="Check now")
+        handed = await pressed.followed_up(shows("Done"), within=SOON)
+        assert (handed.ephemeral, len(handed.files())) == (True, 1)
+        assert bot.channel.messages == [ended]
+        assert not any(each.files() for each in ended.history)
+        assert "Hidden" in ended.text
+        assert listed.followups == []
+        bot.assert_at_rest()
 
 
 async def test_when_no_callback_is_any_good_every_job_is_done_all_the_same(tmp_path: Path) -> None:

@@ -70,7 +70,8 @@ class Stage:
         """Bring a job to its good end without a host, and its reply up to date where it can be reached."""
         store, now = self.rig.store, self.rig.time.now
         current: Job | None = job
-        for state in (State.SUBMITTING, State.QUEUED, State.RUNNING, State.COLLECTING):
+        states = (State.SUBMITTING, State.QUEUED, State.RUNNING, State.COLLECTING)
+        for state in states[states.index(job.state) + 1 if job.state in states else 0 :]:
             assert current is not None
             current = await store.move(current, state, now=now)
         assert current is not None
@@ -108,7 +109,12 @@ async def spend(on: Rig, place: Place, *, pictures: int = 1) -> None:
 
 @asynccontextmanager
 async def stage(
-    folder: Path, *, guilds: Sequence[str] = ("*",), user_install: bool = False, limits: Limits | None = None
+    folder: Path,
+    *,
+    guilds: Sequence[str] = ("*",),
+    user_install: bool = False,
+    limits: Limits | None = None,
+    host: str = "runcomfy",
 ) -> AsyncIterator[Stage]:
     peeked: list[Sequence[Reference]] = []
     peeks: list[Any] = []
@@ -131,7 +137,7 @@ async def stage(
         return bool(answer)
 
     simcord.backend.cdn.CDN_BASE = "https://cdn.discordapp.com"
-    async with rig(folder, limits=limits) as base:
+    async with rig(folder, limits=limits, host=host) as base:
         texts = load(SHIPPED.parent / "locales", strict=True)
         client = DarkroomClient(
             base.service,

@@ -1,0 +1,308 @@
+"""A job that its host cannot stop is hidden: nothing of it is shown, everything else goes on as it would."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bot.core.cards import Path as Way
+from bot.core.errors import ProviderUnavailable, UserError
+from bot.core.jobs import HOUR, Cancel, Job, Observation, State
+from bot.core.quota import Amount, Limits
+from bot.delivery import WayClosed
+from bot.janitor import Janitor
+from tests.kit import ALICE, BOB, Rig, Time, rig
+
+RUNNING = Observation(State.RUNNING)
+PRICE = Amount(1, 80_000)
+
+
+@pytest.fixture
+async def app(tmp_path: Path, url: str) -> AsyncIterator[Rig]:
+    async with rig(tmp_path, url=url, host="runflow") as found:
+        found.provider.sees = [RUNNING]
+        yield found
+
+
+async def running(app: Rig) -> str:
+    """A job that the host draws and that cannot be stopped."""
+    app.provider.sees = [RUNNING]
+    job_id = await app.imagine()
+    await app.turn(10, times=2)
+    assert (await app.job(job_id)).state is State.RUNNING
+    return job_id
+
+
+async def ends(app: Rig, job_id: str, seen: Observation | None = None) -> Job:
+    app.provider.sees = [seen or app.ready()]
+    job = await app.until_final(job_id)
+    await app.turn()
+    return job
+
+
+async def hidden_and_done(app: Rig) -> str:
+    job_id = await running(app)
+    await app.service.hide(job_id, user_id=ALICE)
+    await ends(app, job_id)
+    return job_id
+
+
+async def in_jobs(app: Rig, user: int = ALICE) -> list[str]:
+    return [each.job.id for each in await app.service.open_jobs(user)]
+
+
+async def refused(call: object) -> str:
+    with pytest.raises(UserError) as caught:
+        await call  # type: ignore[misc]
+    return caught.value.key
+
+
+# --- what the button does
+
+
+async def test_what_waits_with_us_is_cancelled_and_not_hidden(app: Rig) -> None:
+    job_id = await app.imagine()
+    assert (await app.service.card(job_id)).hides
+
+    assert await refused(app.service.hide(job_id, user_id=ALICE)) == "hide.too_late"
+    card = await app.service.cancel(job_id, user_id=ALICE)
+
+    assert (card.job.state, card.charge.released) == (State.CANCELLED, PRICE)
+    assert app.provider.submitted == []
+
+
+async def cancelled_while_it_is_being_sent(app: Rig) -> Job:
+    async def press(job_id: str) -> None:
+        assert (await app.service.cancel(job_id, user_id=ALICE)).job.cancel is Cancel.WANTED
+
+    app.provider.while_submitting = press
+    job_id = await app.imagine()
+    await app.turn(10)
+    return await app.job(job_id)
+
+
+async def test_a_wish_to_cancel_while_it_is_being_sent_counts_if_it_was_not_taken(app: Rig) -> None:
+    app.provider.submits = [ProviderUnavailable("503")]
+
+    assert (await cancelled_while_it_is_being_sent(app)).state is State.CANCELLED
+
+
+async def test_what_was_taken_after_a_wish_to_cancel_can_still_be_hidden(app: Rig) -> None:
+    job = await cancelled_while_it_is_being_sent(app)
+    assert (job.state, job.cancel) == (State.RUNNING, Cancel.TOO_LATE)
+
+    await app.service.hide(job.id, user_id=ALICE)
+
+    assert (await ends(app, job.id)).state is State.SUCCEEDED
+    assert app.messenger.last.hidden
+
+
+async def test_a_hidden_job_is_made_and_charged_as_without_and_never_shown(app: Rig) -> None:
+    job_id = await running(app)
+
+    card = await app.service.hide(job_id, user_id=ALICE)
+    assert (card.hidden, card.job.hidden_at, card.charge.settled) == (True, app.time.now, None)
+    await app.turn(5)
+    assert app.messenger.last.hidden
+    job = await ends(app, job_id)
+
+    way, shown, uploads = app.messenger.shown[-1]
+    assert (job.state, shown.charge.settled) == (State.SUCCEEDED, PRICE)
+    assert (way, shown.hidden, uploads) == (Way.TOKEN, True, ())
+    assert not [each for _, _, each in app.messenger.shown if each]
+    assert len(shown.pictures) == 1
+    assert (app.folder / shown.pictures[0].file).exists()
+    assert shown.in_jobs_until == app.time.now + 24 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [
+        (Observation(State.FAILED), State.FAILED),
+        (Observation(State.REFUSED), State.REFUSED),
+        (Observation(State.CANCELLED), State.CANCELLED),
+    ],
+)
+async def test_a_hidden_job_that_comes_to_nothing_costs_nothing(app: Rig, end: Observation, state: State) -> None:
+    job_id = await running(app)
+    await app.service.hide(job_id, user_id=ALICE)
+
+    job = await ends(app, job_id, end)
+
+    assert job.state is state
+    assert app.messenger.last.charge.released == PRICE
+    assert app.messenger.last.hidden
+
+
+async def test_for_a_hidden_ending_no_new_message_is_written(app: Rig) -> None:
+    job_id = await running(app)
+    await app.service.hide(job_id, user_id=ALICE)
+    await app.turn(5)
+    before = len(app.messenger.shown)
+    app.messenger.troubles = [WayClosed("401"), WayClosed("403")]
+
+    await ends(app, job_id)
+    await app.turn(60, times=3)
+
+    assert len(app.messenger.shown) == before
+    assert await in_jobs(app) == [job_id]
+
+
+async def test_hiding_twice_is_harmless_and_too_late_when_it_has_ended(app: Rig) -> None:
+    hidden, shown = await running(app), await running(app)
+    first = await app.service.hide(hidden, user_id=ALICE)
+    app.time.go(5)
+    second = await app.service.hide(hidden, user_id=ALICE)
+    await ends(app, hidden)
+    await ends(app, shown)
+
+    assert second.job.hidden_at == first.job.hidden_at
+    assert (await app.service.hide(hidden, user_id=ALICE)).job.hidden_at == first.job.hidden_at
+    assert await refused(app.service.hide(shown, user_id=ALICE)) == "hide.too_late"
+
+
+async def test_nobody_else_hides_a_job_or_shows_it_again(app: Rig) -> None:
+    job_id = await running(app)
+
+    assert await refused(app.service.hide(job_id, user_id=BOB)) == "hide.not_yours"
+    await app.service.hide(job_id, user_id=ALICE)
+    assert await refused(app.service.show(job_id, user_id=BOB)) == "hide.not_yours"
+    assert (await app.job(job_id)).hidden_at is not None
+
+
+async def test_what_a_host_can_stop_is_not_hidden(tmp_path: Path) -> None:
+    async with rig(tmp_path) as other:
+        job_id = await running(other)
+
+        assert not (await other.service.card(job_id)).hides
+        assert await refused(other.service.hide(job_id, user_id=ALICE)) == "hide.too_late"
+
+
+# --- shown after all
+
+
+async def test_a_hidden_job_shown_again_before_its_end_goes_on_as_ever(app: Rig) -> None:
+    job_id = await running(app)
+    await app.service.hide(job_id, user_id=ALICE)
+    await app.service.show(job_id, user_id=ALICE)
+    assert not (await app.service.show(job_id, user_id=ALICE)).hidden
+
+    await ends(app, job_id)
+
+    assert [len(uploads) for _, _, uploads in app.messenger.shown][-1] == 1
+    assert await in_jobs(app) == []
+
+
+async def test_a_hidden_job_shown_again_after_its_end_is_delivered(app: Rig) -> None:
+    job_id = await hidden_and_done(app)
+
+    card = await app.service.show(job_id, user_id=ALICE)
+    await app.turn()
+
+    assert (card.hidden, card.job.state) == (False, State.SUCCEEDED)
+    assert len(app.messenger.shown[-1][2]) == 1
+    assert app.messenger.last.charge.settled == PRICE
+    assert await in_jobs(app) == []
+
+
+# --- /jobs
+
+
+async def test_jobs_has_a_hidden_job_while_it_lasts_and_a_day_longer_however_often_it_is_handed_over(app: Rig) -> None:
+    job_id = await running(app)
+    await app.service.hide(job_id, user_id=ALICE)
+    assert await in_jobs(app) == [job_id]
+    await ends(app, job_id)
+
+    await app.service.handed_over(job_id, version=await app.service.version_wanted(job_id))
+    assert await in_jobs(app) == [job_id]
+    assert await in_jobs(app, BOB) == []
+    app.time.go(24 * 3600)
+    assert await in_jobs(app) == [job_id]
+    app.time.go(1)
+    assert await in_jobs(app) == []
+
+
+async def test_handing_a_hidden_job_over_leaves_its_reply_to_say_that_it_is_hidden(app: Rig) -> None:
+    job_id = await running(app)
+    await app.service.hide(job_id, user_id=ALICE)
+    app.provider.sees = [app.ready()]
+    while not (await app.job(job_id)).state.is_final:
+        app.time.go(5)
+        await app.worker.run_due()
+
+    await app.service.handed_over(job_id, version=await app.service.version_wanted(job_id))
+    await app.turn()
+
+    assert (app.messenger.last.hidden, app.messenger.last.job.state) == (True, State.SUCCEEDED)
+
+
+async def test_what_is_under_way_is_not_pushed_out_of_jobs_by_what_is_hidden_and_over(app: Rig) -> None:
+    began = app.time.now
+    over = [await hidden_and_done(app) for _ in range(2)]
+    old = await app.imagine(received_at=began)
+
+    dossiers = await app.store.open_of(ALICE, since=app.time.now - HOUR, limit=2)
+
+    assert [each.job.id for each in dossiers] == [old, over[1]]
+
+
+# --- what is kept, counted and deleted
+
+
+async def test_pictures_of_a_hidden_job_are_kept_for_a_day_from_its_end_even_where_others_go_sooner(app: Rig) -> None:
+    hidden, shown = await running(app), await running(app)
+    await app.service.hide(hidden, user_id=ALICE)
+    await ends(app, shown)
+    await ends(app, hidden)
+    janitor = Janitor(app.store, app.service, data=app.folder, keep_hours=1, keep_prompts_days=30)
+    for each in app.folder.glob("*.png"):  # as after a long stop between picture and ending: strays by their age
+        os.utime(each, (0, 0))
+
+    app.time.go(2 * 3600)
+    await janitor.round()
+    assert [each.name for each in app.folder.glob("*.png")] == [f"{hidden}-1.png"]
+    app.time.go(22 * 3600)
+    await janitor.round()
+    assert len((await app.service.card(hidden)).pictures) == 1
+    app.time.go(1)
+    await janitor.round()
+
+    assert list(app.folder.glob("*.png")) == []
+    assert (await app.service.card(hidden)).pictures == ()
+
+
+async def test_a_hidden_job_counts_against_limits_and_slots_until_it_ends(tmp_path: Path) -> None:
+    async with rig(tmp_path, host="runflow", slots=1, limits=Limits(user_in_flight=2)) as app:
+        job_id = await running(app)
+        await app.service.hide(job_id, user_id=ALICE)
+        waiting = await app.imagine()
+        await app.turn(10)
+
+        assert (await app.job(waiting)).state is State.ACCEPTED
+        assert (await refused(app.imagine())).startswith("quota.")
+        await ends(app, job_id)
+        assert len(app.provider.submitted) == 2
+
+
+async def test_a_hidden_job_that_is_over_can_be_deleted(app: Rig) -> None:
+    job_id = await hidden_and_done(app)
+
+    pictures = await app.service.delete(job_id, user_id=ALICE)
+
+    assert len(pictures) == 1
+    assert await in_jobs(app) == []
+    assert await refused(app.service.show(job_id, user_id=ALICE)) == "job.unknown"
+
+
+async def test_a_job_stays_hidden_over_a_restart(tmp_path: Path) -> None:
+    time = Time()
+    async with rig(tmp_path, host="runflow", time=time) as before:
+        job_id = await running(before)
+        await before.service.hide(job_id, user_id=ALICE)
+    async with rig(tmp_path, host="runflow", time=time) as after:
+        await ends(after, job_id)
+
+        assert (after.messenger.last.hidden, after.messenger.last.charge.settled) == (True, PRICE)
+        assert [uploads for _, _, uploads in after.messenger.shown if uploads] == []
