@@ -39,8 +39,8 @@ ALICE, BOB = 1001, 1002
 GUILD, CHANNEL = 5001, 6001
 
 
-def catalog() -> Catalog:
-    return Settings.load({}).catalog()
+def catalog(host: str = "runcomfy") -> Catalog:
+    return Settings.load({"DARKROOM_ROUTING__PREFER": f'["{host}"]'}).catalog()
 
 
 def picture(colour: str = "teal", size: tuple[int, int] = (64, 48)) -> bytes:
@@ -273,7 +273,7 @@ async def rig(
     service = Service(
         store,
         desk,
-        catalog=catalog(),
+        catalog=catalog(host),
         limits=limits or Limits(),
         providers={host: {"runcomfy": "RunComfy", "runflow": "Runflow"}[host]},
         cdn_hosts=("cdn.discordapp.com",),

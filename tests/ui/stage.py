@@ -108,7 +108,12 @@ async def spend(on: Rig, place: Place, *, pictures: int = 1) -> None:
 
 @asynccontextmanager
 async def stage(
-    folder: Path, *, guilds: Sequence[str] = ("*",), user_install: bool = False, limits: Limits | None = None
+    folder: Path,
+    *,
+    guilds: Sequence[str] = ("*",),
+    user_install: bool = False,
+    limits: Limits | None = None,
+    host: str = "runcomfy",
 ) -> AsyncIterator[Stage]:
     peeked: list[Sequence[Reference]] = []
     peeks: list[Any] = []
@@ -131,7 +136,7 @@ async def stage(
         return bool(answer)
 
     simcord.backend.cdn.CDN_BASE = "https://cdn.discordapp.com"
-    async with rig(folder, limits=limits) as base:
+    async with rig(folder, limits=limits, host=host) as base:
         texts = load(SHIPPED.parent / "locales", strict=True)
         client = DarkroomClient(
             base.service,
