@@ -203,10 +203,16 @@ class Settings(_Section):
         return settings.model_copy(update={"files": _beside(settings.files, path)})
 
     def catalog(self) -> Catalog:
+        """What can be had from the hosts of `routing.prefer`; `BadSettings` where the file is wrong, or nothing is."""
         try:
-            return Catalog.model_validate(_toml(self.files.models))
+            whole = Catalog.model_validate(_toml(self.files.models))
         except ValidationError as exc:
             raise BadSettings(f"{self.files.models.name}: {_one_line(exc)}") from exc
+        had = whole.at(self.routing.prefer)
+        if not had.models:
+            hosts = " or ".join(dict.fromkeys(self.routing.prefer))
+            raise BadSettings(f"routing.prefer: {self.files.models.name} has no model with a route at {hosts}")
+        return had
 
     def secrets(self) -> Sequence[str]:
         """Everything that must never be printed."""

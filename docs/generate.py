@@ -14,7 +14,7 @@ from typing import Any
 from bot import metrics as measured
 from bot.core.catalog import Catalog, Ceilings, Model
 from bot.core.jobs import NEXT, Verb
-from bot.core.routes import Endpoint, Number, Switch, Words
+from bot.core.routes import Endpoint, Number, Option, Switch, Words
 from bot.sandbox import faults as sandbox
 from bot.settings import SHIPPED
 
@@ -68,7 +68,7 @@ def settings() -> Iterator[str]:
 
 
 def models() -> Iterator[str]:
-    """What each model of the shipped catalogue can be asked for, at which price, under the shipped ceilings."""
+    """What each model of the shipped catalogue can be asked for at which host and price, under the shipped ceilings."""
     catalog = Catalog.model_validate(tomllib.loads((SHIPPED.parent / "models.toml").read_text()))
     for key, model in catalog.models.items():
         default = "; the default" if key == catalog.default else ""
@@ -78,8 +78,13 @@ def models() -> Iterator[str]:
             if (endpoint := model.endpoint(verb)) is not None:
                 routes = ", ".join(f"`{route.id}` at {route.provider}" for route in endpoint.routes)
                 yield f"\n`/{verb}`: {routes}\n"
-                yield "| option | takes | default |\n| --- | --- | --- |"
-                yield from _options(endpoint, catalog.ceilings)
+                yield "| option | takes | default | only at |\n| --- | --- | --- | --- |"
+                for name, spec in endpoint.options:
+                    if spec is not None:
+                        takes, usual = _takes(name, spec, catalog.ceilings)
+                        yield f"| `{name}` | {takes} | {usual} | {_only_at(endpoint, name, spec)} |"
+                if endpoint.references:
+                    yield f"| pictures | 1 to {endpoint.references} | | |"
 
 
 def _prices(model: Model) -> Iterator[str]:
@@ -88,23 +93,37 @@ def _prices(model: Model) -> Iterator[str]:
     for name, factor in (model.price.resolution or {"any": Decimal(1)}).items():
         low, high = model.usual.get(name, (0, 0))
         yield f"| {name} | ${model.price.per_image * factor:.2f} | {f'{low} to {high} s' if high else ''} |"
+    more = {f"thinking {level}": dollars for level, dollars in model.price.thinking.items()}
+    more |= {"web_search": model.price.web_search} if model.price.web_search else {}
+    if more:
+        yield f"\nMore for each picture: {', '.join(f'`{name}` ${dollars}' for name, dollars in more.items())}."
 
 
-def _options(endpoint: Endpoint, ceilings: Ceilings) -> Iterator[str]:
-    for name, spec in endpoint.options:
-        match spec:
-            case Words():
-                yield f"| `{name}` | {' '.join(spec.choices)} | {spec.default} |"
-            case Number():
-                high = min(spec.max, ceilings.max_safety) if name == "safety" else spec.max
-                default = "drawn for each job" if spec.default is None else min(spec.default, high)
-                yield f"| `{name}` | {spec.min} to {high} | {default} |"
-            case Switch() if name == "web_search" and not ceilings.web_search:
-                yield f"| `{name}` | switched off by `ceilings.web_search` | no |"
-            case Switch():
-                yield f"| `{name}` | yes, no | {'yes' if spec.default else 'no'} |"
-    if endpoint.references:
-        yield f"| pictures | 1 to {endpoint.references} | |"
+def _takes(name: str, spec: Option, ceilings: Ceilings) -> tuple[str, str]:
+    match spec:
+        case Words():
+            return " ".join(spec.choices), spec.default
+        case Number():
+            high = min(spec.max, ceilings.max_safety) if name == "safety" else spec.max
+            default = "drawn for each job" if spec.default is None else str(min(spec.default, high))
+            return f"{spec.min} to {high}", default
+        case Switch() if name == "web_search" and not ceilings.web_search:
+            return "switched off by `ceilings.web_search`", "no"
+        case Switch():
+            return "yes, no", "yes" if spec.default else "no"
+
+
+def _only_at(endpoint: Endpoint, name: str, spec: Option) -> str:
+    """The hosts to which an option, or some of its choices, are confined; empty where all have all of it."""
+    hosts = [each for each in endpoint.routes if name in each.fields]
+    if len(hosts) < len(endpoint.routes):
+        return ", ".join(each.provider for each in hosts)
+    made: dict[str, list[str]] = {}  # choices by the hosts that make them
+    for choice in spec.choices if isinstance(spec, Words) else ():
+        makers = [each.provider for each in hosts if each.makes(name, choice, default=None)]
+        if len(makers) < len(hosts):
+            made.setdefault(", ".join(makers), []).append(choice)
+    return "; ".join(f"{' '.join(choices)}: {makers}" for makers, choices in made.items())
 
 
 def commands() -> Iterator[str]:

@@ -1,6 +1,7 @@
 """A whole Darkroom without Discord and without a host: real store, service, worker and delivery, driven by hand."""
 
 import itertools
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -43,8 +44,9 @@ GUILD, CHANNEL = 5001, 6001
 NAMES = {"runcomfy": "RunComfy", "runflow": "Runflow"}
 
 
-def catalog() -> Catalog:
-    return Settings.load({}).catalog()
+def catalog(*hosts: str) -> Catalog:
+    """What is offered with *hosts*, preferred first; RunComfy where none is named."""
+    return Settings.load({"DARKROOM_ROUTING__PREFER": json.dumps(hosts or ["runcomfy"])}).catalog()
 
 
 def picture(colour: str = "teal", size: tuple[int, int] = (64, 48)) -> bytes:
@@ -300,7 +302,7 @@ async def rig(
     service = Service(
         store,
         desk,
-        catalog=models or catalog(),
+        catalog=models or catalog(*providers),
         limits=limits or Limits(),
         providers={name: NAMES[name] for name in providers},
         cancels=[name for name, each in providers.items() if each.cancels],

@@ -21,7 +21,6 @@ from bot.providers.http import Times, client
 from bot.providers.runcomfy import RunComfy
 from bot.providers.runflow import Runflow
 from bot.sandbox.upstream import Fault, ImageService, Pace
-from bot.settings import Settings
 from bot.store.audit import Audit
 from tests.kit import Rig, rig
 from tests.providers.stages import nobody
@@ -74,13 +73,12 @@ async def between(
     kinds = {"runcomfy": RunComfy, "runflow": Runflow}
     real: dict[str, Provider] = {each: kinds[each](client(urls[each], KEY, times=times)) for each in order}
     allowed = [each.removeprefix("http://") for each in (service.url, service.runflow_url)]
-    models = Settings.load({"DARKROOM_ROUTING__PREFER": str(order).replace("'", '"')}).catalog()
     async with AsyncExitStack() as stack:
         files = await stack.enter_async_context(Downloader())
         for each in real.values():
             stack.push_async_callback(each.aclose)
         yield await stack.enter_async_context(
-            rig(folder, host=order[0], real=real, models=models, fetcher=files, result_hosts=allowed)
+            rig(folder, host=order[0], real=real, fetcher=files, result_hosts=allowed)
         )
 
 

@@ -19,11 +19,9 @@ from bot.core.errors import (
     SubmitUnknown,
 )
 from bot.core.jobs import Observation, State
-from bot.settings import Settings
 from bot.store.records import Records
-from tests.kit import BOB, Rig, rig
+from tests.kit import BOB, Rig, catalog, rig
 
-BOTH = {"DARKROOM_ROUTING__PREFER": '["runcomfy", "runflow"]'}
 RUNNING = Observation(State.RUNNING)
 NOT_TAKEN: tuple[ProviderError, ...] = (
     ProviderUnavailable("no connection"),
@@ -34,13 +32,9 @@ NOT_TAKEN: tuple[ProviderError, ...] = (
 )
 
 
-def both() -> Catalog:
-    return Settings.load(BOTH).catalog()
-
-
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with rig(tmp_path, beside="runflow", models=both()) as made:
+    async with rig(tmp_path, beside="runflow") as made:
         made.provider.sees = made.beside.sees = [made.ready()]
         yield made
 
@@ -139,7 +133,7 @@ async def test_a_host_that_is_back_gets_one_job_first_and_then_all_again(app: Ri
 
 
 async def test_jobs_in_line_at_a_host_that_goes_down_move_to_the_next(tmp_path: Path) -> None:
-    async with rig(tmp_path, beside="runflow", models=both(), slots=1) as app:
+    async with rig(tmp_path, beside="runflow", slots=1) as app:
         app.provider.sees = [RUNNING]
         app.beside.sees = [app.ready()]
         first, *waiting = [await app.imagine() for _ in range(3)]
@@ -173,7 +167,7 @@ async def test_with_every_host_in_trouble_a_job_waits_at_the_preferred_one(app: 
 
 def dearer_at_runflow() -> Catalog:
     """The same models, for more at Runflow."""
-    found = both()
+    found = catalog("runcomfy", "runflow")
     model = found.models["nano-banana-2"]
     assert model.imagine is not None
     near, far = model.imagine.routes
@@ -201,7 +195,7 @@ async def test_a_job_asked_for_while_the_cheaper_host_is_down_is_priced_by_the_o
 
 
 async def test_a_job_that_moved_is_where_it_went_after_a_restart(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"beside": "runflow", "models": both()}
+    settings: dict[str, Any] = {"beside": "runflow"}
     async with rig(tmp_path, **settings) as before:
         before.provider.submits = [ProviderPaused("402", kind="balance")]
         before.beside.sees = [RUNNING]

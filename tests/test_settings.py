@@ -1,10 +1,13 @@
 """Settings: the shipped file, the operator's over it, the environment over both; one line for what is wrong."""
 
+import json
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from bot.core.jobs import Verb
+from bot.core.routes import Options
 from bot.settings import SHIPPED, BadSettings, Settings
 
 
@@ -121,6 +124,27 @@ def test_a_broken_catalogue_names_its_file_and_key(tmp_path: Path) -> None:
 
     with pytest.raises(BadSettings, match=r"models\.toml: models\.nano-banana-2\.price\.per_image"):
         Settings.load({"DARKROOM_CONFIG": str(tmp_path / "darkroom.toml")}).catalog()
+
+
+def test_the_catalogue_is_what_the_hosts_in_use_have() -> None:
+    def offered(*hosts: str) -> Options:
+        settings = Settings.load({"DARKROOM_ROUTING__PREFER": json.dumps(hosts)})
+        return settings.catalog().endpoint("nano-banana-2", Verb.IMAGINE).options
+
+    assert offered("runcomfy") == Settings.load({}).catalog().endpoint("nano-banana-2", Verb.IMAGINE).options
+    assert offered("runcomfy").thinking is None
+    assert offered("runflow") == offered("runcomfy", "runflow")
+    assert offered("runflow").thinking is not None
+
+
+def test_a_catalogue_without_anything_for_the_hosts_in_use_is_one_line_that_names_both(tmp_path: Path) -> None:
+    text = (SHIPPED.parent / "models.toml").read_text().replace('provider = "runflow"', 'provider = "runcomfy"')
+    (tmp_path / "models.toml").write_text(text)
+    (tmp_path / "darkroom.toml").write_text('[routing]\nprefer = ["runflow"]')
+
+    with pytest.raises(BadSettings) as caught:
+        Settings.load({"DARKROOM_CONFIG": str(tmp_path / "darkroom.toml")}).catalog()
+    assert str(caught.value) == "routing.prefer: models.toml has no model with a route at runflow"
 
 
 def test_a_databases_password_is_a_secret_and_is_not_shown() -> None:

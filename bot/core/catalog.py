@@ -14,10 +14,10 @@ from pydantic import Field, model_validator
 from bot.core.errors import UserError
 from bot.core.jobs import ImageRequest, Reference, Verb
 from bot.core.polling import Timing
-from bot.core.routes import Endpoint, Number, Option, Options, Part, Price, Route, Wire, Word, Words, default_of
+from bot.core.routes import Endpoint, Number, Option, Part, Price, Route, Wire, Word, Words, default_of
 
 DAY = 86_400.0  # seconds
-NEUTRAL: Mapping[str, Wire] = {"count": 1, "web_search": False}  # asking for these asks for nothing
+NEUTRAL: Mapping[str, Wire] = {"count": 1, "web_search": False, "thinking": "off"}  # asking for these asks for nothing
 
 
 class Model(Part):
@@ -68,7 +68,7 @@ class Model(Part):
             endpoint = self.endpoint(verb)
             routes = [
                 route
-                for provider in providers
+                for provider in dict.fromkeys(providers)
                 for route in (endpoint.routes if endpoint else ())
                 if route.provider == provider and (provider, route.id) not in gone
             ]
@@ -169,21 +169,29 @@ class Catalog(Part):
             raise UserError("references.none")
         if len(references) > endpoint.references:
             raise UserError("references.many", limit=endpoint.references, given=len(references), model=name)
-        options = dict(self._options(endpoint.options, asked, name=name, drawn_seed=drawn_seed))
+        options = dict(self._options(endpoint, asked, name=name, drawn_seed=drawn_seed))
+        if clash := endpoint.clash(options):
+            raise UserError("option.together", model=name, choices=[f"{each} {options[each]}" for each in clash])
         return ImageRequest(model=model, verb=verb, prompt=prompt.strip(), options=options, references=references)
 
-    def _options(self, has: Options, asked: Asked, *, name: str, drawn_seed: int) -> Mapping[str, Wire]:
+    def _options(self, endpoint: Endpoint, asked: Asked, *, name: str, drawn_seed: int) -> Mapping[str, Wire]:
         chosen: dict[str, Wire] = {}
-        for option, spec in has:
+        for option, spec in endpoint.options:
             given = getattr(asked, option)
             if spec is None:
-                if given is not None and given != NEUTRAL.get(option):
+                if given is not None and given not in self._nothing(option, endpoint):
                     raise UserError("option.absent", option=option, model=name, has=self._having(option))
                 continue
             value = default_of(option, spec, drawn_seed=drawn_seed) if given is None else given
             _allowed(option, spec, value, name=name)
             chosen[option] = value
         return self._under_ceilings(chosen, asked)
+
+    def _nothing(self, option: str, endpoint: Endpoint) -> tuple[Wire | None, ...]:
+        """Values of an option that is not there which change nothing: a job from other days may have them."""
+        anyway = endpoint.anyway.get(option)
+        lowered = min(anyway, self.ceilings.max_safety) if option == "safety" and isinstance(anyway, int) else anyway
+        return NEUTRAL.get(option), anyway, lowered
 
     def _under_ceilings(self, chosen: dict[str, Wire], asked: Asked) -> Mapping[str, Wire]:
         if asked.safety is not None and asked.safety > self.ceilings.max_safety:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from bot.core.jobs import ImageRequest
 
@@ -99,7 +99,7 @@ class Route(Part):
 
     def makes(self, name: str, value: Wire, *, default: Wire | None) -> bool:
         """Whether this host can be asked for *value* of an option."""
-        return value == default if name in self.without else value not in self.lacks.get(name, ())
+        return value not in self.lacks.get(name, ()) if name in self.fields else value == default
 
     @model_validator(mode="after")
     def _one_meaning_a_field(self) -> Self:
@@ -115,6 +115,12 @@ class Endpoint(Part):
     options: Options = Options()
     references: Annotated[int, Field(ge=0, le=20)] = 0  # the most pictures it takes
     routes: Annotated[tuple[Route, ...], Field(min_length=1)]
+    _anyway: Mapping[str, Wire | None] = PrivateAttr(default_factory=dict)
+
+    @property
+    def anyway(self) -> Mapping[str, Wire | None]:
+        """What is made of the options that `at` took away: their defaults."""
+        return self._anyway
 
     @model_validator(mode="after")
     def _every_option_has_a_word(self) -> Self:
@@ -142,24 +148,45 @@ class Endpoint(Part):
             spec = getattr(self.options, name, None)
             if not isinstance(spec, Words) or not choices <= set(spec.choices) - {spec.default}:
                 raise ValueError(f"route {route.id}: lacks names choices of {name}, and never the default")
+        for name, value in route.omit.items():
+            spec = getattr(self.options, name, None)
+            if isinstance(spec, Words) and value not in spec.choices:
+                raise ValueError(f"route {route.id}: omit names a choice of {name}")
 
     def takers(self, request: ImageRequest) -> tuple[Route, ...]:
         """The routes that can be asked for all that *request* asks for, preferred first."""
         return tuple(each for each in self.routes if self._takes(each, request.options))
 
     def _takes(self, route: Route, options: Mapping[str, Wire]) -> bool:
-        return all(route.makes(name, value, default=self._default(name)) for name, value in options.items())
+        return not self._refused(route, options)
+
+    def _refused(self, route: Route, options: Mapping[str, Wire]) -> list[str]:
+        return [name for name, value in options.items() if not route.makes(name, value, default=self._default(name))]
+
+    def clash(self, options: Mapping[str, Wire]) -> list[str]:
+        """Names among *options* that no route makes together, few enough to be told; none where there is a taker."""
+        named: list[str] = []
+        for route in self.routes:
+            refused = self._refused(route, options)
+            if not refused:
+                return []
+            if not set(named) & set(refused):
+                named.append(refused[0])
+        return named
 
     def _default(self, name: str) -> Wire | None:
         spec: Option | None = getattr(self.options, name, None)
-        return default_of(name, spec, drawn_seed=0) if spec is not None else None
+        return default_of(name, spec, drawn_seed=0) if spec is not None else self._anyway.get(name)
 
     def at(self, routes: Sequence[Route]) -> Self | None:
         """What is left with only these *routes*: options and choices that none of them has are not there."""
         if not routes:
             return None
         left = {name: self._left(name, spec, routes) for name, spec in self.options if spec is not None}
-        return self.model_copy(update={"options": self.options.model_copy(update=left), "routes": tuple(routes)})
+        taken = {name: self._default(name) for name, spec in left.items() if spec is None}
+        fewer = self.model_copy(update={"options": self.options.model_copy(update=left), "routes": tuple(routes)})
+        fewer._anyway = {**self._anyway, **taken}  # noqa: SLF001 - a copy of our own kind
+        return fewer
 
     def _left(self, name: str, spec: Option, routes: Sequence[Route]) -> Option | None:
         if all(name in each.without for each in routes):

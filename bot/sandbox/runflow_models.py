@@ -1,9 +1,9 @@
 """The four models the local Runflow offers: what they take, as the host publishes it, and what they cost.
 
-Sources: docs.runflow.io/models/google/nano-banana-2 and its neighbours. The tiers of the price are those of the list
-it resells; the ratios of the Pro models and the most reference pictures are Google's. Fields it does not list are
-refused, as at the local RunComfy. So is `sync_mode`, which it does list: a run made with it is in no history, and
-an unanswered submit could never be found again.
+Sources: docs.runflow.io/models/google/nano-banana-2 and its neighbours. The tiers of the price, what searching costs
+with Pro and that edits think are those of the list it resells; the ratios of the Pro models and the most reference
+pictures are Google's. Fields it does not list are refused, as at the local RunComfy. So is `sync_mode`, which it does
+list: a run made with it is in no history, and an unanswered submit could never be found again.
 """
 
 import json
@@ -42,6 +42,7 @@ class Pro(Inputs):
     prompt: Annotated[str, Field(min_length=3, max_length=50_000)]
     resolution: Literal["1K", "2K", "4K"] = "1K"
     aspect_ratio: AnyRatio = "auto"
+    enable_web_search: bool = False
     num_images: Annotated[int, Field(ge=1, le=4)] = 1
     safety_tolerance: Tolerance = "4"
     seed: int | None = None
@@ -49,6 +50,7 @@ class Pro(Inputs):
 
 class ProEdit(Pro):
     image_urls: Urls
+    limit_generations: bool = False
 
 
 class Order(BaseModel):

@@ -42,7 +42,7 @@ async def show_draft(
 def choices_for(wish: Wish, catalog: Catalog, *, words: Words) -> Choices:
     """What a form offers: everything that any model of the verb has, with the wish's own choices chosen.
 
-    Each model says what a picture costs, in the resolution that was chosen where it has that.
+    Each model says what a picture costs with what was chosen, as far as it has that; see `filled_in`.
     """
     models = catalog.models_for(wish.verb)
     has = [endpoint.options for model in models.values() if (endpoint := model.endpoint(wish.verb)) is not None]
@@ -59,10 +59,17 @@ def choices_for(wish: Wish, catalog: Catalog, *, words: Words) -> Choices:
         resolution=wish.asked.resolution,
         count=wish.asked.count,
         prices={
-            key: each_costs(words, usual_quote(catalog, key, wish.verb, resolution=wish.asked.resolution))
-            for key in models
+            key: each_costs(words, usual_quote(catalog, key, wish.verb, asked=_followed(wish, key))) for key in models
         },
     )
+
+
+def _followed(wish: Wish, model: str) -> Asked:
+    """What of *wish* holds for *model*: what the form has, and the rest where it is the model it was chosen for."""
+    asked = wish.asked
+    if model == wish.model:
+        return asked
+    return Asked(aspect_ratio=asked.aspect_ratio, resolution=asked.resolution, count=asked.count)
 
 
 def filled_in(wish: Wish, fields: Mapping[str, str | None]) -> Wish:

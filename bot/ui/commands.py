@@ -167,7 +167,7 @@ def options_of(
         parameters += [_parameter(each, discord.Attachment, required=each == PICTURES[0]) for each in PICTURES]
     parameters.append(_parameter("model", str))
     choices: dict[str, list[app_commands.Choice[str]]] = {}  # of what is not completed while it is typed
-    for name in ("aspect_ratio", "resolution", "count", "seed", "format", "web_search", "safety"):
+    for name in ("aspect_ratio", "resolution", "count", "seed", "format", "thinking", "web_search", "safety"):
         specs = [spec for each in has if (spec := getattr(each, name)) is not None]
         if not specs or (name == "web_search" and not catalog.ceilings.web_search):
             continue

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from discord.app_commands import Choice
+from discord.app_commands import Choice, Namespace
 
 from bot.core import quota
 from bot.core.cards import granted, tightest
@@ -12,7 +12,8 @@ from bot.core.catalog import Asked, Catalog, Quote
 from bot.core.errors import UserError
 from bot.core.house import House, resolutions
 from bot.core.jobs import ImageRequest, Place, Reference, Verb
-from bot.core.routes import Options
+from bot.core.routes import Option, Options, Wire, default_of
+from bot.core.routes import Words as OneOf
 from bot.core.wishes import Wish
 from bot.store.database import TROUBLE
 from bot.store.reading import Standing
@@ -26,6 +27,14 @@ MOST_NAME = 100
 SEPARATOR = " · "
 QUICK = 1.5  # seconds; Discord waits for three, and the one who types for less
 NOTHING_KNOWN: tuple[type[Exception], ...] = (UserError, *TROUBLE)
+FILLED: Mapping[str, type] = {
+    "aspect_ratio": str,
+    "count": int,
+    "format": str,
+    "safety": int,
+    "thinking": str,
+    "web_search": bool,
+}
 SAMPLE = Reference("https://cdn.discordapp.com/sample.png", "sample.png")  # for what is still to be attached
 
 
@@ -38,8 +47,7 @@ class _Counter:
     standing: Standing | None  # None where no pictures are made, or nothing is known in time
     words: Words
     model: str | None
-    resolution: str | None
-    web_search: bool
+    filled: Mapping[str, Wire]  # the other options
 
 
 class Prices:
@@ -98,9 +106,13 @@ class Prices:
             standing=standing,
             words=front.words(interaction),
             model=meant_model(self._catalog, filled.model),
-            resolution=meant_resolution(self._catalog, filled.resolution),
-            web_search=filled.web_search is True,
+            filled=self._filled(filled),
         )
+
+    def _filled(self, typed: Namespace) -> Mapping[str, Wire]:
+        found = {name: getattr(typed, name) for name, kind in FILLED.items() if isinstance(getattr(typed, name), kind)}
+        resolution = meant_resolution(self._catalog, typed.resolution)
+        return {"resolution": resolution, **found} if resolution is not None else found
 
     async def _standing(self, interaction: Interaction, place: Place) -> Standing | None:
         try:
@@ -122,17 +134,15 @@ class Prices:
     def _quote(
         self, at: _Counter, model: str | None, *, resolution: str | None = None, count: int | None = None
     ) -> Quote | None:
-        """The price of a picture with these; what else was filled in counts as far as the model has it."""
-        web_search = at.web_search or None
-        for asked in (
-            Asked(resolution=resolution or at.resolution, count=count, web_search=web_search),
-            Asked(resolution=resolution or at.resolution, count=count),
-            Asked(resolution=resolution, count=count),
-        ):
-            request = self._request(at, model, asked)
-            if request is not None:
-                return self._front.service.quote(request)
-        return None
+        """The price of a picture with these; what else was filled in counts as far as it goes with them."""
+        offered = Asked(resolution=resolution, count=count)
+        best = self._request(at, model, offered)
+        for name, value in at.filled.items():
+            if best is not None and getattr(offered, name) is None:
+                fuller = replace(offered, **{name: value})  # type: ignore[arg-type]
+                if (request := self._request(at, model, fuller)) is not None:
+                    offered, best = fuller, request
+        return self._front.service.quote(best) if best is not None else None
 
     def _request(self, at: _Counter, model: str | None, asked: Asked) -> ImageRequest | None:
         references = (SAMPLE,) if self._verb is Verb.EDIT else ()
@@ -173,12 +183,21 @@ def each_costs(words: Words, quote: Quote) -> str:
     return words.say("charge.each", price=words.money(quote.micro_usd, about=quote.estimated))
 
 
-def usual_quote(catalog: Catalog, model: str, verb: Verb, *, resolution: str | None = None) -> Quote:
-    """The price of a picture by *model* in *resolution*, or as the model makes it by itself."""
+def usual_quote(catalog: Catalog, model: str, verb: Verb, *, asked: Asked | None = None) -> Quote:
+    """The price of a picture by *model* with what of *asked* it has, and else as it makes it by itself."""
     endpoint = catalog.models[model].endpoint(verb)
-    has = endpoint.options.resolution if endpoint else None
-    chosen = {"resolution": resolution if resolution in has.choices else has.default} if has else {}
-    return catalog.quote(ImageRequest(model=model, verb=verb, prompt="", options=chosen))
+    options = {
+        name: _meant_value(name, spec, getattr(asked, name, None))
+        for name, spec in (endpoint.options if endpoint else ())
+        if spec is not None
+    }
+    return catalog.quote(ImageRequest(model=model, verb=verb, prompt="", options=options))
+
+
+def _meant_value(name: str, spec: Option, given: Wire | None) -> Wire:
+    if given is None or (isinstance(spec, OneOf) and given not in spec.choices):
+        return default_of(name, spec, drawn_seed=0)
+    return given
 
 
 def meant_model(catalog: Catalog, typed: object) -> str | None:

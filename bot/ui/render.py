@@ -19,6 +19,7 @@ from bot.ui.texts import Words, moment, relative
 
 PROMPT_SHOWN = 300
 SHOWN_OPTIONS = ("resolution", "aspect_ratio")
+NO_THINKING = "off"
 WISHED = (Cancel.WANTED, Cancel.ASKED)
 
 SHAPES: Mapping[State, str] = {
@@ -213,6 +214,9 @@ def meta(card: Card, words: Words) -> str:
     """The small print: what was asked for and, while it is open, what is held for it."""
     request, held = card.job.request, card.charge.reserved
     options = [show(str(request.options[each]), most=20) for each in SHOWN_OPTIONS if each in request.options]
+    thinking = str(request.options.get("thinking", NO_THINKING))
+    if thinking != NO_THINKING:
+        options.append(words.say("card.thinking", level=show(thinking, most=20)))
     facts = [show(card.model, most=60), *options, words.say("card.asked", count=request.count)]
     if not card.job.state.is_final:
         facts.append(words.say("charge.held", price=words.money(held.micro_usd, about=card.estimated)))

@@ -89,6 +89,15 @@ WRONG: list[tuple[tuple[str | int, ...], object, str]] = [
     ((*TWO, "options", "count", "step"), 2, "models.nano-banana-2.imagine.options.count.step"),
     ((*ROUTE, "url"), "https://x", "models.nano-banana-2.imagine.routes.0.url"),
     ((*ROUTE, "strings"), ["saftey"], "models.nano-banana-2.imagine"),
+    ((*ROUTE, "without"), ["thinkign"], "models.nano-banana-2.imagine"),
+    ((*ROUTE, "without"), ["thinking", "count"], "models.nano-banana-2.imagine"),
+    ((*ROUTE, "lacks"), {"aspect_ratoi": ["4:1"]}, "models.nano-banana-2.imagine"),
+    ((*ROUTE, "lacks"), {"aspect_ratio": ["5:1"]}, "models.nano-banana-2.imagine"),
+    ((*ROUTE, "lacks"), {"aspect_ratio": ["auto"]}, "models.nano-banana-2.imagine"),
+    ((*ROUTE, "lacks"), {"count": ["4"]}, "models.nano-banana-2.imagine"),
+    ((*ROUTE, "omit"), {"thinkign": "off"}, "models.nano-banana-2.imagine"),
+    ((*ROUTE, "omit"), {"resolution": "Off"}, "models.nano-banana-2.imagine"),
+    ((*ROUTE, "price"), {"per_image": "NaN"}, "models.nano-banana-2.imagine.routes.0.price.per_image"),
     # values of another kind
     (("models",), [], "models"),
     (TWO, "fast", "models.nano-banana-2"),
@@ -145,6 +154,13 @@ def test_a_verb_may_change_single_shared_options() -> None:
     assert (imagine.format, imagine.count) == (edit.format, edit.count)
 
 
+@pytest.mark.parametrize("name", ["seed", "prompt", "references"])
+def test_no_host_can_be_without_what_every_job_has(name: str) -> None:
+    raw = changed((*TWO, "edit", "routes", 0, "without"), [name, "thinking"])
+    del raw["models"]["nano-banana-2"]["edit"]["routes"][0]["fields"][name]
+    assert "every job has" in problem(raw)[1]
+
+
 # --- as an operator meets it
 
 
@@ -181,4 +197,4 @@ def test_a_file_that_cannot_be_used_stops_the_start_with_one_line_that_names_it(
 
 
 def test_the_shipped_file_elsewhere_is_the_same_catalogue(tmp_path: Path) -> None:
-    assert started_with(tmp_path, GOOD) == Catalog.model_validate(shipped())
+    assert started_with(tmp_path, GOOD) == Settings.load({}).catalog()

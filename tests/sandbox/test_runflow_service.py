@@ -224,6 +224,15 @@ async def test_the_price_follows_the_page(client: Client, inputs: Any, cost: str
     assert (await client.run(await client.submit(**inputs)))["cost"] == cost
 
 
+async def test_pro_takes_a_count_its_filter_as_text_and_searching(client: Client) -> None:
+    status, told = await client.create(
+        PRO, num_images=2, safety_tolerance="3", resolution="4K", enable_web_search=True
+    )  # fmt: skip
+
+    assert status < 300
+    assert (await client.run(told["id"]))["cost"] == "0.63"
+
+
 async def test_the_same_submit_twice_is_two_runs(client: Client) -> None:
     first, second = [await client.submit(around={"client_ref": "job-1"}) for _ in range(2)]
 

@@ -54,12 +54,12 @@ async def draws(bot: Scene, times: int) -> None:
 
 async def test_runflow_draws_and_is_never_sent_what_it_must_not(tmp_path: Path) -> None:
     async with ImageService(pace=QUICK).running() as host, at_runflow(tmp_path, host) as bot:
-        asked = await bot.asks(bot.alice, "a lighthouse", count=2)
+        asked = await bot.asks(bot.alice, "a lighthouse", count=2, thinking="high", aspect_ratio="8:1")
         await asked.until(shows("Done"), within=SOON)
-        assert bot.charged(asked) == ("settle", 2, 160_000)
+        assert bot.charged(asked) == ("settle", 2, 164_000)
         (job_id,) = [row[0] for row in bot.rows("SELECT id FROM jobs")]
         (run,) = host.ordered(job_id)
-        assert run.host == "runflow"
+        assert (run.host, run.cost_micro_usd) == ("runflow", 164_000)
         assert all(not each.note for each in host.log), "sync_mode, for one"
         assert {each.host for each in host.log if each.op == "submit"} == {"runflow"}
 

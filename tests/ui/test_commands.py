@@ -60,6 +60,33 @@ async def test_every_option_comes_from_the_catalogue(on: Stage) -> None:
     assert commands["imagine"]["contexts"] == [0, 1]
 
 
+@on_stage(host="runflow")
+async def test_what_only_one_host_has_is_offered_where_that_host_is_used(on: Stage) -> None:
+    for verb in ("imagine", "edit"):
+        command = on.client.tree.get_command(verb)
+        assert command is not None
+        options = {each["name"]: each for each in command.to_dict(on.client.tree)["options"]}
+        assert [each["value"] for each in options["thinking"]["choices"]] == ["off", "minimal", "high"]
+        assert len(options["aspect_ratio"]["choices"]) == 15
+
+    shown, job = await on.imagine("a lighthouse", thinking="high", aspect_ratio="8:1")
+
+    assert (job.request.options["thinking"], job.provider) == ("high", "runflow")
+    assert "thinking: high" in text(shown)
+    assert (await on.dossier(job.id)).charge.reserved.micro_usd == 82_000
+    refused = await on.alice.slash(on.channel, "imagine", prompt="x", model="nano-banana-pro", thinking="high")
+    assert "Nano Banana Pro has no `thinking` option" in text(refused)
+
+
+@on_stage()
+async def test_what_no_host_in_use_has_is_not_offered(on: Stage) -> None:
+    imagine = on.client.tree.get_command("imagine")
+    assert imagine is not None
+    options = {each["name"]: each for each in imagine.to_dict(on.client.tree)["options"]}
+    assert "thinking" not in options
+    assert len(options["aspect_ratio"]["choices"]) == 11
+
+
 @on_stage(user_install=True)
 async def test_user_installs_are_offered_only_when_the_operator_switched_them_on(on: Stage) -> None:
     imagine = on.client.tree.get_command("imagine")

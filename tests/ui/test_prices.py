@@ -2,16 +2,22 @@
 
 import itertools
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from bot.core.catalog import Asked
 from bot.core.house import Cap, House
 from bot.core.jobs import Verb
 from bot.core.quota import Grant, Holder, Limits, Rule, Unit
 from bot.core.windows import Window
+from bot.core.wishes import Wish
 from bot.store.quotas import By
+from bot.ui.asking import choices_for
 from bot.ui.intake import Lateness
+from tests.kit import catalog
+from tests.ui.drawing import EN
 from tests.ui.stage import PNG, Stage, on_stage
 
 LEFT = "10 pictures left today"
@@ -66,6 +72,17 @@ async def test_a_count_is_priced_as_a_whole_and_says_what_is_left_before_the_pre
         "4 pictures · about $0.48 · $0.84 left today",
     ]
     assert await offered(on, "count", model="nano-banana-pro") == ["1 picture · about $0.15 · $0.84 left today"]
+
+
+@on_stage(host="runflow", limits=Limits(*[None] * 11))
+async def test_everything_filled_in_so_far_is_in_the_price(on: Stage) -> None:
+    assert await offered(on, "resolution", "4K", thinking="high") == ["4K · about $0.162 a picture"]
+    assert await offered(on, "count", "2", thinking="high", resolution="2K") == ["2 pictures · about $0.244"]
+    assert await offered(on, "model", thinking="high", count=3) == [
+        "Nano Banana 2 · about $0.082 a picture",
+        "Nano Banana Pro · about $0.15 a picture",  # it does not think, and would say so
+    ]
+    assert await offered(on, "resolution", "1K", thinking="minimal") == ["1K · about $0.08 a picture"]
 
 
 @on_stage()
@@ -188,3 +205,14 @@ async def test_a_form_tells_the_price_of_every_model(on: Stage) -> None:
     told = {each["value"]: each["description"] for each in model["options"]}
     assert told["nano-banana-2"] == "about $0.08 a picture"
     assert told["nano-banana-pro"] == "about $0.15 a picture"
+
+
+def test_a_form_counts_what_it_has_no_field_for_only_where_that_is_kept() -> None:
+    asked = Asked(resolution="4K", thinking="high", format="a kind of yesterday")
+    wish = Wish(verb=Verb.EDIT, prompt="x", model="nano-banana-2", asked=asked)
+
+    told = choices_for(wish, catalog("runflow"), words=EN).prices
+
+    assert told == {"nano-banana-2": "about $0.162 a picture", "nano-banana-pro": "about $0.30 a picture"}
+    another = choices_for(replace(wish, model="nano-banana-pro"), catalog("runflow"), words=EN).prices
+    assert another["nano-banana-2"] == "about $0.16 a picture"

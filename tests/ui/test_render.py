@@ -37,6 +37,13 @@ async def test_waiting_shows_the_place_in_our_line() -> None:
     assert "You are next in our line." in drawn(card(State.ACCEPTED, place=1))
 
 
+async def test_thinking_is_told_with_the_other_choices_where_it_is_not_off() -> None:
+    thinks = drawn(card(State.ACCEPTED, options={"thinking": "high"}))
+
+    assert META.replace("16:9 ·", "16:9 · thinking: high ·") in thinks
+    assert META in drawn(card(State.ACCEPTED, options={"thinking": "off"}))
+
+
 async def test_a_job_being_sent_shows_as_waiting() -> None:
     assert drawn(card(State.SUBMITTING))[:3] == [
         "### 🕓 Waiting · sending",

@@ -45,6 +45,10 @@ async def test_other_refusals_are_red_and_have_a_button_only_where_a_draft_was_k
             "Pro has no `seed` option. Leave it out, or choose a model that has it: none.",
         ),
         (
+            UserError("option.together", model="Pro", choices=["thinking high", "aspect_ratio 4:1"]),
+            r"No image service makes this combination with Pro. Change thinking high or aspect\_ratio 4:1.",
+        ),
+        (
             UserError("option.range", option="count", given=9, low=1, high=4, model="Nano"),
             "`count` goes from 1 to 4 for Nano, and you gave 9.",
         ),

@@ -203,6 +203,23 @@ async def test_change_opens_the_prompt_and_what_was_chosen(on: Stage) -> None:
     assert (fresh.request.options["resolution"], fresh.request.options["aspect_ratio"]) == ("2K", "16:9")
 
 
+@on_stage(host="runflow")
+async def test_again_and_change_keep_what_the_form_has_no_field_for(on: Stage) -> None:
+    shown, job = await on.imagine("a lighthouse", thinking="high", aspect_ratio="4:1", safety=3)
+    await on.fail(job)
+    chosen = {name: value for name, value in job.request.options.items() if name != "seed"}
+
+    await on.alice.click(shown.response.message, custom_id=f"j1:{job.id}:again")
+    again = await on.newest()
+    form = await on.alice.click(shown.response.message, label="Change prompt")
+    await on.alice.submit_modal(form, {"prompt": "a windmill", "model": ["nano-banana-2"], "aspect_ratio": ["1:8"]})
+    changed = await on.newest()
+
+    assert {name: value for name, value in again.request.options.items() if name != "seed"} == chosen
+    kept = {name: changed.request.options[name] for name in ("thinking", "safety", "aspect_ratio")}
+    assert kept == {"thinking": "high", "safety": 3, "aspect_ratio": "1:8"}
+
+
 @on_stage()
 async def test_another_model_does_not_inherit_options_it_may_not_have(on: Stage) -> None:
     shown, job = await on.imagine("a lighthouse", aspect_ratio="16:9", seed=3, safety=2)

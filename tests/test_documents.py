@@ -1,0 +1,43 @@
+"""What the documentation tells people to write is what the program takes."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.core.catalog import Asked, Catalog
+from bot.core.jobs import Verb
+from bot.settings import SHIPPED
+
+PAGE = Path(__file__).parents[1] / "docs" / "providers.md"
+EXAMPLES: list[dict[str, Any]] = [
+    tomllib.loads(each)["models"]
+    for each in re.findall(r"<!-- example: model -->\n```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+]
+
+
+def with_example(models: dict[str, Any]) -> Catalog:
+    shipped = tomllib.loads((SHIPPED.parent / "models.toml").read_text())
+    return Catalog.model_validate({**shipped, "models": {**shipped["models"], **models}})
+
+
+@pytest.mark.parametrize("models", EXAMPLES, ids=["-".join(each) for each in EXAMPLES])
+def test_a_model_of_the_documentation_can_stand_in_the_catalogue(models: dict[str, Any]) -> None:
+    (key,) = models
+    request = with_example(models).request(key, Verb.IMAGINE, prompt="x", asked=Asked(), drawn_seed=1)
+
+    assert with_example(models).takers(request)
+
+
+def test_the_model_of_two_hosts_goes_where_the_documentation_says() -> None:
+    catalog = with_example(next(each for each in EXAMPLES if "pencil" in each))
+
+    def told(**asked: Any) -> tuple[list[str], int]:
+        request = catalog.request("pencil", Verb.IMAGINE, prompt="x", asked=Asked(**asked), drawn_seed=1)
+        return [each.provider for each in catalog.takers(request)], catalog.quote(request).micro_usd
+
+    assert told() == (["runcomfy", "runflow"], 40_000)
+    assert told(count=4) == (["runflow"], 45_000)
+    assert told(thinking="high") == (["runflow"], 47_000)
