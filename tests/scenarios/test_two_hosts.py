@@ -1,0 +1,83 @@
+"""The bot with both hosts: it goes on when the first is out of money or away, and never has one job drawn at both."""
+
+import asyncio
+import json
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+from bot.sandbox.faults import Fault
+from bot.sandbox.upstream import ImageService
+from tests.scenarios.harness import NO_LIMITS, QUICK, SOON, Scene, scene, shows
+
+UNSURE = "so we did not wait longer"
+
+
+def at_both(folder: Path, host: ImageService, **settings: Any) -> AbstractAsyncContextManager[Scene]:
+    return scene(
+        folder,
+        beside=host,
+        **NO_LIMITS,
+        routing__prefer='["runcomfy", "runflow"]',
+        runflow__api_key="rf_live_a-key-for-the-host",
+        runflow__api_base=host.runflow_url,
+        runflow__result_hosts=json.dumps([each.removeprefix("http://") for each in (host.runflow_url, host.url)]),
+        **settings,
+    )
+
+
+async def test_an_empty_account_at_one_host_is_no_matter_while_there_is_another(tmp_path: Path) -> None:
+    async with ImageService(pace=QUICK).running() as host, at_both(tmp_path, host) as bot:
+        first = await bot.asks(bot.alice, "with money")
+        done = await first.until(shows("Done"), within=SOON)
+        assert "by RunComfy" in done.text
+
+        host.faults.replace([Fault("submit", "status:402", host="runcomfy", times=None)])
+        asked = [await bot.asks(each, f"without {n}") for n, each in enumerate([bot.alice, bot.bob] * 3)]
+        for each in asked:
+            assert "by Runflow" in (await each.until(shows("Done"), within=SOON)).text
+            assert bot.charged(each) == ("settle", 1, 80_000)
+        told = await bot.operators.until(shows("RunComfy is empty"), within=SOON)
+
+        assert bot.operators.messages == [told]
+        assert len([each for each in host.log if each.op == "submit" and each.status == 402]) <= 4, "it is left alone"
+        assert sorted(each.host for each in host.runs.values()) == ["runcomfy"] + ["runflow"] * 6
+        await bot.at_rest()
+        bot.assert_at_rest()
+
+
+async def test_what_only_one_host_makes_goes_there(tmp_path: Path) -> None:
+    async with ImageService(pace=QUICK).running() as host, at_both(tmp_path, host) as bot:
+        asked = await bot.asks(bot.alice, "think it over", thinking="high", aspect_ratio="8:1")
+        await asked.until(shows("Done"), within=SOON)
+
+        assert bot.charged(asked) == ("settle", 1, 82_000)
+        (run,) = bot.runs("think it over")
+        assert run.host == "runflow"
+        assert all(not each.note for each in host.log)
+
+
+async def test_a_kill_while_one_host_has_the_request_never_sends_it_to_the_other(tmp_path: Path) -> None:
+    async with ImageService(pace=QUICK).running() as host, at_both(tmp_path, host) as bot:
+        host.faults.replace([Fault("submit", "latency", host="runcomfy", seconds=60)])
+        asked = await bot.asks(bot.alice, "killed")
+        await bot.until(lambda: bot.runs("killed"))
+
+        await bot.restart()
+
+        await asked.until(shows(UNSURE), within=SOON)
+        assert [each.host for each in bot.runs("killed")] == ["runcomfy"]
+        assert bot.host_cost(asked) == "assumed"
+
+
+async def test_many_jobs_and_a_host_that_fails_in_every_way_are_all_accounted_for(tmp_path: Path) -> None:
+    proven = ("429", "envelope_503", "status:402", "status:408", "status:401")
+    async with ImageService(pace=QUICK).running() as host, at_both(tmp_path, host) as bot:
+        host.faults.replace([Fault("submit", name, host="runcomfy", times=2, match=f"[{name}]") for name in proven])
+        asked = [await bot.asks(bot.alice, f"picture {n} [{name}]") for n, name in enumerate(proven * 2)]
+        await asyncio.gather(*(each.until(shows("Done"), within=SOON) for each in asked))
+
+        assert len(host.runs) == len(asked)
+        assert bot.books() == {"reserve": len(asked), "settle": len(asked)}
+        await bot.at_rest()
+        bot.assert_at_rest()
