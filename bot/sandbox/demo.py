@@ -5,6 +5,7 @@ Discord-like channel in which commands and buttons reach the real bot.
 """
 
 import asyncio
+import json
 import shutil
 import signal
 import socket
@@ -110,7 +111,7 @@ async def stage(folder: Path, *, port: int, pace: Pace) -> AsyncIterator[Scene]:
     blobs: dict[str, Any] = {}
     async with _files(blobs) as cdn, ImageService(pace=pace).running() as host:
         simcord.backend.cdn.CDN_BASE = f"http://{cdn}/cdn"
-        settings = _settings(folder, host=host.url, cdn=cdn)
+        settings = _settings(folder, host=host, cdn=cdn)
         # SimCord stands in for the event loop's clock while it runs the bot, so the plain one is used here.
         async with (
             darkroom.build(settings, clock=lambda: int(time.time() * 1000)) as app,
@@ -142,16 +143,21 @@ def _empty(folder: Path) -> None:
     (folder / MARK).touch()
 
 
-def _settings(folder: Path, *, host: str, cdn: str) -> Settings:
+def _settings(folder: Path, *, host: ImageService, cdn: str) -> Settings:
+    files = json.dumps([each.removeprefix("http://") for each in (host.url, host.runflow_url)])
     return Settings.load(
         {
             "DARKROOM_DISCORD__TOKEN": "the-local-discord-needs-none",
             "DARKROOM_DISCORD__GUILDS": '["*"]',
             "DARKROOM_DISCORD__CDN_HOSTS": f'["{cdn}"]',
             "DARKROOM_RUNCOMFY__API_TOKEN": "the-local-image-service-takes-any",
-            "DARKROOM_RUNCOMFY__API_BASE": host,
-            "DARKROOM_RUNCOMFY__BALANCE_URL": f"{host}/prod/v2/balance",
-            "DARKROOM_RUNCOMFY__RESULT_HOSTS": f'["{host.removeprefix("http://")}"]',
+            "DARKROOM_RUNCOMFY__API_BASE": host.url,
+            "DARKROOM_RUNCOMFY__BALANCE_URL": f"{host.url}/prod/v2/balance",
+            "DARKROOM_RUNCOMFY__RESULT_HOSTS": files,
+            "DARKROOM_RUNFLOW__API_KEY": "rf_live_takes-any-such",
+            "DARKROOM_RUNFLOW__API_BASE": host.runflow_url,
+            "DARKROOM_RUNFLOW__RESULT_HOSTS": files,
+            "DARKROOM_ROUTING__PREFER": '["runcomfy", "runflow"]',
             "DARKROOM_DATABASE__URL": f"sqlite:///{folder / 'darkroom.db'}",
             "DARKROOM_DATA__DIR": str(folder),
             "DARKROOM_WEB__PORT": "0",
