@@ -14,11 +14,10 @@ from aiohttp import web
 
 from bot.auditor import Auditor
 from bot.collector import Collector
-from bot.core.catalog import Model
-from bot.core.jobs import Job, Verb
-from bot.core.routes import Route
+from bot.core.jobs import Job
 from bot.delivery import Delivery
 from bot.hosts import Hosts
+from bot.inspector import Inspector
 from bot.janitor import Janitor, remove_files
 from bot.looker import Looker
 from bot.metrics import Metrics
@@ -73,6 +72,7 @@ class App:
     delivery: Delivery
     janitor: Janitor
     auditor: Auditor
+    inspector: Inspector
     pulse: Pulse
     site: web.Application
 
@@ -83,7 +83,7 @@ class App:
         runner = await self._serve()
         await self.service.start()
         await self.worker.start()
-        busy = (self.worker, self.delivery, self.janitor, self.auditor, self.pulse)
+        busy = (self.worker, self.delivery, self.janitor, self.auditor, self.inspector, self.pulse)
         tasks = [asyncio.create_task(each.run(stop)) for each in busy]
         try:
             yield tasks
@@ -205,7 +205,10 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         intake_open=lambda: client.intake_open,
     )
     auditor = Auditor(store, service, post=operator.alert)
-    page = Page(metrics, service, providers=tuple(hosts), audit=lambda: auditor.found)
+    inspector = Inspector(service, providers=hosts, low=settings.routing.low_balance, probe=_no_probe)
+    page = Page(
+        metrics, service, providers=tuple(hosts), audit=lambda: auditor.found, balances=inspector.balances
+    )  # fmt: skip
     return App(
         settings=settings,
         client=client,
@@ -220,6 +223,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
             keep_prompts_days=settings.data.keep_prompts_days,
         ),
         auditor=auditor,
+        inspector=inspector,
         pulse=pulse,
         site=server.build(
             service,
@@ -245,10 +249,8 @@ def providers(settings: Settings) -> dict[str, Provider]:
     return {name: made[name]() for name in settings.routing.prefer}
 
 
-def routes(model: Model, provider: str) -> list[Route]:
-    """A model's addresses at *provider*."""
-    endpoints = [found for verb in Verb if (found := model.endpoint(verb)) is not None]
-    return [route for endpoint in endpoints for route in endpoint.routes if route.provider == provider]
+async def _no_probe() -> None:
+    """Hosts in trouble are tried with the jobs that wait for them."""
 
 
 def _texts(settings: Settings) -> Texts:

@@ -80,6 +80,18 @@ TROUBLE = Definition(
     "1 while a provider takes nothing: credentials, balance or down",
     ("provider", "kind"),
 )
+BALANCE = Definition(
+    "darkroom_provider_balance_dollars",
+    Kind.GAUGE,
+    "Dollars left on the account at a provider, asked for every 15 minutes; absent where it does not say",
+    ("provider",),
+)
+MODELS_GONE = Definition(
+    "darkroom_models_gone",
+    Kind.GAUGE,
+    "Configured routes that a provider does not have any more, so that they are not offered",
+    ("provider",),
+)
 AUDIT = Definition(
     "darkroom_audit_findings",
     Kind.GAUGE,
@@ -90,7 +102,7 @@ AUDIT = Definition(
 
 MEASURED = (REQUESTS, CALLBACKS, ACKNOWLEDGED, POLL_DELAY, LOOP_LAG)
 READ = (JOBS, ENDED, RESERVED_JOBS, RESERVED_IMAGES, RESERVED_DOLLARS, SETTLED_IMAGES, SETTLED_DOLLARS, HOST_COST,
-        HOST_CAP, TROUBLE, AUDIT)  # fmt: skip
+        HOST_CAP, TROUBLE, BALANCE, MODELS_GONE, AUDIT)  # fmt: skip
 
 Values = Mapping[tuple[str, ...], float]  # by the labels' values; an empty tuple where there are none
 Reading = Mapping[str, Values]  # by the gauge's name

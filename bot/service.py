@@ -1,6 +1,7 @@
 """The verbs from outside: what a command, a button, a callback or the command line may ask for."""
 
 import asyncio
+import json
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
@@ -28,6 +29,7 @@ from bot.store.store import Store
 
 DRAFT_LIFE = 15 * MINUTE
 UNDELIVERED_FOR = 24 * HOUR  # how long /jobs offers what never arrived
+GONE = "gone"  # a note: the routes that were not there when last looked at
 LOOKED_AT = frozenset({State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING})
 PATIENCE = 1.0  # seconds a member's answer may wait for the database
 
@@ -68,7 +70,9 @@ class Service:
         self.desk = desk
         self.quotas = Quotas(store.database)
         self.reports = Reports(store.database)
-        self.catalog = catalog
+        self.catalog = catalog  # all that is configured: names, times and prices of old jobs
+        self.gone: frozenset[tuple[str, str]] = frozenset()  # routes (provider and id) that their hosts do not have
+        self.offered = catalog.at(tuple(providers))  # what may be asked for now
         self.limits = limits
         self.cdn_hosts = tuple(cdn_hosts)
         self.clock = clock
@@ -79,6 +83,7 @@ class Service:
         self._providers = providers
         self._history = History(store.database)
         self._tell = tell
+        self._changing = asyncio.Lock()  # of what is gone
         self._aside: set[asyncio.Task[None]] = set()  # asyncio itself would let them be collected
 
     async def start(self) -> None:
@@ -86,6 +91,8 @@ class Service:
         self.troubles = await self.desk.troubles()
         for provider in self.troubles:
             await self.store.release(provider, now=self.clock())
+        known = {(route.provider, route.id) for model in self.catalog.models.values() for route in model.routes()}
+        self._offer(known & {tuple(each) for each in json.loads(await self.desk.note(GONE) or "[]")})
 
     # --- asking for pictures
 
@@ -127,10 +134,11 @@ class Service:
 
     def request(self, wish: Wish, place: Place, house: House) -> ImageRequest:
         """What *wish* comes to at *place*; `UserError` where it cannot be done, or not there."""
+        self._check_offered(wish, house)
         model, asked = under_house(
-            house, self.catalog, wish.verb, model=wish.model, asked=wish.asked, channels=place.channels
+            house, self.offered, wish.verb, model=wish.model, asked=wish.asked, channels=place.channels
         )  # fmt: skip
-        return self.catalog.request(
+        return self.offered.request(
             model,
             wish.verb,
             prompt=wish.prompt,
@@ -139,12 +147,19 @@ class Service:
             drawn_seed=secrets.randbits(31),
         )
 
+    def _check_offered(self, wish: Wish, house: House) -> None:
+        """`UserError` where what is asked for is configured, but no host has it now."""
+        configured, offered = self.catalog.models_for(wish.verb).keys(), self.offered.models_for(wish.verb).keys()
+        wanted = {wish.model} if wish.model in configured else configured - set(house.models)
+        if wanted and not wanted & offered:
+            raise UserError("option.no_host")
+
     def _job(self, intake: Intake, wish: Wish, house: House, *, checked: bool) -> tuple[Job, quota.Amount, str]:
         now = intake.received_at
         self._check_references(wish.references, now=now)
         request = self.request(wish, intake.place, house)
-        route = self._route(self.catalog.endpoint(request.model, wish.verb))
-        quote = self.catalog.quote(request)
+        route = self._route(self.offered.endpoint(request.model, wish.verb))
+        quote = self.offered.quote(request)
         job = Job(
             id=str(ULID()),
             place=intake.place,
@@ -204,7 +219,7 @@ class Service:
         return Card(
             job=job,
             model=model.name if model else job.request.model,
-            provider=self._providers.get(job.provider, job.provider),
+            provider=self.name_of(job.provider),
             charge=dossier.charge,
             estimated=model.price.estimated if model else False,
             left=left,
@@ -330,16 +345,52 @@ class Service:
         """A host takes nothing: cards say so and the operator is told once."""
         self.troubles[provider] = trouble
         if await self.desk.trouble(provider, trouble, now=self.clock()):
-            await self._tell(f"operator.{trouble}", {"provider": self._providers.get(provider, provider)})
+            await self._tell(f"operator.{trouble}", {"provider": self.name_of(provider)})
             await self._show_waiting(provider)
 
     async def host_recovered(self, provider: str) -> None:
         if self.troubles.pop(provider, None) is not None and await self.desk.recovered(provider):
-            await self._tell("operator.recovered", {"provider": self._providers.get(provider, provider)})
+            await self._tell("operator.recovered", {"provider": self.name_of(provider)})
             await self._show_waiting(provider)
             await self.store.release(provider, now=self.clock())
             for job_id in await self.line(provider):
                 self.bells.ring(job_id)
+
+    async def route_gone(self, provider: str, route_id: str) -> None:
+        """A host does not have a route any more: it is offered no longer, and the operator is told once."""
+        await self._route_is(provider, route_id, gone=True)
+
+    async def route_back(self, provider: str, route_id: str) -> None:
+        """A host has a route; the operator is told where it had not."""
+        await self._route_is(provider, route_id, gone=False)
+
+    async def _route_is(self, provider: str, route_id: str, *, gone: bool) -> None:
+        async with self._changing:
+            if ((provider, route_id) in self.gone) is gone:
+                return
+            now_gone = self.gone ^ {(provider, route_id)}
+            await self.desk.set_note(GONE, json.dumps(sorted(now_gone)))
+            self._offer(now_gone)
+        key = "operator.model_gone" if gone else "operator.model_back"
+        await self._tell(
+            key, {"provider": self.name_of(provider), "model": self._models_at(provider, route_id), "route": route_id}
+        )
+
+    def _offer(self, gone: Iterable[tuple[str, str]]) -> None:
+        self.gone = frozenset(gone)
+        self.offered = self.catalog.at(tuple(self._providers), gone=self.gone)
+
+    def _models_at(self, provider: str, route_id: str) -> str:
+        named = [
+            model.name
+            for model in self.catalog.models.values()
+            if (provider, route_id) in {(each.provider, each.id) for each in model.routes()}
+        ]
+        return ", ".join(named)
+
+    def name_of(self, provider: str) -> str:
+        """A host's name for people."""
+        return self._providers.get(provider, provider)
 
     async def result_blocked(self, job: Job, host: str) -> None:
         """Finished pictures lie where the operator has not allowed us to fetch them."""

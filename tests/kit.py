@@ -75,6 +75,9 @@ class FakeProvider:
     asked: int = 0
     bodies: list[Mapping[str, Any]] = field(default_factory=list)
     callback_urls: list[str | None] = field(default_factory=list)
+    absent: dict[str, Exception] = field(default_factory=dict)  # what describing a route comes to, where it fails
+    described: list[str] = field(default_factory=list)
+    balances: list[Any] = field(default_factory=lambda: [None])  # micro-dollars, None or exceptions
     while_submitting: Callable[[str], Awaitable[None]] | None = None  # happens before a submit is answered
     _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
@@ -104,10 +107,14 @@ class FakeProvider:
         raise NotSearchable(self.name)
 
     async def describe(self, route: str) -> ModelInfo:
+        self.described.append(route)
+        if route in self.absent:
+            raise self.absent[route]
         return ModelInfo(route)
 
     async def balance(self) -> int | None:
-        return None
+        left: int | None = _next(self.balances)
+        return left
 
     async def aclose(self) -> None:
         pass

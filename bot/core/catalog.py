@@ -62,6 +62,10 @@ class Model(Part):
     def endpoint(self, verb: Verb) -> Endpoint | None:
         return self.imagine if verb is Verb.IMAGINE else self.edit
 
+    def routes(self) -> tuple[Route, ...]:
+        """Its addresses, for both verbs and at all providers."""
+        return tuple(route for verb in Verb if (found := self.endpoint(verb)) for route in found.routes)
+
     def at(self, providers: Sequence[str], *, gone: Collection[tuple[str, str]]) -> Self | None:
         left = {}
         for verb in Verb:

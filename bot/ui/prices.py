@@ -50,13 +50,13 @@ class Prices:
         self._verb = verb
 
     @property
-    def _catalog(self) -> Catalog:
-        return self._front.service.catalog
+    def _offered(self) -> Catalog:
+        return self._front.service.offered
 
     async def model(self, interaction: Interaction, typed: str) -> list[Choice[str]]:
         at = await self._counter(interaction)
         offers = []
-        for key, each in self._catalog.models_for(self._verb).items():
+        for key, each in self._offered.models_for(self._verb).items():
             quote = self._quote(at, key)
             if quote is not None and _matches(typed, key, each.name):
                 offers.append(Choice(name=_name(each.name, each_costs(at.words, quote), *_left(at, quote)), value=key))
@@ -97,8 +97,8 @@ class Prices:
             house=standing.house if standing else House(),
             standing=standing,
             words=front.words(interaction),
-            model=meant_model(self._catalog, filled.model),
-            resolution=meant_resolution(self._catalog, filled.resolution),
+            model=meant_model(front.service.catalog, filled.model),
+            resolution=meant_resolution(front.service.catalog, filled.resolution),
             web_search=filled.web_search is True,
         )
 
@@ -116,7 +116,7 @@ class Prices:
         for model in (at.model, None):
             request = self._request(at, model, Asked())
             if request is not None:
-                return request.model, self._catalog.endpoint(request.model, self._verb).options
+                return request.model, self._offered.endpoint(request.model, self._verb).options
         return None, Options()
 
     def _quote(
@@ -131,7 +131,7 @@ class Prices:
         ):
             request = self._request(at, model, asked)
             if request is not None:
-                return self._catalog.quote(request)
+                return self._offered.quote(request)
         return None
 
     def _request(self, at: _Counter, model: str | None, asked: Asked) -> ImageRequest | None:

@@ -23,13 +23,20 @@ FINAL = tuple(each for each in State if each.is_final)
 
 class Page:
     def __init__(
-        self, metrics: Metrics, service: Service, *, providers: Sequence[str], audit: Callable[[], Mapping[str, int]]
+        self,
+        metrics: Metrics,
+        service: Service,
+        *,
+        providers: Sequence[str],
+        audit: Callable[[], Mapping[str, int]],
+        balances: Callable[[], Mapping[str, int]],
     ) -> None:
-        """*audit* gives what the last audit found, by kind."""
+        """*audit* gives what the last audit found, by kind; *balances* micro-dollars by provider, where known."""
         self._metrics = metrics
         self._service = service
         self._providers = tuple(providers)
         self._audit = audit
+        self._balances = balances
         self._looking = asyncio.Lock()
         self._looked_at: int | None = None
         self._books: Reading = {}
@@ -40,7 +47,12 @@ class Page:
             now = self._service.clock()
             if self._looked_at is None or now - self._looked_at >= FRESH:
                 self._books, self._looked_at = await self._look(now), now
-        now_so = {names.TROUBLE.name: self._troubles(), names.AUDIT.name: self._found()}
+        now_so: Reading = {
+            names.TROUBLE.name: self._troubles(),
+            names.BALANCE.name: {(name,): _dollars(left) for name, left in self._balances().items()},
+            names.MODELS_GONE.name: self._gone(),
+            names.AUDIT.name: self._found(),
+        }
         return self._metrics.text({**self._books, **now_so})
 
     async def _look(self, now: int) -> Reading:
@@ -54,6 +66,10 @@ class Page:
     def _troubles(self) -> Values:
         now = self._service.troubles
         return {(name, kind): float(now.get(name) == kind) for name in self._providers for kind in KINDS}
+
+    def _gone(self) -> Values:
+        gone = [provider for provider, _ in self._service.gone]
+        return {(name,): gone.count(name) for name in self._providers}
 
     def _found(self) -> Values:
         return {(kind,): count for kind, count in self._audit().items()}
