@@ -17,6 +17,7 @@ from bot.collector import Collector
 from bot.core.jobs import Job
 from bot.delivery import Delivery
 from bot.hosts import Hosts
+from bot.inspector import Inspector
 from bot.janitor import Janitor, remove_files
 from bot.looker import Looker
 from bot.metrics import Metrics
@@ -72,6 +73,7 @@ class App:
     delivery: Delivery
     janitor: Janitor
     auditor: Auditor
+    inspector: Inspector
     pulse: Pulse
     site: web.Application
 
@@ -82,7 +84,7 @@ class App:
         runner = await self._serve()
         await self.service.start()
         await self.worker.start()
-        busy = (self.worker, self.delivery, self.janitor, self.auditor, self.pulse)
+        busy = (self.worker, self.delivery, self.janitor, self.auditor, self.inspector, self.pulse)
         tasks = [asyncio.create_task(each.run(stop)) for each in busy]
         try:
             yield tasks
@@ -206,7 +208,15 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         intake_open=lambda: client.intake_open,
     )
     auditor = Auditor(store, service, post=operator.alert)
-    page = Page(metrics, service, providers=tuple(hosts), audit=lambda: auditor.found, mode=eye.mode)
+    inspector = Inspector(service, providers=hosts, low=settings.routing.low_balance, probe=eye.probe)
+    page = Page(
+        metrics,
+        service,
+        providers=tuple(hosts),
+        audit=lambda: auditor.found,
+        balances=inspector.balances,
+        mode=eye.mode,
+    )
     return App(
         settings=settings,
         client=client,
@@ -221,6 +231,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
             keep_prompts_days=settings.data.keep_prompts_days,
         ),
         auditor=auditor,
+        inspector=inspector,
         pulse=pulse,
         site=server.build(
             service,

@@ -3,14 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 
 from bot.core.jobs import HOUR
 from bot.core.quota import Scope
+from bot.rounds import rounds
 from bot.service import Service
 from bot.store.alerts import Alerts, Untold
 from bot.store.audit import Audit
-from bot.store.database import TROUBLE
 from bot.store.housekeeping import Housekeeping
 from bot.store.store import Store
 
@@ -37,21 +36,14 @@ class Auditor:
         self.found: Mapping[str, int] = {"outlived": 0, "old": 0, "totals": 0}  # by the last audit
 
     async def run(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            try:
-                await self.round()
-            except TROUBLE:  # a full disk, say: the next round tries again
-                log.warning("The books could not be looked at", exc_info=True, extra={"event": "store_trouble"})
-            with suppress(TimeoutError):
-                async with asyncio.timeout(EVERY):
-                    await stop.wait()
+        await rounds(self.round, every=EVERY, stop=stop, said="The books could not be looked at")
 
     async def round(self) -> None:
         await self._tell_alerts()
         now = self._service.clock()
         if now - self._audited_at >= HOUR:
-            self._audited_at = now
             await self.audit()
+            self._audited_at = now
 
     # --- alerts
 
@@ -79,11 +71,11 @@ class Auditor:
         now = self._service.clock()
         for job_id in (outlived := await self._rows.end_forgotten(now=now)):
             log.error("A reservation had outlived its job and was ended", extra={"event": "audit", "job_id": job_id})
-        for job_id in (old := await self._audit.old_reservations(before=now - OLD)):
+        old, differences = await self._audit.old_reservations(before=now - OLD), await self._audit.differences()
+        for job_id in old:
             log.error("A reservation has been open for a day", extra={"event": "audit", "job_id": job_id})
         if old:
             await self._service.tell_operator("operator.old_reservations", count=len(old))
-        differences = await self._audit.differences()
         for each in differences:
             extra = {"event": "audit", "scope": each.scope, "guild_id": each.server, "bucket": each.bucket}
             log.error("A total is not the sum of its rows: %s", dict(each.off), extra=extra)

@@ -15,8 +15,6 @@ from bot.ui.client import connect_to
 from bot.ui.examination import DiscordSaysNo, Findings
 from bot.ui.examination import examine as look_at_discord
 
-LOW_BALANCE = 5_000_000  # micro-dollars
-
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -111,18 +109,31 @@ def _application(found: Findings) -> list[Line]:
 async def _hosts(settings: Settings, catalog: Catalog) -> AsyncIterator[Line]:
     for provider in app.providers(settings).values():
         if settings.secret_of(provider.name):
-            async for line in _host(provider, catalog):
+            async for line in _host(provider, catalog, low=settings.routing.low_balance):
                 yield line
         else:
             fix = f"set {SECRETS[provider.name]} to {WHENCE[provider.name]}"
             yield Line(good=False, what=f"{provider.name}: no token", fix=fix)
         await provider.aclose()
-    if "runflow" in settings.routing.prefer and not settings.runflow.result_hosts:
+    if "runflow" in settings.routing.prefer:
+        for line in _runflow(settings):
+            yield line
+
+
+def _runflow(settings: Settings) -> list[Line]:
+    lines = []
+    if not settings.runflow.result_hosts:
         fix = "make one picture: the log channel then names the host, for runflow.result_hosts"
-        yield Line(good=None, what="runflow: no host is allowed that pictures may be fetched from", fix=fix)
+        lines.append(Line(good=None, what="runflow: no host is allowed that pictures may be fetched from", fix=fix))
+    halves = {"web.public_url": settings.web.public_url, "runflow.webhook_secrets": settings.runflow.webhook_secrets}
+    missing = [name for name, value in halves.items() if not value]
+    if len(missing) == 1:
+        fix = f"set {missing[0]} too, or do without callbacks: runs are then asked about every few seconds"
+        lines.append(Line(good=None, what="runflow: callbacks are off, only half of them is set up", fix=fix))
+    return lines
 
 
-async def _host(provider: Provider, catalog: Catalog) -> AsyncIterator[Line]:
+async def _host(provider: Provider, catalog: Catalog, *, low: int | None) -> AsyncIterator[Line]:
     try:
         left = await provider.balance()
     except ProviderPaused as exc:
@@ -132,10 +143,10 @@ async def _host(provider: Provider, catalog: Catalog) -> AsyncIterator[Line]:
         yield Line(good=False, what=f"{provider.name} cannot be asked: {exc}", fix="check the network and api_base")
         return
     if left is not None:
-        low = left < LOW_BALANCE
-        fix = "top it up" if low else ""
-        yield Line(good=None if low else True, what=f"{provider.name}: balance ${left / 1_000_000:.2f}", fix=fix)
-    for route in sorted({each.id for each in catalog.routes_at(provider.name)}):
+        is_low = low is not None and left < low
+        fix = "top it up" if is_low else ""
+        yield Line(good=None if is_low else True, what=f"{provider.name}: balance ${left / 1_000_000:.2f}", fix=fix)
+    for route in catalog.routes_at(provider.name):
         yield await _route(provider, route)
 
 

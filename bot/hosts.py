@@ -97,8 +97,8 @@ class Hosts:
         left = await provider.balance()
         if left is None:  # perhaps nothing was asked: not every host has a wallet that can be read
             with suppress(ModelGone):  # which is an answer all the same
-                for route in self._service.catalog.routes_at(provider.name)[:1]:
-                    await provider.describe(route.id)
+                for route in list(self._service.catalog.routes_at(provider.name))[:1]:
+                    await provider.describe(route)
         return left
 
     async def _tell(self, provider: str) -> None:

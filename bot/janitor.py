@@ -1,19 +1,15 @@
 """Tidies up on a clock of its own: dead tokens, drafts, old pictures and prompts."""
 
 import asyncio
-import logging
 import re
-from contextlib import suppress
 from pathlib import Path
 
 from bot.core.cards import IN_JOBS_FOR
 from bot.core.jobs import HOUR
+from bot.rounds import rounds
 from bot.service import Service
-from bot.store.database import TROUBLE
 from bot.store.housekeeping import Housekeeping
 from bot.store.store import Store
-
-log = logging.getLogger(__name__)
 
 OURS = re.compile(r"[0-9A-Z]{26}-[0-9]+\.[a-z]+(\.part)?")
 STRAY_AFTER = 24 * HOUR  # beyond the time that pictures are kept: by then rows name few files, if any
@@ -31,14 +27,7 @@ class Janitor:
         self._cleared_at = 0
 
     async def run(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            try:
-                await self.round()
-            except TROUBLE:  # a full disk, say: the next round tries again
-                log.warning("Tidying up failed", exc_info=True, extra={"event": "store_trouble"})
-            with suppress(TimeoutError):
-                async with asyncio.timeout(EVERY):
-                    await stop.wait()
+        await rounds(self.round, every=EVERY, stop=stop, said="Tidying up failed")
 
     async def round(self) -> None:
         now = self._service.clock()

@@ -86,6 +86,18 @@ BREAKER = Definition(
     "1 for what holds: paid requests go to a provider (closed), one goes there to see (half_open), none does (open)",
     ("provider", "state"),
 )
+BALANCE = Definition(
+    "darkroom_provider_balance_dollars",
+    Kind.GAUGE,
+    "Dollars left on the account at a provider, asked for every 15 minutes; absent where it does not say",
+    ("provider",),
+)
+MODELS_GONE = Definition(
+    "darkroom_models_gone",
+    Kind.GAUGE,
+    "Configured routes that a provider does not have any more, so that they are not offered",
+    ("provider",),
+)
 AUDIT = Definition(
     "darkroom_audit_findings",
     Kind.GAUGE,
@@ -96,7 +108,7 @@ AUDIT = Definition(
 
 MEASURED = (REQUESTS, CALLBACKS, ACKNOWLEDGED, POLL_DELAY, LOOP_LAG)
 READ = (JOBS, ENDED, RESERVED_JOBS, RESERVED_IMAGES, RESERVED_DOLLARS, SETTLED_IMAGES, SETTLED_DOLLARS, HOST_COST,
-        HOST_CAP, TROUBLE, BREAKER, AUDIT)  # fmt: skip
+        HOST_CAP, TROUBLE, BREAKER, BALANCE, MODELS_GONE, AUDIT)  # fmt: skip
 
 Values = Mapping[tuple[str, ...], float]  # by the labels' values; an empty tuple where there are none
 Reading = Mapping[str, Values]  # by the gauge's name

@@ -1,6 +1,7 @@
 """The verbs from outside: what a command, a button, a callback or the command line may ask for."""
 
 import asyncio
+import json
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
@@ -27,6 +28,7 @@ from bot.store.reports import Reports
 from bot.store.store import Store
 
 DRAFT_LIFE = 15 * MINUTE
+GONE = "gone"  # a note: the routes that were not there when last looked at
 LOOKED_AT = frozenset({State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING})
 PATIENCE = 1.0  # seconds a member's answer may wait for the database
 
@@ -68,7 +70,8 @@ class Service:
         self.desk = desk
         self.quotas = Quotas(store.database)
         self.reports = Reports(store.database)
-        self.catalog = catalog
+        self.catalog = catalog  # all that is configured: names, times and prices of old jobs
+        self.gone: frozenset[tuple[str, str]] = frozenset()  # routes (provider and id) that their hosts do not have
         self.offered = catalog.at(tuple(providers))  # what may be asked for now
         self.limits = limits
         self.cdn_hosts = tuple(cdn_hosts)
@@ -81,6 +84,7 @@ class Service:
         self._cancels = cancels
         self._history = History(store.database)
         self._tell = tell
+        self._changing = asyncio.Lock()  # of what is gone
         self._aside: set[asyncio.Task[None]] = set()  # asyncio itself would let them be collected
 
     async def start(self) -> None:
@@ -88,6 +92,8 @@ class Service:
         self.troubles = await self.desk.troubles()
         for provider in self.troubles:
             await self.store.release(provider, now=self.clock())
+        known = {(provider, route) for provider in self._providers for route in self.catalog.routes_at(provider)}
+        self._offer(known & {tuple(each) for each in json.loads(await self.desk.note(GONE) or "[]")})
 
     # --- asking for pictures
 
@@ -129,6 +135,7 @@ class Service:
 
     def request(self, wish: Wish, place: Place, house: House) -> ImageRequest:
         """What *wish* comes to at *place*; `UserError` where it cannot be done, or not there."""
+        self._check_offered(wish, house)
         model, asked = under_house(
             house, self.offered, wish.verb, model=wish.model, asked=wish.asked, channels=place.channels
         )  # fmt: skip
@@ -140,6 +147,13 @@ class Service:
             references=wish.references,
             drawn_seed=secrets.randbits(31),
         )
+
+    def _check_offered(self, wish: Wish, house: House) -> None:
+        """`UserError` where what is asked for is configured, but no host has it now."""
+        configured, offered = self.catalog.models_for(wish.verb).keys(), self.offered.models_for(wish.verb).keys()
+        wanted = {wish.model} if wish.model in configured else configured - set(house.models)
+        if wanted and not wanted & offered:
+            raise UserError("option.no_host")
 
     def _job(self, intake: Intake, wish: Wish, house: House, *, checked: bool) -> tuple[Job, quota.Amount, str]:
         now = intake.received_at
@@ -211,7 +225,7 @@ class Service:
         return Card(
             job=job,
             model=model.name if model else job.request.model,
-            provider=self._providers.get(job.provider, job.provider),
+            provider=self.name_of(job.provider),
             charge=dossier.charge,
             estimated=self.catalog.price(job.request, route).estimated if model else False,
             left=left,
@@ -353,13 +367,13 @@ class Service:
         """A host takes nothing: cards say so and the operator is told once."""
         self.troubles[provider] = trouble
         if await self.desk.trouble(provider, trouble, now=self.clock()):
-            await self._tell(f"operator.{trouble}", {"provider": self._providers.get(provider, provider)})
+            await self._tell(f"operator.{trouble}", {"provider": self.name_of(provider)})
             await self._show_waiting(provider)
             await self.ring_waiting()  # another host may take what waits for this one
 
     async def host_recovered(self, provider: str) -> None:
         if self.troubles.pop(provider, None) is not None and await self.desk.recovered(provider):
-            await self._tell("operator.recovered", {"provider": self._providers.get(provider, provider)})
+            await self._tell("operator.recovered", {"provider": self.name_of(provider)})
             await self._show_waiting(provider)
             await self.store.release(provider, now=self.clock())
             await self.ring_waiting()
@@ -369,6 +383,39 @@ class Service:
         for provider in self._providers:
             for job_id in await self.line(provider):
                 self.bells.ring(job_id)
+
+    async def route_gone(self, provider: str, route_id: str) -> None:
+        """A host does not have a route any more: it is offered no longer, and the operator is told once."""
+        await self._route_is(provider, route_id, gone=True)
+
+    async def route_back(self, provider: str, route_id: str) -> None:
+        """A host has a route; the operator is told where it had not."""
+        await self._route_is(provider, route_id, gone=False)
+
+    async def _route_is(self, provider: str, route_id: str, *, gone: bool) -> None:
+        async with self._changing:
+            if ((provider, route_id) in self.gone) is gone:
+                return
+            now_gone = self.gone ^ {(provider, route_id)}
+            await self.desk.set_note(GONE, json.dumps(sorted(now_gone)))
+            self._offer(now_gone)
+        key = "operator.model_gone" if gone else "operator.model_back"
+        await self._tell(
+            key,
+            {
+                "provider": self.name_of(provider),
+                "model": ", ".join(self.catalog.routes_at(provider).get(route_id, ())),
+                "route": route_id,
+            },
+        )
+
+    def _offer(self, gone: Iterable[tuple[str, str]]) -> None:
+        self.gone = frozenset(gone)
+        self.offered = self.catalog.at(tuple(self._providers), gone=self.gone)
+
+    def name_of(self, provider: str) -> str:
+        """A host's name for people."""
+        return self._providers.get(provider, provider)
 
     async def result_blocked(self, job: Job, host: str) -> None:
         """Finished pictures lie where the operator has not allowed us to fetch them."""

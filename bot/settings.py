@@ -107,6 +107,12 @@ class RunflowSection(_Section):
 
 class RoutingSection(_Section):
     prefer: Annotated[tuple[Literal["runcomfy", "runflow"], ...], Field(min_length=1)]
+    low_balance_usd: Dollars
+
+    @property
+    def low_balance(self) -> int | None:
+        """In micro-dollars."""
+        return _micro(self.low_balance_usd)
 
 
 class QuotaSection(_Section):

@@ -77,11 +77,13 @@ class FakeProvider:
     submits: list[Any] = field(default_factory=list)  # run ids or exceptions, then made-up ids
     sees: list[Any] = field(default_factory=lambda: [Observation(State.QUEUED, position=1)])
     cancellings: list[Any] = field(default_factory=lambda: [CancelOutcome.TOO_LATE])
-    balances: list[Any] = field(default_factory=lambda: [None])  # micro-dollars, None where it does not say
     submitted: list[str] = field(default_factory=list)  # job ids, accepted or not
     asked: int = 0
     bodies: list[Mapping[str, Any]] = field(default_factory=list)
     callback_urls: list[str | None] = field(default_factory=list)
+    absent: dict[str, Exception] = field(default_factory=dict)  # what describing a route comes to, where it fails
+    described: list[str] = field(default_factory=list)
+    balances: list[Any] = field(default_factory=lambda: [None])  # micro-dollars, None or exceptions
     while_submitting: Callable[[str], Awaitable[None]] | None = None  # happens before a submit is answered
     _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
@@ -111,6 +113,9 @@ class FakeProvider:
         raise NotSearchable(self.name)
 
     async def describe(self, route: str) -> ModelInfo:
+        self.described.append(route)
+        if route in self.absent:
+            raise self.absent[route]
         return ModelInfo(route)
 
     async def balance(self) -> int | None:

@@ -128,6 +128,25 @@ async def test_the_audit_runs_at_start_and_every_hour(app: Rig) -> None:
     assert [key for key, _ in app.told] == ["operator.totals_differ"]
 
 
+async def test_an_audit_that_failed_is_made_up_for_in_the_next_round_and_told_once(
+    app: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auditor = Auditor(app.store, app.service, post=Board().post)
+    await app.imagine()
+    app.time.now += 24 * HOUR + 1
+    with monkeypatch.context() as patch:
+        patch.setattr(auditor._audit, "differences", _away)
+        with pytest.raises(OSError, match="away"):
+            await auditor.round()
+    await auditor.round()
+    await auditor.round()
+    assert [key for key, _ in app.told] == ["operator.old_reservations"]
+
+
+async def _away() -> None:
+    raise OSError("the database is away")
+
+
 async def test_a_reservation_that_is_open_for_a_day_is_told_to_the_operator(app: Rig) -> None:
     await app.imagine()
     app.time.now += 24 * HOUR + 1

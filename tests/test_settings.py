@@ -38,6 +38,12 @@ def test_none_is_no_limit_and_zero_is_nothing_allowed() -> None:
     assert (settings.quota.limits().user_day_images, settings.quota.limits().user_day_micro_usd) == (None, 0)
 
 
+@pytest.mark.parametrize(("value", "low"), [(None, 5_000_000), ("0.5", 500_000), ("0", 0), ("none", None)])
+def test_a_low_balance_is_five_dollars_any_other_sum_or_no_matter(value: str | None, low: int | None) -> None:
+    env = {} if value is None else {"DARKROOM_ROUTING__LOW_BALANCE_USD": value}
+    assert Settings.load(env).routing.low_balance == low
+
+
 def test_dollars_are_exact_to_the_micro_dollar() -> None:
     settings = Settings.load({"DARKROOM_QUOTA__USER_DAY_USD": "0.123456"})
 

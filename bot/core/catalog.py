@@ -128,10 +128,15 @@ class Catalog(Part):
         default = self.default if self.default in left else next(iter(left), self.default)
         return self.model_copy(update={"models": left, "default": default})
 
-    def routes_at(self, provider: str) -> list[Route]:
-        """Every address that *provider* has of any model."""
-        endpoints = [each.endpoint(verb) for each in self.models.values() for verb in Verb]
-        return [route for each in endpoints if each for route in each.routes if route.provider == provider]
+    def routes_at(self, provider: str) -> Mapping[str, tuple[str, ...]]:
+        """Every address at *provider*, in order, and the names of the models behind it."""
+        found: dict[str, list[str]] = {}
+        for model in self.models.values():
+            for endpoint in (model.imagine, model.edit):
+                for route in endpoint.routes if endpoint else ():
+                    if route.provider == provider:
+                        found.setdefault(route.id, []).append(model.name)
+        return {route: tuple(dict.fromkeys(names)) for route, names in sorted(found.items())}
 
     def models_for(self, verb: Verb) -> Mapping[str, Model]:
         return {key: model for key, model in self.models.items() if model.endpoint(verb) is not None}

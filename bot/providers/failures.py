@@ -44,6 +44,11 @@ def is_about_content(text: str) -> bool:
     return _CONTENT.search(text.lower()) is not None
 
 
+def is_bare(text: str) -> bool:
+    """Whether a 404 says nothing but that: so does any web server for any address, and it proves nothing."""
+    return re.sub(r"[\W_]+", " ", text.lower()).strip() in ("", "not found", "404", "404 not found")
+
+
 def told(value: object) -> str:
     """What *value* tells, without the member's inputs that validation errors echo."""
     if isinstance(value, str | int | float):

@@ -29,7 +29,7 @@ from bot.core.errors import (
 )
 from bot.core.jobs import Observation, State
 from bot.providers.base import CancelOutcome, ModelInfo
-from bot.providers.failures import Verdict, classify_text, is_about_content, short, told
+from bot.providers.failures import Verdict, classify_text, is_about_content, is_bare, short, told
 from bot.providers.http import Answer, Client, call, retry_after, utc_now
 from bot.providers.wire import Dollars, W, Wire, micro_usd, parse
 
@@ -304,7 +304,7 @@ class RunComfy:
     async def describe(self, route: str) -> ModelInfo:
         answer = await call(self._http, "GET", f"/v1/models/{route}")
         problem = parse(_Problem, answer.body)
-        if answer.status == 404 or (problem and problem.code in GONE):
+        if problem and (problem.code in GONE or (answer.status == 404 and not is_bare(problem.text))):
             raise ModelGone(_told(answer, problem))
         model = self._good(answer, _Model)
         return ModelInfo(route, base_price_micro_usd=micro_usd(model.base_price_usd, rounding=ROUND_CEILING))

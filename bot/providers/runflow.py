@@ -13,6 +13,7 @@ from pydantic import Field
 from bot.core.errors import ModelGone, ProviderError, ProviderUnavailable, RunLost, RunNotKnownYet
 from bot.core.jobs import Observation
 from bot.providers.base import CancelOutcome, ModelInfo
+from bot.providers.failures import is_bare
 from bot.providers.http import Answer, Client, call, utc_now
 from bot.providers.runflow_answers import (
     Balance,
@@ -136,7 +137,11 @@ class Runflow:
         """Without a price: the record has it in words, and the numbers stand elsewhere, by size."""
         answer = await self._get(f"/v1/models/{route}")
         problem = parse(Problem, answer.body)
-        if is_gone(answer, problem) or good(answer, Model, now=self._now()).deleted_at is not None:
+        if is_gone(answer, problem):
+            if problem is None or is_bare(problem.text):
+                raise ProviderUnavailable(describe_error(answer, problem))
+            raise ModelGone(describe_error(answer, problem))
+        if good(answer, Model, now=self._now()).deleted_at is not None:
             raise ModelGone(describe_error(answer, problem))
         return ModelInfo(route)
 

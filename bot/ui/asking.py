@@ -27,7 +27,7 @@ async def open_draft(front: Front, interaction: Interaction, wish: Wish, *, titl
 async def show_draft(
     front: Front, interaction: Interaction, wish: Wish, *, draft_id: str, title: str = "change"
 ) -> None:  # fmt: skip
-    catalog, words = front.service.catalog, front.words(interaction)
+    catalog, words = front.service.offered, front.words(interaction)
     form = prompt_form(
         words,
         custom_id=form_id(draft_id),

@@ -57,29 +57,30 @@ class Commands:
 
     def add_to(self, tree: app_commands.CommandTree[Any]) -> None:
         for verb in Verb:
-            if self._catalog.models_for(verb):
+            if self._offered.models_for(verb):
                 tree.add_command(self._drawing(verb))
-        if self._catalog.models_for(Verb.EDIT):
+        if self._offered.models_for(Verb.EDIT):
             tree.add_command(self._menu())
         for name, handler in (("jobs", self._jobs), ("usage", self._usage.show), ("help", self._help)):
             tree.add_command(self._plain(name, handler))
 
     @property
-    def _catalog(self) -> Catalog:
-        return self._front.service.catalog
+    def _offered(self) -> Catalog:
+        """What can be had now; when the commands are made, before anything is looked at, all that our hosts have."""
+        return self._front.service.offered
 
     # --- what Discord is told
 
     def _drawing(self, verb: Verb) -> app_commands.Command[Any, ..., None]:
-        front, catalog = self._front, self._catalog
+        front = self._front
 
         async def callback(interaction: Interaction, **given: Any) -> None:
             async def handler(received_at: int) -> None:
-                await front.ask(interaction, wish_of(catalog, verb, given), received_at=received_at)
+                await front.ask(interaction, wish_of(front.service.catalog, verb, given), received_at=received_at)
 
             await front.handle(interaction, handler)
 
-        parameters, choices = options_of(catalog, verb)
+        parameters, choices = options_of(self._offered, verb)
         prices = Prices(front, verb)
         offers = {name: getattr(prices, name) for name in COMPLETED}
         first = inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Interaction)
@@ -120,8 +121,10 @@ class Commands:
         pictures = pictures_in(message)
         if not pictures:
             raise UserError("references.none_in_message")
-        most = max(each.edit.references for each in self._catalog.models.values() if each.edit)
-        wish = Wish(verb=Verb.EDIT, prompt="", references=pictures[:most])
+        most = [each.edit.references for each in self._offered.models.values() if each.edit]
+        if not most:
+            raise UserError("option.no_host")
+        wish = Wish(verb=Verb.EDIT, prompt="", references=pictures[: max(most)])
         await asking.open_draft(self._front, interaction, wish, title="edit")
 
     async def _jobs(self, interaction: Interaction) -> None:
@@ -134,7 +137,7 @@ class Commands:
 
     async def _help(self, interaction: Interaction) -> None:
         words = self._front.words(interaction)
-        models = model_facts(self._catalog)
+        models = model_facts(self._offered)
         await self._front.whisper(
             interaction, help_page(words, models=models, hosts=self._hosts, **self._kept)
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from bot.ui.texts import ENGLISH, Texts, Words, relative
 log = logging.getLogger(__name__)
 
 PATIENCE = 10.0  # seconds
+MOST_UNSENT = 20
 
 
 class OperatorChannel:
@@ -26,13 +28,26 @@ class OperatorChannel:
         self._client = client
         self._texts = texts
         self._channel_id = channel_id
+        self._unsent: deque[tuple[str, Mapping[str, object]]] = deque(maxlen=MOST_UNSENT)
+        client.event(self.on_ready)
 
     async def tell(self, key: str, values: Mapping[str, object]) -> None:
-        """Post the sentence for *key*; the log has it whatever happens, and nothing is raised."""
+        """Post the sentence for *key*; the log has it whatever happens, and nothing is raised.
+
+        What is said before the bot is connected is posted when it is.
+        """
         english = self._texts.for_locale(ENGLISH)
         log.warning("%s", sentence(english, key, values), extra={"event": "operator", "key": key})
         if self._channel_id:
-            await self._post(self._channel_id, notice(key, self._words(self._channel_id), **values))
+            await self._notify(key, values)
+
+    async def on_ready(self) -> None:
+        for _ in range(len(self._unsent)):
+            await self._notify(*self._unsent.popleft())
+
+    async def _notify(self, key: str, values: Mapping[str, object]) -> None:
+        if not await self._post(self._channel_id, notice(key, self._words(self._channel_id), **values)):
+            self._unsent.append((key, values))
 
     async def alert(self, channel_id: int | None, alert: Untold) -> bool:
         """Say that a limit comes near its end, in a server's channel or (None) the operator's; whether it is there.

@@ -58,13 +58,13 @@ class Prices:
         self._verb = verb
 
     @property
-    def _catalog(self) -> Catalog:
-        return self._front.service.catalog
+    def _offered(self) -> Catalog:
+        return self._front.service.offered
 
     async def model(self, interaction: Interaction, typed: str) -> list[Choice[str]]:
         at = await self._counter(interaction)
         offers = []
-        for key, each in self._catalog.models_for(self._verb).items():
+        for key, each in self._offered.models_for(self._verb).items():
             quote = self._quote(at, key)
             if quote is not None and _matches(typed, key, each.name):
                 offers.append(Choice(name=_name(each.name, each_costs(at.words, quote), *_left(at, quote)), value=key))
@@ -105,13 +105,13 @@ class Prices:
             house=standing.house if standing else House(),
             standing=standing,
             words=front.words(interaction),
-            model=meant_model(self._catalog, filled.model),
+            model=meant_model(front.service.catalog, filled.model),
             filled=self._filled(filled),
         )
 
     def _filled(self, typed: Namespace) -> Mapping[str, Wire]:
         found = {name: getattr(typed, name) for name, kind in FILLED.items() if isinstance(getattr(typed, name), kind)}
-        resolution = meant_resolution(self._catalog, typed.resolution)
+        resolution = meant_resolution(self._front.service.catalog, typed.resolution)
         return {"resolution": resolution, **found} if resolution is not None else found
 
     async def _standing(self, interaction: Interaction, place: Place) -> Standing | None:
@@ -128,7 +128,7 @@ class Prices:
         for model in (at.model, None):
             request = self._request(at, model, Asked())
             if request is not None:
-                return request.model, self._catalog.endpoint(request.model, self._verb).options
+                return request.model, self._offered.endpoint(request.model, self._verb).options
         return None, Options()
 
     def _quote(

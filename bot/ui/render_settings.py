@@ -24,6 +24,7 @@ class Known:
     gone: frozenset[int] = frozenset()
     nowhere: bool = False  # no channel is left where pictures can be made
     mute: bool = False  # the bot may not write where alerts go
+    absent: frozenset[str] = frozenset()  # models that no image service has now
 
 
 def changed(done: str, lines: Iterable[str], words: Words, *, warning: bool = False) -> ui.LayoutView:
@@ -59,7 +60,7 @@ def channels(house: House, words: Words, *, known: Known) -> list[str]:
 
 
 def models(house: House, words: Words, *, known: Known) -> list[str]:
-    offered = [show(name, most=40) for key, name in known.models.items() if key not in house.models]
+    offered = [show(name, most=40) for key, name in known.models.items() if key not in {*house.models, *known.absent}]
     lines = [words.say("settings.models", models=_first(offered, words))]
     hidden = [show(known.models.get(key, key), most=40) for key in house.models]
     return [*lines, words.say("settings.models_hidden", models=_first(hidden, words))] if hidden else lines

@@ -57,6 +57,10 @@ class SettingsCommands:
     def _catalog(self) -> Catalog:
         return self._service.catalog
 
+    @property
+    def _offered(self) -> Catalog:
+        return self._service.offered
+
     # --- channels
 
     async def _allow(self, act: Act) -> None:
@@ -146,9 +150,10 @@ class SettingsCommands:
         def change(now: House) -> House:
             hidden = (*(each for each in now.models if each != model), model)
             for verb in Verb:
-                offered = self._catalog.models_for(verb).keys()
-                if model in offered and not offered - set(hidden):
-                    raise UserError("settings.last_model", model=self._names()[model], command=verb.value)
+                for catalog in (self._catalog, self._offered):
+                    offered = catalog.models_for(verb).keys()
+                    if model in offered and not offered - set(hidden):
+                        raise UserError("settings.last_model", model=self._names()[model], command=verb.value)
             return now if model in now.models else now.model_copy(update={"models": hidden})
 
         await self._change_models(act, change, setting="models.deny", model=model)
@@ -157,11 +162,13 @@ class SettingsCommands:
         name = self._names().get(model, model)
         house, is_news = await self._changed(act, change, told={"setting": setting, "model": name})
         done = act.words.say(f"settings.done.{setting.replace('.', '_')}", model=show(name, most=60))
-        lines = render_settings.models(house, act.words, known=Known(self._names()))
+        known = Known(self._names(), absent=self._absent())
+        lines = render_settings.models(house, act.words, known=known)
         await self._answer(act, done if is_news else None, lines)
 
     async def _list_models(self, act: Act) -> None:
-        lines = render_settings.models(await self._house(act), act.words, known=Known(self._names()))
+        known = Known(self._names(), absent=self._absent())
+        lines = render_settings.models(await self._house(act), act.words, known=known)
         await self._answer(act, "", lines)
 
     # --- calendar, alerts, everything
@@ -215,10 +222,14 @@ class SettingsCommands:
         named = {*house.allowed, *house.denied, *house.caps} | ({house.alerts} if house.alerts else set())
         gone = await missing(act.interaction.client, guild, named)
         mute = house.alerts is not None and (house.alerts in gone or may_write(guild, house.alerts) is False)
-        return Known(self._names(), gone, nowhere=not open_somewhere(guild, house, gone=gone), mute=mute)
+        nowhere = not open_somewhere(guild, house, gone=gone)
+        return Known(self._names(), gone, nowhere=nowhere, mute=mute, absent=self._absent())
 
     def _names(self) -> dict[str, str]:
         return {key: each.name for key, each in self._catalog.models.items()}
+
+    def _absent(self) -> frozenset[str]:
+        return frozenset(self._names()) - self._offered.models.keys()
 
     def _model(self, given: str, *, among: Mapping[str, str]) -> str:
         """The key of a model, which may be typed or called by its name."""
@@ -286,7 +297,7 @@ class SettingsCommands:
 
     async def _offered_models(self, act: Act, typed: str) -> Sequence[tuple[str, str]]:
         hidden = (await self._house(act)).models
-        return _matching([(name, key) for key, name in self._names().items() if key not in hidden], typed)
+        return _matching([(each.name, key) for key, each in self._offered.models.items() if key not in hidden], typed)
 
     async def _resolutions(self, act: Act, typed: str) -> Sequence[tuple[str, str]]:
         found = [(each, each) for each in resolutions(self._catalog)]

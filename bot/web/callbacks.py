@@ -3,7 +3,6 @@
 import asyncio
 import hmac
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Final
@@ -54,13 +53,16 @@ class Callbacks:
         count: Callable[[str], None] = lambda _: None,
         read_limit: float = READ_LIMIT,
     ) -> None:
-        """*secrets* are those that Runflow may sign with, several during a change; *count* is for metrics."""
+        """*secrets* are those that Runflow may sign with, several during a change.
+
+        *count* is told what came of each call: a key of REFUSALS, `ignored`, or what `ring` returns.
+        """
         self.links = links
-        self.outcomes: Counter[str] = Counter()  # what came of the calls so far: REFUSALS, and what `ring` returns
         self._service = service
         self._count = count
         self._secrets = tuple(secrets)
         self._read_limit = read_limit
+        self._refused: set[str] = set()  # kinds that the log has heard of
 
     async def receive(self, request: web.Request) -> web.Response:
         """Whatever is authentic gets a 200, used or not: to send it again would not help."""
@@ -111,15 +113,14 @@ class Callbacks:
         return "early" if job.run_id is None else "rung"
 
     def _answer(self, outcome: str) -> web.Response:
-        self.outcomes[outcome] += 1
         self._count(outcome)
         return web.Response()
 
     def _refuse(self, outcome: str) -> web.Response:
         """A short answer that explains nothing; the operator hears of each kind once, for it may be the settings."""
-        self.outcomes[outcome] += 1
         self._count(outcome)
-        if self.outcomes[outcome] == 1:
+        if outcome not in self._refused:
+            self._refused.add(outcome)
             log.warning("A callback was refused", extra={"event": "callback_refused", "reason": outcome})
         answer = web.Response(status=REFUSALS[outcome])
         answer.force_close()

@@ -30,13 +30,18 @@ class Page:
         *,
         providers: Sequence[str],
         audit: Callable[[], Mapping[str, int]],
+        balances: Callable[[], Mapping[str, int]],
         mode: Callable[[str], Mode],
     ) -> None:
-        """*audit* gives what the last audit found, by kind; *mode* says how it stands with a provider."""
+        """*audit* gives what the last audit found, by kind; *balances* micro-dollars by provider, where known.
+
+        *mode* says how it stands with a provider.
+        """
         self._metrics = metrics
         self._service = service
         self._providers = tuple(providers)
         self._audit = audit
+        self._balances = balances
         self._mode = mode
         self._looking = asyncio.Lock()
         self._looked_at: int | None = None
@@ -48,9 +53,11 @@ class Page:
             now = self._service.clock()
             if self._looked_at is None or now - self._looked_at >= FRESH:
                 self._books, self._looked_at = await self._look(now), now
-        now_so = {
+        now_so: Reading = {
             names.TROUBLE.name: self._troubles(),
             names.BREAKER.name: self._breakers(),
+            names.BALANCE.name: {(name,): _dollars(left) for name, left in self._balances().items()},
+            names.MODELS_GONE.name: self._gone(),
             names.AUDIT.name: self._found(),
         }
         return self._metrics.text({**self._books, **now_so})
@@ -69,6 +76,10 @@ class Page:
 
     def _breakers(self) -> Values:
         return {(name, mode): float(self._mode(name) is mode) for name in self._providers for mode in Mode}
+
+    def _gone(self) -> Values:
+        gone = [provider for provider, _ in self._service.gone]
+        return {(name,): gone.count(name) for name in self._providers}
 
     def _found(self) -> Values:
         return {(kind,): count for kind, count in self._audit().items()}

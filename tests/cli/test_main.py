@@ -79,6 +79,18 @@ async def test_doctor_says_of_each_thing_whether_it_is_well(tmp_path: Path) -> N
         assert f"warn  server Somebody else's ({other.id}) may not spend" in said
         assert "runcomfy has google/nano-banana/pro/edit" in said
 
+        half = {
+            "DARKROOM_ROUTING__PREFER": '["runcomfy", "runflow"]',
+            "DARKROOM_ROUTING__LOW_BALANCE_USD": "1000",
+            "DARKROOM_RUNFLOW__API_KEY": "host-token",
+            "DARKROOM_RUNFLOW__API_BASE": host.url,
+            "DARKROOM_WEB__PUBLIC_URL": "https://darkroom.example",
+        }
+        code, said = await doctor({**env, **half, "DARKROOM_DISCORD__TOKEN": "wrong"})
+        assert "ok    runflow has" in said
+        assert "warn  runflow: callbacks are off, only half of them is set up - set runflow.webhook_secrets too" in said
+        assert "warn  runcomfy: balance $25.00 - top it up" in said
+
         code, said = await doctor({**env, "DARKROOM_RUNCOMFY__API_TOKEN": "wrong", "DARKROOM_DISCORD__TOKEN": "wrong"})
         assert code == 1
         assert "FAIL  Discord does not know this token" in said

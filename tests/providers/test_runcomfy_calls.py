@@ -197,6 +197,8 @@ async def test_the_catalogue_tells_the_base_price_where_it_has_one() -> None:
         ("status_502_html", ProviderUnavailable),
         ("status_200_html", ProviderUnavailable),
         ("status_200_error_code", ProviderUnavailable),
+        ("submit_404_html", ProviderUnavailable),
+        ("model_404_bare", ProviderUnavailable),
     ],
 )
 async def test_a_model_that_is_not_described_is_gone_only_when_the_host_says_so(

@@ -187,6 +187,8 @@ async def test_the_catalogue_is_asked_for_a_model_by_its_whole_name() -> None:
         ("run_200_html", ProviderUnavailable),
         ("model_200_error", ProviderUnavailable),
         ("submit_503_model_unavailable", ProviderUnavailable),
+        ("submit_404_html", ProviderUnavailable),
+        ("model_404_bare", ProviderUnavailable),
     ],
 )
 async def test_a_model_that_is_not_described_is_gone_only_when_the_host_says_so(

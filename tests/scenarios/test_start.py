@@ -5,6 +5,7 @@ from pathlib import Path
 
 import aiohttp
 
+from bot.sandbox.faults import Fault
 from tests.scenarios.harness import COMMANDS, SOON, scene, shows
 
 
@@ -65,3 +66,22 @@ async def test_the_bot_is_ready_and_its_metrics_tell_of_a_job(tmp_path: Path) ->
     ):
         assert line in text.splitlines(), text
     assert str(bot.alice.id) not in text
+
+
+async def test_a_model_that_is_gone_and_an_account_that_runs_low_are_told_of_at_the_start(tmp_path: Path) -> None:
+    async with scene(tmp_path, start=False, routing__low_balance_usd="1000") as bot:
+        gone = {"error_code": 400001, "error_message": "InvalidResourceIdentifier"}
+        bot.host.faults.add(Fault("model", "status:404", nth=4, body=gone))
+        await bot.start()
+        told = "RunComfy does not offer Nano Banana Pro any more under google/nano-banana/pro/text-to-image"
+        await bot.operators.until(shows(told), within=SOON)
+        await bot.operators.until(shows("down to $25.00"), within=SOON)
+
+        refused = await bot.alice.slash(bot.channel, "imagine", prompt="a lighthouse", model="nano-banana-pro")
+        asked = await bot.alice.slash(bot.channel, "imagine", prompt="a lighthouse")
+        said = (await refused.acked()).message
+        assert said is not None
+        assert "No image service offers this at the moment" in said.text
+        await asked.until(shows("Done"), within=SOON)
+        assert len(bot.operators.messages) == 2
+        bot.assert_in_order()

@@ -263,6 +263,48 @@ async def test_a_file_of_another_kind_is_refused_by_what_discord_says_of_it(on: 
     assert "song.mp3" in text(shown)
 
 
+# --- models that are gone
+
+
+async def _none_left(on: Stage) -> None:
+    for route in on.rig.service.catalog.routes_at("runcomfy"):
+        await on.rig.service.route_gone("runcomfy", route)
+
+
+@on_stage()
+async def test_a_model_that_is_gone_is_refused_by_either_name_and_leaves_form_and_help(on: Stage) -> None:
+    shown, _ = await on.imagine(model="Nano Banana Pro")
+    await on.rig.service.route_gone("runcomfy", "google/nano-banana/pro/text-to-image")
+    await on.rig.service.route_gone("runcomfy", "google/nano-banana/pro/edit")
+
+    for model in ("nano-banana-pro", "Nano Banana Pro"):
+        refused = await on.alice.slash(on.channel, "imagine", prompt="a boat", model=model)
+        assert "No image service offers this at the moment" in text(refused)
+    form = await on.alice.click(refused.response.message, label="Change prompt")
+    help_ = await on.alice.slash(on.channel, "help")
+
+    await on.alice.submit_modal(form, {"prompt": "a boat", "model": []})
+    assert (await on.newest()).request.model == "nano-banana-2", "the form starts without the one that is gone"
+    assert "Nano Banana Pro" not in text(help_)
+    assert "Nano Banana Pro" in text(shown)
+
+
+@on_stage()
+async def test_where_nothing_is_left_every_way_of_asking_says_so(on: Stage) -> None:
+    message = await on.bob.send(on.channel, "look", attachments=[PNG])
+    await _none_left(on)
+
+    for refused in (
+        await on.alice.slash(on.channel, "imagine", prompt="a boat"),
+        await on.alice.slash(on.channel, "edit", prompt="at night", image1=PNG),
+        await on.alice.context_menu(on.channel, "Edit this image", message),
+    ):
+        assert "No image service offers this at the moment" in text(refused)
+    assert await on.alice.autocomplete(on.channel, "imagine", "model", "") == []
+    assert "/imagine" in text(await on.alice.slash(on.channel, "help"))
+    assert await on.jobs() == 0
+
+
 # --- the message menu
 
 

@@ -126,6 +126,22 @@ async def test_the_channel_for_the_operator_gets_the_sentence(on: Stage) -> None
 
 
 @on_stage()
+async def test_what_was_said_before_the_bot_was_connected_is_posted_when_it_is(
+    on: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = OperatorChannel(on.client, on.client.texts, channel_id=on.channel.id)
+    with monkeypatch.context() as patch:
+        patch.setattr(on.client._connection, "user", None)
+        await channel.tell("operator.balance", {"provider": "RunComfy"})
+        assert on.channel.history() == []
+
+    for _ in range(2):
+        await channel.on_ready()
+    assert len(on.channel.history()) == 1
+    assert "RunComfy" in text(_last(on))
+
+
+@on_stage()
 async def test_an_operator_who_cannot_be_reached_raises_nothing(on: Stage, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         await OperatorChannel(on.client, on.client.texts, channel_id=0).tell("operator.down", {"provider": "RunComfy"})

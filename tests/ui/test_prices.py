@@ -49,6 +49,16 @@ async def test_models_are_offered_with_the_price_of_a_picture_and_what_is_left(o
 
 
 @on_stage()
+async def test_a_model_that_its_host_gave_up_is_not_offered(on: Stage) -> None:
+    await on.rig.service.route_gone("runcomfy", "google/nano-banana/pro/text-to-image")
+    edits = await on.alice.autocomplete(on.channel, "edit", "model", "")
+
+    assert [each[:13] for each in await offered(on, "model")] == ["Nano Banana 2"]
+    assert [each["value"] for each in edits] == ["nano-banana-2", "nano-banana-pro"]
+    assert (await offered(on, "resolution", model="Nano Banana Pro"))[0].startswith("0.5K"), "as the one that is left"
+
+
+@on_stage()
 async def test_a_resolution_costs_what_the_chosen_model_takes_for_it(on: Stage) -> None:
     assert await offered(on, "resolution", model="nano-banana-pro") == [
         "1K · about $0.15 a picture · $1.00 left today",

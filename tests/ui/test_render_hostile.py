@@ -143,7 +143,7 @@ async def test_nothing_typed_into_a_refusal_a_notice_or_a_prompt_page_gets_throu
     )
     check(refusal(UserError("house.model", given=text, choices=[text] * 25), words, draft_id=None))
     check(refusal(UserError("house.timezone", given=text), words, draft_id=None))
-    check(notice("operator.model_gone", words, model=text, route=text))
+    check(notice("operator.model_gone", words, provider="RunComfy", model=text, route=text))
     page = prompt_page(text, words).view
     assert len(text_of(page)) <= 4000
     assert not ALIVE.search(text_of(page))

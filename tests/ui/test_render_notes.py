@@ -78,7 +78,7 @@ async def test_values_are_put_into_words(error: UserError, sentence: str) -> Non
 
 
 async def test_a_notice_is_one_sentence_with_its_values_made_harmless() -> None:
-    view = notice("operator.model_gone", EN, model="<@1>", route="a/b")
+    view = notice("operator.model_gone", EN, provider="RunComfy", model="<@1>", route="a/b")
 
     assert "<@" not in text_of(view)
     assert "under a/b" in text_of(view)

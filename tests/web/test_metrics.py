@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
@@ -35,8 +36,9 @@ class Scrape:
         return self.samples.get((f"darkroom_{name}", frozenset(labels.items())))
 
 
-async def scrape(app: Rig) -> Scrape:
-    async with served(site(app)) as url, aiohttp.ClientSession() as http, http.get(f"{url}/metrics") as answer:
+async def scrape(app: Rig, *, balances: Mapping[str, int] | None = None) -> Scrape:
+    page = served(site(app, balances=balances))
+    async with page as url, aiohttp.ClientSession() as http, http.get(f"{url}/metrics") as answer:
         assert answer.status == 200
         assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         return Scrape(await answer.text())
@@ -117,6 +119,17 @@ async def test_errors_of_a_host_are_counted_by_what_they_mean_and_its_trouble_sh
     assert states == {"closed": 0, "half_open": 0, "open": 1}
 
 
+async def test_what_is_left_on_an_account_is_shown_where_it_is_known(app: Rig) -> None:
+    assert "darkroom_provider_balance_dollars{" not in (await scrape(app)).text
+    assert (await scrape(app, balances={"runcomfy": 4_200_000}))("provider_balance_dollars", provider="runcomfy") == 4.2
+
+
+async def test_routes_that_are_gone_are_counted(app: Rig) -> None:
+    assert (await scrape(app))("models_gone", provider="runcomfy") == 0
+    await app.service.route_gone("runcomfy", "google/nano-banana/pro/edit")
+    assert (await scrape(app))("models_gone", provider="runcomfy") == 1
+
+
 async def test_a_search_that_a_host_does_not_offer_is_no_request(app: Rig) -> None:
     with pytest.raises(NotSearchable):
         await app.worker._steps._providers["runcomfy"].find("a job")
@@ -134,7 +147,9 @@ async def test_nobody_and_nothing_that_was_asked_for_is_in_it(app: Rig) -> None:
 
 
 async def test_the_books_are_read_again_only_after_a_while(app: Rig) -> None:
-    page = Page(app.metrics, app.service, providers=["runcomfy"], audit=dict, mode=app.hosts.mode)
+    page = Page(
+        app.metrics, app.service, providers=["runcomfy"], audit=dict, balances=dict, mode=app.hosts.mode
+    )  # fmt: skip
     first, *_ = await asyncio.gather(page.text(), page.text())
     await app.imagine()
     app.time.go(FRESH / 1000 - 1)

@@ -1,6 +1,6 @@
 """The bot's web server: its health, and pictures that only a signed address opens."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -48,8 +48,16 @@ def site(
     well: Health | None = None,
     links: PictureLinks | None = None,
     callbacks: Callbacks | None = None,
+    balances: Mapping[str, int] | None = None,
 ) -> web.Application:
-    page = Page(app.metrics, app.service, providers=["runcomfy"], audit=lambda: {"old": 0}, mode=app.hosts.mode)
+    page = Page(
+        app.metrics,
+        app.service,
+        providers=["runcomfy"],
+        audit=lambda: {"old": 0},
+        balances=lambda: balances or {},
+        mode=app.hosts.mode,
+    )
     well = well or health()
     links = links or PictureLinks("", secret=b"x" * 32)
     return build(

@@ -1,0 +1,107 @@
+"""Looks the hosts over from time to time: which configured models each still has, what is left on the account."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from bot.core.errors import ModelGone, ProviderError
+from bot.core.jobs import HOUR, MINUTE
+from bot.providers.base import Provider
+from bot.rounds import rounds
+from bot.service import Service
+
+log = logging.getLogger(__name__)
+
+EVERY = 20.0  # seconds
+CHECK_EVERY = 24 * HOUR
+BALANCE_EVERY = 15 * MINUTE
+AGAIN = 10 * MINUTE  # when a check came to nothing
+STALE = HOUR  # a balance that could not be asked for anew for so long is not known any more
+LOW = "low_balance"  # a note: the hosts whose low balance the operator has been told of
+
+Probe = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    micro_usd: int
+    asked_at: int
+
+
+class Inspector:
+    def __init__(self, service: Service, *, providers: Mapping[str, Provider], low: int | None, probe: Probe) -> None:
+        """*low*: below so many micro-dollars the operator is told, None: never. *probe* asks hosts in trouble."""
+        self._service = service
+        self._clock = service.clock
+        self._providers = providers
+        self._low = low
+        self._probe = probe
+        self._balances: dict[str, Balance] = {}
+        self._check_at: dict[str, int] = {}  # the next time, by provider
+        self._balance_at: dict[str, int] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        await rounds(self.round, every=EVERY, stop=stop, said="The hosts could not be looked over")
+
+    async def round(self) -> None:
+        await self._asked(self._probe())
+        now = self._clock()
+        for name, provider in self._providers.items():
+            if now >= self._check_at.get(name, 0):
+                self._check_at[name] = now + AGAIN  # whatever becomes of it, the host is not asked in every round
+                if await self._asked(self._check(name, provider)):
+                    self._check_at[name] = now + CHECK_EVERY
+            if now >= self._balance_at.get(name, 0):
+                self._balance_at[name] = now + BALANCE_EVERY
+                await self._asked(self._read_balance(name, provider))
+
+    async def _asked(self, work: Awaitable[None]) -> bool:
+        """Whether the host gave its answers; where it did not, nothing is known, and nothing changes."""
+        try:
+            await work
+        except ProviderError as exc:
+            log.info("A host could not be looked over: %s", exc, extra={"event": "unavailable"})
+            return False
+        return True
+
+    # --- models
+
+    async def _check(self, name: str, provider: Provider) -> None:
+        """Ask for each configured route, one after the other."""
+        for route in self._service.catalog.routes_at(name):
+            try:
+                await provider.describe(route)
+            except ModelGone:
+                await self._service.route_gone(name, route)
+            else:
+                await self._service.route_back(name, route)
+
+    # --- balances
+
+    def balances(self) -> Mapping[str, int]:
+        """Micro-dollars by provider, where they are known."""
+        since = self._clock() - STALE
+        return {name: each.micro_usd for name, each in self._balances.items() if each.asked_at >= since}
+
+    async def _read_balance(self, name: str, provider: Provider) -> None:
+        left = await provider.balance()
+        if left is None:
+            self._balances.pop(name, None)
+            return
+        self._balances[name] = Balance(left, self._clock())
+        if self._low is not None:
+            await self._judge(name, left, low=left < self._low)
+
+    async def _judge(self, name: str, left: int, *, low: bool) -> None:
+        """Tell the operator once; again only when it has been enough in between."""
+        desk = self._service.desk
+        told = set(json.loads(await desk.note(LOW) or "[]"))
+        if low == (name in told):
+            return
+        await desk.set_note(LOW, json.dumps(sorted(told ^ {name})))
+        if low:
+            await self._service.tell_operator(
+                "operator.low_balance", provider=self._service.name_of(name), left_micro_usd=left
+            )

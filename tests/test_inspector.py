@@ -1,0 +1,300 @@
+"""Models that hosts give up and take back, hosts that do not answer, and accounts that run low."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.core.errors import ModelGone, ProviderPaused, ProviderUnavailable, UserError
+from bot.core.house import House
+from bot.core.jobs import HOUR, MINUTE, SECOND, Verb
+from bot.core.wishes import Wish
+from bot.inspector import Inspector
+from tests.kit import Rig, rig
+
+PRO, TWO = "nano-banana-pro", "nano-banana-2"
+PRO_IMAGINE, PRO_EDIT = "google/nano-banana/pro/text-to-image", "google/nano-banana/pro/edit"
+DOLLAR = 1_000_000
+
+
+async def no_probe() -> None:
+    pass
+
+
+def inspector(app: Rig, *, low: int | None = 5 * DOLLAR) -> Inspector:
+    return Inspector(app.service, providers={app.provider.name: app.provider}, low=low, probe=no_probe)
+
+
+def gone(*routes: str) -> dict[str, Exception]:
+    return {each: ModelGone("404") for each in routes}
+
+
+def told(app: Rig) -> list[str]:
+    return [key for key, _ in app.told]
+
+
+def offered(app: Rig, verb: Verb = Verb.IMAGINE) -> list[str]:
+    return list(app.service.offered.models_for(verb))
+
+
+def every_route(app: Rig) -> list[str]:
+    return list(app.service.catalog.routes_at(app.provider.name))
+
+
+async def refusal(app: Rig, **asked: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        await app.imagine(**asked)
+    return caught.value.key
+
+
+# --- models
+
+
+async def test_every_configured_route_is_looked_up_at_start_and_once_a_day(app: Rig) -> None:
+    eye = inspector(app)
+    await eye.round()
+    assert sorted(app.provider.described) == every_route(app)
+
+    app.time.now += 24 * HOUR - 1
+    await eye.round()
+    assert len(app.provider.described) == len(every_route(app))
+    app.time.now += 1
+    await eye.round()
+    assert len(app.provider.described) == 2 * len(every_route(app))
+    assert app.told == []
+
+
+async def test_a_model_that_is_gone_is_offered_no_more_and_the_operator_is_told_once(app: Rig) -> None:
+    app.provider.absent = gone(PRO_IMAGINE)
+    eye = inspector(app)
+    await eye.round()
+    app.time.go(24 * 3600)
+    await eye.round()
+
+    assert app.told == [
+        ("operator.model_gone", {"provider": "RunComfy", "model": "Nano Banana Pro", "route": PRO_IMAGINE})
+    ]
+    assert (offered(app), offered(app, Verb.EDIT)) == ([TWO], [TWO, PRO])
+    assert await refusal(app, model=PRO) == "option.no_host"
+    assert (await app.job(await app.imagine())).request.model == TWO
+
+
+async def test_where_the_usual_model_is_gone_the_next_one_is_taken(app: Rig) -> None:
+    app.provider.absent = gone("google/nano-banana-2/text-to-image")
+    await inspector(app).round()
+
+    assert (await app.job(await app.imagine())).request.model == PRO
+
+
+async def test_a_job_of_a_model_that_is_gone_keeps_its_name_and_its_wish(app: Rig) -> None:
+    job_id = await app.imagine(model=PRO)
+    app.provider.absent = gone(PRO_IMAGINE)
+    await inspector(app).round()
+
+    assert (await app.service.card(job_id)).model == "Nano Banana Pro"
+    assert app.service.wish_again(await app.job(job_id)).model == PRO
+
+
+async def test_a_model_that_is_back_is_offered_again_and_the_operator_is_told_once(app: Rig) -> None:
+    app.provider.absent = gone(PRO_IMAGINE)
+    eye = inspector(app)
+    await eye.round()
+    app.provider.absent = {}
+    for _ in range(2):
+        app.time.go(24 * 3600)
+        await eye.round()
+
+    assert told(app) == ["operator.model_gone", "operator.model_back"]
+    assert offered(app) == [TWO, PRO]
+    assert (await app.job(await app.imagine(model=PRO))).request.model == PRO
+
+
+async def test_what_is_gone_is_known_at_once_after_a_restart_and_not_told_again(tmp_path: Path) -> None:
+    async with rig(tmp_path) as before:
+        before.provider.absent = gone(PRO_IMAGINE)
+        await inspector(before).round()
+
+    async with rig(tmp_path) as after:
+        assert offered(after) == [TWO]
+        after.provider.absent = gone(PRO_IMAGINE)
+        await inspector(after).round()
+        assert after.told == []
+
+
+async def test_a_route_that_is_configured_no_more_is_not_gone(tmp_path: Path) -> None:
+    async with rig(tmp_path) as before:
+        await before.service.route_gone("runcomfy", "of/yesterday")
+        assert before.service.gone == {("runcomfy", "of/yesterday")}
+
+    async with rig(tmp_path) as after:
+        assert after.service.gone == frozenset()
+
+
+@pytest.mark.parametrize("trouble", [ProviderUnavailable("down"), ProviderPaused("401", kind="credentials")])
+async def test_a_host_that_does_not_answer_takes_no_model_away_and_is_asked_again_later(
+    app: Rig, trouble: Exception
+) -> None:
+    app.provider.absent = dict.fromkeys(every_route(app), trouble)
+    eye = inspector(app)
+    for _ in range(30):
+        await eye.round()
+        app.time.go(20)
+    assert len(app.provider.described) == 1, "one unanswered question is enough for ten minutes"
+    assert (app.told, offered(app)) == ([], [TWO, PRO])
+
+    app.provider.absent = gone(PRO_IMAGINE)
+    await eye.round()
+    assert told(app) == ["operator.model_gone"]
+
+
+async def test_what_a_host_does_not_say_of_a_route_that_was_gone_does_not_bring_it_back(app: Rig) -> None:
+    await app.service.route_gone("runcomfy", PRO_IMAGINE)
+    app.provider.absent = dict.fromkeys(every_route(app), ProviderUnavailable("down"))
+    await inspector(app).round()
+
+    assert offered(app) == [TWO]
+
+
+async def test_where_nothing_is_offered_any_more_everybody_is_told_so(app: Rig) -> None:
+    app.provider.absent = gone(*every_route(app))
+    await inspector(app).round()
+
+    assert len(app.told) == len(every_route(app))
+    assert [await refusal(app), await refusal(app, model=TWO)] == ["option.no_host", "option.no_host"]
+
+
+async def test_where_a_server_has_hidden_all_that_is_left_the_host_is_to_blame(app: Rig) -> None:
+    app.provider.absent = gone(PRO_IMAGINE)
+    await inspector(app).round()
+    wish, place = Wish(verb=Verb.IMAGINE, prompt="a boat"), app.intake().place
+
+    for hidden, key in (((TWO,), "option.no_host"), ((TWO, PRO), "house.model")):
+        with pytest.raises(UserError) as caught:
+            app.service.request(wish, place, House(models=hidden))
+        assert caught.value.key == key
+
+
+async def test_a_model_that_worker_and_inspector_miss_in_the_same_moment_is_told_of_once(app: Rig) -> None:
+    await asyncio.gather(*(app.service.route_gone("runcomfy", PRO_IMAGINE) for _ in range(3)))
+
+    assert told(app) == ["operator.model_gone"]
+
+
+async def test_a_database_that_fails_leaves_a_model_to_the_next_check(
+    app: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    app.provider.absent = gone(PRO_IMAGINE)
+    eye = inspector(app)
+    with monkeypatch.context() as patch:
+        patch.setattr(app.desk, "set_note", full_disk)
+        with pytest.raises(OSError, match="disk full"):
+            await eye.round()
+    assert (app.told, offered(app)) == ([], [TWO, PRO])
+
+    app.time.now += 10 * MINUTE
+    await eye.round()
+    assert (told(app), offered(app)) == (["operator.model_gone"], [TWO])
+
+
+async def full_disk(key: str, value: str) -> None:
+    raise OSError("disk full")
+
+
+# --- balances
+
+
+async def test_a_balance_is_read_every_quarter_of_an_hour_and_known_for_one_hour(app: Rig) -> None:
+    app.provider.balances = [7 * DOLLAR, 6 * DOLLAR, ProviderUnavailable("down")]
+    eye = inspector(app)
+    assert eye.balances() == {}
+    await eye.round()
+    app.time.now += 15 * MINUTE - 1
+    await eye.round()
+    assert eye.balances() == {"runcomfy": 7 * DOLLAR}
+    app.time.now += 1
+    await eye.round()
+    assert eye.balances() == {"runcomfy": 6 * DOLLAR}
+
+    app.time.now += HOUR
+    await eye.round()
+    assert eye.balances() == {"runcomfy": 6 * DOLLAR}
+    app.time.now += 1
+    assert eye.balances() == {}
+
+
+async def test_a_host_that_does_not_say_what_is_left_is_no_trouble(app: Rig) -> None:
+    app.provider.balances = [6 * DOLLAR, None]
+    eye = inspector(app)
+    await eye.round()
+    app.time.go(900)
+    await eye.round()
+
+    assert (eye.balances(), app.told) == ({}, [])
+
+
+async def test_a_low_balance_is_told_once_and_again_only_after_it_was_enough(app: Rig) -> None:
+    app.provider.balances = [5 * DOLLAR, 4 * DOLLAR, 3 * DOLLAR, 5 * DOLLAR, 2 * DOLLAR, 1 * DOLLAR]
+    eye = inspector(app)
+    for _ in range(6):
+        await eye.round()
+        app.time.go(900)
+
+    assert [(key, values["provider"], values["left_micro_usd"]) for key, values in app.told] == [
+        ("operator.low_balance", "RunComfy", 4 * DOLLAR),
+        ("operator.low_balance", "RunComfy", 2 * DOLLAR),
+    ]
+
+
+async def test_a_low_balance_is_not_told_again_after_a_restart(tmp_path: Path) -> None:
+    for expected in (1, 0):
+        async with rig(tmp_path) as app:
+            app.provider.balances = [DOLLAR]
+            await inspector(app).round()
+            assert len(app.told) == expected
+
+
+async def test_without_a_threshold_nobody_is_told(app: Rig) -> None:
+    app.provider.balances = [0]
+    eye = inspector(app, low=None)
+    await eye.round()
+
+    assert (eye.balances(), app.told) == ({"runcomfy": 0}, [])
+
+
+# --- the loop
+
+
+async def test_the_probe_runs_in_every_round_and_cannot_keep_the_rest_from_happening(app: Rig) -> None:
+    probed: list[int] = []
+
+    async def probe() -> None:
+        probed.append(app.time.now)
+        raise ProviderUnavailable("down")
+
+    eye = Inspector(app.service, providers={"runcomfy": app.provider}, low=None, probe=probe)
+    await eye.round()
+    app.time.go(20)
+    await eye.round()
+
+    assert [each - probed[0] for each in probed] == [0, 20 * SECOND]
+    assert app.provider.described
+
+
+async def test_the_loop_begins_at_once_outlives_a_bad_round_and_ends_when_told_to(
+    app: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = asyncio.Event()
+
+    async def probe() -> None:
+        begun.set()
+        raise OSError("disk full")
+
+    stop = asyncio.Event()
+    eye = Inspector(app.service, providers={"runcomfy": app.provider}, low=None, probe=probe)
+    life = asyncio.create_task(eye.run(stop))
+    async with asyncio.timeout(5):
+        await begun.wait()
+        stop.set()
+        await life
+    assert "The hosts could not be looked over" in caplog.messages
