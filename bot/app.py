@@ -47,6 +47,7 @@ from bot.ui.texts import load as load_texts
 from bot.web import server
 from bot.web.callbacks import CallbackLinks, Callbacks
 from bot.web.health import Health, Pulse
+from bot.web.listener import Listener
 from bot.web.metrics import Page
 from bot.worker import Worker
 
@@ -81,7 +82,7 @@ class App:
     async def working(self) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
         """Run the loops, which it yields, and the web server; on the way out, let replies go out first."""
         stop = asyncio.Event()
-        runner = await self._serve()
+        listener = await self._serve()
         await self.service.start()
         await self.worker.start()
         busy = (self.worker, self.delivery, self.janitor, self.auditor, self.inspector, self.pulse)
@@ -98,20 +99,16 @@ class App:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await runner.cleanup()
+            await listener.close()
 
-    async def _serve(self) -> web.AppRunner:
-        # What is signed is the body as it came; and what is packed may be far larger than it looks.
-        runner = web.AppRunner(self.site, access_log=None, auto_decompress=False)
-        await runner.setup()
-        section = self.settings.web
+    async def _serve(self) -> Listener:
+        listener, section = Listener(self.site), self.settings.web
         try:
-            await web.TCPSite(runner, section.host, section.port).start()
+            address = await listener.start(section.host, section.port)
         except OSError as exc:
-            await runner.cleanup()
             raise BadSettings(f"web.port: {section.host}:{section.port} cannot be used ({exc.strerror})") from exc
-        log.info("Health is at http://%s:%s/healthz", *runner.addresses[0][:2], extra={"event": "web_up"})
-        return runner
+        log.info("Health is at http://%s:%s/healthz", *address, extra={"event": "web_up"})
+        return listener
 
 
 @asynccontextmanager

@@ -89,8 +89,8 @@ class Callbacks:
                     body += part
         except TimeoutError:
             return "slow"
-        except (OSError, web.RequestPayloadError):  # gone half-way, or no body at all by HTTP's rules
-            return "broken"
+        except (OSError, web.RequestPayloadError, RuntimeError):
+            return "broken"  # gone half-way; no body at all by HTTP's rules; gone before we began, in aiohttp's words
         return "too_large"
 
     async def ring(self, job_id: str, run_id: str) -> str:
@@ -105,12 +105,19 @@ class Callbacks:
                 if not job.state.is_final:
                     self._service.called.add(job_id)
                 await self._service.look_now(job_id)
+                await self._forget_if_over(job_id)
         except TROUBLE:  # a timeout is one
             self._service.bells.ring(job_id)
             return "unread"
         if job.state.is_final:
             return "late"
         return "early" if job.run_id is None else "rung"
+
+    async def _forget_if_over(self, job_id: str) -> None:
+        """A job that ended after we looked, but before we noted its call, will not end again to take that back."""
+        job = await self._service.store.job(job_id)
+        if job is None or job.state.is_final:
+            self._service.called.discard(job_id)
 
     def _answer(self, outcome: str) -> web.Response:
         self._count(outcome)

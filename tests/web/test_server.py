@@ -9,6 +9,7 @@ from aiohttp import web
 
 from bot.web.callbacks import Callbacks
 from bot.web.health import Health, Pulse
+from bot.web.listener import Listener
 from bot.web.metrics import Page
 from bot.web.server import PictureLinks, build
 from tests.kit import Rig, picture, rig
@@ -16,13 +17,11 @@ from tests.kit import Rig, picture, rig
 
 @asynccontextmanager
 async def served(site: web.Application) -> AsyncIterator[str]:
-    runner = web.AppRunner(site)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    listener = Listener(site)
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield "http://{}:{}".format(*await listener.start("127.0.0.1", 0))
     finally:
-        await runner.cleanup()
+        await listener.close()
 
 
 def health(

@@ -1,0 +1,175 @@
+"""Every order in which a submit's answer, five copies of a callback and the worker's turns can come: one end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from itertools import count, permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.core.errors import RunNotKnownYet
+from bot.core.jobs import WATCH_LIMIT, Observation, State
+from bot.core.quota import Limits
+from tests.kit import Rig, rig
+from tests.web.test_callbacks import LINKS, Door, door, payload
+
+STORED, CALL, TURN = "S", "C", "P"
+ORDERS = sorted({"".join(each) for each in permutations(STORED + 5 * CALL + 2 * TURN)})
+BEYOND = 200.0  # seconds: more than until the safety poll, so that a turn would look without any call
+SOON = 20_000  # milliseconds: far less than until the safety poll
+NO_LIMITS = Limits(*[None] * 11)
+RUNNING = Observation(State.RUNNING)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What the host says of a run, and what its job has to come to."""
+
+    event: str
+    sees: Callable[[Rig], list[Any]]
+    state: State
+    reason: str | None
+    ledger: tuple[tuple[str, int, int], ...]
+    images: int = 0
+    version: int = 3  # of its card: as acknowledged, at the host, at the end
+
+
+HELD, SETTLED, RELEASED = ("reserve", 1, 80_000), ("settle", 1, 80_000), ("release", 1, 80_000)
+ENDINGS = {
+    "succeeded": Ending(
+        "run.completed", lambda app: [app.ready()], State.SUCCEEDED, None, (HELD, SETTLED), images=1, version=4
+    ),
+    "failed": Ending(
+        "run.failed", lambda _: [Observation(State.FAILED)], State.FAILED, "host_failed", (HELD, RELEASED)
+    ),
+    "cancelled by the host": Ending(
+        "run.cancelled",
+        lambda _: [Observation(State.CANCELLED)],
+        State.CANCELLED,
+        "cancelled_by_host",
+        (HELD, RELEASED),
+    ),
+    "shown later than called for": Ending(
+        "run.completed",
+        lambda app: [RunNotKnownYet("not yet"), RUNNING, app.ready()],
+        State.SUCCEEDED,
+        None,
+        (HELD, SETTLED),
+        images=1,
+        version=6,
+    ),
+}
+
+
+@dataclass
+class Play:
+    """One Darkroom behind one door, where job after job meets its own order of events."""
+
+    at: Door
+    numbers: "count[int]"
+
+    @property
+    def app(self) -> Rig:
+        return self.at.app
+
+    async def job(self, order: str, ending: Ending) -> str:
+        """A job that has been through *order*, and then gets the worker's turn that its last event rang for."""
+        app, run_id, outcomes = self.app, f"run-of-{next(self.numbers)}", self.at.outcomes.copy()
+        begun, answered = asyncio.Event(), asyncio.Event()
+
+        async def wait(_: str) -> None:
+            begun.set()
+            await answered.wait()
+
+        app.provider.while_submitting, app.provider.submits = wait, [run_id]
+        app.provider.sees, app.provider.asked = ending.sees(app), 0
+        job_id = await app.imagine()
+        submitting = asyncio.create_task(app.worker.run_due())
+        await begun.wait()
+        for event in order:
+            if event == CALL:
+                assert await self.at.post(self.at.path(job_id), payload(run_id, event=ending.event)) == 200
+            elif event == TURN:
+                await app.turn(BEYOND)
+            else:
+                answered.set()
+                await submitting
+        await app.turn()
+        came = self.at.outcomes - outcomes
+        assert came.total() == order.count(CALL) == came["early"] + came["rung"] + came["late"]
+        assert (came["early"] > 0) == (order.index(CALL) < order.index(STORED))
+        return job_id
+
+    async def came_to(self, job_id: str) -> tuple[Any, ...]:
+        """Everything there is about a job when it is over, but for times."""
+        dossier = await self.app.store.dossier(job_id)
+        assert dossier is not None
+        job, reply = dossier.job, dossier.reply
+        ledger = await self._rows("SELECT kind, images, micro_usd FROM ledger WHERE job = $1 ORDER BY id", job_id)
+        costs = await self._rows("SELECT basis, micro_usd FROM host_cost WHERE job = $1", job_id)
+        assert len(dossier.pictures) == job.images
+        return job.state, job.reason, job.images, ledger, costs, reply.wanted, reply.delivered
+
+    async def _rows(self, sql: str, job_id: str) -> tuple[tuple[Any, ...], ...]:
+        found = await self.app.store.database.read(lambda tx: tx.fetch(sql, job_id))
+        return tuple(tuple(each) for each in found)
+
+
+@pytest.fixture
+async def play(tmp_path: Path) -> AsyncIterator[Play]:
+    async with (
+        rig(tmp_path, host="runflow", limits=NO_LIMITS, callback_url=lambda job: LINKS(job.id)) as app,
+        door(app) as at,
+    ):
+        yield Play(at, count(1))
+
+
+def test_there_are_168_orders() -> None:
+    assert len(ORDERS) == 168
+    assert {order.index(STORED) for order in ORDERS} == set(range(8)), "from before all calls until after them"
+
+
+@pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS.keys())
+async def test_in_every_order_the_job_comes_to_the_same(play: Play, ending: Ending) -> None:
+    app = play.app
+    looks = len(ending.sees(app))
+    for order in ORDERS:
+        job_id = await play.job(order, ending)
+        before = app.time.now
+        await app.until_final(job_id, step=5)
+        assert app.time.now - before <= (0 if looks == 1 else SOON), order
+        end = await play.came_to(job_id)
+
+        assert end[:4] == (ending.state, ending.reason, ending.images, ending.ledger), order
+        assert end[4] == (("assumed", 80_000),), order
+        assert end[5:] == (ending.version, ending.version), order
+        assert (app.messenger.last.job.id, app.messenger.last.job.state) == (job_id, ending.state), order
+        assert app.provider.asked == looks, order
+
+        app.time.go(WATCH_LIMIT / 1000)
+        await app.turn()
+        assert (app.provider.asked, app.worker.overdue()) == (looks, 0), order
+        assert (await play.came_to(job_id), app.service.called, app.service.bells.jobs) == (end, set(), set()), order
+    assert len(app.provider.submitted) == len(set(app.provider.submitted)) == len(ORDERS)
+
+
+async def test_five_calls_at_once_while_the_worker_looks_come_to_the_same(play: Play) -> None:
+    app, ending = play.app, ENDINGS["succeeded"]
+    for early in (True, False):
+        app.provider.sees, app.provider.asked = ending.sees(app), 0
+        job_id = await app.imagine()
+        run_id = f"run-{next(play.numbers)}"
+
+        async def calls(_: str = "", *, job_id: str = job_id, run_id: str = run_id) -> None:
+            path, body = play.at.path(job_id), payload(run_id)
+            assert await asyncio.gather(*(play.at.post(path, body) for _ in range(5))) == [200] * 5
+
+        app.provider.while_submitting = calls if early else None
+        await app.turn()
+        await asyncio.gather(calls(), app.turn(BEYOND))
+        await app.turn()
+
+        assert (await play.came_to(job_id))[:4] == (ending.state, ending.reason, ending.images, ending.ledger)
+        assert (app.provider.asked, app.service.called, app.service.bells.jobs) == (1, set(), set())
