@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from bot.auditor import Auditor
+from bot.bells import Bells, Clock
 from bot.collector import Collector
 from bot.core.jobs import Job
 from bot.delivery import Delivery
@@ -30,13 +31,14 @@ from bot.providers.measured import Measured
 from bot.providers.runcomfy import RunComfy
 from bot.providers.runflow import Runflow
 from bot.routing import Routing
-from bot.service import Bells, Clock, Service
+from bot.service import Service
 from bot.settings import BadSettings, Settings
 from bot.steps import Steps
 from bot.store.database import TROUBLE
 from bot.store.desk import Desk
 from bot.store.opening import open_database
 from bot.store.store import Store
+from bot.supply import Supply
 from bot.ui.access import Access
 from bot.ui.client import DarkroomClient, connect_to
 from bot.ui.gateway import stay_connected
@@ -83,7 +85,7 @@ class App:
         """Run the loops, which it yields, and the web server; on the way out, let replies go out first."""
         stop = asyncio.Event()
         listener = await self._serve()
-        await self.service.start()
+        await self.service.supply.start()
         await self.worker.start()
         busy = (self.worker, self.delivery, self.janitor, self.auditor, self.inspector, self.pulse)
         tasks = [asyncio.create_task(each.run(stop)) for each in busy]
@@ -137,16 +139,25 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
     async def tell(key: str, values: Mapping[str, object]) -> None:
         await operator.tell(key, values)
 
-    service = Service(
+    bells = Bells()
+    supply = Supply(
         store,
         desk,
         catalog=catalog,
-        limits=settings.quota.limits(),
         providers={name: HOST_NAMES[name] for name in hosts},
         cancels=[name for name, each in hosts.items() if each.cancels],
+        clock=clock,
+        bells=bells,
+        tell=tell,
+    )
+    service = Service(
+        store,
+        desk,
+        supply=supply,
+        limits=settings.quota.limits(),
         cdn_hosts=settings.discord.cdn_hosts,
         clock=clock,
-        bells=Bells(),
+        bells=bells,
         tell=tell,
     )
     looker = Looker(downloader, judge=guard.peek, hosts=settings.discord.cdn_hosts)
@@ -181,7 +192,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         patience=lambda job: catalog.patience(job.request),
         clock=clock,
     )
-    eye = Hosts(service, hosts)
+    eye = Hosts(supply, hosts, clock=clock)
     steps = Steps(
         store,
         service,

@@ -4,19 +4,20 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 
+from bot.bells import Clock
 from bot.core.breaker import Breaker, Mode
 from bot.core.errors import ModelGone, ProviderError, ProviderPaused, ProviderUnavailable, RunNotKnownYet
 from bot.core.jobs import SECOND
 from bot.providers.base import Provider
-from bot.service import Service
+from bot.supply import Supply
 
 log = logging.getLogger(__name__)
 
 
 class Hosts:
-    def __init__(self, service: Service, providers: Mapping[str, Provider]) -> None:
-        self._service = service
-        self._clock = service.clock
+    def __init__(self, supply: Supply, providers: Mapping[str, Provider], *, clock: Clock) -> None:
+        self._supply = supply
+        self._clock = clock
         self._providers = providers
         self._breakers: dict[str, Breaker] = {}
         self._quiet_until: dict[tuple[str, str], int] = {}
@@ -31,7 +32,7 @@ class Hosts:
 
     def admits_at(self, provider: str) -> int | None:
         """When it may be that one can be sent again; None where that is not a question of time."""
-        at = self._breaker(provider).admits_at(self._clock()) if provider in self._service.troubles else self._clock()
+        at = self._breaker(provider).admits_at(self._clock()) if provider in self._supply.troubles else self._clock()
         return None if at is None else max(at, self.quiet_until(provider, "submit"))
 
     def quiet_until(self, provider: str, what: str) -> int:
@@ -68,7 +69,7 @@ class Hosts:
         self._breakers[provider] = self._breaker(provider).answer()
         await self._tell(provider)
         if before is Mode.OPEN and self.mode(provider) is Mode.HALF_OPEN:
-            await self._service.ring_waiting()
+            await self._supply.ring_waiting()
 
     async def judged(self, provider: str) -> None:
         """A host refused or rejected a paid request for what it asked, which is no failure of the host."""
@@ -82,7 +83,7 @@ class Hosts:
 
     async def probe(self) -> None:
         """Ask the hosts in trouble something free: an answer is the first sign that they are well again."""
-        for name in [each for each in self._service.troubles if each in self._providers]:
+        for name in [each for each in self._supply.troubles if each in self._providers]:
             try:
                 left = await self._ask(self._providers[name])
             except ProviderPaused as exc:
@@ -90,27 +91,27 @@ class Hosts:
             except ProviderError as exc:
                 log.info("%s: %s", name, exc, extra={"event": "probe"})
             else:
-                if left is None or left > 0 or self._service.troubles.get(name) != "balance":
+                if left is None or left > 0 or self._supply.troubles.get(name) != "balance":
                     await self.answered(name)
 
     async def _ask(self, provider: Provider) -> int | None:
         left = await provider.balance()
         if left is None:  # perhaps nothing was asked: not every host has a wallet that can be read
             with suppress(ModelGone):  # which is an answer all the same
-                for route in list(self._service.catalog.routes_at(provider.name))[:1]:
+                for route in list(self._supply.catalog.routes_at(provider.name))[:1]:
                     await provider.describe(route)
         return left
 
     async def _tell(self, provider: str) -> None:
         trouble = self._breakers[provider].trouble
-        if trouble is not None and self._service.troubles.get(provider) != trouble:
-            await self._service.host_trouble(provider, trouble)
-        elif trouble is None and provider in self._service.troubles:
+        if trouble is not None and self._supply.troubles.get(provider) != trouble:
+            await self._supply.host_trouble(provider, trouble)
+        elif trouble is None and provider in self._supply.troubles:
             self._quiet_until.pop((provider, "submit"), None)  # what it asked for was about the trouble
-            await self._service.host_recovered(provider)
+            await self._supply.host_recovered(provider)
 
     def _breaker(self, provider: str) -> Breaker:
         if (found := self._breakers.get(provider)) is not None:
             return found
-        trouble = self._service.troubles.get(provider)
+        trouble = self._supply.troubles.get(provider)
         return Breaker() if trouble is None else Breaker.remembered(trouble)

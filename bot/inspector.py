@@ -74,9 +74,9 @@ class Inspector:
             try:
                 await provider.describe(route)
             except ModelGone:
-                await self._service.route_gone(name, route)
+                await self._service.supply.route_gone(name, route)
             else:
-                await self._service.route_back(name, route)
+                await self._service.supply.route_back(name, route)
 
     # --- balances
 
@@ -103,5 +103,5 @@ class Inspector:
         await desk.set_note(LOW, json.dumps(sorted(told ^ {name})))
         if low:
             await self._service.tell_operator(
-                "operator.low_balance", provider=self._service.name_of(name), left_micro_usd=left
+                "operator.low_balance", provider=self._service.supply.name_of(name), left_micro_usd=left
             )

@@ -35,13 +35,13 @@ class Janitor:
         old = await self._rows.expired_pictures(before=now - self._keep, hidden_before=now - IN_JOBS_FOR)
         await asyncio.to_thread(remove_files, self._data, old)
         if now - self._cleared_at >= HOUR:
-            self._cleared_at = now
             await self._rows.forget_prompts(before=now - self._keep_prompts)
             await self._store.database.forget_for_good()
             before = now - self._keep - STRAY_AFTER
             kept = await self._rows.kept_pictures(before=now - self._keep)
             found = await asyncio.to_thread(strays, self._data, before=before)
             remove_files(self._data, [each for each in found if each not in kept])
+            self._cleared_at = now
 
 
 def strays(folder: Path, *, before: int) -> list[str]:

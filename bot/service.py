@@ -1,23 +1,22 @@
 """The verbs from outside: what a command, a button, a callback or the command line may ask for."""
 
 import asyncio
-import json
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any
 
 from ulid import ULID
 
+from bot.bells import Bells, Clock
 from bot.core import quota
 from bot.core.cards import IN_JOBS_FOR, TOKEN_LIFE, Card, Picture, Reply, granted, tightest
-from bot.core.catalog import Asked, Catalog, Quote
+from bot.core.catalog import Asked, Catalog
 from bot.core.errors import UserError
 from bot.core.house import House, under_house
 from bot.core.jobs import ACK_WINDOW, MINUTE, ImageRequest, Job, Place, Reference, State
 from bot.core.line import Waiting, fair_order
 from bot.core.references import check_references
-from bot.core.routes import Route
 from bot.core.wishes import Intake, Wish
 from bot.core.zones import zone_of
 from bot.store.desk import Desk
@@ -26,28 +25,11 @@ from bot.store.quotas import Quotas
 from bot.store.reading import Dossier, Standing
 from bot.store.reports import Reports
 from bot.store.store import Store
+from bot.supply import Supply, Tell
 
 DRAFT_LIFE = 15 * MINUTE
-GONE = "gone"  # a note: the routes that were not there when last looked at
 LOOKED_AT = frozenset({State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING})
 PATIENCE = 1.0  # seconds a member's answer may wait for the database
-
-Clock = Callable[[], int]
-Tell = Callable[[str, Mapping[str, object]], Awaitable[None]]  # a message key for the operator, and its values
-
-
-class Bells:
-    """Rung when something may be due sooner than its clock says; a lost ring only costs time."""
-
-    def __init__(self) -> None:
-        self.worker = asyncio.Event()
-        self.replies = asyncio.Event()
-        self.jobs: set[str] = set()
-
-    def ring(self, job_id: str) -> None:
-        self.jobs.add(job_id)
-        self.worker.set()
-        self.replies.set()
 
 
 class Service:
@@ -56,44 +38,32 @@ class Service:
         store: Store,
         desk: Desk,
         *,
-        catalog: Catalog,
+        supply: Supply,
         limits: quota.Limits,
-        providers: Mapping[str, str],
-        cancels: Collection[str],
         cdn_hosts: Iterable[str],
         clock: Clock,
         bells: Bells,
         tell: Tell,
     ) -> None:
-        """*providers*: the hosts we may use, preferred first, with names for people; *cancels*: who can stop a run."""
         self.store = store
         self.desk = desk
         self.quotas = Quotas(store.database)
         self.reports = Reports(store.database)
-        self.catalog = catalog  # all that is configured: names, times and prices of old jobs
-        self.gone: frozenset[tuple[str, str]] = frozenset()  # routes (provider and id) that their hosts do not have
-        self.offered = catalog.at(tuple(providers))  # what may be asked for now
+        self.supply = supply
+        self.catalog = supply.catalog
         self.limits = limits
         self.cdn_hosts = tuple(cdn_hosts)
         self.clock = clock
         self.bells = bells
-        self.troubles: dict[str, str] = {}  # provider → credentials | balance | down
-        self.blocked: dict[str, str] = {}  # job → host its pictures lie on
         self.called: set[str] = set()  # jobs whose host has called: their runs are over, whatever it still shows
-        self._providers = providers
-        self._cancels = cancels
         self._history = History(store.database)
         self._tell = tell
-        self._changing = asyncio.Lock()  # of what is gone
         self._aside: set[asyncio.Task[None]] = set()  # asyncio itself would let them be collected
 
-    async def start(self) -> None:
-        """Whoever starts us again may have put right what a host complained of: it is tried at once."""
-        self.troubles = await self.desk.troubles()
-        for provider in self.troubles:
-            await self.store.release(provider, now=self.clock())
-        known = {(provider, route) for provider in self._providers for route in self.catalog.routes_at(provider)}
-        self._offer(known & {tuple(each) for each in json.loads(await self.desk.note(GONE) or "[]")})
+    @property
+    def offered(self) -> Catalog:
+        """What may be asked for now."""
+        return self.supply.offered
 
     # --- asking for pictures
 
@@ -159,7 +129,7 @@ class Service:
         now = intake.received_at
         self._check_references(wish.references, now=now)
         request = self.request(wish, intake.place, house)
-        route = self._route(request)
+        route = self.supply.route(request)
         quote = self.offered.quote(request, route)
         job = Job(
             id=str(ULID()),
@@ -182,17 +152,6 @@ class Service:
         for each in references:
             if each.expires_at is not None and each.expires_at <= now + MINUTE:
                 raise UserError("references.expired", file=each.filename)
-
-    def quote(self, request: ImageRequest) -> Quote:
-        """What a picture of *request* would cost if it were asked for now."""
-        return self.offered.quote(request, self._route(request))
-
-    def _route(self, request: ImageRequest) -> Route:
-        """The preferred route of a host that is well; while none is, the preferred of all: the job waits there."""
-        takers = self.offered.takers(request)
-        if not takers:
-            raise UserError("option.no_host")
-        return next((each for each in takers if each.provider not in self.troubles), takers[0])
 
     async def acknowledged(self, job_id: str, *, message_id: int, ephemeral: bool) -> None:
         """Discord shows the first card; the job may be submitted."""
@@ -225,18 +184,18 @@ class Service:
         return Card(
             job=job,
             model=model.name if model else job.request.model,
-            provider=self.name_of(job.provider),
+            provider=self.supply.name_of(job.provider),
             charge=dossier.charge,
             estimated=self.catalog.price(job.request, route).estimated if model else False,
             left=left,
             bonus=bonus,
             place=await self._place(job),
-            trouble=None if job.state.is_final else self.troubles.get(job.provider),
-            blocked_host=self.blocked.get(job.id) if job.state is State.COLLECTING else None,
+            trouble=None if job.state.is_final else self.supply.troubles.get(job.provider),
+            blocked_host=self.supply.blocked.get(job.id) if job.state is State.COLLECTING else None,
             slow=bool(model and submitted and now - submitted >= model.timing.soft * 1000),
             usual=self.catalog.usual(job.request) if model else None,
             pictures=dossier.pictures,
-            hides=job.provider not in self._cancels,
+            hides=not self.supply.cancels(job.provider),
         )
 
     async def _left(self, place: Place, *, price: int) -> tuple[quota.Allowance | None, quota.Amount]:
@@ -251,11 +210,6 @@ class Service:
         waiting, running = await self.store.line(job.provider)
         mine = Waiting(job.id, job.place.user_id, job.created_at)  # its first card is drawn before it stands in line
         return list(fair_order({*waiting, mine}, running)).index(job.id) + 1
-
-    async def line(self, provider: str) -> list[str]:
-        """Ids of the jobs that wait for a slot at *provider*, next first."""
-        waiting, running = await self.store.line(provider)
-        return list(fair_order(waiting, running))
 
     async def standing(self, place: Place) -> Standing:
         """Every limit that holds at *place*, what is used of it, and what bonus is left."""
@@ -286,7 +240,7 @@ class Service:
     async def hide(self, job_id: str, *, user_id: int) -> Card:
         """Show nothing of what is made for a job whose host cannot stop it; it is paid for all the same."""
         job = await self.own_job(job_id, user_id=user_id, key="hide.not_yours")
-        if job.provider in self._cancels or await self.store.hide(job_id, now=self.clock()) is None:
+        if self.supply.cancels(job.provider) or await self.store.hide(job_id, now=self.clock()) is None:
             raise UserError("hide.too_late")
         self.bells.replies.set()
         return await self.card(job_id)
@@ -360,75 +314,6 @@ class Service:
         if body is None:
             raise UserError("draft.expired")
         return Wish.load(body)
-
-    # --- hosts
-
-    async def host_trouble(self, provider: str, trouble: str) -> None:
-        """A host takes nothing: cards say so and the operator is told once."""
-        self.troubles[provider] = trouble
-        if await self.desk.trouble(provider, trouble, now=self.clock()):
-            await self._tell(f"operator.{trouble}", {"provider": self.name_of(provider)})
-            await self._show_waiting(provider)
-            await self.ring_waiting()  # another host may take what waits for this one
-
-    async def host_recovered(self, provider: str) -> None:
-        if self.troubles.pop(provider, None) is not None and await self.desk.recovered(provider):
-            await self._tell("operator.recovered", {"provider": self.name_of(provider)})
-            await self._show_waiting(provider)
-            await self.store.release(provider, now=self.clock())
-            await self.ring_waiting()
-
-    async def ring_waiting(self) -> None:
-        """Have every job that waits with us look which host is best for it now."""
-        for provider in self._providers:
-            for job_id in await self.line(provider):
-                self.bells.ring(job_id)
-
-    async def route_gone(self, provider: str, route_id: str) -> None:
-        """A host does not have a route any more: it is offered no longer, and the operator is told once."""
-        await self._route_is(provider, route_id, gone=True)
-
-    async def route_back(self, provider: str, route_id: str) -> None:
-        """A host has a route; the operator is told where it had not."""
-        await self._route_is(provider, route_id, gone=False)
-
-    async def _route_is(self, provider: str, route_id: str, *, gone: bool) -> None:
-        async with self._changing:
-            if ((provider, route_id) in self.gone) is gone:
-                return
-            now_gone = self.gone ^ {(provider, route_id)}
-            await self.desk.set_note(GONE, json.dumps(sorted(now_gone)))
-            self._offer(now_gone)
-        key = "operator.model_gone" if gone else "operator.model_back"
-        await self._tell(
-            key,
-            {
-                "provider": self.name_of(provider),
-                "model": ", ".join(self.catalog.routes_at(provider).get(route_id, ())),
-                "route": route_id,
-            },
-        )
-
-    def _offer(self, gone: Iterable[tuple[str, str]]) -> None:
-        self.gone = frozenset(gone)
-        self.offered = self.catalog.at(tuple(self._providers), gone=self.gone)
-
-    def name_of(self, provider: str) -> str:
-        """A host's name for people."""
-        return self._providers.get(provider, provider)
-
-    async def result_blocked(self, job: Job, host: str) -> None:
-        """Finished pictures lie where the operator has not allowed us to fetch them."""
-        news = host not in self.blocked.values()
-        if self.blocked.get(job.id) != host:
-            self.blocked[job.id] = host
-            await self.store.want([job.id], now=self.clock())
-        if news:
-            await self._tell("operator.result_host", {"host": host, "provider": job.provider})
-
-    async def _show_waiting(self, provider: str) -> None:
-        await self.store.want(await self.line(provider), now=self.clock())
-        self.bells.replies.set()
 
     async def tell_operator(self, key: str, **values: object) -> None:
         await self._tell(key, values)

@@ -65,7 +65,7 @@ class Steps(Submits):
     async def expire(self, job: Job) -> int | None:
         now = self._clock()
         links_died = job.inputs_expire_at is not None and now >= job.inputs_expire_at
-        reason = "inputs_expired" if links_died else self._service.troubles.get(job.provider, "expired_waiting")
+        reason = "inputs_expired" if links_died else self._service.supply.troubles.get(job.provider, "expired_waiting")
         await self._end(job, State.FAILED, reason=reason)
         return None
 
@@ -163,7 +163,7 @@ class Steps(Submits):
             return self._in(AGAIN * self._again(job, "collect"))
         haul = await self._collector.collect(job, seen.image_urls)
         if haul.blocked_host is not None:
-            await self._service.result_blocked(job, haul.blocked_host)
+            await self._service.supply.result_blocked(job, haul.blocked_host)
             return self._in(BLOCKED_EVERY)
         if haul.wanting:
             return self._in(AGAIN * self._again(job, "collect"))
@@ -171,7 +171,7 @@ class Steps(Submits):
         return None
 
     async def _finish(self, job: Job, in_hand: int, *, cost: int | None) -> None:
-        self._service.blocked.pop(job.id, None)
+        self._service.supply.blocked.pop(job.id, None)
         state = State.SUCCEEDED if in_hand else State.FAILED
         reason = None if in_hand else "no_pictures"
         await self._end(job, state, reason=reason, images=in_hand, cost=cost, may_be_billed=True)
@@ -192,7 +192,7 @@ class Steps(Submits):
     async def _give_up_collecting(self, job: Job) -> None:
         dossier = await self._store.dossier(job.id)
         in_hand = len(dossier.pictures) if dossier else 0
-        blocked = self._service.blocked.pop(job.id, None)
+        blocked = self._service.supply.blocked.pop(job.id, None)
         if in_hand or not blocked:
             await self._finish(job, in_hand, cost=None)
         else:

@@ -5,6 +5,7 @@ from typing import Any
 from bot.core.errors import (
     ModelGone,
     NotSearchable,
+    ProviderError,
     ProviderPaused,
     ProviderRefused,
     ProviderRejected,
@@ -74,11 +75,22 @@ class Submits(Stepping):
     async def _gone(self, job: Job) -> int | None:
         """Its host knows the model no more: another one may."""
         await self._hosts.judged(job.provider)
-        await self._service.tell_operator("operator.model_gone", model=job.request.model, route=job.route)
+        if await self._is_gone(job):
+            await self._service.supply.route_gone(job.provider, job.route)
         if (route := await self._routing.next(job)) is not None:
             return await self._back_in_line(job, due_at=self._clock(), provider=route.provider, route=route.id)
         await self._end(job, State.FAILED, reason="model_gone")
         return None
+
+    async def _is_gone(self, job: Job) -> bool:
+        """The host's catalogue has the last word: one odd answer must not take a model out of everybody's choices."""
+        try:
+            await self._providers[job.provider].describe(job.route)
+        except ModelGone:
+            return True
+        except ProviderError:
+            pass
+        return False
 
     async def _not_taken(self, job: Job, *, wait: float) -> int | None:
         """Back in line: at another host at once, or where no other would take it, at this one after *wait* seconds."""

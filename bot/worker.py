@@ -224,7 +224,7 @@ class Worker:
             return False
         waiting, running = await self._store.line(job.provider)
         room = self._max_in_flight.get(job.provider, 1) - len(running)
-        if job.provider in self._service.troubles:  # one at a time, until one is taken
+        if job.provider in self._service.supply.troubles:  # one at a time, until one is taken
             room = min(room, 1)
         return job.id in fair_order(waiting, running)[: max(0, room)]
 
@@ -241,7 +241,7 @@ class Worker:
         now = await self._store.job(job.id)
         if now is None or (now.state in AT_HOST and job.state in AT_HOST):
             return
-        order = await self._service.line(job.provider)
+        order = await self._service.supply.line(job.provider)
         for job_id in order[: self._max_in_flight.get(job.provider, 1)]:
             if job_id in self._busy:  # perhaps being submitted by now: that must not have its run asked about
                 self._turns.add(job_id)
@@ -251,7 +251,7 @@ class Worker:
 
     async def _tell_places(self, provider: str) -> None:
         """Renew the cards of waiting jobs whose place in our line has changed, every few seconds at most."""
-        line = await self._service.line(provider)
+        line = await self._service.supply.line(provider)
         next_at = self._line_at.get(provider, 0) + LINE_NEWS_EVERY
         if self._clock() < next_at:
             self._line_news_at[provider] = next_at

@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from bot.bells import Bells
 from bot.collector import Collector, Fetcher
 from bot.core.cards import Card, Reply
 from bot.core.cards import Path as Way
@@ -28,12 +29,13 @@ from bot.pictures.guard import Checked
 from bot.providers.base import CancelOutcome, ModelInfo, Provider
 from bot.providers.measured import Measured
 from bot.routing import Routing
-from bot.service import Bells, Service
+from bot.service import Service
 from bot.settings import SHIPPED, Settings
 from bot.steps import Steps
 from bot.store.desk import Desk
 from bot.store.opening import open_database
 from bot.store.store import Store
+from bot.supply import Supply
 from bot.worker import Worker
 
 NOON = 1_795_176_000_000  # 2026-11-20 12:00 UTC
@@ -304,16 +306,25 @@ async def rig(
         if peeks and isinstance(trouble := peeks.pop(0), Exception):
             raise trouble
 
-    service = Service(
+    bells = Bells()
+    supply = Supply(
         store,
         desk,
         catalog=models or catalog(*providers),
-        limits=limits or Limits(),
         providers={name: NAMES[name] for name in providers},
         cancels=[name for name, each in providers.items() if each.cancels],
+        clock=clock,
+        bells=bells,
+        tell=tell,
+    )
+    service = Service(
+        store,
+        desk,
+        supply=supply,
+        limits=limits or Limits(),
         cdn_hosts=("cdn.discordapp.com",),
         clock=clock,
-        bells=Bells(),
+        bells=bells,
         tell=tell,
     )
     collector = Collector(
@@ -327,7 +338,7 @@ async def rig(
     )
     metrics = Metrics()
     measured = {name: Measured(each, metrics.request) for name, each in providers.items()}
-    hosts = Hosts(service, measured)
+    hosts = Hosts(supply, measured, clock=clock)
     steps = Steps(
         store,
         service,
@@ -346,7 +357,7 @@ async def rig(
     delivery = Delivery(
         store, service, messenger, fitter=files, data=folder, link=lambda _job, _picture: None, random=lambda: 0.5
     )
-    await service.start()
+    await supply.start()
     await worker.start()
     try:
         parts = (store, desk, service, worker, delivery, provider, files, messenger)

@@ -124,11 +124,11 @@ async def test_what_is_gone_is_known_at_once_after_a_restart_and_not_told_again(
 
 async def test_a_route_that_is_configured_no_more_is_not_gone(tmp_path: Path) -> None:
     async with rig(tmp_path) as before:
-        await before.service.route_gone("runcomfy", "of/yesterday")
-        assert before.service.gone == {("runcomfy", "of/yesterday")}
+        await before.service.supply.route_gone("runcomfy", "of/yesterday")
+        assert before.service.supply.gone == {("runcomfy", "of/yesterday")}
 
     async with rig(tmp_path) as after:
-        assert after.service.gone == frozenset()
+        assert after.service.supply.gone == frozenset()
 
 
 @pytest.mark.parametrize("trouble", [ProviderUnavailable("down"), ProviderPaused("401", kind="credentials")])
@@ -149,7 +149,7 @@ async def test_a_host_that_does_not_answer_takes_no_model_away_and_is_asked_agai
 
 
 async def test_what_a_host_does_not_say_of_a_route_that_was_gone_does_not_bring_it_back(app: Rig) -> None:
-    await app.service.route_gone("runcomfy", PRO_IMAGINE)
+    await app.service.supply.route_gone("runcomfy", PRO_IMAGINE)
     app.provider.absent = dict.fromkeys(every_route(app), ProviderUnavailable("down"))
     await inspector(app).round()
 
@@ -176,7 +176,7 @@ async def test_where_a_server_has_hidden_all_that_is_left_the_host_is_to_blame(a
 
 
 async def test_a_model_that_worker_and_inspector_miss_in_the_same_moment_is_told_of_once(app: Rig) -> None:
-    await asyncio.gather(*(app.service.route_gone("runcomfy", PRO_IMAGINE) for _ in range(3)))
+    await asyncio.gather(*(app.service.supply.route_gone("runcomfy", PRO_IMAGINE) for _ in range(3)))
 
     assert told(app) == ["operator.model_gone"]
 

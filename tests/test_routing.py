@@ -149,7 +149,7 @@ async def test_jobs_in_line_at_a_host_that_goes_down_move_to_the_next(tmp_path: 
 
 
 async def test_a_card_is_drawn_for_the_host_that_would_take_it_now(app: Rig) -> None:
-    await app.service.host_trouble("runcomfy", "balance")
+    await app.service.supply.host_trouble("runcomfy", "balance")
 
     card = await app.service.card(await app.imagine(acked=False))
 
@@ -158,7 +158,7 @@ async def test_a_card_is_drawn_for_the_host_that_would_take_it_now(app: Rig) -> 
 
 async def test_with_every_host_in_trouble_a_job_waits_at_the_preferred_one(app: Rig) -> None:
     for each in ("runcomfy", "runflow"):
-        await app.service.host_trouble(each, "balance")
+        await app.service.supply.host_trouble(each, "balance")
 
     card = await app.service.card(await app.imagine(acked=False))
 
@@ -189,7 +189,7 @@ async def test_a_job_does_not_move_to_a_host_that_asks_more_than_is_reserved(tmp
 
 async def test_a_job_asked_for_while_the_cheaper_host_is_down_is_priced_by_the_other(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow", models=dearer_at_runflow()) as app:
-        await app.service.host_trouble("runcomfy", "down")
+        await app.service.supply.host_trouble("runcomfy", "down")
         card = await app.service.card(await app.imagine(acked=False))
         assert (card.provider, card.charge.reserved.micro_usd) == ("Runflow", 100_000)
 
@@ -226,3 +226,38 @@ async def test_the_history_of_a_job_says_where_it_stood(app: Rig) -> None:
         (State.SUBMITTING, "runflow"),
         (State.QUEUED, "runflow"),
     ]
+
+
+async def test_a_model_that_is_gone_at_one_host_is_offered_from_the_other(app: Rig) -> None:
+    route = "google/nano-banana-2/text-to-image"
+    app.provider.submits = [ModelGone("404")]
+    app.provider.absent = {route: ModelGone("404")}
+    await app.until_final(await app.imagine())
+
+    card = await app.service.card(await app.imagine(acked=False))
+
+    assert card.provider == "Runflow"
+    assert [(key, values["route"]) for key, values in app.told] == [("operator.model_gone", route)]
+
+
+async def test_a_page_of_html_with_status_404_takes_no_model_out(app: Rig) -> None:
+    app.provider.submits = [ModelGone("404")]
+    assert (await app.until_final(await app.imagine())).provider == "runflow"
+
+    assert (await app.service.card(await app.imagine(acked=False))).provider == "RunComfy"
+    assert app.told == []
+
+
+async def test_a_waiting_job_whose_model_goes_everywhere_ends_free(tmp_path: Path) -> None:
+    async with rig(tmp_path, beside="runflow", slots=0) as app:
+        job_id = await app.imagine()
+        await app.turn()
+        for provider, route in (
+            ("runcomfy", "google/nano-banana-2/text-to-image"),
+            ("runflow", "google/nano-banana-2"),
+        ):
+            await app.service.supply.route_gone(provider, route)
+
+        job = await app.until_final(job_id)
+
+        assert (job.state, job.reason) == (State.FAILED, "model_gone")

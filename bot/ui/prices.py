@@ -142,7 +142,7 @@ class Prices:
                 fuller = replace(offered, **{name: value})  # type: ignore[arg-type]
                 if (request := self._request(at, model, fuller)) is not None:
                     offered, best = fuller, request
-        return self._front.service.quote(best) if best is not None else None
+        return self._front.service.supply.quote(best) if best is not None else None
 
     def _request(self, at: _Counter, model: str | None, asked: Asked) -> ImageRequest | None:
         references = (SAMPLE,) if self._verb is Verb.EDIT else ()

@@ -71,14 +71,14 @@ class Page:
             return {}
 
     def _troubles(self) -> Values:
-        now = self._service.troubles
+        now = self._service.supply.troubles
         return {(name, kind): float(now.get(name) == kind) for name in self._providers for kind in KINDS}
 
     def _breakers(self) -> Values:
         return {(name, mode): float(self._mode(name) is mode) for name in self._providers for mode in Mode}
 
     def _gone(self) -> Values:
-        gone = [provider for provider, _ in self._service.gone]
+        gone = [provider for provider, _ in self._service.supply.gone]
         return {(name,): gone.count(name) for name in self._providers}
 
     def _found(self) -> Values:

@@ -268,14 +268,14 @@ async def test_a_file_of_another_kind_is_refused_by_what_discord_says_of_it(on: 
 
 async def _none_left(on: Stage) -> None:
     for route in on.rig.service.catalog.routes_at("runcomfy"):
-        await on.rig.service.route_gone("runcomfy", route)
+        await on.rig.service.supply.route_gone("runcomfy", route)
 
 
 @on_stage()
 async def test_a_model_that_is_gone_is_refused_by_either_name_and_leaves_form_and_help(on: Stage) -> None:
     shown, _ = await on.imagine(model="Nano Banana Pro")
-    await on.rig.service.route_gone("runcomfy", "google/nano-banana/pro/text-to-image")
-    await on.rig.service.route_gone("runcomfy", "google/nano-banana/pro/edit")
+    await on.rig.service.supply.route_gone("runcomfy", "google/nano-banana/pro/text-to-image")
+    await on.rig.service.supply.route_gone("runcomfy", "google/nano-banana/pro/edit")
 
     for model in ("nano-banana-pro", "Nano Banana Pro"):
         refused = await on.alice.slash(on.channel, "imagine", prompt="a boat", model=model)

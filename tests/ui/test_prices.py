@@ -50,7 +50,7 @@ async def test_models_are_offered_with_the_price_of_a_picture_and_what_is_left(o
 
 @on_stage()
 async def test_a_model_that_its_host_gave_up_is_not_offered(on: Stage) -> None:
-    await on.rig.service.route_gone("runcomfy", "google/nano-banana/pro/text-to-image")
+    await on.rig.service.supply.route_gone("runcomfy", "google/nano-banana/pro/text-to-image")
     edits = await on.alice.autocomplete(on.channel, "edit", "model", "")
 
     assert [each[:13] for each in await offered(on, "model")] == ["Nano Banana 2"]

@@ -190,7 +190,7 @@ async def test_the_last_model_of_a_command_cannot_be_denied(on: Stage) -> None:
 @on_stage()
 async def test_a_model_that_its_host_gave_up_is_not_listed_and_does_not_count_as_one_that_is_left(on: Stage) -> None:
     for model in ("text-to-image", "edit"):
-        await on.rig.service.route_gone("runcomfy", f"google/nano-banana/pro/{model}")
+        await on.rig.service.supply.route_gone("runcomfy", f"google/nano-banana/pro/{model}")
     carol = admin(on)
 
     choices = await carol.autocomplete(on.channel, "settings models deny", "model", "")

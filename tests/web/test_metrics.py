@@ -126,7 +126,7 @@ async def test_what_is_left_on_an_account_is_shown_where_it_is_known(app: Rig) -
 
 async def test_routes_that_are_gone_are_counted(app: Rig) -> None:
     assert (await scrape(app))("models_gone", provider="runcomfy") == 0
-    await app.service.route_gone("runcomfy", "google/nano-banana/pro/edit")
+    await app.service.supply.route_gone("runcomfy", "google/nano-banana/pro/edit")
     assert (await scrape(app))("models_gone", provider="runcomfy") == 1
 
 

@@ -1,0 +1,143 @@
+"""What can be had of the hosts now: who takes jobs, which models they have, and who is told when that changes."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+
+from bot.bells import Bells, Clock
+from bot.core.catalog import Catalog, Quote
+from bot.core.errors import UserError
+from bot.core.jobs import ImageRequest, Job
+from bot.core.line import fair_order
+from bot.core.routes import Route
+from bot.store.desk import Desk
+from bot.store.store import Store
+
+GONE = "gone"  # a note: the routes that were not there when last looked at
+
+Tell = Callable[[str, Mapping[str, object]], Awaitable[None]]  # a message key for the operator, and its values
+
+
+class Supply:
+    def __init__(
+        self,
+        store: Store,
+        desk: Desk,
+        *,
+        catalog: Catalog,
+        providers: Mapping[str, str],
+        cancels: Collection[str],
+        clock: Clock,
+        bells: Bells,
+        tell: Tell,
+    ) -> None:
+        """*providers*: the hosts we may use, preferred first, with names for people; *cancels*: who can stop a run."""
+        self.catalog = catalog  # all that is configured: names, times and prices of old jobs
+        self.gone: frozenset[tuple[str, str]] = frozenset()  # routes (provider and id) that their hosts do not have
+        self.offered = catalog.at(tuple(providers))  # what may be asked for now
+        self.troubles: dict[str, str] = {}  # provider → credentials | balance | down
+        self.blocked: dict[str, str] = {}  # job → host its pictures lie on
+        self._store = store
+        self._desk = desk
+        self._providers = providers
+        self._cancels = frozenset(cancels)
+        self._clock = clock
+        self._bells = bells
+        self._tell = tell
+        self._changing = asyncio.Lock()  # of what is gone
+
+    async def start(self) -> None:
+        """Whoever starts us again may have put right what a host complained of: it is tried at once."""
+        self.troubles = await self._desk.troubles()
+        for provider in self.troubles:
+            await self._store.release(provider, now=self._clock())
+        known = {(provider, route) for provider in self._providers for route in self.catalog.routes_at(provider)}
+        self._offer(known & {tuple(each) for each in json.loads(await self._desk.note(GONE) or "[]")})
+
+    def name_of(self, provider: str) -> str:
+        """A host's name for people."""
+        return self._providers.get(provider, provider)
+
+    def cancels(self, provider: str) -> bool:
+        """Whether a host can ever stop a run."""
+        return provider in self._cancels
+
+    # --- what a job would cost, and where it would go
+
+    def quote(self, request: ImageRequest) -> Quote:
+        """What a picture of *request* would cost if it were asked for now."""
+        return self.offered.quote(request, self.route(request))
+
+    def route(self, request: ImageRequest) -> Route:
+        """The preferred route of a host that is well; while none is, the preferred of all: the job waits there."""
+        takers = self.offered.takers(request)
+        if not takers:
+            raise UserError("option.no_host")
+        return next((each for each in takers if each.provider not in self.troubles), takers[0])
+
+    async def line(self, provider: str) -> Sequence[str]:
+        """Ids of the jobs that wait for a slot at *provider*, next first."""
+        waiting, running = await self._store.line(provider)
+        return fair_order(waiting, running)
+
+    async def ring_waiting(self) -> None:
+        """Have every job that waits with us look which host is best for it now."""
+        for provider in self._providers:
+            for job_id in await self.line(provider):
+                self._bells.ring(job_id)
+
+    # --- hosts
+
+    async def host_trouble(self, provider: str, trouble: str) -> None:
+        """A host takes nothing: cards say so and the operator is told once."""
+        self.troubles[provider] = trouble
+        if await self._desk.trouble(provider, trouble, now=self._clock()):
+            await self._tell(f"operator.{trouble}", {"provider": self.name_of(provider)})
+            await self._show_waiting(provider)
+            await self.ring_waiting()  # another host may take what waits for this one
+
+    async def host_recovered(self, provider: str) -> None:
+        if self.troubles.pop(provider, None) is not None and await self._desk.recovered(provider):
+            await self._tell("operator.recovered", {"provider": self.name_of(provider)})
+            await self._show_waiting(provider)
+            await self._store.release(provider, now=self._clock())
+            await self.ring_waiting()
+
+    async def result_blocked(self, job: Job, host: str) -> None:
+        """Finished pictures lie where the operator has not allowed us to fetch them."""
+        news = host not in self.blocked.values()
+        if self.blocked.get(job.id) != host:
+            self.blocked[job.id] = host
+            await self._store.want([job.id], now=self._clock())
+        if news:
+            await self._tell("operator.result_host", {"host": host, "provider": job.provider})
+
+    async def _show_waiting(self, provider: str) -> None:
+        await self._store.want(await self.line(provider), now=self._clock())
+        self._bells.replies.set()
+
+    # --- models
+
+    async def route_gone(self, provider: str, route_id: str) -> None:
+        """A host does not have a route any more: it is offered no longer, and the operator is told once."""
+        await self._route_is(provider, route_id, gone=True)
+
+    async def route_back(self, provider: str, route_id: str) -> None:
+        """A host has a route; the operator is told where it had not."""
+        await self._route_is(provider, route_id, gone=False)
+
+    async def _route_is(self, provider: str, route_id: str, *, gone: bool) -> None:
+        async with self._changing:
+            if ((provider, route_id) in self.gone) is gone:
+                return
+            now_gone = self.gone ^ {(provider, route_id)}
+            await self._desk.set_note(GONE, json.dumps(sorted(now_gone)))
+            self._offer(now_gone)
+        models = ", ".join(self.catalog.routes_at(provider).get(route_id, ()))
+        told = {"provider": self.name_of(provider), "model": models, "route": route_id}
+        await self._tell("operator.model_gone" if gone else "operator.model_back", told)
+        await self.ring_waiting()
+
+    def _offer(self, gone: Iterable[tuple[str, str]]) -> None:
+        self.gone = frozenset(gone)
+        self.offered = self.catalog.at(tuple(self._providers), gone=self.gone)
