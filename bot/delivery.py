@@ -18,7 +18,7 @@ from bot.core.jobs import HOUR, MINUTE, SECOND
 from bot.core.polling import backoff
 from bot.pictures.fit import Fitted
 from bot.service import Service
-from bot.store.database import TROUBLE
+from bot.store.database import CUT, TROUBLE
 from bot.store.reading import Dossier
 from bot.store.store import Store
 
@@ -29,6 +29,7 @@ FILE_SLACK = 64 * 1024
 SPACING = 3 * SECOND  # between two cards of a job that is still under way
 QUIET_AFTER = HOUR  # Discord limits edits of messages older than that (30046)
 AT_ONCE = 8
+CUT_AGAIN = 2 * SECOND
 TROUBLE_PAUSE = 1.0  # seconds to leave a database alone that could not be read
 RUNGS = 3  # how often a too large message is made smaller
 
@@ -153,6 +154,9 @@ class Delivery:
         self._idle.clear()
         try:
             await self.deliver(job_id)
+        except CUT:
+            log.warning("A reply lost the database", exc_info=True, extra={"event": "store_trouble", "job_id": job_id})
+            self._held[job_id] = self._clock() + CUT_AGAIN
         except Exception:  # one job's trouble must not stop the others' replies
             log.exception("A reply could not be sent", extra={"event": "reply_error", "job_id": job_id})
             self._held[job_id] = self._clock() + MINUTE  # in memory, since it may be the database that is at fault

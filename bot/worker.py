@@ -16,7 +16,7 @@ from bot.hosts import Hosts
 from bot.metrics import Metrics
 from bot.service import Service
 from bot.steps import Steps
-from bot.store.database import TROUBLE
+from bot.store.database import CUT, TROUBLE
 from bot.store.housekeeping import Housekeeping
 from bot.store.store import Store
 
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 AT_ONCE = 32  # steps that may wait for a host at the same time
 OUTSIDE_EVERY = 1.0  # seconds between looks whether another process wrote something
 ERROR_AGAIN = 30 * SECOND
+CUT_AGAIN = 2 * SECOND
 LINE_NEWS_EVERY = 3 * SECOND
 
 
@@ -162,6 +163,9 @@ class Worker:
     async def _attend(self, job_id: str) -> None:
         try:
             again_at = await self._step(job_id)
+        except CUT:  # the step was broken off by nothing of its own
+            log.warning("A step lost the database", exc_info=True, extra={"event": "store_trouble", "job_id": job_id})
+            again_at = self._clock() + CUT_AGAIN
         except Exception:  # one job's trouble must not stop the others
             log.exception("A step failed and is tried again", extra={"event": "step_error", "job_id": job_id})
             again_at = self._clock() + ERROR_AGAIN

@@ -90,7 +90,7 @@ async def between(
 async def test_a_submit_is_accepted_once_at_most(tmp_path: Path, position: Position, host: str, company: str) -> None:
     order = [host, OTHER[host]] if company == "with another" else [host]
     async with (
-        ImageService(pace=AT_ONCE).running() as service,
+        ImageService(pace=AT_ONCE, scale=1 / 8).running() as service,
         between(tmp_path, service, order=order, unreachable=host if position.fault is None else "") as app,
     ):
         if position.fault is not None:

@@ -43,6 +43,7 @@ class Order:
     count: int = 1
     salt: str = ""
     references: tuple[bytes, ...] = ()
+    scale: float = 1.0  # of the size asked for
 
 
 class Unreadable(Exception):
@@ -84,7 +85,7 @@ def _size(order: Order, references: Sequence[Image.Image]) -> tuple[int, int]:
     else:
         across, down = order.aspect_ratio.split(":")
         ratio = int(across) / int(down)
-    longest = LONGEST[order.resolution]
+    longest = round(LONGEST[order.resolution] * order.scale)
     return (longest, round(longest / ratio)) if ratio >= 1 else (round(longest * ratio), longest)
 
 

@@ -47,7 +47,8 @@ class ImageService(Controls):
 
     *token*, *runflow_key*: the only one taken by that host; None takes any (of Runflow's, any `rf_live_...`).
     *webhook_secrets*: what Runflow signs callbacks with, the first by itself and the second on request.
-    *sleep*: how it waits between the attempts of a callback.
+    *sleep*: how it waits between the attempts of a callback. *scale*: how large pictures are of what was asked for,
+    since drawing them takes most of its time.
     """
 
     def __init__(
@@ -60,11 +61,12 @@ class ImageService(Controls):
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         faults_file: Path | None = None,
+        scale: float = 1.0,
     ) -> None:
         super().__init__(Line(pace, now), faults_file=faults_file)
         self.url = ""  # RunComfy's
         self.runflow_url = ""
-        self._files = Files()
+        self._files = Files(scale)
         self._stopping = asyncio.Event()
         self._runners: list[web.AppRunner] = []
         self._runcomfy = RunComfy(self, self._files, key=token, now=now, stopping=self._stopping)

@@ -24,7 +24,8 @@ KEPT = 64  # drawn files kept; others are drawn again
 class Files:
     """Pictures are drawn in threads, when first asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, scale: float) -> None:
+        self._scale = scale
         self._threads: ThreadPoolExecutor | None = None
         self._references: dict[str, asyncio.Task[tuple[bytes, ...]]] = {}
         self._drawn: OrderedDict[tuple[str, int], asyncio.Task[bytes]] = OrderedDict()
@@ -111,6 +112,7 @@ class Files:
             count=run.count,
             salt="" if asked.value("seed") is not None else run.id,
             references=await self._given(run),
+            scale=self._scale,
         )
         return await asyncio.get_running_loop().run_in_executor(self._threads, drawing.draw, order)
 

@@ -14,10 +14,13 @@ T = TypeVar("T")
 
 # What a database raises that may pass by itself: a full disk, another writer, a lost connection.
 TROUBLE: tuple[type[Exception], ...] = (sqlite3.Error, OSError)
+# And what it raises when its connection was cut: the next one is as good as new.
+CUT: tuple[type[Exception], ...] = (ConnectionError,)
 with suppress(ModuleNotFoundError):  # an extra
     import asyncpg
 
     TROUBLE += (asyncpg.PostgresError, asyncpg.InterfaceError)
+    CUT += (asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
 Row = Mapping[str, Any]
 
 

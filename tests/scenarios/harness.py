@@ -26,6 +26,7 @@ from tests.discord.world import Channel, Guild
 COMMANDS = ("imagine", "edit", "Edit this image", "jobs", "usage", "help")
 SOON = 20.0  # seconds: far more than anything here takes, so that only a hang runs into it
 QUICK = Pace(queue_s=0.0, run_s=0.1, slots=None)
+SMALL = 1 / 8  # of the size asked for: drawing is most of what the image service does
 TIMING = {"first": 0.05, "step": 0.05, "longest": 0.1, "soft": 30, "hard": 60, "rare": 0.2, "give_up": 90}
 REPOSITORY = Path(__file__).parents[2]
 RECORDS = re.compile(r"^(?=[0-9-]{10}T)", re.MULTILINE)  # discord.py tells of every lost line with a traceback
@@ -269,7 +270,7 @@ async def scene(
 
     *beside* is an image service that runs already.
     """
-    service = nullcontext(beside) if beside else ImageService(pace=pace).running()
+    service = nullcontext(beside) if beside else ImageService(pace=pace, scale=SMALL).running()
     async with LocalDiscord() as discord, service as host:
         guild = discord.add_guild("Studio")
         channel, operators = guild.add_channel("pictures"), guild.add_channel("operators")

@@ -9,7 +9,7 @@ from typing import Any
 
 from bot.sandbox.faults import Fault
 from bot.sandbox.upstream import ImageService
-from tests.scenarios.harness import NO_LIMITS, QUICK, SOON, TIMING, Scene, scene, shows
+from tests.scenarios.harness import NO_LIMITS, QUICK, SMALL, SOON, TIMING, Scene, scene, shows
 
 SECRETS = ["whsec_of_the_day", "whsec_of_tomorrow"]
 
@@ -53,7 +53,7 @@ async def draws(bot: Scene, times: int) -> None:
 
 
 async def test_runflow_draws_and_is_never_sent_what_it_must_not(tmp_path: Path) -> None:
-    async with ImageService(pace=QUICK).running() as host, at_runflow(tmp_path, host) as bot:
+    async with ImageService(pace=QUICK, scale=SMALL).running() as host, at_runflow(tmp_path, host) as bot:
         asked = await bot.asks(bot.alice, "a lighthouse", count=2, thinking="high", aspect_ratio="8:1")
         await asked.until(shows("Done"), within=SOON)
         assert bot.charged(asked) == ("settle", 2, 164_000)
@@ -65,7 +65,7 @@ async def test_runflow_draws_and_is_never_sent_what_it_must_not(tmp_path: Path) 
 
 
 async def test_a_submit_whose_answer_was_lost_is_found_by_our_own_reference(tmp_path: Path) -> None:
-    async with ImageService(pace=QUICK).running() as host, at_runflow(tmp_path, host) as bot:
+    async with ImageService(pace=QUICK, scale=SMALL).running() as host, at_runflow(tmp_path, host) as bot:
         for n, search in enumerate(([], [Fault("search", "unfilterable")])):
             host.faults.replace([Fault("submit", "accepted_then_lost", times=1), *search])
             asked = await bot.asks(bot.alice, f"lost {n}")
@@ -75,7 +75,10 @@ async def test_a_submit_whose_answer_was_lost_is_found_by_our_own_reference(tmp_
 
 
 async def test_when_callbacks_arrive_nobody_asks_in_vain(tmp_path: Path) -> None:
-    async with ImageService(pace=QUICK, webhook_secrets=SECRETS).running() as host, called_back(tmp_path, host) as bot:
+    async with (
+        ImageService(pace=QUICK, scale=SMALL, webhook_secrets=SECRETS).running() as host,
+        called_back(tmp_path, host) as bot,
+    ):
         await draws(bot, 20)
         await host.callbacks.settled()
         looks = len([each for each in host.log if each.op == "run"])
@@ -87,7 +90,7 @@ async def test_when_callbacks_arrive_nobody_asks_in_vain(tmp_path: Path) -> None
 
 
 async def test_a_hidden_job_is_charged_and_kept_for_its_owner_and_the_channel_never_shows_it(tmp_path: Path) -> None:
-    async with ImageService(pace=QUICK).running() as host, at_runflow(tmp_path, host) as bot:
+    async with ImageService(pace=QUICK, scale=SMALL).running() as host, at_runflow(tmp_path, host) as bot:
         host.hold = True
         asked = await bot.asks(bot.alice, "out of sight")
         shown = await asked.until(shows("Queued"), within=SOON)
@@ -119,7 +122,7 @@ async def test_when_no_callback_is_any_good_every_job_is_done_all_the_same(tmp_p
     timing = {**TIMING, "soft": 0.5}
     bad = ("callback:lost", "callback:bad_signature", "callback:unsigned", "callback:reserialised")
     async with (
-        ImageService(pace=QUICK, webhook_secrets=SECRETS).running() as host,
+        ImageService(pace=QUICK, scale=SMALL, webhook_secrets=SECRETS).running() as host,
         called_back(tmp_path, host, timing=timing) as bot,
     ):
         for each in bad:
@@ -132,7 +135,10 @@ async def test_when_no_callback_is_any_good_every_job_is_done_all_the_same(tmp_p
 async def test_early_repeated_and_newly_signed_callbacks_come_to_the_same(tmp_path: Path) -> None:
     odd = [Fault("submit", "callback:early", times=2), Fault("callback", "callback:repeat", times=2)]
     odd += [Fault("callback", "callback:second_secret", times=2), Fault("callback", "callback:image_urls", times=1)]
-    async with ImageService(pace=QUICK, webhook_secrets=SECRETS).running() as host, called_back(tmp_path, host) as bot:
+    async with (
+        ImageService(pace=QUICK, scale=SMALL, webhook_secrets=SECRETS).running() as host,
+        called_back(tmp_path, host) as bot,
+    ):
         host.faults.replace(odd)
         await draws(bot, 8)
         await host.callbacks.settled()

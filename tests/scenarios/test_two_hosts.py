@@ -8,7 +8,7 @@ from typing import Any
 
 from bot.sandbox.faults import Fault
 from bot.sandbox.upstream import ImageService
-from tests.scenarios.harness import NO_LIMITS, QUICK, SOON, Scene, scene, shows
+from tests.scenarios.harness import NO_LIMITS, QUICK, SMALL, SOON, Scene, scene, shows
 
 UNSURE = "so we did not wait longer"
 
@@ -27,7 +27,7 @@ def at_both(folder: Path, host: ImageService, **settings: Any) -> AbstractAsyncC
 
 
 async def test_an_empty_account_at_one_host_is_no_matter_while_there_is_another(tmp_path: Path) -> None:
-    async with ImageService(pace=QUICK).running() as host, at_both(tmp_path, host) as bot:
+    async with ImageService(pace=QUICK, scale=SMALL).running() as host, at_both(tmp_path, host) as bot:
         first = await bot.asks(bot.alice, "with money")
         done = await first.until(shows("Done"), within=SOON)
         assert "by RunComfy" in done.text
@@ -47,7 +47,7 @@ async def test_an_empty_account_at_one_host_is_no_matter_while_there_is_another(
 
 
 async def test_what_only_one_host_makes_goes_there(tmp_path: Path) -> None:
-    async with ImageService(pace=QUICK).running() as host, at_both(tmp_path, host) as bot:
+    async with ImageService(pace=QUICK, scale=SMALL).running() as host, at_both(tmp_path, host) as bot:
         asked = await bot.asks(bot.alice, "think it over", thinking="high", aspect_ratio="8:1")
         await asked.until(shows("Done"), within=SOON)
 
@@ -58,7 +58,7 @@ async def test_what_only_one_host_makes_goes_there(tmp_path: Path) -> None:
 
 
 async def test_a_kill_while_one_host_has_the_request_never_sends_it_to_the_other(tmp_path: Path) -> None:
-    async with ImageService(pace=QUICK).running() as host, at_both(tmp_path, host) as bot:
+    async with ImageService(pace=QUICK, scale=SMALL).running() as host, at_both(tmp_path, host) as bot:
         host.faults.replace([Fault("submit", "latency", host="runcomfy", seconds=60)])
         asked = await bot.asks(bot.alice, "killed")
         await bot.until(lambda: bot.runs("killed"))
@@ -72,7 +72,7 @@ async def test_a_kill_while_one_host_has_the_request_never_sends_it_to_the_other
 
 async def test_many_jobs_and_a_host_that_fails_in_every_way_are_all_accounted_for(tmp_path: Path) -> None:
     proven = ("429", "envelope_503", "status:402", "status:408", "status:401")
-    async with ImageService(pace=QUICK).running() as host, at_both(tmp_path, host) as bot:
+    async with ImageService(pace=QUICK, scale=SMALL).running() as host, at_both(tmp_path, host) as bot:
         host.faults.replace([Fault("submit", name, host="runcomfy", times=2, match=f"[{name}]") for name in proven])
         asked = [await bot.asks(bot.alice, f"picture {n} [{name}]") for n, name in enumerate(proven * 2)]
         await asyncio.gather(*(each.until(shows("Done"), within=SOON) for each in asked))

@@ -407,4 +407,4 @@ def test_any_order_of_events_leaves_the_books_in_order_on_sqlite() -> None:
 
 
 def test_any_order_of_events_leaves_the_books_in_order_on_postgresql(postgres_server: str) -> None:
-    live(lambda: Darkroom(postgres.fresh(postgres_server)), examples=30)
+    live(lambda: Darkroom(postgres.fresh(postgres_server)), examples=20)
