@@ -178,15 +178,13 @@ class Steps(Submits):
 
     async def give_up(self, job: Job) -> int | None:
         """Past the deadline: the member gets everything back, and a late picture is a present."""
-        if job.state is State.UNKNOWN:
-            await self._end(job, State.FAILED, reason="unknown", may_be_billed=True)
-            return None
         if job.state is State.COLLECTING:
             await self._give_up_collecting(job)
             return None
+        reason = "unknown" if job.state is State.UNKNOWN else "gave_up"
         until, due_at = self._clock() + WATCH_LIMIT, self._in(WATCH_DELAY)
         changes = {"watch_until": until, "due_at": due_at}
-        await self._end(job, State.FAILED, reason="gave_up", may_be_billed=True, **changes)
+        await self._end(job, State.FAILED, reason=reason, may_be_billed=True, **changes)
         return due_at
 
     async def _give_up_collecting(self, job: Job) -> None:
@@ -199,8 +197,9 @@ class Steps(Submits):
             await self._end(job, State.FAILED, reason="result_host_blocked", may_be_billed=True)
 
     async def watch(self, job: Job) -> int | None:
-        """Look at a run we gave up on: its picture, should it still come, is delivered free."""
-        assert job.run_id is not None
+        """Look at a run we gave up on, or never found: its picture, should it still come, is delivered free."""
+        if job.run_id is None:
+            return await self._watch_for_run(job)
         now = self._clock()
         try:
             seen = await self._providers[job.provider].observe(job.run_id)
@@ -220,3 +219,13 @@ class Steps(Submits):
             await self._store.cost_became_known(job, now=now, micro_usd=seen.cost_micro_usd)
         await self._store.note(job, now=now, show=haul.in_hand > 0, **changes)
         return None
+
+    async def _watch_for_run(self, job: Job) -> int | None:
+        try:
+            run_id = await self._providers[job.provider].find(job.id)
+        except (ProviderUnavailable, ProviderPaused):
+            run_id = None
+        if run_id is None or await self._belongs_to_another(job, run_id):
+            return self._in(WATCH_DELAY)
+        found = await self._store.note(job, now=self._clock(), run_id=run_id)
+        return await self.watch(found) if found is not None else None

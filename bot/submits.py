@@ -110,9 +110,7 @@ class Submits(Stepping):
         return now
 
     async def _submitted(self, job: Job, run_id: str) -> int | None:
-        owner = await self._store.by_run(job.provider, run_id)
-        if owner is not None and owner.id != job.id:  # whatever the host meant, ours is not the run it named
-            self._say(job, "run_of_another", SubmitUnknown(f"run {run_id} belongs to {owner.id}"))
+        if await self._belongs_to_another(job, run_id):
             self._runs.pop(job.id, None)
             return await self._not_known(job) if job.state is State.SUBMITTING else self._in(FIND_EVERY)
         due_at = self._in(poll_delay(self._timing(job), age=0, jitter=self._draw()))
@@ -121,6 +119,14 @@ class Submits(Stepping):
         self._routing.forget(job.id)
         await self._hosts.took(job.provider)
         return due_at if moved is not None else None
+
+    async def _belongs_to_another(self, job: Job, run_id: str) -> bool:
+        """Whether the run that the host named is not ours, whatever it meant."""
+        owner = await self._store.by_run(job.provider, run_id)
+        if owner is None or owner.id == job.id:
+            return False
+        self._say(job, "run_of_another", SubmitUnknown(f"run {run_id} belongs to {owner.id}"))
+        return True
 
     async def recover(self, job: Job) -> int | None:
         """A job found as submitting: nobody knows whether its request was taken, unless we still hold its run."""

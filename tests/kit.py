@@ -79,6 +79,7 @@ class FakeProvider:
     submits: list[Any] = field(default_factory=list)  # run ids or exceptions, then made-up ids
     sees: list[Any] = field(default_factory=lambda: [Observation(State.QUEUED, position=1)])
     cancellings: list[Any] = field(default_factory=lambda: [CancelOutcome.TOO_LATE])
+    finds: list[Any] = field(default_factory=lambda: [NotSearchable("no search")])  # run ids, None or exceptions
     submitted: list[str] = field(default_factory=list)  # job ids, accepted or not
     asked: int = 0
     bodies: list[Mapping[str, Any]] = field(default_factory=list)
@@ -112,7 +113,8 @@ class FakeProvider:
         return outcome
 
     async def find(self, job_id: str) -> str | None:
-        raise NotSearchable(self.name)
+        found: str | None = _next(self.finds)
+        return found
 
     async def describe(self, route: str) -> ModelInfo:
         self.described.append(route)

@@ -124,6 +124,19 @@ async def test_a_picture_we_gave_up_on_is_fetched_when_its_call_comes(app: Rig) 
     assert ((await app.job(job_id)).reason, (await app.job(job_id)).images) == ("late", 1)
 
 
+async def test_a_run_that_no_search_found_is_fetched_when_its_call_comes(app: Rig) -> None:
+    app.provider.submits, app.provider.finds = [SubmitUnknown("no answer")], [None]
+    job_id = await app.imagine()
+    assert (await app.until_final(job_id, step=20)).reason == "unknown"
+
+    app.provider.finds, app.provider.sees = ["run-after-all"], [app.ready()]
+    await Host(app).calls(job_id)
+    await app.turn()
+
+    found = await app.job(job_id)
+    assert (found.reason, found.images, found.run_id) == ("late", 1, "run-after-all")
+
+
 async def test_a_run_cancelled_by_the_host_unseen_may_have_begun_and_be_billed(app: Rig) -> None:
     app.provider.sees = [Observation(State.CANCELLED)]
     job_id = await app.imagine()

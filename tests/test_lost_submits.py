@@ -1,0 +1,99 @@
+"""A paid request whose answer was lost, at a host that can be searched: found, found late, or never."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bot.core.errors import ProviderUnavailable, SubmitUnknown
+from bot.core.jobs import FIND_LIMIT, HOUR, WATCH_LIMIT, State
+from bot.core.quota import Amount
+from tests.kit import Rig, rig
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with rig(tmp_path, host="runflow") as made:
+        made.provider.submits = [SubmitUnknown("no answer")]
+        made.provider.finds = [None]
+        made.provider.sees = [made.ready(cost=70_000)]
+        yield made
+
+
+async def host_cost(app: Rig) -> list[tuple[str, int]]:
+    found = await app.store.database.read(lambda tx: tx.fetch("SELECT basis, micro_usd FROM host_cost"))
+    return [(row["basis"], row["micro_usd"]) for row in found]
+
+
+async def test_it_is_found_within_ten_minutes_and_goes_on(app: Rig) -> None:
+    app.provider.finds = [None, ProviderUnavailable("503"), None, "run-found"]
+
+    job = await app.until_final(await app.imagine())
+
+    assert (job.state, job.run_id) == (State.SUCCEEDED, "run-found")
+    assert await host_cost(app) == [("known", 70_000)]
+    assert len(app.provider.submitted) == 1
+
+
+async def test_it_is_not_found_and_the_member_gets_everything_back(app: Rig) -> None:
+    job = await app.until_final(await app.imagine(), step=15)
+
+    assert (job.state, job.reason) == (State.FAILED, "unknown")
+    assert FIND_LIMIT <= (job.ended_at or 0) - job.created_at <= FIND_LIMIT + HOUR // 60
+    card = await app.service.card(job.id)
+    assert card.charge.released == card.charge.reserved == Amount(1, 80_000)
+    assert card.job.watch_until is not None
+    assert await host_cost(app) == [("assumed", 80_000)]
+
+
+@pytest.mark.parametrize("hours", [1, 23])
+async def test_a_picture_that_turns_up_within_a_day_is_a_present(app: Rig, hours: int) -> None:
+    job_id = await app.imagine()
+    await app.until_final(job_id, step=15)
+    await app.turn(3600 * hours)
+    app.provider.finds = ["run-late"]
+
+    await app.turn(301)
+
+    card = app.messenger.last
+    assert (card.job.id, card.job.reason, card.job.images, len(card.pictures)) == (job_id, "late", 1, 1)
+    assert card.charge.settled is None
+    assert await host_cost(app) == [("known", 70_000)]
+    assert len(app.provider.submitted) == 1
+
+
+async def test_after_a_day_nobody_looks_any_more(app: Rig) -> None:
+    job_id = await app.imagine()
+    await app.until_final(job_id, step=15)
+    await app.turn(WATCH_LIMIT / 1000 + 1)
+    app.provider.finds = ["run-too-late"]
+
+    await app.turn(301, times=3)
+
+    assert (await app.job(job_id)).run_id is None
+    assert app.worker.overdue() == 0
+
+
+async def test_a_run_that_belongs_to_another_job_is_nobodys_present(app: Rig) -> None:
+    app.provider.submits = ["run-1", SubmitUnknown("no answer")]
+    await app.until_final(await app.imagine())
+    lost = await app.imagine()
+    await app.until_final(lost, step=15)
+    app.provider.finds = ["run-1"]
+
+    await app.turn(301, times=2)
+
+    assert ((await app.job(lost)).run_id, (await app.job(lost)).images) == (None, 0)
+
+
+async def test_the_search_goes_on_after_a_restart(tmp_path: Path) -> None:
+    async with rig(tmp_path, host="runflow") as before:
+        before.provider.submits, before.provider.finds = [SubmitUnknown("no answer")], [None]
+        job_id = await before.imagine()
+        await before.until_final(job_id, step=15)
+        clock = before.time
+    async with rig(tmp_path, host="runflow", time=clock) as after:
+        after.provider.finds, after.provider.sees = ["run-late"], [after.ready()]
+        await after.turn(301)
+
+        assert ((await after.job(job_id)).reason, (await after.job(job_id)).images) == ("late", 1)
