@@ -4,7 +4,6 @@ The functions here are parts of units: they take the transaction of the verb tha
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from functools import lru_cache
 
@@ -20,19 +19,12 @@ from bot.store.database import Tx
 DARKROOM = 0  # the actor of rows that no person caused
 
 
-@dataclass(frozen=True, slots=True)
-class Reserved:
-    """What a reservation came to. *used* is from before it."""
-
-    used: Used
-    draws: Sequence[Draw]
-    alerts: Sequence[Alert]
-
-
 async def reserve(
     tx: Tx, job: Job, amount: Amount, *, limits: Limits, zone: tzinfo, price_version: str
-) -> Reserved | UserError:  # fmt: skip
+) -> Sequence[Alert] | UserError:  # fmt: skip
     """Hold *amount* for *job* from now on, or say which limit refuses it; then nothing is held.
+
+    What it comes to are the limits that near their end by it.
 
     Counting comes first: it holds the accounts, so that nobody else finds room there meanwhile (PostgreSQL runs
     units side by side). A second reservation of one job is an integrity error.
@@ -53,7 +45,7 @@ async def reserve(
     await _add(
         tx, Kind.RESERVE, job, amount, now=now, paid=bonus_paid, price_version=price_version, reason=None, local=local
     )  # fmt: skip
-    return Reserved(used, draws, tuple(quota.alerts(applying, used, asks=amount)))
+    return tuple(quota.alerts(applying, used, asks=amount))
 
 
 async def _admit(

@@ -5,26 +5,19 @@ and the newer card. Everything is idempotent, since a caller that gave up may st
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import Any
 
 from bot.core.cards import HIDEABLE, TOKEN_LIFE, Path, Picture, Reply, paths
 from bot.core.errors import UserError
 from bot.core.jobs import Cancel, Job, State
-from bot.core.quota import Amount, Limits, Used
+from bot.core.quota import Amount, Limits
 from bot.store import alerts, jobs, ledger, replies
 from bot.store.database import Tx
 from bot.store.reading import Reading
 
 CANCELLABLE = frozenset({State.ACCEPTED, State.SUBMITTING, State.QUEUED})
 QUIET = frozenset({State.SUBMITTING})  # entering these does not change what the card says
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    job: Job
-    used: Used  # before this job
 
 
 class AlreadySeen(Exception):
@@ -44,13 +37,13 @@ class Store(Reading):
         price_version: str,
         limits: Limits,
         zone: tzinfo = UTC,
-    ) -> Accepted:
+    ) -> None:
         """Write interaction, job, reservation and reply, or the refusal; raise it as `UserError`.
 
         *zone* is the calendar of the server.
         """
 
-        async def unit(tx: Tx) -> Accepted | UserError:
+        async def unit(tx: Tx) -> UserError | None:
             if not await _first_time(tx, interaction_id, job=job.id, now=job.created_at):
                 raise AlreadySeen(str(interaction_id))
             held = await ledger.reserve(tx, job, amount, limits=limits, zone=zone, price_version=price_version)
@@ -59,14 +52,13 @@ class Store(Reading):
                 return held
             await jobs.add(tx, job)
             await replies.add(tx, reply)
-            for alert in held.alerts:
+            for alert in held:
                 await alerts.add(tx, job.place, alert, now=job.created_at)
-            return Accepted(job, held.used)
+            return None
 
-        outcome = await self.database.write(unit)
-        if isinstance(outcome, UserError):
-            raise outcome
-        return outcome
+        refusal = await self.database.write(unit)
+        if refusal is not None:
+            raise refusal
 
     async def withdraw(self, job_id: str, *, now: int) -> None:
         """Take back a job whose card nobody sees; decided where it is written, after whatever was queued before."""

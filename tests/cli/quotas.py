@@ -19,7 +19,7 @@ def lite_url(folder: Path) -> str:
 
 async def paid(store: Store, job_id: str, *, now: int, user: int = ALICE, guild: int | None = GUILD) -> None:
     """A job of one picture at 8 cents that ended well."""
-    job = (await accept(store, a_job(job_id, user=user, guild=guild, now=now))).job
+    job = await accept(store, a_job(job_id, user=user, guild=guild, now=now))
     *way, last = way_to(State.SUCCEEDED)
     await store.move(await walk(store, job, way, now=now), last, now=now, images=1)
 

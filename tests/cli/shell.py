@@ -51,7 +51,7 @@ def shell(command: str, url: str, *, monkeypatch: pytest.MonkeyPatch, capsys: py
 
 async def three(store: Store) -> None:
     """A job of user 1 in server 5 that was cancelled, one of user 2 there, and one of user 1 in direct messages."""
-    first = (await accept(store, a_job(FIRST))).job
+    first = await accept(store, a_job(FIRST))
     await walk(store, first, [State.CANCELLED], now=NOON + 1000)
     await accept(store, a_job(SECOND, user=2, now=NOON + 2000))
     await accept(store, a_job(THIRD, guild=None, now=NOON + 3000))

@@ -84,7 +84,7 @@ async def test_a_list_shows_twenty_jobs_unless_told_otherwise(url: str, run: Run
 
 async def test_show_tells_all_but_the_prompt(url: str, run: Run) -> None:
     async with opened(url) as store:
-        job = (await accept(store, a_job(FIRST, count=2))).job
+        job = await accept(store, a_job(FIRST, count=2))
         sending = await store.move(job, State.SUBMITTING, now=NOON + 1000)
         assert sending is not None
         await store.move(sending, State.QUEUED, now=NOON + 2000, run_id="run-1", submitted_at=NOON + 1000)
@@ -123,7 +123,7 @@ async def test_show_prints_the_prompt_when_asked_to(url: str, run: Run) -> None:
 
 async def test_no_command_prints_a_token(url: str, run: Run) -> None:
     async with opened(url) as store:
-        job = (await accept(store, a_job(FIRST))).job
+        job = await accept(store, a_job(FIRST))
         await store.acknowledged(job.id, message_id=77, ephemeral=False, now=NOON)
         await execute(store, "UPDATE tokens SET token = 'the-secret-token'")
 
@@ -157,7 +157,7 @@ async def test_a_finished_job_shows_what_it_cost_whom_and_that_its_card_arrived(
 
 async def test_hostile_words_neither_steer_the_terminal_nor_pass_for_lines_of_ours(url: str, run: Run) -> None:
     async with opened(url) as store:
-        job = (await accept(store, a_job(FIRST, provider=HOSTILE, route=HOSTILE))).job
+        job = await accept(store, a_job(FIRST, provider=HOSTILE, route=HOSTILE))
         await store.move(job, State.FAILED, now=NOON, reason=HOSTILE)
 
         async def rename(tx: Any) -> None:

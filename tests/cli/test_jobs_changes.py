@@ -49,7 +49,7 @@ async def test_a_waiting_job_is_cancelled_at_once_and_its_money_is_free(url: str
 @pytest.mark.parametrize("way", [[State.SUBMITTING], [State.SUBMITTING, State.QUEUED]])
 async def test_a_job_at_the_host_is_asked_to_stop_once(url: str, run: Run, way: list[State]) -> None:
     async with opened(url) as store:
-        await walk(store, (await accept(store, a_job(FIRST))).job, way)
+        await walk(store, await accept(store, a_job(FIRST)), way)
 
         first, second = await run("cancel", FIRST, "--json"), await run("cancel", FIRST)
 
@@ -72,7 +72,7 @@ async def test_what_cannot_be_stopped_any_more_is_said_to_be_too_late(url: str, 
         State.SUCCEEDED: [State.SUBMITTING, State.QUEUED, State.RUNNING, State.COLLECTING],
     }.get(state, [])
     async with opened(url) as store:
-        before = await walk(store, (await accept(store, a_job(FIRST))).job, [*way, state])
+        before = await walk(store, await accept(store, a_job(FIRST)), [*way, state])
 
         sentence = (await run("cancel", FIRST)).sentence(1)
 
@@ -83,7 +83,7 @@ async def test_what_cannot_be_stopped_any_more_is_said_to_be_too_late(url: str, 
 
 async def test_a_host_that_did_not_stop_a_job_is_not_asked_again(url: str, run: Run) -> None:
     async with opened(url) as store:
-        job = await walk(store, (await accept(store, a_job(FIRST))).job, [State.SUBMITTING, State.QUEUED])
+        job = await walk(store, await accept(store, a_job(FIRST)), [State.SUBMITTING, State.QUEUED])
         await store.note(job, now=NOON, cancel=Cancel.TOO_LATE)
 
         assert "the host did not stop it" in (await run("cancel", FIRST)).sentence(1)
@@ -206,7 +206,7 @@ async def test_a_card_that_nothing_leads_to_is_not_tried_again(
     url: str, run: Run, fate: Callable[[Store, Job], Awaitable[None]], why: str
 ) -> None:
     async with opened(url) as store:
-        await fate(store, (await accept(store, a_job(FIRST))).job)
+        await fate(store, await accept(store, a_job(FIRST)))
         before = [tuple(each) for each in await rows(store, "SELECT wanted, due_at FROM replies")]
 
         assert why in (await run("retry-delivery", FIRST)).sentence(1)

@@ -22,7 +22,7 @@ def run(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 async def finished(store: Store, job_id: str, *, now: int = NOON, cost: int | None = None) -> None:
     job = a_job(job_id, now=now)
     *way, last = way_to(State.SUCCEEDED)
-    job = await walk(store, (await accept(store, job)).job, way, now=now)
+    job = await walk(store, await accept(store, job), way, now=now)
     await store.move(job, last, now=now, images=1, cost_micro_usd=cost)
 
 
@@ -109,7 +109,7 @@ async def test_what_members_paid_stands_beside_what_hosts_billed(url: str, run: 
     async with opened(url) as store:
         await finished(store, FIRST, cost=67_000)
         await finished(store, SECOND)
-        lost = (await accept(store, a_job(THIRD))).job
+        lost = await accept(store, a_job(THIRD))
         await store.move(lost, State.FAILED, now=NOON, may_be_billed=True)
         await finished(store, "01KAF2222222222222222222DD", now=NOON + 20 * 24 * HOUR, cost=1_000_000)
 

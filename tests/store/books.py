@@ -14,7 +14,7 @@ from bot.core.quota import Amount, Limits, Scope
 from bot.core.windows import Moment, Window, moment
 from bot.store.database import Row, Tx, Unit
 from bot.store.opening import open_database
-from bot.store.store import Accepted, Store
+from bot.store.store import Store
 
 NOON = 1_795_176_000_000  # 2026-11-20 12:00 UTC
 DAY = 24 * 60 * 60 * 1000
@@ -77,9 +77,9 @@ async def accept(
     limits: Limits = FREE,
     interaction: int | None = None,
     zone: tzinfo = UTC,
-) -> Accepted:
+) -> Job:
     """Take *job* on at *price* a picture; *zone* is the calendar of its server."""
-    return await store.accept(
+    await store.accept(
         _number(job.id) if interaction is None else interaction,
         job,
         reply=a_reply(job),
@@ -88,6 +88,7 @@ async def accept(
         limits=limits,
         zone=zone,
     )
+    return job
 
 
 def _number(job_id: str) -> int:

@@ -21,7 +21,7 @@ def say(state: State, job_id: str) -> None:
 
 async def live(store: Store, job_id: str, source: random.Random) -> None:
     job = a_job(job_id, user=source.randint(1, 3), guild=source.choice([None, 5]), count=source.randint(1, 4))
-    job = (await accept(store, job, price=source.randint(1, 500))).job
+    job = await accept(store, job, price=source.randint(1, 500))
     say(job.state, job_id)
     await store.acknowledged(job_id, message_id=1, ephemeral=False, now=NOON)
     while not job.state.is_final:

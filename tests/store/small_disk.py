@@ -23,7 +23,7 @@ async def main(path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, limit[1]))
         for n in range(60):
             try:
-                job = (await accept(store, a_job(f"job-{n}"))).job
+                job = await accept(store, a_job(f"job-{n}"))
                 for state in way_to(State.FAILED):
                     await store.move(job, state, now=job.created_at)
                 kept.append(job.id)

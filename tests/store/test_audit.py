@@ -34,7 +34,7 @@ async def some_history(store: Store, seed: int, *, jobs: int = 40) -> None:
         place = Place(user, 60 + user, guild, parent_id=source.choice([None, 6]))
         job = a_job(f"j{n}", now=now, count=source.randint(1, 4), place=place)
         try:
-            job = (await accept(store, job, price=source.randint(0, 120), limits=LIMITS)).job
+            job = await accept(store, job, price=source.randint(0, 120), limits=LIMITS)
         except UserError:
             continue
         for to in way_to(source.choice([State.SUCCEEDED, State.SUCCEEDED, State.FAILED, State.RUNNING])):
@@ -113,6 +113,6 @@ async def test_the_two_books_stand_side_by_side_month_by_month(store: Store) -> 
 async def test_reservations_that_have_been_open_for_long_are_listed_oldest_first(store: Store) -> None:
     for n in range(3):
         await accept(store, a_job(f"j{n}", now=NOON - n * DAY))
-    done = (await accept(store, a_job("done", now=NOON - 9 * DAY))).job
+    done = await accept(store, a_job("done", now=NOON - 9 * DAY))
     await store.move(done, State.CANCELLED, now=NOON)
     assert await Audit(store.database).old_reservations(before=NOON) == ["j2", "j1"]

@@ -31,7 +31,7 @@ async def one(store: Store, now: int, zone: tzinfo, *, count: int = 1) -> Job:
     """A picture for the member, of whom each day allows one; `UserError` says when the next may be asked for."""
     number = (await rows(store, "SELECT count(*) AS n FROM interactions"))[0]["n"]
     job = a_job(f"{number}", now=now, count=count)
-    return (await accept(store, job, limits=ONE_A_DAY, zone=zone, price=100)).job
+    return await accept(store, job, limits=ONE_A_DAY, zone=zone, price=100)
 
 
 async def resets_at(store: Store, now: int, zone: tzinfo) -> object:

@@ -184,4 +184,4 @@ async def test_files_that_may_not_grow_fail_single_writes_and_harm_nothing(path:
     async with opened(url) as store:
         for job_id in [*said["kept"], "first", "last"]:
             assert await store.job(job_id) is not None
-        assert (await accept(store, a_job("after", now=NOON + 1))).job.id == "after"
+        assert (await accept(store, a_job("after", now=NOON + 1))).id == "after"

@@ -14,7 +14,7 @@ TODAY = date(2026, 11, 20)
 async def spend(store: Store, job_id: str, *, days_ago: int, count: int = 1, user: int = 1, guild: int = 5) -> None:
     now = NOON - days_ago * DAY
     accepted = await accept(store, a_job(job_id, user=user, guild=guild, now=now, count=count))
-    collecting = await walk(store, accepted.job, way_to(State.COLLECTING), now=now)
+    collecting = await walk(store, accepted, way_to(State.COLLECTING), now=now)
     assert await store.move(collecting, State.SUCCEEDED, now=now, images=count) is not None
 
 

@@ -127,7 +127,7 @@ ENDINGS = [(state, to) for state in State for to in sorted(NEXT[state]) if to.is
 
 @pytest.mark.parametrize(("state", "ending"), ENDINGS)
 async def test_every_way_to_an_ending_ends_the_reservation_once(store: Store, state: State, ending: State) -> None:
-    job = await walk(store, (await accept(store, a_job("j"), price=50)).job, way_to(state))
+    job = await walk(store, await accept(store, a_job("j"), price=50), way_to(state))
     assert await kinds(store, "j") == [("reserve", 1, 50)]
 
     ended = await store.move(job, ending, now=NOON + 1, images=1 if ending is State.SUCCEEDED else 0)
@@ -140,7 +140,7 @@ async def test_every_way_to_an_ending_ends_the_reservation_once(store: Store, st
 
 
 async def test_ending_a_hundred_times_at_once_ends_once(store: Store) -> None:
-    job = await walk(store, (await accept(store, a_job("j", count=4), price=50)).job, COLLECTED)
+    job = await walk(store, await accept(store, a_job("j", count=4), price=50), COLLECTED)
     tries = [
         store.move(job, (State.SUCCEEDED, State.FAILED, State.REFUSED)[n % 3], now=NOON, images=n % 5)
         for n in range(100)
@@ -152,7 +152,7 @@ async def test_ending_a_hundred_times_at_once_ends_once(store: Store) -> None:
 
 
 async def test_an_ended_reservation_is_left_alone(store: Store) -> None:
-    job = await walk(store, (await accept(store, a_job("j"), price=50)).job, [State.CANCELLED])
+    job = await walk(store, await accept(store, a_job("j"), price=50), [State.CANCELLED])
 
     async def unit(tx: Tx) -> None:
         await ledger.end(tx, job, now=NOON + 5, pictures=1, reason=None)
@@ -176,7 +176,7 @@ async def test_an_ended_reservation_is_left_alone(store: Store) -> None:
 async def test_the_pictures_in_hand_are_paid_for_and_no_others(
     store: Store, pictures: int, row: tuple[str, int, int]
 ) -> None:
-    job = await walk(store, (await accept(store, a_job("j", count=4), price=100)).job, COLLECTED)
+    job = await walk(store, await accept(store, a_job("j", count=4), price=100), COLLECTED)
     await store.move(job, State.SUCCEEDED, now=NOON, images=pictures)
     assert await kinds(store, "j") == [("reserve", 4, 400), row]
     used = await seen(store, job.place, now=NOON)
@@ -209,7 +209,7 @@ JUST_AFTER = LAST_MOMENT + 1
 @pytest.mark.parametrize(("ending", "spent"), [(State.FAILED, 0), (State.SUCCEEDED, 70)])
 async def test_an_ending_counts_in_the_windows_of_its_reservation(store: Store, ending: State, spent: int) -> None:
     assert moment(LAST_MOMENT).hour[:7] != moment(JUST_AFTER).hour[:7]
-    job = (await accept(store, a_job("j", now=LAST_MOMENT), price=70)).job
+    job = await accept(store, a_job("j", now=LAST_MOMENT), price=70)
     job = await walk(store, job, COLLECTED, now=JUST_AFTER)
     await store.move(job, ending, now=JUST_AFTER, images=int(spent > 0))
 
@@ -239,7 +239,7 @@ async def test_each_member_server_and_direct_message_has_books_of_its_own(store:
 
 
 async def test_what_a_host_billed_is_written_down_once(store: Store) -> None:
-    job = await walk(store, (await accept(store, a_job("j"), price=70)).job, way_to(State.QUEUED))
+    job = await walk(store, await accept(store, a_job("j"), price=70), way_to(State.QUEUED))
     moved = await store.move(job, State.COLLECTING, now=NOON, cost_micro_usd=55)
     assert moved is not None
     await store.move(moved, State.FAILED, now=NOON, cost_micro_usd=99, may_be_billed=True)
@@ -251,7 +251,7 @@ async def test_what_a_host_billed_is_written_down_once(store: Store) -> None:
 
 
 async def test_what_a_host_may_have_billed_is_the_whole_reservation_while_the_member_pays_nothing(store: Store) -> None:
-    job = await walk(store, (await accept(store, a_job("j", count=2), price=70)).job, way_to(State.UNKNOWN))
+    job = await walk(store, await accept(store, a_job("j", count=2), price=70), way_to(State.UNKNOWN))
     await store.move(job, State.FAILED, now=JUST_AFTER, may_be_billed=True)
 
     (row,) = await rows(store, "SELECT micro_usd, basis FROM host_cost")
@@ -263,7 +263,7 @@ async def test_what_a_host_may_have_billed_is_the_whole_reservation_while_the_me
 
 async def test_the_hosts_cap_counts_what_is_held_and_what_was_billed(store: Store) -> None:
     limits = replace(FREE, host_month_micro_usd=200)
-    job = await walk(store, (await accept(store, a_job("a"), price=90, limits=limits)).job, COLLECTED)
+    job = await walk(store, await accept(store, a_job("a"), price=90, limits=limits), COLLECTED)
     await accept(store, a_job("b", user=2, guild=None), price=90, limits=limits)
     await store.move(job, State.SUCCEEDED, now=NOON, images=1, cost_micro_usd=100)
     with pytest.raises(UserError, match="host_month_usd"):
@@ -309,7 +309,7 @@ GUARDS = [
 
 @pytest.mark.parametrize(("index", "statement"), GUARDS)
 async def test_the_database_itself_forbids_doing_it_twice(store: Store, index: str, statement: str) -> None:
-    job = await walk(store, (await accept(store, a_job("j"))).job, way_to(State.QUEUED))
+    job = await walk(store, await accept(store, a_job("j")), way_to(State.QUEUED))
     await store.note(job, now=NOON, run_id="run")
     await store.move(job, State.FAILED, now=NOON, may_be_billed=True)
     await accept(store, a_job("other"))
@@ -322,7 +322,7 @@ async def test_the_database_itself_forbids_doing_it_twice(store: Store, index: s
 
 async def test_the_same_run_at_another_host_is_another_run(store: Store) -> None:
     for n, provider in enumerate(("runcomfy", "runflow")):
-        job = (await accept(store, a_job(f"{n}", provider=provider))).job
+        job = await accept(store, a_job(f"{n}", provider=provider))
         assert await store.note(job, now=NOON, run_id="run") is not None
     found = await store.by_run("runflow", "run")
     assert found is not None
@@ -330,7 +330,7 @@ async def test_the_same_run_at_another_host_is_another_run(store: Store) -> None
 
 
 async def test_a_ledger_without_its_guard_would_be_noticed(store: Store) -> None:
-    await walk(store, (await accept(store, a_job("j"))).job, [State.CANCELLED])
+    await walk(store, await accept(store, a_job("j")), [State.CANCELLED])
     await execute(store, "DROP INDEX ledger_one_end", RESERVE.replace("reserve", "settle"))
     assert any("ended twice" in each for each in await faults(store))
 
@@ -339,7 +339,7 @@ async def test_a_ledger_without_its_guard_would_be_noticed(store: Store) -> None
 
 
 async def test_only_the_first_of_two_that_saw_the_same_job_moves_it(store: Store) -> None:
-    job = (await accept(store, a_job("j"))).job
+    job = await accept(store, a_job("j"))
     answers = await asyncio.gather(
         store.move(job, State.SUBMITTING, now=NOON), store.move(job, State.CANCELLED, now=NOON)
     )
@@ -349,7 +349,7 @@ async def test_only_the_first_of_two_that_saw_the_same_job_moves_it(store: Store
 
 
 async def test_a_note_keeps_the_state_and_the_time_it_was_entered(store: Store) -> None:
-    job = await walk(store, (await accept(store, a_job("j"))).job, COLLECTED)
+    job = await walk(store, await accept(store, a_job("j")), COLLECTED)
     noted = await store.note(job, now=NOON + 999, due_at=NOON + 5, flagged=True)
     assert noted is not None
     assert (noted.state, noted.changed_at, noted.due_at, noted.flagged) == (job.state, job.changed_at, NOON + 5, True)
@@ -357,7 +357,7 @@ async def test_a_note_keeps_the_state_and_the_time_it_was_entered(store: Store) 
 
 
 async def test_only_columns_that_may_change_can_be_changed(store: Store) -> None:
-    job = (await accept(store, a_job("j"))).job
+    job = await accept(store, a_job("j"))
     changes: dict[str, Any]
     for changes in ({"user_id": 2}, {"state = 'failed' --": 1}, {"request": "{}"}):
         with pytest.raises(ValueError, match="not a column that may change"):
@@ -365,14 +365,14 @@ async def test_only_columns_that_may_change_can_be_changed(store: Store) -> None
 
 
 async def test_an_acknowledgement_is_recorded_once_and_not_after_the_end(store: Store) -> None:
-    job = (await accept(store, a_job("j"))).job
+    job = await accept(store, a_job("j"))
     await store.acknowledged("j", message_id=9, ephemeral=True, now=NOON + 1)
     await store.acknowledged("j", message_id=9, ephemeral=True, now=NOON + 2)
     again = await store.job("j")
     assert again is not None
     assert (again.acked_at, again.due_at) == (NOON + 1, NOON + 1)
 
-    other = (await accept(store, a_job("late"))).job
+    other = await accept(store, a_job("late"))
     await store.move(other, State.CANCELLED, now=NOON)
     await store.acknowledged("late", message_id=10, ephemeral=False, now=NOON + 1)
     late = await store.job("late")

@@ -32,7 +32,7 @@ from bot.core.zones import zone_of
 from bot.store.housekeeping import Housekeeping
 from bot.store.opening import open_database
 from bot.store.quotas import By, Quotas
-from bot.store.store import Accepted, AlreadySeen, Store
+from bot.store.store import AlreadySeen, Store
 from tests import postgres
 from tests.store.books import a_job, accept, faults, rows
 from tests.store.model import LIMITS, Bonus, Entry, Model, account
@@ -94,7 +94,7 @@ class Darkroom(RuleBasedStateMachine):
         self.last = place
         return a_job(f"job-{self.next()}", now=self.now, count=count, place=place), price
 
-    async def _ask(self, ask: Ask, *, through: int) -> Accepted:
+    async def _ask(self, ask: Ask, *, through: int) -> Job:
         job, price = ask
         store, number = self.stores[through], int(job.id[4:])
         zone = zone_of(await store.house(job.place.server))
@@ -144,13 +144,13 @@ class Darkroom(RuleBasedStateMachine):
         """What comes of it is what would have come of asking one after another, in some order."""
         asks = [self._job(each) for each in wishes]
 
-        async def together() -> Sequence[Accepted | BaseException]:
+        async def together() -> Sequence[Job | BaseException]:
             work = (self._ask(each, through=n % 2) for n, each in enumerate(asks))
             return await asyncio.gather(*work, return_exceptions=True)
 
         answers = self.do(together())
-        assert all(isinstance(each, Accepted | UserError) for each in answers)
-        taken = {job.id for (job, _), answer in zip(asks, answers, strict=True) if isinstance(answer, Accepted)}
+        assert all(isinstance(each, Job | UserError) for each in answers)
+        taken = {job.id for (job, _), answer in zip(asks, answers, strict=True) if isinstance(answer, Job)}
         drawn = self._drawn(taken)
         assert any(self._would(order, taken, drawn) for order in permutations(asks))
         self.touched |= taken

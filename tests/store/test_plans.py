@@ -77,7 +77,7 @@ async def test_a_reservation_looks_through_no_table(store: Store, path: Path, li
 @pytest.mark.parametrize("pictures", [4, 2, 0])
 async def test_an_ending_looks_through_no_table(store: Store, path: Path, pictures: int) -> None:
     await furnish(store)
-    job = await walk(store, (await accept(store, a_job("j", count=4), limits=LIMITS)).job, way_to(State.COLLECTING))
+    job = await walk(store, await accept(store, a_job("j", count=4), limits=LIMITS), way_to(State.COLLECTING))
     async with heard(store) as said:
         await store.move(job, State.SUCCEEDED, now=NOON, images=pictures, cost_micro_usd=7)
     assert any("INTO ledger" in each for each in said)

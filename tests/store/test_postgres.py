@@ -163,7 +163,7 @@ async def test_reservations_and_their_ends_never_wait_for_each_other_in_a_circle
     async def live(store: Store, n: int) -> None:
         month = 31 * DAY * (n % 2)  # an end counts in two months of the host
         job = a_job(f"{n}", user=n % 3, guild=(None, 5, 6)[n % 3], now=NOON + month // 2)
-        job = await walk(store, (await accept(store, job)).job, way_to(State.COLLECTING))
+        job = await walk(store, await accept(store, job), way_to(State.COLLECTING))
         to = (State.SUCCEEDED, State.FAILED)[n // 3 % 2]
         assert await store.move(job, to, now=NOON + month, images=1, cost_micro_usd=n, may_be_billed=True)
 

@@ -7,12 +7,12 @@ import pytest
 
 from bot.core.errors import UserError
 from bot.core.house import House
-from bot.core.jobs import Place, State
+from bot.core.jobs import Job, Place, State
 from bot.core.quota import Amount, Block, Grant, Holder, Limits, Rule, Scope, Unit
 from bot.core.windows import Window
 from bot.store.alerts import Alerts
 from bot.store.quotas import By, Quotas
-from bot.store.store import Accepted, Store
+from bot.store.store import Store
 from tests.store.books import FREE, NOON, a_job, accept, faults, opened, rows, walk, way_to
 
 ADA, BEN = 91, 92  # admins
@@ -135,7 +135,7 @@ async def test_a_bonus_is_drawn_or_taken_back_and_never_both(url: str) -> None:
                 Quotas(other.database).revoke(by(f"r{n}"), number),
                 return_exceptions=True,
             )
-            drawn, taken = isinstance(answers[0], Accepted), answers[1] is not None
+            drawn, taken = isinstance(answers[0], Job), answers[1] is not None
             assert drawn is not taken
         assert await faults(one) == []
 
@@ -146,7 +146,7 @@ async def test_many_who_draw_on_one_bonus_at_once_draw_it_once(url: str) -> None
         limits = Limits(user_day_images=3, user_in_flight=None)
         work = (accept((one, other)[n % 2], a_job(f"j{n}"), limits=limits, price=1) for n in range(30))
         answers = await asyncio.gather(*work, return_exceptions=True)
-        assert sum(isinstance(each, Accepted) for each in answers) == 3 + 7
+        assert sum(isinstance(each, Job) for each in answers) == 3 + 7
         assert await left(one) == []
         assert await faults(one) == []
 
@@ -156,7 +156,7 @@ async def test_a_reset_among_reservations_and_endings_leaves_the_books_in_order(
 
         async def live(n: int) -> None:
             store = (one, other)[n % 2]
-            job = (await accept(store, a_job(f"j{n}", user=n % 2 + 1, count=2), price=5)).job
+            job = await accept(store, a_job(f"j{n}", user=n % 2 + 1, count=2), price=5)
             job = await walk(store, job, way_to(State.COLLECTING))
             await store.move(job, State.SUCCEEDED, now=NOON, images=n % 3)
 
@@ -178,9 +178,9 @@ async def test_a_reset_among_reservations_and_endings_leaves_the_books_in_order(
 async def test_a_reset_leaves_what_is_unfinished_counting_and_its_release_does_not_give_more(
     store: Store, quotas: Quotas
 ) -> None:
-    done = await walk(store, (await accept(store, a_job("done", count=2))).job, way_to(State.COLLECTING))
+    done = await walk(store, await accept(store, a_job("done", count=2)), way_to(State.COLLECTING))
     await store.move(done, State.SUCCEEDED, now=NOON, images=2)
-    flying = (await accept(store, a_job("flying", count=3))).job
+    flying = await accept(store, a_job("flying", count=3))
     assert await quotas.reset(by("r"), Holder.USER, 1) == Amount(2, 160_000)
     assert await quotas.reset(by("r"), Holder.USER, 1) is None
 
@@ -195,7 +195,7 @@ async def test_a_reset_leaves_the_part_that_a_bonus_pays_to_the_bonus(
     store: Store, quotas: Quotas, pictures: int, counts: int
 ) -> None:
     await quotas.grant(by("g"), 1, Grant(0, Unit.IMAGES, 9))
-    job = (await accept(store, a_job("j", count=4), price=1, limits=ONE_A_DAY)).job
+    job = await accept(store, a_job("j", count=4), price=1, limits=ONE_A_DAY)
     assert await left(store) == [(Unit.IMAGES, 6)]
     assert await quotas.reset(by("r"), Holder.USER, 1) == Amount()
     job = await walk(store, job, way_to(State.COLLECTING))
@@ -226,7 +226,7 @@ async def test_two_admins_who_change_the_settings_at_once_both_do(url: str) -> N
 
 async def test_a_threshold_is_told_of_once_however_often_it_is_passed(store: Store) -> None:
     limits, alerts = Limits(guild_month_micro_usd=1000), Alerts(store.database)
-    job = (await accept(store, a_job("a"), price=850, limits=limits)).job
+    job = await accept(store, a_job("a"), price=850, limits=limits)
     (first,) = await alerts.untold(since=0)
     assert (first.server, first.body["percent"], first.body["used"]) == (5, 80, 850)
     await alerts.told(first.id, now=NOON)

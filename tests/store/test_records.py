@@ -13,7 +13,7 @@ THIRD = "01KAF1111122222222222222CC"
 
 async def three(store: Store) -> Records:
     """A job of user 1 in server 5 that has ended, one of user 2 there, and one of user 1 in direct messages."""
-    await walk(store, (await accept(store, a_job(FIRST))).job, [State.CANCELLED])
+    await walk(store, await accept(store, a_job(FIRST)), [State.CANCELLED])
     await accept(store, a_job(SECOND, user=2, now=NOON + 1))
     await accept(store, a_job(THIRD, guild=None, now=NOON + 2))
     return Records(store.database)
@@ -68,7 +68,7 @@ async def test_ids_are_found_by_how_they_begin(store: Store) -> None:
 
 
 async def test_a_record_tells_the_whole_story_of_a_job(store: Store) -> None:
-    job = (await accept(store, a_job(FIRST, count=2), price=80_000)).job
+    job = await accept(store, a_job(FIRST, count=2), price=80_000)
     sending = await store.move(job, State.SUBMITTING, now=NOON + 1)
     assert sending is not None
     queued = await store.move(sending, State.QUEUED, now=NOON + 2, run_id="run-1", submitted_at=NOON + 1)
