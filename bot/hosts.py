@@ -1,5 +1,6 @@
 """Keeps an eye on the hosts: which get paid requests, which ask for patience, and whether they are well again."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
@@ -83,16 +84,18 @@ class Hosts:
 
     async def probe(self) -> None:
         """Ask the hosts in trouble something free: an answer is the first sign that they are well again."""
-        for name in [each for each in self._supply.troubles if each in self._providers]:
-            try:
-                left = await self._ask(self._providers[name])
-            except ProviderPaused as exc:
-                await self.paused(name, exc)
-            except ProviderError as exc:
-                log.info("%s: %s", name, exc, extra={"event": "probe"})
-            else:
-                if left is None or left > 0 or self._supply.troubles.get(name) != "balance":
-                    await self.answered(name)
+        await asyncio.gather(*(self._probe(each) for each in self._supply.troubles if each in self._providers))
+
+    async def _probe(self, name: str) -> None:
+        try:
+            left = await self._ask(self._providers[name])
+        except ProviderPaused as exc:
+            await self.paused(name, exc)
+        except ProviderError as exc:
+            log.info("%s: %s", name, exc, extra={"event": "probe"})
+        else:
+            if left is None or left > 0 or self._supply.troubles.get(name) != "balance":
+                await self.answered(name)
 
     async def _ask(self, provider: Provider) -> int | None:
         left = await provider.balance()

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from bot.core.errors import ModelGone, ProviderError
+from bot.core.errors import ModelGone, ProviderError, ProviderUnavailable
 from bot.core.jobs import HOUR, MINUTE
 from bot.providers.base import Provider
 from bot.rounds import rounds
@@ -41,21 +41,30 @@ class Inspector:
         self._balances: dict[str, Balance] = {}
         self._check_at: dict[str, int] = {}  # the next time, by provider
         self._balance_at: dict[str, int] = {}
+        self._noting = asyncio.Lock()  # one note for all providers
 
     async def run(self, stop: asyncio.Event) -> None:
-        await rounds(self.round, every=EVERY, stop=stop, said="The hosts could not be looked over")
+        """Two loops, since a host that is slow to answer must not keep another one from being found well again."""
+        said = "The hosts could not be looked over"
+        async with asyncio.TaskGroup() as group:
+            group.create_task(rounds(self.probe, every=EVERY, stop=stop, said=said))
+            group.create_task(rounds(self.round, every=EVERY, stop=stop, said=said))
+
+    async def probe(self) -> None:
+        await self._asked(self._probe())
 
     async def round(self) -> None:
-        await self._asked(self._probe())
+        await asyncio.gather(*(self._look_over(name, provider) for name, provider in self._providers.items()))
+
+    async def _look_over(self, name: str, provider: Provider) -> None:
         now = self._clock()
-        for name, provider in self._providers.items():
-            if now >= self._check_at.get(name, 0):
-                self._check_at[name] = now + AGAIN  # whatever becomes of it, the host is not asked in every round
-                if await self._asked(self._check(name, provider)):
-                    self._check_at[name] = now + CHECK_EVERY
-            if now >= self._balance_at.get(name, 0):
-                self._balance_at[name] = now + BALANCE_EVERY
-                await self._asked(self._read_balance(name, provider))
+        if now >= self._check_at.get(name, 0):
+            self._check_at[name] = now + AGAIN  # whatever becomes of it, the host is not asked in every round
+            if await self._asked(self._check(name, provider)):
+                self._check_at[name] = now + CHECK_EVERY
+        if now >= self._balance_at.get(name, 0):
+            self._balance_at[name] = now + BALANCE_EVERY
+            await self._asked(self._read_balance(name, provider))
 
     async def _asked(self, work: Awaitable[None]) -> bool:
         """Whether the host gave its answers; where it did not, nothing is known, and nothing changes."""
@@ -70,13 +79,18 @@ class Inspector:
 
     async def _check(self, name: str, provider: Provider) -> None:
         """Ask for each configured route, one after the other."""
+        unanswered: ProviderError | None = None
         for route in self._service.catalog.routes_at(name):
             try:
                 await provider.describe(route)
             except ModelGone:
                 await self._service.supply.route_gone(name, route)
+            except ProviderUnavailable as exc:  # perhaps of this route only
+                unanswered = exc
             else:
                 await self._service.supply.route_back(name, route)
+        if unanswered is not None:
+            raise unanswered
 
     # --- balances
 
@@ -97,10 +111,11 @@ class Inspector:
     async def _judge(self, name: str, left: int, *, low: bool) -> None:
         """Tell the operator once; again only when it has been enough in between."""
         desk = self._service.desk
-        told = set(json.loads(await desk.note(LOW) or "[]"))
-        if low == (name in told):
-            return
-        await desk.set_note(LOW, json.dumps(sorted(told ^ {name})))
+        async with self._noting:
+            told = set(json.loads(await desk.note(LOW) or "[]"))
+            if low == (name in told):
+                return
+            await desk.set_note(LOW, json.dumps(sorted(told ^ {name})))
         if low:
             await self._service.tell_operator(
                 "operator.low_balance", provider=self._service.supply.name_of(name), left_micro_usd=left

@@ -77,6 +77,13 @@ class Stepping:
         await self._hosts.failed(job.provider, what, exc)
         return backoff(self._again(job, what), retry_after=exc.retry_after, jitter=self._draw())
 
+    def _host(self, job: Job) -> Provider:
+        """Its host; `ProviderUnavailable` where the operator has taken it out: the job ends at its deadline."""
+        found = self._providers.get(job.provider)
+        if found is None:
+            raise ProviderUnavailable(f"{job.provider} is not among the providers that are used")
+        return found
+
     def _again(self, job: Job, what: str) -> int:
         self._tries[job.id, what] += 1
         return self._tries[job.id, what]

@@ -77,7 +77,7 @@ class Steps(Submits):
         if (until := self._hosts.quiet_until(job.provider, "poll")) > self._clock():
             return until + int(self._draw() * 1000)
         try:
-            seen = await self._providers[job.provider].observe(job.run_id)
+            seen = await self._host(job).observe(job.run_id)
         except ProviderUnavailable as exc:
             return self._in(await self._failed(job, "poll", exc))
         except ProviderPaused as exc:
@@ -136,7 +136,7 @@ class Steps(Submits):
             await self._end(job, State.CANCELLED, reason=None)
             return None
         try:
-            outcome = await self._providers[job.provider].cancel(job.run_id)
+            outcome = await self._host(job).cancel(job.run_id)
         except (ProviderUnavailable, ProviderPaused):
             outcome = CancelOutcome.UNKNOWN
         if outcome is CancelOutcome.UNKNOWN and self._again(job, "cancel") < CANCEL_TRIES:
@@ -152,7 +152,7 @@ class Steps(Submits):
         assert job.run_id is not None
         if seen is None:
             try:
-                seen = await self._providers[job.provider].observe(job.run_id)
+                seen = await self._host(job).observe(job.run_id)
             except ProviderUnavailable as exc:
                 return self._in(await self._failed(job, "collect", exc))
             except ProviderPaused:
@@ -179,22 +179,26 @@ class Steps(Submits):
     async def give_up(self, job: Job) -> int | None:
         """Past the deadline: the member gets everything back, and a late picture is a present."""
         if job.state is State.COLLECTING:
-            await self._give_up_collecting(job)
-            return None
-        reason = "unknown" if job.state is State.UNKNOWN else "gave_up"
-        until, due_at = self._clock() + WATCH_LIMIT, self._in(WATCH_DELAY)
-        changes = {"watch_until": until, "due_at": due_at}
-        await self._end(job, State.FAILED, reason=reason, may_be_billed=True, **changes)
-        return due_at
+            return await self._give_up_collecting(job)
+        return await self._end_watched(job, reason="unknown" if job.state is State.UNKNOWN else "gave_up")
 
-    async def _give_up_collecting(self, job: Job) -> None:
+    async def _give_up_collecting(self, job: Job) -> int | None:
         dossier = await self._store.dossier(job.id)
         in_hand = len(dossier.pictures) if dossier else 0
         blocked = self._service.supply.blocked.pop(job.id, None)
-        if in_hand or not blocked:
+        if in_hand:
             await self._finish(job, in_hand, cost=None)
-        else:
-            await self._end(job, State.FAILED, reason="result_host_blocked", may_be_billed=True)
+            return None
+        return await self._end_watched(job, reason="result_host_blocked" if blocked else "no_pictures")
+
+    async def _end_watched(self, job: Job, *, reason: str) -> int | None:
+        """End free for the member, but go on looking where there is something to look at."""
+        host = self._providers.get(job.provider)
+        watched: dict[str, int] = {}
+        if job.run_id is not None or (host is not None and host.searchable):
+            watched = {"watch_until": self._clock() + WATCH_LIMIT, "due_at": self._in(WATCH_DELAY)}
+        await self._end(job, State.FAILED, reason=reason, may_be_billed=True, **watched)
+        return watched.get("due_at")
 
     async def watch(self, job: Job) -> int | None:
         """Look at a run we gave up on, or never found: its picture, should it still come, is delivered free."""
@@ -202,30 +206,30 @@ class Steps(Submits):
             return await self._watch_for_run(job)
         now = self._clock()
         try:
-            seen = await self._providers[job.provider].observe(job.run_id)
+            seen = await self._host(job).observe(job.run_id)
         except (ProviderUnavailable, ProviderPaused):
             return self._in(WATCH_DELAY)
         except RunLost:
             seen = Observation(State.FAILED)
         if seen.state in (State.QUEUED, State.RUNNING):
             return self._in(WATCH_DELAY)
+        if seen.cost_micro_usd is not None:
+            await self._store.cost_became_known(job, now=now, micro_usd=seen.cost_micro_usd)
         haul = await self._collector.collect(job, seen.image_urls)
         if haul.wanting or haul.blocked_host:
             return self._in(WATCH_DELAY)
         changes: dict[str, Any] = {"watch_until": None, "due_at": None, "images": haul.in_hand}
         if haul.in_hand:
             changes["reason"] = "late"
-        if seen.cost_micro_usd is not None:
-            await self._store.cost_became_known(job, now=now, micro_usd=seen.cost_micro_usd)
         await self._store.note(job, now=now, show=haul.in_hand > 0, **changes)
         return None
 
     async def _watch_for_run(self, job: Job) -> int | None:
         try:
-            run_id = await self._providers[job.provider].find(job.id)
+            run_id = await self._host(job).find(job.id)
         except (ProviderUnavailable, ProviderPaused):
             run_id = None
         if run_id is None or await self._belongs_to_another(job, run_id):
             return self._in(WATCH_DELAY)
-        found = await self._store.note(job, now=self._clock(), run_id=run_id)
+        found = await self._store.learn(job, run_id=run_id)
         return await self.watch(found) if found is not None else None

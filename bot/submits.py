@@ -44,7 +44,7 @@ class Submits(Stepping):
         route = self._catalog.route(job.request, provider=job.provider, id=job.route)
         assert route is not None  # it was chosen from there
         try:
-            run_id = await self._providers[job.provider].submit(
+            run_id = await self._host(job).submit(
                 job.route, wire_inputs(route, job.request), job_id=job.id, callback_url=self._callback_url(job)
             )
         except ProviderUnavailable as exc:
@@ -75,17 +75,17 @@ class Submits(Stepping):
     async def _gone(self, job: Job) -> int | None:
         """Its host knows the model no more: another one may."""
         await self._hosts.judged(job.provider)
-        if await self._is_gone(job):
+        if gone := await self._is_gone(job):
             await self._service.supply.route_gone(job.provider, job.route)
         if (route := await self._routing.next(job)) is not None:
             return await self._back_in_line(job, due_at=self._clock(), provider=route.provider, route=route.id)
-        await self._end(job, State.FAILED, reason="model_gone")
+        await self._end(job, State.FAILED, reason="model_gone" if gone else "rejected")
         return None
 
     async def _is_gone(self, job: Job) -> bool:
         """The host's catalogue has the last word: one odd answer must not take a model out of everybody's choices."""
         try:
-            await self._providers[job.provider].describe(job.route)
+            await self._host(job).describe(job.route)
         except ModelGone:
             return True
         except ProviderError:
@@ -137,7 +137,7 @@ class Submits(Stepping):
     async def find(self, job: Job) -> int | None:
         """Look for the run of a submit whose answer was lost; never send it again."""
         try:
-            run_id = await self._providers[job.provider].find(job.id)
+            run_id = await self._host(job).find(job.id)
         except NotSearchable:
             await self._end(job, State.FAILED, reason="unknown", may_be_billed=True)
             return None

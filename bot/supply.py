@@ -44,6 +44,7 @@ class Supply:
         self._clock = clock
         self._bells = bells
         self._tell = tell
+        self._told_of: set[tuple[str, str]] = set()  # providers, and where they put pictures that may not be fetched
         self._changing = asyncio.Lock()  # of what is gone
 
     async def start(self) -> None:
@@ -105,12 +106,13 @@ class Supply:
 
     async def result_blocked(self, job: Job, host: str) -> None:
         """Finished pictures lie where the operator has not allowed us to fetch them."""
-        news = host not in self.blocked.values()
         if self.blocked.get(job.id) != host:
             self.blocked[job.id] = host
             await self._store.want([job.id], now=self._clock())
-        if news:
-            await self._tell("operator.result_host", {"host": host, "provider": job.provider})
+        if (job.provider, host) not in self._told_of:
+            self._told_of.add((job.provider, host))
+            told = {"host": host, "provider": self.name_of(job.provider), "setting": f"{job.provider}.result_hosts"}
+            await self._tell("operator.result_host", told)
 
     async def _show_waiting(self, provider: str) -> None:
         await self._store.want(await self.line(provider), now=self._clock())

@@ -187,6 +187,8 @@ class Worker:
             case None:
                 if job.state is State.CANCELLED:  # by a button, without a step of ours: those behind it move up
                     await self._tell_places(job.provider)
+                if job.state.is_final and job.due_at is not None:  # it was watched, and that is over
+                    await self._store.learn(job, due_at=None, watch_until=None)
                 return self._asleep(job)
             case Step.SUBMIT:
                 return await self._when_slot_is_free(job)

@@ -291,7 +291,9 @@ async def rig(
     clock = time or Time()
     database = await open_database(url or f"sqlite:///{folder}/darkroom.db")
     store, desk = Store(database), Desk(database)
-    provider, other = (FakeProvider(each, cancels=each != "runflow") for each in (host, beside or ""))
+    provider, other = (
+        FakeProvider(each, searchable=each == "runflow", cancels=each != "runflow") for each in (host, beside or "")
+    )
     files, messenger = FakeFiles(), FakeMessenger()
     providers: Mapping[str, Provider] = real or {host: provider} | ({beside: other} if beside else {})
     told: list[tuple[str, Mapping[str, object]]] = []

@@ -109,7 +109,7 @@ def expected(position: Position, host: str, company: str) -> tuple[State, str | 
     if position.proven:
         if company == "with another":
             return State.SUCCEEDED, None, OTHER[host]
-        ends = {"no connection": "down", "status:404": "model_gone"}
+        ends = {"no connection": "down", "status:404": "rejected"}  # its catalogue still has the model
         if position.name in ends:
             return State.FAILED, ends[position.name], host
         return State.SUCCEEDED, None, host

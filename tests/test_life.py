@@ -125,7 +125,7 @@ async def test_an_unanswered_submission_is_never_sent_twice_and_costs_the_member
     ("error", "state", "reason"),
     [
         (ProviderRejected("422"), State.FAILED, "rejected"),
-        (ModelGone("404"), State.FAILED, "model_gone"),
+        (ModelGone("404"), State.FAILED, "rejected"),  # its catalogue still has the model
         (ProviderRefused("policy"), State.REFUSED, "refused"),
     ],
 )

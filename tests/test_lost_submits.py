@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.errors import ProviderUnavailable, SubmitUnknown
+from bot.core.errors import DownloadFailed, HostNotAllowed, ProviderUnavailable, SubmitUnknown
 from bot.core.jobs import FIND_LIMIT, HOUR, WATCH_LIMIT, State
 from bot.core.quota import Amount
 from tests.kit import Rig, rig
@@ -97,3 +97,58 @@ async def test_the_search_goes_on_after_a_restart(tmp_path: Path) -> None:
         await after.turn(301)
 
         assert ((await after.job(job_id)).reason, (await after.job(job_id)).images) == ("late", 1)
+
+
+async def test_at_a_host_that_cannot_be_searched_nobody_goes_on_looking(tmp_path: Path) -> None:
+    async with rig(tmp_path) as before:
+        before.provider.submits = [SubmitUnknown("reset")]
+        job_id = await before.imagine()
+        await before.worker.run_due()
+        clock = before.time
+    clock.go(3600)  # the process was away for longer than a search may take
+    async with rig(tmp_path, time=clock) as after:
+        await after.turn(1)
+
+        job = await after.job(job_id)
+        assert (job.state, job.watch_until, job.due_at) == (State.FAILED, None, None)
+
+
+async def test_what_is_watched_no_more_is_not_looked_at_after_a_restart_either(app: Rig) -> None:
+    job_id = await app.imagine()
+    ended = await app.until_final(job_id, step=15)
+    await app.turn(WATCH_LIMIT / 1000 + 1)
+
+    job = await app.job(job_id)
+    assert (job.due_at, job.watch_until, job.ended_at) == (None, None, ended.ended_at)
+    assert await app.store.due_times() == {}
+
+
+@pytest.mark.parametrize("trouble", [DownloadFailed("storage is away", lasting=False), HostNotAllowed("elsewhere")])
+async def test_pictures_that_could_not_be_fetched_in_time_are_a_present_when_they_can(
+    app: Rig, trouble: Exception
+) -> None:
+    app.provider.submits = []
+    files = app.files.files
+    (url, picture), *_ = list(files.items())
+    files[url] = trouble
+    job = await app.until_final(await app.imagine(), step=60)
+    assert job.reason == ("result_host_blocked" if isinstance(trouble, HostNotAllowed) else "no_pictures")
+    files[url] = picture
+
+    await app.turn(301)
+
+    found = await app.job(job.id)
+    assert (found.reason, found.images) == ("late", 1)
+    assert await host_cost(app) == [("known", 70_000)]
+
+
+async def test_a_job_whose_host_was_taken_out_of_the_settings_ends_free_at_its_deadline(tmp_path: Path) -> None:
+    async with rig(tmp_path, host="runflow") as before:
+        job_id = await before.imagine()
+        await before.turn(5)
+        clock = before.time
+    async with rig(tmp_path, host="runcomfy", time=clock) as after:
+        job = await after.until_final(job_id, step=60)
+
+        assert (job.state, job.reason) == (State.FAILED, "gave_up")
+        assert (await after.service.card(job_id)).charge.settled is None

@@ -170,6 +170,14 @@ class Store(Reading):
 
         return await self.database.write(unit)
 
+    async def learn(self, job: Job, **changes: Any) -> Job | None:
+        """Change facts of *job* whatever state it is in by now; when it ended stays as it was."""
+
+        async def unit(tx: Tx) -> Job | None:
+            return await jobs.amend(tx, job.id, changes=changes)
+
+        return await self.database.write(unit)
+
     async def release(self, provider: str, *, now: int) -> None:
         """Let every job that waits for *provider* be tried now, whatever patience it was asked for."""
 
