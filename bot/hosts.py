@@ -21,6 +21,10 @@ class Hosts:
         self._clock = clock
         self._providers = providers
         self._breakers: dict[str, Breaker] = {}
+        self._told: dict[str, str] = {}  # provider → the trouble that everybody concerned has been told of
+        self._failing: dict[str, set[str]] = {}  # provider → the jobs whose runs could not be asked about
+        self._sick: set[str] = set()  # those of them whose host answers everybody else
+        supply.is_well = self.admits
         self._quiet_until: dict[tuple[str, str], int] = {}
 
     def mode(self, provider: str) -> Mode:
@@ -33,7 +37,8 @@ class Hosts:
 
     def admits_at(self, provider: str) -> int | None:
         """When it may be that one can be sent again; None where that is not a question of time."""
-        at = self._breaker(provider).admits_at(self._clock()) if provider in self._supply.troubles else self._clock()
+        now, breaker = self._clock(), self._breaker(provider)
+        at = now if breaker.trouble is None else breaker.admits_at(now)
         return None if at is None else max(at, self.quiet_until(provider, "submit"))
 
     def quiet_until(self, provider: str, what: str) -> int:
@@ -46,15 +51,20 @@ class Hosts:
         """A paid request is about to be sent."""
         self._breakers[provider] = self._breaker(provider).begin(self._clock())
 
-    async def failed(self, provider: str, what: str, exc: ProviderError) -> None:
-        """A host gave no good answer; when it keeps doing so, the cards and the operator hear of it."""
+    async def failed(self, provider: str, what: str, exc: ProviderError, *, job_id: str) -> None:
+        """A host gave no good answer; when it keeps doing so, the cards and the operator hear of it.
+
+        What is asked about one run only, and fails while others are answered, says nothing about the host.
+        """
         now = self._clock()
         patience = exc.retry_after if isinstance(exc, ProviderUnavailable) else None
         if patience:
             until = now + int(patience * SECOND)
             self._quiet_until[provider, what] = max(self.quiet_until(provider, what), until)
-        if isinstance(exc, RunNotKnownYet):
+        if isinstance(exc, RunNotKnownYet) or (what != "submit" and job_id in self._sick):
             return
+        if what != "submit":
+            self._failing.setdefault(provider, set()).add(job_id)
         unsure = not isinstance(exc, ProviderUnavailable)
         self._breakers[provider] = self._breaker(provider).fail(now, paid=what == "submit", unsure=unsure)
         await self._tell(provider)
@@ -64,13 +74,19 @@ class Hosts:
         self._breakers[provider] = self._breaker(provider).refuse_us(exc.kind, self._clock(), paid=submitting)
         await self._tell(provider)
 
-    async def answered(self, provider: str) -> None:
-        """A host answered something free, as it should."""
-        before = self.mode(provider)
-        self._breakers[provider] = self._breaker(provider).answer()
+    async def answered(self, provider: str, *, job_id: str | None = None) -> None:
+        """A host answered something free, as it should; *job_id* where it was about a run."""
+        before = self._breaker(provider)
+        self._breakers[provider] = after = before.answer()
+        self._sick.discard(job_id or "")
+        self._sick |= self._failing.pop(provider, set()) - {job_id}
         await self._tell(provider)
-        if before is Mode.OPEN and self.mode(provider) is Mode.HALF_OPEN:
+        if after.trouble is not None and not before.answered:  # from now on it is a question of time
             await self._supply.ring_waiting()
+
+    def forget(self, job_id: str) -> None:
+        """A job has ended: nobody will ask about its run again."""
+        self._sick.discard(job_id)
 
     async def judged(self, provider: str) -> None:
         """A host refused or rejected a paid request for what it asked, which is no failure of the host."""
@@ -87,31 +103,38 @@ class Hosts:
         await asyncio.gather(*(self._probe(each) for each in self._supply.troubles if each in self._providers))
 
     async def _probe(self, name: str) -> None:
+        provider = self._providers[name]
         try:
-            left = await self._ask(self._providers[name])
+            if self._supply.troubles.get(name) == "balance" and await self._is_empty(provider):
+                return
+            for route in list(self._supply.catalog.routes_at(name))[:1]:
+                with suppress(ModelGone):  # an answer all the same
+                    await provider.describe(route)
         except ProviderPaused as exc:
             await self.paused(name, exc)
         except ProviderError as exc:
             log.info("%s: %s", name, exc, extra={"event": "probe"})
         else:
-            if left is None or left > 0 or self._supply.troubles.get(name) != "balance":
-                await self.answered(name)
+            await self.answered(name)
 
-    async def _ask(self, provider: Provider) -> int | None:
-        left = await provider.balance()
-        if left is None:  # perhaps nothing was asked: not every host has a wallet that can be read
-            with suppress(ModelGone):  # which is an answer all the same
-                for route in list(self._supply.catalog.routes_at(provider.name))[:1]:
-                    await provider.describe(route)
-        return left
+    async def _is_empty(self, provider: Provider) -> bool:
+        """Whether the account is known to be empty: the wallet is a service of its own, which may be away or closed."""
+        try:
+            left = await provider.balance()
+        except ProviderError:
+            return False
+        return left is not None and left <= 0
 
     async def _tell(self, provider: str) -> None:
+        """Whoever is concerned hears of it once; where that fails, again with the next request."""
         trouble = self._breakers[provider].trouble
-        if trouble is not None and self._supply.troubles.get(provider) != trouble:
+        if trouble is not None and self._told.get(provider) != trouble:
             await self._supply.host_trouble(provider, trouble)
+            self._told[provider] = trouble
         elif trouble is None and provider in self._supply.troubles:
             self._quiet_until.pop((provider, "submit"), None)  # what it asked for was about the trouble
             await self._supply.host_recovered(provider)
+            self._told.pop(provider, None)
 
     def _breaker(self, provider: str) -> Breaker:
         if (found := self._breakers.get(provider)) is not None:

@@ -66,6 +66,7 @@ class Stepping:
             del self._tries[key]
         self._slow.discard(job.id)
         self._routing.forget(job.id)
+        self._hosts.forget(job.id)
         self._service.called.discard(job.id)
         if ended is not None:
             extra = {"event": "job_ended", "job_id": job.id, "state": state.value, "reason": reason}
@@ -74,7 +75,7 @@ class Stepping:
     async def _failed(self, job: Job, what: str, exc: ProviderUnavailable) -> float:
         """Seconds to leave the host alone."""
         self._say(job, "unavailable", exc)
-        await self._hosts.failed(job.provider, what, exc)
+        await self._hosts.failed(job.provider, what, exc, job_id=job.id)
         return backoff(self._again(job, what), retry_after=exc.retry_after, jitter=self._draw())
 
     def _host(self, job: Job) -> Provider:

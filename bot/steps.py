@@ -17,11 +17,12 @@ from bot.core.jobs import WAIT_LIMIT, WATCH_LIMIT, Cancel, Job, Observation, Sta
 from bot.core.polling import WATCH_DELAY, poll_delay
 from bot.delivery import DeliverLater
 from bot.providers.base import CancelOutcome
-from bot.submits import BLOCKED_EVERY, Submits
+from bot.submits import Submits
 
 CANCEL_TRIES = 3
 CONFIRM_TRIES = 3
 CHECK_TRIES = 3
+BLOCKED_EVERY = 60.0
 AGAIN = 2.0  # seconds until an unfinished collection, or an unconfirmed card, is tried again; longer each time
 
 
@@ -87,7 +88,7 @@ class Steps(Submits):
             self._say(job, "run_lost", exc)
             await self._end(job, State.FAILED, reason="run_lost", may_be_billed=True)
             return None
-        await self._hosts.answered(job.provider)
+        await self._hosts.answered(job.provider, job_id=job.id)
         self._tries.pop((job.id, "poll"), None)
         if not is_news(job, seen):
             return await self._wait(job)

@@ -13,13 +13,12 @@ from bot.core.errors import (
     SubmitUnknown,
 )
 from bot.core.jobs import MINUTE, Cancel, Job, State
-from bot.core.polling import poll_delay
+from bot.core.polling import backoff, poll_delay
 from bot.core.routes import wire_inputs
 from bot.stepping import Stepping
 
 SUBMIT_LEASE = 5 * MINUTE  # longer than any submit takes; after a restart nobody waits for it
 FIND_EVERY = 15.0  # seconds between searches for a lost submit
-BLOCKED_EVERY = 60.0
 
 
 class Submits(Stepping):
@@ -33,11 +32,17 @@ class Submits(Stepping):
             return job
         return await self._store.note(job, now=self._clock(), show=True, provider=route.provider, route=route.id)
 
+    async def look_at(self, job: Job) -> int | None:
+        """When a host may take a job that waits, where that is a question of time."""
+        return await self._routing.look_at(job)
+
     async def begin_submit(self, job: Job) -> Job | None:
         """Say on disk that the paid request is about to be sent; None when the job is not to be sent after all."""
         now = self._clock()
-        self._hosts.begins(job.provider)
-        return await self._store.move(job, State.SUBMITTING, now=now, submitted_at=now, due_at=now + SUBMIT_LEASE)
+        mine = await self._store.move(job, State.SUBMITTING, now=now, submitted_at=now, due_at=now + SUBMIT_LEASE)
+        if mine is not None:
+            self._hosts.begins(job.provider)
+        return mine
 
     async def submit(self, job: Job) -> int | None:
         """Send the paid request, once, and write down what came of it. *job* is on disk as submitting."""
@@ -48,11 +53,12 @@ class Submits(Stepping):
                 job.route, wire_inputs(route, job.request), job_id=job.id, callback_url=self._callback_url(job)
             )
         except ProviderUnavailable as exc:
-            return await self._not_taken(job, wait=await self._failed(job, "submit", exc))
+            await self._failed(job, "submit", exc)
+            return await self._not_taken(job)
         except ProviderPaused as exc:
             self._say(job, "not_taken", exc)
             await self._hosts.paused(job.provider, exc, submitting=True)
-            return await self._not_taken(job, wait=BLOCKED_EVERY)
+            return await self._not_taken(job)
         except ModelGone as exc:
             self._say(job, "model_gone", exc)
             return await self._gone(job)
@@ -65,7 +71,7 @@ class Submits(Stepping):
             )
         except SubmitUnknown as exc:
             self._say(job, "submit_unknown", exc)
-            await self._hosts.failed(job.provider, "submit", exc)
+            await self._hosts.failed(job.provider, "submit", exc, job_id=job.id)
             return await self._not_known(job)
         else:
             self._runs[job.id] = run_id  # kept until it is on disk: a full disk must not lose a paid run
@@ -77,7 +83,7 @@ class Submits(Stepping):
         await self._hosts.judged(job.provider)
         if gone := await self._is_gone(job):
             await self._service.supply.route_gone(job.provider, job.route)
-        if (route := await self._routing.next(job)) is not None:
+        if (route := await self._routing.next(job) or await self._routing.later(job)) is not None:
             return await self._back_in_line(job, due_at=self._clock(), provider=route.provider, route=route.id)
         await self._end(job, State.FAILED, reason="model_gone" if gone else "rejected")
         return None
@@ -92,10 +98,14 @@ class Submits(Stepping):
             pass
         return False
 
-    async def _not_taken(self, job: Job, *, wait: float) -> int | None:
-        """Back in line: at another host at once, or where no other would take it, at this one after *wait* seconds."""
+    async def _not_taken(self, job: Job) -> int | None:
+        """Back in line: at another host at once, or where all have been tried, at this one after a while.
+
+        What patience the host asked for holds for all jobs, and is kept with the host (`Hosts.quiet_until`).
+        """
         if (route := await self._routing.next(job)) is not None:
             return await self._back_in_line(job, due_at=self._clock(), provider=route.provider, route=route.id)
+        wait = backoff(self._again(job, "round"), retry_after=None, jitter=self._draw())
         return await self._back_in_line(job, due_at=self._in(wait))
 
     async def _back_in_line(self, job: Job, *, due_at: int, **changes: Any) -> int | None:

@@ -37,6 +37,7 @@ class Supply:
         self.offered = catalog.at(tuple(providers))  # what may be asked for now
         self.troubles: dict[str, str] = {}  # provider → credentials | balance | down
         self.blocked: dict[str, str] = {}  # job → host its pictures lie on
+        self.is_well: Callable[[str], bool] = lambda provider: provider not in self.troubles  # the breakers know more
         self._store = store
         self._desk = desk
         self._providers = providers
@@ -74,7 +75,7 @@ class Supply:
         takers = self.offered.takers(request)
         if not takers:
             raise UserError("option.no_host")
-        return next((each for each in takers if each.provider not in self.troubles), takers[0])
+        return next((each for each in takers if self.is_well(each.provider)), takers[0])
 
     async def line(self, provider: str) -> Sequence[str]:
         """Ids of the jobs that wait for a slot at *provider*, next first."""
@@ -98,11 +99,13 @@ class Supply:
             await self.ring_waiting()  # another host may take what waits for this one
 
     async def host_recovered(self, provider: str) -> None:
-        if self.troubles.pop(provider, None) is not None and await self._desk.recovered(provider):
+        if await self._desk.recovered(provider):
+            self.troubles.pop(provider, None)
             await self._tell("operator.recovered", {"provider": self.name_of(provider)})
             await self._show_waiting(provider)
             await self._store.release(provider, now=self._clock())
             await self.ring_waiting()
+        self.troubles.pop(provider, None)
 
     async def result_blocked(self, job: Job, host: str) -> None:
         """Finished pictures lie where the operator has not allowed us to fetch them."""

@@ -186,7 +186,7 @@ class Worker:
         match step:
             case None:
                 if job.state is State.CANCELLED:  # by a button, without a step of ours: those behind it move up
-                    await self._tell_places(job.provider)
+                    await self._slots_moved(job)
                 if job.state.is_final and job.due_at is not None:  # it was watched, and that is over
                     await self._store.learn(job, due_at=None, watch_until=None)
                 return self._asleep(job)
@@ -206,18 +206,18 @@ class Worker:
 
     async def _when_slot_is_free(self, job: Job) -> int | None:
         """Submit if it is this job's turn at its host; else it waits in line until it is rung for."""
-        if job.due_at is not None and job.due_at > self._clock():  # the host asked for patience
-            return min(job.due_at, job.deadline)
         if (placed := await self._steps.choose_host(job)) is None:
             return self._clock()
         if placed.provider != job.provider:
             await self._tell_places(job.provider)
             job = placed
+        elif job.due_at is not None and job.due_at > self._clock():  # it has just been refused everywhere
+            return min(job.due_at, job.deadline)
         async with self._slots:
             self._turns.discard(job.id)
             if not await self._turn(job):
                 await self._tell_places(job.provider)
-                return self._clock() if job.id in self._turns else self._in_line_until(job)
+                return self._clock() if job.id in self._turns else await self._in_line_until(job)
             mine = await self._steps.begin_submit(job)
         if mine is None:
             return self._clock()
@@ -234,11 +234,11 @@ class Worker:
             room = min(room, 1)
         return job.id in fair_order(waiting, running)[: max(0, room)]
 
-    def _in_line_until(self, job: Job) -> int:
+    async def _in_line_until(self, job: Job) -> int:
         """When to look at a waiting job although nobody rings; never in the past, or it would be due all the time."""
         now = self._clock()
         until = min(job.deadline, self._line_news_at.get(job.provider, job.deadline))
-        if not self._hosts.admits(job.provider) and (at := self._hosts.admits_at(job.provider)) is not None:
+        if not self._hosts.admits(job.provider) and (at := await self._steps.look_at(job)) is not None:
             until = min(until, at)
         return max(until, now + SECOND)
 

@@ -85,6 +85,7 @@ class FakeProvider:
     bodies: list[Mapping[str, Any]] = field(default_factory=list)
     callback_urls: list[str | None] = field(default_factory=list)
     absent: dict[str, Exception] = field(default_factory=dict)  # what describing a route comes to, where it fails
+    away: Exception | None = None  # what describing any route comes to
     described: list[str] = field(default_factory=list)
     balances: list[Any] = field(default_factory=lambda: [None])  # micro-dollars, None or exceptions
     while_submitting: Callable[[str], Awaitable[None]] | None = None  # happens before a submit is answered
@@ -118,6 +119,8 @@ class FakeProvider:
 
     async def describe(self, route: str) -> ModelInfo:
         self.described.append(route)
+        if self.away is not None:
+            raise self.away
         if route in self.absent:
             raise self.absent[route]
         return ModelInfo(route)
@@ -214,6 +217,10 @@ class Rig:
             "bot_can_post": True,
         }
         return Intake(**{**fields, **changes})
+
+    def first_number(self, number: int) -> None:
+        """Number interactions from here: after a restart they are not those of the life before."""
+        self._ids = itertools.count(number)
 
     async def imagine(self, user: int = ALICE, *, count: int = 1, acked: bool = True, **changes: Any) -> str:
         """Accept a job and acknowledge it; its id."""

@@ -23,6 +23,7 @@ from bot.store.records import Records
 from tests.kit import BOB, Rig, catalog, rig
 
 RUNNING = Observation(State.RUNNING)
+EMPTY = ProviderPaused("402", kind="balance")
 NOT_TAKEN: tuple[ProviderError, ...] = (
     ProviderUnavailable("no connection"),
     ProviderUnavailable("429", retry_after=30),
@@ -102,7 +103,7 @@ async def test_while_no_host_takes_it_a_job_goes_round_and_is_taken_once(app: Ri
 
 async def test_a_host_that_is_down_gets_nothing_and_the_operator_hears_of_it_once(app: Rig) -> None:
     app.provider.submits = [ProviderUnavailable("no connection")] * 100
-    app.provider.balances = [ProviderUnavailable("no connection")]
+    app.provider.away = ProviderUnavailable("no connection")
     for _ in range(8):
         job_id = await app.imagine()
         await app.turn(2)
@@ -115,14 +116,16 @@ async def test_a_host_that_is_down_gets_nothing_and_the_operator_hears_of_it_onc
 
 async def test_a_host_that_is_back_gets_one_job_first_and_then_all_again(app: Rig) -> None:
     app.provider.submits = [ProviderUnavailable("no connection")] * 3
-    app.provider.balances = [ProviderUnavailable("no connection"), 5_000_000]
+    app.provider.away = ProviderUnavailable("no connection")
     app.provider.sees = [RUNNING]
     for _ in range(4):
         await app.imagine()
         await app.turn(2)
     assert app.hosts.mode("runcomfy") is Mode.OPEN
 
-    await app.turn(20, times=2)
+    await app.turn(20)
+    app.provider.away = None
+    await app.turn(20)
     assert app.hosts.mode("runcomfy") is Mode.HALF_OPEN
     await app.imagine(BOB)
     await app.turn()
@@ -139,7 +142,8 @@ async def test_jobs_in_line_at_a_host_that_goes_down_move_to_the_next(tmp_path: 
         first, *waiting = [await app.imagine() for _ in range(3)]
         await app.turn(2)
         assert {(await app.job(each)).provider for each in waiting} == {"runcomfy"}
-        app.provider.sees = app.provider.balances = [ProviderUnavailable("503")]
+        app.provider.away = ProviderUnavailable("503")
+        app.provider.sees = [app.provider.away]
 
         await app.turn(10, times=6)
 
@@ -149,7 +153,7 @@ async def test_jobs_in_line_at_a_host_that_goes_down_move_to_the_next(tmp_path: 
 
 
 async def test_a_card_is_drawn_for_the_host_that_would_take_it_now(app: Rig) -> None:
-    await app.service.supply.host_trouble("runcomfy", "balance")
+    await app.hosts.paused("runcomfy", EMPTY, submitting=True)
 
     card = await app.service.card(await app.imagine(acked=False))
 
@@ -158,7 +162,7 @@ async def test_a_card_is_drawn_for_the_host_that_would_take_it_now(app: Rig) -> 
 
 async def test_with_every_host_in_trouble_a_job_waits_at_the_preferred_one(app: Rig) -> None:
     for each in ("runcomfy", "runflow"):
-        await app.service.supply.host_trouble(each, "balance")
+        await app.hosts.paused(each, EMPTY, submitting=True)
 
     card = await app.service.card(await app.imagine(acked=False))
 
@@ -189,7 +193,7 @@ async def test_a_job_does_not_move_to_a_host_that_asks_more_than_is_reserved(tmp
 
 async def test_a_job_asked_for_while_the_cheaper_host_is_down_is_priced_by_the_other(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow", models=dearer_at_runflow()) as app:
-        await app.service.supply.host_trouble("runcomfy", "down")
+        await app.hosts.paused("runcomfy", EMPTY, submitting=True)
         card = await app.service.card(await app.imagine(acked=False))
         assert (card.provider, card.charge.reserved.micro_usd) == ("Runflow", 100_000)
 

@@ -85,7 +85,7 @@ class Breaker:
         if self.trouble is None and not (seen.paid.lasts(now) or seen.free.lasts(now)):
             return seen
         seen = replace(seen, trouble=self.trouble or "down", proof=self.proof or paid)
-        if not unsure:
+        if not unsure or (now < self.paused_until and not self.trial_until):  # one outage, however many it hit
             return seen
         pause = min(LONGEST_PAUSE, FIRST_PAUSE << min(self.pauses, 10))
         return replace(seen, pauses=self.pauses + 1, paused_until=now + pause)

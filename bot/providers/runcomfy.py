@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR
 from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
@@ -31,7 +31,7 @@ from bot.core.jobs import Observation, State
 from bot.providers.base import CancelOutcome, ModelInfo
 from bot.providers.failures import Verdict, classify_text, is_about_content, is_bare, short, told
 from bot.providers.http import Answer, Client, call, retry_after, utc_now
-from bot.providers.wire import Dollars, W, Wire, micro_usd, parse
+from bot.providers.wire import Dollars, W, Wealth, Wire, micro_usd, parse
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class _Model(Wire):
 
 class _Balance(Wire):
     balance_microdollars: Annotated[int, Field(ge=0)] | None = None
-    balance_usd: Decimal | None = None
+    balance_usd: Wealth = None
 
 
 class _Problem(Wire):

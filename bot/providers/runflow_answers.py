@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -27,7 +27,7 @@ from bot.core.errors import (
 from bot.core.jobs import Observation, State
 from bot.providers.failures import Verdict, classify_text, is_about_content, short, told
 from bot.providers.http import Answer, retry_after
-from bot.providers.wire import Dollars, W, Wire, micro_usd, parse
+from bot.providers.wire import Dollars, W, Wealth, Wire, micro_usd, parse
 
 log = logging.getLogger(__name__)
 
@@ -110,8 +110,8 @@ class Model(Wire):
 
 
 class Balance(Wire):
-    balance_cents: Decimal | None = None
-    balance: Decimal | None = None  # dollars
+    balance_cents: Wealth = None
+    balance: Wealth = None  # dollars
     items: "tuple[Balance, ...]" = ()
 
     @property

@@ -95,3 +95,10 @@ def test_after_a_restart_a_host_is_tried_at_once(kind: str, left: str | None) ->
     remembered = Breaker.remembered(kind)
     assert remembered.admits(NOON)
     assert remembered.answer().trouble == left
+
+
+def test_one_outage_is_one_pause_however_many_requests_it_hit() -> None:
+    seen = Breaker()
+    for n in range(8):
+        seen = seen.fail(NOON + 400 * n, paid=True, unsure=True)
+    assert seen.paused_until <= NOON + 400 * 7 + FIRST_PAUSE

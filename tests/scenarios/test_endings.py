@@ -70,7 +70,7 @@ ENDINGS = (
     _works("wrong type", "wrong_type"),
     _works("slices", "sliced"),
     _fails("rejected", "status:422", "did not accept this request", booked=None),
-    _fails("no such model", "error_200", "does not offer this model", booked=None, params=_params(code=400001)),
+    _fails("no such model", "error_200", "did not accept this request", booked=None, params=_params(code=400001)),
     _fails("taken, no answer", "accepted_then_lost", UNSURE),
     _fails("taken, half an answer", "truncated", UNSURE),
     _fails("taken, no id", "no_request_id", UNSURE),

@@ -1,0 +1,307 @@
+"""Jobs that wait while hosts come and go: whoever is well gets them, soon, and nobody is forgotten in line."""
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from bot.core.breaker import Mode
+from bot.core.catalog import Catalog
+from bot.core.errors import ModelGone, ProviderPaused, ProviderUnavailable, SubmitUnknown
+from bot.core.jobs import Job, Observation, State
+from bot.core.quota import Limits
+from bot.store.audit import Audit
+from tests.kit import ALICE, BOB, FakeProvider, Rig, Time, rig
+from tests.test_routing import dearer_at_runflow
+
+RUNNING = Observation(State.RUNNING)
+DOWN = ProviderUnavailable("no connection")
+EMPTY = ProviderPaused("402", kind="balance")
+PATIENCE = ProviderUnavailable("429", retry_after=900)
+DOLLARS = 5_000_000
+
+
+async def seconds(app: Rig, *ids: str, most: float = 1200, step: float = 5) -> float:
+    """How long it takes until these jobs have ended."""
+    before = app.time.now
+    while app.time.now - before < most * 1000 and not all([(await app.job(each)).state.is_final for each in ids]):
+        await app.turn(step)
+    return (app.time.now - before) / 1000
+
+
+async def ends(app: Rig, job_id: str) -> tuple[State, str]:
+    job: Job = await app.job(job_id)
+    return job.state, job.provider
+
+
+# --- at one host
+
+
+async def test_when_a_pause_is_over_those_who_waited_for_it_are_tried(tmp_path: Path) -> None:
+    async with rig(tmp_path) as app:
+        app.provider.sees, app.provider.submits = [app.ready()], [SubmitUnknown("502")] * 3
+        for _ in range(3):
+            await app.imagine()
+            await app.turn(2)
+        assert app.hosts.mode("runcomfy") is Mode.OPEN
+        waiting = [await app.imagine(), await app.imagine(BOB)]
+        await app.turn()
+
+        assert await seconds(app, *waiting) < 120
+        assert [await ends(app, each) for each in waiting] == [(State.SUCCEEDED, "runcomfy")] * 2
+
+
+@pytest.mark.parametrize("wallet", [DOWN, ProviderPaused("403", kind="credentials")], ids=str)
+async def test_a_wallet_that_does_not_answer_keeps_no_host_shut(tmp_path: Path, wallet: Exception) -> None:
+    async with rig(tmp_path) as app:
+        app.provider.sees, app.provider.submits = [app.ready()], [DOWN] * 3
+        app.provider.balances = [wallet]
+        job_id = await app.imagine()
+
+        assert await seconds(app, job_id) < 120
+        assert await ends(app, job_id) == (State.SUCCEEDED, "runcomfy")
+
+
+async def test_a_trial_that_is_cancelled_before_it_begins_leaves_room_for_the_next(tmp_path: Path) -> None:
+    async with rig(tmp_path) as app:
+        app.provider.sees, app.provider.submits, app.provider.balances = [app.ready()], [EMPTY], [DOLLARS]
+        first = await app.imagine()
+        await app.turn()
+        await app.turn(30)
+        second = await app.imagine(BOB)
+        await app.turn()
+        await app.service.cancel(first, user_id=ALICE)
+
+        assert await seconds(app, second) < 120
+
+
+async def test_one_run_that_cannot_be_asked_about_says_nothing_about_its_host(tmp_path: Path) -> None:
+    async with rig(tmp_path) as app:
+        app.provider.sees = [ProviderUnavailable("500, for this run")]
+        await seconds(app, await app.imagine(), most=1900)
+
+        assert [key for key, _ in app.told] == ["operator.down", "operator.recovered"]
+
+
+async def test_the_head_of_the_line_waits_no_longer_than_its_host_needs(tmp_path: Path) -> None:
+    async with rig(tmp_path) as app:
+        app.provider.sees, app.provider.submits = [app.ready()], [DOWN] * 12
+        jobs = [await app.imagine(), await app.imagine(BOB)]
+        while app.provider.submits:
+            await app.turn(5)
+
+        assert await seconds(app, *jobs) < 90
+
+
+# --- between two
+
+
+async def test_the_patience_of_one_host_is_not_asked_of_the_other(tmp_path: Path) -> None:
+    async with rig(tmp_path, beside="runflow") as app:
+        app.provider.sees = app.beside.sees = [app.ready()]
+        app.provider.submits, app.beside.submits = [DOWN], [PATIENCE]
+        job_id = await app.imagine()
+
+        assert await seconds(app, job_id) < 60
+        assert await ends(app, job_id) == (State.SUCCEEDED, "runcomfy")
+
+
+async def test_a_job_whose_host_asked_for_patience_goes_to_the_one_that_is_back(tmp_path: Path) -> None:
+    async with rig(tmp_path, beside="runflow") as app:
+        app.provider.sees = app.beside.sees = [app.ready()]
+        app.provider.submits, app.beside.away = [PATIENCE], DOWN
+        for n in range(3):
+            await app.hosts.failed("runflow", "submit", DOWN, job_id=f"another {n}")
+            app.time.go(1)
+        job_id = await app.imagine()
+        await app.turn(2)
+        assert await ends(app, job_id) == (State.ACCEPTED, "runcomfy")
+        app.beside.away = None
+
+        assert await seconds(app, job_id) < 60
+        assert await ends(app, job_id) == (State.SUCCEEDED, "runflow")
+
+
+async def test_a_job_that_waits_at_a_host_which_goes_down_may_go_back_to_the_first(tmp_path: Path) -> None:
+    async with rig(tmp_path, beside="runflow", slots=1) as app:
+        app.provider.sees, app.beside.sees = [app.ready()], [RUNNING]
+        for member in (ALICE, BOB):
+            app.provider.submits = [DOWN]
+            waiting = await app.imagine(member)
+            await app.turn(1)
+        app.beside.away, app.beside.sees = DOWN, [DOWN]
+
+        await seconds(app, waiting)
+
+        assert await ends(app, waiting) == (State.SUCCEEDED, "runcomfy")
+
+
+async def test_a_job_that_waits_at_a_host_which_is_down_hears_when_the_others_patience_ends(tmp_path: Path) -> None:
+    async with rig(tmp_path, beside="runflow", slots=1) as app:
+        app.provider.sees, app.beside.sees = [RUNNING], [app.ready()]
+        await app.imagine()
+        waiting = await app.imagine(BOB)
+        await app.turn(2)
+        patience = ProviderUnavailable("429", retry_after=60)
+        await app.hosts.failed("runflow", "submit", patience, job_id="another")
+        app.provider.away, app.provider.sees = DOWN, [DOWN]
+
+        assert await seconds(app, waiting) < 200
+        assert await ends(app, waiting) == (State.SUCCEEDED, "runflow")
+
+
+async def test_a_model_that_is_gone_while_the_other_host_asks_for_patience_is_waited_for_there(tmp_path: Path) -> None:
+    async with rig(tmp_path, beside="runflow") as app:
+        app.provider.sees = app.beside.sees = [app.ready()]
+        patience = ProviderUnavailable("429", retry_after=10)
+        await app.hosts.failed("runflow", "submit", patience, job_id="another")
+        app.provider.submits = [ModelGone("404")]
+        app.provider.absent = {"google/nano-banana-2/text-to-image": ModelGone("404")}
+        job_id = await app.imagine()
+
+        assert await seconds(app, job_id) < 60
+        assert await ends(app, job_id) == (State.SUCCEEDED, "runflow")
+
+
+async def test_one_route_that_is_left_takes_no_job_for_more_than_is_reserved(tmp_path: Path) -> None:
+    async with rig(tmp_path, beside="runflow", models=dearer_at_runflow()) as app:
+        app.provider.submits = [ModelGone("404")]
+        app.provider.absent = {"google/nano-banana-2/text-to-image": ModelGone("404")}
+        job_id = await app.imagine()
+
+        await seconds(app, job_id)
+
+        assert ((await app.job(job_id)).reason, app.beside.submitted) == ("model_gone", [])
+
+
+async def test_a_trial_holds_up_nobody_who_can_go_elsewhere(tmp_path: Path) -> None:
+    async with rig(tmp_path, beside="runflow", slots=1) as app:
+        app.beside.sees, app.provider.away, app.provider.submits = [RUNNING], DOWN, [DOWN] * 3
+        jobs = []
+        for member in range(6):
+            jobs.append(await app.imagine(2000 + member))
+            await app.turn(2)
+        app.provider.away = None
+        elsewhere: list[State] = []
+
+        async def slow(job_id: str) -> None:
+            app.beside.sees = [app.ready()]
+            for _ in range(30):
+                app.time.go(5)
+                await app.worker.run_due()
+            elsewhere.extend([(await app.job(each)).state for each in jobs if each != job_id])
+
+        app.provider.while_submitting = slow
+        await app.turn(21)
+
+        assert elsewhere == [State.SUCCEEDED] * 5
+
+
+async def test_a_head_of_the_line_that_is_cancelled_calls_the_next(tmp_path: Path) -> None:
+    async with rig(tmp_path) as app:
+        app.provider.sees, app.provider.submits = [app.ready()], [EMPTY]
+        first = await app.imagine()
+        await app.turn()
+        second = await app.imagine(BOB)
+        await app.turn()
+        app.provider.balances = [DOLLARS]
+        await app.turn(21)
+        await app.service.cancel(first, user_id=ALICE)
+
+        assert await seconds(app, second) < 120
+        assert await ends(app, second) == (State.SUCCEEDED, "runcomfy")
+
+
+def dearer_first() -> Catalog:
+    return dearer_at_runflow().at(["runflow", "runcomfy"])
+
+
+async def test_a_preferred_host_that_asks_more_gets_jobs_again_when_it_is_well(tmp_path: Path) -> None:
+    async with rig(tmp_path, host="runflow", beside="runcomfy", models=dearer_first()) as app:
+        app.provider.sees = app.beside.sees = [app.ready()]
+        app.provider.submits, app.provider.balances = [EMPTY], [DOLLARS]
+        for _ in range(3):
+            await seconds(app, await app.imagine(), most=300)
+            await app.turn(60)
+
+        assert len(app.provider.submitted) > 1
+        assert [key for key, _ in app.told] == ["operator.balance", "operator.recovered"]
+
+
+async def test_a_price_is_that_of_the_host_that_would_take_it_now(tmp_path: Path) -> None:
+    async with rig(tmp_path, beside="runflow", models=dearer_at_runflow()) as app:
+        app.beside.sees = [app.ready()]
+        await app.hosts.failed("runcomfy", "submit", PATIENCE, job_id="another")
+        job_id = await app.imagine()
+
+        assert (await app.service.card(job_id)).charge.reserved.micro_usd == 100_000
+        assert await seconds(app, job_id) < 60
+
+
+# --- anything, in any order
+
+
+class Moods:
+    """Two hosts whose moods change, one of which may lose our request; and what they took."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self.dice = dice
+        self.now = {"runcomfy": "well", "runflow": "well"}
+        self.taken: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+
+    def change(self) -> None:
+        moods = ("well", "well", "down", "patience", "balance", "unknown")
+        self.now[self.dice.choice(sorted(self.now))] = self.dice.choice(moods)
+
+    def rule(self, app: Rig, provider: FakeProvider) -> None:
+        async def answer(job_id: str) -> None:
+            job = await app.job(job_id)
+            assert (job.state, job.provider) == (State.SUBMITTING, provider.name)
+            _, running = await app.store.line(provider.name)
+            self.most[provider.name] = max(self.most[provider.name], len(running))
+            provider.submits = [self._says(job_id, provider.name)]
+
+        provider.while_submitting = answer
+
+    def _says(self, job_id: str, name: str) -> object:
+        mood = self.now[name]
+        if mood == "well" or (mood == "unknown" and self.dice.random() < 0.5):
+            self.taken[job_id] += 1
+        return {
+            "well": f"{name}-{job_id}",
+            "down": DOWN,
+            "patience": ProviderUnavailable("429", retry_after=self.dice.choice([1, 10, 60])),
+            "balance": EMPTY,
+            "unknown": SubmitUnknown("502"),
+        }[mood]
+
+
+@pytest.mark.parametrize("seed", [4, 17])
+async def test_whatever_the_hosts_do_a_job_is_taken_once_at_most_and_all_jobs_end(tmp_path: Path, seed: int) -> None:
+    """Four lives on one folder, with another preference in each; then both hosts are well."""
+    dice, clock, jobs = random.Random(seed), Time(), list[str]()
+    moods = Moods(dice)
+    limits = Limits(user_day_images=None, guild_month_micro_usd=None, host_month_micro_usd=None)
+    for life in range(4):
+        host, beside = ("runcomfy", "runflow") if life % 2 else ("runflow", "runcomfy")
+        async with rig(tmp_path, host=host, beside=beside, slots=2, time=clock, limits=limits) as app:
+            app.first_number(70_000 + 1000 * life)
+            app.provider.sees = app.beside.sees = [app.ready()]
+            moods.rule(app, app.provider)
+            moods.rule(app, app.beside)
+            for _ in range(25):
+                if dice.random() < 0.6:
+                    jobs.append(await app.imagine(10_000 + len(jobs)))
+                if dice.random() < 0.2:
+                    moods.change()
+                await app.turn(dice.choice([1, 5, 13]))
+    async with rig(tmp_path, beside="runflow", slots=2, time=clock, limits=limits) as app:
+        app.provider.sees = app.beside.sees = [app.ready()]
+        await seconds(app, *jobs)
+
+        assert all([(await app.job(each)).state.is_final for each in jobs])
+        assert await Audit(app.store.database).differences() == []
+    assert max(moods.taken.values()) == 1
+    assert max(moods.most.values()) <= 2
