@@ -32,7 +32,7 @@ class Janitor:
     async def round(self) -> None:
         now = self._service.clock()
         await self._rows.tidy(now=now)
-        old = await self._rows.expired_pictures(before=now - self._keep, hidden_before=now - IN_JOBS_FOR)
+        old = await self._rows.expired_pictures(before=now - self._keep, unseen_before=now - IN_JOBS_FOR)
         await asyncio.to_thread(remove_files, self._data, old)
         if now - self._cleared_at >= HOUR:
             await self._rows.forget_prompts(before=now - self._keep_prompts)

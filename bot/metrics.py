@@ -34,7 +34,11 @@ REQUESTS = Definition(
     ("provider", "call", "outcome"),
 )
 CALLBACKS = Definition(
-    "darkroom_callbacks_total", Kind.COUNTER, "Callbacks of providers by what came of them", ("outcome",)
+    "darkroom_callbacks_total",
+    Kind.COUNTER,
+    "Callbacks of providers by what came of them: rung, early, late, other_run, unknown_job, unread or ignored; or why "
+    "they were refused: token, unsigned, signature, too_large, slow or broken",
+    ("outcome",),
 )
 ACKNOWLEDGED = Definition(
     "darkroom_acknowledgement_seconds",

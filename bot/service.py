@@ -11,7 +11,7 @@ from ulid import ULID
 from bot.bells import Bells, Clock
 from bot.core import quota
 from bot.core.cards import IN_JOBS_FOR, TOKEN_LIFE, Card, Picture, Reply, granted, tightest
-from bot.core.catalog import Asked, Catalog
+from bot.core.catalog import Asked, Catalog, Quote
 from bot.core.errors import UserError
 from bot.core.house import House, under_house
 from bot.core.jobs import ACK_WINDOW, MINUTE, ImageRequest, Job, Place, Reference, State
@@ -67,14 +67,17 @@ class Service:
 
     # --- asking for pictures
 
-    async def accept(self, intake: Intake, wish: Wish, *, checked: bool = True) -> Card:
+    async def accept(self, intake: Intake, wish: Wish, *, checked: bool = True, most: int | None = None) -> Card:
         """Take a job on: its row and its reservation are on disk when this returns its first card.
 
         `UserError` when it cannot be done or paid for; nothing is held then. `AlreadySeen` when Discord
         delivered the interaction twice. *checked* is False while the reference pictures are still to be read.
+        *most*: micro-dollars that the member was told it costs; it is not ordered for more.
         """
         house = await self.house(intake.place)
-        job, amount, version = self._job(intake, wish, house, checked=checked)
+        job, amount, quote = self._job(intake, wish, house, checked=checked)
+        if most is not None and amount.micro_usd > most:
+            raise UserError("price.changed", price=amount.micro_usd, said=most, estimated=quote.estimated)
         reply = _reply(intake, job)
         try:
             async with asyncio.timeout(PATIENCE):
@@ -83,7 +86,7 @@ class Service:
                     job,
                     reply=reply,
                     amount=amount,
-                    price_version=version,
+                    price_version=quote.version,
                     limits=self.limits,
                     zone=zone_of(house),
                 )
@@ -125,7 +128,7 @@ class Service:
         if wanted and not wanted & offered:
             raise UserError("option.no_host")
 
-    def _job(self, intake: Intake, wish: Wish, house: House, *, checked: bool) -> tuple[Job, quota.Amount, str]:
+    def _job(self, intake: Intake, wish: Wish, house: House, *, checked: bool) -> tuple[Job, quota.Amount, Quote]:
         now = intake.received_at
         self._check_references(wish.references, now=now)
         request = self.request(wish, intake.place, house)
@@ -145,7 +148,7 @@ class Service:
             checked=checked,
             parent_id=wish.parent_id,
         )
-        return job, quota.Amount(request.count, quote.micro_usd * request.count), quote.version
+        return job, quota.Amount(request.count, quote.micro_usd * request.count), quote
 
     def _check_references(self, references: tuple[Reference, ...], *, now: int) -> None:
         check_references(references, hosts=self.cdn_hosts)
@@ -273,10 +276,10 @@ class Service:
             raise UserError("job.running")
         return await self.store.delete_pictures(job, now=self.clock())
 
-    async def open_jobs(self, user_id: int) -> list[Card]:
-        """A member's unfinished jobs, and those whose result never arrived or is hidden."""
-        since = self.clock() - IN_JOBS_FOR
-        return [await self.card_of(each) for each in await self.store.open_of(user_id, since=since)]
+    async def open_jobs(self, user_id: int) -> tuple[list[Card], int]:
+        """A member's unfinished jobs, and those whose result never arrived or is hidden; how many more there are."""
+        found, more = await self.store.open_of(user_id, since=self.clock() - IN_JOBS_FOR)
+        return [await self.card_of(each) for each in found], more
 
     async def handed_over(self, job_id: str, *, version: int) -> None:
         """*version* of a card reached its owner by another way than its own reply: that is done, unless hidden."""
@@ -290,13 +293,13 @@ class Service:
         return dossier.reply.wanted if dossier else 0
 
     def wish_again(self, job: Job) -> Wish:
-        """The same once more, with a seed of its own."""
-        options = {name: value for name, value in job.request.options.items() if name != "seed"}
+        """The same once more, with a seed of its own and without what is not offered any more."""
+        options: dict[str, Any] = {name: value for name, value in job.request.options.items() if name != "seed"}
         return Wish(
             verb=job.request.verb,
             prompt=job.request.prompt,
             model=job.request.model,
-            asked=Asked(**_within_ceilings(options, self.catalog)),
+            asked=self.offered.still(job.request.model, job.request.verb, Asked(**options)),
             references=job.request.references,
             parent_id=job.id,
         )
@@ -336,12 +339,3 @@ def _reply(intake: Intake, job: Job) -> Reply:
         token=intake.token,
         token_expires_at=intake.received_at + TOKEN_LIFE,
     )
-
-
-def _within_ceilings(options: dict[str, Any], catalog: Catalog) -> dict[str, Any]:
-    """An old job's options under today's ceilings, which the operator may have lowered since."""
-    if int(options.get("safety", 0)) > catalog.ceilings.max_safety:
-        options["safety"] = catalog.ceilings.max_safety
-    if not catalog.ceilings.web_search:
-        options.pop("web_search", None)
-    return options

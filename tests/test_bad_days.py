@@ -107,7 +107,7 @@ async def test_a_database_that_takes_no_writes_stops_no_loop_and_floods_nobody(a
 
     await app.turn(61)
     assert app.messenger.states()[-1] is State.SUCCEEDED
-    assert await app.service.open_jobs(ALICE) == []
+    assert await app.service.open_jobs(ALICE) == ([], 0)
 
 
 async def ended_but_not_shown(app: Rig, job_id: str) -> None:

@@ -10,12 +10,13 @@ from bot.core.cards import Path as Way
 from bot.core.errors import ProviderUnavailable, UserError
 from bot.core.jobs import HOUR, Cancel, Job, Observation, State
 from bot.core.quota import Amount, Limits
-from bot.delivery import WayClosed
+from bot.delivery import DeliverLater, WayClosed
 from bot.janitor import Janitor
 from tests.kit import ALICE, BOB, Rig, Time, rig
 
 RUNNING = Observation(State.RUNNING)
 PRICE = Amount(1, 80_000)
+FREE = Limits(user_day_images=None, user_day_micro_usd=None)
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ async def hidden_and_done(app: Rig) -> str:
 
 
 async def in_jobs(app: Rig, user: int = ALICE) -> list[str]:
-    return [each.job.id for each in await app.service.open_jobs(user)]
+    return [each.job.id for each in (await app.service.open_jobs(user))[0]]
 
 
 async def refused(call: object) -> str:
@@ -243,12 +244,68 @@ async def test_what_is_under_way_is_not_pushed_out_of_jobs_by_what_is_hidden_and
     over = [await hidden_and_done(app) for _ in range(2)]
     old = await app.imagine(received_at=began)
 
-    dossiers = await app.store.open_of(ALICE, since=app.time.now - HOUR, limit=2)
+    dossiers, more = await app.store.open_of(ALICE, since=app.time.now - HOUR, limit=2)
 
-    assert [each.job.id for each in dossiers] == [old, over[1]]
+    assert ([each.job.id for each in dossiers], more) == ([old, over[0]], 1)
+
+
+async def test_every_hidden_picture_has_its_turn_in_jobs_before_it_is_forgotten(tmp_path: Path, url: str) -> None:
+    async with rig(tmp_path, url=url, host="runflow", limits=FREE) as app:
+        nothing = await running(app)
+        await app.service.hide(nothing, user_id=ALICE)
+        await ends(app, nothing, Observation(State.FAILED))
+        hidden = [await hidden_and_done(app) for _ in range(12)]
+
+        assert await app.service.open_jobs(BOB) == ([], 0)
+        cards, more = await app.service.open_jobs(ALICE)
+        assert ([each.job.id for each in cards], more) == (hidden[:10], 3)
+        await app.service.delete(hidden[0], user_id=ALICE)
+        await app.service.show(hidden[1], user_id=ALICE)
+        await app.turn()
+
+        cards, more = await app.service.open_jobs(ALICE)
+        assert ([each.job.id for each in cards], more) == (hidden[2:], 1)
 
 
 # --- what is kept, counted and deleted
+
+
+async def undelivered(app: Rig) -> str:
+    """A job whose pictures are there while Discord does not take its card."""
+    job_id = await running(app)
+    app.messenger.troubles = [DeliverLater("503")] * 50
+    await ends(app, job_id)
+    return job_id
+
+
+async def test_pictures_whose_reply_could_not_show_them_yet_are_kept_for_a_day_from_the_end(app: Rig) -> None:
+    waits, deleted = await undelivered(app), await undelivered(app)
+    await app.store.reply_gone(deleted)
+    janitor = Janitor(app.store, app.service, data=app.folder, keep_hours=1, keep_prompts_days=30)
+
+    app.time.go(2 * 3600)
+    await janitor.round()
+    assert [each.name for each in app.folder.glob("*.png")] == [f"{waits}-1.png"]
+    app.time.go(22 * 3600 + 60)
+    await janitor.round()
+
+    assert list(app.folder.glob("*.png")) == []
+
+
+async def test_what_is_shown_after_all_is_still_there_when_discord_comes_back(app: Rig) -> None:
+    job_id = await hidden_and_done(app)
+    janitor = Janitor(app.store, app.service, data=app.folder, keep_hours=1, keep_prompts_days=30)
+    app.time.go(5 * 3600)
+    app.messenger.troubles = [DeliverLater("503")] * 3
+
+    await app.service.show(job_id, user_id=ALICE)
+    await app.turn()
+    await janitor.round()
+    await app.turn(60, times=5)
+
+    assert len(app.messenger.shown[-1][2]) == 1
+    await janitor.round()
+    assert list(app.folder.glob("*.png")) == []
 
 
 async def test_pictures_of_a_hidden_job_are_kept_for_a_day_from_its_end_even_where_others_go_sooner(app: Rig) -> None:

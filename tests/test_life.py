@@ -393,12 +393,12 @@ async def test_a_reply_that_only_its_token_can_reach_says_so_in_time(app: Rig) -
     await app.turn(5 * 60)
     await app.turn()
     assert app.messenger.states()[-1] is State.RUNNING
-    assert [card.job.id for card in await app.service.open_jobs(ALICE)] == [job_id]
+    assert [card.job.id for card in (await app.service.open_jobs(ALICE))[0]] == [job_id]
 
     await app.service.clicked(job_id, "fresh", received_at=app.time.now, message_id=NOON % 10**9)
     await app.turn()
     assert app.messenger.states()[-1] is State.SUCCEEDED
-    assert await app.service.open_jobs(ALICE) == []
+    assert await app.service.open_jobs(ALICE) == ([], 0)
 
 
 async def test_a_deleted_reply_is_settled_and_waits_in_jobs(app: Rig) -> None:
@@ -410,7 +410,7 @@ async def test_a_deleted_reply_is_settled_and_waits_in_jobs(app: Rig) -> None:
     await app.turn(5)
 
     assert job.state is State.SUCCEEDED
-    assert [card.job.id for card in await app.service.open_jobs(ALICE)] == [job_id]
+    assert [card.job.id for card in (await app.service.open_jobs(ALICE))[0]] == [job_id]
 
 
 async def test_discord_being_down_while_a_job_ends_only_delays_its_card(app: Rig) -> None:

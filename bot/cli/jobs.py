@@ -351,6 +351,7 @@ def _unreachable(dossier: Dossier | None, *, now: int) -> str | None:
         return "its message was deleted; /jobs shows it to its member"
     if reply.message_id is None:
         return "Discord has not shown its first one yet"
-    if not paths(reply, now=now, final=job.state.is_final):
+    ended = job.state.is_final and job.hidden_at is None  # for what is hidden no message is written anew
+    if not paths(reply, now=now, final=ended):
         return "its reply token has expired and the bot may not write there; a click on it, or /jobs, shows it"
     return None

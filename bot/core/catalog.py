@@ -174,18 +174,20 @@ class Catalog(Part):
             raise UserError("references.none")
         if len(references) > endpoint.references:
             raise UserError("references.many", limit=endpoint.references, given=len(references), model=name)
-        options = dict(self._options(endpoint, asked, name=name, drawn_seed=drawn_seed))
+        options = dict(self._options(endpoint, asked, verb=verb, name=name, drawn_seed=drawn_seed))
         if clash := endpoint.clash(options):
             raise UserError("option.together", model=name, choices=[f"{each} {options[each]}" for each in clash])
         return ImageRequest(model=model, verb=verb, prompt=prompt.strip(), options=options, references=references)
 
-    def _options(self, endpoint: Endpoint, asked: Asked, *, name: str, drawn_seed: int) -> Mapping[str, Wire]:
+    def _options(
+        self, endpoint: Endpoint, asked: Asked, *, verb: Verb, name: str, drawn_seed: int
+    ) -> Mapping[str, Wire]:
         chosen: dict[str, Wire] = {}
         for option, spec in endpoint.options:
             given = getattr(asked, option)
             if spec is None:
                 if given is not None and given not in self._nothing(option, endpoint):
-                    raise UserError("option.absent", option=option, model=name, has=self._having(option))
+                    raise self._absent(option, verb, name=name)
                 continue
             value = default_of(option, spec, drawn_seed=drawn_seed) if given is None else given
             _allowed(option, spec, value, name=name)
@@ -209,10 +211,31 @@ class Catalog(Part):
             chosen["web_search"] = bool(chosen["web_search"]) and self.ceilings.web_search
         return chosen
 
-    def _having(self, option: str) -> list[str]:
-        """Names of the models that do have *option*, so that a refusal can say what would work."""
-        endpoints = [(each.name, each.endpoint(verb)) for each in self.models.values() for verb in Verb]
-        return sorted({name for name, found in endpoints if found and getattr(found.options, option) is not None})
+    def _absent(self, option: str, verb: Verb, *, name: str) -> UserError:
+        """The refusal of an option that the model called *name* does not have; it says which models do."""
+        endpoints = [(each.name, each.endpoint(verb)) for each in self.models.values()]
+        has = sorted({each for each, found in endpoints if found and getattr(found.options, option) is not None})
+        return UserError("option.absent", option=option, model=name, has=has)
+
+    def still(self, model: str, verb: Verb, asked: Asked) -> Asked:
+        """What of *asked* can be had of *model* now, under today's ceilings; all of it where the model is not there."""
+        known = self.models.get(model)
+        endpoint = known.endpoint(verb) if known else None
+        if endpoint is None:
+            return asked
+        left = {name: self._still(name, spec, getattr(asked, name)) for name, spec in endpoint.options}
+        return Asked(**left)
+
+    def _still(self, option: str, spec: Option | None, given: Any) -> Any:
+        """*given* as it can be asked for, None where it cannot."""
+        if spec is None or given is None or (option == "web_search" and not self.ceilings.web_search):
+            return None
+        if isinstance(spec, Words):
+            return given if given in spec.choices else None
+        if isinstance(spec, Number):
+            lowered = min(given, self.ceilings.max_safety) if option == "safety" else given
+            return lowered if spec.min <= lowered <= spec.max else None
+        return given
 
     def takers(self, request: ImageRequest) -> tuple[Route, ...]:
         """The routes that can be asked for all that *request* asks for, preferred first; none for an unknown model."""

@@ -58,10 +58,10 @@ def under_house(
     `UserError` where what was asked for is not, naming what or where would do.
     """
     house.check_channel(channels)
-    offered = {key: each for key, each in catalog.models_for(verb).items() if key not in house.models}
-    if not offered or (model is not None and model in house.models):
-        raise UserError("house.model", given=model or catalog.default, choices=[each.name for each in offered.values()])
-    chosen = model or (catalog.default if catalog.default in offered else next(iter(offered)))
+    chosen = model or usual_model(house, catalog, verb)
+    if chosen is None or chosen in house.models:
+        offered = [each.name for key, each in catalog.models_for(verb).items() if key not in house.models]
+        raise UserError("house.model", given=model or catalog.default, choices=offered)
     cap = house.cap(channels)
     roomier = [each for each in house.allowed if each not in house.denied and house.cap((each,)) == Cap()][:MOST_NAMED]
     options = catalog.endpoint(chosen, verb).options
@@ -73,6 +73,12 @@ def under_house(
         if count is None and options.count is not None and (options.count.default or 1) > cap.count:
             count = cap.count
     return chosen, replace(asked, resolution=resolution, count=count)
+
+
+def usual_model(house: House, catalog: Catalog, verb: Verb) -> str | None:
+    """The model that is taken where none is named; None where none is offered."""
+    offered = [key for key in catalog.models_for(verb) if key not in house.models]
+    return catalog.default if catalog.default in offered else next(iter(offered), None)
 
 
 def _resolution(

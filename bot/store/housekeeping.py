@@ -41,10 +41,10 @@ class Housekeeping:
 
         await self._database.write(unit)
 
-    async def expired_pictures(self, *, before: int, hidden_before: int, limit: int = 500) -> list[str]:
+    async def expired_pictures(self, *, before: int, unseen_before: int, limit: int = 500) -> list[str]:
         """Forget pictures made before *before* whose job has ended; their file names, for removal.
 
-        Those of a hidden job stay until *hidden_before* is past its end.
+        Those of a job that is hidden, or whose reply is still to show them, stay until *unseen_before* is past its end.
         """
 
         async def unit(tx: Tx) -> list[str]:
@@ -53,11 +53,14 @@ class Housekeeping:
                 DELETE FROM pictures WHERE (job, n) IN (
                     SELECT pictures.job, pictures.n FROM pictures JOIN jobs ON jobs.id = pictures.job
                     WHERE pictures.made_at < $1 AND jobs.ended_at IS NOT NULL
-                      AND (jobs.hidden_at IS NULL OR jobs.ended_at < $2) LIMIT $3)
+                      AND (jobs.ended_at < $2 OR (jobs.hidden_at IS NULL AND NOT EXISTS (
+                          SELECT 1 FROM replies
+                          WHERE replies.job = jobs.id AND replies.gone = 0 AND replies.delivered < replies.wanted)))
+                    LIMIT $3)
                 RETURNING file
                 """,
                 before,
-                hidden_before,
+                unseen_before,
                 limit,
             )
             return [row["file"] for row in rows]

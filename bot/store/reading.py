@@ -109,27 +109,33 @@ class Reading:
 
         return await self.database.read(unit)
 
-    async def open_of(self, user_id: int, *, since: int, limit: int = 10) -> list[Dossier]:
+    async def open_of(self, user_id: int, *, since: int, limit: int = 10) -> tuple[list[Dossier], int]:
         """A member's unfinished jobs, and those ended after *since* that are hidden or whose card never arrived.
 
-        The newest are first, but for those that are hidden and over: they must not push out what is under way.
+        *limit* of them, and how many more there are. What is under way comes first, then what never arrived, newest
+        first; then hidden pictures, those first that /jobs forgets first, so that each of them has its turn.
         """
 
-        async def unit(tx: Tx) -> list[Dossier]:
+        async def unit(tx: Tx) -> tuple[list[Dossier], int]:
             rows = await tx.fetch(
                 """
-                SELECT jobs.id AS id FROM jobs JOIN replies ON replies.job = jobs.id
+                SELECT jobs.id AS id, count(*) OVER () AS of_all FROM jobs JOIN replies ON replies.job = jobs.id
                 WHERE jobs.user_id = $1 AND jobs.deleted_at IS NULL AND jobs.acked_at IS NOT NULL
                   AND (jobs.ended_at IS NULL
                        OR (jobs.ended_at >= $2 AND (replies.delivered < replies.wanted OR jobs.hidden_at IS NOT NULL)))
-                ORDER BY jobs.hidden_at IS NOT NULL AND jobs.ended_at IS NOT NULL, jobs.created_at DESC LIMIT $3
+                ORDER BY CASE WHEN jobs.ended_at IS NULL THEN 0 WHEN jobs.hidden_at IS NULL THEN 1
+                              WHEN jobs.images > 0 THEN 2 ELSE 3 END,
+                         CASE WHEN jobs.ended_at IS NOT NULL AND jobs.hidden_at IS NOT NULL THEN jobs.ended_at END,
+                         jobs.created_at DESC
+                LIMIT $3
                 """,
                 user_id,
                 since,
                 limit,
             )
             found = [await _dossier(tx, row["id"]) for row in rows]
-            return [each for each in found if each is not None]
+            more = rows[0]["of_all"] - len(rows) if rows else 0
+            return [each for each in found if each is not None], more
 
         return await self.database.read(unit)
 

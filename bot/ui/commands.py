@@ -13,6 +13,7 @@ from bot.core.errors import UserError
 from bot.core.jobs import Verb
 from bot.core.routes import Number, Options, Words
 from bot.core.wishes import Wish
+from bot.supply import Supply
 from bot.ui import asking, texts
 from bot.ui.front import Front, Interaction
 from bot.ui.handover import HandOver
@@ -129,15 +130,15 @@ class Commands:
 
     async def _jobs(self, interaction: Interaction) -> None:
         front = self._front
-        cards = await front.service.open_jobs(interaction.user.id)
-        await front.whisper(interaction, jobs_list(cards, front.words(interaction), front.clock()))
+        cards, more = await front.service.open_jobs(interaction.user.id)
+        await front.whisper(interaction, jobs_list(cards, front.words(interaction), front.clock(), more=more))
         waiting = [each for each in cards if each.job.state.is_final and not each.hidden]
         for card in waiting[:HANDED_OVER_AT_ONCE]:
             await self._hand_over.give(interaction, card)
 
     async def _help(self, interaction: Interaction) -> None:
         words = self._front.words(interaction)
-        models = model_facts(self._offered)
+        models = model_facts(self._front.service.supply)
         await self._front.whisper(
             interaction, help_page(words, models=models, hosts=self._hosts, **self._kept)
         )  # fmt: skip
@@ -198,10 +199,10 @@ def _parameter(name: str, annotation: Any, *, required: bool = False) -> inspect
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def model_facts(catalog: Catalog) -> list[ModelFact]:
-    """What one picture of each model costs with the model's own choices."""
+def model_facts(supply: Supply) -> list[ModelFact]:
+    """What one picture of each model costs now with the model's own choices."""
     facts = []
-    for key, model in catalog.models.items():
-        quote = usual_quote(catalog, key, Verb.IMAGINE if model.imagine else Verb.EDIT)
+    for key, model in supply.offered.models.items():
+        quote = usual_quote(supply, key, Verb.IMAGINE if model.imagine else Verb.EDIT)
         facts.append(ModelFact(model.name, model.about, quote.micro_usd, quote.estimated))
     return facts

@@ -169,8 +169,11 @@ class Front:
 
     # --- asking for pictures
 
-    async def ask(self, interaction: Interaction, wish: Wish, *, received_at: int) -> None:
-        """Make *wish* a job with a card that Discord shows, or refuse it with a way to change it."""
+    async def ask(self, interaction: Interaction, wish: Wish, *, received_at: int, most: int | None = None) -> None:
+        """Make *wish* a job with a card that Discord shows, or refuse it with a way to change it.
+
+        *most*: what the pressed button said that it costs, in micro-dollars.
+        """
         await self.check_place(interaction)
         intake = intake_of(
             interaction, received_at=received_at, member=self.is_member(interaction), private=wish.private
@@ -179,7 +182,7 @@ class Front:
             if not self.intake_open:
                 raise UserError("busy")  # noqa: TRY301 - refused like everything else, with a draft
             checked = await self._looked_at(wish, intake.place)
-            card = await self.service.accept(intake, wish, checked=checked)
+            card = await self.service.accept(intake, wish, checked=checked, most=most)
         except AlreadySeen:  # delivered twice: the other one answers
             return
         except UserError as error:

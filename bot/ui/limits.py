@@ -83,6 +83,10 @@ def refused(words: Words, error: UserError, *, outside: bool) -> str:
         parts = _blocked(words, error, outside=outside)
     elif error.key.startswith(HOUSE):
         parts = _house(words, error)
+    elif error.key == "price.changed":
+        parts = _dearer(words, error.values)
+    elif error.key == "option.absent" and not error.values["has"]:
+        parts = iter([sentence(words, "error.option.nowhere", {"option": error.values["option"]})])
     else:
         parts = iter([sentence(words, f"error.{error.key}", error.values, kind=error.key)])
     return " ".join(each for each in parts if each)
@@ -136,6 +140,11 @@ def _house(words: Words, error: UserError) -> Iterator[str]:
         yield words.say("error.house.roomier", channels=mentions(words, channels))
     if error.key != "house.timezone" and not channels:
         yield words.say("error.help.settings")
+
+
+def _dearer(words: Words, values: Mapping[str, Any]) -> Iterator[str]:
+    price, said = (words.money(values[each], about=values["estimated"]) for each in ("price", "said"))
+    yield words.say("error.price.changed", price=price, said=said)
 
 
 def mentions(words: Words, channels: Sequence[int]) -> str:

@@ -12,11 +12,11 @@ from bot.core.catalog import Asked, Catalog, Quote
 from bot.core.errors import UserError
 from bot.core.house import House, resolutions
 from bot.core.jobs import ImageRequest, Place, Reference, Verb
-from bot.core.routes import Option, Options, Wire, default_of
-from bot.core.routes import Words as OneOf
+from bot.core.routes import Options, Wire
 from bot.core.wishes import Wish
 from bot.store.database import TROUBLE
 from bot.store.reading import Standing
+from bot.supply import Supply
 from bot.ui import limits as said
 from bot.ui.front import Front, Interaction
 from bot.ui.intake import place_of
@@ -183,21 +183,19 @@ def each_costs(words: Words, quote: Quote) -> str:
     return words.say("charge.each", price=words.money(quote.micro_usd, about=quote.estimated))
 
 
-def usual_quote(catalog: Catalog, model: str, verb: Verb, *, asked: Asked | None = None) -> Quote:
-    """The price of a picture by *model* with what of *asked* it has, and else as it makes it by itself."""
-    endpoint = catalog.models[model].endpoint(verb)
-    options = {
-        name: _meant_value(name, spec, getattr(asked, name, None))
-        for name, spec in (endpoint.options if endpoint else ())
-        if spec is not None
-    }
-    return catalog.quote(ImageRequest(model=model, verb=verb, prompt="", options=options))
+def usual_quote(supply: Supply, model: str, verb: Verb, *, asked: Asked | None = None) -> Quote:
+    """What a picture by *model* would cost now with what of *asked* it has, and else as it makes it by itself."""
+    kept = supply.offered.still(model, verb, asked or Asked())
+    try:
+        return _quoted(supply, model, verb, kept)
+    except UserError:  # no host makes these together
+        return _quoted(supply, model, verb, Asked())
 
 
-def _meant_value(name: str, spec: Option, given: Wire | None) -> Wire:
-    if given is None or (isinstance(spec, OneOf) and given not in spec.choices):
-        return default_of(name, spec, drawn_seed=0)
-    return given
+def _quoted(supply: Supply, model: str, verb: Verb, asked: Asked) -> Quote:
+    references = (SAMPLE,) if verb is Verb.EDIT else ()
+    request = supply.offered.request(model, verb, prompt="?", asked=asked, references=references, drawn_seed=0)
+    return supply.quote(request)
 
 
 def meant_model(catalog: Catalog, typed: object) -> str | None:

@@ -138,7 +138,7 @@ def _collecting(card: Card, words: Words) -> Iterator[str]:
 
 
 def _unknown(card: Card, words: Words) -> Iterator[str]:
-    yield words.say("card.unknown", provider=_provider(card), when=relative(card.job.deadline))
+    yield words.say("card.unknown", provider=_provider(card), when=moment(card.job.deadline))
 
 
 NEWS: Mapping[State, Callable[[Card, Words], Iterator[str]]] = {
@@ -156,7 +156,7 @@ def _ended(card: Card, words: Words, now: int) -> Iterator[str]:
     if job.deleted_at is None:
         yield why(card, words)
         if job.watch_until is not None and now < job.watch_until:
-            yield words.say("card.watching", when=relative(job.watch_until))
+            yield words.say("card.watching", when=moment(job.watch_until))
     else:
         yield words.say("card.deleted")
     yield cost(card, words)

@@ -11,7 +11,7 @@ from bot.core.quota import Allowance, Grant, Unit
 from bot.ui import limits as said
 from bot.ui.escape import show
 from bot.ui.parts import BLURPLE, Part, box, button, job_button, page, paragraph, quoted, small
-from bot.ui.render import cost, meta, shape_of
+from bot.ui.render import cost, meta, shape_of, why
 from bot.ui.render_buttons import stop
 from bot.ui.texts import Words, moment, relative
 
@@ -50,13 +50,13 @@ class Shown:
     described: str
 
 
-def jobs_list(cards: Sequence[Card], words: Words, now: int) -> ui.LayoutView:
-    """A member's unfinished, undelivered and hidden jobs, the first ten of *cards*."""
+def jobs_list(cards: Sequence[Card], words: Words, now: int, *, more: int = 0) -> ui.LayoutView:
+    """A member's unfinished, undelivered and hidden jobs, the first ten of *cards*; there are *more* beside those."""
     if not cards:
         return page(box(paragraph(words.say("jobs.title"), words.say("jobs.none")), colour=BLURPLE))
     shown = cards[:MOST_JOBS]
-    hidden = len(cards) - len(shown)
-    parts = [paragraph(words.say("jobs.title"), words.say("jobs.more", count=hidden) if hidden else "")]
+    more += len(cards) - len(shown)
+    parts = [paragraph(words.say("jobs.title"), words.say("jobs.more", count=more) if more else "")]
     for each in shown:
         parts += [_entry(each, words, now=now), _entry_buttons(each, words, both=len(shown) <= BOTH_BUTTONS)]
     return page(*parts)
@@ -75,7 +75,11 @@ def _entry(card: Card, words: Words, *, now: int) -> Part:
 
 def _where(card: Card, words: Words) -> str:
     """Why an ended job is in the list."""
-    return words.say("jobs.hidden", when=moment(card.in_jobs_until)) if card.hidden else words.say("jobs.undelivered")
+    if not card.hidden:
+        return words.say("jobs.undelivered")
+    if card.job.images == 0:
+        return why(card, words)
+    return words.say("jobs.hidden", when=moment(card.in_jobs_until)) if card.pictures else words.say("card.gone")
 
 
 def _entry_buttons(card: Card, words: Words, *, both: bool) -> Part:

@@ -170,7 +170,9 @@ class Router:
     async def _again(self, press: Press) -> None:
         wish = self._service.wish_again(await self._own_job(press))
         wish = replace(wish, private=press.on_ephemeral)
-        await self._front.ask(press.interaction, wish, received_at=press.received_at)
+        dossier = await self._service.store.dossier(press.id)
+        said = dossier.charge.reserved.micro_usd if dossier else None  # the price on the button
+        await self._front.ask(press.interaction, wish, received_at=press.received_at, most=said)
 
     async def _change(self, press: Press) -> None:
         wish = self._service.wish_again(await self._own_job(press))
@@ -219,7 +221,8 @@ class Router:
 
     async def _form(self, press: Press) -> None:
         wish = await self._service.draft(press.id, user_id=press.user_id)
-        wish = asking.filled_in(wish, fields_of(press.interaction))
+        usual = await asking.usual_here(self._front, press.interaction, wish.verb)
+        wish = asking.filled_in(wish, fields_of(press.interaction), self._service.offered, usual=usual)
         await self._front.ask(press.interaction, wish, received_at=press.received_at)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from bot.core.jobs import Cancel, Job, Observation, State
 from bot.providers.base import CancelOutcome
+from bot.store.database import Tx
 from bot.store.store import Store
 from tests.cli.shell import FIRST, SECOND, Run, shell, three
 from tests.kit import ALICE, BOB, Rig, Time, rig
@@ -191,6 +192,20 @@ async def _deleted(store: Store, job: Job) -> None:
     await store.delete_pictures(ended, now=NOON)
 
 
+async def _hidden_and_over(store: Store, job: Job) -> None:
+    """Only a new message would lead there, and for what is hidden none is written."""
+    drawn = await walk(store, job, [State.SUBMITTING, State.QUEUED, State.RUNNING])
+    await store.acknowledged(job.id, message_id=77, ephemeral=False, now=NOON)
+    assert await store.hide(job.id, now=NOON) is not None
+    await walk(store, drawn, [State.FAILED])
+    await store.way_closed(job.id, dead_token="token")
+
+    async def only_new_ones(tx: Tx) -> None:
+        await tx.run("UPDATE replies SET bot_can_edit = 0")
+
+    await store.database.write(only_new_ones)
+
+
 async def _shut_out(store: Store, job: Job) -> None:
     await store.acknowledged(job.id, message_id=77, ephemeral=False, now=NOON)
     await store.way_closed(job.id, dead_token=None)
@@ -200,7 +215,7 @@ async def _shut_out(store: Store, job: Job) -> None:
 @pytest.mark.parametrize(
     ("fate", "why"),
     [(_never_shown, "has not shown"), (_gone, "was deleted"), (_deleted, "its member deleted it"),
-     (_shut_out, "has expired")],
+     (_shut_out, "has expired"), (_hidden_and_over, "has expired")],
 )  # fmt: skip
 async def test_a_card_that_nothing_leads_to_is_not_tried_again(
     url: str, run: Run, fate: Callable[[Store, Job], Awaitable[None]], why: str

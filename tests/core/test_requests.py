@@ -1,7 +1,9 @@
 """What may be asked of a model, at what price, and in which words a host hears of it."""
 
+import itertools
 import json
 import tomllib
+from dataclasses import asdict, replace
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -227,6 +229,38 @@ def test_an_option_is_refused_with_what_would_work(
     assert error.key == key
     assert error.values["option"] == next(iter(asked))
     assert {name: error.values[name] for name in helps} == helps
+
+
+def test_a_model_that_has_an_option_for_another_command_only_is_not_offered_for_it() -> None:
+    raw = tomllib.loads(SHIPPED.with_name("models.toml").read_text(encoding="utf-8") + LITE)
+    imagine = raw["models"]["lite"]["imagine"]
+    imagine["options"] = {"thinking": {"choices": ["off", "high"], "default": "off"}}
+    imagine["routes"][0]["fields"]["thinking"] = "thinking"
+    models = Catalog.model_validate(raw)
+
+    assert ask("lite", of=models, thinking="high").options["thinking"] == "high"
+    error = refusal("lite", Verb.EDIT, of=models, thinking="high")
+    assert (error.key, error.values["has"]) == ("option.absent", ["Nano Banana 2"])
+    error = refusal("lite", Verb.EDIT, of=models.at(["runcomfy"]), thinking="high")
+    assert (error.key, error.values["has"]) == ("option.absent", [])
+
+
+def test_of_old_choices_only_those_are_left_that_can_be_had_now() -> None:
+    old = Asked(aspect_ratio="4:1", resolution="2K", count=2, seed=9, safety=6, web_search=True, thinking="high")
+
+    assert catalog(web_search=True, max_safety=6).still(TWO, Verb.EDIT, old) == old
+    assert catalog().still(TWO, Verb.EDIT, old) == replace(old, safety=4, web_search=None)
+    assert catalog().still("lite", Verb.EDIT, old) == Asked(aspect_ratio="4:1", count=2)
+    assert catalog().still("never heard of", Verb.EDIT, old) == old
+
+
+def test_every_option_left_of_old_ones_is_taken() -> None:
+    for host, (model, verb) in itertools.product(("runcomfy", "runflow"), ENDPOINTS):
+        models = catalog().at([host])
+        for ratio, count, thinking in itertools.product((None, "8:1", "16:9"), (None, 1, 4), (None, "off", "high")):
+            old = Asked(aspect_ratio=ratio, count=count, thinking=thinking, safety=6, resolution="0.5K", seed=3)
+            left = models.still(model, verb, old)
+            assert models.takers(ask(model, verb, of=models, **asdict(left))), (host, model, verb, old)
 
 
 def test_asking_an_absent_option_for_nothing_is_no_mistake() -> None:

@@ -13,13 +13,14 @@ from bot.core.jobs import Place, State
 from bot.core.quota import Grant, Holder, Limits, Rule, Unit
 from bot.core.windows import Window
 from bot.store import census
+from bot.store.housekeeping import Housekeeping
 from bot.store.quotas import By, Quotas
 from bot.store.sqlite import SqliteDatabase
 from bot.store.store import Store
 from tests.store.books import FREE, NOON, a_job, accept, walk, way_to
 
 GROWING = ("ledger", "held", "ended", "totals", "limits", "grants", "draws", "houses", "host_cost", "alerts", "changes",
-           "interactions", "jobs", "replies", "job_events")  # fmt: skip
+           "interactions", "jobs", "replies", "pictures", "job_events")  # fmt: skip
 LIMITS = replace(FREE, user_day_images=1, guild_month_micro_usd=10**9)
 STATEMENT = re.compile(r"^(SELECT|INSERT|UPDATE|DELETE|WITH)", re.IGNORECASE)
 
@@ -100,6 +101,15 @@ async def test_the_operators_graphs_look_through_no_table(store: Store, path: Pa
     assert any("FROM servers" in each for each in said)
     assert any("host_cost" in each for each in said)
     assert [step for step, _ in scans(path, said)] == ["SCAN jobs USING INDEX jobs_open"]  # unfinished ones only
+
+
+async def test_tidying_up_and_a_members_open_jobs_look_through_no_table(store: Store, path: Path) -> None:
+    async with heard(store) as said:
+        await Housekeeping(store.database).expired_pictures(before=NOON, unseen_before=NOON)
+        await store.open_of(1, since=NOON)
+    assert any("DELETE FROM pictures" in each for each in said)
+    assert any("of_all" in each for each in said)
+    assert scans(path, said) == []
 
 
 async def test_a_scan_would_be_seen(store: Store, path: Path) -> None:

@@ -13,7 +13,7 @@ import simcord.backend.cdn
 from simcord.results import ResponseMessage
 
 from bot.core.cards import Picture
-from bot.core.catalog import Asked
+from bot.core.catalog import Asked, Catalog
 from bot.core.jobs import Job, Place, Reference, State, Verb
 from bot.core.quota import Limits
 from bot.core.wishes import Wish
@@ -115,6 +115,8 @@ async def stage(
     user_install: bool = False,
     limits: Limits | None = None,
     host: str = "runcomfy",
+    beside: str | None = None,
+    models: Catalog | None = None,
 ) -> AsyncIterator[Stage]:
     peeked: list[Sequence[Reference]] = []
     peeks: list[Any] = []
@@ -137,7 +139,7 @@ async def stage(
         return bool(answer)
 
     simcord.backend.cdn.CDN_BASE = "https://cdn.discordapp.com"
-    async with rig(folder, limits=limits, host=host) as base:
+    async with rig(folder, limits=limits, host=host, beside=beside, models=models) as base:
         texts = load(SHIPPED.parent / "locales", strict=True)
         client = DarkroomClient(
             base.service,

@@ -127,7 +127,7 @@ async def test_the_same_interaction_delivered_twice_makes_one_job(on: Stage) -> 
     captured: list[discord.Interaction[Any]] = []
     inner = on.client.front.ask
 
-    async def twice(interaction: Any, wish: Any, *, received_at: int) -> None:
+    async def twice(interaction: Any, wish: Any, *, received_at: int, most: int | None = None) -> None:
         captured.append(interaction)
         await inner(interaction, wish, received_at=received_at)
         await inner(interaction, wish, received_at=received_at)

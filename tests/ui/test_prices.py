@@ -16,7 +16,6 @@ from bot.core.wishes import Wish
 from bot.store.quotas import By
 from bot.ui.asking import choices_for
 from bot.ui.intake import Lateness
-from tests.kit import catalog
 from tests.ui.drawing import EN
 from tests.ui.stage import PNG, Stage, on_stage
 
@@ -217,12 +216,16 @@ async def test_a_form_tells_the_price_of_every_model(on: Stage) -> None:
     assert told["nano-banana-pro"] == "about $0.15 a picture"
 
 
-def test_a_form_counts_what_it_has_no_field_for_only_where_that_is_kept() -> None:
+@on_stage(host="runflow")
+async def test_a_form_counts_what_it_has_no_field_for_only_where_that_is_kept(on: Stage) -> None:
     asked = Asked(resolution="4K", thinking="high", format="a kind of yesterday")
     wish = Wish(verb=Verb.EDIT, prompt="x", model="nano-banana-2", asked=asked)
+    supply = on.rig.service.supply
 
-    told = choices_for(wish, catalog("runflow"), words=EN).prices
+    told = choices_for(wish, supply, usual=None, words=EN).prices
 
     assert told == {"nano-banana-2": "about $0.162 a picture", "nano-banana-pro": "about $0.30 a picture"}
-    another = choices_for(replace(wish, model="nano-banana-pro"), catalog("runflow"), words=EN).prices
+    another = choices_for(replace(wish, model="nano-banana-pro"), supply, usual=None, words=EN).prices
     assert another["nano-banana-2"] == "about $0.16 a picture"
+    unnamed = choices_for(replace(wish, model=None), supply, usual="nano-banana-2", words=EN).prices
+    assert unnamed == told

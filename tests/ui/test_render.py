@@ -9,7 +9,7 @@ from bot.core.quota import Amount
 from bot.ui.parts import BLURPLE, GREY, RED, YELLOW
 from bot.ui.render import render
 from bot.ui.render_buttons import can_cancel
-from bot.ui.texts import relative
+from bot.ui.texts import moment, relative
 from tests.ui.drawing import CARD, EN, HELD, JOB, JOB_ID, NOW, TEXTS, card, colour, done, ids, labels, names, read
 
 META = "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 held · 9 pictures left today"
@@ -91,7 +91,7 @@ async def test_unknown_says_until_when_we_look_and_that_it_is_never_ordered_twic
 
     assert drawn(lost)[:3] == [
         "### ❓ Unknown",
-        EN.say("card.unknown", provider="RunComfy", when=relative(lost.job.deadline)),
+        EN.say("card.unknown", provider="RunComfy", when=moment(lost.job.deadline)),
         "> a red fox",
     ]
 
@@ -222,7 +222,7 @@ async def test_late_pictures_are_shown_and_cost_what_the_ledger_says() -> None:
 async def test_a_run_we_gave_up_on_says_until_when_we_still_look() -> None:
     given_up = failed("gave_up", watch_until=NOW + 60_000)
 
-    assert f"we look until {relative(NOW + 60_000)}." in drawn(given_up)[2]
+    assert f"we look until {moment(NOW + 60_000)}." in drawn(given_up)[2]
     assert "we look until" not in str(drawn(failed("gave_up", watch_until=NOW)))
 
 

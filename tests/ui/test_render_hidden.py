@@ -165,13 +165,20 @@ async def test_the_list_of_jobs_offers_hide_and_marks_what_is_hidden() -> None:
         "**⚠️ Failed** · 🙈 Hidden · <t:1699999969:R>",
     ]
     told = f"It is not shown in its channel. **Check now** brings it to you until {DAY}."
-    assert [line for line in lines if line.startswith(told)] == [
-        f"{told} Cost: about $0.08",
-        f"{told} **Nothing was charged.**",
-    ]
+    assert [line for line in lines if line.startswith(told)] == [f"{told} Cost: about $0.08"]
     assert [line for line in lines if line.startswith("[")] == [
         "[Hide → hide] [Check now → look]",
         *["[Check now → look]"] * 3,
+    ]
+
+
+async def test_the_list_of_jobs_promises_no_pictures_that_are_not_there() -> None:
+    failed = ended(State.FAILED, reason="gave_up")
+    gone = replace(hidden(done(1)), pictures=())
+
+    assert read(jobs_list([failed, gone], EN, NOW))[2::5] == [
+        "The image service did not finish in time. **Nothing was charged.**",
+        "The pictures are not kept here any more. Cost: about $0.08",
     ]
 
 

@@ -26,7 +26,7 @@ ALIVE = re.compile(
     r"|(?<!\\)(?:\\\\)*(?:```|~~|\|\||__)",
     re.IGNORECASE,
 )
-OURS = re.compile(r"<t:\d+:R>|`[^`\n]*`")  # times, and code, in which nothing is alive
+OURS = re.compile(r"<t:\d+:[Rf]>|`[^`\n]*`")  # times, and code, in which nothing is alive
 HEADING = re.compile(r"^\s*#{1,3}\s", re.MULTILINE)
 LONG = "*_" * 500
 PRICE = 39_990_000  # micro-dollars: four pictures at nearly ten dollars

@@ -36,10 +36,10 @@ async def test_a_result_that_never_arrived_says_how_to_get_it_and_what_it_cost()
 
 async def test_no_more_than_ten_jobs_are_shown_and_the_rest_is_counted() -> None:
     cards = [card(State.ACCEPTED, id=f"{n:026d}") for n in range(12)]
-    view = jobs_list(cards, EN, NOW)
+    view = jobs_list(cards[:11], EN, NOW, more=1)
 
     assert len([each for each in ids(view) if each.endswith(":cancel")]) == 10
-    assert "Only the newest are shown; 2 more follow when these are done." in text_of(view)
+    assert "2 more follow as soon as one of these is finished, shown or deleted." in text_of(view)
     assert len(list(nodes(view))) <= 40
 
 

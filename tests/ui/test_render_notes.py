@@ -42,7 +42,7 @@ async def test_other_refusals_are_red_and_have_a_button_only_where_a_draft_was_k
         ),
         (
             UserError("option.absent", option="seed", model="Pro", has=[]),
-            "Pro has no `seed` option. Leave it out, or choose a model that has it: none.",
+            "No model has the option `seed` for this at the moment. Leave it out.",
         ),
         (
             UserError("option.together", model="Pro", choices=["thinking high", "aspect_ratio 4:1"]),

@@ -9,6 +9,7 @@ from bot.core.wishes import Wish
 from bot.store.database import Tx
 from bot.ui.asking import filled_in
 from bot.ui.intake import Lateness
+from tests.kit import catalog
 from tests.ui.stage import PNG, Stage, field_value, gallery, on_stage, text, walk
 
 LONG = "a *lighthouse* _at_ night, " * 145  # longer than a message shows, once it is made harmless
@@ -236,7 +237,7 @@ async def test_another_model_does_not_inherit_options_it_may_not_have(on: Stage)
 def test_a_form_with_only_a_prompt_leaves_everything_else_as_it_was() -> None:
     wish = Wish(verb=Verb.IMAGINE, prompt="old", model="m")
 
-    assert filled_in(wish, {"prompt": "new"}) == replace(wish, prompt="new")
+    assert filled_in(wish, {"prompt": "new"}, catalog("runcomfy"), usual=None) == replace(wish, prompt="new")
 
 
 # --- edit
