@@ -403,7 +403,7 @@ def live(machine: Any, *, examples: int) -> None:
 
 
 def test_any_order_of_events_leaves_the_books_in_order_on_sqlite() -> None:
-    live(lambda: Darkroom(a_file()), examples=42)
+    live(lambda: Darkroom(a_file()), examples=30)
 
 
 def test_any_order_of_events_leaves_the_books_in_order_on_postgresql(postgres_server: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bot.core.catalog import Asked, Catalog
+from bot.core.errors import ProviderPaused
 from bot.core.house import House
 from bot.core.jobs import Job, Verb
 from bot.core.wishes import Wish
@@ -16,6 +17,7 @@ from tests.ui.stage import Stage, buttons, field_value, on_stage, text, walk
 
 TWO, PRO = "nano-banana-2", "nano-banana-pro"
 COMFY, FLOW = "runcomfy", "runflow"
+EMPTY = ProviderPaused("402", kind="balance")
 
 
 def dearer(provider: str) -> Catalog:
@@ -50,7 +52,7 @@ def described(form: Any) -> dict[str, str]:
 @on_stage(host=COMFY, beside=FLOW, models=dearer(FLOW))
 async def test_forms_and_help_tell_the_price_of_the_host_that_would_take_it_now(on: Stage) -> None:
     message, _ = await done(on)
-    await on.rig.service.supply.host_trouble(COMFY, "down")
+    await on.rig.hosts.paused(COMFY, EMPTY, submitting=True)
 
     form = await on.alice.click(message, label="Change prompt")
     helped = await on.alice.slash(on.channel, "help")
@@ -64,7 +66,7 @@ async def test_forms_and_help_tell_the_price_of_the_host_that_would_take_it_now(
 @on_stage(host=COMFY, beside=FLOW, models=dearer(FLOW))
 async def test_again_orders_nothing_for_more_than_the_button_said_and_one_more_press_does(on: Stage) -> None:
     message, job = await done(on, count=2)
-    await on.rig.service.supply.host_trouble(COMFY, "down")
+    await on.rig.hosts.paused(COMFY, EMPTY, submitting=True)
     before = await on.jobs()
 
     refused = await again(on, message, job)
@@ -83,7 +85,7 @@ async def test_again_orders_nothing_for_more_than_the_button_said_and_one_more_p
 async def test_again_is_ordered_at_once_where_it_costs_less_than_the_button_said(on: Stage) -> None:
     message, job = await done(on)
     assert await charged(on, job) == 200_000
-    await on.rig.service.supply.host_trouble(COMFY, "down")
+    await on.rig.hosts.paused(COMFY, EMPTY, submitting=True)
 
     await again(on, message, job)
 
