@@ -154,8 +154,9 @@ class Delivery:
         self._idle.clear()
         try:
             await self.deliver(job_id)
-        except CUT:
-            log.warning("A reply lost the database", exc_info=True, extra={"event": "store_trouble", "job_id": job_id})
+        except CUT as exc:
+            extra = {"event": "store_trouble", "job_id": job_id}
+            log.warning("A reply lost the database: %s", type(exc).__name__, extra=extra)
             self._held[job_id] = self._clock() + CUT_AGAIN
         except Exception:  # one job's trouble must not stop the others' replies
             log.exception("A reply could not be sent", extra={"event": "reply_error", "job_id": job_id})

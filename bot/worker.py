@@ -163,8 +163,9 @@ class Worker:
     async def _attend(self, job_id: str) -> None:
         try:
             again_at = await self._step(job_id)
-        except CUT:  # the step was broken off by nothing of its own
-            log.warning("A step lost the database", exc_info=True, extra={"event": "store_trouble", "job_id": job_id})
+        except CUT as exc:  # the step was broken off by nothing of its own
+            extra = {"event": "store_trouble", "job_id": job_id}
+            log.warning("A step lost the database: %s", type(exc).__name__, extra=extra)
             again_at = self._clock() + CUT_AGAIN
         except Exception:  # one job's trouble must not stop the others
             log.exception("A step failed and is tried again", extra={"event": "step_error", "job_id": job_id})
