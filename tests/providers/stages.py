@@ -66,7 +66,7 @@ FLOW = Kind("runflow", lambda http: Runflow(http, now=lambda: NOW), "google/nano
 
 @asynccontextmanager
 async def connected(kind: Kind, url: str) -> AsyncIterator[Provider]:
-    provider = kind.build(client(url, KEY, times=Times(connect=0.3, read=0.2, submit_read=0.2)))
+    provider = kind.build(client(url, KEY, times=Times(connect=1.0, read=0.5, submit_read=0.5)))
     try:
         async with asyncio.timeout(5):
             yield provider

@@ -14,7 +14,7 @@ from bot.core.errors import ProviderError, ProviderUnavailable, SubmitUnknown
 from bot.providers.http import Client, Times, Transport, call, client, retry_after
 from tests.providers.raw_server import Act, answer, close, endless, hang, in_turn, reset, send, serving
 
-QUICK = Times(connect=0.3, read=0.2, submit_read=0.2)
+QUICK = Times(connect=1.0, read=0.5, submit_read=0.5)
 START = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 NOW = 1_795_219_200_000  # 2026-11-21 00:00:00 UTC
 

@@ -35,7 +35,7 @@ def says(case: str) -> Act:
 @asynccontextmanager
 async def host(*acts: Act, wallet: str | None = None) -> AsyncIterator[tuple[RunComfy, RawServer]]:
     async with serving(in_turn(*acts)) as server, asyncio.timeout(5):
-        http = client(server.url, "s3cret", times=Times(connect=0.3, read=0.2, submit_read=0.2))
+        http = client(server.url, "s3cret", times=Times(connect=1.0, read=0.5, submit_read=0.5))
         provider = RunComfy(http, balance_url=wallet, now=lambda: NOW)
         try:
             yield provider, server

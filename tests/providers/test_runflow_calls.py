@@ -37,7 +37,7 @@ def says(case: str) -> Act:
 @asynccontextmanager
 async def host(*cases: str) -> AsyncIterator[tuple[Runflow, RawServer]]:
     async with serving(in_turn(*map(says, cases))) as server, asyncio.timeout(5):
-        provider = Runflow(client(server.url, "rf_live_s3cret", times=Times(connect=0.3, read=0.2)), now=lambda: NOW)
+        provider = Runflow(client(server.url, "rf_live_s3cret", times=Times(connect=1.0, read=0.5)), now=lambda: NOW)
         try:
             yield provider, server
         finally:
