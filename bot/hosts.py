@@ -24,8 +24,8 @@ class Hosts:
         self._told: dict[str, str] = {}  # provider → the trouble that everybody concerned has been told of
         self._failing: dict[str, set[str]] = {}  # provider → the jobs whose runs could not be asked about
         self._sick: set[str] = set()  # those of them whose host answers everybody else
-        supply.is_well = self.admits
         self._quiet_until: dict[tuple[str, str], int] = {}
+        supply.is_well = self.admits
 
     def mode(self, provider: str) -> Mode:
         return self._breaker(provider).mode(self._clock())
