@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import gc
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -45,3 +46,9 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[s
 async def app(tmp_path: Path) -> AsyncIterator[Rig]:
     async with rig(tmp_path) as found:
         yield found
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests are no garbage: the collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
