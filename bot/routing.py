@@ -20,17 +20,19 @@ class Routing:
 
     async def best(self, job: Job) -> Route | None:
         """The preferred route whose host is well, or where none is, the one the job has; None: no host makes it now."""
-        routes = await self._possible(job)
-        found = self._open(job, routes)
+        found = await self._open(job)
         if found is None and job.id in self._refused and (job.due_at or 0) <= self._service.clock():
             self.forget(job.id)  # it has waited long enough for another round
-            found = self._open(job, routes)
-        return found or _own(job, routes) or next(iter(routes), None)
+            found = await self._open(job)
+        if found is not None:
+            return found
+        routes = await self._possible(job)
+        return next((each for each in routes if is_of(each, job)), next(iter(routes), None))
 
     async def next(self, job: Job) -> Route | None:
         """Where to go at once with *job*, which its host did not take; None: all have been tried, it has to wait."""
         self._refused.setdefault(job.id, set()).add(job.provider)
-        return self._open(job, await self._possible(job))
+        return await self._open(job)
 
     async def later(self, job: Job) -> Route | None:
         """Where *job* may go in time, when its own host never will; None: no other host makes it."""
@@ -46,24 +48,24 @@ class Routing:
         """A new round begins for a job, or none ever will."""
         self._refused.pop(job_id, None)
 
-    def _open(self, job: Job, routes: tuple[Route, ...]) -> Route | None:
+    async def _open(self, job: Job) -> Route | None:
         refused = self._refused.get(job.id, set())
-        return next(
-            (each for each in routes if each.provider not in refused and self._hosts.admits(each.provider)), None
-        )
+        for each in self._service.offered.takers(job.request):
+            well = each.provider not in refused and self._hosts.admits(each.provider)
+            if well and await self._may_cost(job, each):
+                return each
+        return None
 
-    async def _possible(self, job: Job) -> tuple[Route, ...]:
-        offered = self._service.offered
-        routes = offered.takers(job.request)
-        if all(_is_of(each, job) for each in routes) or (dossier := await self._store.dossier(job.id)) is None:
-            return routes
-        most = dossier.charge.price
-        return tuple(each for each in routes if _is_of(each, job) or offered.quote(job.request, each).micro_usd <= most)
+    async def _possible(self, job: Job) -> list[Route]:
+        return [each for each in self._service.offered.takers(job.request) if await self._may_cost(job, each)]
+
+    async def _may_cost(self, job: Job, route: Route) -> bool:
+        """Whether a host asks no more than is reserved; the books are read only for one that *job* is not at."""
+        if is_of(route, job) or (dossier := await self._store.dossier(job.id)) is None:
+            return True
+        return self._service.offered.quote(job.request, route).micro_usd <= dossier.charge.price
 
 
-def _own(job: Job, routes: tuple[Route, ...]) -> Route | None:
-    return next((each for each in routes if _is_of(each, job)), None)
-
-
-def _is_of(route: Route, job: Job) -> bool:
+def is_of(route: Route, job: Job) -> bool:
+    """Whether *job* stands at *route* already."""
     return (route.provider, route.id) == (job.provider, job.route)

@@ -14,7 +14,8 @@ from bot.core.errors import (
 )
 from bot.core.jobs import MINUTE, Cancel, Job, State
 from bot.core.polling import backoff, poll_delay
-from bot.core.routes import wire_inputs
+from bot.core.routes import Route, wire_inputs
+from bot.routing import is_of
 from bot.stepping import Stepping
 
 SUBMIT_LEASE = 5 * MINUTE  # longer than any submit takes; after a restart nobody waits for it
@@ -28,7 +29,7 @@ class Submits(Stepping):
         if route is None:  # the model was taken out while the job waited
             await self._end(job, State.FAILED, reason="model_gone")
             return None
-        if (route.provider, route.id) == (job.provider, job.route):
+        if is_of(route, job):
             return job
         return await self._store.note(job, now=self._clock(), show=True, provider=route.provider, route=route.id)
 
@@ -84,7 +85,7 @@ class Submits(Stepping):
         if gone := await self._is_gone(job):
             await self._service.supply.route_gone(job.provider, job.route)
         if (route := await self._routing.next(job) or await self._routing.later(job)) is not None:
-            return await self._back_in_line(job, due_at=self._clock(), provider=route.provider, route=route.id)
+            return await self._over_to(job, route)
         await self._end(job, State.FAILED, reason="model_gone" if gone else "rejected")
         return None
 
@@ -104,9 +105,12 @@ class Submits(Stepping):
         What patience the host asked for holds for all jobs, and is kept with the host (`Hosts.quiet_until`).
         """
         if (route := await self._routing.next(job)) is not None:
-            return await self._back_in_line(job, due_at=self._clock(), provider=route.provider, route=route.id)
+            return await self._over_to(job, route)
         wait = backoff(self._again(job, "round"), retry_after=None, jitter=self._draw())
         return await self._back_in_line(job, due_at=self._in(wait))
+
+    async def _over_to(self, job: Job, route: Route) -> int | None:
+        return await self._back_in_line(job, due_at=self._clock(), provider=route.provider, route=route.id)
 
     async def _back_in_line(self, job: Job, *, due_at: int, **changes: Any) -> int | None:
         now = self._clock()

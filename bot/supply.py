@@ -99,13 +99,13 @@ class Supply:
             await self.ring_waiting()  # another host may take what waits for this one
 
     async def host_recovered(self, provider: str) -> None:
-        if await self._desk.recovered(provider):
-            self.troubles.pop(provider, None)
+        known = await self._desk.recovered(provider)
+        self.troubles.pop(provider, None)
+        if known:
             await self._tell("operator.recovered", {"provider": self.name_of(provider)})
             await self._show_waiting(provider)
             await self._store.release(provider, now=self._clock())
             await self.ring_waiting()
-        self.troubles.pop(provider, None)
 
     async def result_blocked(self, job: Job, host: str) -> None:
         """Finished pictures lie where the operator has not allowed us to fetch them."""

@@ -155,10 +155,7 @@ class Endpoint(Part):
 
     def takers(self, request: ImageRequest) -> tuple[Route, ...]:
         """The routes that can be asked for all that *request* asks for, preferred first."""
-        return tuple(each for each in self.routes if self._takes(each, request.options))
-
-    def _takes(self, route: Route, options: Mapping[str, Wire]) -> bool:
-        return not self._refused(route, options)
+        return tuple(each for each in self.routes if not self._refused(each, request.options))
 
     def _refused(self, route: Route, options: Mapping[str, Wire]) -> list[str]:
         return [name for name, value in options.items() if not route.makes(name, value, default=self._default(name))]
