@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo run doctor test lint docs bench screenshots lock clean
+.PHONY: demo run doctor test prove lint docs bench screenshots lock clean
 
 demo: $(READY)           ## the real bot against a local Discord and a local image service (ONCE=1: two jobs, then stop; PORT=n)
 	@$(BIN)/darkroom demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
@@ -16,6 +16,9 @@ doctor: $(READY)         ## check everything a deployment needs
 
 test: $(READY)           ## the whole suite (ARGS="-k cancel" goes to pytest)
 	@$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
+
+prove: $(READY)          ## the longer proofs, which `make test` leaves out
+	@$(BIN)/pytest -m prove -n 4 --dist worksteal $(ARGS)
 
 lint: $(READY)           ## style, types, import contracts, generated pages
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
