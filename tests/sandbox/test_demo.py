@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from bot.core.jobs import State
 from bot.sandbox import demo
 
@@ -68,6 +70,7 @@ async def test_the_demo_tells_each_state_and_which_pictures_it_made(tmp_path: Pa
     assert set(pictures) <= kept
 
 
+@pytest.mark.prove
 async def test_ctrl_c_ends_the_open_page_without_a_traceback_or_a_process_left(tmp_path: Path) -> None:
     async with started("--port", "0", "--data", str(tmp_path / "pictures"), terminal=True) as process:
         async with asyncio.timeout(60):
@@ -106,6 +109,7 @@ async def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) 
     assert (tmp_path / "holiday.jpg").read_bytes() == b"precious"
 
 
+@pytest.mark.prove
 async def test_a_second_demo_does_not_erase_what_the_first_still_shows(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     async with started("--port", "0", "--data", str(folder), terminal=True) as first:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bot.sandbox.faults import Fault
 from tests.discord.cdn import Upload
 from tests.discord.interactions import Interaction
@@ -309,6 +311,7 @@ async def test_a_server_that_is_not_open_makes_nothing(tmp_path: Path) -> None:
         bot.assert_in_order()
 
 
+@pytest.mark.prove
 async def test_an_answer_that_discord_is_slow_to_take_holds_nobody_else_up(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         bot.discord.fault("callback", do="hang", times=1)

@@ -216,6 +216,7 @@ async def test_a_second_bot_on_the_same_database_says_so_in_one_line_and_ends(tm
         bot.assert_at_rest()
 
 
+@pytest.mark.prove
 @pytest.mark.parametrize("seed", [20261121])
 async def test_being_killed_again_and_again_loses_nothing_and_charges_nothing_twice(tmp_path: Path, seed: int) -> None:
     """Six kills at moments that the dice choose, while two members ask for nine jobs."""

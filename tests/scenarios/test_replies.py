@@ -244,6 +244,7 @@ async def test_a_bot_that_its_user_installed_makes_nothing_where_that_is_off(tmp
 # --- the connection
 
 
+@pytest.mark.prove
 async def test_every_break_of_the_connection_is_mended_and_no_press_is_lost(tmp_path: Path) -> None:
     async with scene(tmp_path, **NO_LIMITS) as bot:
         gateway = bot.discord.gateway

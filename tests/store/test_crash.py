@@ -31,7 +31,7 @@ async def run_and_kill(url: str, *, seed: str, after: int) -> list[tuple[State, 
     return [(State(state), job_id) for state, job_id in (each.split() for each in whole)]
 
 
-@pytest.mark.parametrize("seed", [11, 12])
+@pytest.mark.parametrize("seed", [11, pytest.param(12, marks=pytest.mark.prove)])
 async def test_kill_minus_nine_loses_nothing_that_was_answered_and_ends_nothing_twice(
     url: str, path: Path, seed: int
 ) -> None:

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import (
     Bundle,
@@ -406,5 +407,6 @@ def test_any_order_of_events_leaves_the_books_in_order_on_sqlite() -> None:
     live(lambda: Darkroom(a_file()), examples=30)
 
 
+@pytest.mark.prove
 def test_any_order_of_events_leaves_the_books_in_order_on_postgresql(postgres_server: str) -> None:
     live(lambda: Darkroom(postgres.fresh(postgres_server)), examples=20)

@@ -69,6 +69,7 @@ def series(app: Rig) -> list[str]:
     return [each.rpartition(" ")[0] for each in app.metrics.text({}).decode().splitlines()]
 
 
+@pytest.mark.prove
 async def test_of_ten_thousand_bad_signatures_nothing_is_kept(app: Rig) -> None:
     async with door(app) as at:
         job_id = await submitted(app)
