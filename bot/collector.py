@@ -12,7 +12,7 @@ from typing import Protocol
 
 from bot.bells import Clock
 from bot.core.cards import Picture
-from bot.core.errors import BadPicture, DownloadFailed, HostNotAllowed
+from bot.core.errors import BadLink, BadPicture, DownloadFailed, HostNotAllowed
 from bot.core.jobs import SECOND, Job
 from bot.pictures.guard import Checked
 from bot.store.store import Store
@@ -72,7 +72,10 @@ class Collector:
         held = {each.n for each in dossier.pictures} if dossier else set()
         wanted = list(enumerate(urls[: job.request.count], start=1))
         missing = [(n, url) for n, url in wanted if n not in held and not self._hopeless(job, n)]
-        outcomes = await asyncio.gather(*(self._one(job, n, url) for n, url in missing))
+        outcomes = await asyncio.gather(*(self._one(job, n, url) for n, url in missing), return_exceptions=True)
+        for each in outcomes:  # only now: what fails for one picture does not leave the others half-way
+            if isinstance(each, BaseException):
+                raise each
         blocked = next((each for each in outcomes if isinstance(each, str)), None)
         won = sum(1 for each in outcomes if each is True)
         wanting = sum(1 for (n, _), got in zip(missing, outcomes, strict=True) if got is not True)
@@ -100,8 +103,8 @@ class Collector:
         except (DownloadFailed, BadPicture, BrokenExecutor, TimeoutError) as exc:
             # A checker that ran out of time or memory says nothing about a picture that is paid for.
             if isinstance(exc, BadPicture) or (isinstance(exc, DownloadFailed) and exc.lasting):
-                self._lasting[job.id, n] += 1
-                self._lasting_since.setdefault((job.id, n), self._clock())
+                self._lasting[job.id, n] += LASTING_TRIES if isinstance(exc, BadLink) else 1
+                self._lasting_since.setdefault((job.id, n), 0 if isinstance(exc, BadLink) else self._clock())
             log.warning(
                 "A finished picture could not be fetched: %s",
                 exc,

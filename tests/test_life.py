@@ -10,6 +10,7 @@ import pytest
 
 from bot.core.cards import Path as Way
 from bot.core.errors import (
+    BadLink,
     BadPicture,
     DownloadFailed,
     HostNotAllowed,
@@ -275,6 +276,21 @@ async def test_pictures_on_a_host_that_is_not_allowed_wait_for_the_operator(app:
     job = await app.until_final(job_id)
 
     assert job.state is State.SUCCEEDED
+
+
+async def test_a_link_that_cannot_be_followed_keeps_no_other_picture_waiting(app: Rig) -> None:
+    app.provider.sees = [app.ready(n=2)]
+    first = next(iter(app.files.files))
+    app.files.files[first] = BadLink("not a link that is followed")
+    job_id = await app.imagine(count=2)
+
+    job = await app.until_final(job_id)
+    card = await app.service.card(job_id)
+
+    assert job.state is State.SUCCEEDED
+    assert [each.n for each in card.pictures] == [2]
+    assert card.charge.settled == Amount(1, 80_000)
+    assert app.files.fetched.count(first) == 1
 
 
 async def test_pictures_that_stay_out_of_reach_end_with_everything_back(app: Rig) -> None:

@@ -72,6 +72,13 @@ class DownloadFailed(Exception):
         self.lasting = lasting
 
 
+class BadLink(DownloadFailed):
+    """A link that is never followed, whatever the operator allows: nothing was asked, and nothing will be."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, lasting=True)
+
+
 class HostNotAllowed(Exception):
     """A file lies on a host that the operator has not allowed."""
 

@@ -1,55 +1,93 @@
-"""Which pictures people may hand in: judged from what Discord says of them, before anything is fetched."""
+"""Links to pictures, taken apart without an error whatever they hold, and which of them people may hand in."""
 
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
 from bot.core.errors import UserError
 from bot.core.jobs import Reference
 
 MOST_BYTES = 50 * 1024 * 1024  # what RunComfy recommends for inputs
-PLAIN_NAME = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
+# Readers of links differ about user names, a backslash, `%2f`, brackets and dots at the end: none is taken.
+LINK = re.compile(
+    r"(?P<scheme>https?)://(?P<host>localhost|[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+)(:(?P<port>[0-9]{1,5}))?"
+    r"(?P<target>[/?][^#]*)?(#.*)?",
+    re.ASCII | re.IGNORECASE,
+)
+EXPIRES = re.compile(r"[0-9a-f]{1,9}", re.IGNORECASE)
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 TYPES = frozenset({"image/png", "image/jpeg", "image/webp"})
 
 
-def host_listed(url: str, hosts: Iterable[str]) -> bool:
-    """Whether *url* lies on one of *hosts*: exact names or a leading `*.`, over TLS on its own port.
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link that may be fetched if its host is listed. *target* is path and query, as they were given."""
 
-    A loopback `host:port` may be listed too and is then allowed without TLS. Anything with a user
-    name in it, another port, or a trailing dot is not.
+    scheme: str
+    host: str  # lower case
+    port: int | None
+    target: str
+
+    @property
+    def place(self) -> str:
+        """What has to be listed for this link: a name, or `host:port` on this machine."""
+        return f"{self.host}:{self.port}" if is_loopback(self.host) else self.host
+
+    def is_on(self, hosts: Iterable[str]) -> bool:
+        """Whether it lies on one of *hosts*: exact places, or names with a leading `*.`."""
+        listed = [each.lower() for each in hosts]
+        if is_loopback(self.host):
+            return self.place in listed
+        return any(self.host == each or (each.startswith("*.") and self.host.endswith(each[1:])) for each in listed)
+
+
+def link_of(url: str) -> Link | None:
+    """*url* taken apart, where everybody takes it apart the same way; None for what no list could allow.
+
+    That is: over TLS on its own port, or any port of this machine; a plain name, with nobody's password before it.
     """
-    try:
-        parts = urlsplit(url)
-        host, port = (parts.hostname or "").lower(), parts.port
-    except ValueError:
-        return False
-    if not url.isprintable() or " " in url or parts.username is not None or parts.password is not None:
-        return False
-    listed = [each.lower() for each in hosts]
-    if is_loopback(host):
-        return parts.scheme in {"http", "https"} and f"{host}:{port}" in listed
-    # Readers of links differ about a backslash, `%2f` and their like in a host: only plain names are taken.
-    if parts.scheme != "https" or port not in (None, 443) or not PLAIN_NAME.fullmatch(host):
-        return False
-    return any(host == each or (each.startswith("*.") and host.endswith(each[1:])) for each in listed)
+    found = LINK.fullmatch(url) if url.isprintable() and " " not in url else None
+    if found is None:
+        return None
+    scheme, host = found["scheme"].lower(), found["host"].lower()
+    port = int(found["port"]) if found["port"] else None
+    allowable = 0 < (port or 0) < 65536 if is_loopback(host) else scheme == "https" and port in {None, 443}
+    return Link(scheme, host, port, found["target"] or "") if allowable else None
+
+
+def host_listed(url: str, hosts: Iterable[str]) -> bool:
+    """Whether *url* lies on one of *hosts*, in the eyes of whoever may be handed it."""
+    link = link_of(url)
+    return link is not None and link.is_on(hosts)
 
 
 def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        ip = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return False
+    return any(ip in each for each in LOOPBACK)  # what `is_loopback` says of IPv4 in IPv6 differs between Pythons
+
+
+def path_of(url: str) -> str:
+    """The path of *url*, with its escapes; all of it where it is no link."""
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return url
 
 
 def link_expires_at(url: str) -> int | None:
     """When a Discord file link dies (its `ex` parameter: hex seconds), in UTC milliseconds; None if it does not say."""
     try:
-        return int(parse_qs(urlsplit(url).query)["ex"][0], 16) * 1000
-    except (KeyError, ValueError, IndexError):
+        told = parse_qs(urlsplit(url).query)["ex"][0]
+    except (KeyError, ValueError):
         return None
+    return int(told, 16) * 1000 if EXPIRES.fullmatch(told) else None
 
 
 def check_references(references: Sequence[Reference], *, hosts: Iterable[str]) -> None:

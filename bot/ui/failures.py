@@ -24,6 +24,7 @@ BLOCKED = frozenset({200000, 240000, 20009, 400001})  # AutoMod, harmful links, 
 LARGE = frozenset({40005, 50045})
 LIVE_TOKEN_TRIES = 3  # Discord sometimes does not know a token that lives
 LIVE_TOKEN_WAIT = 10.0
+LONGEST_WAIT = 86_400.0  # seconds
 CLOUDFLARE_PAUSE = 600.0  # seconds, where it does not say how long
 
 TROUBLE = (discord.DiscordException, aiohttp.ClientError, OSError, RuntimeError)
@@ -65,11 +66,12 @@ def _refused(
 
 
 def retry_after(exc: discord.HTTPException) -> float | None:
-    """Seconds that Discord asks us to wait."""
+    """Seconds that Discord, or whoever answers for it, asks us to wait; a day at most."""
     try:
-        return float(exc.response.headers["Retry-After"])
+        asked = float(exc.response.headers["Retry-After"])
     except (KeyError, ValueError):
         return None
+    return min(asked, LONGEST_WAIT) if asked >= 0 else None  # not a number is neither
 
 
 def is_cloudflare(exc: Exception) -> bool:

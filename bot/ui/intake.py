@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import discord
 
 from bot.core.jobs import SECOND, Place, Reference
-from bot.core.references import TYPES, link_expires_at
+from bot.core.references import TYPES, link_expires_at, path_of
 from bot.core.wishes import Intake
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
@@ -119,7 +119,7 @@ def pictures_in(message: discord.Message) -> tuple[Reference, ...]:
     for part in parts:
         attached = [reference_of(each) for each in part.attachments if _is_picture(each.filename, each.content_type)]
         for each in (*attached, *_in_galleries(part.components), *_in_embeds(part.embeds)):
-            found.setdefault(urlsplit(each.url).path, each)
+            found.setdefault(path_of(each.url), each)
     return tuple(found.values())
 
 
@@ -159,7 +159,7 @@ def _in_embeds(embeds: Sequence[discord.Embed]) -> Iterator[Reference]:
 
 
 def _name(url: str) -> str:
-    return unquote(PurePosixPath(urlsplit(url).path).name) or "picture"
+    return unquote(PurePosixPath(path_of(url)).name) or "picture"
 
 
 def _is_picture(name: str, content_type: str | None) -> bool:

@@ -87,6 +87,12 @@ def test_links_to_listed_hosts_are_trusted(url: str) -> None:
         "https://169.254.169.254/latest/meta-data",
         "https://[::1].runcomfy.net/a.png",
         "https://[cdn.discordapp.com/a.png",
+        "https://evil.com[v1.runcomfy.net]/a.png",
+        "https://cdn.discordapp.com\\.runcomfy.net/a.png",
+        "https://bloc\u212a.runcomfy.net/a.png",  # the sign for kelvin, a k in lower case
+        "https://cdn.discordapp.com/a b.png",
+        "https://cdn.discordapp.com/a.png\n",
+        "https://cdn.discordapp.com/\ud800.png",
         "https://10.0.0.1/a.png",
     ],
 )
@@ -113,7 +119,7 @@ def test_hosts_may_be_listed_in_any_case() -> None:
     [
         ("localhost", True), ("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("[::1]", True),
         ("128.0.0.1", False), ("localhost.evil.com", False), ("127.0.0.1.evil.com", False), ("10.0.0.1", False),
-        ("", False),
+        ("", False), ("::ffff:127.0.0.1", False), ("::127.0.0.1", False),
     ],
 )  # fmt: skip
 def test_loopback_is_this_machine_and_nothing_that_looks_like_it(host: str, loopback: bool) -> None:  # noqa: FBT001
@@ -127,6 +133,8 @@ def test_loopback_is_this_machine_and_nothing_that_looks_like_it(host: str, loop
         ("https://cdn.discordapp.com/a.png?is=65c68ede&ex=65D903DE", 1_708_721_118_000),
         ("https://cdn.discordapp.com/a.png?ex=65d903de&ex=0", 1_708_721_118_000),
         ("https://cdn.discordapp.com/a.png?ex=soon", None),
+        ("https://cdn.discordapp.com/a.png?ex=-1", None),
+        ("https://cdn.discordapp.com/a.png?ex=ffffffffffffffffffff", None),  # no database holds that
         ("https://cdn.discordapp.com/a.png?ex=", None),
         ("https://cdn.discordapp.com/a.png?hex=65d903de", None),
         ("https://cdn.discordapp.com/a.png#?ex=65d903de", None),

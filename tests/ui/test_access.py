@@ -77,6 +77,17 @@ def test_pictures_in_embeds_are_taken_from_discords_copy() -> None:
     assert [each.url for each in _in_embeds([embed])] == ["https://images-ext-1.discordapp.net/a.png"]
 
 
+def test_a_link_in_an_embed_that_cannot_be_read_is_taken_as_it_is() -> None:
+    odd = ["https://[bad/a.png", "https://[v1.evil.example]/b.png?ex=" + "f" * 99, "//[/c.png"]
+    embeds = [discord.Embed.from_dict({"image": {"url": each, "proxy_url": each}}) for each in odd]
+
+    found = list(_in_embeds(embeds))
+
+    assert [(each.url, each.filename, each.expires_at) for each in found] == [
+        (odd[0], "a.png", None), (odd[1], "b.png", None), (odd[2], "c.png", None)
+    ]  # fmt: skip
+
+
 def test_what_a_file_is_called_counts_only_where_discord_does_not_say_what_it_is() -> None:
     assert _is_picture("a.PNG", None)
     assert _is_picture("a", "image/jpeg; charset=binary")

@@ -13,7 +13,7 @@ import pytest
 from bot.core.cards import Card, Path, Reply
 from bot.delivery import ContentBlocked, DeliverLater, MessageGone, TooLarge, Upload, WayClosed
 from bot.ui.client import connect_to
-from bot.ui.failures import judged
+from bot.ui.failures import judged, retry_after
 from bot.ui.replies import Pacer
 from tests.ui.stage import PNG, Stage, gallery, on_stage
 
@@ -86,6 +86,13 @@ def test_a_dead_token_that_discord_does_not_know_is_not_tried_again() -> None:
     outcome = judged(refusal(404, 10015), way=Path.TOKEN, reply=REPLY, now=REPLY.token_expires_at, files=False)
 
     assert type(outcome) is WayClosed
+
+
+@pytest.mark.parametrize(
+    ("asks", "seconds"), [("1e999", 86_400.0), ("inf", 86_400.0), ("nan", None), ("-1", None), ("soon", None)]
+)
+def test_a_wait_that_makes_no_sense_is_none_or_a_day(asks: str, seconds: float | None) -> None:
+    assert retry_after(refusal(429, 0, **{"Retry-After": asks})) == seconds
 
 
 def test_patience_is_as_long_as_discord_asks() -> None:
