@@ -1,22 +1,42 @@
-"""Files fetched from other people's servers: no token, no redirect, no private address, never more than asked for."""
+"""Files fetched from other people's servers: no token, no private address, never more than asked for."""
 
 import asyncio
 import ipaddress
+import re
 import socket
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urljoin
 
 import aiohttp
-import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
-from bot.core.errors import DownloadFailed, HostNotAllowed
-from bot.core.references import host_listed, is_loopback
-from bot.providers.http import HEADERS, Transport, no_cookies
+from bot.core.errors import BadLink, DownloadFailed, HostNotAllowed
+from bot.core.references import is_loopback, link_of
+from bot.providers.http import CHUNK, HEADERS, open_session, proxy_to
 
 GONE = frozenset({404, 410})
+MOVED = frozenset({301, 302, 303, 307, 308})
+MOST_REDIRECTS = 3
+TIMES = aiohttp.ClientTimeout(connect=15, sock_connect=10, sock_read=20)
+DECODED = frozenset({"", "identity", "gzip", "deflate"})  # by aiohttp, without more libraries; we ask for none
+
+# Written out, since `is_global` differs between Python's releases. https://www.iana.org/assignments: the registries
+# iana-ipv4-special-registry, iana-ipv6-special-registry and multicast-addresses.
+NOT_PUBLIC = tuple(
+    ipaddress.ip_network(each)
+    for each in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+        "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
+        "224.0.0.0/4", "240.0.0.0/4",
+        "2001::/23",  # protocols, Teredo among them
+        "2001:db8::/32", "3fff::/20",  # documents
+        "2002::/16",  # 6to4, given up by RFC 7526
+    )
+)  # fmt: skip
+ASSIGNED = ipaddress.ip_network("2000::/3")  # the only part of IPv6 that is handed out
+AS_IPV4 = tuple(map(ipaddress.ip_network, ("::ffff:0:0/96", "64:ff9b::/96")))  # mapped, and NAT64 by RFC 6052
 
 
 class AddressRefused(OSError):
@@ -29,34 +49,29 @@ def is_public(address: str) -> bool:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    if isinstance(ip, ipaddress.IPv6Address):
-        embedded = ip.ipv4_mapped or ip.sixtofour
-        if ip in ipaddress.ip_network("64:ff9b::/96"):  # NAT64, RFC 6052
-            embedded = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if embedded is not None:
-            return is_public(str(embedded))
-        if ip.is_site_local:
-            return False
-    return ip.is_global and not ip.is_multicast
+    if any(ip in each for each in AS_IPV4):
+        ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return (ip.version == 4 or ip in ASSIGNED) and not any(ip in each for each in NOT_PUBLIC)
 
 
 class CheckedResolver(AbstractResolver):
     """Names looked up to public addresses only; the connection is made to what was checked.
 
-    Loopback is for the name `localhost`, which only gets this far together with a listed port.
+    Loopback is for the name `localhost`, which only gets this far together with a listed port. *proxy* is a host of
+    the operator's own choice, which may lie anywhere.
     """
 
-    def __init__(self, inner: AbstractResolver) -> None:
+    def __init__(self, inner: AbstractResolver, *, proxy: str | None = None) -> None:
         self._inner = inner
+        self._proxy = proxy
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        fits = is_loopback if is_loopback(host) else is_public
-        try:
-            found = [each for each in await self._inner.resolve(host, port, family) if fits(each["host"])]
-        except UnicodeError:  # getaddrinfo's word for a label that is empty or too long
-            found = []
+        found = await self._inner.resolve(host, port, family)
+        if host != self._proxy:
+            fits = is_loopback if is_loopback(host) else is_public
+            found = [each for each in found if fits(each["host"])]
         if not found:
             raise AddressRefused(f"{host} has no address we connect to")
         return found
@@ -74,12 +89,12 @@ class Downloader:
         total: float = 120.0,
         limit: int = 8,
         lookup: Callable[[], AbstractResolver] = aiohttp.ThreadedResolver,
+        proxy: str | None = None,
     ) -> None:
-        transport = Transport(limit=2 * limit, resolver=lambda: CheckedResolver(lookup()))
-        timeout = httpx.Timeout(connect=10, read=20, write=20, pool=15)
-        self._http = httpx.AsyncClient(
-            transport=transport, headers=HEADERS, cookies=no_cookies(), timeout=timeout, trust_env=False
-        )
+        """With a *proxy* names are looked up there: only listed hosts and written-out addresses can be checked here."""
+        resolver = CheckedResolver(lookup(), proxy=URL(proxy).raw_host if proxy else None)
+        self._session = open_session(limit=2 * limit, resolver=resolver)
+        self._proxy = proxy
         self._total = total
         self._fetches = asyncio.Semaphore(limit)
         self._peeks = asyncio.Semaphore(limit)  # somebody waits for these: they do not queue behind whole files
@@ -91,78 +106,117 @@ class Downloader:
         await self.aclose()
 
     async def aclose(self) -> None:
-        await self._http.aclose()
+        await self._session.close()
 
     async def fetch(self, url: str, *, hosts: Sequence[str], most: int) -> bytes:
-        """The whole file at *url*, which must lie on one of *hosts* and hold at most *most* bytes."""
-        check_host(url, hosts)
-        async with self._open(url, slots=self._fetches, within=self._total) as response:
-            body = bytearray()
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > most:  # whatever the headers announced
-                    raise DownloadFailed(f"more than {most} bytes", lasting=True)
+        """The whole file at *url*, or where that redirects to: on *hosts*, and of at most *most* bytes unpacked."""
+        body = await self._ask(
+            url, hosts=hosts, most=most, slots=self._fetches, within=self._total, redirects=MOST_REDIRECTS
+        )
+        if len(body) > most:  # whatever the headers announced
+            raise DownloadFailed(f"more than {most} bytes", lasting=True)
         if not body:
             raise DownloadFailed("an empty file", lasting=False)
-        return bytes(body)
+        return body
 
     async def peek(self, url: str, *, hosts: Sequence[str], size: int = 4096, within: float) -> bytes:
-        """At most the first *size* bytes of the file at *url*, in *within* seconds, however much the server sends."""
-        check_host(url, hosts)
-        beginning = {"Range": f"bytes=0-{size - 1}"}
-        async with self._open(url, slots=self._peeks, within=within, headers=beginning) as response:
-            body = bytearray()
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) >= size:
-                    break
-        return bytes(body[:size])
+        """At most the first *size* bytes of the file at *url*, in *within* seconds, however much the server sends.
 
-    @asynccontextmanager
-    async def _open(
-        self, url: str, *, slots: asyncio.Semaphore, within: float, headers: Mapping[str, str] | None = None
-    ) -> AsyncGenerator[httpx.Response]:
+        No redirect is followed: Discord sends none, and the host that is handed the link may not follow it.
+        """
+        part = {"Range": f"bytes=0-{size - 1}"}
+        body = await self._ask(url, hosts=hosts, most=size - 1, slots=self._peeks, within=within, headers=part)
+        return body[:size]
+
+    async def _ask(
+        self,
+        url: str,
+        *,
+        hosts: Sequence[str],
+        most: int,
+        slots: asyncio.Semaphore,
+        within: float,
+        redirects: int = 0,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """What is at *url*; reading ends soon after *most* bytes."""
         # Errors are raised without their cause: aiohttp's texts hold the whole link, with its signature.
         try:
-            async with asyncio.timeout(within), slots, self._http.stream("GET", url, headers=headers) as response:
-                _check(response, partial=headers is not None)
-                yield response
+            async with asyncio.timeout(within), slots:
+                return await self._follow(url, hosts=hosts, most=most, redirects=redirects, headers=headers)
+        except (DownloadFailed, HostNotAllowed):
+            raise
         except TimeoutError:
             raise DownloadFailed("too slow", lasting=False) from None
-        except (httpx.TransportError, httpx.InvalidURL) as exc:
-            raise DownloadFailed(type(exc).__name__, lasting=_is_hopeless(exc)) from None
+        except Exception as exc:  # noqa: BLE001 - one request: whatever a server sends, it is this file's trouble alone
+            refused = isinstance(getattr(exc, "os_error", None), AddressRefused)
+            raise DownloadFailed(type(exc).__name__, lasting=refused) from None
+
+    async def _follow(
+        self, url: str, *, hosts: Sequence[str], most: int, redirects: int, headers: Mapping[str, str] | None
+    ) -> bytes:
+        while True:
+            target = checked(url, hosts)
+            async with self._session.get(
+                target,
+                headers={**HEADERS, **(headers or {})},
+                allow_redirects=False,
+                timeout=TIMES,
+                proxy=proxy_to(target.raw_host or "", self._proxy),
+            ) as response:
+                if not (redirects and response.status in MOVED and "Location" in response.headers):
+                    _check(response, partial=headers is not None)
+                    return await _read(response, most=most)
+            url, redirects = _next(url, response.headers["Location"]), redirects - 1
 
 
-def check_host(url: str, hosts: Sequence[str]) -> None:
-    """`HostNotAllowed` unless *url* lies on one of *hosts*, by the reading of both parsers it goes through."""
+def checked(url: str, hosts: Sequence[str]) -> URL:
+    """*url* as it is requested, byte for byte; `BadLink` or `HostNotAllowed` unless it lies on one of *hosts*.
+
+    It is put together from the parts that were judged, so no second parser can see another host in it.
+    """
+    link = link_of(url)
+    if link is None:
+        raise BadLink("not a link that is followed")
+    # aiohttp connects to addresses without asking the resolver.
+    if link.host.replace(".", "").isdigit() and not is_loopback(link.host) and not is_public(link.host):
+        raise BadLink("a private address")
+    if not link.is_on(hosts):
+        raise HostNotAllowed(link.place)
+    target = re.sub(r"[^!-~]+", lambda found: quote(found[0]), link.target)  # a request line is ASCII
+    slash = "" if target.startswith("/") else "/"
+    # The query is given as part of the path: by itself yarl would drop an empty one.
+    return URL.build(scheme=link.scheme, host=link.host, port=link.port, path=slash + target, encoded=True)
+
+
+def _next(url: str, location: str) -> str:
+    """Where *location* leads from *url*; `urljoin` would tidy up what a signature may be made of."""
+    place = re.match(r"(\w+:)//[^/?#]*", url)
+    assert place is not None  # it was requested
+    if location.startswith("//"):
+        return place[1] + location
+    if location.startswith("/"):
+        return place[0] + location
     try:
-        parts, parsed = urlsplit(url), httpx.URL(url)
-        host, port = (parts.hostname or "").lower(), parts.port
-    except (ValueError, httpx.InvalidURL):
-        raise DownloadFailed("not a link", lasting=True) from None
-    if not host:
-        raise DownloadFailed("not a link to a host", lasting=True)
-    plain = parts.netloc.isascii() and "\\" not in parts.netloc and parsed.host == host
-    if not (plain and host_listed(url, hosts)):
-        raise HostNotAllowed(f"{host}:{port}" if is_loopback(host) else host)
-    if _is_address(host) and not is_loopback(host) and not is_public(host):
-        raise DownloadFailed("a private address", lasting=True)
+        return location if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:", location) else urljoin(url, location)
+    except ValueError:
+        raise BadLink("redirected to what is no link") from None
 
 
-def _is_address(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdigit()  # aiohttp connects to these without asking the resolver
-
-
-def _check(response: httpx.Response, *, partial: bool) -> None:
-    status = response.status_code
+def _check(response: aiohttp.ClientResponse, *, partial: bool) -> None:
+    status = response.status
     if status not in ((200, 206) if partial else (200,)):
         raise DownloadFailed(f"HTTP {status}", lasting=status in GONE or 300 <= status < 400)
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
-        raise DownloadFailed("compressed, though we asked for it as it is", lasting=True)
-    if response.headers.get("content-type", "").lower().startswith("text/html"):
+    if ",".join(response.headers.getall("Content-Encoding", ())).strip().lower() not in DECODED:
+        raise DownloadFailed("compressed in a way that we cannot read", lasting=True)
+    if response.headers.get("Content-Type", "").lower().startswith("text/html"):
         raise DownloadFailed("a web page instead of a picture", lasting=False)
 
 
-def _is_hopeless(exc: Exception) -> bool:
-    refused = isinstance(getattr(exc.__cause__, "os_error", None), AddressRefused)
-    return refused or isinstance(exc, httpx.UnsupportedProtocol | httpx.InvalidURL)
+async def _read(response: aiohttp.ClientResponse, *, most: int) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(CHUNK):
+        body += chunk
+        if len(body) > most:
+            break
+    return bytes(body)

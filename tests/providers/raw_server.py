@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -66,7 +67,7 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
 
 
 @asynccontextmanager
-async def serving(act: Act, *, at_once: bool = False) -> AsyncIterator[RawServer]:
+async def serving(act: Act, *, at_once: bool = False, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawServer]:
     raw = RawServer(act, at_once=at_once)
     tasks: set[asyncio.Task[None]] = set()
 
@@ -75,7 +76,7 @@ async def serving(act: Act, *, at_once: bool = False) -> AsyncIterator[RawServer
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
     raw.port = server.sockets[0].getsockname()[1]
     try:
         yield raw

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from bot.core.errors import DownloadFailed, HostNotAllowed
+from bot.core.errors import BadLink, DownloadFailed, HostNotAllowed
 from bot.providers.download import AddressRefused, CheckedResolver, Downloader, is_public
 from tests.providers.raw_server import Act, RawServer, answer, close, endless, hang, reset, send, serving
 
@@ -59,10 +59,11 @@ async def test_a_file_comes_whole_and_no_token_cookie_or_compression_is_asked_wi
         (answer(404), True),
         (answer(410), True),
         (answer(301, Location="http://169.254.169.254/"), True),
-        (answer(302, Location="/other"), True),
+        (answer(302, Location="/a?sig=s3cret"), True),
         (answer(303), True),
         (answer(307, Location="//127.0.0.1/"), True),
-        (answer(308, Location="http://127.0.0.1/"), True),
+        (answer(308, Location="https://[broken"), True),
+        (answer(300, Location="/other"), True),
         (answer(400), False),
         (answer(403), False),
         (answer(429), False),
@@ -72,6 +73,10 @@ async def test_a_file_comes_whole_and_no_token_cookie_or_compression_is_asked_wi
         (answer(200, b"", kind="image/png"), False),
         (answer(200, b"<html>wait</html>", kind="text/html; charset=utf-8"), False),
         (answer(200, gzip.compress(bytes(10_000_000)), kind="image/png", Content_Encoding="gzip"), True),
+        (answer(200, PNG, kind="image/png", Content_Encoding="compress"), True),
+        (answer(200, PNG, kind="image/png", Content_Encoding="gzip, gzip"), True),
+        (answer(200, PNG, kind="image/png", Content_Encoding="gzip"), False),
+        (answer(200, PNG, kind="image/png", Content_Encoding="br"), False),
         (answer(200, PNG + b"x", kind="image/png"), True),
         (endless, True),
         (send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" + PNG * 9, then=close), False),
@@ -138,46 +143,53 @@ async def test_a_peek_judges_hosts_and_answers_like_a_fetch() -> None:
     [
         ("http://127.0.0.1:{port}/", "127.0.0.1:{port}"),
         ("http://localhost:{port}/", "localhost:{port}"),
-        ("http://[::1]:{port}/", "::1:{port}"),
+        ("http://[::1]:{port}/", None),
         ("http://[::ffff:127.0.0.1]:{port}/", None),
-        ("http://2130706433:{port}/", "2130706433"),
+        ("http://2130706433:{port}/", None),
         ("http://0177.0.0.1:{port}/", None),
-        ("http://0x7f.0.0.1:{port}/", "0x7f.0.0.1"),
-        ("http://127.1:{port}/", "127.1"),
-        ("http://0.0.0.0:{port}/", "0.0.0.0"),  # noqa: S104 - a hostile link
-        ("https://169.254.169.254/latest", "169.254.169.254"),
-        ("http://files.runcomfy.net/a.png", "files.runcomfy.net"),
-        ("https://files.runcomfy.net:{port}/a.png", "files.runcomfy.net"),
+        ("http://0x7f.0.0.1:{port}/", None),
+        ("http://127.1:{port}/", None),
+        ("http://0.0.0.0:{port}/", None),
+        ("https://169.254.169.254/latest", None),
+        ("http://files.runcomfy.net/a.png", None),
+        ("https://files.runcomfy.net:{port}/a.png", None),
         ("https://files.runcomfy.net.evil.com/a.png", "files.runcomfy.net.evil.com"),
         ("https://evilfiles.runcomfy.net/a.png", "evilfiles.runcomfy.net"),
-        ("https://files.runcomfy.net./a.png", "files.runcomfy.net."),
+        ("https://files.runcomfy.net./a.png", None),
         ("https://evil.com/files.runcomfy.net", "evil.com"),
         ("https://evil.com#@files.runcomfy.net/", "evil.com"),
-        ("https://files.runcomfy.net@evil.com/", "evil.com"),
-        ("https://me:pw@files.runcomfy.net/", "files.runcomfy.net"),
+        ("https://files.runcomfy.net@evil.com/", None),
+        ("https://me:pw@files.runcomfy.net/", None),
         ("https://evil.com\\@files.runcomfy.net/", None),
         ("https://files.runcomfy.net\\.evil.com/", None),
         ("https://files.runcomfy\uff0enet/a.png", None),
         ("https://f\u0456les.runcomfy.net/a.png", None),
         ("https://evil.com\t.example.com/", None),
         ("https://example.com/", "example.com"),
-        ("ftp://files.runcomfy.net/a", "files.runcomfy.net"),
+        ("ftp://files.runcomfy.net/a", None),
         ("file:///etc/passwd", None),
-        ("//files.runcomfy.net/a", "files.runcomfy.net"),
+        ("//files.runcomfy.net/a", None),
         ("data:image/png;base64,AAAA", None),
+        ("https://0x7f.0.0.1/", "0x7f.0.0.1"),
+        ("https://127.1/", None),
+        ("https://2130706433/", None),
+        ("https://evil.com[v1.example.com]/", None),
+        ("https://evil.com:443:443/", None),
+        ("https://localhost/", None),
         ("https://[bad/", None),
         ("https://files.runcomfy.net:99999/", None),
         ("", None),
     ],
 )
-async def test_a_link_that_is_not_on_a_listed_host_is_not_even_looked_up(link: str, named: str | None) -> None:
+async def test_a_link_that_is_not_on_a_listed_host_is_not_even_looked_up_and_only_what_could_be_listed_is_named(
+    link: str, named: str | None
+) -> None:
     names = Names({})
     async with serving(answer(body=PNG)) as server, Downloader(lookup=lambda: names) as files:
-        with pytest.raises((HostNotAllowed, DownloadFailed)) as caught:
+        with pytest.raises((HostNotAllowed, BadLink)) as caught:
             await files.fetch(link.format(port=server.port), hosts=LISTED, most=10)
-        if named is not None:
-            assert isinstance(caught.value, HostNotAllowed)
-            assert caught.value.host == named.format(port=server.port)
+        host = caught.value.host if isinstance(caught.value, HostNotAllowed) else None
+        assert host == (named and named.format(port=server.port))
         assert (server.connections, names.asked) == (0, [])
 
 
@@ -227,27 +239,50 @@ async def test_only_the_public_ones_of_several_addresses_are_connected_to() -> N
     ("address", "public"),
     [
         ("93.184.216.34", True),
+        ("100.63.255.255", True),
         ("2606:2800:220:1:248:1893:25c8:1946", True),
+        ("2001:200::1", True),
         ("64:ff9b::5db8:d822", True),
+        ("::ffff:93.184.216.34", True),
         ("127.0.0.1", False),
         ("10.1.2.3", False),
         ("100.64.0.1", False),
-        ("172.16.0.1", False),
+        ("172.31.255.255", False),
         ("192.168.0.1", False),
         ("169.254.169.254", False),
         ("0.0.0.0", False),  # noqa: S104 - a hostile answer
+        ("192.0.0.170", False),
+        ("192.0.2.1", False),
+        ("192.88.99.1", False),
+        ("198.19.0.1", False),
+        ("198.51.100.1", False),
+        ("203.0.113.1", False),
         ("224.0.0.1", False),
+        ("240.0.0.1", False),
         ("255.255.255.255", False),
         ("::", False),
         ("::1", False),
+        ("::127.0.0.1", False),
+        ("::93.184.216.34", False),
         ("fe80::1%eth0", False),
         ("fd00::1", False),
         ("fec0::1", False),
         ("ff02::1", False),
         ("::ffff:10.0.0.1", False),
+        ("::ffff:0:10.0.0.1", False),
+        ("::ffff:0:93.184.216.34", False),
         ("64:ff9b::a00:1", False),
+        ("64:ff9b:1::a00:1", False),
+        ("64:ff9b:1::5db8:d822", False),
         ("2002:a00:1::", False),
+        ("2002:5db8:d822::1", False),
         ("2001::1", False),
+        ("2001:0:5db8:d822::1", False),
+        ("2001:db8::1", False),
+        ("3fff::1", False),
+        ("4000::1", False),
+        ("5f00::1", False),
+        ("100::1", False),
         ("nonsense", False),
     ],
 )

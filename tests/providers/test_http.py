@@ -5,13 +5,13 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import aiohttp
 import httpx
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 from pydantic import SecretStr
 
-from bot.core.errors import ProviderError, ProviderUnavailable, SubmitUnknown
-from bot.providers.http import Client, Times, Transport, call, client, retry_after
+from bot.core.errors import ProviderError, ProviderPaused, ProviderRejected, ProviderUnavailable, SubmitUnknown
+from bot.providers.http import Client, Times, call, client, retry_after
 from tests.providers.raw_server import Act, answer, close, endless, hang, in_turn, reset, send, serving
 
 QUICK = Times(connect=1.0, read=0.5, submit_read=0.5)
@@ -73,57 +73,99 @@ async def test_a_refused_connection_proves_that_nothing_was_sent() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
         async with talking(f"http://127.0.0.1:{taken.getsockname()[1]}") as http:
-            await _assert_nothing_sent(http, httpx.ConnectError)
+            await _assert_nothing_sent(http, aiohttp.ClientConnectorError)
 
 
-async def test_a_connection_that_is_not_made_in_time_proves_that_nothing_was_sent() -> None:
+@pytest.mark.parametrize(("total", "cause"), [(5.0, aiohttp.ConnectionTimeoutError), (0.1, TimeoutError)])
+async def test_a_connection_that_is_not_made_in_time_proves_that_nothing_was_sent(
+    total: float, cause: type[Exception]
+) -> None:
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         for each in (first, second):  # the queue is full now: further calls get no answer
             each.setblocking(False)
             each.connect_ex(full.getsockname())
-        async with talking(f"http://127.0.0.1:{full.getsockname()[1]}") as http:
-            await _assert_nothing_sent(http, httpx.ConnectTimeout)
+        times = Times(connect=0.5, submit_total=total)
+        async with talking(f"http://127.0.0.1:{full.getsockname()[1]}", times=times) as http:
+            await _assert_nothing_sent(http, cause)
 
 
 @pytest.mark.parametrize(
-    ("says", "cause"), [(b"HTTP/1.1 400 X\r\n\r\n", httpx.ConnectError), (b"", httpx.ConnectTimeout)]
+    ("says", "cause"),
+    [
+        (send(b"HTTP/1.1 400 X\r\n\r\n", then=hang), aiohttp.ClientConnectorError),
+        (hang, aiohttp.ConnectionTimeoutError),
+        (close, aiohttp.ClientConnectorError),
+        (reset, aiohttp.ClientConnectorError),
+    ],
 )
-async def test_a_handshake_that_fails_or_stalls_proves_that_nothing_was_sent(
-    says: bytes, cause: type[Exception]
-) -> None:
-    async with serving(send(says, then=hang), at_once=True) as server:
-        async with talking(f"https://127.0.0.1:{server.port}") as http:
+async def test_a_handshake_that_fails_or_stalls_proves_that_nothing_was_sent(says: Act, cause: type[Exception]) -> None:
+    async with serving(says, at_once=True) as server:
+        async with talking(f"https://127.0.0.1:{server.port}", times=Times(connect=0.5)) as http:
             await _assert_nothing_sent(http, cause)
         assert server.connections == 1
 
 
-async def test_an_address_that_is_none_proves_that_nothing_was_sent() -> None:
+async def test_an_address_that_is_none_or_is_not_found_proves_that_nothing_was_sent() -> None:
     async with talking("ftp://127.0.0.1:1") as http:
-        await _assert_nothing_sent(http, httpx.UnsupportedProtocol)
+        await _assert_nothing_sent(http, aiohttp.NonHttpUrlClientError)
+    async with talking("https://127.0.0.1:99999") as http:
+        await _assert_nothing_sent(http, ValueError)
+    async with talking(f"https://{'x' * 64}.invalid") as http:  # no resolver is asked for it
+        await _assert_nothing_sent(http, UnicodeError)
 
 
-class NoSuchName(AbstractResolver):
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        raise OSError(f"{host}:{port} {family}")
-
-    async def close(self) -> None:
-        pass
+async def test_a_client_that_was_closed_sends_nothing() -> None:
+    async with serving(answer()) as server, talking(server.url) as http:
+        await http.aclose()
+        await _assert_nothing_sent(http, RuntimeError)
+        assert server.connections == 0
 
 
-async def test_a_name_that_is_not_found_is_a_connect_error() -> None:
-    async with httpx.AsyncClient(transport=Transport(limit=1, resolver=NoSuchName)) as http:
-        with pytest.raises(httpx.ConnectError):
-            await http.post("http://nowhere.invalid/", json={})
+async def test_what_breaks_between_connecting_and_the_first_byte_was_not_sent() -> None:
+    async with serving(answer()) as server, talking(server.url) as http:
+        http.headers["X-Odd"] = "a\nb"
+        await _assert_nothing_sent(http, ValueError)
+        assert (server.connections, server.got) == (1, [])
 
 
 async def _assert_nothing_sent(http: Client, cause: type[Exception]) -> None:
     with pytest.raises(ProviderUnavailable) as caught:
         await call(http, "POST", "/v1/models/m", json={}, submits=True)
-    assert type(caught.value.__cause__) is cause
+    assert isinstance(caught.value.__cause__, cause)
+    assert str(caught.value).endswith("nothing was sent")
+
+
+@pytest.mark.parametrize("token", ["s3cret\n", "s3\r\nX: y", "\x00", "schl\u00fcssel", "\u2028s3cret", "\ud800"])
+async def test_a_token_that_no_header_can_hold_is_sent_nowhere_and_is_the_operators_to_mend(token: str) -> None:
+    async with serving(answer()) as server, client(server.url, token) as http:
+        for submits in (True, False):
+            with pytest.raises(ProviderPaused) as caught:
+                await call(http, "POST", "/", json={}, submits=submits)
+            assert caught.value.kind == "credentials"
+            assert token not in str(caught.value)
+        assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "json"),
+    [
+        ("/", {"prompt": object()}),
+        ("/", {"prompt": "\ud800"}),
+        ("/", {"strength": float("nan")}),
+        ("/a\nb", {}),
+        ("/" + "a" * 70_000, {}),
+        ("https://xn--zz--.\u00fc/", {}),
+    ],
+)
+async def test_a_paid_request_that_can_never_be_built_is_not_tried_again(path: str, json: object) -> None:
+    async with serving(answer()) as server, talking(server.url) as http:
+        with pytest.raises(ProviderRejected):
+            await call(http, "POST", path, json=json, submits=True)
+        with pytest.raises(ProviderUnavailable):
+            await call(http, "POST", path, json=json)
+        assert server.connections == 0
 
 
 async def test_an_answer_that_never_ends_is_cut_off_though_each_piece_comes_in_time() -> None:
@@ -184,7 +226,7 @@ async def test_errors_name_the_request_and_not_the_token() -> None:
     async with serving(reset) as server, talking(server.url) as http:
         with pytest.raises(ProviderError) as caught:
             await call(http, "POST", "/paid", json={}, submits=True)
-        assert str(caught.value) == "POST /paid: ReadError"
+        assert str(caught.value) == "POST /paid: ClientOSError"
 
 
 @pytest.mark.parametrize(
@@ -205,6 +247,7 @@ async def test_errors_name_the_request_and_not_the_token() -> None:
         ("soon", None),
         ("", None),
         ("Sat, 99 Nov 2026 00:00:00 GMT", None),
+        ("Sat, 21 Nov 99999999999999999999 00:00:00 GMT", None),
     ],
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date_and_capped(text: str, seconds: float | None) -> None:

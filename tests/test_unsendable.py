@@ -1,0 +1,34 @@
+"""A paid request that never leaves this machine: nothing is ordered, nothing is assumed to have been billed."""
+
+from pathlib import Path
+
+import pytest
+
+from bot.core.jobs import State
+from bot.providers.http import client
+from bot.providers.runcomfy import RunComfy
+from tests.kit import rig
+from tests.providers.raw_server import answer, serving
+from tests.test_lost_submits import host_cost
+
+
+@pytest.mark.parametrize(
+    ("token", "headers", "ends"),
+    [("s3cret\n", {}, "credentials"), ("s3cret", {"X-Odd": "a\nb"}, "down")],
+    ids=["signing fails", "writing the head fails"],
+)
+async def test_what_fails_before_the_first_byte_is_booked_nowhere(
+    tmp_path: Path, token: str, headers: dict[str, str], ends: str
+) -> None:
+    async with serving(answer()) as server:
+        http = client(server.url, token)
+        http.headers.update(headers)
+        host = RunComfy(http)
+        async with rig(tmp_path, real={"runcomfy": host}) as app:
+            job = await app.until_final(await app.imagine(), step=60)
+
+            assert (job.state, job.reason) == (State.FAILED, ends)
+            assert [key for key, _ in app.told] == [f"operator.{ends}"]
+            assert await host_cost(app) == []
+            assert server.got == []
+        await host.aclose()
