@@ -129,7 +129,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
     store, desk = Store(database), Desk(database)
     pool = PicturePool()
     stack.push_async_callback(pool.aclose)
-    downloader = Downloader()
+    downloader = Downloader(proxy=settings.http.address)
     stack.push_async_callback(downloader.aclose)
     metrics = Metrics()
     hosts = {name: Measured(each, metrics.request) for name, each in providers(settings).items()}
@@ -176,6 +176,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         chart=pool.draw,
         metrics=metrics,
         log_channel=settings.discord.log_channel,
+        proxy=settings.http.proxy_to(settings.discord.api_base),
         hosts=[HOST_NAMES[name] for name in hosts],
         keep_hours=settings.data.keep_hours,
         keep_days=settings.data.keep_prompts_days,
@@ -255,12 +256,12 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
 
 def providers(settings: Settings) -> dict[str, Provider]:
     """The hosts we have credentials for, preferred first."""
-    section, flow = settings.runcomfy, settings.runflow
+    section, flow, proxy = settings.runcomfy, settings.runflow, settings.http.address
     made: dict[str, Callable[[], Provider]] = {
         "runcomfy": lambda: RunComfy(
-            http.client(section.api_base, section.api_token), balance_url=section.balance_url or None
+            http.client(section.api_base, section.api_token, proxy=proxy), balance_url=section.balance_url or None
         ),
-        "runflow": lambda: Runflow(http.client(flow.api_base, flow.api_key)),
+        "runflow": lambda: Runflow(http.client(flow.api_base, flow.api_key, proxy=proxy)),
     }
     return {name: made[name]() for name in settings.routing.prefer}
 

@@ -1,6 +1,7 @@
 """`darkroom doctor`: everything a deployment needs, looked at in turn, one line each with what would mend it."""
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from bot import app
@@ -14,6 +15,8 @@ from bot.ui.access import Access
 from bot.ui.client import connect_to
 from bot.ui.examination import DiscordSaysNo, Findings
 from bot.ui.examination import examine as look_at_discord
+
+PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +48,22 @@ async def findings(settings: Settings) -> AsyncIterator[Line]:
         yield Line(good=False, what=f"catalogue: {exc}", fix="correct config/models.toml")
         return
     yield Line(good=True, what=f"configuration and catalogue: {len(catalog.models)} models")
+    if (line := _proxy(settings, os.environ)) is not None:
+        yield line
     yield await _database(settings)
     async for line in _discord(settings):
         yield line
     async for line in _hosts(settings, catalog):
         yield line
+
+
+def _proxy(settings: Settings, environment: Mapping[str, str]) -> Line | None:
+    """A warning where the environment names a proxy, as for other programs, and our own setting none."""
+    names = [each for each in PROXIES for each in (each, each.lower()) if environment.get(each)]
+    if settings.http.address or not names:
+        return None
+    fix = "set DARKROOM_HTTP__PROXY to reach Discord and the image hosts through a proxy"
+    return Line(good=None, what=f"proxy variables are set but not used: {', '.join(names)}", fix=fix)
 
 
 async def _database(settings: Settings) -> Line:
@@ -74,7 +88,8 @@ async def _discord(settings: Settings) -> AsyncIterator[Line]:
     try:
         connect_to(settings.discord.api_base, settings.discord.gateway_url)
         access = Access(settings.discord.guilds, user_install=settings.discord.user_install)
-        found = await look_at_discord(token, access=access)
+        proxy = settings.http.proxy_to(settings.discord.api_base)
+        found = await look_at_discord(token, access=access, proxy=proxy)
     except DiscordSaysNo as exc:
         yield Line(good=False, what=f"Discord {exc}", fix="check DARKROOM_DISCORD__TOKEN and the network")
         return

@@ -21,6 +21,7 @@ PREFIX = "DARKROOM_"
 CONFIG = "DARKROOM_CONFIG"
 SECRETS = {"runcomfy": "DARKROOM_RUNCOMFY__API_TOKEN", "runflow": "DARKROOM_RUNFLOW__API_KEY"}
 WHENCE = {"runcomfy": "the API token from your RunComfy profile", "runflow": "an API key of your Runflow organisation"}
+PROXY = re.compile(r"https?://([^\s/@:]+(:[^\s/@]*)?@)?([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?/?")
 SHIPPED = Path(__file__).parents[1] / "config" / "darkroom.toml"
 
 
@@ -49,6 +50,27 @@ def _secure(value: str, *, plain: str, secure: str) -> str:
     if parts.scheme == secure or (parts.scheme == plain and is_loopback(parts.hostname or "")):
         return value.rstrip("/")
     raise ValueError(f"must begin with {secure}:// (without TLS only on this machine)")
+
+
+class HttpSection(_Section):
+    proxy: Annotated[SecretStr | None, BeforeValidator(lambda value: _none(value) or None)]  # it may hold a password
+
+    @field_validator("proxy")
+    @classmethod
+    def _address(cls, value: SecretStr | None) -> SecretStr | None:
+        url = value.get_secret_value() if value else "http://none"
+        found = PROXY.fullmatch(url) if url.isascii() and url.isprintable() else None
+        if found is None or not 0 < int(found["port"] or 80) < 65536:
+            raise ValueError("must look like http://host:3128 or http://user:password@host:3128")
+        return value
+
+    @property
+    def address(self) -> str | None:
+        return self.proxy.get_secret_value() if self.proxy else None
+
+    def proxy_to(self, url: str) -> str | None:
+        """The proxy through which *url* is reached: none for this machine."""
+        return None if is_loopback(urlsplit(url).hostname or "") else self.address
 
 
 class DiscordSection(_Section):
@@ -187,6 +209,7 @@ class Settings(_Section):
     discord: DiscordSection
     runcomfy: RuncomfySection
     runflow: RunflowSection
+    http: HttpSection
     routing: RoutingSection
     quota: QuotaSection
     database: DatabaseSection
@@ -226,8 +249,9 @@ class Settings(_Section):
         told = [each.get_secret_value() for each in held]
         url = self.database.url.get_secret_value()
         if shown(url) != url:
-            password = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
-            told += [url, password, unquote(password)]
+            told += _with_password(url)
+        if "@" in (proxy := self.http.address or ""):
+            told += _with_password(proxy)
         return [each for each in dict.fromkeys(told) if each]
 
     def require_secrets(self) -> None:
@@ -242,6 +266,12 @@ class Settings(_Section):
         """What lets us in at *provider*; empty where it is not set."""
         held = {"runcomfy": self.runcomfy.api_token, "runflow": self.runflow.api_key}
         return held[provider].get_secret_value()
+
+
+def _with_password(url: str) -> tuple[str, str, str]:
+    """*url*, and the password in it as it stands there and as it is meant."""
+    password = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
+    return url, password, unquote(password)
 
 
 def _micro(dollars: Decimal | None) -> int | None:

@@ -14,6 +14,7 @@ SHAPES = (
     (re.compile(r"(https?://[^\s\"'<>?]+)\?[^\s\"'<>]+"), r"\1?…"),
     (re.compile(r"(/callbacks/\w+/)[\w.]{20,}"), r"\1…"),
     (re.compile(r"(postgres(?:ql)?://[^\s:@/]*:)[^\s@]+@"), r"\1…@"),
+    (re.compile(r"(https?://[^\s:@/?]*:)[^\s@/?]+@"), r"\1…@"),
     (re.compile(r"(?i)(bearer |bot )[\w.\-]{12,}"), r"\1…"),
 )
 

@@ -165,3 +165,32 @@ def test_a_database_that_cannot_be_is_refused_without_quoting_it(url: str) -> No
     with pytest.raises(BadSettings, match=r"^database\.url: ") as caught:
         Settings.load({"DARKROOM_DATABASE__URL": url})
     assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        ("none", None),
+        ("", None),
+        ("http://proxy:3128", "http://proxy:3128"),
+        ("https://me:p%40ss@proxy.example/", "https://me:p%40ss@proxy.example/"),
+        ("http://[fd00::1]:3128", "http://[fd00::1]:3128"),
+    ],
+)
+def test_a_proxy_is_an_address_or_none(value: str, address: str | None) -> None:
+    http = Settings.load({"DARKROOM_HTTP__PROXY": value}).http
+
+    assert http.proxy_to("https://discord.com/api/v10") == address
+    assert http.proxy_to("http://127.0.0.1:8080/api/v10") is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["proxy:3128", "socks5://proxy:1080", "http://", "http://a b:1", "http://me:canary@x@proxy", "http://proxy:1/path",
+     "http://proxy:99999", "http://me:can\u00e4ry@proxy", "http://me:canary\x00@proxy"],
+)  # fmt: skip
+def test_a_proxy_of_another_form_is_refused_with_the_form_that_works(value: str) -> None:
+    with pytest.raises(BadSettings, match=r"http://user:password@host:3128") as caught:
+        Settings.load({"DARKROOM_HTTP__PROXY": value})
+
+    assert "canary" not in str(caught.value)

@@ -104,9 +104,12 @@ class DarkroomClient(discord.Client):
         chart: Draw,
         metrics: Metrics,
         log_channel: int = 0,
+        proxy: str | None = None,
         hosts: Sequence[str] = (),
     ) -> None:
         """*peek*, *uploads* and *chart* are `Looker.quickly`, `Delivery.uploads` and `PicturePool.draw`.
+
+        *proxy* is the address of an HTTP proxy through which Discord is reached.
 
         *hosts* are the providers' names for people; where none are given the catalogue's own are used.
         """
@@ -118,6 +121,7 @@ class DarkroomClient(discord.Client):
             member_cache_flags=discord.MemberCacheFlags.none(),
             allowed_mentions=NOBODY,
             max_ratelimit_timeout=LONGEST_PAUSE,
+            proxy=proxy,
         )
         self._log_channel = log_channel
         self.service = service

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import aiohttp
 import discord
 
 from bot.ui.access import Access
@@ -29,9 +30,9 @@ class DiscordSaysNo(Exception):
     """Discord did not let us look; the text is for the operator."""
 
 
-async def examine(token: str, *, access: Access) -> Findings:
+async def examine(token: str, *, access: Access, proxy: str | None = None) -> Findings:
     """Log in, look around, leave. `DiscordSaysNo` when the token is wrong or Discord cannot be reached."""
-    client = discord.Client(intents=discord.Intents(guilds=True))
+    client = discord.Client(intents=discord.Intents(guilds=True), proxy=proxy)
     try:
         await client.login(token)
         info = await client.application_info()
@@ -40,7 +41,7 @@ async def examine(token: str, *, access: Access) -> Findings:
         owners = {guild.id: (await client.fetch_guild(guild.id)).owner_id for guild in guilds}
     except discord.LoginFailure as exc:
         raise DiscordSaysNo("does not know this token") from exc
-    except (discord.HTTPException, OSError) as exc:
+    except (discord.HTTPException, aiohttp.ClientError, OSError) as exc:
         raise DiscordSaysNo(f"cannot be asked ({type(exc).__name__})") from exc
     finally:
         await client.close()

@@ -93,8 +93,9 @@ class DiscordMessenger:
         try:
             async with asyncio.timeout(ASKING):
                 # What `Interaction.original_response` does, for an interaction that came before a restart.
+                webhook = self._webhook(reply)
                 found = await async_context.get().get_original_interaction_response(
-                    reply.application_id, reply.token or "", session=self._webhook(reply).session
+                    reply.application_id, reply.token or "", session=webhook.session, proxy=webhook.proxy
                 )
         except TROUBLE as exc:
             self._note_shut(exc)
@@ -144,7 +145,9 @@ class DiscordMessenger:
 
     def _webhook(self, reply: Reply) -> discord.Webhook:
         assert reply.token is not None
-        return discord.Webhook.partial(reply.application_id, reply.token, client=self._client)
+        webhook = discord.Webhook.partial(reply.application_id, reply.token, client=self._client)
+        webhook.proxy = self._client.http.proxy  # `partial` leaves it out
+        return webhook
 
     def _channel(self, reply: Reply) -> discord.PartialMessageable:
         return self._client.get_partial_messageable(reply.channel_id, guild_id=reply.guild_id)

@@ -73,8 +73,9 @@ async def test_doctor_says_of_each_thing_whether_it_is_well(tmp_path: Path) -> N
             "DARKROOM_DATABASE__URL": f"sqlite:///{tmp_path}/d.db",
             "DARKROOM_DATA__DIR": str(tmp_path / "pictures"),
         }
-        code, said = await doctor(env)
+        code, said = await doctor({**env, "HTTPS_PROXY": "http://127.0.0.1:1", "all_proxy": "socks5://127.0.0.1:1"})
         assert code == 0, said
+        assert "warn  proxy variables are set but not used: HTTPS_PROXY, all_proxy - set DARKROOM_HTTP__PROXY" in said
         assert f"ok    server Mine ({mine.id}) may spend" in said
         assert f"warn  server Somebody else's ({other.id}) may not spend" in said
         assert "runcomfy has google/nano-banana/pro/edit" in said
@@ -86,8 +87,10 @@ async def test_doctor_says_of_each_thing_whether_it_is_well(tmp_path: Path) -> N
             "DARKROOM_RUNFLOW__API_BASE": host.url,
             "DARKROOM_WEB__PUBLIC_URL": "https://darkroom.example",
         }
+        half |= {"HTTPS_PROXY": "http://127.0.0.1:1", "DARKROOM_HTTP__PROXY": "http://127.0.0.1:1"}
         code, said = await doctor({**env, **half, "DARKROOM_DISCORD__TOKEN": "wrong"})
-        assert "ok    runflow has" in said
+        assert "ok    runflow has" in said  # nothing on this machine is reached through a proxy
+        assert "HTTPS_PROXY" not in said
         assert "warn  runflow: callbacks are off, only half of them is set up - set runflow.webhook_secrets too" in said
         assert "warn  runcomfy: balance $25.00 - top it up" in said
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import discord
 import pytest
+import yarl
 
 from bot.core.cards import Path as Way
 from bot.core.jobs import Job, Place
@@ -19,7 +20,7 @@ from bot.ui.access import Access
 from bot.ui.client import DarkroomClient, connect_to
 from bot.ui.replies import DiscordMessenger
 from bot.ui.texts import load
-from tests.discord.server import LocalDiscord
+from tests.discord.server import API, LocalDiscord
 from tests.kit import Rig, picture, rig
 from tests.ui.stage import spend
 
@@ -39,14 +40,25 @@ class Scene:
 
 @asynccontextmanager
 async def connected(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, *, guilds: tuple[str, ...] = (), user_install: bool = False
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    guilds: tuple[str, ...] = (),
+    user_install: bool = False,
+    proxy: str | None = None,
+    names: dict[str, int] | None = None,
 ) -> AsyncIterator[Scene]:
+    """With a *proxy* Discord is called discord.example, and the proxy's *names* say where that is."""
     monkeypatch.setattr(discord.http.Route, "BASE", discord.http.Route.BASE)
     gateway = discord.gateway.DiscordWebSocket
     monkeypatch.setattr(gateway, "DEFAULT_GATEWAY", gateway.DEFAULT_GATEWAY)
     async with LocalDiscord() as server, rig(folder) as base:
         base.time.now = int(time.time() * 1000)
         connect_to(server.api_base, server.gateway_url)
+        if names is not None:
+            names["discord.example"] = int(server.cdn_host.partition(":")[2])
+            monkeypatch.setattr(discord.http.Route, "BASE", f"http://discord.example{API}")
+            monkeypatch.setattr(gateway, "DEFAULT_GATEWAY", yarl.URL("ws://discord.example/gateway"))
         texts = load(SHIPPED.parent / "locales", strict=True)
         client = DarkroomClient(
             base.service,
@@ -61,6 +73,7 @@ async def connected(
             user_install=user_install,
             chart=_drawn,
             metrics=base.metrics,
+            proxy=proxy,
         )
         async with client:
             life = asyncio.create_task(client.start(server.token))
