@@ -215,6 +215,7 @@ class Rig:
             "filesize_limit": 10 * 1024 * 1024,
             "bot_can_edit": True,
             "bot_can_post": True,
+            "app_permissions": (1 << 53) - 1,  # all of them
         }
         return Intake(**{**fields, **changes})
 

@@ -21,6 +21,7 @@ class Intake:
     filesize_limit: int
     bot_can_edit: bool
     bot_can_post: bool
+    app_permissions: int  # Discord's bits: what the bot may do in this place, as the interaction says
     private: bool = False
 
 

@@ -78,6 +78,7 @@ def intake_of(
         filesize_limit=interaction.filesize_limit,
         bot_can_edit=can_edit,
         bot_can_post=can_post,
+        app_permissions=interaction.app_permissions.value,
         private=private,
     )
 
