@@ -15,6 +15,7 @@ from bot.core.errors import UserError
 from bot.core.jobs import ImageRequest, Reference, Verb
 from bot.core.polling import Timing
 from bot.core.routes import Endpoint, Number, Option, Part, Price, Route, Wire, Word, Words, default_of
+from bot.core.visible import visible
 
 DAY = 86_400.0  # seconds
 NEUTRAL: Mapping[str, Wire] = {"count": 1, "web_search": False, "thinking": "off"}  # asking for these asks for nothing
@@ -46,6 +47,8 @@ class Model(Part):
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
+        if not visible(self.name):
+            raise ValueError("name: there is nothing in it that can be seen")
         if self.imagine is None and self.edit is None:
             raise ValueError("a model needs imagine, edit or both")
         if self.edit is not None and self.edit.references < 1:
@@ -115,6 +118,9 @@ class Catalog(Part):
 
     @model_validator(mode="after")
     def _default_exists(self) -> Self:
+        names = [visible(each.name).casefold() for each in self.models.values()]
+        if twice := [each.name for each in self.models.values() if names.count(visible(each.name).casefold()) > 1]:
+            raise ValueError(f"two models look alike: {twice[0]!r} and {twice[1]!r}")
         if self.default not in self.models:
             raise ValueError(f"default {self.default!r} is not among the models")
         return self
@@ -166,7 +172,7 @@ class Catalog(Part):
         """
         endpoint = self.endpoint(model, verb)
         name = self.models[model].name
-        if not prompt.strip():
+        if not visible(prompt):
             raise UserError("prompt.empty")
         if len(prompt) > self.ceilings.prompt:
             raise UserError("prompt.long", limit=self.ceilings.prompt, given=len(prompt))
@@ -177,7 +183,10 @@ class Catalog(Part):
         options = dict(self._options(endpoint, asked, verb=verb, name=name, drawn_seed=drawn_seed))
         if clash := endpoint.clash(options):
             raise UserError("option.together", model=name, choices=[f"{each} {options[each]}" for each in clash])
-        return ImageRequest(model=model, verb=verb, prompt=prompt.strip(), options=options, references=references)
+        request = ImageRequest(model=model, verb=verb, prompt=prompt, options=options, references=references)
+        if not endpoint.takers(request):
+            raise UserError("prompt.short", limit=endpoint.shortest(options), model=name)
+        return request
 
     def _options(
         self, endpoint: Endpoint, asked: Asked, *, verb: Verb, name: str, drawn_seed: int

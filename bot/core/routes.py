@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from bot.core.jobs import ImageRequest
+from bot.core.visible import has_visible
 
 Wire = str | int | bool
 
@@ -96,6 +97,7 @@ class Route(Part):
     without: frozenset[Word] = frozenset()  # options this host does not have: it makes their defaults
     lacks: Mapping[Word, frozenset[Word]] = Field(default_factory=dict)  # choices this host does not have
     price: Price | None = None  # where this host's is not the model's
+    min_prompt: Annotated[int, Field(ge=1, le=100)] = 1  # characters that can be seen; this host takes no fewer
 
     def makes(self, name: str, value: Wire, *, default: Wire | None) -> bool:
         """Whether this host can be asked for *value* of an option."""
@@ -155,7 +157,12 @@ class Endpoint(Part):
 
     def takers(self, request: ImageRequest) -> tuple[Route, ...]:
         """The routes that can be asked for all that *request* asks for, preferred first."""
-        return tuple(each for each in self.routes if not self._refused(each, request.options))
+        able = [each for each in self.routes if not self._refused(each, request.options)]
+        return tuple(each for each in able if has_visible(request.prompt, least=each.min_prompt))
+
+    def shortest(self, options: Mapping[str, Wire]) -> int:
+        """How many characters a prompt needs for any route that can be asked for *options*."""
+        return min((each.min_prompt for each in self.routes if not self._refused(each, options)), default=1)
 
     def _refused(self, route: Route, options: Mapping[str, Wire]) -> list[str]:
         return [name for name, value in options.items() if not route.makes(name, value, default=self._default(name))]

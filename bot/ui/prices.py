@@ -35,6 +35,7 @@ FILLED: Mapping[str, type] = {
     "thinking": str,
     "web_search": bool,
 }
+ANY_PROMPT = "a picture"  # long enough for every host
 SAMPLE = Reference("https://cdn.discordapp.com/sample.png", "sample.png")  # for what is still to be attached
 
 
@@ -146,7 +147,7 @@ class Prices:
 
     def _request(self, at: _Counter, model: str | None, asked: Asked) -> ImageRequest | None:
         references = (SAMPLE,) if self._verb is Verb.EDIT else ()
-        wish = Wish(verb=self._verb, prompt="?", model=model, asked=asked, references=references)
+        wish = Wish(verb=self._verb, prompt=ANY_PROMPT, model=model, asked=asked, references=references)
         try:
             return self._front.service.request(wish, at.place, at.house)
         except UserError:
@@ -194,7 +195,7 @@ def usual_quote(supply: Supply, model: str, verb: Verb, *, asked: Asked | None =
 
 def _quoted(supply: Supply, model: str, verb: Verb, asked: Asked) -> Quote:
     references = (SAMPLE,) if verb is Verb.EDIT else ()
-    request = supply.offered.request(model, verb, prompt="?", asked=asked, references=references, drawn_seed=0)
+    request = supply.offered.request(model, verb, prompt=ANY_PROMPT, asked=asked, references=references, drawn_seed=0)
     return supply.quote(request)
 
 

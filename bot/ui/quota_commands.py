@@ -12,6 +12,7 @@ from bot.core import amounts
 from bot.core.errors import UserError
 from bot.core.jobs import Place
 from bot.core.quota import Amount, Block, Grant, Holder, Rule, Unit
+from bot.core.visible import visible
 from bot.core.windows import Window
 from bot.core.zones import zone_of
 from bot.ui import render_quota
@@ -148,7 +149,7 @@ class QuotaCommands:
         before = await self._look(act, target)
         zone = zone_of(before.house)
         ends = amounts.expiry(act.given.get("expires"), now=act.received_at, zone=zone)
-        grant, reason = Grant(0, unit, left, ends), act.given.get("reason")
+        grant, reason = Grant(0, unit, left, ends), _reason(act)
         async with in_time("admin.unsure"):
             await self._quotas.grant(act.by, target.subject, grant, reason=reason)
         words = act.words
@@ -163,7 +164,7 @@ class QuotaCommands:
         if target == SERVER:
             raise UserError("admin.reset")
         async with in_time("admin.unsure"):
-            taken = await self._quotas.reset(act.by, target.holder, target.subject, reason=act.given.get("reason"))
+            taken = await self._quotas.reset(act.by, target.holder, target.subject, reason=_reason(act))
         if taken is None:  # delivered twice: the other one answers
             return
         look = await self._look(act, target, trouble="admin.unsure")
@@ -182,7 +183,7 @@ class QuotaCommands:
         if block in before.blocks:
             raise UserError("admin.blocked_already")
         async with in_time("admin.unsure"):
-            await self._quotas.block(act.by, block, reason=act.given.get("reason"))
+            await self._quotas.block(act.by, block, reason=_reason(act))
         everyone = target.holder is Holder.ROLE and target.subject == act.server
         told = [act.words.say("quota.blocked_all" if everyone else f"quota.blocked_now.{target.holder}")]
         await self._tell(act, "block", before, told=[*told, *_because(act)], held=False)
@@ -223,6 +224,12 @@ def _knows_roles(act: Act, target: Target) -> bool:
     return target.holder is not Holder.USER or act.given.get("member") is not None
 
 
+def _reason(act: Act) -> str | None:
+    """The reason as typed; None for one with nothing to read in it."""
+    given = act.given.get("reason")
+    return given if given and visible(given) else None
+
+
 def _because(act: Act) -> list[str]:
-    reason = act.given.get("reason")
+    reason = _reason(act)
     return [act.words.say("quota.because", reason=show(reason, most=MOST_REASON * 2))] if reason else []

@@ -101,6 +101,8 @@ WRONG: list[tuple[tuple[str | int, ...], object, str]] = [
     # values of another kind
     (("models",), [], "models"),
     (TWO, "fast", "models.nano-banana-2"),
+    ((*TWO, "name"), "\u2800\u200b", "models.nano-banana-2"),
+    ((*TWO, "name"), "nano banana\u00ad PRO", ""),  # looks like another
     ((*TWO, "name"), "x" * 61, "models.nano-banana-2.name"),
     ((*TWO, "price", "per_image"), "cheap", "models.nano-banana-2.price.per_image"),
     ((*TWO, "price", "per_image"), "NaN", "models.nano-banana-2.price.per_image"),

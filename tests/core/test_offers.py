@@ -303,3 +303,30 @@ def test_a_ceiling_over_a_setting_that_is_not_there_refuses_nobody() -> None:
     with pytest.raises(UserError) as caught:
         ask(alone, PRO, safety=1)
     assert caught.value.key == "option.absent"
+
+
+# --- a host that takes no short prompts
+
+
+def short(of: Catalog, prompt: str, **asked: Any) -> list[str]:
+    request = of.request(TWO, Verb.IMAGINE, prompt=prompt, asked=Asked(**asked), drawn_seed=11)
+    return [each.provider for each in of.takers(request)]
+
+
+@pytest.mark.parametrize("prompt", ["hi", " h\u200bi\u2800\u00ad ", "日本"])
+def test_a_prompt_too_short_for_one_host_goes_to_the_other(prompt: str) -> None:
+    both = shipped().at([FLOW, COMFY])
+
+    assert short(both, prompt) == [COMFY]
+    assert short(both, "fox") == [FLOW, COMFY]
+    assert short(both, "\u200b" * 99 + "fox") == [FLOW, COMFY]
+
+
+@pytest.mark.parametrize(("providers", "asked"), [((FLOW,), {}), ((FLOW, COMFY), {"thinking": "high"})])
+def test_a_prompt_too_short_for_every_host_that_makes_the_rest_is_refused(
+    providers: tuple[str, ...], asked: dict[str, str]
+) -> None:
+    with pytest.raises(UserError) as refused:
+        short(shipped().at(providers), "hi", **asked)
+
+    assert (refused.value.key, refused.value.values["limit"]) == ("prompt.short", 3)

@@ -1,5 +1,8 @@
 """What blocking a member, a role or a channel does, and taking the block away."""
 
+import json
+
+from tests.store.books import rows
 from tests.ui.quotas import admin, changes, limits, offered, raw, untouched
 from tests.ui.stage import Stage, on_stage, text
 
@@ -23,6 +26,18 @@ async def test_a_blocked_channel_makes_nothing_until_it_is_unblocked(on: Stage) 
     await on.imagine()
     assert "not blocked" in text(await ada.slash(on.channel, "quota unblock", channel=on.channel))
     assert await changes(on) == ["block", "unblock"]
+
+
+@on_stage()
+async def test_a_reason_is_kept_as_typed_and_one_with_nothing_to_read_is_none(on: Stage) -> None:
+    ada = admin(on)
+
+    shown = await ada.slash(on.channel, "quota block", channel=on.channel, reason="\u200b\u3164")
+    await ada.slash(on.channel, "quota grant", member=on.alice, amount="1", reason=" 👨\u200d👩\u200d👧 *raid*")
+
+    assert "Reason" not in text(shown)
+    told = await rows(on.rig.store, "SELECT body FROM changes ORDER BY at, id")
+    assert [json.loads(body)["reason"] for (body,) in told] == [None, " 👨\u200d👩\u200d👧 *raid*"]
 
 
 @on_stage()
