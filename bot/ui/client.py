@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,6 +34,7 @@ from bot.ui.quota_reports import QuotaReports
 from bot.ui.render_notes import welcome
 from bot.ui.router import RemoveFiles, Router
 from bot.ui.settings_commands import SettingsCommands
+from bot.ui.state import State
 from bot.ui.texts import ENGLISH, Texts
 from bot.ui.usage import Draw
 
@@ -65,10 +67,21 @@ class Tree(app_commands.CommandTree["DarkroomClient"]):
         self, interaction: discord.Interaction["DarkroomClient"], error: app_commands.AppCommandError, /
     ) -> None:
         """Answer what our own handlers never saw, such as a command that Discord still knows and we do not."""
-        cause: Exception = error.original if isinstance(error, app_commands.CommandInvokeError) else error
-        if isinstance(error, app_commands.CommandNotFound | app_commands.CommandSignatureMismatch):
-            cause = UserError("command.outdated")
+        odd = UserError("command.outdated")
+        cause = error.original if isinstance(error, app_commands.CommandInvokeError) else odd
         await self.client.front.fail(interaction, cause)
+
+    async def _call(self, interaction: discord.Interaction["DarkroomClient"]) -> None:
+        """Offer nothing where the library finds nothing to complete, and would leave Discord waiting."""
+        completes = interaction.type is discord.InteractionType.autocomplete
+        try:
+            await super()._call(interaction)
+        except app_commands.AppCommandError:
+            if not completes:
+                raise
+        if completes and not interaction.response.is_done() and not interaction.command_failed:
+            with suppress(discord.DiscordException, aiohttp.ClientError, OSError):
+                await interaction.response.autocomplete([])
 
 
 class Translated(app_commands.Translator):
@@ -148,6 +161,9 @@ class DarkroomClient(discord.Client):
         QuotaReports(admin).add_to(quota)
         self.tree.add_command(quota)
         SettingsCommands(admin).add_to(self.tree)
+
+    def _get_state(self, **options: Any) -> State:
+        return State(dispatch=self.dispatch, handlers=self._handlers, hooks=self._hooks, http=self.http, **options)
 
     @property
     def intake_open(self) -> bool:

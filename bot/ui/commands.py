@@ -17,7 +17,7 @@ from bot.supply import Supply
 from bot.ui import asking, texts
 from bot.ui.front import Front, Interaction
 from bot.ui.handover import HandOver
-from bot.ui.intake import pictures_in, reference_of, typed
+from bot.ui.intake import pictures_in, reference_of
 from bot.ui.prices import Prices, meant_model, meant_resolution, usual_quote
 from bot.ui.render_lists import jobs_list
 from bot.ui.render_notes import ModelFact, help_page
@@ -149,9 +149,11 @@ def wish_of(catalog: Catalog, verb: Verb, given: dict[str, Any]) -> Wish:
     asked = {name: given.get(name) for name in Options.model_fields}
     asked["resolution"] = meant_resolution(catalog, given.get("resolution"))
     attached = [given[name] for name in PICTURES if given.get(name) is not None]
+    if not all(isinstance(each, discord.Attachment) for each in attached):  # a number that Discord does not explain
+        raise UserError("command.outdated")
     return Wish(
         verb=verb,
-        prompt=typed(given["prompt"]),
+        prompt=given["prompt"],
         model=meant_model(catalog, given.get("model")),
         asked=Asked(**asked),
         references=tuple(reference_of(each) for each in attached),

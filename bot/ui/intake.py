@@ -1,8 +1,7 @@
 """Reads out of an interaction what a job needs to know: where it is, how its reply can be reached, which pictures."""
 
-import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -18,7 +17,6 @@ THREADS = frozenset(
     {discord.ChannelType.news_thread, discord.ChannelType.public_thread, discord.ChannelType.private_thread}
 )
 TOO_OLD = int(2.5 * SECOND)  # Discord gives three
-HALVES = re.compile(r"[\ud800-\udfff]")
 
 
 class Lateness:
@@ -47,7 +45,7 @@ def place_of(interaction: discord.Interaction[Any], *, member: bool) -> Place:
         user_id=interaction.user.id,
         channel_id=interaction.channel_id or 0,
         guild_id=guild_id,
-        parent_id=getattr(interaction.channel, "parent_id", None) if thread else None,
+        parent_id=(getattr(interaction.channel, "parent_id", None) or None) if thread else None,
         installed=guild_id is None or member,
         roles=() if guild_id is None else (guild_id, *_roles(interaction.user)),  # everyone's role has its number
     )
@@ -95,11 +93,6 @@ def _reach(interaction: discord.Interaction[Any], *, member: bool) -> tuple[bool
     return may.view_channel, may.view_channel and writes and may.attach_files
 
 
-def typed(text: str) -> str:
-    """*text* without halves of characters: JSON can hold them, but no request to a host and no file can."""
-    return HALVES.sub("\ufffd", text)
-
-
 # --- pictures
 
 
@@ -133,23 +126,12 @@ def picture_numbered(message: discord.Message, job_id: str, n: int) -> Reference
 
 
 def _in_galleries(components: Sequence[Any]) -> Iterator[Reference]:
-    for media in _media(components):
-        url = media.url if media.attachment_id is not None else media.proxy_url or media.url
-        name = _name(url)
-        if url.startswith(("https://", "http://")) and _is_picture(name, media.content_type):
-            yield Reference(url, name, content_type=media.content_type, expires_at=link_expires_at(url))
-
-
-def _media(components: Iterable[Any]) -> Iterator[discord.UnfurledMediaItem]:
     for each in components:
-        if isinstance(each, discord.MediaGalleryComponent):
-            yield from (item.media for item in each.items)
-        elif isinstance(each, discord.ThumbnailComponent):
-            yield each.media
-        yield from _media(getattr(each, "children", ()))
-        accessory = getattr(each, "accessory", None)
-        if accessory is not None:
-            yield from _media([accessory])
+        for media in [item.media for item in getattr(each, "items", ())]:
+            url = media.url if media.attachment_id is not None else media.proxy_url or media.url
+            name = _name(url)
+            if url.startswith(("https://", "http://")) and _is_picture(name, media.content_type):
+                yield Reference(url, name, content_type=media.content_type, expires_at=link_expires_at(url))
 
 
 def _in_embeds(embeds: Sequence[discord.Embed]) -> Iterator[Reference]:
@@ -185,4 +167,4 @@ def _fields(components: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str 
             yield from _fields(held)
         elif "custom_id" in each:
             values = each.get("values") or ([each["value"]] if each.get("value") else [])
-            yield each["custom_id"], typed(str(values[0])) if values else None
+            yield each["custom_id"], str(values[0]) if values else None
