@@ -7,6 +7,7 @@ import aiohttp
 import discord
 
 from bot.core.house import House
+from bot.ui.state import State
 
 MOST_ASKED = 10  # channels that one answer may ask Discord about
 PATIENCE = 1.0  # seconds
@@ -14,7 +15,11 @@ PATIENCE = 1.0  # seconds
 
 async def missing(client: discord.Client, guild: discord.Guild | None, channels: Iterable[int]) -> frozenset[int]:
     """Those of *channels* that are provably gone: what memory lacks may be an old thread, so Discord is asked."""
-    unknown = [each for each in sorted(channels) if guild is None or guild.get_channel_or_thread(each) is None]
+    unknown = [
+        each
+        for each in sorted(channels)
+        if guild is None or not (is_hidden(guild, each) or guild.get_channel_or_thread(each) is not None)
+    ]
     try:
         async with asyncio.timeout(PATIENCE):
             found = await asyncio.gather(*(_is_gone(client, each) for each in unknown[:MOST_ASKED]))
@@ -33,6 +38,12 @@ async def _is_gone(client: discord.Client, channel: int) -> bool:
     return False
 
 
+def is_hidden(guild: discord.Guild, channel: int) -> bool:
+    """Whether *channel* is there, and the bot cannot view it."""
+    state = guild._state  # noqa: SLF001 - ours; the library shows it nowhere
+    return isinstance(state, State) and channel in state.hidden
+
+
 def title(guild: discord.Guild | None, channel: int) -> str | None:
     """`#pictures`; None for one that is not in memory."""
     found = guild.get_channel_or_thread(channel) if guild is not None else None
@@ -41,6 +52,8 @@ def title(guild: discord.Guild | None, channel: int) -> str | None:
 
 def may_write(guild: discord.Guild | None, channel: int) -> bool | None:
     """Whether the bot can write in *channel*; None where memory does not say."""
+    if guild is not None and is_hidden(guild, channel):
+        return False
     found = guild.get_channel_or_thread(channel) if guild is not None else None
     if guild is None or found is None or guild.me is None:
         return None
@@ -53,7 +66,7 @@ def may_write(guild: discord.Guild | None, channel: int) -> bool | None:
 
 
 def open_somewhere(guild: discord.Guild | None, house: House, *, gone: frozenset[int]) -> bool:
-    """Whether any channel is left where pictures are made; where memory does not say, one is."""
+    """Whether any channel that the bot views is left for pictures; where memory does not say, one is."""
     if house.allowed:
         return any(each not in house.denied and each not in gone for each in house.allowed)
     there = [each for each in guild.channels if not isinstance(each, discord.CategoryChannel)] if guild else []

@@ -9,6 +9,7 @@ from bot.core.errors import UserError
 from bot.core.house import MOST_NAMED
 from bot.core.quota import Holder, Scope
 from bot.store.quotas import Overview
+from bot.ui.channels import may_write
 
 MOST_FOUND = 3  # of channels that no admin has chosen
 
@@ -16,9 +17,12 @@ MOST_FOUND = 3  # of channels that no admin has chosen
 def elsewhere(
     error: UserError, overview: Overview, *, guild: discord.Guild | None, user: discord.User | discord.Member
 ) -> Sequence[int]:
-    """Channels to name in *error*: those an admin opened, else any in which *user* may write. Empty: none is known."""
+    """Channels to name in *error*: those an admin opened, else any, in which *user* and the bot may write.
+
+    Empty: none is known.
+    """
     named: Sequence[int] = error.values.get("channels", ())  # type: ignore[assignment]
-    if guild is None or not guild.channels or not isinstance(user, discord.Member):
+    if guild is None or guild.unavailable or not isinstance(user, discord.Member):
         return [each for each in named if _works(error, overview, channel=each)]
     chosen = [channel for each in named if (channel := guild.get_channel(each)) is not None]
     open_ones = list(_open(error, overview, channels=chosen, member=user))
@@ -33,7 +37,7 @@ def _open(
     for each in channels:
         may = each.permissions_for(member)
         writes = may.view_channel and may.send_messages and may.use_application_commands
-        if writes and _works(error, overview, channel=each.id):
+        if writes and may_write(each.guild, each.id) is not False and _works(error, overview, channel=each.id):
             yield each.id
 
 

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from tests.discord.world import Application, Channel, Guild, Seat, User, World
 
 
+OBFUSCATED = 1 << 17  # a flag of channels
+VIEW_CHANNEL = 1 << 10
+
+
 def iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat()
 
@@ -108,8 +112,8 @@ def guild(one: "Guild") -> Json:
         "emojis": [],
         "stickers": [],
         "features": [],
-        "channels": [channel(each) for each in one.channels],
-        "threads": [],
+        "channels": [told(each) for each in one.channels if each.parent is None],
+        "threads": [told(each) for each in one.channels if each.parent is not None and each.bot_sees],
         "members": [member(bot)],
         "member_count": len(one.members),
         "presences": [],
@@ -137,6 +141,8 @@ def channel(one: "Channel") -> Json:
     if one.guild is None:
         people = [user(each) for each in one.people if each is not one.world.bot]
         return payload | {"recipients": people, "name": one.name, "position": 0}
+    if one.parent is not None:
+        return payload | _thread(one)
     deny = one.overwrite
     rules = [{"id": str(one.world.bot.id), "type": 1, "allow": "0", "deny": str(deny)}] if deny else []
     return payload | {
@@ -149,6 +155,36 @@ def channel(one: "Channel") -> Json:
         "rate_limit_per_user": 0,
         "permission_overwrites": rules,
     }
+
+
+def _thread(one: "Channel") -> Json:
+    assert one.guild is not None
+    assert one.parent is not None
+    return {
+        "name": one.name,
+        "guild_id": str(one.guild.id),
+        "parent_id": str(one.parent.id),
+        "owner_id": str(one.guild.owner_id),
+        "message_count": 0,
+        "member_count": 1,
+        "total_message_sent": 0,
+        "rate_limit_per_user": 0,
+        "thread_metadata": {
+            "archived": False,
+            "auto_archive_duration": 1440,
+            "archive_timestamp": "2026-01-01T00:00:00+00:00",
+            "locked": False,
+        },
+    }
+
+
+def told(one: "Channel") -> Json:
+    """A server's channel as the gateway tells the bot of it: obfuscated where it cannot view it."""
+    if one.bot_sees:
+        return channel(one)
+    rules = [{"id": str(one.guild.id if one.guild else 0), "type": 0, "allow": "0", "deny": str(VIEW_CHANNEL)}]
+    hidden = {"name": "___hidden___", "flags": OBFUSCATED, "nsfw": False, "permission_overwrites": rules}
+    return channel(one) | hidden
 
 
 def readable(one: Message) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.discord.interactions import Interaction
 
 EPOCH = 1_420_070_400_000  # Discord's, in UTC milliseconds
-TEXT, DM, GROUP_DM = 0, 1, 3
+TEXT, DM, GROUP_DM, THREAD = 0, 1, 3, 11
 MIB = 1024 * 1024
 
 ADMINISTRATOR = 1 << 3
@@ -81,9 +81,27 @@ class Guild:
         channel.bot_sees, channel.bot_can_post = bot_sees, bot_can_post
         self.channels.append(channel)
         self.world.channels[channel.id] = channel
-        if self.bot_in:
-            self.world.gateway.dispatch("CHANNEL_CREATE", payloads.channel(channel), guild_id=self.id)
+        self._tell("CHANNEL_CREATE", channel)
         return channel
+
+    def add_thread(self, parent: "Channel", name: str) -> "Channel":
+        """A public thread, which the bot sees where it sees *parent*."""
+        thread = Channel(self.world, self.world.ids.next(), name, self, parent=parent, nsfw=parent.nsfw)
+        thread.bot_sees, thread.bot_can_post = parent.bot_sees, parent.bot_can_post
+        self.channels.append(thread)
+        self.world.channels[thread.id] = thread
+        if thread.bot_sees:
+            self._tell("THREAD_CREATE", thread)
+        return thread
+
+    def let_bot_see(self, channel: "Channel", *, sees: bool) -> None:
+        """Change whether the bot may view *channel*; the gateway tells it."""
+        channel.bot_sees = sees
+        self._tell("CHANNEL_UPDATE", channel)
+
+    def _tell(self, event: str, channel: "Channel") -> None:
+        if self.bot_in:
+            self.world.gateway.dispatch(event, payloads.told(channel), guild_id=self.id)
 
     def permissions_of(self, user: User) -> int:
         if user.id == self.owner_id:
@@ -122,6 +140,7 @@ class Channel:
         people: Sequence[User] = (),
         nsfw: bool = False,
         external_apps: bool = True,
+        parent: "Channel | None" = None,
     ) -> None:
         self.world = world
         self.id = channel_id
@@ -129,6 +148,7 @@ class Channel:
         self.guild = guild
         self.people = tuple(people)
         self.nsfw = nsfw
+        self.parent = parent  # of a thread
         self.external_apps = external_apps  # whether members may use apps they installed for themselves, publicly
         self.bot_sees = self.bot_can_post = True
         self.messages: list[Message] = []  # what everybody sees: no ephemeral ones
@@ -140,7 +160,9 @@ class Channel:
 
     @property
     def kind(self) -> int:
-        return TEXT if self.guild is not None else DM if self.with_bot else GROUP_DM
+        if self.guild is None:
+            return DM if self.with_bot else GROUP_DM
+        return TEXT if self.parent is None else THREAD
 
     @property
     def bot_permissions(self) -> int:
