@@ -13,8 +13,8 @@ from bot.cli.output import CannotRun, cell, discord_id, dollars, plural
 from bot.core import amounts
 from bot.core.errors import UserError
 from bot.core.quota import EVERYWHERE, Holder, Rule, Unit
+from bot.core.visible import storable, visible
 from bot.core.windows import Window
-from bot.ui.escape import one_line
 
 T = TypeVar("T")
 MOST_LISTED = 1000
@@ -144,10 +144,9 @@ def reason_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _reason(text: str) -> str | None:
-    tidy = one_line(text)
-    if len(tidy) > LONGEST_REASON:
-        raise CannotRun(f"--reason has {len(tidy)} characters; the most is {LONGEST_REASON}")
-    return tidy or None
+    if len(text) > LONGEST_REASON:
+        raise CannotRun(f"--reason has {len(text)} characters; the most is {LONGEST_REASON}")
+    return storable(text) if visible(text) else None
 
 
 # --- whose

@@ -7,7 +7,6 @@ from typing import Any
 import discord
 from discord import ui
 
-from bot.ui.escape import clean
 from bot.ui.texts import Words
 
 MOST_PROMPT = 4000  # Discord's limit for a field of a form
@@ -54,12 +53,14 @@ def prompt_form(
 
 
 def _prompt(words: Words, prompt: str, *, limit: int) -> ui.Label[Any]:
+    """The field holds *prompt* to the letter, also where it has become longer than *limit*."""
+    length = len(prompt) + sum(each > "\uffff" for each in prompt)  # in UTF-16: a client may count so, a server not
     field: ui.TextInput[Any] = ui.TextInput(
         custom_id="prompt",
         style=discord.TextStyle.paragraph,
-        default=clean(prompt)[:limit] or None,
+        default=prompt[:MOST_PROMPT] or None,
         min_length=1,
-        max_length=limit,
+        max_length=min(max(limit, length), MOST_PROMPT),
     )
     return ui.Label(text=words.say("form.prompt"), description=words.say("form.prompt_about"), component=field)
 

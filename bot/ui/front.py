@@ -4,7 +4,6 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -218,7 +217,7 @@ class Front:
     async def _kept(self, wish: Wish, *, user_id: int) -> str | None:
         try:
             async with asyncio.timeout(ASIDE):
-                return await self.service.keep_draft(replace(wish, prompt=wish.prompt[:4000]), user_id=user_id)
+                return await self.service.keep_draft(wish, user_id=user_id)
         except TimeoutError:
             return None
 

@@ -9,7 +9,7 @@ from discord import ui
 from bot.core.cards import Card
 from bot.core.quota import Allowance, Grant, Unit
 from bot.ui import limits as said
-from bot.ui.escape import show
+from bot.ui.escape import ZERO_WIDTH, clean, show
 from bot.ui.parts import BLURPLE, Part, box, button, job_button, page, paragraph, quoted, small
 from bot.ui.render import cost, meta, shape_of, why
 from bot.ui.render_buttons import stop
@@ -166,10 +166,13 @@ def bar(used: int, limit: int) -> str:
 
 
 def prompt_page(prompt: str, words: Words) -> PromptPage:
-    """The whole prompt as typed, in the message where it fits, else as a file."""
+    """The whole prompt in the message where it fits; as a file too where it could not be copied from there exactly."""
     shown = show(prompt, most=UNCUT, lines=True)
-    title = words.say("prompt.title")
+    title, text = words.say("prompt.title"), shown or words.say("prompt.empty")
+    file: ui.File[Any] = ui.File(f"attachment://{PROMPT_FILE}")
     if len(shown) > PROMPT_IN_PAGE:
-        file: ui.File[Any] = ui.File(f"attachment://{PROMPT_FILE}")
         return PromptPage(page(paragraph(title, words.say("prompt.attached")), file), attach=True)
-    return PromptPage(page(paragraph(title), paragraph(shown or words.say("prompt.empty"))), attach=False)
+    if clean(prompt) != prompt or ZERO_WIDTH in shown:
+        note = small(words.say("prompt.exact"))
+        return PromptPage(page(paragraph(title), paragraph(text), paragraph(note), file), attach=True)
+    return PromptPage(page(paragraph(title), paragraph(text)), attach=False)

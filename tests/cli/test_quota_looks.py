@@ -110,7 +110,7 @@ async def test_the_history_tells_who_did_what_newest_first(lite: Run, tmp_path: 
         "unit": "pictures",
         "amount": 2,
         "expires_at": "2032-01-01T00:00:00.000Z",
-        "reason": "a prize",
+        "reason": "a\nprize",
     }
     assert document[4]["at"] == "2026-11-20T12:00:00.000Z"
     assert [each["action"] for each in mine] == ["grant", "clear"]

@@ -1,12 +1,16 @@
 import re
-import unicodedata
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.ui.escape import BLANKS, MOST_ALT, ZERO_WIDTH, alt_text, clean, show
+from bot.core.visible import is_invisible
+from bot.ui.escape import MOST_ALT, ZERO_WIDTH, alt_text, clean, show
 from tests.ui.hostile import ACTIVE, hostile
+
+# What draws nothing and may stay, where it shapes its neighbours: joiners, selectors, tags of flags.
+SHAPING = {chr(each) for each in (0x200C, 0x200D, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10),
+                                  *range(0xE0020, 0xE0080), *range(0xE0100, 0xE01F0))}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -81,14 +85,68 @@ def test_no_text_gets_through_alive_or_too_long(text: str, most: int, lines: boo
     assert lines or "\n" not in shown
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.text())
+WHOLE = {
+    "a family": "👨\u200d👩\u200d👧\u200d👦",
+    "two people with tones of skin": "👩🏽\u200d❤\ufe0f\u200d💋\u200d👨🏿",
+    "a head that shakes": "🙂\u200d↔\ufe0f",
+    "a rainbow on a flag": "🏳\ufe0f\u200d🌈",
+    "the flags of England and Wales": "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f "
+    "🏴\U000e0067\U000e0062\U000e0077\U000e006c\U000e0073\U000e007f",
+    "flags of countries": "🇩🇪🇫🇷",
+    "a key": "1\ufe0f\u20e3",
+    "a heart as text": "❤\ufe0e",
+    "Persian": "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+    "Persian with a short vowel": "\u0645\u0650\u200c\u062e",
+    "Hindi": "\u0915\u094d\u200d\u0937 \u0915\u094d\u200c\u0937",
+    "Bengali": "\u09b0\u200d\u09cd\u09af",
+    "Mongolian": "\u182d\u180b\u182d\u180e\u1820",
+    "the form of an ideograph": "\u845b\U000e0100",
+    "an Arabic sign before a number": "\u06dd\u0661",
+}
+
+
+@pytest.mark.parametrize("text", WHOLE.values(), ids=WHOLE)
+def test_what_shapes_an_emoji_or_a_script_is_shown_with_it(text: str) -> None:
+    assert show(text, most=200) == text
+    assert clean(f"a {text}\u202e\n{text}\u200b") == f"a {text}\n{text}"
+
+
+def test_an_emoji_of_several_characters_is_cut_as_a_whole() -> None:
+    family = WHOLE["a family"]
+
+    assert show(family * 2, most=10) == family + "…"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\u200db",
+        "=\u200d=",
+        "👨\u200d",
+        "\u200d👩",
+        "👨\u200d \u200d👩",
+        "👨\u200d\u2800👩",
+        "\u0645\u200c x",
+        "a\U000e0067\U000e007f",
+    ],
+)
+def test_a_joiner_that_joins_nothing_is_taken_out(text: str) -> None:
+    assert "\u200d" not in clean(text)
+    assert "\u200c" not in clean(text)
+    assert "\U000e0067" not in clean(text)
+
+
+def test_no_message_hides_in_selectors_behind_one_letter() -> None:
+    assert clean("a" + "".join(chr(0xE0100 + each) for each in b"secret")) == "a\U000e0173"
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.one_of(st.characters(), st.sampled_from("".join(WHOLE.values()) + "\u0301\u200d\u2800"))))
 def test_cleaning_twice_changes_nothing_more(text: str) -> None:
     once = clean(text)
 
     assert clean(once) == once
-    assert not BLANKS & set(once)
-    assert all(char == "\n" or unicodedata.category(char) not in {"Cc", "Cf", "Cs"} for char in once)
+    assert {each for each in once if is_invisible(each)} <= SHAPING
 
 
 @settings(max_examples=200, deadline=None)

@@ -148,7 +148,7 @@ async def test_a_prompt_too_long_for_a_message_comes_as_a_file(on: Stage) -> Non
 
     (url,) = [each["file"]["url"] for each in walk(own.response.components) if each.get("type") == 13]
     assert url.endswith("/prompt.txt")
-    assert on.env.backend.cdn.get(url).decode() == LONG.strip()
+    assert on.env.backend.cdn.get(url).decode() == LONG
 
 
 # --- again, change

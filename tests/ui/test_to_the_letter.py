@@ -1,0 +1,113 @@
+"""What forms, files and requests carry is the text as it was typed; only what a card draws is changed."""
+
+import json
+import tomllib
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from bot.core.catalog import Asked, Catalog
+from bot.core.errors import UserError
+from bot.core.jobs import Verb
+from bot.core.routes import wire_inputs
+from bot.core.visible import visible
+from bot.core.wishes import Wish
+from bot.settings import SHIPPED
+from bot.ui.asking import filled_in
+from bot.ui.forms import prompt_form
+from bot.ui.intake import fields_of
+from bot.ui.payloads import complete
+from tests.ui.drawing import TEXTS
+from tests.ui.hostile import hostile
+from tests.ui.stage import Stage, field_value, on_stage, text, walk
+
+EN = TEXTS.for_locale("en")
+CATALOG = Catalog.model_validate(tomllib.loads((SHIPPED.parent / "models.toml").read_text()))
+ODD = "  👨\u200d👩\u200d👧\u200d👦 at\r\nthe \u0645\u06cc\u200c\u062e \ufeff\u202eshore\t\ue000 "
+
+
+class Told:
+    def __init__(self, payload: Any) -> None:
+        self.data = complete(payload)["data"]
+
+
+def sent(form: Any) -> Any:
+    """What Discord tells of a form that was sent as it was opened: modals are not stripped (discord-api-docs#4480)."""
+    components = [
+        {
+            "type": 18,
+            "component": {
+                "type": 4,
+                "custom_id": each["component"]["custom_id"],
+                "value": each["component"].get("value", ""),
+            },
+        }
+        for each in form.to_dict()["components"]
+    ]
+    who = {"id": "1", "username": "alice"}
+    payload = {
+        "id": "1",
+        "application_id": "2",
+        "token": "t",
+        "type": 5,
+        "user": who,
+        "data": {"components": components},
+    }
+    return Told(json.loads(json.dumps(payload)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(hostile())
+def test_any_text_put_through_a_form_unchanged_reaches_the_host_unchanged(typed: str) -> None:
+    typed = typed.replace("\x00", "").encode("utf-8", "ignore").decode()  # no client sends these
+    wish = Wish.load(json.loads(json.dumps(Wish(verb=Verb.IMAGINE, prompt=typed).dump())))  # as a draft is kept
+    form = prompt_form(EN, custom_id="f", prompt=wish.prompt)
+
+    again = filled_in(wish, fields_of(sent(form)), CATALOG, usual=None)
+
+    assert again == wish
+    if not visible(typed):
+        with pytest.raises(UserError):
+            CATALOG.request("nano-banana-2", Verb.IMAGINE, prompt=again.prompt, asked=Asked(), drawn_seed=1)
+        return
+    request = CATALOG.request("nano-banana-2", Verb.IMAGINE, prompt=again.prompt, asked=Asked(), drawn_seed=1)
+    route = CATALOG.takers(request)[0]
+    assert json.loads(json.dumps(wire_inputs(route, request)))["prompt"] == typed
+
+
+def test_a_prompt_longer_than_the_operator_now_allows_is_not_cut_in_a_form() -> None:
+    long = "🦊" * 300
+
+    (label,) = prompt_form(EN, custom_id="f", prompt=long, limit=100).to_dict()["components"]
+
+    assert label["component"]["value"] == long
+    assert label["component"]["max_length"] == 600  # as a client counts that takes an emoji for two
+
+
+@on_stage()
+async def test_change_again_and_the_whole_prompt_keep_every_character(on: Stage) -> None:
+    shown, job = await on.imagine(ODD)
+    whole = await on.alice.click(shown.response.message, label="Full prompt")
+    await on.fail(job)
+
+    form = await on.alice.click((await on.card(job)).message, label="Change prompt")
+    assert field_value(form, "prompt") == ODD
+    await on.alice.submit_modal(form, {"prompt": field_value(form, "prompt")})
+    changed = await on.newest()
+    await on.alice.click((await on.card(job)).message, label="Try again · about $0.08")
+
+    assert [each.request.prompt for each in (job, changed, await on.newest())] == [ODD] * 3
+    assert "👨\u200d👩\u200d👧\u200d👦" in text(whole)
+    assert "`prompt.txt` has it exactly as typed" in text(whole)
+    (url,) = [each["file"]["url"] for each in walk(whole.response.components) if each.get("type") == 13]
+    assert on.env.backend.cdn.get(url).decode() == ODD
+
+
+@on_stage(host="runflow")
+async def test_a_prompt_with_too_little_to_see_is_refused_and_nothing_is_held(on: Stage) -> None:
+    for prompt, said in (("\u200b", "There are no words in your prompt."), ("\u200ba\u3164b", "at least 3 visible")):
+        shown = await on.alice.slash(on.channel, "imagine", prompt=prompt)
+
+        assert said in text(shown)
+        assert await on.jobs() == 0
