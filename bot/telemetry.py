@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable
 
 KEYS = (
@@ -17,6 +18,24 @@ SHAPES = (
     (re.compile(r"(https?://[^\s:@/?]*:)[^\s@/?]+@"), r"\1…@"),
     (re.compile(r"(?i)(bearer |bot )[\w.\-]{12,}"), r"\1…"),
 )
+
+# Controls and escapes, bidi and other invisible marks, lone surrogates, and the line ends that are not "\n".
+UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+JOINERS = frozenset("\u200c\u200d")  # many scripts and emoji need them; they move nothing on a line
+
+
+def printable(text: str) -> str:
+    """*text* on one line, unable to steer a terminal: what `UNPRINTABLE` names becomes its Python escape.
+
+    Idempotent; letters of all scripts stay as they are.
+    """
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(char: str) -> str:
+    if unicodedata.category(char) not in UNPRINTABLE or char in JOINERS:
+        return char
+    return char.encode("unicode_escape").decode()
 
 
 class Redactor(logging.Filter):

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from bot.telemetry import Lines, Redactor
+from bot.telemetry import Lines, Redactor, printable
 
 TOKEN = "MTA0.canary-bot-token.abcdef"
 WEBHOOK = "https://discord.com/api/v10/webhooks/12345/aW50ZXJhY3Rpb246MTIzNDU2Nzg5MDEy:canary/messages/@original"
@@ -53,3 +53,19 @@ def test_secrets_are_taken_out_of_tracebacks() -> None:
 
     assert "RuntimeError" in line
     assert "canary" not in line
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\r\nb\tc", r"a\r\nb\tc"),
+        ("\x1b[2J\x9b1A\x07\0\x7f", r"\x1b[2J\x9b1A\x07\x00\x7f"),
+        ("a\x85b\u2028c\u2029d", r"a\x85b\u2028c\u2029d"),
+        ("\u202eabc\u202c\u2066\u200f\u061c\ufeff", r"\u202eabc\u202c\u2066\u200f\u061c\ufeff"),
+        ("lone \ud800", r"lone \ud800"),
+        ("Zoë 👨\u200d👩\u200d👧 क्\u200dष a\u00a0b", "Zoë 👨\u200d👩\u200d👧 क्\u200dष a\u00a0b"),
+    ],
+)
+def test_what_ends_a_line_or_steers_a_terminal_is_shown_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    assert printable(shown) == shown
