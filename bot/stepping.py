@@ -54,6 +54,7 @@ class Stepping:
         self._runs: dict[str, str] = {}  # submitted, but not yet on disk
         self._tries: Counter[tuple[str, str]] = Counter()
         self._slow: set[str] = set()
+        self._unreadable_since: dict[str, int] = {}
 
     async def _end(
         self, job: Job, state: State, *, reason: str | None, cost: int | None = None, may_be_billed: bool = False,
@@ -65,6 +66,7 @@ class Stepping:
         for key in [each for each in self._tries if each[0] == job.id]:
             del self._tries[key]
         self._slow.discard(job.id)
+        self._unreadable_since.pop(job.id, None)
         self._routing.forget(job.id)
         self._hosts.forget(job.id)
         self._service.called.discard(job.id)

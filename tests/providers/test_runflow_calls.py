@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from bot.core.errors import (
+    AnswerUnreadable,
     ModelGone,
     ProviderError,
     ProviderPaused,
@@ -89,8 +90,7 @@ async def test_a_run_is_looked_at_with_one_question_and_its_links_are_those_of_t
         ("run_200_error", ProviderUnavailable),
         ("run_200_html", ProviderUnavailable),
         ("run_200_truncated", ProviderUnavailable),
-        ("run_all_null", ProviderUnavailable),
-        ("run_output_of_another_shape", ProviderUnavailable),
+        ("run_all_null", AnswerUnreadable),
         ("submit_503_model_unavailable", ProviderUnavailable),
     ],
 )
