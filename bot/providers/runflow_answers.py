@@ -12,7 +12,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR
 from functools import lru_cache
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 from pydantic_core import from_json
 
 from bot.core.errors import (
@@ -36,7 +36,8 @@ QUEUED = frozenset({"queued", "pending", "dispatching"})
 RUNNING = frozenset({"running", "processing", "in_progress"})
 SUCCEEDED = frozenset({"succeeded", "completed", "partial_succeeded"})
 CANCELLED = frozenset({"canceled", "cancelled"})  # one l in a run, two in its callback
-WORDS = QUEUED | RUNNING | SUCCEEDED | CANCELLED | {"failed"}
+FAILED = frozenset({"failed", "errored"})  # the second in Runflow's own scripts
+WORDS = QUEUED | RUNNING | SUCCEEDED | CANCELLED | FAILED
 
 CREDENTIALS = frozenset({"UNAUTHORIZED", "PERMISSION_DENIED", "EMAIL_NOT_VERIFIED"})
 BALANCE = frozenset({"INSUFFICIENT_CREDIT", "INSUFFICIENT_CREDITS"})
@@ -47,7 +48,7 @@ RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 
 
 class _Created(Wire):
-    id: RunId
+    id: RunId = Field(validation_alias=AliasChoices("id", "run_id"))  # the second in Runflow's own scripts
 
 
 class _Run(Wire):
@@ -59,6 +60,7 @@ class _Run(Wire):
     cost: Dollars = None
     failure_code: Any = None
     failure_message: Any = None
+    failure_reason: Any = None  # in Runflow's own scripts
     failure_stage_code: Any = None
     failure_stage: Any = None
     error: Any = None
@@ -105,7 +107,7 @@ class Model(Wire):
 
 class Balance(Wire):
     balance_cents: Wealth = None
-    balance: Wealth = None  # dollars
+    balance: Wealth = Field(None, validation_alias=AliasChoices("balance_usd", "balance"))  # dollars
     items: "tuple[Balance, ...]" = ()
 
     @property
@@ -215,7 +217,7 @@ def read_run(body: bytes) -> Observation:
         return Observation(State.CANCELLED, cost_micro_usd=cost)
     if word in RUNNING:
         return Observation(State.RUNNING)
-    if word not in SUCCEEDED and word != "failed":
+    if word not in SUCCEEDED | FAILED:
         return _pending(word, value)
     return _ended(run, word=word, cost=cost)
 
@@ -241,7 +243,7 @@ def _ended(run: _Run, *, word: str, cost: int | None) -> Observation:
         return Observation(State.COLLECTING, image_urls=urls, flagged=run.flagged, cost_micro_usd=cost)
     if urls is None:
         raise AnswerUnreadable("runflow: no readable output", shape=shape(run.output), finished=True)
-    why = (run.failure_code, run.failure_message, run.error)
+    why = (run.failure_code, run.failure_message, run.failure_reason, run.error)
     text = told(list(why))
     # Where it failed is for the operator: a stage may be called after moderation and fail for another reason.
     stage = told(run.failure_stage_code or run.failure_stage, in_codes=True)

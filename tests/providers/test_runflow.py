@@ -29,7 +29,9 @@ def sample(case: str) -> Answer:
     return recorded("runflow", case)
 
 
-@pytest.mark.parametrize("case", ["submit_created", "submit_200", "submit_202_bare", "submit_created_beside_error"])
+@pytest.mark.parametrize(
+    "case", ["submit_created", "submit_200", "submit_202_bare", "submit_created_beside_error", "submit_201_run_id"]
+)
 def test_an_answer_with_an_id_is_a_run_whatever_else_it_says(case: str) -> None:
     assert read_submitted(sample(case), now=NOW) == RUN
 
@@ -247,6 +249,7 @@ def test_a_link_to_a_foreign_host_is_handed_on_for_the_downloader_to_judge() -> 
         ("run_failed_safety", State.REFUSED, "failed: GENERATION_FAILED (reads as refused) at execution"),
         ("run_failed_policy_code", State.REFUSED, "failed: CONTENT_POLICY_VIOLATION (reads as refused)"),
         ("run_failed_no_image", State.REFUSED, "failed: NO_IMAGE (reads as refused)"),
+        ("run_errored", State.REFUSED, "errored: (reads as refused)"),
         ("run_failed_flagged", State.REFUSED, "failed: GENERATION_FAILED"),
         ("run_canceled", State.CANCELLED, None),
         ("run_cancelled", State.CANCELLED, None),
@@ -294,6 +297,7 @@ def test_a_list_of_another_shape_is_not_an_empty_one() -> None:
         ("balance_dollars", 12_345_678),
         ("balance_owed", -500_000),
         ("balance_listed", 12_340_000),
+        ("balance_listed_usd", 12_340_000),
         ("balance_says_nothing", None),
     ],
 )
