@@ -16,6 +16,7 @@ from bot.providers.base import Provider
 from bot.routing import Routing
 from bot.service import Service
 from bot.store.store import Store
+from bot.telemetry import without_quotes
 
 log = logging.getLogger(__name__)
 
@@ -101,5 +102,5 @@ class Stepping:
         return self._clock() + int(seconds * 1000)
 
     def _say(self, job: Job, event: str, exc: Exception) -> None:
-        said = str(exc).replace(job.request.prompt, "…") if job.request.prompt else str(exc)  # some hosts echo it
+        said = without_quotes(str(exc), job.request.prompt)  # even a code may be an echo
         log.warning("%s: %s", job.provider, said, extra={"event": event, "job_id": job.id, "run_id": job.run_id})
