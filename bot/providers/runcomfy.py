@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
-from pydantic_core import from_json
 
 from bot.core.errors import (
     AnswerUnreadable,
@@ -33,7 +32,19 @@ from bot.core.jobs import Observation, State
 from bot.providers.base import CancelOutcome, ModelInfo
 from bot.providers.failures import Verdict, classify_text, in_short, is_about_content, is_bare, told
 from bot.providers.http import Answer, Client, call, retry_after, utc_now
-from bot.providers.wire import Dollars, W, Wealth, Wire, as_name, micro_usd, parse, read_pictures, shape, status_word
+from bot.providers.wire import (
+    Dollars,
+    W,
+    Wealth,
+    Wire,
+    as_name,
+    micro_usd,
+    parse,
+    read_json,
+    read_pictures,
+    shape,
+    status_word,
+)
 
 log = logging.getLogger(__name__)
 
@@ -209,7 +220,7 @@ def read_result(body: bytes) -> Observation:
 
 def _known(model: type[S], body: bytes) -> tuple[S, str]:
     """*body*, and its status in lower case. An error envelope may have a status of its own: that is none of a run."""
-    value = from_json(body)
+    value = read_json(body)
     read = model.model_validate(value) if isinstance(value, dict) else model()
     word = status_word(read.status)
     if word not in WORDS:
@@ -266,15 +277,19 @@ class RunComfy:
         return read_submitted(answer, now=self._now())
 
     async def observe(self, run_id: str) -> Observation:
-        pending = await self._ask(run_id, "status", read_status)
-        if pending is None:
+        finished = True
+        try:
+            seen = await self._ask(run_id, "status", read_status)
+        except AnswerUnreadable:  # the result has a status of its own
+            seen, finished = None, False
+        if seen is None:
             try:
-                pending = await self._ask(run_id, "result", read_result, params={"include_cost": "true"})
+                seen = await self._ask(run_id, "result", read_result, params={"include_cost": "true"})
             except ProviderError as exc:
-                exc.finished = True
+                exc.finished = exc.finished or finished
                 raise
         self._missed.pop(run_id, None)
-        return pending
+        return seen
 
     async def _ask(
         self, run_id: str, what: str, read: Callable[[bytes], T], *, params: Mapping[str, str] | None = None

@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field, ValidationError
-from pydantic_core import from_json
 
 from bot.core.errors import (
     AnswerUnreadable,
@@ -28,7 +27,19 @@ from bot.core.errors import (
 from bot.core.jobs import Observation, State
 from bot.providers.failures import Verdict, classify_text, in_short, is_about_content, told
 from bot.providers.http import Answer, retry_after
-from bot.providers.wire import Dollars, W, Wealth, Wire, as_name, micro_usd, parse, read_pictures, shape, status_word
+from bot.providers.wire import (
+    Dollars,
+    W,
+    Wealth,
+    Wire,
+    as_name,
+    micro_usd,
+    parse,
+    read_json,
+    read_pictures,
+    shape,
+    status_word,
+)
 
 log = logging.getLogger(__name__)
 
@@ -209,7 +220,7 @@ def read_run(body: bytes) -> Observation:
 
     `AnswerUnreadable` for an unknown form, `ValueError` for what is no JSON, or an error and no run.
     """
-    value = from_json(body)
+    value = read_json(body)
     run = _Run.model_validate(value) if isinstance(value, dict) else _Run()
     word = run.word
     cost = micro_usd(run.cost, rounding=ROUND_CEILING)

@@ -8,6 +8,9 @@ from functools import lru_cache, partial
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import from_json
+
+from bot.core.errors import AnswerUnreadable
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,16 @@ def parse(model: type[W], body: bytes) -> W | None:
         return model.model_validate_json(body)
     except ValidationError:
         return None
+
+
+def read_json(body: bytes) -> Any:
+    """What *body* says; `AnswerUnreadable` for broken JSON, `ValueError` for a page of something else."""
+    try:
+        return from_json(body)
+    except ValueError:
+        if not body.lstrip().startswith((b"{", b"[")):
+            raise
+    raise AnswerUnreadable("broken JSON", shape="broken JSON")
 
 
 def _sum(value: object, *, most: int, least: int = 0) -> Decimal | None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from bot.core.errors import (
+    AnswerUnreadable,
     ModelGone,
     NotSearchable,
     ProviderError,
@@ -109,6 +110,18 @@ async def test_a_run_that_cannot_be_seen_is_the_error_that_says_what_to_do(
         with pytest.raises(ProviderError) as caught:
             await provider.observe(RUN)
         assert type(caught.value) is error
+
+
+async def test_where_the_status_is_unreadable_the_result_is_asked() -> None:
+    async with host(says("status_missing"), says("result_image")) as (provider, _):
+        assert (await provider.observe(RUN)).state is State.COLLECTING
+
+
+async def test_a_run_whose_status_and_result_are_unreadable_is_not_known_to_have_finished() -> None:
+    async with host(says("status_missing")) as (provider, _):
+        with pytest.raises(AnswerUnreadable) as caught:
+            await provider.observe(RUN)
+        assert not caught.value.finished
 
 
 @pytest.mark.parametrize("case", ["result_200_error_code", "status_502_html"])

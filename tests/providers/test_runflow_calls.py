@@ -95,7 +95,7 @@ async def test_a_host_that_does_not_take_the_wish_for_signatures_is_asked_withou
         ("run_502_html", ProviderUnavailable),
         ("run_200_error", ProviderUnavailable),
         ("run_200_html", ProviderUnavailable),
-        ("run_200_truncated", ProviderUnavailable),
+        ("run_200_truncated", AnswerUnreadable),
         ("run_all_null", AnswerUnreadable),
         ("submit_503_model_unavailable", ProviderUnavailable),
     ],
