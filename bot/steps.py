@@ -212,10 +212,11 @@ class Steps(Submits):
         return await self._end_watched(job, reason="unknown" if job.state is State.UNKNOWN else "gave_up")
 
     async def _give_up_collecting(self, job: Job) -> int | None:
-        blocked = self._service.supply.blocked.pop(job.id, None)
+        blocked = job.id in self._service.supply.blocked
         return await self._end_with_what_is_there(job, reason="result_host_blocked" if blocked else "no_pictures")
 
     async def _end_with_what_is_there(self, job: Job, *, reason: str) -> int | None:
+        self._service.supply.blocked.pop(job.id, None)
         dossier = await self._store.dossier(job.id)
         if dossier is not None and dossier.pictures:
             await self._finish(job, len(dossier.pictures), cost=None)

@@ -231,6 +231,9 @@ async def test_errors_name_the_request_and_not_the_token() -> None:
         with pytest.raises(ProviderError) as caught:
             await call(http, "POST", "/paid", json={}, submits=True)
         assert str(caught.value) == "POST /paid: ClientOSError"
+        with pytest.raises(ProviderError) as caught:
+            await call(http, "GET", "http://ada:hush@127.0.0.1:1/balance")
+        assert str(caught.value).startswith("GET http://…@127.0.0.1:1/balance: ")
 
 
 @pytest.mark.parametrize(
