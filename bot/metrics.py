@@ -30,7 +30,7 @@ class Definition:
 REQUESTS = Definition(
     "darkroom_provider_requests_total",
     Kind.COUNTER,
-    "Calls to a provider by what came of them: ok, unavailable, paused, rejected, refused, unknown or lost",
+    "Calls to a provider by what came of them: ok, unavailable, paused, rejected, refused, unknown, lost or unreadable",
     ("provider", "call", "outcome"),
 )
 CALLBACKS = Definition(

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,6 +16,7 @@ from bot.core.catalog import Catalog
 from bot.core.quota import Limits
 from bot.core.references import is_loopback
 from bot.store.database import shown
+from bot.telemetry import USERINFO
 
 PREFIX = "DARKROOM_"
 CONFIG = "DARKROOM_CONFIG"
@@ -41,7 +42,12 @@ WebhookSecret = Annotated[SecretStr, Field(min_length=8)]  # shorter ones are no
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Without the name and password that an address may hold."""
+        for name, value in super().__repr_args__():
+            yield name, USERINFO.sub(r"\1…@", value) if isinstance(value, str) else value
 
 
 def _secure(value: str, *, plain: str, secure: str) -> str:
@@ -250,8 +256,12 @@ class Settings(_Section):
         url = self.database.url.get_secret_value()
         if shown(url) != url:
             told += _with_password(url)
-        if "@" in (proxy := self.http.address or ""):
-            told += _with_password(proxy)
+        addresses = (
+            self.http.address or "", self.discord.api_base, self.discord.gateway_url, self.runcomfy.api_base,
+            self.runcomfy.balance_url, self.runflow.api_base, self.web.public_url,
+        )  # fmt: skip
+        for address in addresses:
+            told += _with_password(address) if "@" in address else ()
         return [each for each in dict.fromkeys(told) if each]
 
     def require_secrets(self) -> None:

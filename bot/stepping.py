@@ -16,6 +16,7 @@ from bot.providers.base import Provider
 from bot.routing import Routing
 from bot.service import Service
 from bot.store.store import Store
+from bot.telemetry import without_quotes
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Stepping:
         self._runs: dict[str, str] = {}  # submitted, but not yet on disk
         self._tries: Counter[tuple[str, str]] = Counter()
         self._slow: set[str] = set()
+        self._unreadable_since: dict[str, int] = {}
 
     async def _end(
         self, job: Job, state: State, *, reason: str | None, cost: int | None = None, may_be_billed: bool = False,
@@ -65,6 +67,7 @@ class Stepping:
         for key in [each for each in self._tries if each[0] == job.id]:
             del self._tries[key]
         self._slow.discard(job.id)
+        self._unreadable_since.pop(job.id, None)
         self._routing.forget(job.id)
         self._hosts.forget(job.id)
         self._service.called.discard(job.id)
@@ -99,5 +102,5 @@ class Stepping:
         return self._clock() + int(seconds * 1000)
 
     def _say(self, job: Job, event: str, exc: Exception) -> None:
-        said = str(exc).replace(job.request.prompt, "…") if job.request.prompt else str(exc)  # some hosts echo it
+        said = without_quotes(str(exc), job.request.prompt)  # even a code may be an echo
         log.warning("%s: %s", job.provider, said, extra={"event": event, "job_id": job.id, "run_id": job.run_id})

@@ -6,14 +6,16 @@ Every step returns when to look at the job next (UTC milliseconds), or None when
 from typing import Any
 
 from bot.core.errors import (
+    AnswerUnreadable,
     BadPicture,
     DownloadFailed,
     HostNotAllowed,
+    ProviderError,
     ProviderPaused,
     ProviderUnavailable,
     RunLost,
 )
-from bot.core.jobs import WAIT_LIMIT, WATCH_LIMIT, Cancel, Job, Observation, State, is_news
+from bot.core.jobs import MINUTE, WAIT_LIMIT, WATCH_LIMIT, Cancel, Job, Observation, State, is_news
 from bot.core.polling import WATCH_DELAY, poll_delay
 from bot.delivery import DeliverLater
 from bot.providers.base import CancelOutcome
@@ -23,6 +25,8 @@ CANCEL_TRIES = 3
 CONFIRM_TRIES = 3
 CHECK_TRIES = 3
 BLOCKED_EVERY = 60.0
+UNREADABLE_EVERY = 15.0
+UNREADABLE_LIMIT = 2 * MINUTE  # how long answers of an unknown form may come before the job ends
 AGAIN = 2.0  # seconds until an unfinished collection, or an unconfirmed card, is tried again; longer each time
 
 
@@ -79,9 +83,13 @@ class Steps(Submits):
             return until + int(self._draw() * 1000)
         try:
             seen = await self._host(job).observe(job.run_id)
+        except AnswerUnreadable as exc:
+            return await self._unreadable(await self._begun(job, exc), exc)
         except ProviderUnavailable as exc:
+            await self._begun(job, exc)
             return self._in(await self._failed(job, "poll", exc))
         except ProviderPaused as exc:
+            await self._begun(job, exc)
             await self._hosts.paused(job.provider, exc)
             return self._in(BLOCKED_EVERY)
         except RunLost as exc:
@@ -90,9 +98,26 @@ class Steps(Submits):
             return None
         await self._hosts.answered(job.provider, job_id=job.id)
         self._tries.pop((job.id, "poll"), None)
+        self._unreadable_since.pop(job.id, None)
         if not is_news(job, seen):
             return await self._wait(job)
         return await self._observed(job, seen)
+
+    async def _begun(self, job: Job, exc: ProviderError) -> Job:
+        """*job* as it is now: what its host calls finished is queued no more, though its result cannot be had yet."""
+        if not exc.finished or job.state is not State.QUEUED:
+            return job
+        return await self._store.move(job, State.RUNNING, now=self._clock(), due_at=self._clock()) or job
+
+    async def _unreadable(self, job: Job, exc: AnswerUnreadable) -> int | None:
+        """Ask again for a while; if the form stays unknown, the job ends, free unless a picture is in hand."""
+        now = self._clock()
+        if job.id not in self._unreadable_since:
+            self._say(job, "answer_unreadable", exc)
+        if now - self._unreadable_since.setdefault(job.id, now) < UNREADABLE_LIMIT:
+            return self._in(UNREADABLE_EVERY)
+        await self._service.supply.unreadable(job.provider, exc.shape)
+        return await self._end_with_what_is_there(job, reason="unreadable")
 
     async def _wait(self, job: Job) -> int:
         age = (self._clock() - (job.submitted_at or job.changed_at)) / 1000
@@ -120,7 +145,7 @@ class Steps(Submits):
         return due_at
 
     async def _end_as_seen(self, job: Job, seen: Observation) -> None:
-        reasons = {State.FAILED: "host_failed", State.REFUSED: "refused"}
+        reasons = {State.FAILED: "no_output" if seen.empty else "host_failed", State.REFUSED: "refused"}
         reason = reasons.get(seen.state, None if job.cancel in (Cancel.ASKED, Cancel.WANTED) else "cancelled_by_host")
         await self._end(
             job,
@@ -154,12 +179,15 @@ class Steps(Submits):
         if seen is None:
             try:
                 seen = await self._host(job).observe(job.run_id)
+            except AnswerUnreadable as exc:
+                return await self._unreadable(job, exc)
             except ProviderUnavailable as exc:
                 return self._in(await self._failed(job, "collect", exc))
             except ProviderPaused:
                 return self._in(BLOCKED_EVERY)
             except RunLost:
                 seen = Observation(State.COLLECTING)
+        self._unreadable_since.pop(job.id, None)
         if seen.state in (State.QUEUED, State.RUNNING):  # not everywhere at the host is it known to be ready
             return self._in(AGAIN * self._again(job, "collect"))
         haul = await self._collector.collect(job, seen.image_urls)
@@ -184,13 +212,16 @@ class Steps(Submits):
         return await self._end_watched(job, reason="unknown" if job.state is State.UNKNOWN else "gave_up")
 
     async def _give_up_collecting(self, job: Job) -> int | None:
+        blocked = job.id in self._service.supply.blocked
+        return await self._end_with_what_is_there(job, reason="result_host_blocked" if blocked else "no_pictures")
+
+    async def _end_with_what_is_there(self, job: Job, *, reason: str) -> int | None:
+        self._service.supply.blocked.pop(job.id, None)
         dossier = await self._store.dossier(job.id)
-        in_hand = len(dossier.pictures) if dossier else 0
-        blocked = self._service.supply.blocked.pop(job.id, None)
-        if in_hand:
-            await self._finish(job, in_hand, cost=None)
+        if dossier is not None and dossier.pictures:
+            await self._finish(job, len(dossier.pictures), cost=None)
             return None
-        return await self._end_watched(job, reason="result_host_blocked" if blocked else "no_pictures")
+        return await self._end_watched(job, reason=reason)
 
     async def _end_watched(self, job: Job, *, reason: str) -> int | None:
         """End free for the member, but go on looking where there is something to look at."""
@@ -208,7 +239,7 @@ class Steps(Submits):
         now = self._clock()
         try:
             seen = await self._host(job).observe(job.run_id)
-        except (ProviderUnavailable, ProviderPaused):
+        except (ProviderUnavailable, ProviderPaused, AnswerUnreadable):
             return self._in(WATCH_DELAY)
         except RunLost:
             seen = Observation(State.FAILED)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 from bot.bells import Bells, Clock
@@ -12,6 +13,8 @@ from bot.core.line import fair_order
 from bot.core.routes import Route
 from bot.store.desk import Desk
 from bot.store.store import Store
+
+log = logging.getLogger(__name__)
 
 GONE = "gone"  # a note: the routes that were not there when last looked at
 
@@ -45,7 +48,7 @@ class Supply:
         self._clock = clock
         self._bells = bells
         self._tell = tell
-        self._told_of: set[tuple[str, str]] = set()  # providers, and where they put pictures that may not be fetched
+        self._told_of: set[tuple[str, str]] = set()  # providers, and what of theirs cannot be fetched or read
         self._changing = asyncio.Lock()  # of what is gone
 
     async def start(self) -> None:
@@ -116,6 +119,13 @@ class Supply:
             self._told_of.add((job.provider, host))
             told = {"host": host, "provider": self.name_of(job.provider), "setting": f"{job.provider}.result_hosts"}
             await self._tell("operator.result_host", told)
+
+    async def unreadable(self, provider: str, shape: str) -> None:
+        """A job has ended because its host's answers are of a form that we do not know."""
+        if (provider, shape) not in self._told_of:
+            self._told_of.add((provider, shape))
+            log.warning("Answers of %s cannot be read: %s", provider, shape, extra={"event": "answer_unreadable"})
+            await self._tell("operator.unreadable", {"provider": self.name_of(provider)})
 
     async def _show_waiting(self, provider: str) -> None:
         await self._store.want(await self.line(provider), now=self._clock())

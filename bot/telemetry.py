@@ -3,20 +3,64 @@
 import logging
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable
 
 KEYS = (
     "event", "job_id", "run_id", "state", "reason", "picture", "way", "seconds", "reference", "key", "status",
 )  # fmt: skip
+PIECE = 12  # letters and digits in a row that may not be quoted
+LEAST = 4  # fewer are no quotation
+INDENT = "    "  # of tracebacks: only a record begins at the beginning of a line
+USERINFO = re.compile(r"(\w://)[^\s/?#\"'<>]+@")  # of any address
 SHAPES = (
     # Interaction tokens stand in webhook addresses; file links carry their signature in the query.
     (re.compile(r"(/(?:webhooks|interactions)/\d+/)[^/\s]{20,}"), r"\1…"),
     (re.compile(r"(https?://[^\s\"'<>?]+)\?[^\s\"'<>]+"), r"\1?…"),
     (re.compile(r"(/callbacks/\w+/)[\w.]{20,}"), r"\1…"),
-    (re.compile(r"(postgres(?:ql)?://[^\s:@/]*:)[^\s@]+@"), r"\1…@"),
-    (re.compile(r"(https?://[^\s:@/?]*:)[^\s@/?]+@"), r"\1…@"),
+    (re.compile(r"(postgres(?:ql)?://)[^\s@]+@"), r"\1…@"),
+    (USERINFO, r"\1…@"),
     (re.compile(r"(?i)(bearer |bot )[\w.\-]{12,}"), r"\1…"),
+    # pydantic, asyncpg and PostgreSQL quote what they were given: rows with prompts in them.
+    (re.compile(r"(input_value=).*(, input_type=)"), r"\1…\2"),
+    (re.compile(r"(invalid input for query argument \$\d+: ).*"), r"\1…"),
+    (re.compile(r"(DETAIL: +).*?(?=\nHINT: |\n\nThe above exception |\n\nDuring handling |\Z)", re.DOTALL), r"\1…"),
 )
+
+# Controls and escapes, bidi and other invisible marks, lone surrogates, and the line ends that are not "\n".
+UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+JOINERS = frozenset("\u200c\u200d")  # many scripts and emoji need them; they move nothing on a line
+
+
+def printable(text: str) -> str:
+    """*text* on one line, unable to steer a terminal: what `UNPRINTABLE` names becomes its Python escape.
+
+    Idempotent; letters of all scripts stay as they are.
+    """
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(char: str) -> str:
+    if unicodedata.category(char) not in UNPRINTABLE or char in JOINERS:
+        return char
+    return char.encode("unicode_escape").decode()
+
+
+def without_quotes(text: str, words: str) -> str:
+    """*text* without the longer pieces of *words*, in whatever case, spacing and punctuation they are quoted."""
+    letters = [(at, each) for at, char in enumerate(text) for each in char.casefold() if each.isalnum()]
+    heard = "".join(each for _, each in letters)
+    said = "".join(filter(str.isalnum, words.casefold()))
+    size = min(PIECE, len(said))
+    if size < LEAST:
+        return text
+    pieces = {said[at : at + size] for at in range(len(said) - size + 1)}
+    shown = list(text)
+    for start in range(len(heard) - size + 1):
+        if heard[start : start + size] in pieces:
+            first, last = letters[start][0], letters[start + size - 1][0]
+            shown[first : last + 1] = ["…"] + [""] * (last - first)
+    return re.sub("…+", "…", "".join(shown))
 
 
 class Redactor(logging.Filter):
@@ -31,6 +75,9 @@ class Redactor(logging.Filter):
         if record.exc_info:
             record.exc_text = self.clean(logging.Formatter().formatException(record.exc_info))
             record.exc_info = None
+        for key in KEYS:
+            if isinstance(value := getattr(record, key, None), str):
+                setattr(record, key, self.clean(value))
         return True
 
     def clean(self, text: str) -> str:
@@ -42,14 +89,21 @@ class Redactor(logging.Filter):
 
 
 class Lines(logging.Formatter):
-    """`2026-11-21T12:00:00+0000 WARNING bot.steps: sentence event=… job_id=…`."""
+    """`2026-11-21T12:00:00+0000 WARNING bot.steps: sentence event=… job_id=…`, and a traceback indented below it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        pairs = " ".join(f"{key}={getattr(record, key)}" for key in KEYS if getattr(record, key, None) is not None)
+        values = {key: getattr(record, key, None) for key in KEYS}
+        pairs = " ".join(f"{key}={_field(value)}" for key, value in values.items() if value is not None)
         stamp = self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z")
-        line = f"{stamp} {record.levelname} {record.name}: {record.getMessage()}"
+        line = f"{stamp} {record.levelname} {record.name}: {printable(record.getMessage())}"
         line = f"{line}  {pairs}" if pairs else line
-        return f"{line}\n{record.exc_text}" if record.exc_text else line
+        below = record.exc_text.split("\n") if record.exc_text else []
+        return "\n".join([line, *(INDENT + printable(each) for each in below)])
+
+
+def _field(value: object) -> str:
+    text = printable(str(value))
+    return f'"{text}"' if re.search(r"[\s=]", text) else text
 
 
 def without_traceback(record: logging.LogRecord) -> bool:

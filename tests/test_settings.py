@@ -194,3 +194,16 @@ def test_a_proxy_of_another_form_is_refused_with_the_form_that_works(value: str)
         Settings.load({"DARKROOM_HTTP__PROXY": value})
 
     assert "canary" not in str(caught.value)
+
+
+def test_a_name_and_password_in_an_address_is_neither_printed_nor_logged() -> None:
+    address = "https://ada:canary%2Dpass@api.example/v1"
+    names = ("DISCORD__API_BASE", "RUNCOMFY__API_BASE", "RUNCOMFY__BALANCE_URL", "RUNFLOW__API_BASE", "WEB__PUBLIC_URL")
+
+    for name in names:
+        settings = Settings.load({f"DARKROOM_{name}": address})
+        assert "canary" not in f"{settings!r} {settings}"
+        assert "https://…@api.example/v1" in repr(settings)
+        assert {address, "canary%2Dpass", "canary-pass"} <= set(settings.secrets())
+    gateway = Settings.load({"DARKROOM_DISCORD__GATEWAY_URL": address.replace("https", "wss")})
+    assert "canary" not in repr(gateway)

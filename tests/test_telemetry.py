@@ -1,10 +1,13 @@
 """Logs: one sentence with stable keys, and never a secret."""
 
 import logging
+import re
+from collections.abc import Callable
 
 import pytest
+from pydantic import BaseModel
 
-from bot.telemetry import Lines, Redactor
+from bot.telemetry import Lines, Redactor, printable, without_quotes
 
 TOKEN = "MTA0.canary-bot-token.abcdef"
 WEBHOOK = "https://discord.com/api/v10/webhooks/12345/aW50ZXJhY3Rpb246MTIzNDU2Nzg5MDEy:canary/messages/@original"
@@ -33,23 +36,122 @@ def test_a_line_has_a_sentence_and_keys() -> None:
         "cannot reach postgresql://ada:canary@db.example/darkroom",
         "no callback_url: https://darkroom.example/callbacks/runflow/01KSCANARY0000000000000000.canary0123456789",
         "POST /interactions/999/aW50ZXJhY3Rpb246canarycanary/callback",
+        "GET https://canary:canary@api.example/v1/models: ConnectError",
+        "wss://canary@gateway.example and postgres://ada:can/ary@canary@db.example/darkroom",
     ],
 )
 def test_secrets_are_taken_out_by_value_and_by_shape(text: str) -> None:
     assert "canary" not in record("%s", text)
 
 
-def _fail() -> None:
-    raise RuntimeError(f"cannot use {TOKEN}")
+def _traceback_of(exc: Exception) -> str:
+    made = logging.LogRecord("bot", logging.ERROR, "x.py", 1, "broken", (), (type(exc), exc, exc.__traceback__))
+    Redactor([TOKEN]).filter(made)
+    return Lines().format(made)
 
 
 def test_secrets_are_taken_out_of_tracebacks() -> None:
-    with pytest.raises(RuntimeError) as caught:
-        _fail()
-    exc = caught.value
-    made = logging.LogRecord("bot", logging.ERROR, "x.py", 1, "broken", (), (type(exc), exc, exc.__traceback__))
-    Redactor([TOKEN]).filter(made)
-    line = Lines().format(made)
+    line = _traceback_of(RuntimeError(f"cannot use {TOKEN}"))
 
     assert "RuntimeError" in line
     assert "canary" not in line
+
+
+class Strict(BaseModel):
+    request: int
+
+
+def _validate(said: str) -> object:
+    return Strict.model_validate({"request": said})
+
+
+def _parse(said: str) -> object:
+    return Strict.model_validate_json(said)
+
+
+def _raise(said: str) -> object:
+    raise ValueError(said)
+
+
+@pytest.mark.parametrize(
+    ("fail", "said", "kept"),
+    [
+        (_validate, "canary, input_type=canary", "Input should be a valid integer"),
+        (_parse, '{"request": canary', "Invalid JSON"),
+        (_raise, 'invalid input for query argument $7: \'{"prompt": "canary\' (a str)', "argument $7"),
+        (_raise, "no null\nDETAIL:  Failing row (01K, canary\n\ncanary, 7).\nHINT:  Look", "HINT:  Look"),
+        (_raise, "no null\nDETAIL:  Failing row (01K, canary\ncanary, 7).", "no null"),
+    ],
+)
+def test_libraries_errors_do_not_quote_what_they_were_given(
+    fail: Callable[[str], object], said: str, kept: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(kept)) as caught:
+        fail(said)
+    line = _traceback_of(caught.value)
+
+    assert kept in line
+    assert "canary" not in line
+
+
+FORGED = "x\n2026-11-21T12:00:00+0000 INFO bot.app: forged\r\x1b[31m\u202e\u2028\x85"
+
+
+def test_nothing_that_is_said_can_begin_a_line_or_a_field_of_its_own() -> None:
+    line = record("A host says %s", FORGED, status=f"{FORGED}  event=forged", reason=7)
+
+    assert len(line.splitlines()) == 1
+    assert line.endswith(r'forged\r\x1b[31m\u202e\u2028\x85  event=forged"')
+    assert r' reason=7 status="x\n2026' in line
+    assert line.isprintable()
+
+
+def test_a_tracebacks_lines_are_indented_and_printable() -> None:
+    first, *below = _traceback_of(RuntimeError(FORGED)).split("\n")
+
+    assert first.endswith("ERROR bot: broken")
+    assert below[-1].startswith("    2026-11-21T12:00:00+0000 INFO bot.app: forged\\r\\x1b")
+    assert all(each.startswith("    ") and each.isprintable() for each in below)
+
+
+def test_extra_values_go_through_the_redactor() -> None:
+    assert "canary" not in record("no", reason=f"bad {TOKEN}", status=WEBHOOK)
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        "a fox in the snow, at night",
+        "A-FOX-IN-THE-SNOW!",
+        "FoxInTheSnow",
+        "a%20fox\tin\n the_snow",
+        "ﬁne fox in the snow",
+    ],
+)
+def test_pieces_of_a_prompt_are_found_however_they_are_quoted(quoted: str) -> None:
+    said = without_quotes(f"HTTP 422, {quoted}: BAD_INPUT", "A ﬁne fox in the snow, at night")
+
+    assert "snow" not in said.lower()
+    assert said.startswith("HTTP 422, ")
+    assert said.endswith(": BAD_INPUT")
+
+
+@pytest.mark.parametrize("words", ["", "a", "fox"])
+def test_short_words_are_no_quotation(words: str) -> None:
+    assert without_quotes("a fox, HTTP 422", words) == "a fox, HTTP 422"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\r\nb\tc", r"a\r\nb\tc"),
+        ("\x1b[2J\x9b1A\x07\0\x7f", r"\x1b[2J\x9b1A\x07\x00\x7f"),
+        ("a\x85b\u2028c\u2029d", r"a\x85b\u2028c\u2029d"),
+        ("\u202eabc\u202c\u2066\u200f\u061c\ufeff", r"\u202eabc\u202c\u2066\u200f\u061c\ufeff"),
+        ("lone \ud800", r"lone \ud800"),
+        ("Zoë 👨\u200d👩\u200d👧 क्\u200dष a\u00a0b", "Zoë 👨\u200d👩\u200d👧 क्\u200dष a\u00a0b"),
+    ],
+)
+def test_what_ends_a_line_or_steers_a_terminal_is_shown_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    assert printable(shown) == shown

@@ -17,7 +17,9 @@ class UserError(Exception):
 
 
 class ProviderError(Exception):
-    """A host did not do as asked; the text is for the operator, never for members."""
+    """A host did not do as asked; the text is for the log: our own words and the host's codes, never its prose."""
+
+    finished = False  # whether the host has said, all the same, that the run is over
 
 
 class ProviderUnavailable(ProviderError):
@@ -58,6 +60,15 @@ class SubmitUnknown(ProviderError):
 
 class RunLost(ProviderError):
     """The host no longer knows this run."""
+
+
+class AnswerUnreadable(ProviderError):
+    """The host answered well, but not in a form we know; *shape* is that form: keys and types, no values."""
+
+    def __init__(self, text: str, *, shape: str, finished: bool = False) -> None:
+        super().__init__(text)
+        self.shape = shape
+        self.finished = finished
 
 
 class NotSearchable(ProviderError):

@@ -141,7 +141,8 @@ class Observation:
     position: int | None = None  # in the host's queue, 1 is next
     image_urls: tuple[str, ...] = ()
     flagged: bool | None = None  # the host's own not-safe-for-work mark
-    reason: str | None = None  # the host's words, for the operator
+    reason: str | None = None  # for the log: our own words and the host's codes, never its prose
+    empty: bool = False  # the run succeeded, and made no picture
     cost_micro_usd: int | None = None
 
 

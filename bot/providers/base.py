@@ -40,7 +40,7 @@ class Provider(Protocol):
         ...
 
     async def observe(self, run_id: str) -> Observation:
-        """What the run has come to; `RunLost` when the host does not know it.
+        """What the run has come to; `RunLost` when the host does not know it, `AnswerUnreadable` for an unknown form.
 
         Links to pictures may be signed for minutes only: whoever fetches later observes again first.
         """

@@ -1,9 +1,15 @@
 """What a host's words for a failure come to. The hosts resell the same models and use the same words."""
 
+import logging
 import re
 from enum import StrEnum
 
+log = logging.getLogger(__name__)
+
 LONGEST_TEXT = 300
+LARGEST = 10**18  # no code is a larger number
+CODE = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[_.\-][A-Za-z0-9]+)*")
+LONGEST_CODE = 40
 TELLING = (
     "type", "code", "error_code", "message", "error_message", "msg", "reason", "error", "detail", "field", "loc",
 )  # fmt: skip
@@ -49,17 +55,33 @@ def is_bare(text: str) -> bool:
     return re.sub(r"[\W_]+", " ", text.lower()).strip() in ("", "not found", "404", "404 not found")
 
 
-def told(value: object) -> str:
-    """What *value* tells, without the member's inputs that validation errors echo."""
-    if isinstance(value, str | int | float):
-        return str(value)
-    if isinstance(value, list):
-        return "; ".join(filter(None, map(told, value)))
-    if isinstance(value, dict):
-        return told([value.get(key) for key in TELLING])
-    return ""
+def told(value: object, *, in_codes: bool = False) -> str:
+    """What *value* tells, without the member's inputs that validation errors echo; with *in_codes* no prose either."""
+    match value:
+        case str():
+            return value if not in_codes or _is_code(value) else ""
+        case int() | float():
+            return str(value) if abs(value) < LARGEST else ""
+        case list():
+            return "; ".join(filter(None, (told(each, in_codes=in_codes) for each in value)))
+        case dict():
+            return told([value.get(key) for key in TELLING], in_codes=in_codes)
+        case _:
+            return ""
 
 
-def short(text: str) -> str:
-    """A host's words for the log: the signatures of links cut off."""
-    return re.sub(r"(https?://[^\s?\"']+)\?[^\s\"']*", r"\1?...", text)[:LONGEST_TEXT]
+def _is_code(text: str) -> bool:
+    return len(text) <= LONGEST_CODE and CODE.fullmatch(text) is not None
+
+
+def in_short(*values: object) -> str:
+    """What a host says of a failure, for the log: its codes, and how we read its prose.
+
+    The prose itself may quote a prompt in any way, so it is logged at DEBUG only.
+    """
+    prose = told(list(values))
+    if prose:
+        log.debug("A host says: %s", prose[:LONGEST_TEXT], extra={"event": "host_said"})
+    verdict = classify_text(prose)
+    read = "" if verdict is Verdict.UNKNOWN else f"(reads as {verdict})"
+    return " ".join(filter(None, (told(list(values), in_codes=True), read)))

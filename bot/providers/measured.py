@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from bot.core.errors import (
+    AnswerUnreadable,
     ProviderError,
     ProviderPaused,
     ProviderRefused,
@@ -24,6 +25,7 @@ OUTCOMES: Mapping[type[ProviderError], str] = {
     ProviderRefused: "refused",
     SubmitUnknown: "unknown",
     RunLost: "lost",
+    AnswerUnreadable: "unreadable",
 }
 
 

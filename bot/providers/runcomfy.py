@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field
 
 from bot.core.errors import (
+    AnswerUnreadable,
     ModelGone,
     NotSearchable,
     ProviderError,
@@ -29,9 +30,21 @@ from bot.core.errors import (
 )
 from bot.core.jobs import Observation, State
 from bot.providers.base import CancelOutcome, ModelInfo
-from bot.providers.failures import Verdict, classify_text, is_about_content, is_bare, short, told
+from bot.providers.failures import Verdict, classify_text, in_short, is_about_content, is_bare, told
 from bot.providers.http import Answer, Client, call, retry_after, utc_now
-from bot.providers.wire import Dollars, W, Wealth, Wire, micro_usd, parse
+from bot.providers.wire import (
+    Dollars,
+    W,
+    Wealth,
+    Wire,
+    as_name,
+    micro_usd,
+    parse,
+    read_json,
+    read_pictures,
+    shape,
+    status_word,
+)
 
 log = logging.getLogger(__name__)
 
@@ -58,20 +71,15 @@ class _Submitted(Wire):
 
 
 class _Status(Wire):
-    status: str
+    status: Any = None
     queue_position: Any = None
-
-
-class _Output(Wire):
-    image: str | None = None
-    images: list[str] | None = None
 
 
 class _Result(Wire):
     """Besides this the host may echo the inputs, reference pictures too: only *output* holds pictures."""
 
-    status: str
-    output: _Output | None = None
+    status: Any = None
+    output: Any = None
     error: Any = None
     error_message: Any = None
     message: Any = None
@@ -83,8 +91,8 @@ S = TypeVar("S", _Status, _Result)
 
 
 class _Cancelled(Wire):
-    outcome: str | None = None
-    status: str | None = None
+    outcome: Any = None
+    status: Any = None
 
 
 class _Model(Wire):
@@ -108,12 +116,16 @@ class _Problem(Wire):
     @property
     def code(self) -> int | None:
         """The host's error number; 0 is none."""
-        text = str(self.error_code)
+        text = told(self.error_code)
         return int(text) or None if re.fullmatch(r"[0-9]{1,9}", text) else None
 
     @property
+    def said(self) -> list[Any]:
+        return [self.error_message, self.message, self.error, self.detail]
+
+    @property
     def text(self) -> str:
-        return told([self.error_message, self.message, self.error, self.detail])
+        return told(self.said)
 
 
 def read_submitted(answer: Answer, *, now: int) -> str:
@@ -163,61 +175,67 @@ def _unavailable(answer: Answer, problem: _Problem | None, *, now: int) -> Provi
 def _told(answer: Answer, problem: _Problem | None) -> str:
     if problem is None:
         return f"runcomfy: HTTP {answer.status}, no readable answer"
-    return f"runcomfy: HTTP {answer.status}, error {problem.code}: {short(problem.text)}"
+    return f"runcomfy: HTTP {answer.status}, {in_short(problem.code, *problem.said) or 'no reason we know'}"
 
 
 def read_status(body: bytes) -> Observation | None:
-    """What a pending run's status says; None when only its result can tell, `ValueError` when unreadable."""
-    status = _known(_Status, body)
-    if status.status in TERMINAL:
+    """What a pending run's status says; None when only its result can tell.
+
+    `AnswerUnreadable` for an unknown form, `ValueError` for what is no JSON, or an error and no run.
+    """
+    status, word = _known(_Status, body)
+    if word in TERMINAL:
         return None
-    if status.status in RUNNING:
+    if word in RUNNING:
         return Observation(State.RUNNING)
-    place = status.queue_position if status.status in QUEUED else None
+    place = status.queue_position if word in QUEUED else None
     return Observation(State.QUEUED, position=place if isinstance(place, int) and 0 < place < 1_000_000 else None)
 
 
 def read_result(body: bytes) -> Observation:
-    """What a run came to, by the result's own status and nothing else; `ValueError` when unreadable.
+    """What a run came to, by the result's own status and nothing else; errors as `read_status`.
 
     The status call says "completed" of failures too, and earlier than the result knows of it.
     """
-    result = _known(_Result, body)
+    result, word = _known(_Result, body)
     cost = micro_usd(result.cost, rounding=ROUND_CEILING)
-    words = short(told([result.error, result.error_message, result.message]))
-    urls = _pictures(result.output)
-    if result.status in CANCELLED:
+    if word in CANCELLED:
         return Observation(State.CANCELLED, cost_micro_usd=cost)
-    if result.status not in TERMINAL:
+    if word not in TERMINAL:
         return Observation(State.RUNNING)
-    if result.status in SUCCEEDED and urls:
+    why = (result.error, result.error_message, result.message)
+    urls = read_pictures(result.output) if word in SUCCEEDED else ()
+    if urls:
         return Observation(State.COLLECTING, image_urls=urls, cost_micro_usd=cost)
-    refused = classify_text(words) is Verdict.REFUSED or (result.status in SUCCEEDED and not words)
-    state = State.REFUSED if refused else State.FAILED
-    return Observation(state, reason=words or f"{result.status} without a picture or a reason", cost_micro_usd=cost)
+    if urls is None:
+        raise AnswerUnreadable("runcomfy: no readable output", shape=shape(result.output), finished=True)
+    text = told(list(why))
+    return Observation(
+        State.REFUSED if classify_text(text) is Verdict.REFUSED else State.FAILED,
+        reason=f"{word}: {in_short(*why) or 'no picture, no reason'}",
+        cost_micro_usd=cost,
+        empty=word in SUCCEEDED and not text,
+    )
 
 
-def _known(model: type[S], body: bytes) -> S:
-    """*body* with its status in lower case. An error envelope may have a status of its own: that is none of a run."""
-    read = model.model_validate_json(body)
-    word = read.status.strip().lower()
+def _known(model: type[S], body: bytes) -> tuple[S, str]:
+    """*body*, and its status in lower case. An error envelope may have a status of its own: that is none of a run."""
+    value = read_json(body)
+    read = model.model_validate(value) if isinstance(value, dict) else model()
+    word = status_word(read.status)
     if word not in WORDS:
         problem = parse(_Problem, body)
         if problem and problem.code:
             raise ValueError("an error, not a run")
+        if not word:
+            raise AnswerUnreadable("runcomfy: an answer without a status", shape=shape(value))
         _wonder(word)
-    return read.model_copy(update={"status": word})
+    return read, word
 
 
 @lru_cache(maxsize=256)  # once for each word
 def _wonder(word: str) -> None:
-    log.warning("RunComfy reports a status we do not know", extra={"event": "status_unknown", "status": word[:40]})
-
-
-def _pictures(output: _Output | None) -> tuple[str, ...]:
-    if output is None:
-        return ()
-    return tuple(dict.fromkeys(url for url in (output.image, *(output.images or ())) if url))
+    log.warning("RunComfy reports a status we do not know", extra={"event": "status_unknown", "status": as_name(word)})
 
 
 def read_cancelled(answer: Answer) -> CancelOutcome:
@@ -226,7 +244,7 @@ def read_cancelled(answer: Answer) -> CancelOutcome:
     if 400 <= answer.status < 500 or (answer.is_success and problem and problem.code):
         return CancelOutcome.TOO_LATE
     read = parse(_Cancelled, answer.body) if answer.is_success else None
-    word = ((read.outcome or read.status or "") if read else "").strip().lower()
+    word = (status_word(read.outcome) or status_word(read.status)) if read else ""
     if word in CANCELLED or word == "cancellation_requested":
         return CancelOutcome.CANCELLED
     return CancelOutcome.TOO_LATE if word == "not_cancellable" or word in TERMINAL else CancelOutcome.UNKNOWN
@@ -259,11 +277,19 @@ class RunComfy:
         return read_submitted(answer, now=self._now())
 
     async def observe(self, run_id: str) -> Observation:
-        pending = await self._ask(run_id, "status", read_status)
-        if pending is None:
-            pending = await self._ask(run_id, "result", read_result, params={"include_cost": "true"})
+        finished = True
+        try:
+            seen = await self._ask(run_id, "status", read_status)
+        except AnswerUnreadable:  # the result has a status of its own
+            seen, finished = None, False
+        if seen is None:
+            try:
+                seen = await self._ask(run_id, "result", read_result, params={"include_cost": "true"})
+            except ProviderError as exc:
+                exc.finished = exc.finished or finished
+                raise
         self._missed.pop(run_id, None)
-        return pending
+        return seen
 
     async def _ask(
         self, run_id: str, what: str, read: Callable[[bytes], T], *, params: Mapping[str, str] | None = None

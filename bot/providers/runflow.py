@@ -33,13 +33,16 @@ from bot.providers.wire import Wire, parse
 EVENTS = frozenset({"run.completed", "run.failed", "run.cancelled", "run.partial_succeeded"})
 NOT_FOUND_LIMIT = 5  # a new run may not be known everywhere at once
 
-# Whether runs can be filtered by our reference is not documented, nor that a filter it does not know is refused.
+# Runflow's own scripts filter by the reference in one spelling and its documents show another; neither says that a
+# filter it does not know is refused. https://github.com/runflow-io/templates, asset-validation/api/runs.mjs
 RECENT = {"sort_by": "created_at:desc"}
 SEARCHES = (
+    RECENT | {"q": "client_ref.EQ:'{job_id}'", "limit": "50"},
     RECENT | {"q": "client_ref:{job_id}", "limit": "50"},
     RECENT | {"fields": "id,client_ref,metadata,created_at", "limit": "100"},
     RECENT | {"limit": "50"},
 )
+SIGNED = {"add_signature": "true"}  # not documented; without it links may not be signed
 WALLETS = ("/v1/billing/balance", "/v1/credit-balances")  # documented; in Runflow's own scripts
 
 
@@ -101,7 +104,9 @@ class Runflow:
 
     async def observe(self, run_id: str) -> Observation:
         """Every look signs the links anew: a link that was refused is replaced by observing again."""
-        answer = await self._get(f"/v1/runs/{run_id}")
+        answer = await self._get(f"/v1/runs/{run_id}", SIGNED)
+        if answer.status in (400, 422):  # not a parameter it takes
+            answer = await self._get(f"/v1/runs/{run_id}")
         if answer.is_success:
             with suppress(ValueError):  # pydantic's errors are ValueErrors
                 seen = read_run(answer.body)

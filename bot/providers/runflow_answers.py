@@ -6,16 +6,16 @@ Runflow's own clients disagree, all of them are understood.
 
 import logging
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR
 from functools import lru_cache
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 
 from bot.core.errors import (
+    AnswerUnreadable,
     ModelGone,
     ProviderError,
     ProviderPaused,
@@ -25,9 +25,21 @@ from bot.core.errors import (
     SubmitUnknown,
 )
 from bot.core.jobs import Observation, State
-from bot.providers.failures import Verdict, classify_text, is_about_content, short, told
+from bot.providers.failures import Verdict, classify_text, in_short, is_about_content, told
 from bot.providers.http import Answer, retry_after
-from bot.providers.wire import Dollars, W, Wealth, Wire, micro_usd, parse
+from bot.providers.wire import (
+    Dollars,
+    W,
+    Wealth,
+    Wire,
+    as_name,
+    micro_usd,
+    parse,
+    read_json,
+    read_pictures,
+    shape,
+    status_word,
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +47,8 @@ QUEUED = frozenset({"queued", "pending", "dispatching"})
 RUNNING = frozenset({"running", "processing", "in_progress"})
 SUCCEEDED = frozenset({"succeeded", "completed", "partial_succeeded"})
 CANCELLED = frozenset({"canceled", "cancelled"})  # one l in a run, two in its callback
-WORDS = QUEUED | RUNNING | SUCCEEDED | CANCELLED | {"failed"}
+FAILED = frozenset({"failed", "errored"})  # the second in Runflow's own scripts
+WORDS = QUEUED | RUNNING | SUCCEEDED | CANCELLED | FAILED
 
 CREDENTIALS = frozenset({"UNAUTHORIZED", "PERMISSION_DENIED", "EMAIL_NOT_VERIFIED"})
 BALANCE = frozenset({"INSUFFICIENT_CREDIT", "INSUFFICIENT_CREDITS"})
@@ -46,7 +59,7 @@ RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 
 
 class _Created(Wire):
-    id: RunId
+    id: RunId = Field(validation_alias=AliasChoices("id", "run_id"))  # the second in Runflow's own scripts
 
 
 class _Run(Wire):
@@ -58,27 +71,21 @@ class _Run(Wire):
     cost: Dollars = None
     failure_code: Any = None
     failure_message: Any = None
+    failure_reason: Any = None  # in Runflow's own scripts
     failure_stage_code: Any = None
     failure_stage: Any = None
     error: Any = None
 
     @property
     def word(self) -> str:
-        """Its status in lower case; `ValueError` where it has none."""
-        for each in (self.status_code, self.status):
-            if isinstance(each, str) and each.strip():
-                return each.strip().lower()
-        raise ValueError("a run without a status")
+        """Its status in lower case; empty where it has none."""
+        return status_word(self.status_code) or status_word(self.status)
 
-
-class _Artifact(Wire):
-    url: str | None = None
-    type: str | None = None
-
-
-class _Output(Wire):
-    outputs: list[_Artifact | None] | None = None
-    nsfw_detected: Any = None  # true: marked by the model's maker, false: cleared, null: not looked at
+    @property
+    def flagged(self) -> bool | None:
+        """True: marked by the model's maker, False: cleared, None: not looked at."""
+        flag = self.output.get("nsfw_detected") if isinstance(self.output, dict) else None
+        return flag if isinstance(flag, bool) else None
 
 
 class _Found(Wire):
@@ -95,10 +102,10 @@ class _Found(Wire):
     def age(self) -> tuple[float, str]:
         """Sorts the oldest first; ids tell the time too (UUIDv7)."""
         try:
-            made = datetime.fromisoformat(str(self.created_at))
-        except ValueError:
+            made = datetime.fromisoformat(told(self.created_at))
+            return (made if made.tzinfo else made.replace(tzinfo=UTC)).timestamp(), self.id
+        except (ValueError, OverflowError):
             return float("inf"), self.id
-        return (made if made.tzinfo else made.replace(tzinfo=UTC)).timestamp(), self.id
 
 
 class Page(Wire):
@@ -111,7 +118,7 @@ class Model(Wire):
 
 class Balance(Wire):
     balance_cents: Wealth = None
-    balance: Wealth = None  # dollars
+    balance: Wealth = Field(None, validation_alias=AliasChoices("balance_usd", "balance"))  # dollars
     items: "tuple[Balance, ...]" = ()
 
     @property
@@ -140,9 +147,13 @@ class Problem(Wire):
         return next((each for each in words if re.fullmatch(r"[A-Z][A-Z0-9_]{2,63}", each)), None)
 
     @property
-    def text(self) -> str:
+    def said(self) -> list[Any]:
         inner = self.error.get("errors") if isinstance(self.error, dict) else None
-        return told([self.code, self.message, self.errors, self.error, inner, self.detail])
+        return [self.code, self.message, self.errors, self.error, inner, self.detail]
+
+    @property
+    def text(self) -> str:
+        return told(self.said)
 
 
 def read_submitted(answer: Answer, *, now: int) -> str:
@@ -201,65 +212,60 @@ def _unavailable(answer: Answer, problem: Problem | None, *, now: int) -> Provid
 def describe_error(answer: Answer, problem: Problem | None) -> str:
     if problem is None:
         return f"runflow: HTTP {answer.status}, no readable answer"
-    return f"runflow: HTTP {answer.status}, {short(problem.text) or 'no reason given'}"
+    return f"runflow: HTTP {answer.status}, {in_short(*problem.said) or 'no reason we know'}"
 
 
 def read_run(body: bytes) -> Observation:
-    """What a run has come to; `ValueError` when unreadable. Its links are fresh, and die soon."""
-    run = _Run.model_validate_json(body)
+    """What a run has come to. Its links are fresh, and die soon.
+
+    `AnswerUnreadable` for an unknown form, `ValueError` for what is no JSON, or an error and no run.
+    """
+    value = read_json(body)
+    run = _Run.model_validate(value) if isinstance(value, dict) else _Run()
     word = run.word
     cost = micro_usd(run.cost, rounding=ROUND_CEILING)
     if word in CANCELLED:
         return Observation(State.CANCELLED, cost_micro_usd=cost)
     if word in RUNNING:
         return Observation(State.RUNNING)
-    if word not in SUCCEEDED and word != "failed":
-        return _pending(word, body)
+    if word not in SUCCEEDED | FAILED:
+        return _pending(word, value)
     return _ended(run, word=word, cost=cost)
 
 
-def _pending(word: str, body: bytes) -> Observation:
+def _pending(word: str, value: object) -> Observation:
     if word not in WORDS:
-        problem = parse(Problem, body)
-        if problem and problem.name:
+        if isinstance(value, dict) and Problem.model_validate(value).name:
             raise ValueError("an error, not a run")
+        if not word:
+            raise AnswerUnreadable("runflow: an answer without a status", shape=shape(value))
         _wonder(word)
     return Observation(State.QUEUED)
 
 
 @lru_cache(maxsize=256)  # once for each word
 def _wonder(word: str) -> None:
-    log.warning("Runflow reports a status we do not know", extra={"event": "status_unknown", "status": word[:40]})
+    log.warning("Runflow reports a status we do not know", extra={"event": "status_unknown", "status": as_name(word)})
 
 
 def _ended(run: _Run, *, word: str, cost: int | None) -> Observation:
-    output = _output(run, succeeded=word in SUCCEEDED)
-    flagged = output.nsfw_detected if isinstance(output.nsfw_detected, bool) else None
-    if urls := tuple(dict.fromkeys(_pictures(output))):
-        return Observation(State.COLLECTING, image_urls=urls, flagged=flagged, cost_micro_usd=cost)
-    why = told([run.failure_code, run.failure_message, run.error])
+    urls = read_pictures(run.output) if word in SUCCEEDED else ()  # of a failed one it may be an error in any shape
+    if urls:
+        return Observation(State.COLLECTING, image_urls=urls, flagged=run.flagged, cost_micro_usd=cost)
+    if urls is None:
+        raise AnswerUnreadable("runflow: no readable output", shape=shape(run.output), finished=True)
+    why = (run.failure_code, run.failure_message, run.failure_reason, run.error)
+    text = told(list(why))
     # Where it failed is for the operator: a stage may be called after moderation and fail for another reason.
-    reason = short("; ".join(filter(None, (why, told(run.failure_stage_code or run.failure_stage)))))
-    refused = flagged or classify_text(why) is Verdict.REFUSED or (word in SUCCEEDED and not why)
+    stage = told(run.failure_stage_code or run.failure_stage, in_codes=True)
+    refused = run.flagged or classify_text(text) is Verdict.REFUSED
     return Observation(
         State.REFUSED if refused else State.FAILED,
-        flagged=flagged,
-        reason=reason or f"{word} without a picture or a reason",
+        flagged=run.flagged,
+        reason=f"{word}: {in_short(*why) or 'no picture, no reason'}" + (f" at {stage}" if stage else ""),
         cost_micro_usd=cost,
+        empty=word in SUCCEEDED and not text,
     )
-
-
-def _output(run: _Run, *, succeeded: bool) -> _Output:
-    """What the run brought: of a good one it must be readable, of a failed one it may be an error in any shape."""
-    if succeeded:
-        return _Output.model_validate(run.output or {})
-    return _Output(nsfw_detected=run.output.get("nsfw_detected") if isinstance(run.output, dict) else None)
-
-
-def _pictures(output: _Output) -> Iterator[str]:
-    for each in output.outputs or ():
-        if each and each.url and (each.type is None or each.type.lower().startswith("image")):
-            yield each.url
 
 
 def read_found(page: Page, *, job_id: str) -> str | None:

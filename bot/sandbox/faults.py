@@ -15,18 +15,19 @@ after the work   accepted_then_lost, latency, truncated, sliced, wrong_type, tim
 status, result   queue:<n>, stuck_queue, unknown_status:<word>, upper_case, backwards, 404_after_submit, lost
 result           fail, refuse, result_pending, no_output, empty_output, fewer_images, image_only, images_only,
                  both, foreign_host, echo_input, no_cost; at Runflow: partial, canceled, nsfw:<word>,
-                 old_words, other_kinds
+                 old_words, other_kinds, unsigned
 cancel           cancel:not_cancellable, cancel:ignored
 file             file:404, file:empty, file:huge, file:html, file:lying_type, file:truncated, file:slow,
                  file:endless, file:bomb; at Runflow: file:expired
-search           unfilterable, unlisted
+search           unfilterable, spelling:<word>, unlisted
 callback         callback:lost, callback:late, callback:early, callback:repeat, callback:unsigned,
                  callback:bad_signature, callback:upper_case, callback:second_secret, callback:reserialised,
                  callback:unknown_run, callback:envelope, callback:image_urls
 ===============  ==========================================================================================
 
-The last six rows describe a run, except *unfilterable*. Given for *submit* they stick to the run that is accepted and
-show in all of its later calls (``n=`` says in how many); given for another op they change just the calls they match.
+The last six rows describe a run, except *unfilterable* and *spelling*. Given for *submit* they stick to the run that is
+accepted and show in all of its later calls (``n=`` says in how many); given for another op they change just the calls
+they match.
 A refused connection is no fault of a call: stop the service.
 """
 
@@ -92,6 +93,7 @@ OUTCOME: Mapping[str, str] = {
     "nsfw:<word>": "Runflow's nsfw_detected: true or false; null without this",
     "old_words": "the record in the words of Runflow's older pages: status, error{}, failure_stage, finished_at",
     "other_kinds": "Runflow's outputs also hold a text",
+    "unsigned": "Runflow signs the pictures' addresses only where add_signature=true asks for it",
 }
 CANCEL: Mapping[str, str] = {
     "cancel:not_cancellable": "the host will not cancel, and the run goes on",
@@ -111,6 +113,7 @@ FILE: Mapping[str, str] = {
 }
 SEARCH: Mapping[str, str] = {
     "unfilterable": "422: client_ref is not filterable",
+    "spelling:<word>": "422 for a filter in the other spelling: eq is that of Runflow's scripts, colon its documents'",
     "unlisted": "the run is not among those found, in n searches (n=, 1 by default)",
 }
 CALLBACK: Mapping[str, str] = {

@@ -70,6 +70,7 @@ class Runflow(Host):
             web.get("/v1/runs/{run_id}/callback", self.on("deliveries", self._deliveries)),
             web.post("/v1/runs/{run_id}/callback-redeliveries", self.on("redeliver", self._redeliver)),
             web.get("/v1/billing/balance", self.on("balance", self._balance)),
+            web.get("/v1/credit-balances", self.on("balance", self._credit_balances)),
             web.get("/v1/health", self.on("health", self._health)),
             web.get("/storage/{run_id}/{name}", self.on("file", self._file)),
             web.route("*", "/{rest:.*}", self.on("unknown", self._unknown)),
@@ -125,11 +126,18 @@ class Runflow(Host):
         if run is None or "lost" in met or "404_after_submit" in met:
             return NOT_FOUND
         run.version += 1
-        return Answer(200, record(run, await self._came_to(run, met, at=origin(request)), met))
+        asked = request.query.get("add_signature") == "true"
+        return Answer(200, record(run, await self._came_to(run, met, at=origin(request), asked=asked), met))
 
-    async def _came_to(self, run: FlowRun, met: Met, *, at: str) -> Outcome:
+    async def _came_to(self, run: FlowRun, met: Met, *, at: str, asked: bool = False) -> Outcome:
+        """*asked*: whether addresses were asked for with a signature; only a fault heeds it."""
         broken = await self.files.trouble(run) if run.state == "completed" else None
-        return outcome(run, met, sign=lambda path: at + self._signer.sign(path, version=run.version), broken=broken)
+        signs = asked or "unsigned" not in met
+
+        def address(path: str) -> str:
+            return at + (self._signer.sign(path, version=run.version) if signs else path)
+
+        return outcome(run, met, sign=address, broken=broken)
 
     async def _told(self, run: FlowRun, met: Met) -> dict[str, Any]:
         """What a callback about *run* says."""
@@ -138,8 +146,11 @@ class Runflow(Host):
 
     async def _search(self, request: web.Request, _body: bytes, met: Met) -> Answer:
         try:
+            spelling = met.get("spelling")
             search = read_search(
-                request.query, filterable=FILTERABLE - {"client_ref"} if "unfilterable" in met else FILTERABLE
+                request.query,
+                filterable=FILTERABLE - {"client_ref"} if "unfilterable" in met else FILTERABLE,
+                spelling=spelling.word if spelling else None,
             )
         except BadSearch as exc:
             return problem(422, message=str(exc), errors=[{"field": exc.field, "message": str(exc)}])
@@ -184,11 +195,18 @@ class Runflow(Host):
         return Answer(200, entry(model)) if model else NO_MODEL
 
     async def _balance(self, _request: web.Request, _body: bytes, _met: Met) -> Answer:
+        return Answer(200, {"balance_cents": await self._left() // 10_000, "currency": "USD"})
+
+    async def _credit_balances(self, _request: web.Request, _body: bytes, _met: Met) -> Answer:
+        """As the host's own scripts read it."""
+        return Answer(200, {"items": [{"balance_usd": await self._left() / 1_000_000, "currency": "USD"}]})
+
+    async def _left(self) -> int:
         left = FUNDS_MICRO_USD
         for run in self._flow_runs():
             shown = Met(run.faults.look(OUTCOME))
             left -= billed_micro_usd(run, await self._came_to(run, shown, at=self.origin), shown)
-        return Answer(200, {"balance_cents": left // 10_000, "currency": "USD"})
+        return left
 
     async def _health(self, _request: web.Request, _body: bytes, _met: Met) -> Answer:
         return Answer(200, {"status": "ok"})

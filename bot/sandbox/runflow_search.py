@@ -1,8 +1,9 @@
 """Reads what `GET /v1/runs` is asked: its filter, order, page and fields. Pure.
 
-Source: docs.runflow.io/api-reference/runs/search-runs. Documented filters are by status_code and created_at; whether
-client_ref can be filtered by is not said, so a fault takes it away. Terms are joined by AND; OR and NOT, which the
-host knows, are refused here.
+Source: docs.runflow.io/api-reference/runs/search-runs, and Runflow's own scripts, which write client_ref.EQ:'…'
+(github.com/runflow-io/templates, asset-validation/api/runs.mjs). Documented filters are by status_code and created_at;
+whether client_ref can be filtered by is not said, so a fault takes it away, and another one each of the two spellings.
+Terms are joined by AND; OR and NOT, which the host knows, are refused here.
 """
 
 import operator
@@ -14,8 +15,10 @@ from typing import Any
 Record = Mapping[str, Any]
 MOST = 500
 FILTERABLE = frozenset({"id", "status_code", "created_at", "model_id", "client_ref", "batch_id", "request_id"})
-TERM = re.compile(r"""\s*(\w[\w.]*)\s*(>=|<=|[:=<>])\s*("[^"]*"|'[^']*'|[^\s"']+)\s*""")
+TERM = re.compile(r"""\s*(\w+)\s*(\.EQ:|>=|<=|[:=<>])\s*("[^"]*"|'[^']*'|[^\s"']+)\s*""")
+SPELLINGS: Mapping[str, str] = {"eq": ".EQ:", "colon": ":"}
 COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
+    ".EQ:": operator.eq,
     ":": operator.eq,
     "=": operator.eq,
     ">": operator.gt,
@@ -60,14 +63,19 @@ class Search:
         return {key: value for key, value in record.items() if not self.fields or key in self.fields}
 
 
-def read_search(query: Mapping[str, str], *, filterable: frozenset[str] = FILTERABLE) -> Search:
-    """The search in the parameters of the address; `BadSearch` for one that the host would refuse."""
+def read_search(
+    query: Mapping[str, str], *, filterable: frozenset[str] = FILTERABLE, spelling: str | None = None
+) -> Search:
+    """The search in the parameters of the address; `BadSearch` for one that the host would refuse.
+
+    *spelling*: the only one of `SPELLINGS` that is read; every one where it is None.
+    """
     order = query.get("sort_by", "created_at:desc")
     if order not in ("created_at", "created_at:asc", "created_at:desc"):
         raise BadSearch("sort_by", f"cannot sort by {order}")
     fields = [each.strip() for each in query.get("fields", "").split(",") if each.strip()]
     return Search(
-        terms=_terms(query.get("q", ""), filterable),
+        terms=_terms(query.get("q", ""), filterable, spelling=spelling),
         newest_first=order == "created_at:desc",
         limit=_number(query, "limit", default=50, least=1, most=MOST),
         offset=_number(query, "pq", default=0, least=0, most=10**9),
@@ -75,13 +83,15 @@ def read_search(query: Mapping[str, str], *, filterable: frozenset[str] = FILTER
     )
 
 
-def _terms(text: str, filterable: frozenset[str]) -> list[tuple[str, str, str]]:
+def _terms(text: str, filterable: frozenset[str], *, spelling: str | None) -> list[tuple[str, str, str]]:
     terms = []
     for part in re.split(r"\s+AND\s+", text.strip()) if text.strip() else []:
         read = TERM.fullmatch(part)
         if read is None:
             raise BadSearch("q", "cannot read the filter")
         field, sign, value = read.groups()
+        if spelling is not None and sign in SPELLINGS.values() and sign != SPELLINGS[spelling]:
+            raise BadSearch("q", "cannot read the filter")
         if field not in filterable:
             raise BadSearch("q", f"{field} is not filterable")
         terms.append((field, sign, value.strip("\"'")))

@@ -1,8 +1,10 @@
 """What a host's words for a failure come to, whichever host it is."""
 
+import logging
+
 import pytest
 
-from bot.providers.failures import Verdict, classify_text, is_about_content, short, told
+from bot.providers.failures import Verdict, classify_text, in_short, is_about_content, told
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,11 @@ def test_a_failure_tells_its_reasons_and_not_the_inputs_it_echoes(value: object,
     assert told(value) == text
 
 
-def test_a_text_for_the_log_is_short_and_its_links_are_useless() -> None:
-    assert short("see https://a.example/b.png?hm=cafe1234 (bad)") == "see https://a.example/b.png?... (bad)"
-    assert len(short("x" * 5000)) == 300
+def test_a_failure_in_short_is_codes_and_a_verdict_and_its_prose_is_for_debugging_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    problem = {"code": "BAD_INPUT", "message": "a fox in the snow must be smaller", "loc": ["input", "a red fox"]}
+
+    assert in_short(problem, 4_000_01, 10**40, None) == "BAD_INPUT; input; 400001 (reads as bad_input)"
+    assert [(each.levelname, "a fox in the snow" in each.getMessage()) for each in caplog.records] == [("DEBUG", True)]

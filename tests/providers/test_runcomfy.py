@@ -1,7 +1,8 @@
 """RunComfy's answers, recorded by case, and what we make of each."""
 
+import json
+
 import pytest
-from pydantic import ValidationError
 
 from bot.core.errors import (
     ModelGone,
@@ -121,18 +122,17 @@ def test_the_hosts_wish_to_be_left_alone_is_passed_on(case: str, seconds: float 
     assert caught.value.retry_after == seconds
 
 
-def test_the_signature_of_a_link_in_an_error_text_is_cut_off() -> None:
+@pytest.mark.parametrize(
+    ("case", "text"),
+    [
+        ("submit_400_signed_link", "runcomfy: HTTP 400, no reason we know"),
+        ("submit_422_echo", "runcomfy: HTTP 422, less_than_equal; body; num_images"),
+    ],
+)
+def test_an_error_tells_the_hosts_codes_and_none_of_its_prose(case: str, text: str) -> None:
     with pytest.raises(ProviderRejected) as caught:
-        read_submitted(sample("submit_400_signed_link"), now=NOW)
-    assert "cafe1234" not in str(caught.value)
-    assert "attachments/1/2/a.png?... (too large)" in str(caught.value)
-
-
-def test_a_prompt_that_a_validation_error_echoes_is_not_passed_on() -> None:
-    with pytest.raises(ProviderRejected) as caught:
-        read_submitted(sample("submit_422_echo"), now=NOW)
-    assert "police" not in str(caught.value)
-    assert "num_images" in str(caught.value)
+        read_submitted(sample(case), now=NOW)
+    assert str(caught.value) == text
 
 
 @pytest.mark.parametrize(
@@ -159,19 +159,20 @@ def test_a_status_is_pending_or_sends_us_to_the_result(case: str, seen: Observat
 
 @pytest.mark.parametrize(
     "case",
-    ["status_missing", "status_200_error_code", "status_200_not_found", "status_word_beside_error_code"],
+    ["status_200_error_code", "status_200_not_found", "status_word_beside_error_code"],
 )
 def test_an_error_with_http_200_is_no_status(case: str) -> None:
-    with pytest.raises(ValueError, match=r"an error, not a run|validation error"):
+    with pytest.raises(ValueError, match="an error, not a run"):
         read_status(sample(case).body)
 
 
-def test_a_new_word_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    for _ in range(3):
-        read_status(b'{"status": "only_in_this_test"}')
-    (record,) = caplog.records
-    assert record.levelname == "WARNING"
-    assert record.__dict__["status"] == "only_in_this_test"
+def test_a_new_word_is_logged_once_and_only_if_it_is_one(caplog: pytest.LogCaptureFixture) -> None:
+    for word in ("only_in_this_test", "only_in_this_test", "a fox in the snow, as runcomfy saw it"):
+        read_status(json.dumps({"status": word}).encode())
+    assert [(each.levelname, each.__dict__["status"]) for each in caplog.records] == [
+        ("WARNING", "only_in_this_test"),
+        ("WARNING", "…"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -185,6 +186,7 @@ def test_a_new_word_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
         ("result_odd_cost", ["a.png"], None),
         ("result_negative_cost", ["a.png"], None),
         ("result_echoes_input", ["a.png"], None),
+        ("result_output_of_another_shape", ["a.png"], None),
     ],
 )
 def test_pictures_are_read_from_the_output_alone_each_once_and_in_order(
@@ -201,21 +203,21 @@ def test_a_link_to_a_foreign_host_is_handed_on_for_the_downloader_to_judge() -> 
 @pytest.mark.parametrize(
     ("case", "state", "reason"),
     [
-        ("result_no_output", State.REFUSED, "succeeded without a picture or a reason"),
-        ("result_output_null", State.REFUSED, "succeeded without a picture or a reason"),
-        ("result_output_empty", State.REFUSED, "succeeded without a picture or a reason"),
-        ("result_images_empty", State.REFUSED, "succeeded without a picture or a reason"),
-        ("result_echo_without_output", State.REFUSED, "succeeded without a picture or a reason"),
-        ("result_completed_but_error", State.FAILED, "upstream timeout"),
-        ("result_failed_text", State.FAILED, "Upstream worker crashed"),
-        ("result_failed_object", State.FAILED, "worker_error; Out of memory"),
-        ("result_failed_without_error", State.FAILED, "failed without a picture or a reason"),
-        ("result_failed_upper_case", State.FAILED, "boom"),
-        ("result_failed_beside_error_code", State.FAILED, "worker lost"),
-        ("result_failed_safety", State.REFUSED, "Generation stopped: IMAGE_SAFETY"),
-        ("result_failed_policy_object", State.REFUSED, "content_policy_violation; flagged"),
-        ("result_failed_no_image", State.REFUSED, "NO_IMAGE"),
-        ("result_failed_bad_input", State.FAILED, "safety_tolerance must be between 1 and 6"),
+        ("result_no_output", State.FAILED, "succeeded: no picture, no reason"),
+        ("result_output_null", State.FAILED, "succeeded: no picture, no reason"),
+        ("result_output_empty", State.FAILED, "succeeded: no picture, no reason"),
+        ("result_images_empty", State.FAILED, "succeeded: no picture, no reason"),
+        ("result_echo_without_output", State.FAILED, "succeeded: no picture, no reason"),
+        ("result_completed_but_error", State.FAILED, "completed: (reads as transient)"),
+        ("result_failed_text", State.FAILED, "failed: no picture, no reason"),
+        ("result_failed_object", State.FAILED, "failed: worker_error"),
+        ("result_failed_without_error", State.FAILED, "failed: no picture, no reason"),
+        ("result_failed_upper_case", State.FAILED, "failed: boom"),
+        ("result_failed_beside_error_code", State.FAILED, "failed: no picture, no reason"),
+        ("result_failed_safety", State.REFUSED, "failed: (reads as refused)"),
+        ("result_failed_policy_object", State.REFUSED, "failed: content_policy_violation; flagged (reads as refused)"),
+        ("result_failed_no_image", State.REFUSED, "failed: NO_IMAGE (reads as refused)"),
+        ("result_failed_bad_input", State.FAILED, "failed: (reads as bad_input)"),
         ("result_in_progress", State.RUNNING, None),
         ("result_in_queue", State.RUNNING, None),
         ("result_unknown_word", State.RUNNING, None),
@@ -241,11 +243,6 @@ def test_a_result_without_pictures_is_judged_by_its_own_status_and_words(
 )
 def test_what_a_run_without_pictures_cost_is_reported_too(case: str, cost: int) -> None:
     assert read_result(sample(case).body).cost_micro_usd == cost
-
-
-def test_an_output_of_another_shape_is_unreadable_and_not_a_refusal() -> None:
-    with pytest.raises(ValidationError):
-        read_result(sample("result_output_of_another_shape").body)
 
 
 @pytest.mark.parametrize(

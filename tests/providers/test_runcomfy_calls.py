@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from bot.core.errors import (
+    AnswerUnreadable,
     ModelGone,
     NotSearchable,
     ProviderError,
@@ -111,11 +112,24 @@ async def test_a_run_that_cannot_be_seen_is_the_error_that_says_what_to_do(
         assert type(caught.value) is error
 
 
-@pytest.mark.parametrize("case", ["result_output_of_another_shape", "result_200_error_code", "status_502_html"])
-async def test_an_unreadable_result_is_asked_for_again(case: str) -> None:
-    async with host(says("status_completed"), says(case)) as (provider, _):
-        with pytest.raises(ProviderUnavailable):
+async def test_where_the_status_is_unreadable_the_result_is_asked() -> None:
+    async with host(says("status_missing"), says("result_image")) as (provider, _):
+        assert (await provider.observe(RUN)).state is State.COLLECTING
+
+
+async def test_a_run_whose_status_and_result_are_unreadable_is_not_known_to_have_finished() -> None:
+    async with host(says("status_missing")) as (provider, _):
+        with pytest.raises(AnswerUnreadable) as caught:
             await provider.observe(RUN)
+        assert not caught.value.finished
+
+
+@pytest.mark.parametrize("case", ["result_200_error_code", "status_502_html"])
+async def test_a_result_that_is_not_there_is_asked_for_again_of_a_run_that_is_known_to_have_finished(case: str) -> None:
+    async with host(says("status_completed"), says(case)) as (provider, _):
+        with pytest.raises(ProviderUnavailable) as caught:
+            await provider.observe(RUN)
+        assert caught.value.finished
 
 
 async def test_the_hosts_wish_to_be_asked_later_is_passed_on() -> None:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from bot.core.errors import (
+    AnswerUnreadable,
     ModelGone,
     ProviderError,
     ProviderPaused,
@@ -71,7 +72,13 @@ async def test_a_run_is_looked_at_with_one_question_and_its_links_are_those_of_t
     async with host("run_dispatching", "run_partial") as (provider, server):
         assert await provider.observe(RUN) == Observation(State.QUEUED)
         assert len((await provider.observe(RUN)).image_urls) == 1
-        assert targets(server) == [f"GET /v1/runs/{RUN}"] * 2
+        assert targets(server) == [f"GET /v1/runs/{RUN}?add_signature=true"] * 2
+
+
+async def test_a_host_that_does_not_take_the_wish_for_signatures_is_asked_without() -> None:
+    async with host("search_422", "run_partial") as (provider, server):
+        assert len((await provider.observe(RUN)).image_urls) == 1
+        assert targets(server) == [f"GET /v1/runs/{RUN}?add_signature=true", f"GET /v1/runs/{RUN}"]
 
 
 @pytest.mark.parametrize(
@@ -88,9 +95,8 @@ async def test_a_run_is_looked_at_with_one_question_and_its_links_are_those_of_t
         ("run_502_html", ProviderUnavailable),
         ("run_200_error", ProviderUnavailable),
         ("run_200_html", ProviderUnavailable),
-        ("run_200_truncated", ProviderUnavailable),
-        ("run_all_null", ProviderUnavailable),
-        ("run_output_of_another_shape", ProviderUnavailable),
+        ("run_200_truncated", AnswerUnreadable),
+        ("run_all_null", AnswerUnreadable),
         ("submit_503_model_unavailable", ProviderUnavailable),
     ],
 )
@@ -116,15 +122,22 @@ async def test_a_run_is_lost_when_the_host_has_not_known_it_six_times(case: str)
 async def test_a_run_is_found_by_our_reference() -> None:
     async with host("search_two") as (provider, server):
         assert await provider.find(JOB) == RUN
-        assert asked(server) == [{"q": [f"client_ref:{JOB}"], "sort_by": ["created_at:desc"], "limit": ["50"]}]
+        assert asked(server) == [{"q": [f"client_ref.EQ:'{JOB}'"], "sort_by": ["created_at:desc"], "limit": ["50"]}]
         assert targets(server)[0].startswith("GET /v1/runs?")
 
 
 @pytest.mark.parametrize("filtered", ["search_400", "search_422", "search_none", "search_of_others"])
-async def test_where_the_filter_fails_or_finds_nothing_the_newest_runs_are_compared(filtered: str) -> None:
-    async with host(filtered, "search_one_by_metadata") as (provider, server):
+async def test_where_its_scripts_spelling_finds_nothing_that_of_its_documents_is_tried(filtered: str) -> None:
+    async with host(filtered, "search_one") as (provider, server):
         assert await provider.find(JOB) == RUN
-        assert asked(server)[1] == {
+        assert [each["q"] for each in asked(server)] == [[f"client_ref.EQ:'{JOB}'"], [f"client_ref:{JOB}"]]
+
+
+@pytest.mark.parametrize("filtered", ["search_400", "search_422", "search_none", "search_of_others"])
+async def test_where_the_filter_fails_or_finds_nothing_the_newest_runs_are_compared(filtered: str) -> None:
+    async with host(filtered, filtered, "search_one_by_metadata") as (provider, server):
+        assert await provider.find(JOB) == RUN
+        assert asked(server)[2] == {
             "fields": ["id,client_ref,metadata,created_at"],
             "sort_by": ["created_at:desc"],
             "limit": ["100"],
@@ -132,15 +145,15 @@ async def test_where_the_filter_fails_or_finds_nothing_the_newest_runs_are_compa
 
 
 async def test_where_fields_cannot_be_chosen_whole_runs_are_compared() -> None:
-    async with host("search_422", "search_422", "search_one") as (provider, server):
+    async with host("search_422", "search_422", "search_422", "search_one") as (provider, server):
         assert await provider.find(JOB) == RUN
-        assert asked(server)[2] == {"sort_by": ["created_at:desc"], "limit": ["50"]}
+        assert asked(server)[3] == {"sort_by": ["created_at:desc"], "limit": ["50"]}
 
 
 async def test_a_run_that_is_nowhere_is_not_there_yet() -> None:
     async with host("search_none", "search_of_others") as (provider, server):
         assert await provider.find(JOB) is None
-        assert len(server.got) == 2
+        assert len(server.got) == 3
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from bot.providers import http
+from bot.providers.runflow import Runflow
 from bot.sandbox.faults import Fault
 from bot.sandbox.runflow_runs import TTL
-from tests.sandbox.test_runflow_service import EDIT, T2I, Client, connected
+from tests.sandbox.test_runflow_service import EDIT, KEY, T2I, Client, connected
 from tests.sandbox.test_upstream import Client as RunComfyClient
 from tests.sandbox.test_upstream import Clock
 
@@ -32,7 +34,12 @@ async def test_a_run_is_found_by_its_reference(client: Client) -> None:
     await client.submit(around={"client_ref": "other"})
     wanted = await client.submit(around={"client_ref": "job-1"})
 
-    for query in ("client_ref:job-1", 'client_ref = "job-1"', "client_ref:job-1 AND status_code:succeeded"):
+    for query in (
+        "client_ref:job-1",
+        "client_ref.EQ:'job-1'",
+        'client_ref = "job-1"',
+        "client_ref.EQ:'job-1' AND status_code:succeeded",
+    ):
         assert await client.found(q=query) == [wanted]
     assert await client.found(q="client_ref:nobody") == []
     assert await client.found(q="client_ref:job-1 AND status_code:failed") == []
@@ -58,6 +65,45 @@ async def test_a_host_that_cannot_filter_by_reference_still_lists(client: Client
 
     _, page = await client.call("GET", "/v1/runs", params={"fields": "id,client_ref,metadata", "limit": "100"})
     assert page["items"] == [{"id": run_id, "client_ref": "job-1", "metadata": {"job_id": "job-1"}}]
+
+
+@pytest.mark.parametrize(("spelling", "looks"), [("eq", 1), ("colon", 2)])
+async def test_our_client_finds_a_lost_submit_in_whichever_spelling_the_host_reads(
+    client: Client, spelling: str, looks: int
+) -> None:
+    run_id = await client.submit(around={"client_ref": "job-1"})
+    client.service.faults.add(Fault("search", f"spelling:{spelling}", times=None))
+    provider = Runflow(http.client(client.service.runflow_url, KEY))
+
+    assert await provider.find("job-1") == run_id
+    await provider.aclose()
+
+    assert len([each for each in client.service.log if each.op == "search"]) == looks
+
+
+async def test_our_client_asks_for_the_signatures_that_a_host_may_leave_out(client: Client) -> None:
+    client.service.faults.add(Fault("submit", "unsigned"))
+    run_id = await client.submit()
+    provider = Runflow(http.client(client.service.runflow_url, KEY))
+
+    (unsigned,) = await client.urls(run_id)
+    (signed,) = (await provider.observe(run_id)).image_urls
+    await provider.aclose()
+
+    assert ((await client.file(unsigned))[0], (await client.file(signed))[0]) == (403, 200)
+
+
+async def test_what_the_hosts_own_scripts_ask_is_answered(client: Client) -> None:
+    wanted = [await client.submit(around={"client_ref": "job-1"}) for _ in range(2)]
+    fields = "id,status_code,client_ref,output,input,cost,duration_ms,created_at"
+    params = {"q": "client_ref.EQ:'job-1'", "fields": fields, "sort_by": "created_at:asc", "limit": "100"}
+
+    _, page = await client.call("GET", "/v1/runs", params=params)
+    assert [each["id"] for each in page["items"]] == wanted
+    assert {frozenset(each) for each in page["items"]} == {frozenset(fields.split(","))}
+
+    _, wallet = await client.call("GET", "/v1/credit-balances")
+    assert wallet["items"][0]["balance_usd"] > 0
 
 
 async def test_a_new_run_may_not_be_listed_yet(client: Client) -> None:

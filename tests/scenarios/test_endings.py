@@ -52,13 +52,14 @@ def _params(**params: Any) -> tuple[tuple[str, Any], ...]:
 
 DRAWING, UNSURE = "failed while drawing", "so we did not wait longer"
 RULES, FETCH = "content rules did not allow", "the pictures could not be fetched"
+NOTHING = "finished without making a picture"
 ENDINGS = (
     _fails("failed, a text", "fail", DRAWING),
     _fails("failed, an object", "fail", DRAWING, params=_params(error={"code": 7, "message": "boom"})),
     _fails("failed, no word", "fail", DRAWING, params=_params(error=None)),
     Ending("refused", "submit", "refuse", "refused", RULES, booked="assumed"),
-    Ending("no output", "submit", "no_output", "refused", RULES),
-    Ending("empty output", "submit", "empty_output", "refused", RULES),
+    _fails("no output", "no_output", NOTHING, booked="known"),
+    _fails("empty output", "empty_output", NOTHING, booked="known"),
     _works("three of four", "fewer_images", count=4, charged=3, params=_params(n=3)),
     _works("a word nobody knows", "unknown_status:pondering", op="status", times=3),
     _works("capitals", "upper_case"),

@@ -66,7 +66,7 @@ async def test_runflow_draws_and_is_never_sent_what_it_must_not(tmp_path: Path) 
 
 async def test_a_submit_whose_answer_was_lost_is_found_by_our_own_reference(tmp_path: Path) -> None:
     async with ImageService(pace=QUICK, scale=SMALL).running() as host, at_runflow(tmp_path, host) as bot:
-        for n, search in enumerate(([], [Fault("search", "unfilterable")])):
+        for n, search in enumerate(([], [Fault("search", "unfilterable", times=None)])):
             host.faults.replace([Fault("submit", "accepted_then_lost", times=1), *search])
             asked = await bot.asks(bot.alice, f"lost {n}")
             await asked.until(shows("Done"), within=SOON)

@@ -13,7 +13,7 @@ LOCALES = ROOT / "config" / "locales"
 REASONS = (
     "expired_waiting", "inputs_expired", "rejected", "model_gone", "unknown", "gave_up", "run_lost", "host_failed",
     "no_pictures", "result_host_blocked", "bad_input_picture", "refused", "credentials", "balance", "down",
-    "unacknowledged", "cancelled_by_host", "late",
+    "unacknowledged", "cancelled_by_host", "late", "no_output", "unreadable",
 )  # fmt: skip
 
 
