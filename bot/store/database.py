@@ -1,7 +1,8 @@
 """The port between the store's statements and an engine: units of work in transactions.
 
-A unit is `async def unit(tx)` that awaits nothing but *tx*. Statements use `$1, $2, …`. Verbs must be
-idempotent: a caller that gave up waiting may still have its unit committed, and an engine may run one again.
+A unit is `async def unit(tx)` that awaits nothing but *tx*. Statements use `$1, $2, …`. An engine may run one again,
+but answers with what was decided by the run that was committed. A caller that gave up waiting may still have its unit
+committed.
 SQLite runs units one after another, PostgreSQL side by side: what a unit decides by, it locks before it reads.
 """
 
@@ -55,6 +56,10 @@ class Database(Protocol):
 
         Only the running process needs to ask; on PostgreSQL the others hear nothing of what it writes.
         """
+        ...
+
+    async def given_up_ended(self) -> None:
+        """Wait for all units that callers gave up on: whatever is written after this comes after them."""
         ...
 
     async def forget_for_good(self) -> None:

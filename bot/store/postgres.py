@@ -1,15 +1,16 @@
 """The shared database: PostgreSQL through asyncpg, a pool, and a transaction of its own for each unit.
 
-While the server does not answer, units wait for it. A unit that may or may not have been committed when the
-connection broke is run again: units are idempotent. docs/decisions/0008-postgresql.md has the reasons.
+While the server does not answer, units wait for it. Where the answer to a COMMIT is lost, the server is asked what
+became of the transaction. docs/decisions/0008-postgresql.md has the reasons.
 """
 
 import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 import asyncpg
@@ -26,6 +27,7 @@ AGAIN = 0.5  # seconds between attempts at a server that does not answer
 ANSWER = 30.0  # seconds for one statement
 SCAN = 600.0  # seconds for one that goes through everything
 CONNECT = 10.0  # seconds
+LETTING_GO = 5.0  # seconds in which a connection must be free of what was broken off on it
 PROBE_PATIENCE = 5.0  # seconds
 PLACE_PATIENCE = 1000  # milliseconds in which the server should notice that whoever held the place was killed
 LAST_WORDS = 10.0  # seconds that units under way get when we close
@@ -43,7 +45,21 @@ AWAY = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
 )
-TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+
+XID = "SELECT pg_current_xact_id_if_assigned()::text"  # NULL where nothing was written
+STATUS = "SELECT pg_xact_status($1::text::xid8)"
+# A backend that has not noticed that we are gone keeps its locks; one that is at its COMMIT is left to finish it.
+END_IDLE = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE backend_xid = $1::text::xid8::xid AND state = 'idle in transaction'
+"""
+# An old connection that broke on our side only would hold the place for long.
+FREE_PLACE = """
+    SELECT pg_terminate_backend(pid, 1000) FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND database = datid AND (classid::bigint << 32) | objid::bigint = $1
+      AND application_name = $2 AND pid <> pg_backend_pid()
+"""
 
 
 class _PostgresTx:
@@ -62,6 +78,14 @@ class _PostgresTx:
         return row
 
 
+@dataclass(slots=True)
+class _Call:
+    """One unit on its way. *xid* is its transaction's, from just before the COMMIT on and where it wrote something."""
+
+    xid: str | None = None
+    given_up: bool = False  # nobody waits for its result
+
+
 class _Ear:
     """A connection of its own that hears of others' changes and holds the place of the one running process."""
 
@@ -69,7 +93,6 @@ class _Ear:
         self._url = url
         self._name = name
         self._running = running
-        self._process = 0  # the server's for our connection
         self.connection: Any = None
         self.heard = 0
 
@@ -77,7 +100,6 @@ class _Ear:
         self.connection = await asyncpg.connect(self._url, **_ways(self._name))
         try:
             await self._take_place()
-            self._process = self.connection.get_server_pid()
         except BaseException:
             self.connection.terminate()
             raise
@@ -101,11 +123,7 @@ class _Ear:
     async def _take_place(self) -> None:
         if not self._running:
             return
-        await self.connection.execute(  # an old connection that broke on our side only would hold the place for long
-            "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE pid = $1 AND application_name = $2",
-            self._process,
-            self._name,
-        )
+        await self.connection.execute(FREE_PLACE, RUNNING, self._name)
         try:
             async with self.connection.transaction():  # for the timeout: the lock outlives it
                 await self.connection.execute(f"SET LOCAL lock_timeout = {PLACE_PATIENCE}")
@@ -126,7 +144,8 @@ class PostgresDatabase:
         self._name = name
         self._pool = pool
         self._ear = ear
-        self._under_way: set[asyncio.Future[None]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._given_up: set[asyncio.Task[Any]] = set()
         self._closing = False
         self._away = False
 
@@ -180,6 +199,10 @@ class PostgresDatabase:
     async def forget_for_good(self) -> None:
         """The server's vacuum sees to that by itself."""
 
+    async def given_up_ended(self) -> None:
+        while self._given_up:
+            await asyncio.wait(self._given_up)
+
     async def writable(self) -> bool:
         async def unit(tx: Tx) -> None:
             await tx.run(
@@ -209,33 +232,94 @@ class PostgresDatabase:
     async def _call(self, unit: Unit[T], **options: Any) -> T:
         if self._closing:
             raise RuntimeError("the store is closed")
-        done = asyncio.get_running_loop().create_future()
-        self._under_way.add(done)
+        call = _Call()
+        work = asyncio.create_task(self._until_done(unit, call, options=options))  # outlives a caller that gives up
+        self._under_way.add(work)
+        work.add_done_callback(self._under_way.discard)
         try:
-            return await self._until_done(unit, options)
-        finally:
-            self._under_way.discard(done)
-            done.set_result(None)
+            await asyncio.wait((work,))
+        except asyncio.CancelledError:
+            self._give_up(call, work)
+            raise
+        return work.result()
 
-    async def _until_done(self, unit: Unit[T], options: dict[str, Any]) -> T:
+    def _give_up(self, call: _Call, work: "asyncio.Task[Any]") -> None:
+        """Let a unit whose caller is gone come to its end: rolled back, unless its COMMIT is under way."""
+        call.given_up = True
+        if call.xid is None:
+            work.cancel()
+        self._given_up.add(work)
+        work.add_done_callback(self._ended_alone)
+
+    def _ended_alone(self, work: "asyncio.Task[Any]") -> None:
+        self._given_up.discard(work)
+        if not work.cancelled() and (exc := work.exception()) is not None:
+            log.info("A unit failed after its caller had gone: %s", type(exc).__name__, extra={"event": "unit_alone"})
+
+    async def _until_done(self, unit: Unit[T], call: _Call, *, options: dict[str, Any]) -> T:
         clashes = 0
         while True:
+            call.xid = None
             try:
-                async with self._pool.acquire() as connection, connection.transaction(**options):
-                    result = await unit(_PostgresTx(connection))
-            except CLASH:
-                clashes += 1
-                if clashes == TRIES:
-                    raise
-                await asyncio.sleep(random.uniform(0, 0.01 * 2**clashes))
+                connection = await self._pool.acquire()
+                try:
+                    transaction = connection.transaction(**options)
+                    await transaction.start()
+                    async with _rolled_back(connection, transaction):
+                        result = await unit(_PostgresTx(connection))
+                        if not options.get("readonly"):
+                            call.xid = await connection.fetchval(XID)
+                    await transaction.commit()
+                finally:
+                    await self._pool.release(connection, timeout=LETTING_GO)
             except TROUBLE as exc:
-                if self._closing or not _is_away(exc):
+                if call.xid is not None and await self._was_committed(call.xid, exc):
+                    return result
+                if isinstance(exc, CLASH):
+                    clashes += 1
+                    if clashes == TRIES:
+                        raise
+                    await asyncio.sleep(random.uniform(0, 0.01 * 2**clashes))
+                elif self._closing or call.given_up or not _is_away(exc):
                     raise
-                self._tell(away=True)
-                await asyncio.sleep(AGAIN)
+                elif call.xid is None:
+                    self._tell(away=True)
+                    await asyncio.sleep(AGAIN)
             else:
                 self._tell(away=False)
                 return result
+
+    async def _was_committed(self, xid: str, exc: Exception) -> bool:
+        """Ask what became of a transaction whose COMMIT came to *exc*, which is raised where nobody can say.
+
+        On a connection of its own: those of the pool may all wait for what the transaction still holds.
+        """
+        pause = AGAIN / 64
+        while True:
+            try:
+                status = await self._status(xid)
+            except TROUBLE as trouble:
+                if self._closing or not _is_away(trouble):  # a server that was put back knows of no such transaction
+                    raise exc from trouble
+                self._tell(away=True)
+            else:
+                self._tell(away=False)
+                if status is None:  # so long ago that the server has forgotten
+                    raise exc
+                if status != "in progress":
+                    return status == "committed"
+            pause = min(AGAIN, pause * 2)
+            await asyncio.sleep(pause)
+
+    async def _status(self, xid: str) -> str | None:
+        connection = await asyncpg.connect(self._url, **_ways(self._name))
+        try:
+            status: str | None = await connection.fetchval(STATUS, xid)
+            if status == "in progress":
+                await connection.execute(END_IDLE, xid)
+            return status
+        finally:
+            connection.terminate()
 
     def _tell(self, *, away: bool) -> None:
         if away is not self._away:
@@ -244,6 +328,21 @@ class PostgresDatabase:
                 log.warning("The database does not answer; waiting for it", extra={"event": "store_away"})
             else:
                 log.info("The database answers again", extra={"event": "store_back"})
+
+
+@asynccontextmanager
+async def _rolled_back(connection: Any, transaction: Any) -> AsyncIterator[None]:
+    """Roll back where what is inside fails; a line on which that hangs, too, is given up."""
+    try:
+        yield
+    except BaseException:
+        try:
+            async with asyncio.timeout(LETTING_GO):
+                await transaction.rollback()
+        except TimeoutError:
+            connection.terminate()
+            raise
+        raise
 
 
 def _is_away(exc: BaseException) -> bool:

@@ -1,0 +1,130 @@
+"""A line to PostgreSQL that breaks where a test wants: at a COMMIT that the server never gets, or at its answer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from urllib.parse import parse_qs, urlsplit
+
+COMMIT = b"COMMIT"
+QUERY = b"Q"
+
+
+class Cut(Enum):
+    """What becomes of a COMMIT, after which the line is broken."""
+
+    LOST = "never reaches the server"
+    UNANSWERED = "is done, and its answer lost"
+    LATE = "reaches the server after the line to us has broken"
+    SILENT = "is done, and nothing ever comes back on a line that stays up"
+
+
+@dataclass
+class Line:
+    """*commits* counts those that were sent so far; *delay* is how many seconds each answer to one takes."""
+
+    upstream: str
+    url: str = ""
+    commits: int = 0
+    delay: float = 0.0
+    late: asyncio.Event = field(default_factory=asyncio.Event)  # lets a COMMIT that is to come late go on
+    _cuts: dict[int, Cut] = field(default_factory=dict)
+
+    def cut(self, how: Cut, *, after: int = 0) -> None:
+        """Cut the next COMMIT, or the one that comes *after* so many others."""
+        self._cuts[self.commits + after + 1] = how
+
+    @property
+    def waits_for_cut(self) -> bool:
+        return any(number > self.commits for number in self._cuts)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, to_server = await _connect(self.upstream)
+        one = _Connection(self, reader, writer, there, to_server)
+        back = asyncio.create_task(one.backward())
+        try:
+            await one.forward()
+            if not one.cut:
+                to_server.write_eof()
+                await back
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            back.cancel()
+            await asyncio.gather(back, return_exceptions=True)
+            to_server.transport.abort()
+            writer.transport.abort()
+
+
+@dataclass
+class _Connection:
+    line: Line
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    there: asyncio.StreamReader
+    to_server: asyncio.StreamWriter
+    cut: Cut | None = None
+    committing: bool = False
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def forward(self) -> None:
+        """Hand on what the client says, message by message, and do what is to be done at a COMMIT."""
+        size = await self.reader.readexactly(4)  # the first message has no letter
+        self.to_server.write(size + await self.reader.readexactly(int.from_bytes(size) - 4))
+        while self.cut is None and (letter := await self.reader.read(1)):
+            size = await self.reader.readexactly(4)
+            body = await self.reader.readexactly(int.from_bytes(size) - 4)
+            if letter == QUERY and body.startswith(COMMIT):
+                self.line.commits += 1
+                self.committing = True
+                self.cut = self.line._cuts.pop(self.line.commits, None)
+            if self.cut is Cut.LATE:
+                self.writer.transport.abort()
+                await self.line.late.wait()
+            if self.cut is not Cut.LOST:
+                self.to_server.write(letter + size + body)
+        if self.cut in (Cut.UNANSWERED, Cut.LATE, Cut.SILENT):
+            await self.answered.wait()
+        if self.cut is Cut.SILENT:
+            await self.reader.read()  # until the client gives up
+
+    async def backward(self) -> None:
+        while data := await self.there.read(65536):
+            if self.committing and self.line.delay:
+                await asyncio.sleep(self.line.delay)
+            self.committing = False
+            if self.cut is None:
+                self.writer.write(data)
+            else:
+                self.answered.set()
+        if self.cut is None:
+            self.writer.write_eof()
+        self.answered.set()
+
+
+async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    parts = urlsplit(address)
+    folder = parse_qs(parts.query).get("host", [""])[0]
+    port = parts.port or 5432
+    if folder:
+        return await asyncio.open_unix_connection(f"{folder}/.s.PGSQL.{port}")
+    return await asyncio.open_connection(parts.hostname, port)
+
+
+@asynccontextmanager
+async def line_to(address: str) -> AsyncIterator[Line]:
+    """A line to the database at *address*; `url` is where it begins."""
+    line, served = Line(address), set[asyncio.Task[None]]()
+    server = await asyncio.start_server(lambda *ends: served.add(asyncio.create_task(line.serve(*ends))), "127.0.0.1", 0)
+    parts = urlsplit(address)
+    account = parts.netloc.rpartition("@")[0]
+    port = server.sockets[0].getsockname()[1]
+    line.url = parts._replace(netloc=f"{account or 'postgres'}@127.0.0.1:{port}", query="sslmode=disable").geturl()
+    try:
+        yield line
+    finally:
+        server.close()
+        for each in served:
+            each.cancel()
+        await asyncio.gather(*served, return_exceptions=True)

@@ -1,0 +1,347 @@
+"""COMMITs on PostgreSQL whose answer is lost, or that never arrive: every verb answers and writes what it decided."""
+
+import asyncio
+import importlib
+import inspect
+import json
+import pkgutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+import bot.store
+from bot.core.cards import Picture
+from bot.core.jobs import Job, Place, State
+from bot.core.quota import Amount, Block, Grant, Holder, Limits, Rule, Scope, Unit
+from bot.core.windows import Window
+from bot.store import postgres
+from bot.store.alerts import Alerts
+from bot.store.audit import Audit, Difference
+from bot.store.database import StoreBusy, Tx
+from bot.store.desk import Desk
+from bot.store.housekeeping import Housekeeping
+from bot.store.postgres import PostgresDatabase
+from bot.store.quotas import By, Quotas
+from bot.store.store import Store
+from tests.line import Cut, Line, line_to
+from tests.postgres import by_hand, fresh
+from tests.store.books import FREE, NOON, a_job, accept, all_keys, faults, put, walk
+
+ENGINES = {"bot.store.sqlite", "bot.store.postgres"}
+NUMBERED = {("ledger", "id"), ("host_cost", "id"), ("changes", "n"), ("grants", "id"), ("draws", "grant_id")}
+LATER = NOON + 1000
+
+
+@dataclass
+class Ground:
+    """What the verbs are tried on, one after the other."""
+
+    database: PostgresDatabase
+    jobs: dict[str, Job] = field(default_factory=dict)
+    bonus: int = 0
+
+    def __post_init__(self) -> None:
+        self.store, self.quotas, self.desk = Store(self.database), Quotas(self.database), Desk(self.database)
+        self.rows, self.alerts, self.audit = (each(self.database) for each in (Housekeeping, Alerts, Audit))
+
+    async def took(self, name: str, *, limits: Limits = FREE, **changes: Any) -> Job:
+        self.jobs[name] = a_job(name, **changes)
+        return await accept(self.store, self.jobs[name], limits=limits)
+
+    async def moved(self, name: str, to: State, **changes: Any) -> Job | None:
+        found = await self.store.move(self.jobs[name], to, now=LATER, **changes)
+        self.jobs[name] = found or self.jobs[name]
+        return found
+
+    async def granted(self) -> str:
+        number = await self.quotas.grant(by("grant"), 1, Grant(0, Unit.IMAGES, 5))
+        assert number is not None
+        self.bonus = number
+        return "a number"
+
+
+def by(name: str) -> By:
+    return By(name, 5, 9, LATER)
+
+
+RULE = Rule(Holder.USER, 1, Unit.IMAGES, Window.DAY, 50)
+BLOCK = Block(Holder.USER, 77)
+TIGHT = replace(FREE, user_day_images=1)
+LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
+    ("Store.accept", lambda on: on.took("a")),
+    ("Store.accept", lambda on: on.took("refused", limits=TIGHT, count=2)),
+    ("Store.accept", lambda on: on.took("cancelled")),
+    ("Store.accept", lambda on: on.took("withdrawn")),
+    ("Store.accept", lambda on: on.took("forgotten")),
+    ("Store.accept", lambda on: on.took("forgotten too")),
+    ("Store.acknowledged", lambda on: on.store.acknowledged("a", message_id=8, ephemeral=False, now=LATER)),
+    ("Store.move", lambda on: on.moved("a", State.SUBMITTING, submitted_at=LATER)),
+    ("Store.move", lambda on: on.moved("a", State.QUEUED, run_id="r", due_at=LATER)),
+    ("Store.cancel", lambda on: on.store.cancel("cancelled", now=LATER)),
+    ("Store.cancel", lambda on: on.store.cancel("a", now=LATER)),
+    ("Store.withdraw", lambda on: on.store.withdraw("withdrawn", now=LATER)),
+    ("Store.hide", lambda on: on.store.hide("a", now=LATER)),
+    ("Store.show", lambda on: on.store.show("a", now=LATER)),
+    ("Store.note", lambda on: on.store.note(on.jobs["a"], now=LATER, show=True, position=3)),
+    ("Store.learn", lambda on: on.store.learn(on.jobs["a"], due_at=LATER)),
+    ("Store.release", lambda on: on.store.release("runcomfy", now=LATER)),
+    ("Store.move", lambda on: on.moved("a", State.COLLECTING)),
+    ("Store.keep_picture", lambda on: on.store.keep_picture(on.jobs["a"], PICTURE, now=LATER)),
+    ("Store.move", lambda on: on.moved("a", State.SUCCEEDED, images=1, may_be_billed=True)),
+    ("Store.cost_became_known", lambda on: on.store.cost_became_known(on.jobs["a"], now=LATER, micro_usd=9)),
+    ("Store.want", lambda on: on.store.want(["a", "cancelled"], now=LATER)),
+    ("Store.delivered", lambda on: on.store.delivered("a", version=2, message_id=8)),
+    ("Store.look_again", lambda on: on.store.look_again("cancelled", version=3, due_at=LATER + 5)),
+    ("Store.postponed", lambda on: on.store.postponed("cancelled", due_at=LATER + 9)),
+    ("Store.fresh_token", lambda on: on.store.fresh_token("a", "new", received_at=LATER, message_id=8)),
+    ("Store.way_closed", lambda on: on.store.way_closed("a", dead_token="new")),  # noqa: S106 - not a secret
+    ("Store.way_closed", lambda on: on.store.way_closed("a", dead_token=None)),
+    ("Store.reply_gone", lambda on: on.store.reply_gone("cancelled")),
+    ("Quotas.set_rule", lambda on: on.quotas.set_rule(by("set"), RULE)),
+    ("Quotas.clear_rules", lambda on: on.quotas.clear_rules(by("clear"), [RULE])),
+    ("Quotas.block", lambda on: on.quotas.block(by("block"), BLOCK)),
+    ("Quotas.unblock", lambda on: on.quotas.unblock(by("unblock"), BLOCK)),
+    ("Quotas.grant", lambda on: on.granted()),
+    ("Quotas.revoke", lambda on: _without_number(on.quotas.revoke(by("revoke"), on.bonus))),
+    ("Quotas.reset", lambda on: on.quotas.reset(by("reset"), Holder.USER, 1)),
+    ("Quotas.change_house", lambda on: on.quotas.change_house(by("house"), _denies, told={"setting": "x"})),
+    ("Desk.keep_draft", lambda on: on.desk.keep_draft("d", {"x": 1}, user_id=1, expires_at=LATER)),
+    ("Desk.trouble", lambda on: on.desk.trouble("runcomfy", "down", now=LATER)),
+    ("Desk.recovered", lambda on: on.desk.recovered("runcomfy")),
+    ("Desk.set_note", lambda on: on.desk.set_note("k", "v")),
+    ("Alerts.told", lambda on: on.alerts.told("an alert", now=LATER)),
+    ("Audit.repair", lambda on: on.audit.repair(Difference(Scope.USER, 5, "total", 1, {}))),
+    ("Housekeeping.not_from_the_future", lambda on: on.rows.not_from_the_future(now=LATER)),
+    ("Housekeeping.end_forgotten", lambda on: on.rows.end_forgotten(now=LATER)),
+    ("Housekeeping.expired_pictures", lambda on: on.rows.expired_pictures(before=LATER + 9, unseen_before=LATER + 9)),
+    ("Store.keep_picture", lambda on: on.store.keep_picture(on.jobs["a"], PICTURE, now=LATER)),
+    ("Store.delete_pictures", lambda on: on.store.delete_pictures(on.jobs["a"], now=LATER)),
+    ("Housekeeping.forget_prompts", lambda on: on.rows.forget_prompts(before=LATER + 9)),
+    ("Housekeeping.tidy", lambda on: on.rows.tidy(now=LATER + 10**9)),
+]
+PICTURE = Picture(1, "a-1.png", "png", 8, 8, 99)
+BY_HAND = {  # what only a defect, or a reservation near its limit, would leave behind
+    "Alerts.told": ["INSERT INTO alerts (id, guild, at, body) VALUES ('an alert', 5, 1, '{}')"],
+    "Audit.repair": ["UPDATE totals SET spent_images = spent_images + 7 WHERE scope = 'user' AND bucket = 'total'"],
+    "Housekeeping.end_forgotten": ["UPDATE jobs SET state = 'failed', ended_at = 5 WHERE id LIKE 'forgotten%'"],
+}
+
+
+def _denies(house: Any) -> Any:
+    return house.model_copy(update={"denied": (9,)})
+
+
+async def _without_number(revoking: Awaitable[Any]) -> object:
+    held = await revoking
+    return held and (held.user, held.grant.unit, held.grant.left)
+
+
+def writing_verbs() -> Iterator[str]:
+    """Every public method of the store that writes."""
+    for found in pkgutil.iter_modules(bot.store.__path__, "bot.store."):
+        module = importlib.import_module(found.name)
+        for name, kind in inspect.getmembers(module, inspect.isclass):
+            if kind.__module__ != found.name or found.name in ENGINES:
+                continue
+            for verb, work in vars(kind).items():
+                if inspect.iscoroutinefunction(work) and "database.write(" in inspect.getsource(work):
+                    yield f"{name}.{verb}"
+
+
+@asynccontextmanager
+async def opened_through(address: str) -> AsyncIterator[tuple[Line, PostgresDatabase]]:
+    async with line_to(address) as line:
+        database = await PostgresDatabase.open(line.url)
+        try:
+            yield line, database
+        finally:
+            await database.aclose()
+
+
+async def lived(address: str, how: Cut | None) -> Sequence[object]:
+    """What each verb answered, and all that was in the database then; *how* every one of its COMMITs is cut."""
+    told = []
+    async with fresh(address) as url, opened_through(url) as (line, database):
+        ground, look = Ground(database), await asyncpg.connect(url)
+        try:
+            for name, verb in LIFE:
+                for statement in BY_HAND.get(name, ()):
+                    await look.execute(statement)
+                if how is not None:
+                    line.cut(how)
+                    if name == "Housekeeping.end_forgotten":  # after a look, which is done again
+                        line.cut(how, after=2)
+                try:
+                    answer = await verb(ground)
+                except Exception as exc:  # noqa: BLE001 - the answer may be a refusal
+                    answer = repr(exc)
+                assert not line.waits_for_cut, name
+                told.append((name, answer, await _content(look)))
+        finally:
+            await look.close()
+        assert await faults(ground.store) == []
+    return told
+
+
+async def _content(look: Any) -> object:
+    """All rows, but for numbers that a transaction takes up even where it is rolled back."""
+    names = await look.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+    return {name: sorted(_told(name, row) for row in await look.fetch(f"SELECT * FROM {name}")) for (name,) in names}  # noqa: S608
+
+
+def _told(table: str, row: Any) -> str:
+    kept = {key: value for key, value in row.items() if (table, key) not in NUMBERED}
+    if table == "changes":
+        kept["body"] = json.loads(kept["body"]) | {"grant": None}
+    return repr(kept)
+
+
+@pytest.fixture(scope="session")
+def uncut() -> list[Sequence[object]]:
+    return []
+
+
+def test_no_verb_that_writes_is_left_out() -> None:
+    assert {name for name, _ in LIFE} == set(writing_verbs())
+
+
+@pytest.mark.parametrize("how", [Cut.UNANSWERED, Cut.LOST])
+async def test_every_verb_answers_and_writes_the_same_whatever_becomes_of_its_commit(
+    postgres_server: str, uncut: list[Sequence[object]], how: Cut
+) -> None:
+    if not uncut:
+        uncut.append(await lived(postgres_server, None))
+    for expected, found in zip(uncut[0], await lived(postgres_server, how), strict=True):
+        assert found == expected
+
+
+# --- what the server says of it
+
+
+@asynccontextmanager
+async def slow_to_commit(url: str, seconds: float) -> AsyncIterator[None]:
+    """While inside, what inserts a note is at its COMMIT for so long."""
+    await by_hand(
+        url,
+        f"CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END$$",
+        "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON notes DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()",
+    )
+    yield
+    await by_hand(url, "DROP TRIGGER slow ON notes")
+
+
+async def test_a_commit_that_still_goes_on_is_waited_for(postgres_url: str) -> None:
+    async with opened_through(postgres_url) as (line, database), slow_to_commit(postgres_url, 0.3):
+        line.late.set()
+        line.cut(Cut.LATE)
+        assert await database.write(put("k")) == "k"
+
+
+async def test_a_transaction_whose_commit_is_still_on_its_way_is_ended_and_run_again(postgres_url: str) -> None:
+    async with opened_through(postgres_url) as (line, database):
+        line.cut(Cut.LATE)
+        assert await database.write(put("k")) == "k"  # twice would be an error
+        line.late.set()
+
+
+async def test_a_line_that_is_silent_at_the_commit_is_given_up_and_the_server_asked(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "ANSWER", 0.2)
+    monkeypatch.setattr(postgres, "LETTING_GO", 0.1)
+    async with opened_through(postgres_url) as (line, database):
+        line.cut(Cut.SILENT)
+        assert await database.write(put("k")) == "k"
+
+
+async def test_a_commit_that_the_server_refuses_is_an_error_and_nothing_is_written(postgres_url: str) -> None:
+    async with opened_through(postgres_url) as (_, database):
+        await by_hand(
+            postgres_url,
+            "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'not so'; END$$",
+            "CREATE CONSTRAINT TRIGGER no AFTER INSERT ON notes DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION no()",
+        )
+        with pytest.raises(asyncpg.RaiseError, match="not so"):
+            await database.write(put("k"))
+        assert await database.read(all_keys) == set()
+
+
+async def test_what_the_server_knows_nothing_of_is_an_error_and_never_run_again(postgres_url: str) -> None:
+    """A server that was put back, say; the caller begins anew from the rows."""
+    async with opened_through(postgres_url) as (_, database):
+        with pytest.raises(ConnectionResetError):
+            await database._was_committed(str(2**40), ConnectionResetError())
+
+
+# --- callers that give up
+
+
+async def test_who_gives_up_at_a_slow_commit_is_let_go_at_once_and_what_comes_after_finds_it_done(
+    postgres_url: str,
+) -> None:
+    async with opened_through(postgres_url) as (_, database), slow_to_commit(postgres_url, 0.4):
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await database.write(put("k"))
+        assert time.monotonic() - began < 0.3
+        await database.given_up_ended()
+        assert await database.read(all_keys) == {"k"}
+
+
+async def test_who_gives_up_before_the_commit_has_written_nothing(postgres_url: str) -> None:
+    async def stuck(tx: Tx) -> None:
+        await put("k")(tx)
+        await tx.run("SELECT pg_sleep(30)")
+
+    async with opened_through(postgres_url) as (_, database):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await database.write(stuck)
+        await database.given_up_ended()
+        assert await database.read(all_keys) == set()
+
+
+async def test_a_commit_that_was_given_up_on_and_lost_is_not_run_again(postgres_url: str) -> None:
+    async with opened_through(postgres_url) as (line, database):
+        line.cut(Cut.LATE)
+        writing = asyncio.create_task(database.write(put("k")))
+        while not line.commits:
+            await asyncio.sleep(0.001)
+        writing.cancel()
+        await database.given_up_ended()
+        assert await database.read(all_keys) == set()
+
+
+# --- beside the units
+
+
+async def test_a_migration_whose_answer_is_lost_is_found_done(postgres_url: str) -> None:
+    async with line_to(postgres_url) as line:
+        line.cut(Cut.UNANSWERED)
+        with pytest.raises(bot.store.database.StoreUnusable):
+            await PostgresDatabase.open(line.url)
+        database = await PostgresDatabase.open(line.url)
+        await accept(Store(database), a_job("now"))
+        await database.aclose()
+
+
+async def test_the_place_of_the_one_that_runs_is_taken_again_where_the_answer_was_lost(postgres_url: str) -> None:
+    """The old connection holds it, and the server does not know that it is ours no more."""
+    async with line_to(postgres_url) as line:
+        database = await PostgresDatabase.open(line.url, running=True)
+        heard = await database.outside_changes()
+        database._ear.connection.terminate()
+        line.cut(Cut.LATE)  # the COMMIT of what takes the place
+        async with asyncio.timeout(5):
+            while await database.outside_changes() == heard:
+                pass
+        with pytest.raises(StoreBusy):
+            await PostgresDatabase.open(line.url, running=True)
+        await database.aclose()
