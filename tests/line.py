@@ -28,6 +28,7 @@ class Line:
     url: str = ""
     commits: int = 0
     delay: float = 0.0
+    seen: asyncio.Event = field(default_factory=asyncio.Event)  # set at every COMMIT
     late: asyncio.Event = field(default_factory=asyncio.Event)  # lets a COMMIT that is to come late go on
     _cuts: dict[int, Cut] = field(default_factory=dict)
 
@@ -77,6 +78,7 @@ class _Connection:
             body = await self.reader.readexactly(int.from_bytes(size) - 4)
             if letter == QUERY and body.startswith(COMMIT):
                 self.line.commits += 1
+                self.line.seen.set()
                 self.committing = True
                 self.cut = self.line._cuts.pop(self.line.commits, None)
             if self.cut is Cut.LATE:
@@ -116,7 +118,9 @@ async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWr
 async def line_to(address: str) -> AsyncIterator[Line]:
     """A line to the database at *address*; `url` is where it begins."""
     line, served = Line(address), set[asyncio.Task[None]]()
-    server = await asyncio.start_server(lambda *ends: served.add(asyncio.create_task(line.serve(*ends))), "127.0.0.1", 0)
+    server = await asyncio.start_server(
+        lambda *ends: served.add(asyncio.create_task(line.serve(*ends))), "127.0.0.1", 0
+    )
     parts = urlsplit(address)
     account = parts.netloc.rpartition("@")[0]
     port = server.sockets[0].getsockname()[1]

@@ -12,8 +12,9 @@ import logging
 import os
 import re
 import sqlite3
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 BATCH = 256  # units a commit carries at most; more only makes the first wait longer
 PROBE_PATIENCE = 5.0  # seconds
+THREAD_LOOK = 1.0  # seconds between looks whether a connection's thread still lives
+BROKEN = (sqlite3.Error, RuntimeError, ValueError, MemoryError)  # what working through a mailbox may come to
 NUMBERED = re.compile(r"\$(\d+)")
 
 
@@ -68,6 +71,7 @@ class _Letter:
     answer: asyncio.Future[Any]
     result: Any = None
     error: BaseException | None = None
+    committed: bool = False  # what is above is its answer
 
 
 class _Connection(sqlite3.Connection):
@@ -78,10 +82,12 @@ class _Connection(sqlite3.Connection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.row_factory = sqlite3.Row
+        self.thread = threading.current_thread()
         self.mailbox: deque[_Letter] = deque()
         self.batch: list[_Letter] = []
 
     def commit(self) -> None:
+        """Whatever this raises, the connection is of no more use."""
         self.batch = [self.mailbox.popleft() for _ in range(min(BATCH, len(self.mailbox)))]
         failed = self._together(self.batch, apart=False)
         if failed is not None and not _is_busy(failed):  # somebody's unit failed, which is rare: find out whose
@@ -105,6 +111,8 @@ class _Connection(sqlite3.Connection):
             if self.in_transaction:
                 self.execute("ROLLBACK")
             return exc
+        for letter in letters:
+            letter.committed = True
         return None
 
     def _open(self, letter: _Letter, *, apart: bool) -> None:
@@ -151,48 +159,108 @@ def _drive(unit: Unit[T], tx: Tx) -> T:
 
 @dataclass(slots=True)
 class _Lane:
-    """One connection with the task that empties its mailbox."""
+    """One connection with the task that empties its mailbox; a connection that breaks is replaced."""
 
+    path: Path
     connection: aiosqlite.Connection
     raw: _Connection
+    mailbox: deque[_Letter]
+    file: tuple[int, int]
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     closing: bool = False
+    broken: bool = False
     task: asyncio.Task[None] | None = None
 
     async def call(self, unit: Unit[T]) -> T:
         if self.closing:
             raise RuntimeError("the store is closed")
         letter = _Letter(unit, asyncio.get_running_loop().create_future())
-        self.raw.mailbox.append(letter)
+        self.mailbox.append(letter)
         self.wake.set()
         return await letter.answer  # type: ignore[no-any-return]
 
     async def deliver(self) -> None:
-        while not (self.closing and not self.raw.mailbox):
-            await self.wake.wait()
-            self.wake.clear()
-            while self.raw.mailbox:
-                await self.connection.commit()
-                for letter in self.raw.batch:
-                    _answer(letter)
+        try:
+            while not (self.closing and not self.mailbox):
+                await self.wake.wait()
+                self.wake.clear()
+                while self.mailbox:
+                    await self._deliver_some()
+        finally:  # whatever ended this, nobody is left waiting
+            self.closing = True
+            for letter in (*self.raw.batch, *self.mailbox):
+                _answer(letter, RuntimeError("the store is closed"))
+
+    async def _deliver_some(self) -> None:
+        try:
+            if self.broken:
+                await self._open_anew()
+            await self._commit()
+        except BROKEN as exc:
+            if not self.broken:
+                log.warning("A connection to the database broke: %r", exc, extra={"event": "store_broken"})
+            self.broken = True
+            for letter in self.raw.batch or [self.mailbox.popleft() for _ in range(len(self.mailbox))]:
+                _answer(letter, exc)
+        else:
+            for letter in self.raw.batch:
+                _answer(letter)
+        self.raw.batch = []
+
+    async def _commit(self) -> None:
+        """Work through a part of the mailbox; raises where the connection, or its thread, did not outlive that."""
+        work = asyncio.ensure_future(self.connection.commit())
+        while not work.done():
+            await asyncio.wait((work,), timeout=THREAD_LOOK)
+            if not self.raw.thread.is_alive():
+                work.cancel()
+                raise RuntimeError("the thread of a connection has ended")
+        work.result()
+
+    async def _open_anew(self) -> None:
+        """Another connection to the same file; an error where there is none, or another file is in its place."""
+        await self._close()
+        try:
+            same = _identity(self.path) == self.file
+        except OSError as exc:
+            raise sqlite3.OperationalError(f"the file {self.path} cannot be reached: {exc}") from exc
+        if not same:
+            raise sqlite3.OperationalError(f"another file has taken the place of {self.path}: start Darkroom anew")
+        self.connection, self.raw = await _connected(self.path, type(self.raw), self.mailbox)
+        self.broken = False
+        log.info("The database is connected again", extra={"event": "store_back"})
+
+    async def _close(self) -> None:
+        if self.raw.thread.is_alive():
+            await self.connection.close()
+        else:
+            self.raw.close()
+            self.connection._connection = None  # noqa: SLF001 - it warns, when it is collected, that it was not closed
 
     async def aclose(self) -> None:
         self.closing = True
         self.wake.set()
         if self.task is not None:
             await self.task
-        await self.connection.close()
+        await self._close()
 
 
-def _answer(letter: _Letter) -> None:
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _answer(letter: _Letter, broken: BaseException | None = None) -> None:
+    """Tell the caller; *broken* is why what has not been committed never will be."""
+    error = letter.error if letter.committed else letter.error or broken
     if letter.answer.done():  # the caller gave up meanwhile; what was written stays written
         return
-    if letter.error is None:
+    if error is None:
         letter.answer.set_result(letter.result)
-    elif isinstance(letter.error, StopIteration):  # a future refuses to carry one
+    elif isinstance(error, StopIteration):  # a future refuses to carry one
         letter.answer.set_exception(RuntimeError("a unit of work raised StopIteration"))
     else:
-        letter.answer.set_exception(letter.error)
+        letter.answer.set_exception(error)
 
 
 class SqliteDatabase:
@@ -260,7 +328,13 @@ class SqliteDatabase:
 
     async def forget_for_good(self) -> None:
         # secure_delete wipes the pages; the log of writes keeps older copies of them until it is emptied.
-        await self._writer.connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+        try:
+            await self._writer.connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+        except ValueError as exc:  # aiosqlite's word for a connection that is being replaced
+            raise sqlite3.OperationalError(str(exc)) from exc
+
+    async def given_up_ended(self) -> None:
+        """Units are run in the order they came: what is written later comes later."""
 
     async def writable(self) -> bool:
         async def unit(tx: Tx) -> None:
@@ -283,14 +357,26 @@ class SqliteDatabase:
             self._lock.release()
 
 
-async def _lane(path: Path, factory: Callable[..., _Connection]) -> _Lane:
+async def _lane(path: Path, factory: type[_Connection]) -> _Lane:
+    mailbox: deque[_Letter] = deque()
+    connection, raw = await _connected(path, factory, mailbox)
+    lane = _Lane(path, connection, raw, mailbox, _identity(path))
+    lane.task = asyncio.create_task(lane.deliver(), name=f"store {factory.__name__}")
+    return lane
+
+
+async def _connected(
+    path: Path, factory: type[_Connection], mailbox: deque[_Letter]
+) -> tuple[aiosqlite.Connection, _Connection]:
     raw: list[_Connection] = []
 
     def connect(*args: Any, **kwargs: Any) -> _Connection:
         raw.append(factory(*args, **kwargs))
+        raw[0].mailbox = mailbox
         return raw[0]
 
-    connection = await aiosqlite.connect(path, factory=connect, isolation_level=None)
+    # Only its own thread uses it, but where that has ended, somebody else has to close it.
+    connection = await aiosqlite.connect(path, factory=connect, isolation_level=None, check_same_thread=False)
     pragmas = [
         "busy_timeout = 5000",
         "synchronous = FULL",
@@ -298,16 +384,14 @@ async def _lane(path: Path, factory: Callable[..., _Connection]) -> _Lane:
         "trusted_schema = OFF",
         "secure_delete = ON",
     ]
-    pragmas.append("query_only = ON" if factory is _Reader else "journal_mode = WAL")
+    pragmas.append("query_only = ON" if issubclass(factory, _Reader) else "journal_mode = WAL")
     try:
         for pragma in pragmas:
             await connection.execute_fetchall(f"PRAGMA {pragma}")
     except sqlite3.Error:  # not a database, say; its thread would keep the process alive
         await connection.close()
         raise
-    lane = _Lane(connection, raw[0])
-    lane.task = asyncio.create_task(lane.deliver(), name=f"store {factory.__name__}")
-    return lane
+    return connection, raw[0]
 
 
 async def migrate(tx: Tx) -> None:

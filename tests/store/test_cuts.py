@@ -10,15 +10,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
 import bot.store
 from bot.core.cards import Picture
-from bot.core.jobs import Job, Place, State
-from bot.core.quota import Amount, Block, Grant, Holder, Limits, Rule, Scope, Unit
+from bot.core.jobs import Job, State
+from bot.core.quota import Block, Grant, Holder, Limits, Rule, Scope, Unit
 from bot.core.windows import Window
 from bot.store import postgres
 from bot.store.alerts import Alerts
@@ -31,7 +30,7 @@ from bot.store.quotas import By, Quotas
 from bot.store.store import Store
 from tests.line import Cut, Line, line_to
 from tests.postgres import by_hand, fresh
-from tests.store.books import FREE, NOON, a_job, accept, all_keys, faults, put, walk
+from tests.store.books import FREE, NOON, a_job, accept, all_keys, faults, put
 
 ENGINES = {"bot.store.sqlite", "bot.store.postgres"}
 NUMBERED = {("ledger", "id"), ("host_cost", "id"), ("changes", "n"), ("grants", "id"), ("draws", "grant_id")}
@@ -48,7 +47,7 @@ class Ground:
 
     def __post_init__(self) -> None:
         self.store, self.quotas, self.desk = Store(self.database), Quotas(self.database), Desk(self.database)
-        self.rows, self.alerts, self.audit = (each(self.database) for each in (Housekeeping, Alerts, Audit))
+        self.rows, self.alerts, self.audit = Housekeeping(self.database), Alerts(self.database), Audit(self.database)
 
     async def took(self, name: str, *, limits: Limits = FREE, **changes: Any) -> Job:
         self.jobs[name] = a_job(name, **changes)
@@ -70,6 +69,7 @@ def by(name: str) -> By:
     return By(name, 5, 9, LATER)
 
 
+PICTURE = Picture(1, "a-1.png", "png", 8, 8, 99)
 RULE = Rule(Holder.USER, 1, Unit.IMAGES, Window.DAY, 50)
 BLOCK = Block(Holder.USER, 77)
 TIGHT = replace(FREE, user_day_images=1)
@@ -100,7 +100,7 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Store.look_again", lambda on: on.store.look_again("cancelled", version=3, due_at=LATER + 5)),
     ("Store.postponed", lambda on: on.store.postponed("cancelled", due_at=LATER + 9)),
     ("Store.fresh_token", lambda on: on.store.fresh_token("a", "new", received_at=LATER, message_id=8)),
-    ("Store.way_closed", lambda on: on.store.way_closed("a", dead_token="new")),  # noqa: S106 - not a secret
+    ("Store.way_closed", lambda on: on.store.way_closed("a", dead_token="new")),
     ("Store.way_closed", lambda on: on.store.way_closed("a", dead_token=None)),
     ("Store.reply_gone", lambda on: on.store.reply_gone("cancelled")),
     ("Quotas.set_rule", lambda on: on.quotas.set_rule(by("set"), RULE)),
@@ -125,7 +125,6 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Housekeeping.forget_prompts", lambda on: on.rows.forget_prompts(before=LATER + 9)),
     ("Housekeeping.tidy", lambda on: on.rows.tidy(now=LATER + 10**9)),
 ]
-PICTURE = Picture(1, "a-1.png", "png", 8, 8, 99)
 BY_HAND = {  # what only a defect, or a reservation near its limit, would leave behind
     "Alerts.told": ["INSERT INTO alerts (id, guild, at, body) VALUES ('an alert', 5, 1, '{}')"],
     "Audit.repair": ["UPDATE totals SET spent_images = spent_images + 7 WHERE scope = 'user' AND bucket = 'total'"],
@@ -224,20 +223,19 @@ async def test_every_verb_answers_and_writes_the_same_whatever_becomes_of_its_co
 # --- what the server says of it
 
 
-@asynccontextmanager
-async def slow_to_commit(url: str, seconds: float) -> AsyncIterator[None]:
-    """While inside, what inserts a note is at its COMMIT for so long."""
+async def at_commit(url: str, work: str) -> None:
+    """Have the server do *work* at the COMMIT of what inserts a note."""
     await by_hand(
         url,
-        f"CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END$$",
-        "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON notes DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()",
+        f"CREATE FUNCTION work() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {work}; RETURN NULL; END$$",
+        "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON notes DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION work()",
     )
-    yield
-    await by_hand(url, "DROP TRIGGER slow ON notes")
 
 
 async def test_a_commit_that_still_goes_on_is_waited_for(postgres_url: str) -> None:
-    async with opened_through(postgres_url) as (line, database), slow_to_commit(postgres_url, 0.3):
+    async with opened_through(postgres_url) as (line, database):
+        await at_commit(postgres_url, "PERFORM pg_sleep(0.3)")
         line.late.set()
         line.cut(Cut.LATE)
         assert await database.write(put("k")) == "k"
@@ -250,10 +248,11 @@ async def test_a_transaction_whose_commit_is_still_on_its_way_is_ended_and_run_a
         line.late.set()
 
 
+@pytest.mark.prove
 async def test_a_line_that_is_silent_at_the_commit_is_given_up_and_the_server_asked(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "ANSWER", 0.2)
+    monkeypatch.setattr(postgres, "ANSWER", 2.0)
     monkeypatch.setattr(postgres, "LETTING_GO", 0.1)
     async with opened_through(postgres_url) as (line, database):
         line.cut(Cut.SILENT)
@@ -262,11 +261,7 @@ async def test_a_line_that_is_silent_at_the_commit_is_given_up_and_the_server_as
 
 async def test_a_commit_that_the_server_refuses_is_an_error_and_nothing_is_written(postgres_url: str) -> None:
     async with opened_through(postgres_url) as (_, database):
-        await by_hand(
-            postgres_url,
-            "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'not so'; END$$",
-            "CREATE CONSTRAINT TRIGGER no AFTER INSERT ON notes DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION no()",
-        )
+        await at_commit(postgres_url, "RAISE EXCEPTION 'not so'")
         with pytest.raises(asyncpg.RaiseError, match="not so"):
             await database.write(put("k"))
         assert await database.read(all_keys) == set()
@@ -285,7 +280,8 @@ async def test_what_the_server_knows_nothing_of_is_an_error_and_never_run_again(
 async def test_who_gives_up_at_a_slow_commit_is_let_go_at_once_and_what_comes_after_finds_it_done(
     postgres_url: str,
 ) -> None:
-    async with opened_through(postgres_url) as (_, database), slow_to_commit(postgres_url, 0.4):
+    async with opened_through(postgres_url) as (_, database):
+        await at_commit(postgres_url, "PERFORM pg_sleep(0.4)")
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
@@ -312,8 +308,7 @@ async def test_a_commit_that_was_given_up_on_and_lost_is_not_run_again(postgres_
     async with opened_through(postgres_url) as (line, database):
         line.cut(Cut.LATE)
         writing = asyncio.create_task(database.write(put("k")))
-        while not line.commits:
-            await asyncio.sleep(0.001)
+        await line.seen.wait()
         writing.cancel()
         await database.given_up_ended()
         assert await database.read(all_keys) == set()
