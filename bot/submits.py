@@ -132,7 +132,7 @@ class Submits(Stepping):
         self._runs.pop(job.id, None)
         self._routing.forget(job.id)
         await self._hosts.took(job.provider)
-        return due_at if moved is not None else None
+        return due_at if moved is not None else self._clock()
 
     async def _belongs_to_another(self, job: Job, run_id: str) -> bool:
         """Whether the run that the host named is not ours, whatever it meant."""

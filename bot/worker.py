@@ -1,13 +1,13 @@
 """The loop that moves jobs: it looks which are due, asks `next_step` what to do, and has that one thing done.
 
-The rows are the truth. The heap in memory is a cache that a restart rebuilds from them; a look at a run
-that brings nothing new writes nothing.
+The rows are the truth. The heap in memory is a cache that a restart rebuilds from them, and that is compared with them
+from time to time; a look at a run that brings nothing new writes nothing.
 """
 
 import asyncio
 import heapq
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 
 from bot.core.jobs import ACK_WINDOW, AT_HOST, SECOND, Job, State, Step, next_step
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 32  # steps that may wait for a host at the same time
 OUTSIDE_EVERY = 1.0  # seconds between looks whether another process wrote something
+COMPARE_EVERY = 30 * SECOND  # so that a job that is in no heap is found within a minute
+COMPARED_FRESH = 10 * SECOND
+JUST_DUE = 5 * SECOND  # what has been due for less may be on its way into the heap
 ERROR_AGAIN = 30 * SECOND
 CUT_AGAIN = 2 * SECOND
 LINE_NEWS_EVERY = 3 * SECOND
@@ -50,6 +53,8 @@ class Worker:
         self._heap: list[tuple[int, str]] = []
         self._due: dict[str, int] = {}  # the heap's valid entries
         self._rows: dict[str, int] = {}  # due times as the rows had them when last read
+        self._missing: Mapping[str, int] = {}  # due times of jobs that only their rows knew of when last compared
+        self._compared_at = 0
         self._busy: set[str] = set()
         self._rung: set[str] = set()  # rung while busy: look again at once
         self._turns: set[str] = set()  # moved up in line while busy: look again if it is still in line
@@ -90,9 +95,16 @@ class Worker:
         self._hear()
         return len(due)
 
-    def overdue(self) -> float:
-        """Seconds by which the oldest due job is late."""
-        return max(0.0, (self._clock() - min(self._due.values(), default=self._clock())) / 1000)
+    async def overdue(self) -> float:
+        """Seconds by which the oldest due job is late, be it in the heap or only in its row.
+
+        A row alone does not tell: it keeps the time of a look that brought nothing new.
+        """
+        now = self._clock()
+        if now - self._compared_at >= COMPARED_FRESH:
+            await self._compare()
+        missing = [at for job_id, at in self._missing.items() if self._is_missing(job_id)]
+        return max(0.0, (now - min([*self._due.values(), *missing], default=now)) / 1000)
 
     # --- what is due
 
@@ -140,9 +152,24 @@ class Worker:
             self._schedule(job_id, self._clock())
         self._rows = rows
 
-    async def _reloaded(self) -> bool:
+    def _is_missing(self, job_id: str) -> bool:
+        return job_id not in self._due and job_id not in self._busy
+
+    async def _compare(self) -> None:
+        self._compared_at = self._clock()
+        rows = await self._store.due_before(self._compared_at - JUST_DUE)
+        self._missing = {job_id: at for job_id, at in rows.items() if self._is_missing(job_id)}
+
+    async def find_missing(self) -> None:
+        """Look at jobs that are due by their rows and in no heap: there should be none, for each was to come back."""
+        await self._compare()
+        for job_id, at in self._missing.items():
+            log.warning("A job was found that nobody looked at", extra={"event": "job_found", "job_id": job_id})
+            self._schedule(job_id, at)
+
+    async def _done(self, work: Awaitable[None]) -> bool:
         try:
-            await self._reload()
+            await work
         except TROUBLE:
             log.warning("The database cannot be read just now", exc_info=True, extra={"event": "store_trouble"})
             return False
@@ -150,13 +177,17 @@ class Worker:
 
     async def _watch_outside(self, stop: asyncio.Event) -> None:
         seen = await self._store.database.outside_changes()
+        find_at = 0
         while not stop.is_set():
             await asyncio.sleep(OUTSIDE_EVERY)
             now = await self._store.database.outside_changes()
-            if now != seen and await self._reloaded():
+            if now != seen and await self._done(self._reload()):
                 seen = now
                 self._service.bells.worker.set()
                 self._service.bells.replies.set()
+            if self._clock() >= find_at and await self._done(self.find_missing()):
+                find_at = self._clock() + COMPARE_EVERY
+                self._service.bells.worker.set()
 
     # --- one job
 
@@ -196,8 +227,7 @@ class Worker:
             case _:
                 do = getattr(self._steps, step.value)
                 again_at: int | None = await do(job)
-        await self._slots_moved(job)
-        return again_at
+        return self._again_at(again_at, await self._slots_moved(job))
 
     def _asleep(self, job: Job) -> int | None:
         """A job that waits for its acknowledgement is due when Discord's window is over."""
@@ -223,8 +253,13 @@ class Worker:
         if mine is None:
             return self._clock()
         again_at = await self._steps.submit(mine)
-        await self._slots_moved(job)
-        return again_at
+        return self._again_at(again_at, await self._slots_moved(job))
+
+    def _again_at(self, again_at: int | None, now: Job | None) -> int | None:
+        """When to look at a job again: also where its step says never, but its row does not."""
+        if again_at is not None or now is None or now.due_at is None:
+            return again_at
+        return max(now.due_at, self._clock() + SECOND)
 
     async def _turn(self, job: Job) -> bool:
         if not self._hosts.admits(job.provider):
@@ -243,11 +278,11 @@ class Worker:
             until = min(until, at)
         return max(until, now + SECOND)
 
-    async def _slots_moved(self, job: Job) -> None:
-        """A job came to, or left, its host: whoever is next in line may be due."""
+    async def _slots_moved(self, job: Job) -> Job | None:
+        """A job came to, or left, its host: whoever is next in line may be due. What the job is now."""
         now = await self._store.job(job.id)
         if now is None or (now.state in AT_HOST and job.state in AT_HOST):
-            return
+            return now
         order = await self._service.supply.line(job.provider)
         for job_id in order[: self._max_in_flight.get(job.provider, 1)]:
             if job_id in self._busy:  # perhaps being submitted by now: that must not have its run asked about
@@ -255,6 +290,7 @@ class Worker:
             else:
                 self._schedule(job_id, self._clock())
         await self._tell_places(job.provider)
+        return now
 
     async def _tell_places(self, provider: str) -> None:
         """Renew the cards of waiting jobs whose place in our line has changed, every few seconds at most."""

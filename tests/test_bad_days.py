@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.core.errors import DownloadFailed, ProviderPaused, ProviderUnavailable, UserError
-from bot.core.jobs import MINUTE, Observation, State, Verb
+from bot.core.jobs import MINUTE, Job, Observation, State, Verb
 from bot.core.quota import Amount
 from bot.core.wishes import Wish
 from bot.delivery import WayClosed
@@ -29,6 +29,44 @@ async def steps_at_once(app: Rig, *, most: int = 200) -> int:
     return done
 
 
+async def test_a_job_that_nobody_looks_at_is_late_and_found_within_a_minute(app: Rig) -> None:
+    app.provider.sees = [RUNNING, app.ready()]
+    job_id = await app.imagine()
+    await app.turn(10)
+    app.worker._schedule(job_id, None)
+    stop = asyncio.Event()
+    working = asyncio.create_task(app.worker.run(stop))
+    await asyncio.sleep(0)
+    app.time.go(60)
+
+    assert await app.worker.overdue() > 50
+    async with asyncio.timeout(10):
+        while not (await app.job(job_id)).state.is_final:
+            app.service.bells.replies.clear()
+            await app.service.bells.replies.wait()
+            app.time.go(10)
+    assert await app.worker.overdue() == 0
+    stop.set()
+    app.service.bells.worker.set()
+    await working
+
+
+async def test_a_step_that_says_never_is_not_believed_where_the_row_says_when(
+    app: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def believes_that_nobody_need_look(_: Job) -> int | None:
+        return None
+
+    app.provider.sees = [app.ready()]
+    job_id = await app.imagine()
+    await app.worker.run_due()
+    monkeypatch.setattr(app.worker._steps, "poll", believes_that_nobody_need_look)
+    await app.turn(10)
+    monkeypatch.undo()
+
+    assert (await app.until_final(job_id, most=2)).state is State.SUCCEEDED
+
+
 async def test_waiting_for_a_host_in_trouble_costs_no_steps(app: Rig) -> None:
     app.provider.submits = [ProviderPaused("402", kind="balance")] * 50
     for user in (ALICE, BOB):
@@ -39,7 +77,7 @@ async def test_waiting_for_a_host_in_trouble_costs_no_steps(app: Rig) -> None:
     for _ in range(50):
         app.time.go(1)
         assert await steps_at_once(app) < 40
-    assert app.worker.overdue() < 2
+    assert await app.worker.overdue() < 2
 
 
 async def test_a_host_that_asks_for_quiet_is_left_alone(app: Rig) -> None:

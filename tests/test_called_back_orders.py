@@ -156,7 +156,7 @@ async def test_in_every_order_the_job_comes_to_the_same(play: Play, ending: Endi
 
         app.time.go(WATCH_LIMIT / 1000)
         await app.turn()
-        assert (app.provider.asked, app.worker.overdue()) == (looks, 0), order
+        assert (app.provider.asked, await app.worker.overdue()) == (looks, 0), order
         assert (await play.came_to(job_id), app.service.called, app.service.bells.jobs) == (end, set(), set()), order
     assert len(app.provider.submitted) == len(set(app.provider.submitted)) == len(ORDERS)
 

@@ -71,7 +71,7 @@ async def test_after_a_day_nobody_looks_any_more(app: Rig) -> None:
     await app.turn(301, times=3)
 
     assert (await app.job(job_id)).run_id is None
-    assert app.worker.overdue() == 0
+    assert await app.worker.overdue() == 0
 
 
 async def test_a_run_that_belongs_to_another_job_is_nobodys_present(app: Rig) -> None:

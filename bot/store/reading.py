@@ -67,6 +67,15 @@ class Reading:
 
         return await self.database.read(unit)
 
+    async def due_before(self, at: int) -> dict[str, int]:
+        """The same of those that were due before *at*."""
+
+        async def unit(tx: Tx) -> dict[str, int]:
+            rows = await tx.fetch("SELECT id, due_at FROM jobs WHERE due_at < $1", at)
+            return {row["id"]: row["due_at"] for row in rows}
+
+        return await self.database.read(unit)
+
     async def line(self, provider: str) -> tuple[list[Waiting], list[int]]:
         """The jobs that wait for a slot at *provider*, and the member behind each slot that is taken."""
 

@@ -201,7 +201,7 @@ class _Lane:
                 log.warning("A connection to the database broke: %r", exc, extra={"event": "store_broken"})
             self.broken = True
             for letter in self.raw.batch or [self.mailbox.popleft() for _ in range(len(self.mailbox))]:
-                _answer(letter, exc)
+                _answer(letter, _as_sqlite(exc))
         else:
             for letter in self.raw.batch:
                 _answer(letter)

@@ -4,10 +4,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
+from bot.store.database import TROUBLE
+
 TICK = 0.25  # seconds between looks at the event loop
 LAG_LIMIT = 1.0
 HEARTBEAT_LIMIT = 90.0
 OVERDUE_LIMIT = 300.0
+PATIENCE = 2.0  # seconds for a look at the rows
+FRESH = 1.0  # seconds; whoever asks more often gets the same report
 
 
 class Pulse:
@@ -33,36 +37,54 @@ class Health:
         *,
         pulse: Pulse,
         heartbeat_age: Callable[[], float | None],
-        overdue: Callable[[], float],
+        overdue: Callable[[], Awaitable[float]],
         writable: Callable[[], Awaitable[bool]],
         intake_open: Callable[[], bool],
     ) -> None:
         """*heartbeat_age*: seconds since Discord last answered, None while not connected.
 
-        *overdue*: seconds by which the oldest due job is late. *writable*: whether a write reaches the disk.
-        *intake_open*: whether new jobs are taken.
+        *overdue*: seconds by which the oldest due job is late; it may ask the database. *writable*: whether a write
+        reaches the disk. *intake_open*: whether new jobs are taken.
         """
         self._pulse = pulse
         self._heartbeat_age = heartbeat_age
         self._overdue = overdue
         self._writable = writable
         self._intake_open = intake_open
+        self._asking = asyncio.Lock()
+        self._asked_at: float | None = None
+        self._report: Mapping[str, object] = {}
 
     async def report(self) -> Mapping[str, object]:
-        age, overdue = self._heartbeat_age(), self._overdue()
+        async with self._asking:
+            if self._asked_at is None or time.monotonic() - self._asked_at >= FRESH:
+                self._report = await self._look()
+                self._asked_at = time.monotonic()
+            return self._report
+
+    async def _look(self) -> Mapping[str, object]:
+        age = self._heartbeat_age()
+        writable, overdue = await asyncio.gather(self._writable(), self._late())
         parts = {
             "gateway": self._connected(),
             "loop": self._pulse.worst < LAG_LIMIT,
-            "database": await self._writable(),
-            "jobs": overdue < OVERDUE_LIMIT,
+            "database": writable,
+            "jobs": overdue is not None and overdue < OVERDUE_LIMIT,
         }
         return {
             "ok": all(parts.values()),
             "parts": parts,
             "heartbeat_age_s": None if age is None else round(age, 1),
             "loop_lag_s": round(self._pulse.worst, 3),
-            "oldest_due_s": round(overdue, 1),
+            "oldest_due_s": None if overdue is None else round(overdue, 1),
         }
+
+    async def _late(self) -> float | None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._overdue()
+        except TROUBLE:  # running out of time is one of them
+            return None
 
     async def unready(self) -> str | None:
         """Why a wish would not be taken on now; None where it would."""

@@ -103,6 +103,13 @@ async def test_the_operators_graphs_look_through_no_table(store: Store, path: Pa
     assert [step for step, _ in scans(path, said)] == ["SCAN jobs USING INDEX jobs_open"]  # unfinished ones only
 
 
+async def test_jobs_that_are_due_are_found_without_looking_through_a_table(store: Store, path: Path) -> None:
+    async with heard(store) as said:
+        await store.due_before(NOON)
+    assert any("due_at <" in each for each in said)
+    assert scans(path, said) == []
+
+
 async def test_tidying_up_and_a_members_open_jobs_look_through_no_table(store: Store, path: Path) -> None:
     async with heard(store) as said:
         await Housekeeping(store.database).expired_pictures(before=NOON, unseen_before=NOON)

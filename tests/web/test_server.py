@@ -1,5 +1,6 @@
 """The bot's web server: its health, and pictures that only a signed address opens."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,12 +31,15 @@ def health(
     async def writes() -> bool:
         return writable
 
+    async def late() -> float:
+        return overdue
+
     pulse = Pulse(lambda _: None)
     pulse.worst = lag
     return Health(
         pulse=pulse,
         heartbeat_age=lambda: age,
-        overdue=lambda: overdue,
+        overdue=late,
         writable=writes,
         intake_open=lambda: intake_open,
     )
@@ -85,6 +89,21 @@ async def test_health_names_the_part_that_is_not_well() -> None:
     }
     for bad in (health(age=120), health(overdue=900), health(writable=False), health(lag=3)):
         assert (await bad.report())["ok"] is False
+
+
+async def test_whoever_asks_often_costs_one_look_a_second_and_a_database_that_hangs_is_not_waited_for() -> None:
+    asked: list[float] = []
+
+    async def late() -> float:
+        asked.append(1.0)
+        raise TimeoutError
+
+    well = health()
+    well._overdue = late
+    reports = await asyncio.gather(*(well.report() for _ in range(20)))
+
+    assert len(asked) == 1
+    assert {(each["ok"], each["oldest_due_s"]) for each in reports} == {(False, None)}
 
 
 async def test_an_unwell_bot_answers_503(app: Rig) -> None:
