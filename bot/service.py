@@ -1,6 +1,7 @@
 """The verbs from outside: what a command, a button, a callback or the command line may ask for."""
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
@@ -19,6 +20,7 @@ from bot.core.line import Waiting, fair_order
 from bot.core.references import check_references
 from bot.core.wishes import Intake, Wish
 from bot.core.zones import zone_of
+from bot.store.database import TROUBLE
 from bot.store.desk import Desk
 from bot.store.history import History
 from bot.store.quotas import Quotas
@@ -27,8 +29,11 @@ from bot.store.reports import Reports
 from bot.store.store import Store
 from bot.supply import Supply, Tell
 
+log = logging.getLogger(__name__)
+
 DRAFT_LIFE = 15 * MINUTE
 LOOKED_AT = frozenset({State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING})
+NOT_NOW: tuple[type[Exception], ...] = (*TROUBLE, RuntimeError)  # the store is closed, for one
 PATIENCE = 1.0  # seconds a member's answer may wait for the database
 
 
@@ -92,10 +97,11 @@ class Service:
                 )
                 self.bells.ring(job.id)  # should the acknowledgement fail, the worker looks into it
                 return await self.card(job.id)
-        except TimeoutError as exc:
-            # It may still be committed, though we stopped waiting; what is queued behind it takes it back.
-            self._aside.add(taking_back := asyncio.create_task(self._withdraw(job.id)))
+        except (TimeoutError, asyncio.CancelledError) as exc:  # it may still be committed, though we stopped waiting
+            self._aside.add(taking_back := asyncio.create_task(self._take_back(job.id)))
             taking_back.add_done_callback(self._aside.discard)
+            if isinstance(exc, asyncio.CancelledError):
+                raise
             raise UserError("busy") from exc
 
     async def house(self, place: Place) -> House:
@@ -168,6 +174,17 @@ class Service:
     async def _withdraw(self, job_id: str) -> None:
         await self.store.withdraw(job_id, now=self.clock())
         self.bells.ring(job_id)
+
+    async def _take_back(self, job_id: str) -> None:
+        """Withdraw a job whose acceptance was given up on, after that has come to its end."""
+        try:
+            await self.store.database.given_up_ended()
+            await self.store.withdraw(job_id, now=self.clock())
+        except NOT_NOW as exc:  # the worker asks Discord for its card, and ends what nobody sees
+            extra = {"event": "withdraw_failed", "job_id": job_id}
+            log.warning("A refused job could not be withdrawn at once: %s", type(exc).__name__, extra=extra)
+        finally:
+            self.bells.ring(job_id)
 
     # --- looking and changing one's mind
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import parse_qs, urlsplit
 
-COMMIT = b"COMMIT"
+BEGIN, COMMIT = b"BEGIN", b"COMMIT"
 QUERY = b"Q"
 
 
@@ -22,12 +22,14 @@ class Cut(Enum):
 
 @dataclass
 class Line:
-    """*commits* counts those that were sent so far; *delay* is how many seconds each answer to one takes."""
+    """*commits* counts those that were sent so far; *delay* is how many seconds the answer to one takes that ends a
+    transaction in which writing is allowed, *read_delay* to any other."""
 
     upstream: str
     url: str = ""
     commits: int = 0
     delay: float = 0.0
+    read_delay: float = 0.0
     seen: asyncio.Event = field(default_factory=asyncio.Event)  # set at every COMMIT
     late: asyncio.Event = field(default_factory=asyncio.Event)  # lets a COMMIT that is to come late go on
     _cuts: dict[int, Cut] = field(default_factory=dict)
@@ -66,6 +68,7 @@ class _Connection:
     there: asyncio.StreamReader
     to_server: asyncio.StreamWriter
     cut: Cut | None = None
+    reads: bool = False
     committing: bool = False
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -76,6 +79,8 @@ class _Connection:
         while self.cut is None and (letter := await self.reader.read(1)):
             size = await self.reader.readexactly(4)
             body = await self.reader.readexactly(int.from_bytes(size) - 4)
+            if letter == QUERY and body.startswith(BEGIN):
+                self.reads = b"READ ONLY" in body
             if letter == QUERY and body.startswith(COMMIT):
                 self.line.commits += 1
                 self.line.seen.set()
@@ -93,8 +98,8 @@ class _Connection:
 
     async def backward(self) -> None:
         while data := await self.there.read(65536):
-            if self.committing and self.line.delay:
-                await asyncio.sleep(self.line.delay)
+            if self.committing:
+                await asyncio.sleep(self.line.read_delay if self.reads else self.line.delay)
             self.committing = False
             if self.cut is None:
                 self.writer.write(data)

@@ -45,6 +45,7 @@ async def test_a_job_that_nobody_looks_at_is_late_and_found_within_a_minute(app:
             app.service.bells.replies.clear()
             await app.service.bells.replies.wait()
             app.time.go(10)
+            app.service.bells.worker.set()
     assert await app.worker.overdue() == 0
     stop.set()
     app.service.bells.worker.set()

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 MOST_CHOICES = 25
 MOST_CHOICE = 100  # characters
+LATE = {"quota": "admin.unsure", "settings": "settings.unsure"}  # by group: a change may have been made all the same
 COMPLETING = 1.5  # seconds; Discord waits three, and the next letter asks again
 
 
@@ -110,7 +111,7 @@ class Admin:
                     raise UserError("admin.category")
                 await work(act)
 
-            await self.front.handle(interaction, handler)
+            await self.front.handle(interaction, handler, late=LATE[(group.parent or group).name])
 
         first = inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Interaction)
         parameters = [first, *(_parameter(each) for each in options)]

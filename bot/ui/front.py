@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -33,8 +34,10 @@ log = logging.getLogger(__name__)
 
 NOBODY = discord.AllowedMentions.none()
 ANSWER = 2.5  # seconds from an interaction to its first answer; Discord gives three
+DECIDE = 2.2  # seconds until a first answer is begun, or what it waits for is broken off
 LEAST = 0.3  # what an answer gets even when little time is left
 PEEK = 1.2
+LIMIT = "limit"  # in an interaction's extras: what ends its handler while it has not begun to answer
 ASIDE = 0.5  # for what is good to have but not worth the answer
 
 Interaction = discord.Interaction[Any]
@@ -75,16 +78,34 @@ class Front:
         """Whether Discord does not wait for an answer any more."""
         return self._lateness.is_late(interaction.id, now=self.clock())
 
-    async def handle(self, interaction: Interaction, handler: Callable[[int], Awaitable[None]]) -> None:
-        """Run *handler* with the time we got the interaction, and answer whatever it raises."""
+    async def handle(
+        self, interaction: Interaction, handler: Callable[[int], Awaitable[None]], *, late: str = "busy"
+    ) -> None:
+        """Run *handler* with the time we got the interaction, and answer whatever it raises.
+
+        One that has not begun to answer in time is broken off, and *late* is what the member is told then.
+        """
         received_at = self.clock()
         if self._lateness.is_late(interaction.id, now=received_at):
             log.warning("An interaction came too late to be answered", extra={"event": "interaction_late"})
             return
         try:
-            await handler(received_at)
+            async with asyncio.timeout(DECIDE) as limit:
+                interaction.extras[LIMIT] = limit
+                await handler(received_at)
         except Exception as exc:  # noqa: BLE001 - one interaction's trouble is answered here and goes no further
-            await self.fail(interaction, exc)
+            interaction.extras.pop(LIMIT, None)
+            broken_off = isinstance(exc, TimeoutError) and limit.expired()
+            await self.fail(interaction, UserError(late) if broken_off else exc)
+
+    @asynccontextmanager
+    async def answering(self, interaction: Interaction, *, seconds: float = ANSWER) -> AsyncIterator[None]:
+        """Around a first answer, which gets *seconds*; what is done after it has all the time it needs."""
+        limit: asyncio.Timeout | None = interaction.extras.pop(LIMIT, None)
+        if limit is not None and not limit.expired():
+            limit.reschedule(None)
+        async with asyncio.timeout(seconds):
+            yield
 
     async def fail(self, interaction: Interaction, exc: Exception) -> None:
         """Tell a member what went wrong; what they cannot put right gets a reference, and the log the rest."""
@@ -113,7 +134,7 @@ class Front:
         self, interaction: Interaction, view: ui.LayoutView, *, files: Sequence[discord.File] = ()
     ) -> None:
         """Show *view* to the one who asked, as the first answer or as one more."""
-        async with asyncio.timeout(ANSWER):
+        async with self.answering(interaction):
             if interaction.response.is_done():
                 await interaction.followup.send(view=view, files=list(files), ephemeral=True, allowed_mentions=NOBODY)
             else:
@@ -122,7 +143,7 @@ class Front:
                 )
 
     async def open_form(self, interaction: Interaction, form: ui.Modal) -> None:
-        async with asyncio.timeout(ANSWER):
+        async with self.answering(interaction):
             await interaction.response.send_modal(form)
 
     # --- where
@@ -227,7 +248,7 @@ class Front:
         view = render(card, self.words(interaction), now=self.clock())
         left = max(LEAST, ANSWER - (self.clock() - intake.received_at) / SECOND)
         try:
-            async with asyncio.timeout(left):
+            async with self.answering(interaction, seconds=left):
                 shown = await interaction.response.send_message(
                     view=view, ephemeral=intake.private, allowed_mentions=NOBODY
                 )

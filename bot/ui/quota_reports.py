@@ -20,7 +20,7 @@ from bot.core.zones import zone_of
 from bot.delivery import FILE_SLACK, REQUEST_LIMIT
 from bot.store.reports import Entry
 from bot.ui.admin import CHANNEL, Act, Admin, Option
-from bot.ui.front import ANSWER, NOBODY
+from bot.ui.front import NOBODY
 from bot.ui.intake import place_of
 from bot.ui.patience import in_time
 from bot.ui.quota_targets import SERVER, target_of
@@ -71,7 +71,7 @@ class QuotaReports:
 
     async def _turn(self, act: Act) -> None:
         view = await self._page(act, Asked.read(act.given["parts"]))
-        async with asyncio.timeout(ANSWER):
+        async with self._front.answering(act.interaction):
             await act.interaction.response.edit_message(view=view, allowed_mentions=NOBODY)
 
     async def _page(self, act: Act, asked: Asked) -> discord.ui.LayoutView:
@@ -117,7 +117,7 @@ class QuotaReports:
             house = await self._admin.service.store.house(act.server)
         zone = zone_of(house)
         since, until = period(act.given["since"], act.given["until"], now=act.received_at, zone=zone)
-        async with asyncio.timeout(ANSWER):
+        async with self._front.answering(act.interaction):
             await act.interaction.response.defer(ephemeral=True, thinking=True)
         most = min(act.interaction.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
         count, content = await self._written(act.server, since, until, zone=zone, most=most)

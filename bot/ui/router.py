@@ -3,9 +3,9 @@
 import asyncio
 import io
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import discord
 
@@ -15,7 +15,7 @@ from bot.core.jobs import Job, Verb
 from bot.core.wishes import Wish
 from bot.ui import asking
 from bot.ui.admin import Admin
-from bot.ui.front import ANSWER, NOBODY, Front, Interaction
+from bot.ui.front import NOBODY, Front, Interaction
 from bot.ui.handover import HandOver
 from bot.ui.intake import fields_of, picture_numbered
 from bot.ui.render import render
@@ -23,8 +23,10 @@ from bot.ui.render_lists import PROMPT_FILE, prompt_page
 
 log = logging.getLogger(__name__)
 
+CHANGES = frozenset({"cancel", "hide", "show", "look", "delete"})  # what may be done although nobody could say so
 ANSWERED = frozenset({discord.InteractionType.component, discord.InteractionType.modal_submit})
 
+T = TypeVar("T")
 RemoveFiles = Callable[[Sequence[Picture]], None]
 
 
@@ -56,6 +58,7 @@ class Router:
         self._hand_over = hand_over
         self._remove_files = remove_files
         self._admin = admin
+        self._aside: set[asyncio.Task[Any]] = set()
         self._kinds: Mapping[str, Callable[[Press], Awaitable[None]]] = {
             "j1": self._job_button,
             "d1": self._draft_button,
@@ -82,7 +85,8 @@ class Router:
             press = Press(interaction, received_at=received_at)
             await self._kinds.get(press.kind, _too_old)(press)
 
-        await self._front.handle(interaction, handler)
+        action = Press(interaction, received_at=0).action
+        await self._front.handle(interaction, handler, late="unsure" if action in CHANGES else "busy")
 
     # --- buttons of a job's reply
 
@@ -112,25 +116,25 @@ class Router:
 
     async def _cancel(self, press: Press) -> None:
         """Show the ending at once; how a host takes a wish to cancel is for delivery to show when it is known."""
-        card = await self._service.cancel(press.id, user_id=press.user_id)
+        card = await self._to_the_end(self._service.cancel(press.id, user_id=press.user_id))
         await self._answer(press, card if card.job.state.is_final else None)
 
     async def _hide(self, press: Press) -> None:
         """Take the job out of sight at once."""
-        card = await self._service.hide(press.id, user_id=press.user_id)
+        card = await self._to_the_end(self._service.hide(press.id, user_id=press.user_id))
         await self._answer(press, card)
         await self._still_so(card)
 
     async def _show(self, press: Press) -> None:
         """Show a job that goes on at once; one that has ended is for delivery to show, with its pictures."""
-        card = await self._service.show(press.id, user_id=press.user_id)
+        card = await self._to_the_end(self._service.show(press.id, user_id=press.user_id))
         await self._answer(press, None if card.job.state.is_final else card)
         await self._still_so(card)
 
     async def _answer(self, press: Press, card: Card | None) -> None:
         """Let the job's own reply show *card*; None, or a press elsewhere, leaves it to delivery."""
         response = press.interaction.response
-        async with asyncio.timeout(ANSWER):
+        async with self._front.answering(press.interaction):
             if card is not None and press.on_reply:
                 view = render(card, self._front.words(press.interaction), now=self._front.clock())
                 await response.edit_message(view=view, attachments=[], allowed_mentions=NOBODY)
@@ -151,7 +155,7 @@ class Router:
         if (await self._service.card(press.id)).job.deleted_at is not None:
             raise UserError("job.unknown")
         await self._service.look_now(press.id)
-        async with asyncio.timeout(ANSWER):
+        async with self._front.answering(press.interaction):
             await press.interaction.response.defer()
         card = await self._service.card(press.id)
         if not card.job.state.is_final:
@@ -197,11 +201,26 @@ class Router:
         job = await self._service.store.job(press.id)
         owner_id = _deletes_for(press, job)
         if job is None or job.deleted_at is None or job.place.user_id != owner_id:
-            pictures = await self._service.delete(press.id, user_id=owner_id)
-            await asyncio.to_thread(self._remove_files, pictures)
-        async with asyncio.timeout(ANSWER):
+            await self._to_the_end(self._forget(press.id, owner_id=owner_id))
+        async with self._front.answering(press.interaction):
             await press.interaction.response.defer()
             await press.interaction.delete_original_response()
+
+    async def _forget(self, job_id: str, *, owner_id: int) -> None:
+        pictures = await self._service.delete(job_id, user_id=owner_id)
+        await asyncio.to_thread(self._remove_files, pictures)
+
+    async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do *work* also where there is no time left to wait for it: what was written is to be followed up."""
+        self._aside.add(task := asyncio.create_task(work))
+        task.add_done_callback(self._ended)
+        await asyncio.wait((task,))
+        return task.result()
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._aside.discard(task)
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            log.debug("What a button was to do: %s", exc)
 
     async def _own_job(self, press: Press) -> Job:
         return await self._service.own_job(press.id, user_id=press.user_id)

@@ -40,9 +40,9 @@ async def test_the_permission_is_checked_again_whatever_discord_shows(on: Stage)
 async def test_a_command_delivered_twice_changes_once(on: Stage) -> None:
     inner = on.client.front.handle
 
-    async def twice(interaction: Any, handler: Any) -> None:
-        await inner(interaction, handler)
-        await inner(interaction, handler)
+    async def twice(interaction: Any, handler: Any, **late: str) -> None:
+        await inner(interaction, handler, **late)
+        await inner(interaction, handler, **late)
 
     on.client.front.handle = twice  # type: ignore[method-assign]
     ada = admin(on)

@@ -47,12 +47,13 @@ async def connected(
     user_install: bool = False,
     proxy: str | None = None,
     names: dict[str, int] | None = None,
+    url: str = "",
 ) -> AsyncIterator[Scene]:
     """With a *proxy* Discord is called discord.example, and the proxy's *names* say where that is."""
     monkeypatch.setattr(discord.http.Route, "BASE", discord.http.Route.BASE)
     gateway = discord.gateway.DiscordWebSocket
     monkeypatch.setattr(gateway, "DEFAULT_GATEWAY", gateway.DEFAULT_GATEWAY)
-    async with LocalDiscord() as server, rig(folder) as base:
+    async with LocalDiscord() as server, rig(folder, url=url) as base:
         base.time.now = int(time.time() * 1000)
         connect_to(server.api_base, server.gateway_url)
         if names is not None:
