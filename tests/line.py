@@ -22,8 +22,8 @@ class Cut(Enum):
 
 @dataclass
 class Line:
-    """*commits* counts those that were sent so far; *delay* is how many seconds the answer to one takes that ends a
-    transaction in which writing is allowed, *read_delay* to any other."""
+    """*commits* counts those that were sent so far by whoever may write; *delay* is how many seconds an answer to one
+    takes, *read_delay* one to a COMMIT of who only reads."""
 
     upstream: str
     url: str = ""
@@ -82,10 +82,11 @@ class _Connection:
             if letter == QUERY and body.startswith(BEGIN):
                 self.reads = b"READ ONLY" in body
             if letter == QUERY and body.startswith(COMMIT):
-                self.line.commits += 1
-                self.line.seen.set()
                 self.committing = True
-                self.cut = self.line._cuts.pop(self.line.commits, None)
+                if not self.reads:
+                    self.line.commits += 1
+                    self.line.seen.set()
+                    self.cut = self.line._cuts.pop(self.line.commits, None)
             if self.cut is Cut.LATE:
                 self.writer.transport.abort()
                 await self.line.late.wait()

@@ -80,8 +80,9 @@ class _PostgresTx:
 
 @dataclass(slots=True)
 class _Call:
-    """One unit on its way. *xid* is its transaction's, from just before the COMMIT on and where it wrote something."""
+    """One unit on its way. *xid* is its transaction's, known when it comes to the COMMIT, if it wrote something."""
 
+    committing: bool = False
     xid: str | None = None
     given_up: bool = False  # nobody waits for its result
 
@@ -246,7 +247,7 @@ class PostgresDatabase:
     def _give_up(self, call: _Call, work: "asyncio.Task[Any]") -> None:
         """Let a unit whose caller is gone come to its end: rolled back, unless its COMMIT is under way."""
         call.given_up = True
-        if call.xid is None:
+        if not call.committing:
             work.cancel()
         self._given_up.add(work)
         work.add_done_callback(self._ended_alone)
@@ -259,7 +260,7 @@ class PostgresDatabase:
     async def _until_done(self, unit: Unit[T], call: _Call, *, options: dict[str, Any]) -> T:
         clashes = 0
         while True:
-            call.xid = None
+            call.committing, call.xid = False, None
             try:
                 connection = await self._pool.acquire()
                 try:
@@ -269,11 +270,12 @@ class PostgresDatabase:
                         result = await unit(_PostgresTx(connection))
                         if not options.get("readonly"):
                             call.xid = await connection.fetchval(XID)
+                    call.committing = True
                     await transaction.commit()
                 finally:
                     await self._pool.release(connection, timeout=LETTING_GO)
             except TROUBLE as exc:
-                if call.xid is not None and await self._was_committed(call.xid, exc):
+                if call.committing and (call.xid is None or await self._was_committed(call.xid, exc)):
                     return result
                 if isinstance(exc, CLASH):
                     clashes += 1
@@ -282,7 +284,7 @@ class PostgresDatabase:
                     await asyncio.sleep(random.uniform(0, 0.01 * 2**clashes))
                 elif self._closing or call.given_up or not _is_away(exc):
                     raise
-                elif call.xid is None:
+                elif not call.committing:
                     self._tell(away=True)
                     await asyncio.sleep(AGAIN)
             else:

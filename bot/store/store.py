@@ -1,7 +1,7 @@
 """The verbs of the store: each decides and writes in one transaction.
 
 What must hold together is written together: a job with its reservation, an ending with its settlement
-and the newer card. Everything is idempotent, since a caller that gave up may still be committed.
+and the newer card. A caller that gave up may still be committed.
 """
 
 from collections.abc import Sequence

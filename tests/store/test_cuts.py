@@ -164,7 +164,7 @@ async def opened_through(address: str) -> AsyncIterator[tuple[Line, PostgresData
 
 
 async def lived(address: str, how: Cut | None) -> Sequence[object]:
-    """What each verb answered, and all that was in the database then; *how* every one of its COMMITs is cut."""
+    """What each verb answered, and all that was in the database then; *how* its (first) COMMIT is cut."""
     told = []
     async with fresh(address) as url, opened_through(url) as (line, database):
         ground, look = Ground(database), await asyncpg.connect(url)
@@ -174,8 +174,6 @@ async def lived(address: str, how: Cut | None) -> Sequence[object]:
                     await look.execute(statement)
                 if how is not None:
                     line.cut(how)
-                    if name == "Housekeeping.end_forgotten":  # after a look, which is done again
-                        line.cut(how, after=2)
                 try:
                     answer = await verb(ground)
                 except Exception as exc:  # noqa: BLE001 - the answer may be a refusal
