@@ -51,6 +51,12 @@ async def counted(store: Store, scope: Scope, window: Window, now: int) -> Amoun
     return (await store.standing(HERE, limits=FREE, now=now)).used.tally(scope, window).counts
 
 
+async def set_alerts(store: Store, channel: int, *, at: int) -> None:
+    await Quotas(store.database).change_house(
+        By(f"alerts-{channel}", 5, 9, at), lambda house: House(timezone=house.timezone, alerts=channel), told={}
+    )
+
+
 async def settle_in(store: Store, zone: str, *, at: int = 0) -> None:
     def change(house: House) -> House:
         return house.model_copy(update={"timezone": zone})
@@ -176,6 +182,7 @@ async def test_a_server_that_walks_through_timezones_gets_no_picture_more(
     for n, zone in enumerate(WALKED):
         at = ANY_DAY + n
         await settle_in(store, zone, at=at)
+        await set_alerts(store, 100 + n, at=at)  # another setting leaves the day in force too
         calendar = calendar_of(await store.house(5))
         for each in range(2):
             with suppress(UserError):
