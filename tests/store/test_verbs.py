@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from bot.core.cards import Picture
-from bot.core.jobs import Job, State
+from bot.core.jobs import Cancel, Job, State
 from bot.store.store import Store
-from tests.store.books import NOON, a_job, accept, faults, rows, walk, way_to
+from tests.store.books import NOON, a_job, accept, execute, faults, rows, walk, way_to
 
 TAKEN = [each for each in State if each is not State.ACCEPTED]
 
@@ -18,6 +18,24 @@ async def test_only_a_job_that_still_waits_with_us_is_withdrawn(store: Store, st
     await store.withdraw("j", now=NOON + 1)
     assert await store.job("j") == job
     assert await faults(store) == []
+
+
+@pytest.mark.parametrize("answer", [Cancel.ASKED, Cancel.WANTED])
+async def test_a_second_wish_to_cancel_asks_for_nothing_more(store: Store, answer: Cancel) -> None:
+    job = await walk(store, await accept(store, a_job("j")), way_to(State.QUEUED))
+    noted = await store.note(job, now=NOON, cancel=answer, due_at=NOON + 60_000)
+    assert await store.cancel("j", now=NOON + 1) == noted
+    assert await store.job("j") == noted
+
+
+async def test_only_what_may_be_submitted_is_tried_now_that_a_host_is_well(store: Store) -> None:
+    for job_id in ("unseen", "seen", "elsewhere"):
+        await accept(store, a_job(job_id, provider="runflow" if job_id == "elsewhere" else "runcomfy"))
+        if job_id != "unseen":
+            await store.acknowledged(job_id, message_id=9, ephemeral=False, now=NOON)
+    await execute(store, f"UPDATE jobs SET due_at = {NOON + 60_000}")  # noqa: S608 - a number
+    await store.release("runcomfy", now=NOON + 1)
+    assert await store.due_times() == {"seen": NOON + 1, "unseen": NOON + 60_000, "elsewhere": NOON + 60_000}
 
 
 async def reply_of(store: Store, job_id: str) -> dict[str, Any]:
@@ -78,6 +96,17 @@ async def test_a_token_gives_way_to_a_younger_one_only_and_dies_alone(store: Sto
     assert await token() == ["younger"]
     await store.way_closed("j", dead_token="younger")
     assert await token() == []
+
+
+async def test_of_a_deleted_job_nothing_is_left_to_see_and_nothing_comes_any_more(store: Store) -> None:
+    job = await walk(store, await accept(store, a_job("j")), way_to(State.FAILED))
+    watched = await store.learn(job, watch_until=NOON + 10**8, due_at=NOON + 10)
+    assert watched is not None
+    await store.delete_pictures(watched, now=NOON)
+    left = await store.job("j")
+    assert left is not None
+    assert (left.request.prompt, left.deleted_at, left.watch_until) == ("", NOON, None)
+    assert await store.due_times() == {}
 
 
 async def test_a_picture_of_a_job_that_was_deleted_meanwhile_is_not_kept(store: Store) -> None:
