@@ -7,7 +7,8 @@ from typing import Any
 import aiosqlite
 import pytest
 
-from bot.core.jobs import HOUR, Verb
+from bot.core.cards import Picture
+from bot.core.jobs import HOUR, Job, State, Verb
 from bot.core.wishes import Wish
 from bot.janitor import Janitor
 from tests.kit import ALICE, NOON, Rig, rig
@@ -48,6 +49,25 @@ async def test_a_picture_is_kept_as_long_as_promised_and_then_removed_with_its_r
 
     assert not (app.folder / f"{job_id}-1.png").exists()
     assert (await app.service.card(job_id)).pictures == ()
+
+
+async def test_pictures_in_hand_of_a_job_that_goes_on_are_kept_however_long_the_program_was_away(app: Rig) -> None:
+    job_id = await app.imagine(count=2)
+    job: Job | None = await app.job(job_id)
+    for state in (State.SUBMITTING, State.QUEUED, State.COLLECTING):
+        assert job is not None
+        job = await app.store.move(job, state, now=app.time.now)
+    assert job is not None
+    await app.store.keep_picture(job, Picture(1, f"{job_id}-1.png", "png", 1, 1, 5), now=app.time.now)
+    _write(app.folder / f"{job_id}-1.png", hours_ago=0)
+    await app.delivery.run_due()
+    janitor = Janitor(app.store, app.service, data=app.folder, keep_hours=24, keep_prompts_days=30)
+
+    app.time.go(49 * 3600)
+    await janitor.round()
+
+    assert (app.folder / f"{job_id}-1.png").exists()
+    assert len((await app.service.card(job_id)).pictures) == 1
 
 
 async def test_prompts_are_forgotten_after_their_days_and_no_file_has_them_any_more(

@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 from types import MappingProxyType
 
+MINUTE = 60_000
 QUARTER = 900_000
 HOUR = 3_600_000
 
@@ -95,7 +96,11 @@ def _start(midnight: datetime, *, days: int = 0, first: bool = False) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """A day that a change of timezone left in force: it counts *since* the change *until* (UTC milliseconds)."""
+    """A day that a change of timezone left in force, *since* and *until* when (UTC milliseconds).
+
+    *since* is a minute before the change, for what was asked by then and is decided afterwards. It is there for clocks
+    that were ahead, and have been put right.
+    """
 
     day: date
     since: int
@@ -135,12 +140,11 @@ class Calendar:
         if day == there:
             return Calendar(zone)
         if day < there:
-            end = self.ends_at(Window.DAY, now)
-            assert end is not None
-            return Calendar(zone, Pin(day, now, end))
-        return Calendar(
-            zone, Pin(day, now, int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000))
-        )
+            until = self.ends_at(Window.DAY, now)
+            assert until is not None
+        else:
+            until = int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)
+        return Calendar(zone, Pin(day, now - MINUTE, until))
 
     def _pin(self, now: int) -> Pin | None:
         return self.pin if self.pin is not None and self.pin.since <= now < self.pin.until else None

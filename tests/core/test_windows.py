@@ -253,6 +253,7 @@ def test_a_day_is_not_kept_for_a_time_before_the_change() -> None:
     now = ms("2036-11-30T20:00")  # by a clock that was ten years ahead
     calendar = Calendar().moved(ZoneInfo("Asia/Tokyo"), now=now)
     assert calendar.day(ms("2026-11-21T20:00")) == date(2026, 11, 22)
+    assert calendar.day(now - 1000) == date(2036, 11, 30)  # asked for before the change, and decided after it
 
 
 # --- names
