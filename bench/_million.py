@@ -15,12 +15,12 @@ MEMBERS, SERVERS, CHANNELS = 500, 5, 8  # in all; in all; in each server
 HOURS = 90 * 24
 HOUR = 3_600_000  # milliseconds
 
-_HOURS = "CREATE TEMP TABLE hours (n BIGINT PRIMARY KEY, at BIGINT, hour TEXT, week TEXT)"
+_HOURS = "CREATE TEMP TABLE hours (n BIGINT PRIMARY KEY, at BIGINT, day TEXT, week TEXT)"
 _PAST = f"""
     CREATE TEMP TABLE past AS
     WITH RECURSIVE counted (n) AS (SELECT CAST(0 AS BIGINT) UNION ALL SELECT n + 1 FROM counted WHERE n < {JOBS - 1})
     SELECT counted.n AS n, '01K' || CAST(10000000000000000 + counted.n AS TEXT) AS job,
-           hours.at + counted.n % 3600000 AS at, hours.hour AS hour, hours.week AS week,
+           hours.at + counted.n % 3600000 AS at, hours.day AS day, hours.week AS week,
            1 + counted.n % {SERVERS} AS guild,
            (1 + counted.n % {SERVERS}) * 100 + counted.n / 7 % {CHANNELS} AS channel,
            1 + counted.n * 7919 / 13 % {MEMBERS} AS member,
@@ -38,9 +38,9 @@ _BOOKS = (
     """,
     """
     INSERT INTO ledger (at, kind, job, actor, guild, channel, "user", route, images, micro_usd, price_version,
-                        hour, week)
+                        day, week)
     SELECT at, 'reserve', job, member, guild, channel, member, 'google/nano-banana-2/text-to-image', images, micro_usd,
-           '2026-11', hour, week FROM past
+           '2026-11', day, week FROM past
     UNION ALL
     SELECT at + 20000, 'settle', job, 0, guild, channel, member, 'google/nano-banana-2/text-to-image', images,
            micro_usd, '2026-11', NULL, NULL FROM past
@@ -64,7 +64,7 @@ def _hours() -> Sequence[tuple[int, int, str, str]]:
 
 def _hour(n: int, at: int) -> tuple[int, int, str, str]:
     begins = moment(at)
-    return n, at, begins.hour, begins.week
+    return n, at, begins.day, begins.week
 
 
 def fill_sqlite(path: Path) -> float:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from ulid import ULID
@@ -19,7 +19,7 @@ from bot.core.jobs import ACK_WINDOW, MINUTE, ImageRequest, Job, Place, Referenc
 from bot.core.line import Waiting, fair_order
 from bot.core.references import check_references
 from bot.core.wishes import Intake, Wish
-from bot.core.zones import zone_of
+from bot.core.zones import calendar_of
 from bot.store.database import TROUBLE
 from bot.store.desk import Desk
 from bot.store.history import History
@@ -93,7 +93,7 @@ class Service:
                     amount=amount,
                     price_version=quote.version,
                     limits=self.limits,
-                    zone=zone_of(house),
+                    calendar=calendar_of(house),
                 )
                 self.bells.ring(job.id)  # should the acknowledgement fail, the worker looks into it
                 return await self.card(job.id)
@@ -237,7 +237,7 @@ class Service:
 
     async def last_days(self, place: Place, house: House, *, days: int) -> Sequence[tuple[date, quota.Amount]]:
         """What a member has spent on each of the last *days* days of their server's calendar; the last is today."""
-        today = datetime.fromtimestamp(self.clock() / 1000, zone_of(house)).date()
+        today = calendar_of(house).day(self.clock())
         return await self._history.last_days(place.server, place.user_id, today=today, days=days)
 
     async def own_job(self, job_id: str, *, user_id: int, key: str = "job.unknown") -> Job:

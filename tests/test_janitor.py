@@ -2,10 +2,17 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
-from bot.core.jobs import HOUR
+import aiosqlite
+import pytest
+
+from bot.core.cards import Picture
+from bot.core.jobs import HOUR, Job, State, Verb
+from bot.core.wishes import Wish
 from bot.janitor import Janitor
-from tests.kit import NOON, Rig
+from tests.kit import ALICE, NOON, Rig, rig
+from tests.store.books import rows
 
 JOB = "01M7Y0XSNXXPA2WVYTX3MESRVG"
 
@@ -42,3 +49,86 @@ async def test_a_picture_is_kept_as_long_as_promised_and_then_removed_with_its_r
 
     assert not (app.folder / f"{job_id}-1.png").exists()
     assert (await app.service.card(job_id)).pictures == ()
+
+
+async def test_pictures_in_hand_of_a_job_that_goes_on_are_kept_however_long_the_program_was_away(app: Rig) -> None:
+    job_id = await app.imagine(count=2)
+    job: Job | None = await app.job(job_id)
+    for state in (State.SUBMITTING, State.QUEUED, State.COLLECTING):
+        assert job is not None
+        job = await app.store.move(job, state, now=app.time.now)
+    assert job is not None
+    await app.store.keep_picture(job, Picture(1, f"{job_id}-1.png", "png", 1, 1, 5), now=app.time.now)
+    _write(app.folder / f"{job_id}-1.png", hours_ago=0)
+    await app.delivery.run_due()
+    janitor = Janitor(app.store, app.service, data=app.folder, keep_hours=24, keep_prompts_days=30)
+
+    app.time.go(49 * 3600)
+    await janitor.round()
+
+    assert (app.folder / f"{job_id}-1.png").exists()
+    assert len((await app.service.card(job_id)).pictures) == 1
+
+
+async def test_prompts_are_forgotten_after_their_days_and_no_file_has_them_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _let_sqlite_keep_what_it_frees(monkeypatch)
+    async with rig(tmp_path) as app:
+        ended = await _ask(app, "a heron")
+        await app.service.cancel(ended, user_id=ALICE)
+        going_on = await _ask(app, "an otter")
+        janitor = Janitor(app.store, app.service, data=app.folder, keep_hours=24, keep_prompts_days=30)
+
+        app.time.go(30 * 24 * 3600)
+        await janitor.round()
+        assert (await app.job(ended)).request.prompt == "a heron"
+        assert _files_with(app.folder, "a heron")
+
+        app.time.go(3600)
+        await janitor.round()
+        assert [(await app.job(each)).request.prompt for each in (ended, going_on)] == ["", "an otter"]
+        assert _files_with(app.folder, "an otter")
+        assert not _files_with(app.folder, "a heron")
+
+
+def _let_sqlite_keep_what_it_frees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As most builds of SQLite do where nobody asks them for more; Debian's wipes by itself."""
+    connect = aiosqlite.connect
+
+    async def opened(*given: Any, **more: Any) -> aiosqlite.Connection:
+        connection = await connect(*given, **more)
+        await connection.execute_fetchall("PRAGMA secure_delete = OFF")
+        return connection
+
+    monkeypatch.setattr(aiosqlite, "connect", opened)
+
+
+async def _ask(app: Rig, prompt: str) -> str:
+    card = await app.service.accept(app.intake(), Wish(verb=Verb.IMAGINE, prompt=prompt))
+    return card.job.id
+
+
+def _files_with(folder: Path, words: str) -> list[str]:
+    return [each.name for each in folder.iterdir() if words.encode() in each.read_bytes()]
+
+
+async def test_what_opens_doors_and_what_was_only_typed_is_dropped_when_its_time_is_over(app: Rig) -> None:
+    job_id = await app.imagine()
+    await app.service.keep_draft(Wish(verb=Verb.IMAGINE, prompt="a heron"), user_id=ALICE)
+    janitor = Janitor(app.store, app.service, data=app.folder, keep_hours=24, keep_prompts_days=30)
+
+    async def left() -> list[int]:
+        counts = "SELECT (SELECT count(*) FROM {}) AS n"
+        return [(await rows(app.store, counts.format(each)))[0]["n"] for each in ("tokens", "drafts", "interactions")]
+
+    app.time.go(899)
+    await janitor.round()
+    assert await left() == [1, 1, 1]
+    app.time.go(2)
+    await janitor.round()
+    assert await left() == [0, 0, 1]  # the interaction's id stays: Discord may deliver it again
+    app.time.go(24 * 3600)
+    await janitor.round()
+    assert await left() == [0, 0, 0]
+    assert (await app.job(job_id)).request.prompt == "a lighthouse"

@@ -30,7 +30,7 @@ from bot.delivery import DeliverLater, MessageGone, TooLarge, WayClosed
 from bot.providers.base import CancelOutcome
 from bot.store.store import AlreadySeen
 from tests.kit import ALICE, BOB, NOON, Rig, Time, rig
-from tests.store.books import seen
+from tests.store.books import rows, seen
 
 
 @pytest.fixture
@@ -213,6 +213,9 @@ async def test_a_cancel_that_came_too_late_says_so_and_the_picture_is_paid_for(a
     await app.service.cancel(job_id, user_id=ALICE)
     await app.turn()
     assert (await app.job(job_id)).cancel is Cancel.TOO_LATE
+    with pytest.raises(UserError, match=r"cancel\.too_late"):  # nothing is asked of the host again
+        await app.service.cancel(job_id, user_id=ALICE)
+    assert (await app.job(job_id)).cancel is Cancel.TOO_LATE
     app.provider.sees = [RUNNING, app.ready()]
     job = await app.until_final(job_id)
 
@@ -337,6 +340,17 @@ async def test_a_dying_link_caps_the_wait(tmp_path: Path, url: str) -> None:
         assert (job.state, job.reason) == (State.FAILED, "inputs_expired")
 
 
+async def test_a_job_whose_card_nobody_has_seen_takes_nobodys_place_in_the_line(tmp_path: Path, url: str) -> None:
+    async with rig(tmp_path, url=url, slots=1) as app:
+        app.provider.sees = [RUNNING]
+        unseen = await app.imagine(BOB, acked=False)
+        app.time.go(1)
+        assert (await app.service.card(await app.imagine(ALICE))).place == 1
+        await app.turn()
+        assert len(app.provider.submitted) == 1
+        assert unseen not in app.provider.submitted
+
+
 async def test_one_busy_member_does_not_starve_the_next(app: Rig) -> None:
     """Thirty jobs of one member, then one of another, with four slots."""
     limited = Limits(user_day_images=None, user_day_micro_usd=None, user_in_flight=None)
@@ -427,6 +441,23 @@ async def test_a_deleted_reply_is_settled_and_waits_in_jobs(app: Rig) -> None:
 
     assert job.state is State.SUCCEEDED
     assert [card.job.id for card in (await app.service.open_jobs(ALICE))[0]] == [job_id]
+
+
+async def test_nothing_is_sent_to_a_reply_that_was_deleted_while_it_waited_for_its_turn(app: Rig) -> None:
+    app.provider.sees = [app.ready()]
+    gone, deleted = await app.imagine(), await app.imagine()
+    for each in (gone, deleted):
+        await app.until_final(each)
+    shown = len(app.messenger.shown)
+    await app.store.want([gone, deleted], now=app.time.now)
+    await app.store.reply_gone(gone)
+    await app.service.delete(deleted, user_id=ALICE)
+
+    for each in (gone, deleted):
+        await app.delivery.deliver(each)  # as one does that was found due before
+
+    assert len(app.messenger.shown) == shown
+    assert [row["attempts"] for row in await rows(app.store, "SELECT attempts FROM replies")] == [0, 0]
 
 
 async def test_discord_being_down_while_a_job_ends_only_delays_its_card(app: Rig) -> None:

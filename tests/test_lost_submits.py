@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bot.core.errors import DownloadFailed, HostNotAllowed, ProviderUnavailable, SubmitUnknown
-from bot.core.jobs import FIND_LIMIT, HOUR, WATCH_LIMIT, State
+from bot.core.jobs import FIND_LIMIT, HOUR, WATCH_LIMIT, Observation, State
 from bot.core.quota import Amount
 from tests.kit import Rig, rig
 
@@ -74,7 +74,21 @@ async def test_after_a_day_nobody_looks_any_more(app: Rig) -> None:
     assert await app.worker.overdue() == 0
 
 
-async def test_a_run_that_belongs_to_another_job_is_nobodys_present(app: Rig) -> None:
+async def test_a_host_that_names_another_jobs_run_has_said_nothing_about_this_one(app: Rig) -> None:
+    app.provider.submits = ["run-1", "run-1"]
+    app.provider.sees = [Observation(State.RUNNING)]
+    first, second = await app.imagine(), await app.imagine()
+    app.provider.finds = [None, "run-1", "run-2"]
+
+    await app.turn()
+    assert [(await app.job(each)).run_id for each in (first, second)] == ["run-1", None]
+    assert (await app.job(second)).state is State.UNKNOWN
+    await app.turn(61, times=3)
+    assert (await app.job(second)).run_id == "run-2"
+    assert len(app.provider.submitted) == 2
+
+
+async def test_a_run_that_belongs_to_another_job_is_nobodys_present(app: Rig, caplog: pytest.LogCaptureFixture) -> None:
     app.provider.submits = ["run-1", SubmitUnknown("no answer")]
     await app.until_final(await app.imagine())
     lost = await app.imagine()
@@ -84,6 +98,7 @@ async def test_a_run_that_belongs_to_another_job_is_nobodys_present(app: Rig) ->
     await app.turn(301, times=2)
 
     assert ((await app.job(lost)).run_id, (await app.job(lost)).images) == (None, 0)
+    assert "A step failed" not in caplog.text
 
 
 async def test_the_search_goes_on_after_a_restart(tmp_path: Path) -> None:

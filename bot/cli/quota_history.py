@@ -36,8 +36,8 @@ from bot.cli.terms import (
 )
 from bot.core import amounts
 from bot.core.quota import Holder, Unit
-from bot.core.windows import Window, moment
-from bot.core.zones import zone_of
+from bot.core.windows import Window
+from bot.core.zones import calendar_of, zone_of
 from bot.store.database import Database
 from bot.store.quotas import Change
 from bot.store.reports import Entry, Reports, Spender
@@ -176,9 +176,9 @@ def _top(chosen: argparse.Namespace) -> int:
     window = option("per", lambda: amounts.window(Unit.IMAGES, chosen.per or Window.MONTH)) or Window.MONTH
 
     async def read(database: Database) -> tuple[str, tzinfo, Sequence[Spender]]:
-        zone = zone_of(await Store(database).house(target.server))
-        bucket = moment(wall_clock(), zone).buckets[window]
-        return bucket, zone, await Reports(database).top(target.server, bucket, limit=chosen.limit)
+        calendar = calendar_of(await Store(database).house(target.server))
+        bucket = calendar.moment(wall_clock()).buckets[window]
+        return bucket, calendar.zone, await Reports(database).top(target.server, bucket, limit=chosen.limit)
 
     bucket, zone, spenders = on_database(read)
     if chosen.json:

@@ -10,6 +10,7 @@ from bot.core.catalog import Asked, Catalog
 from bot.core.errors import UserError
 from bot.core.jobs import Verb
 from bot.core.routes import Words
+from bot.core.windows import Pin
 
 MOST_NAMED = 5  # channels that a refusal names
 
@@ -29,6 +30,7 @@ class House(_Part):
     """A server's own settings. By default every channel and every model is open."""
 
     timezone: str = "UTC"
+    pin: Pin | None = None  # the day that the last change of timezone left in force
     alerts: int | None = None  # the channel that hears of limits which come near their end
     allowed: tuple[int, ...] = ()  # where any is named, pictures are made nowhere else
     denied: tuple[int, ...] = ()

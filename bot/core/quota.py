@@ -6,11 +6,10 @@ Each layer may refuse; only the member's own can be passed with a bonus that an 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, tzinfo
 from enum import StrEnum
 
 from bot.core.errors import UserError
-from bot.core.windows import Moment, Window, ends_at, moment
+from bot.core.windows import Calendar, Moment, Window
 
 EVERYWHERE = 0  # the server number of what happens in direct messages and user installs
 
@@ -46,6 +45,10 @@ class Scope(StrEnum):
     DIRECT = "direct"  # all direct messages and user installs together
     CAP = "cap"  # the operator's on one server: its admins cannot raise it
     HOST = "host"  # everything this Darkroom spends
+
+
+OPERATORS = frozenset({Scope.CAP, Scope.HOST})  # their windows are in UTC: no server's admin moves them
+IN_UTC = Calendar()
 
 
 class Unit(StrEnum):
@@ -213,19 +216,19 @@ NOTHING = Tally()
 class Used:
     """What the store found in the ledger's totals, by account and bucket; what is not there is nothing.
 
-    A server's *zone* gives its own windows, and those of its channels and members; the host's are in UTC.
+    A server's *calendar* gives its own windows, and those of its channels and members.
     """
 
     now: int
-    zone: tzinfo = UTC
+    calendar: Calendar = IN_UTC
     tallies: Mapping[tuple[Scope, str], Tally] = field(default_factory=dict)
 
     def tally(self, scope: Scope, window: Window | None) -> Tally:
-        account = Scope.GUILD if scope in (Scope.CAP, Scope.DIRECT) else scope
+        account = Scope.GUILD if scope is Scope.DIRECT else scope
         return self.tallies.get((account, self.moment(account).buckets[window or Window.TOTAL]), NOTHING)
 
     def moment(self, scope: Scope) -> Moment:
-        return moment(self.now, UTC if scope is Scope.HOST else self.zone)
+        return self._calendar(scope).moment(self.now)
 
     def left(self, limit: Limit) -> int:
         return max(0, limit.amount - self.of(limit))
@@ -241,8 +244,10 @@ class Used:
                 return tally.counts.micro_usd
 
     def resets_at(self, limit: Limit) -> int | None:
-        zone = UTC if limit.scope is Scope.HOST else self.zone
-        return None if limit.window is None else ends_at(limit.window, self.now, zone)
+        return None if limit.window is None else self._calendar(limit.scope).ends_at(limit.window, self.now)
+
+    def _calendar(self, scope: Scope) -> Calendar:
+        return IN_UTC if scope in OPERATORS else self.calendar
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from bot.core.errors import UserError
 from bot.core.house import House
+from bot.core.windows import Calendar
 
 PLACES = frozenset({"Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian",
                     "Pacific"})  # fmt: skip
@@ -28,10 +29,21 @@ def check_zone(name: str) -> str:
 
 
 def zone_of(house: House) -> tzinfo:
-    """The calendar of a server; one that this system does not know any more counts as UTC."""
+    """The timezone of a server; one that this system does not know any more counts as UTC."""
     if house.timezone == "UTC":
         return UTC
     try:
         return ZoneInfo(house.timezone)
     except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
         return UTC
+
+
+def calendar_of(house: House) -> Calendar:
+    return Calendar(zone_of(house), house.pin)
+
+
+def keep_day(before: House, after: House, *, now: int) -> House:
+    """*after* with the day that was in force *before*, should its timezone be another."""
+    moved = after.timezone != before.timezone
+    pin = calendar_of(before).moved(zone_of(after), now=now).pin if moved else before.pin
+    return after.model_copy(update={"pin": pin})

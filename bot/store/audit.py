@@ -88,7 +88,7 @@ class Audit:
         return await self._database.read(unit)
 
     async def books(self) -> Sequence[Books]:
-        """The two books side by side, by the month (UTC) in which the pictures were asked for; newest first."""
+        """The two books side by side, by the month in which the pictures were asked for; newest first."""
 
         async def unit(tx: Tx) -> Sequence[Books]:
             return [Books(**dict(row)) for row in await tx.fetch(_BOOKS)]
@@ -98,7 +98,7 @@ class Audit:
 
 # By month of the reservation, so that both books speak of the same jobs.
 _BOOKS = """
-    SELECT substr(held.hour, 1, 7) AS month,
+    SELECT substr(held.day, 1, 7) AS month,
            CAST(count(*) AS BIGINT) AS jobs,
            CAST(coalesce(sum(CASE WHEN ended.kind = 'settle' THEN ended.images END), 0) AS BIGINT) AS images,
            CAST(coalesce(sum(CASE WHEN ended.kind = 'settle' THEN ended.micro_usd END), 0) AS BIGINT) AS settled,
@@ -110,7 +110,7 @@ _BOOKS = """
     LEFT JOIN ledger ended ON ended.job = held.job AND ended.kind IN ('settle', 'release')
     LEFT JOIN host_cost cost ON cost.job = held.job
     WHERE held.kind = 'reserve'
-    GROUP BY substr(held.hour, 1, 7) ORDER BY month DESC
+    GROUP BY substr(held.day, 1, 7) ORDER BY month DESC
 """
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bot.core.jobs import HOUR, WATCH_LIMIT, Place, State
-from bot.core.quota import EVERYWHERE, Amount, Limits, Scope, Unit
-from bot.core.windows import Window, moment
+from bot.core.quota import EVERYWHERE, IN_UTC, Amount, Limits, Scope, Unit
+from bot.core.windows import Window
 from bot.store import ledger, totals
 from bot.store.database import Database, Tx
 
@@ -27,9 +27,9 @@ class Census:
 
 async def take(database: Database, limits: Limits, *, now: int) -> Census:
     async def unit(tx: Tx) -> Census:
-        month = moment(now, UTC).buckets[Window.MONTH]
+        month = IN_UTC.moment(now).buckets[Window.MONTH]
         account = ((Scope.HOST, EVERYWHERE, totals.HOST),)
-        host = await totals.look(tx, account, moment(now, UTC), at=now)
+        host = await totals.look(tx, account, IN_UTC.moment(now), at=now)
         ever, spent = host.get((Scope.HOST, "total")), host.get((Scope.HOST, month))
         assumed = await _assumed(tx, now)
         return Census(

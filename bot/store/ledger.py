@@ -4,15 +4,15 @@ The functions here are parts of units: they take the transaction of the verb tha
 """
 
 from collections.abc import Sequence
-from datetime import UTC, tzinfo
+from datetime import date
 from functools import lru_cache
 
 from bot.core import quota
 from bot.core.cards import Charge
 from bot.core.errors import UserError
 from bot.core.jobs import Job, Place
-from bot.core.quota import EVERYWHERE, Alert, Amount, Draw, Grant, Kind, Limits, Scope, Unit, Used
-from bot.core.windows import Moment, moment
+from bot.core.quota import EVERYWHERE, IN_UTC, Alert, Amount, Draw, Grant, Kind, Limits, Scope, Unit, Used
+from bot.core.windows import Calendar, Moment, of_day
 from bot.store import bonus, rules, totals
 from bot.store.database import Tx
 
@@ -20,7 +20,7 @@ DARKROOM = 0  # the actor of rows that no person caused
 
 
 async def reserve(
-    tx: Tx, job: Job, amount: Amount, *, limits: Limits, zone: tzinfo, price_version: str
+    tx: Tx, job: Job, amount: Amount, *, limits: Limits, calendar: Calendar, price_version: str
 ) -> Sequence[Alert] | UserError:  # fmt: skip
     """Hold *amount* for *job* from now on, or say which limit refuses it; then nothing is held.
 
@@ -30,9 +30,9 @@ async def reserve(
     units side by side). A second reservation of one job is an integrity error.
     """
     place, now = job.place, job.created_at
-    local, held_by = moment(now, zone), totals.accounts_of(place)
+    local, held_by = calendar.moment(now), totals.accounts_of(place)
     counted = await totals.count(tx, held_by, local, at=now, jobs=1, reserved=amount)
-    used = Used(now, zone, counted.before(amount))
+    used = Used(now, calendar, counted.before(amount))
     try:
         applying, draws = await _admit(tx, place, amount, used=used, limits=limits)
     except UserError as refusal:
@@ -76,7 +76,7 @@ async def end(tx: Tx, job: Job, *, now: int, pictures: int, reason: str | None) 
     """
     held = await tx.one(
         """
-        SELECT at, guild, channel, "user", hour, week, images, micro_usd, bonus_images, bonus_micro_usd, price_version
+        SELECT at, guild, channel, "user", day, images, micro_usd, bonus_images, bonus_micro_usd, price_version
         FROM ledger WHERE job = $1 AND kind = 'reserve'
           AND NOT EXISTS (SELECT 1 FROM ledger ended WHERE ended.job = $1 AND ended.kind IN ('settle', 'release'))
         """,
@@ -91,7 +91,7 @@ async def end(tx: Tx, job: Job, *, now: int, pictures: int, reason: str | None) 
     await totals.count(  # what the host gets is in the other book
         tx,
         totals.accounts(server=held["guild"], channel=held["channel"], user=held["user"]),
-        Moment(held["hour"], held["week"]),
+        of_day(date.fromisoformat(held["day"]), held["at"]),
         at=held["at"],
         jobs=-1,
         reserved=Amount() - whole,
@@ -139,13 +139,13 @@ async def add_host_cost(tx: Tx, job: Job, *, now: int, micro_usd: int, known: bo
     )
     at, counted = (now, 0) if before is None else (before["at"], before["micro_usd"])
     host = ((Scope.HOST, EVERYWHERE, totals.HOST),)
-    await totals.count(tx, host, moment(at, UTC), at=at, spent=Amount(0, micro_usd - counted), tell=False)
+    await totals.count(tx, host, IN_UTC.moment(at), at=at, spent=Amount(0, micro_usd - counted), tell=False)
 
 
-async def used(tx: Tx, place: Place, *, now: int, zone: tzinfo) -> Used:
+async def used(tx: Tx, place: Place, *, now: int, calendar: Calendar) -> Used:
     """What counts against the limits at *place* now, open reservations included."""
-    found = await totals.look(tx, totals.accounts_of(place), moment(now, zone), at=now)
-    return Used(now, zone, found)
+    found = await totals.look(tx, totals.accounts_of(place), calendar.moment(now), at=now)
+    return Used(now, calendar, found)
 
 
 async def applying(tx: Tx, place: Place, *, limits: Limits) -> Sequence[quota.Limit]:
@@ -237,7 +237,7 @@ async def _add(
     await tx.run(
         """
         INSERT INTO ledger (at, kind, job, actor, reason, guild, channel, "user", route, images, micro_usd,
-                            price_version, bonus_images, bonus_micro_usd, hour, week)
+                            price_version, bonus_images, bonus_micro_usd, day, week)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
         """,
         now,
@@ -254,6 +254,6 @@ async def _add(
         price_version,
         paid.images,
         paid.micro_usd,
-        local.hour if local else None,
+        local.day if local else None,
         local.week if local else None,
     )

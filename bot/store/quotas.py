@@ -6,12 +6,13 @@ A change is named by its interaction, so that one delivered twice changes once: 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from typing import Any
 
 from bot.core.house import House
-from bot.core.quota import Amount, Block, Grant, Holder, Rule, Scope, Unit
-from bot.core.windows import Moment, moment
-from bot.core.zones import zone_of
+from bot.core.quota import IN_UTC, Amount, Block, Grant, Holder, Rule, Scope, Unit
+from bot.core.windows import of_day
+from bot.core.zones import calendar_of, keep_day
 from bot.store import bonus, ledger, rules, totals
 from bot.store.database import Database, Row, Tx
 
@@ -132,7 +133,9 @@ class Quotas:
             if owner is None:
                 return None
             account = (Scope.USER, by.server, owner["user"])
-            await totals.count(tx, [account], moment(by.at), at=by.at)  # holds the account: nobody draws meanwhile
+            await totals.count(
+                tx, [account], IN_UTC.moment(by.at), at=by.at
+            )  # holds the account: nobody draws meanwhile
             grant = await bonus.one(tx, grant_id)
             if grant is None or not grant.left:
                 return None
@@ -150,14 +153,15 @@ class Quotas:
     async def reset(self, by: By, holder: Holder, subject: int, *, reason: str | None = None) -> Amount | None:
         """Let a member, channel or server begin anew in every window of now; what its total counted is the answer.
 
-        Unfinished jobs go on counting. What was spent stays in the history and in what the host is owed.
+        Unfinished jobs go on counting. What was spent stays in the history, in what the operator's cap on the server
+        counts, and in what the host is owed.
         None when that was done before.
         """
         assert holder in (Holder.USER, Holder.CHANNEL, Holder.GUILD)  # the others have no account of their own
         account = (holder.scope, by.server, subject)
 
         async def unit(tx: Tx) -> Amount | None:
-            local = moment(by.at, zone_of(await rules.house(tx, by.server)))
+            local = calendar_of(await rules.house(tx, by.server)).moment(by.at)
             counted = await totals.count(tx, [account], local, at=by.at)
             taken: dict[str, Amount] = {}
             for bucket in local.buckets.values():
@@ -190,6 +194,7 @@ class Quotas:
             changed = change(house)
             if changed == house or not await _note(tx, by, "settings", holder=Holder.GUILD, subject=0, body=told):
                 return house
+            changed = keep_day(house, changed, now=by.at)
             await rules.put_house(tx, by.server, changed)
             return changed
 
@@ -235,7 +240,7 @@ async def _unfinished(tx: Tx, account: totals.Account, bucket: str) -> Amount:
     scope, server, subject = account
     rows = await tx.fetch(
         """
-        SELECT held.hour AS hour, held.week AS week, held.images - held.bonus_images AS own_images,
+        SELECT held.at AS at, held.day AS day, held.images - held.bonus_images AS own_images,
                held.micro_usd - held.bonus_micro_usd AS own_micro_usd, held.images AS images,
                held.micro_usd AS micro_usd
         FROM jobs JOIN ledger held ON held.job = jobs.id AND held.kind = 'reserve'
@@ -246,7 +251,7 @@ async def _unfinished(tx: Tx, account: totals.Account, bucket: str) -> Amount:
         subject,
         scope,
     )
-    parts = [row for row in rows if bucket in Moment(row["hour"], row["week"]).buckets.values()]
+    parts = [row for row in rows if bucket in of_day(date.fromisoformat(row["day"]), row["at"]).buckets.values()]
     own = "own_" if scope is Scope.USER else ""
     return Amount(
         sum(row[f"{own}images"] for row in parts), sum(row[f"{own}micro_usd"] for row in parts)

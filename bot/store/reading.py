@@ -8,7 +8,7 @@ from bot.core.house import House
 from bot.core.jobs import Job, Place
 from bot.core.line import Waiting
 from bot.core.quota import Grant, Limit, Limits, Used
-from bot.core.zones import zone_of
+from bot.core.zones import calendar_of
 from bot.store import bonus, jobs, ledger, replies, rules
 from bot.store.database import Database, Tx
 
@@ -104,7 +104,7 @@ class Reading:
 
         async def unit(tx: Tx) -> Standing:
             house = await rules.house(tx, place.server)
-            used = await ledger.used(tx, place, now=now, zone=zone_of(house))
+            used = await ledger.used(tx, place, now=now, calendar=calendar_of(house))
             applying = await ledger.applying(tx, place, limits=limits)
             return Standing(house, used, applying, await bonus.of(tx, place.server, place.user_id, now=now))
 

@@ -5,13 +5,13 @@ and the newer card. A caller that gave up may still be committed.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, tzinfo
 from typing import Any
 
 from bot.core.cards import HIDEABLE, TOKEN_LIFE, Path, Picture, Reply, paths
 from bot.core.errors import UserError
 from bot.core.jobs import Cancel, Job, State
-from bot.core.quota import Amount, Limits
+from bot.core.quota import IN_UTC, Amount, Limits
+from bot.core.windows import Calendar
 from bot.store import alerts, jobs, ledger, replies
 from bot.store.database import Tx
 from bot.store.reading import Reading
@@ -36,17 +36,17 @@ class Store(Reading):
         amount: Amount,
         price_version: str,
         limits: Limits,
-        zone: tzinfo = UTC,
+        calendar: Calendar = IN_UTC,
     ) -> None:
         """Write interaction, job, reservation and reply, or the refusal; raise it as `UserError`.
 
-        *zone* is the calendar of the server.
+        *calendar* is the server's.
         """
 
         async def unit(tx: Tx) -> UserError | None:
             if not await _first_time(tx, interaction_id, job=job.id, now=job.created_at):
                 raise AlreadySeen(str(interaction_id))
-            held = await ledger.reserve(tx, job, amount, limits=limits, zone=zone, price_version=price_version)
+            held = await ledger.reserve(tx, job, amount, limits=limits, calendar=calendar, price_version=price_version)
             if isinstance(held, UserError):
                 await tx.run("UPDATE interactions SET job = NULL, refusal = $2 WHERE id = $1", interaction_id, held.key)
                 return held

@@ -1,17 +1,17 @@
 """What is used in each window: kept beside the books in their own transactions, so that nobody ever sums up rows.
 
-One statement counts an amount in every window of all four accounts: the member's, the channel's, the server's and
-the host's. It locks their rows in that order, and of each account the row `total` first, so that two units never
-wait for each other in a circle; and it returns the new totals, which are then held until the unit ends.
+One statement counts an amount in every window of all five accounts: the member's, the channel's, the server's, the one
+that the operator's cap on the server looks at, and the host's. It locks their rows in that order, and of each account
+the row `total` first, so that two units never wait for each other in a circle; and it returns the new totals, which are
+then held until the unit ends.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC
 
 from bot.core.jobs import Place
-from bot.core.quota import EVERYWHERE, Amount, Scope, Tally
-from bot.core.windows import Moment, Window, moment
+from bot.core.quota import EVERYWHERE, IN_UTC, OPERATORS, Amount, Scope, Tally
+from bot.core.windows import Moment, Window
 from bot.store.database import Row, Tx
 
 HOST = 0  # the one subject of scope `host`
@@ -30,6 +30,7 @@ def accounts(*, server: int, channel: int, user: int) -> Sequence[Account]:
         (Scope.USER, server, user),
         (Scope.CHANNEL, server, channel),
         (Scope.GUILD, server, 0),
+        (Scope.CAP, server, 0),
         (Scope.HOST, EVERYWHERE, HOST),
     )
 
@@ -51,18 +52,18 @@ async def count(
     aside: Amount = NOTHING,
     tell: bool = True,
 ) -> "Tallies":
-    """Add to every window of *held_by* that *local* lies in (the host's: *at*, in UTC); what counts after it.
+    """Add to every window of *held_by* that *local* lies in (the operator's: *at*, in UTC); what counts after it.
 
     *aside* is the member's alone. *host_spent* is what the host's account gets in the place of *spent*. The answer
     tells of jobs and of what counts against limits, as reserved; it is empty where nobody wants to be told.
     """
-    utc = moment(at, UTC)
+    utc = IN_UTC.moment(at)
     values: list[object] = []
     for scope, guild, subject in held_by:
         ours = spent if scope is not Scope.HOST or host_spent is None else host_spent
         ours_aside = aside if scope is Scope.USER else NOTHING
         amounts = (jobs, *_flat(reserved), *_flat(ours), *_flat(ours_aside))
-        for bucket in (utc if scope is Scope.HOST else local).buckets.values():
+        for bucket in (utc if scope in OPERATORS else local).buckets.values():
             values += (scope.value, guild, bucket, subject, *amounts)  # an enum's member is slower to hand over
     return Tallies(await tx.fetch(_UPSERT[len(held_by) * len(Window), tell], *values), _counting)
 
@@ -74,10 +75,10 @@ async def count_one(tx: Tx, account: Account, bucket: str, *, spent: Amount = NO
 
 async def look(tx: Tx, held_by: Sequence[Account], local: Moment, *, at: int) -> Mapping[Key, Tally]:
     """What every window of *held_by* holds, without holding on to it."""
-    utc = moment(at, UTC)
+    utc = IN_UTC.moment(at)
     values: list[object] = []
     for scope, guild, subject in held_by:
-        buckets = (utc if scope is Scope.HOST else local).buckets
+        buckets = (utc if scope in OPERATORS else local).buckets
         values += (scope, guild, subject, *(buckets[each] for each in buckets))
     return Tallies(await tx.fetch(_LOOK[len(held_by)], *values), _tally)
 
@@ -140,9 +141,9 @@ RETURNING = (  # each column costs, so no more than limits are compared with
     "reserved_micro_usd + spent_micro_usd - aside_micro_usd AS micro_usd"
 )
 _UPSERT = {
-    (rows, tell): _upsert(rows, tell=tell) for rows in (1, len(Window), 4 * len(Window)) for tell in (True, False)
+    (rows, tell): _upsert(rows, tell=tell) for rows in (1, len(Window), 5 * len(Window)) for tell in (True, False)
 }
-_LOOK = {held: _look(held) for held in (1, 4)}
+_LOOK = {held: _look(held) for held in (1, 5)}
 
 
 def _flat(amount: Amount) -> tuple[int, int]:

@@ -32,7 +32,7 @@ def pictures(n: int, *, price: int = 0) -> Amount:
 def used(amount: Amount = NOTHING, **others: Amount) -> Used:
     """What the member has used today, and others by scope."""
     tallies = {(Scope.USER, DAY): Tally(spent=amount)}
-    return Used(NOW, UTC, tallies | {(Scope(scope), DAY): Tally(spent=each) for scope, each in others.items()})
+    return Used(NOW, tallies=tallies | {(Scope(scope), DAY): Tally(spent=each) for scope, each in others.items()})
 
 
 def of_images(left: int, number: int = 1, expires_at: int | None = None) -> Grant:
@@ -191,9 +191,7 @@ some_grants = st.lists(
 def test_what_is_let_through_is_within_every_limit_or_paid_for(
     limits: list[Limit], before: dict[Scope, Tally], asks: Amount, grants: list[Grant]
 ) -> None:
-    found = Used(
-        NOW, UTC, {(Scope.GUILD if scope is Scope.CAP else scope, DAY): each for scope, each in before.items()}
-    )
+    found = Used(NOW, tallies={(scope, DAY): each for scope, each in before.items()})
     price = asks.micro_usd // asks.images
     try:
         drawn = check(limits, found, asks=asks, grants=grants)

@@ -1,8 +1,10 @@
-"""What a card says is left: the member's own limit that lets through the fewest pictures, and their bonus."""
+"""What a card says is left, and by which ways its reply can still be changed."""
+
+from typing import Any
 
 import pytest
 
-from bot.core.cards import Charge, granted, tightest
+from bot.core.cards import TOKEN_LIFE, TOKEN_MARGIN, Charge, Path, Reply, granted, paths, tightest
 from bot.core.quota import Allowance, Amount, Grant, Scope, Unit
 from bot.core.windows import Window
 
@@ -46,3 +48,39 @@ def test_a_bonus_is_the_sum_of_what_is_left_of_every_grant() -> None:
 def test_a_charge_knows_the_price_of_one_picture() -> None:
     assert Charge(Amount(4, 320_000)).price == 80_000
     assert Charge(Amount()).price == 0
+
+
+# --- ways to a reply
+
+TOKEN, CHANNEL, POST = Path
+
+
+def reply(**changes: Any) -> Reply:
+    """Of an interaction at the time 0."""
+    given: dict[str, Any] = {"message_id": 7, "ephemeral": False, "bot_can_edit": True, "bot_can_post": True}
+    given |= {"token": "token", "token_expires_at": TOKEN_LIFE} | changes
+    return Reply("j", 42, 6, 5, filesize_limit=1000, locale="en-US", wanted=2, delivered=1, **given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "under_way", "at_the_end"),
+    [
+        ({}, (TOKEN, CHANNEL), (TOKEN, CHANNEL, POST)),
+        ({"gone": True}, (), ()),
+        ({"ephemeral": True}, (TOKEN,), (TOKEN,)),
+        ({"token": None}, (CHANNEL,), (CHANNEL, POST)),
+        ({"bot_can_edit": False}, (TOKEN,), (TOKEN, POST)),
+        ({"bot_can_post": False}, (TOKEN, CHANNEL), (TOKEN, CHANNEL)),
+        ({"message_id": None}, (), (POST,)),
+    ],
+)
+def test_a_reply_is_changed_by_the_ways_that_are_open(
+    changes: dict[str, Any], under_way: tuple[Path, ...], at_the_end: tuple[Path, ...]
+) -> None:
+    assert paths(reply(**changes), now=0, final=False) == under_way
+    assert paths(reply(**changes), now=0, final=True) == at_the_end
+
+
+def test_a_token_is_left_alone_shortly_before_it_dies() -> None:
+    dies = TOKEN_LIFE - TOKEN_MARGIN
+    assert [paths(reply(), now=now, final=False)[0] for now in (dies - 1, dies)] == [TOKEN, CHANNEL]

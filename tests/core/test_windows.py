@@ -1,6 +1,6 @@
 """Hours, days, weeks and months on the calendars of the world, its odd ones above all."""
 
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from bot.core.errors import UserError
 from bot.core.house import House
-from bot.core.windows import Window, ends_at, moment
+from bot.core.windows import Calendar, Window, ends_at, moment, of_day
 from bot.core.zones import check_zone, names, zone_of
 
 MINUTE = 60_000
@@ -104,17 +104,6 @@ def test_the_total_never_ends() -> None:
 # --- what clocks do
 
 
-def test_the_hour_that_is_repeated_in_autumn_is_two_hours() -> None:
-    berlin = ZoneInfo("Europe/Berlin")
-    first, second = ms("2026-10-25T02:30+02:00"), ms("2026-10-25T02:30+01:00")
-    assert second - first == HOUR
-    assert bucket(Window.HOUR, first, berlin) == "hour:2026-10-25T02+0200"
-    assert bucket(Window.HOUR, second, berlin) == "hour:2026-10-25T02+0100"
-    assert ends_at(Window.HOUR, first, berlin) == ms("2026-10-25T01:00")
-    assert ends_at(Window.HOUR, second, berlin) == ms("2026-10-25T02:00")
-    assert bucket(Window.DAY, first, berlin) == bucket(Window.DAY, second, berlin)
-
-
 @pytest.mark.parametrize(("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25), ("2026-11-21", 24)])
 def test_a_day_is_as_long_as_the_clock_makes_it(day: str, hours: int) -> None:
     berlin = ZoneInfo("Europe/Berlin")
@@ -122,26 +111,11 @@ def test_a_day_is_as_long_as_the_clock_makes_it(day: str, hours: int) -> None:
     assert ends_at(Window.DAY, begins, berlin) == begins + hours * HOUR
 
 
-def test_half_an_hour_is_repeated_on_lord_howe() -> None:
-    howe = ZoneInfo("Australia/Lord_Howe")
-    at = ms("2027-04-03T15:00")  # two o'clock becomes half past one
-    assert bucket(Window.HOUR, at - 1, howe) == "hour:2027-04-04T01+1100"
-    assert bucket(Window.HOUR, at, howe) == "hour:2027-04-04T01+1030"
-    assert ends_at(Window.HOUR, at, howe) == at + 30 * MINUTE
-
-
-def test_an_hour_is_cut_short_on_chatham_whose_clocks_leap_at_a_quarter_to() -> None:
-    chatham = ZoneInfo("Pacific/Chatham")
-    at = ms("2026-09-26T14:00")  # a quarter to three becomes a quarter to four
-    assert bucket(Window.HOUR, at - 1, chatham) == "hour:2026-09-27T02+1245"
-    assert bucket(Window.HOUR, at, chatham) == "hour:2026-09-27T03+1345"
-    assert ends_at(Window.HOUR, at - 30 * MINUTE, chatham) == at
-    assert ends_at(Window.HOUR, at, chatham) == at + 15 * MINUTE
-
-
-def test_hours_begin_by_the_clock_on_the_wall() -> None:
-    kathmandu = ZoneInfo("Asia/Kathmandu")  # UTC+05:45
-    assert ends_at(Window.HOUR, ms("2026-11-21T05:10"), kathmandu) == ms("2026-11-21T05:15")
+@pytest.mark.parametrize("name", ["Asia/Kathmandu", "Australia/Lord_Howe", "Europe/Berlin", "Pacific/Chatham"])
+def test_an_hour_is_one_of_utc_whatever_the_clock_on_the_wall_does(name: str) -> None:
+    for at in (ms("2026-11-21T05:10"), ms("2026-10-25T00:30"), ms("2026-09-26T14:00"), ms("2027-04-03T15:00") - 1):
+        assert bucket(Window.HOUR, at, ZoneInfo(name)) == bucket(Window.HOUR, at, UTC)
+        assert ends_at(Window.HOUR, at, ZoneInfo(name)) == at - at % HOUR + HOUR
 
 
 @pytest.mark.parametrize(
@@ -220,8 +194,66 @@ def test_buckets_are_always_named_in_the_same_order() -> None:
 
 
 def test_what_a_ledger_keeps_of_a_moment_gives_all_its_buckets() -> None:
-    found = moment(ms("2026-11-21T05:12"), ZoneInfo("Asia/Kolkata"))
-    assert (found.hour, found.week) == ("2026-11-21T10+0530", "2026-11-16")
+    at = ms("2026-11-22T20:12")  # Monday the 23rd in Kolkata
+    found = moment(at, ZoneInfo("Asia/Kolkata"))
+    assert (found.day, found.week, found.hour) == ("2026-11-23", "2026-11-23", "2026-11-22T20+0000")
+    assert of_day(date.fromisoformat(found.day), at) == found
+
+
+# --- a server that changes its timezone
+
+moves = st.lists(st.tuples(st.integers(0, 40 * HOUR), st.sampled_from(names())), min_size=1, max_size=8)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(st.integers(FROM, TO), st.sampled_from(names()), moves)
+def test_no_change_of_timezone_begins_a_window_anew_or_ends_one(
+    now: int, name: str, moves: list[tuple[int, str]]
+) -> None:
+    """So days follow each other, and each is the day of some place on earth: nobody gains more than those two."""
+    calendar, days = Calendar(ZoneInfo(name)), [moment(now, ZoneInfo(name)).day]
+    for later, to in moves:
+        for at in (now + later // 2, now + later):
+            days.append(calendar.moment(at).day)
+            assert moment(at, WESTERNMOST).day <= days[-1] <= moment(at, EASTERNMOST).day
+        now += later
+        before, calendar = calendar, calendar.moved(ZoneInfo(to), now=now)
+        assert calendar.moment(now) == before.moment(now)
+        for window in ENDING:
+            end = calendar.ends_at(window, now)
+            assert end is not None
+            assert calendar.moment(end - 1).buckets[window] == calendar.moment(now).buckets[window]
+            assert calendar.moment(end).buckets[window] != calendar.moment(now).buckets[window]
+    assert days == sorted(days)
+
+
+WESTERNMOST, EASTERNMOST = timezone(timedelta(hours=-12)), timezone(timedelta(hours=14))
+
+
+def test_a_day_that_is_over_elsewhere_ends_when_it_would_have_and_one_that_has_not_begun_there_waits_for_it() -> None:
+    berlin, tokyo, honolulu = (ZoneInfo(each) for each in ("Europe/Berlin", "Asia/Tokyo", "Pacific/Honolulu"))
+    evening = ms("2026-11-30T20:00", berlin)  # four o'clock in the morning of December in Tokyo
+    east = Calendar(berlin).moved(tokyo, now=evening)
+    assert {east.ends_at(each, evening) for each in (Window.DAY, Window.MONTH)} == {ms("2026-12-01", berlin)}
+    assert east.ends_at(Window.WEEK, evening) == ms("2026-12-07", tokyo)
+    assert east.ends_at(Window.DAY, ms("2026-12-01", berlin)) == ms("2026-12-02", tokyo)
+
+    morning = ms("2026-12-01T09:00", berlin)  # still November in Honolulu
+    west = Calendar(berlin).moved(honolulu, now=morning)
+    assert west.ends_at(Window.DAY, morning) == ms("2026-12-02", honolulu)
+    assert west.ends_at(Window.MONTH, morning) == ms("2027-01-01", honolulu)
+
+
+def test_a_timezone_that_is_chosen_by_mistake_and_put_right_changes_nothing() -> None:
+    berlin, now = ZoneInfo("Europe/Berlin"), ms("2026-11-30T20:00")
+    assert Calendar(berlin).moved(ZoneInfo("Asia/Tokyo"), now=now).moved(berlin, now=now + 1) == Calendar(berlin)
+
+
+def test_a_day_is_not_kept_for_a_time_before_the_change() -> None:
+    now = ms("2036-11-30T20:00")  # by a clock that was ten years ahead
+    calendar = Calendar().moved(ZoneInfo("Asia/Tokyo"), now=now)
+    assert calendar.day(ms("2026-11-21T20:00")) == date(2026, 11, 22)
+    assert calendar.day(now - 1000) == date(2036, 11, 30)  # asked for before the change, and decided after it
 
 
 # --- names

@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, tzinfo
+from datetime import UTC, date, tzinfo
 from hashlib import sha256
 from typing import Any
 
 from bot.core.cards import Reply
 from bot.core.jobs import NEXT, ImageRequest, Job, Place, State, Verb
 from bot.core.quota import Amount, Limits, Scope
-from bot.core.windows import Moment, Window, moment
+from bot.core.windows import Calendar, Window, moment, of_day
 from bot.store.database import Row, Tx, Unit
 from bot.store.opening import open_database
 from bot.store.store import Store
@@ -77,8 +77,9 @@ async def accept(
     limits: Limits = FREE,
     interaction: int | None = None,
     zone: tzinfo = UTC,
+    calendar: Calendar | None = None,
 ) -> Job:
-    """Take *job* on at *price* a picture; *zone* is the calendar of its server."""
+    """Take *job* on at *price* a picture, by the *calendar* of its server, or one of *zone*."""
     await store.accept(
         _number(job.id) if interaction is None else interaction,
         job,
@@ -86,7 +87,7 @@ async def accept(
         amount=Amount(job.request.count, price * job.request.count),
         price_version="2026-11",
         limits=limits,
-        zone=zone,
+        calendar=calendar or Calendar(zone),
     )
     return job
 
@@ -183,10 +184,12 @@ def _without_nothing(kept: Totals) -> Totals:
 
 
 def _count(sums: "Counter[tuple[Key, str]]", held: Row, end: Row | None) -> None:
-    local, utc = Moment(held["hour"], held["week"]).buckets.values(), moment(held["at"]).buckets.values()
+    local = of_day(date.fromisoformat(held["day"]), held["at"]).buckets.values()
+    utc = moment(held["at"]).buckets.values()
     member = [("user", held["guild"], held["user"], each) for each in local]
     others = [("channel", held["guild"], held["channel"], each) for each in local]
     others += [("guild", held["guild"], 0, each) for each in local]
+    others += [("cap", held["guild"], 0, each) for each in utc]
     host = [("host", 0, 0, each) for each in utc]
     if end is None:
         for key in (*member, *others, *host):

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from bot.core.jobs import Job, Place
 from bot.core.quota import Holder, Limits, Scope, Unit
-from bot.core.windows import Window, moment
+from bot.core.windows import Calendar, Moment, Window, moment
 
 LIMITS = Limits(
     user_day_images=6,
@@ -61,6 +61,8 @@ def account(place: Place, scope: Scope) -> Account:
             return scope, server_of(place), channel_of(place)
         case Scope.HOST:
             return scope, 0, 0
+        case Scope.CAP:
+            return scope, server_of(place), 0
         case _:
             return Scope.GUILD, server_of(place), 0
 
@@ -81,7 +83,7 @@ class Entry:
 
     job: Job  # as last seen
     price: int  # for one picture
-    zone: str  # of its server when it was accepted
+    counted: Moment  # on its server's calendar when it was accepted
     drawn: list[tuple[Bonus, int]] = field(default_factory=list)  # pictures that bonuses pay for
     older: list[Job] = field(default_factory=list)  # as it was seen before
     paid: int = 0  # pictures
@@ -117,12 +119,12 @@ class Model:
     entries: dict[str, Entry] = field(default_factory=dict)
     rules: dict[tuple[int, Holder, int, Unit, Window | None], int | None] = field(default_factory=dict)
     blocks: set[tuple[int, Holder, int]] = field(default_factory=set)
-    zones: dict[int, str] = field(default_factory=dict)
+    calendars: dict[int, Calendar] = field(default_factory=dict)
     bonuses: list[Bonus] = field(default_factory=list)
     begun_anew: dict[tuple[Account, str], tuple[int, int]] = field(default_factory=dict)  # images and money forgiven
 
-    def zone(self, server: int) -> ZoneInfo:
-        return ZoneInfo(self.zones.get(server, "UTC"))
+    def calendar(self, server: int) -> Calendar:
+        return self.calendars.get(server, Calendar())
 
     # --- limits
 
@@ -159,8 +161,8 @@ class Model:
         mine = [each for each in self.entries.values() if account(each.job.place, scope) == of]
         if unit is Unit.JOBS:
             return sum(each.open for each in mine)
-        zone = "UTC" if scope is Scope.HOST else self.zones.get(server_of(place), "UTC")
-        bucket = moment(now, ZoneInfo(zone)).buckets[window or Window.TOTAL]
+        theirs = Calendar() if scope in (Scope.CAP, Scope.HOST) else self.calendar(server_of(place))
+        bucket = theirs.moment(now).buckets[window or Window.TOTAL]
         if scope is Scope.HOST and unit is Unit.MICRO_USD:
             return self._host(bucket, window or Window.TOTAL)
         counted = sum(self._counts(each, of, unit) for each in mine if bucket in self._buckets(each, scope))
@@ -171,8 +173,8 @@ class Model:
         return images if unit is Unit.IMAGES else images * entry.price
 
     def _buckets(self, entry: Entry, scope: Scope) -> Sequence[str]:
-        zone = "UTC" if scope is Scope.HOST else entry.zone
-        return list(moment(entry.job.created_at, ZoneInfo(zone)).buckets.values())
+        counted = moment(entry.job.created_at) if scope in (Scope.CAP, Scope.HOST) else entry.counted
+        return list(counted.buckets.values())
 
     def _host(self, bucket: str, window: Window) -> int:
         """What is held in a window, and what was or may have been billed in it."""
@@ -182,9 +184,13 @@ class Model:
 
     # --- what changes it
 
+    def move(self, server: int, zone: str, *, now: int) -> None:
+        if str(self.calendar(server).zone) != zone:
+            self.calendars[server] = self.calendar(server).moved(ZoneInfo(zone), now=now)
+
     def begin_anew(self, of: Account, *, now: int) -> None:
         """From now on, what has ended counts for nothing in the windows of now."""
-        for bucket in moment(now, self.zone(of[1])).buckets.values():
+        for bucket in self.calendar(of[1]).moment(now).buckets.values():
             ended = [
                 each
                 for each in self.entries.values()
@@ -217,7 +223,7 @@ class Model:
             return broken
         for bonus, pictures in drawn:
             bonus.left -= pictures * (1 if bonus.unit is Unit.IMAGES else price)
-        self.entries[job.id] = entry = Entry(job, price, self.zones.get(server_of(place), "UTC"), drawn)
+        self.entries[job.id] = entry = Entry(job, price, self.calendar(server_of(place)).moment(now), drawn)
         return entry
 
     def forget(self, entry: Entry) -> None:

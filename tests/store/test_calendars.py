@@ -1,5 +1,6 @@
 """Limits on a server's own calendar: clocks that leap, ends of months, midnights, and bonuses that expire meanwhile."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
@@ -11,7 +12,7 @@ from bot.core.house import House
 from bot.core.jobs import Job, Place, State
 from bot.core.quota import Amount, Grant, Holder, Limit, Rule, Scope, Unit
 from bot.core.windows import Window
-from bot.core.zones import zone_of
+from bot.core.zones import calendar_of, zone_of
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
 from tests.store.books import FREE, a_job, accept, faults, rows, walk, way_to
@@ -50,12 +51,18 @@ async def counted(store: Store, scope: Scope, window: Window, now: int) -> Amoun
     return (await store.standing(HERE, limits=FREE, now=now)).used.tally(scope, window).counts
 
 
-async def settle_in(store: Store, zone: str) -> None:
+async def set_alerts(store: Store, channel: int, *, at: int) -> None:
+    await Quotas(store.database).change_house(
+        By(f"alerts-{channel}", 5, 9, at), lambda house: House(timezone=house.timezone, alerts=channel), told={}
+    )
+
+
+async def settle_in(store: Store, zone: str, *, at: int = 0) -> None:
     def change(house: House) -> House:
         return house.model_copy(update={"timezone": zone})
 
     moved = (await rows(store, "SELECT count(*) AS times FROM changes"))[0]["times"]
-    await Quotas(store.database).change_house(By(f"move-{moved}", 5, 9, 0), change, told={})
+    await Quotas(store.database).change_house(By(f"move-{moved}", 5, 9, at), change, told={})
 
 
 # --- days
@@ -84,14 +91,13 @@ async def test_a_days_pictures_come_back_at_the_servers_midnight_and_not_before(
     assert await faults(store) == []
 
 
-async def test_the_hour_that_autumn_repeats_gives_its_pictures_twice(store: Store) -> None:
+async def test_an_hours_pictures_come_back_with_the_hour_of_utc(store: Store) -> None:
     await limit(store, Unit.IMAGES, Window.HOUR, 1)
     await limit(store, Unit.IMAGES, Window.DAY, 9)
-    first, second = ms("2026-10-25T02:10+02:00"), ms("2026-10-25T02:10+01:00")
-    await one(store, first, BERLIN)
-    assert await resets_at(store, first + 40 * 60_000, BERLIN) == ms("2026-10-25T02:00+01:00")
-    await one(store, second, BERLIN)
-    assert await resets_at(store, second + 1, BERLIN) == ms("2026-10-25T03:00+01:00")
+    kathmandu, at = ZoneInfo("Asia/Kathmandu"), ms("2026-11-21T05:10")  # there the clock strikes at a quarter past
+    await one(store, at, kathmandu)
+    assert await resets_at(store, ms("2026-11-21T05:59"), kathmandu) == ms("2026-11-21T06:00")
+    await one(store, ms("2026-11-21T06:00"), kathmandu)
     assert await faults(store) == []
 
 
@@ -141,16 +147,78 @@ async def test_an_ending_after_midnight_counts_in_the_day_of_its_reservation(
     assert await faults(store) == []
 
 
-async def test_a_server_that_moves_while_a_job_runs_keeps_it_where_it_was_counted(store: Store) -> None:
-    await settle_in(store, "Asia/Tokyo")
-    at = ms("2026-11-30T16:00")  # the first of December in Tokyo
-    job = await walk(store, await one(store, at, TOKYO), COLLECTED, now=at)
-    await settle_in(store, "America/New_York")
-    assert await counted(store, Scope.USER, Window.MONTH, at) == Amount()
-    await store.move(job, State.SUCCEEDED, now=at, images=1)
+# --- servers that change their timezone
+
+WALKED = (
+    "Pacific/Kiritimati",
+    "Asia/Kathmandu",
+    "Europe/Berlin",
+    "America/St_Johns",
+    "Pacific/Niue",
+    "UTC",
+    "Asia/Tokyo",
+)
+ANY_DAY = ms("2026-11-30T10:30")  # the 29th, the 30th and the 1st at once, by places
+
+
+@pytest.mark.parametrize(
+    ("holder", "window"),
+    [
+        (Holder.CAP, Window.HOUR),
+        (Holder.CAP, Window.MONTH),
+        (Holder.GUILD, Window.HOUR),
+        (Holder.GUILD, Window.MONTH),
+        (Holder.CHANNEL, Window.WEEK),
+        (Holder.USER, Window.DAY),
+    ],
+)
+async def test_a_server_that_walks_through_timezones_gets_no_picture_more(
+    store: Store, holder: Holder, window: Window
+) -> None:
+    subject = {Holder.CHANNEL: 6, Holder.USER: 1}.get(holder, 0)
+    rule = Rule(holder, subject, Unit.IMAGES, window, 2)
+    await Quotas(store.database).set_rule(By("limit", 5, 9, 0), rule)
+    taken = 0
+    for n, zone in enumerate(WALKED):
+        at = ANY_DAY + n
+        await settle_in(store, zone, at=at)
+        await set_alerts(store, 100 + n, at=at)  # another setting leaves the day in force too
+        calendar = calendar_of(await store.house(5))
+        for each in range(2):
+            with suppress(UserError):
+                await accept(store, a_job(f"{n}-{each}", now=at), calendar=calendar)
+                taken += 1
+    assert taken == 2
     assert await faults(store) == []
+
+
+async def test_the_operators_cap_ends_by_utc_wherever_a_server_is_and_whatever_begins_anew_there(store: Store) -> None:
+    quotas = Quotas(store.database)
+    for window in (Window.DAY, Window.TOTAL):
+        await quotas.set_rule(
+            By(f"cap-{window}", 5, 0, 0), Rule(Holder.CAP, 0, Unit.IMAGES, window, 1 + 9 * (window is Window.TOTAL))
+        )
+    before, after = ms("2026-12-01T00:30", TOKYO), ms("2026-12-01T08:59", TOKYO)
+    job = await walk(store, await accept(store, a_job("a", now=before), zone=TOKYO), COLLECTED, now=before)
+    await store.move(job, State.SUCCEEDED, now=before, images=1)
+    await quotas.reset(By("anew", 5, 9, after), Holder.GUILD, 0)
+    with pytest.raises(UserError) as caught:
+        await accept(store, a_job("b", now=after), zone=TOKYO)
+    assert (caught.value.key, caught.value.values["resets_at"]) == ("quota.cap_day_images", ms("2026-12-01"))
+    await accept(store, a_job("c", now=ms("2026-12-01")), zone=TOKYO)
+    assert await counted(store, Scope.CAP, Window.TOTAL, after) == Amount(2, 160_000)
+    assert await faults(store) == []
+
+
+async def test_a_server_that_moves_while_a_job_runs_goes_on_counting_it(store: Store) -> None:
     await settle_in(store, "Asia/Tokyo")
+    at = ms("2026-11-30T16:00")  # the first of December in Tokyo, and for a while of the server
+    job = await walk(store, await one(store, at, TOKYO), COLLECTED, now=at)
+    await settle_in(store, "America/New_York", at=at)
     assert await counted(store, Scope.USER, Window.MONTH, at) == Amount(1, 100)
+    await store.move(job, State.FAILED, now=at)
+    assert await counted(store, Scope.USER, Window.MONTH, at) == Amount()
+    assert await faults(store) == []
 
 
 async def test_a_clock_that_goes_back_finds_what_was_counted_then(store: Store) -> None:

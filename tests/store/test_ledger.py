@@ -208,7 +208,7 @@ JUST_AFTER = LAST_MOMENT + 1
 
 @pytest.mark.parametrize(("ending", "spent"), [(State.FAILED, 0), (State.SUCCEEDED, 70)])
 async def test_an_ending_counts_in_the_windows_of_its_reservation(store: Store, ending: State, spent: int) -> None:
-    assert moment(LAST_MOMENT).hour[:7] != moment(JUST_AFTER).hour[:7]
+    assert moment(LAST_MOMENT).day[:7] != moment(JUST_AFTER).day[:7]
     job = await accept(store, a_job("j", now=LAST_MOMENT), price=70)
     job = await walk(store, job, COLLECTED, now=JUST_AFTER)
     await store.move(job, ending, now=JUST_AFTER, images=int(spent > 0))

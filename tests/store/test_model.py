@@ -29,7 +29,7 @@ from bot.core.errors import UserError
 from bot.core.house import House
 from bot.core.jobs import HOUR, NEXT, Job, Place, State
 from bot.core.quota import Block, Grant, Holder, Rule, Unit, allowances
-from bot.core.zones import zone_of
+from bot.core.zones import calendar_of
 from bot.store.housekeeping import Housekeeping
 from bot.store.opening import open_database
 from bot.store.quotas import By, Quotas
@@ -98,8 +98,8 @@ class Darkroom(RuleBasedStateMachine):
     async def _ask(self, ask: Ask, *, through: int) -> Job:
         job, price = ask
         store, number = self.stores[through], int(job.id[4:])
-        zone = zone_of(await store.house(job.place.server))
-        return await accept(store, job, price=price, limits=LIMITS, interaction=number, zone=zone)
+        calendar = calendar_of(await store.house(job.place.server))
+        return await accept(store, job, price=price, limits=LIMITS, interaction=number, calendar=calendar)
 
     async def _refusal(self, ask: Ask, *, through: int) -> UserError | None:
         try:
@@ -333,8 +333,10 @@ class Darkroom(RuleBasedStateMachine):
         def change(house: House) -> House:
             return house.model_copy(update={"timezone": zone})
 
+        before = self._used()
         self.do(self.quotas.change_house(self._by(server), change, told={}))
-        self.model.zones[server] = zone
+        assert self._used() == before
+        self.model.move(server, zone, now=self.now)
 
     # --- what happens to the program
 

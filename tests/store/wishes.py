@@ -14,7 +14,7 @@ PLACES = [  # server, channel, the one it belongs to, whether the server has the
     (None, 91, None, True),  # direct messages
     (7, 71, None, False),  # a member brought the bot along
 ]
-ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Africa/Cairo", "Australia/Lord_Howe", "Pacific/Chatham"]
+ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Africa/Cairo", "Pacific/Niue", "Pacific/Kiritimati"]
 JUMPS = [1, 1, 13, 24, 24 * 6, 24 * 20, -1, -24, -24 * 7]  # hours
 
 places = st.builds(

@@ -46,3 +46,18 @@ async def test_check_now_on_a_card_left_over_from_a_deleted_job_says_so(on: Stag
 
     assert pressed.ephemeral
     assert "There is no such job of yours" in text(pressed)
+
+
+@on_stage()
+async def test_a_public_card_that_is_no_reply_any_more_gives_its_result_to_its_owner_alone(on: Stage) -> None:
+    shown, job = await on.imagine()
+    await on.finish(job, show=False)
+    await on.rig.store.reply_gone(job.id)
+
+    others = await on.bob.click(shown.response.message, label="Check now")
+    own = await on.alice.click(shown.response.message, label="Check now")
+
+    assert others.followups == []
+    (given,) = own.followups
+    assert given.ephemeral
+    assert len(gallery(given)) == 1

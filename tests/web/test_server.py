@@ -13,7 +13,7 @@ from bot.web.health import Health, Pulse
 from bot.web.listener import Listener
 from bot.web.metrics import Page
 from bot.web.server import PictureLinks, build
-from tests.kit import Rig, picture, rig
+from tests.kit import ALICE, Rig, picture, rig
 
 
 @asynccontextmanager
@@ -131,6 +131,24 @@ async def test_a_picture_opens_with_its_own_address_and_no_other(tmp_path: Path)
             for wrong in (path[:-1] + ("0" if path[-1] != "0" else "1"), path.replace("/1/", "/2/"), "/pictures/../x"):
                 async with http.get(url + wrong) as answer:
                     assert answer.status == 404
+
+
+async def test_a_picture_of_a_deleted_job_opens_with_no_address(app: Rig) -> None:
+    app.provider.sees = [app.ready()]
+    job_id = await app.imagine()
+    await app.until_final(job_id)
+    (held,) = (await app.service.card(job_id)).pictures
+    links = PictureLinks("https://pictures.example", secret=b"x" * 32)
+    path = (links(job_id, held) or "").removeprefix("https://pictures.example")
+    await app.service.delete(job_id, user_id=ALICE)  # its file is still there, and a fetch may be under way
+    await app.store.keep_picture(await app.job(job_id), held, now=app.time.now)
+    assert (app.folder / held.file).exists()
+    async with (
+        served(site(app, links=links)) as url,
+        aiohttp.ClientSession() as http,
+        http.get(url + path) as answer,
+    ):
+        assert answer.status == 404
 
 
 async def test_without_a_public_address_there_are_no_links(app: Rig) -> None:

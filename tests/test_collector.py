@@ -1,0 +1,39 @@
+"""How finished pictures come to the disk: money follows what would still be there after a loss of power."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.kit import Rig, picture
+
+
+async def test_a_picture_and_its_name_have_reached_the_disk_before_it_is_written_down(
+    app: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, list[str], int]] = []  # what, which pictures had their names, and how many were paid for
+    really_sync = os.fsync
+
+    def sync(number: int) -> None:
+        what = Path(f"/proc/self/fd/{number}").readlink()
+        names = [each.name for each in app.folder.glob("*.png")]
+        synced.append((what.name, names, _written_down(app.folder)))
+        if what.is_file():
+            assert what.read_bytes() == picture()
+        really_sync(number)
+
+    app.provider.sees = [app.ready()]
+    job_id = await app.imagine()
+    monkeypatch.setattr(os, "fsync", sync)
+    await app.until_final(job_id)
+
+    name = f"{job_id}-1.png"
+    assert synced == [(f"{name}.part", [], 0), (app.folder.name, [name], 0)]
+    assert _written_down(app.folder) == 1
+
+
+def _written_down(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "darkroom.db")) as file:
+        return int(file.execute("SELECT count(*) FROM pictures").fetchone()[0])
