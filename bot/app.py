@@ -32,7 +32,8 @@ from bot.providers.runcomfy import RunComfy
 from bot.providers.runflow import Runflow
 from bot.routing import Routing
 from bot.service import Service
-from bot.settings import BadSettings, Settings
+from bot.settings import Settings
+from bot.sources import BadSettings
 from bot.steps import Steps
 from bot.store.database import TROUBLE
 from bot.store.desk import Desk
@@ -107,8 +108,11 @@ class App:
         listener, section = Listener(self.site), self.settings.web
         try:
             address = await listener.start(section.host, section.port)
-        except OSError as exc:
-            raise BadSettings(f"web.port: {section.host}:{section.port} cannot be used ({exc.strerror})") from exc
+        except (OSError, ValueError) as exc:  # no name that could be looked up, for one
+            why = getattr(exc, "strerror", None) or "no such host"
+            where = f"{section.host}, port {section.port}"
+            change = "change DARKROOM_WEB__HOST or DARKROOM_WEB__PORT"
+            raise BadSettings(f"the web server cannot listen on {where} ({why}): {change}") from exc
         log.info("Health is at http://%s:%s/healthz", *address, extra={"event": "web_up"})
         return listener
 

@@ -8,7 +8,8 @@ from bot import app
 from bot.core.catalog import Catalog
 from bot.core.errors import ModelGone, ProviderError, ProviderPaused
 from bot.providers.base import Provider
-from bot.settings import SECRETS, WHENCE, BadSettings, Settings
+from bot.settings import SECRETS, WHENCE, Settings
+from bot.sources import BadSettings
 from bot.store.database import StoreTooNew, StoreUnusable
 from bot.store.opening import open_database
 from bot.ui.access import Access

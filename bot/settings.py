@@ -1,44 +1,205 @@
 """Reads config files and environment into one frozen `Settings`, or says in one line what is wrong with them."""
 
-import json
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from bot.core.catalog import Catalog
 from bot.core.quota import Limits
 from bot.core.references import is_loopback
+from bot.core.routes import Option
+from bot.sources import CONFIG, BadSettings, Sources, TomlFile, tidy
 from bot.store.database import shown
 from bot.telemetry import USERINFO
 
-PREFIX = "DARKROOM_"
-CONFIG = "DARKROOM_CONFIG"
 SECRETS = {"runcomfy": "DARKROOM_RUNCOMFY__API_TOKEN", "runflow": "DARKROOM_RUNFLOW__API_KEY"}
 WHENCE = {"runcomfy": "the API token from your RunComfy profile", "runflow": "an API key of your Runflow organisation"}
 PROXY = re.compile(r"https?://([^\s/@:]+(:[^\s/@]*)?@)?([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?/?")
 SHIPPED = Path(__file__).parents[1] / "config" / "darkroom.toml"
+QUOTES = "\"'`\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
+HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+SQLITE = "sqlite:///"
 
 
-class BadSettings(Exception):
-    """The configuration cannot be used; the text is one line that names the key."""
+# --- what values may look like
+#
+# A field's description and example complete the sentence about a wrong value: "… must be <description>, for example …".
+
+
+def _other_form() -> PydanticCustomError:
+    """The value has nothing of the form that its field describes."""
+    return PydanticCustomError("other_form", "another form")
 
 
 def _none(value: Any) -> Any:
     return None if value == "none" else value
 
 
-Count = Annotated[int | None, Field(ge=0), BeforeValidator(_none)]
-Dollars = Annotated[Decimal | None, Field(ge=0, le=1_000_000, decimal_places=6), BeforeValidator(_none)]
+def _whole(value: Any) -> Any:
+    if isinstance(value, bool | float):
+        raise _other_form()
+    return value
+
+
+def _filled(value: Any) -> Any:
+    if (
+        not isinstance(value, str | Path)
+        or not str(value)
+        or "\0" in str(value)
+        or any(len(each) > 255 for each in Path(value).parts)
+    ):
+        raise _other_form()
+    return value
+
+
+def _only_seen(value: str, *, what: str, quotes: bool = False) -> None:
+    """`ValueError` for the first character that could not be sent; it and the rest of the value are not quoted."""
+    for number, char in enumerate(value, start=1):
+        kind = (
+            "a blank" if char == " "
+            else "a line end" if char in "\r\n"
+            else "a control character" if char < " " or char == "\x7f"
+            else "a character outside ASCII" if char > "~"
+            else "a quotation mark" if char in QUOTES and not quotes
+            else ""
+        )  # fmt: skip
+        if kind:
+            raise ValueError(f"contains {kind} (character {number}): write {what} alone")
+
+
+def _token(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if found := re.match(r"(?i)(bot|bearer|basic)\s", text):
+        raise ValueError(f'begins with "{found[1]}": write the token alone')
+    _only_seen(text, what="the token")
+    return value
+
+
+def _signing_secret(value: SecretStr) -> SecretStr:
+    _only_seen(value.get_secret_value(), what="the secret")
+    return value
+
+
+def _address(value: str, *, plain: str, secure: str, anywhere: bool = False) -> str:
+    """*value* if it is over TLS, or leads to this machine; *anywhere*, it needs no TLS."""
+    _only_seen(value, what="the address", quotes=True)
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname or "", parts.port
+        if ":" not in host:  # labels that are too long or no Punycode would fail only when it is connected to
+            host.encode("idna").decode("idna")
+    except ValueError:
+        raise _other_form() from None
+    if (
+        parts.query
+        or parts.fragment
+        or parts.scheme not in (plain, secure)
+        or not (":" in host or HOST.fullmatch(host))
+    ):
+        raise _other_form()
+    if parts.scheme == plain and not anywhere and not is_loopback(host):
+        raise ValueError(f"must begin with {secure}:// (without TLS only on this machine)")
+    return value.rstrip("/")
+
+
+def _https(value: str) -> str:
+    return _address(value, plain="http", secure="https")
+
+
+def _https_or_none(value: str) -> str:
+    return _https(value) if value else value
+
+
+def _wss_or_none(value: str) -> str:
+    return _address(value, plain="ws", secure="wss") if value else value
+
+
+def _public_or_none(value: str) -> str:
+    return _address(value, plain="http", secure="https", anywhere=True) if value else value
+
+
+def _ids_or_star(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise _other_form()
+    ids = [str(each) for each in value]
+    if not all(each == "*" or re.fullmatch(r"[0-9]{1,20}", each) for each in ids):
+        raise _other_form()
+    return ids
+
+
+def _database(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    if not url.isprintable():
+        raise ValueError("contains a control character: write the address alone")
+    if url.startswith(SQLITE):
+        if url in (SQLITE, f"{SQLITE}:memory:"):  # what is in memory would be gone with the process
+            raise _other_form()
+        return value
+    if not re.match(r"postgres(ql)?://.", url):
+        raise _other_form()
+    if "password=" in url:
+        raise ValueError("must have its password before the host, for example postgresql://user:password@host/name")
+    for host in urlsplit(url).netloc.rpartition("@")[2].split(","):
+        port = host.rpartition("]")[2].partition(":")[2]
+        if (port and not (re.fullmatch(r"[0-9]{1,5}", port) and int(port) < 65536)) or " " in url:
+            raise ValueError(
+                "is no address: / @ # and blanks in its password are written as %2F %40 %23 %20, "
+                "for example postgresql://user:pass%2Fword@host/name"
+            )
+    return value
+
+
+def _proxy(value: SecretStr | None) -> SecretStr | None:
+    url = value.get_secret_value() if value else "http://none"
+    found = PROXY.fullmatch(url) if url.isascii() and url.isprintable() else None
+    if found is None or not 0 < int(found["port"] or 80) < 65536:
+        raise _other_form()
+    return value
+
+
+Flag = Annotated[bool, Field(description="true or false", examples=[True])]
+Count = Annotated[
+    int | None, Field(ge=0, description='a whole number from 0 up, or "none"', examples=[10]), BeforeValidator(_whole),
+    BeforeValidator(_none),
+]  # fmt: skip
+Dollars = Annotated[
+    Decimal | None,
+    Field(ge=0, le=1_000_000, decimal_places=6, description='dollars from 0 up, or "none"', examples=["2.50"]),
+    BeforeValidator(_none),
+]
 Host = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9.\-]+(:\d+)?$")]
-Slots = Annotated[int, Field(ge=1, le=1000)]
-WebhookSecret = Annotated[SecretStr, Field(min_length=8)]  # shorter ones are not kept out of the log
+Hosts = Annotated[
+    tuple[Host, ...],
+    Field(description="a list of host names, or *. and the end of a name", examples=[["*.example.com"]]),
+]
+Slots = Annotated[
+    int, Field(ge=1, le=1000, description="a whole number from 1 to 1000", examples=[4]), BeforeValidator(_whole)
+]
+Token = Annotated[
+    SecretStr, Field(description="a text", examples=["abc123"]), AfterValidator(_token)
+]  # fmt: skip
+Https = Annotated[
+    str, AfterValidator(_https), Field(description="an address without ? and #", examples=["https://api.example.com"])
+]
+SigningSecret = Annotated[
+    SecretStr, Field(min_length=8), AfterValidator(_signing_secret)
+]  # shorter ones are not kept out of the log
 
 
 class _Section(BaseModel):
@@ -49,26 +210,25 @@ class _Section(BaseModel):
         for name, value in super().__repr_args__():
             yield name, USERINFO.sub(r"\1…@", value) if isinstance(value, str) else value
 
-
-def _secure(value: str, *, plain: str, secure: str) -> str:
-    """*value* if it is over TLS, or leads to this machine."""
-    parts = urlsplit(value)
-    if parts.scheme == secure or (parts.scheme == plain and is_loopback(parts.hostname or "")):
-        return value.rstrip("/")
-    raise ValueError(f"must begin with {secure}:// (without TLS only on this machine)")
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_quotes(cls, value: Any) -> Any:
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, str) and each[:1] and each[0] in QUOTES:
+                raise ValueError("is in quotes: leave them out")
+        return value
 
 
 class HttpSection(_Section):
-    proxy: Annotated[SecretStr | None, BeforeValidator(lambda value: _none(value) or None)]  # it may hold a password
-
-    @field_validator("proxy")
-    @classmethod
-    def _address(cls, value: SecretStr | None) -> SecretStr | None:
-        url = value.get_secret_value() if value else "http://none"
-        found = PROXY.fullmatch(url) if url.isascii() and url.isprintable() else None
-        if found is None or not 0 < int(found["port"] or 80) < 65536:
-            raise ValueError("must look like http://host:3128 or http://user:password@host:3128")
-        return value
+    proxy: Annotated[  # it may hold a password
+        SecretStr | None,
+        AfterValidator(_proxy),
+        BeforeValidator(lambda value: _none(value) or None),
+        Field(
+            description="an address like http://host:3128 or http://user:password@host:3128, or none",
+            examples=["http://proxy.example.com:3128"],
+        ),
+    ]
 
     @property
     def address(self) -> str | None:
@@ -80,61 +240,55 @@ class HttpSection(_Section):
 
 
 class DiscordSection(_Section):
-    token: SecretStr = SecretStr("")
-    guilds: tuple[str, ...] = ()
-    user_install: bool = False
-    log_channel: int = 0
-    api_base: str = "https://discord.com/api/v10"
-    gateway_url: str = ""
-    cdn_hosts: tuple[Host, ...]
-
-    @field_validator("guilds", mode="before")
-    @classmethod
-    def _ids_or_star(cls, value: Any) -> Any:
-        ids = [str(each) for each in value] if isinstance(value, list | tuple) else value
-        if isinstance(ids, list) and not all(each == "*" or each.isdigit() for each in ids):
-            raise ValueError('takes server ids, or "*" for all')
-        return ids
-
-    @field_validator("api_base")
-    @classmethod
-    def _https(cls, value: str) -> str:
-        return _secure(value, plain="http", secure="https")
-
-    @field_validator("gateway_url")
-    @classmethod
-    def _wss(cls, value: str) -> str:
-        return _secure(value, plain="ws", secure="wss") if value else value
+    token: Token = SecretStr("")
+    guilds: Annotated[
+        tuple[str, ...], BeforeValidator(_ids_or_star), Field(description="a list of IDs", examples=[["1122"]])
+    ] = ()
+    user_install: Flag = False
+    log_channel: Annotated[
+        int,
+        Field(ge=0, lt=2**63, description="the ID of a channel, or 0", examples=[223344556677889900]),
+        BeforeValidator(_whole),
+    ] = 0
+    api_base: Https = "https://discord.com/api/v10"
+    gateway_url: Annotated[
+        str,
+        AfterValidator(_wss_or_none),
+        Field(description="an address that begins with wss://, or empty", examples=["wss://gateway.example.com"]),
+    ] = ""
+    cdn_hosts: Hosts
 
 
 class RuncomfySection(_Section):
-    api_token: SecretStr = SecretStr("")
-    api_base: str
-    balance_url: str
-    result_hosts: tuple[Host, ...]
+    api_token: Token = SecretStr("")
+    api_base: Https
+    balance_url: Annotated[
+        str,
+        AfterValidator(_https_or_none),
+        Field(
+            description="an address that begins with https://, or empty", examples=["https://api.example.com/balance"]
+        ),
+    ]
+    result_hosts: Hosts
     max_in_flight: Slots = 4
-
-    @field_validator("api_base", "balance_url")
-    @classmethod
-    def _https(cls, value: str) -> str:
-        return _secure(value, plain="http", secure="https") if value else value
 
 
 class RunflowSection(_Section):
-    api_key: SecretStr = SecretStr("")
-    webhook_secrets: tuple[WebhookSecret, ...] = ()
-    api_base: str
-    result_hosts: tuple[Host, ...] = ()
+    api_key: Token = SecretStr("")
+    webhook_secrets: Annotated[
+        tuple[SigningSecret, ...],
+        Field(description="a list of secrets, each with 8 characters or more", examples=[["whsec_abc123"]]),
+    ] = ()
+    api_base: Https
+    result_hosts: Hosts = ()
     max_in_flight: Slots = 4
-
-    @field_validator("api_base")
-    @classmethod
-    def _https(cls, value: str) -> str:
-        return _secure(value, plain="http", secure="https")
 
 
 class RoutingSection(_Section):
-    prefer: Annotated[tuple[Literal["runcomfy", "runflow"], ...], Field(min_length=1)]
+    prefer: Annotated[
+        tuple[Literal["runcomfy", "runflow"], ...],
+        Field(min_length=1, description="a list of runcomfy and runflow", examples=[["runcomfy", "runflow"]]),
+    ]
     low_balance_usd: Dollars
 
     @property
@@ -173,42 +327,65 @@ class QuotaSection(_Section):
 
 
 class DatabaseSection(_Section):
-    url: SecretStr  # it may hold a password
-
-    @field_validator("url")
-    @classmethod
-    def _engine(cls, value: SecretStr) -> SecretStr:
-        url = value.get_secret_value()
-        if not re.match(r"sqlite:///.|postgres(ql)?://.", url):
-            raise ValueError("must begin with sqlite:/// or postgresql://")
-        if "password=" in url:
-            raise ValueError("takes its password as postgresql://user:password@host/name")
-        return value
+    url: Annotated[  # it may hold a password
+        SecretStr,
+        AfterValidator(_database),
+        Field(
+            description="the path of a file after sqlite:///, or an address that begins with postgresql://",
+            examples=["sqlite:///data/darkroom.db"],
+        ),
+    ]
 
     @property
     def shown(self) -> str:
         return shown(self.url.get_secret_value())
 
 
+Folder = Annotated[
+    Path, BeforeValidator(_filled), Field(description="the path of a folder", examples=["data/pictures"])
+]
+
+
 class DataSection(_Section):
-    dir: Path
-    keep_hours: Annotated[int, Field(ge=1, le=24 * 365)]
-    keep_prompts_days: Annotated[int, Field(ge=1, le=3650)]
+    dir: Folder
+    keep_hours: Annotated[
+        int,
+        Field(ge=1, le=24 * 365, description="a whole number of hours from 1 to 8760", examples=[24]),
+        BeforeValidator(_whole),
+    ]
+    keep_prompts_days: Annotated[
+        int,
+        Field(ge=1, le=3650, description="a whole number of days from 1 to 3650", examples=[30]),
+        BeforeValidator(_whole),
+    ]
 
 
 class WebSection(_Section):
-    host: str
-    port: Annotated[int, Field(ge=0, le=65535)]
-    public_url: str = ""
+    host: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9.:_\-]+$", description="an IP address or a host name", examples=["127.0.0.1"]),
+    ]
+    port: Annotated[
+        int, Field(ge=0, le=65535, description="a port from 0 to 65535", examples=[8080]), BeforeValidator(_whole)
+    ]
+    public_url: Annotated[
+        str,
+        AfterValidator(_public_or_none),
+        Field(description="an address without ? and #, or empty", examples=["https://darkroom.example.com"]),
+    ] = ""
+    metrics_token: Token = SecretStr("")
 
 
 class LogSection(_Section):
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+    level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        Field(description="DEBUG, INFO, WARNING or ERROR", examples=["INFO"]),
+    ]
 
 
 class FilesSection(_Section):
-    models: Path
-    locales: Path
+    models: Annotated[Path, BeforeValidator(_filled), Field(description="the path of a file", examples=["models.toml"])]
+    locales: Annotated[Folder, Field(examples=["locales"])]
 
 
 class Settings(_Section):
@@ -228,21 +405,22 @@ class Settings(_Section):
     def load(cls, environment: Mapping[str, str] | None = None) -> Self:
         """The shipped file, the operator's own over it, the environment over both; `BadSettings` if they are wrong."""
         env = dict(os.environ if environment is None else environment)
-        path = Path(env.get(CONFIG) or SHIPPED)
-        merged = _merge(_toml(SHIPPED), _toml(path)) if path != SHIPPED else _toml(path)
-        merged = _merge(merged, _environment(env))
+        path = Path(tidy(env.get(CONFIG, "")) or SHIPPED)
+        files = [TomlFile.read(each) for each in dict.fromkeys((SHIPPED, path))]
+        sources = Sources(files, env, model=cls)
         try:
-            settings = cls.model_validate(merged)
+            settings = cls.model_validate(sources.values)
         except ValidationError as exc:
-            raise BadSettings(_one_line(exc)) from exc
+            raise BadSettings(sources.sentence(exc)) from None  # its own words quote the values
         return settings.model_copy(update={"files": _beside(settings.files, path)})
 
     def catalog(self) -> Catalog:
         """What can be had from the hosts of `routing.prefer`; `BadSettings` where the file is wrong, or nothing is."""
+        file = TomlFile.read(self.files.models)
         try:
-            whole = Catalog.model_validate(_toml(self.files.models))
+            whole = Catalog.model_validate(file.table)
         except ValidationError as exc:
-            raise BadSettings(f"{self.files.models.name}: {_one_line(exc)}") from exc
+            raise BadSettings(file.sentence(exc, kinds=[each.__name__ for each in get_args(Option)])) from None
         had = whole.at(self.routing.prefer)
         if not had.models:
             hosts = " or ".join(dict.fromkeys(self.routing.prefer))
@@ -251,7 +429,8 @@ class Settings(_Section):
 
     def secrets(self) -> Sequence[str]:
         """Everything that must never be printed."""
-        held = (self.discord.token, self.runcomfy.api_token, self.runflow.api_key, *self.runflow.webhook_secrets)
+        held = (self.discord.token, self.runcomfy.api_token, self.runflow.api_key, *self.runflow.webhook_secrets,
+                self.web.metrics_token)  # fmt: skip
         told = [each.get_secret_value() for each in held]
         url = self.database.url.get_secret_value()
         if shown(url) != url:
@@ -288,45 +467,6 @@ def _micro(dollars: Decimal | None) -> int | None:
     return None if dollars is None else int(dollars * 1_000_000)
 
 
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise BadSettings(f"{path}: cannot be read ({exc.strerror})") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise BadSettings(f"{path}: is not valid TOML ({exc})") from exc
-
-
-def _environment(env: Mapping[str, str]) -> dict[str, Any]:
-    """`DARKROOM_WEB__PORT=80` as `{"web": {"port": "80"}}`; lists are JSON."""
-    found: dict[str, Any] = {}
-    for name, value in sorted(env.items()):
-        if not name.startswith(PREFIX) or name == CONFIG:
-            continue
-        section, separator, key = name.removeprefix(PREFIX).lower().partition("__")
-        if not separator or section not in Settings.model_fields:
-            raise BadSettings(f"{name}: there is no such setting")
-        found.setdefault(section, {})[key] = _listed(name, value)
-    return found
-
-
-def _listed(name: str, value: str) -> Any:
-    if not value.startswith("["):
-        return value
-    try:
-        return json.loads(value)
-    except json.JSONDecodeError as exc:
-        raise BadSettings(f'{name}: lists are written as JSON, for instance ["a", "b"]') from exc
-
-
-def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for section, values in above.items():
-        old = merged.get(section)
-        merged[section] = {**old, **values} if isinstance(old, dict) and isinstance(values, dict) else values
-    return merged
-
-
 def _beside(files: FilesSection, config: Path) -> FilesSection:
     """Paths in `[files]` count from the config file; what is not there is taken from the shipped folder."""
     folders = (config.parent, SHIPPED.parent)
@@ -335,11 +475,3 @@ def _beside(files: FilesSection, config: Path) -> FilesSection:
         return next((each / path for each in folders if (each / path).exists()), folders[0] / path)
 
     return FilesSection(models=find(files.models), locales=find(files.locales))
-
-
-def _one_line(exc: ValidationError) -> str:
-    """The first problem, by its key; values are left out, for they may be secrets."""
-    problem = exc.errors(include_input=False, include_url=False)[0]
-    key = ".".join(str(each) for each in problem["loc"]) or "the file"
-    message = "there is no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
-    return f"{key}: {message}"

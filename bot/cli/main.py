@@ -10,7 +10,8 @@ from pathlib import Path
 from bot import app, doctor, telemetry
 from bot.cli import jobs, ledger, quota
 from bot.cli.output import CannotRun, NotDone
-from bot.settings import BadSettings, Settings
+from bot.settings import Settings
+from bot.sources import BadSettings
 from bot.store.database import StoreBusy, StoreTooNew, StoreUnusable
 from bot.store.opening import open_database
 from bot.ui.gateway import Hopeless

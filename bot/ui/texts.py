@@ -126,8 +126,10 @@ def load(folder: Path, *, strict: bool = False) -> Texts:
 def _read(path: Path) -> Mapping[str, str]:
     try:
         return dict(_flat(tomllib.loads(path.read_text(encoding="utf-8")), path=path))
+    except OSError as exc:
+        raise ValueError(f"{path} cannot be read: {exc.strerror}") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ValueError(f"{path.name}: {exc}") from exc
+        raise ValueError(f"{path} is not valid TOML: {exc}") from exc
 
 
 def _flat(table: Mapping[str, Any], *, path: Path, above: str = "") -> Iterator[tuple[str, str]]:

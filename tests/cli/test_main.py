@@ -31,7 +31,7 @@ def test_a_wrong_setting_ends_with_one_line(
     monkeypatch.setenv("DARKROOM_WEB__PORT", "eighty")
 
     assert main(["doctor"]) == 2
-    assert capsys.readouterr().err.startswith("darkroom: web.port")
+    assert capsys.readouterr().err.startswith("darkroom: DARKROOM_WEB__PORT must be a port")
 
 
 def test_migrate_makes_a_database_and_refuses_a_newer_one(

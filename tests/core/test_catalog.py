@@ -1,19 +1,24 @@
 """The catalogue file: what is wrong in it is found at the start and named by its key."""
 
 import copy
+import itertools
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from pydantic_core._pydantic_core import list_all_errors
 
 from bot.core.catalog import Catalog
 from bot.core.jobs import Verb
-from bot.settings import SHIPPED, BadSettings, Settings
+from bot.settings import SHIPPED, Settings
+from bot.sources import BadSettings
 
 TWO, PRO = ("models", "nano-banana-2"), ("models", "nano-banana-pro")
 DROP = object()
+FOREIGN = [str(each["message_template_python"]).partition("{")[0] for each in list_all_errors()]
 
 
 def shipped() -> dict[str, Any]:
@@ -196,6 +201,25 @@ def test_a_file_that_cannot_be_used_stops_the_start_with_one_line_that_names_it(
         started_with(tmp_path, text)
     assert "models.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_value_anywhere_is_named_with_its_line_in_words_of_ours(tmp_path: Path) -> None:
+    lines = GOOD.decode().splitlines()
+    wrong = itertools.cycle(['"canary"', "[3]", "-1", "{ canary = 1 }"])
+    for number, line in enumerate(lines, start=1):
+        key, equals, _ = line.partition(" = ")
+        if not equals or line.startswith("#"):
+            continue
+        text = "\n".join([*lines[: number - 1], f"{key} = {next(wrong)}", *lines[number:]])
+        try:
+            started_with(tmp_path, text.encode())
+        except BadSettings as exc:
+            said = str(exc)
+            assert said.startswith(f"{tmp_path}/models.toml, line "), said
+            assert not [each for each in FOREIGN if len(each) > 4 and each in said], said
+            assert "another form" not in said
+            exact = said.partition(", line ")[2].partition(":")[0] == str(number)
+            assert exact or not re.search(r" must | is missing", said.partition(": ")[2]), (number, line, said)
 
 
 def test_the_shipped_file_elsewhere_is_the_same_catalogue(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_another_language_falls_back_to_english() -> None:
         ('a = "{y}"\n[b]\nc = "c"', "de.toml: a differs from en.toml in the values x, y"),
         ('a = 3\n[b]\nc = "c"', "de.toml: a is not a sentence"),
         ('a = " "\n[b]\nc = "c"', "de.toml: a is not a sentence"),
-        ("a = ", "de.toml: Invalid value"),
+        ("a = ", "de.toml is not valid TOML: Invalid value"),
     ],
 )
 def test_a_language_that_differs_from_english_stops_the_start(tmp_path: Path, german: str, complaint: str) -> None:
