@@ -7,7 +7,7 @@ RUN /venv/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
 
 FROM python:3.13-slim
 RUN useradd --uid 10001 --create-home darkroom \
-    && install --directory --owner darkroom --group darkroom /app/data
+    && install --directory --mode 0700 --owner darkroom --group darkroom /app/data
 WORKDIR /app
 COPY --from=build /venv /venv
 COPY config ./config

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from aiohttp import web
 
@@ -17,9 +18,10 @@ from bot.bells import Bells, Clock
 from bot.collector import Collector
 from bot.core.jobs import Job
 from bot.delivery import Delivery
+from bot.file_modes import make_folder, tighten
 from bot.hosts import Hosts
 from bot.inspector import Inspector
-from bot.janitor import Janitor, remove_files
+from bot.janitor import OURS, Janitor, remove_files
 from bot.looker import Looker
 from bot.metrics import Metrics
 from bot.pictures import guard
@@ -37,12 +39,12 @@ from bot.sources import BadSettings
 from bot.steps import Steps
 from bot.store.database import TROUBLE
 from bot.store.desk import Desk
-from bot.store.opening import open_database
+from bot.store.opening import database_files, open_database
 from bot.store.store import Store
 from bot.supply import Supply
+from bot.ui import gateway
 from bot.ui.access import Access
 from bot.ui.client import DarkroomClient, connect_to
-from bot.ui.gateway import stay_connected
 from bot.ui.operator import OperatorChannel
 from bot.ui.replies import DiscordMessenger
 from bot.ui.texts import Texts
@@ -125,11 +127,12 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
 
 
 async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> App:
-    catalog, texts = settings.catalog(), _texts(settings)
+    catalog, words = settings.catalog(), texts(settings)
     data = settings.data.dir
-    data.mkdir(parents=True, exist_ok=True)
+    make_folder(data)
     database = await open_database(settings.database.url.get_secret_value(), running=True)
     stack.push_async_callback(database.aclose)
+    await asyncio.to_thread(_close_to_others, settings)
     store, desk = Store(database), Desk(database)
     pool = PicturePool()
     stack.push_async_callback(pool.aclose)
@@ -171,7 +174,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
     connect_to(settings.discord.api_base, settings.discord.gateway_url)
     client = DarkroomClient(
         service,
-        texts=texts,
+        texts=words,
         access=Access(settings.discord.guilds, user_install=settings.discord.user_install),
         peek=looker.quickly,
         uploads=lambda card, most: delivery.uploads(card, most=most),
@@ -185,8 +188,8 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         keep_hours=settings.data.keep_hours,
         keep_days=settings.data.keep_prompts_days,
     )
-    operator = OperatorChannel(client, texts, channel_id=settings.discord.log_channel)
-    messenger = DiscordMessenger(client, texts, clock=clock)
+    operator = OperatorChannel(client, words, channel_id=settings.discord.log_channel)
+    messenger = DiscordMessenger(client, words, clock=clock)
     delivery = Delivery(store, service, messenger, fitter=pool, data=data, link=links, random=random.random)
     collector = Collector(
         store,
@@ -258,6 +261,19 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
     )
 
 
+def files_of_ours(settings: Settings) -> Sequence[Path]:
+    """Whatever of the database and the pictures is on disk, and nobody's but the bot's to read."""
+    data = settings.data.dir
+    pictures = [each for each in data.iterdir() if OURS.fullmatch(each.name)] if data.is_dir() else []
+    return [*database_files(settings.database.url.get_secret_value()), data, *pictures]
+
+
+def _close_to_others(settings: Settings) -> None:
+    for each in tighten(files_of_ours(settings)):
+        log.warning("Other users of this machine may open %s, and it is not ours to change", each,
+                    extra={"event": "open_file"})  # fmt: skip
+
+
 def providers(settings: Settings) -> dict[str, Provider]:
     """The hosts we have credentials for, preferred first."""
     section, flow, proxy = settings.runcomfy, settings.runflow, settings.http.address
@@ -270,7 +286,7 @@ def providers(settings: Settings) -> dict[str, Provider]:
     return {name: made[name]() for name in settings.routing.prefer}
 
 
-def _texts(settings: Settings) -> Texts:
+def texts(settings: Settings) -> Texts:
     try:
         return load_texts(settings.files.locales)
     except ValueError as exc:
@@ -310,7 +326,7 @@ async def run(settings: Settings) -> None:
         closing = asyncio.Event()
         token = settings.discord.token.get_secret_value()
         async with app.working() as loops:
-            life = asyncio.create_task(stay_connected(app.client, token, closing=closing))
+            life = asyncio.create_task(gateway.stay_connected(app.client, token, closing=closing))
             waiting = asyncio.create_task(told.wait())
             await asyncio.wait({life, waiting, *loops}, return_when=asyncio.FIRST_COMPLETED)
             app.client.intake_open = False  # no new jobs; what is under way goes on
@@ -324,8 +340,4 @@ async def run(settings: Settings) -> None:
 async def sync_commands(settings: Settings) -> None:
     """Send the commands to Discord, whether they have changed or not."""
     async with build(settings) as app:
-        await app.client.login(settings.discord.token.get_secret_value())
-        try:
-            await app.client.sync(force=True)
-        finally:
-            await app.client.close()
+        await gateway.sync_commands(app.client, settings.discord.token.get_secret_value())

@@ -14,6 +14,7 @@ from bot.bells import Clock
 from bot.core.cards import Picture
 from bot.core.errors import BadLink, BadPicture, DownloadFailed, HostNotAllowed
 from bot.core.jobs import SECOND, Job
+from bot.file_modes import open_private
 from bot.pictures.guard import Checked
 from bot.store.store import Store
 
@@ -122,7 +123,7 @@ class Collector:
 def write_whole(path: Path, data: bytes) -> None:
     """Write *data* so that a crash leaves the whole file or none: money follows what is on disk."""
     part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    with open(part, "wb", opener=open_private) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -1,17 +1,20 @@
-"""`darkroom doctor`: everything a deployment needs, looked at in turn, one line each with what would mend it."""
+"""`darkroom doctor`: everything a deployment needs, looked at and not changed, one line each with how to fix it."""
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from bot import app
 from bot.core.catalog import Catalog
 from bot.core.errors import ModelGone, ProviderError, ProviderPaused
+from bot.file_modes import is_open
 from bot.providers.base import Provider
 from bot.settings import SECRETS, WHENCE, Settings
 from bot.sources import BadSettings
-from bot.store.database import StoreTooNew, StoreUnusable
-from bot.store.opening import open_database
+from bot.store.database import StoreUnusable
+from bot.store.opening import SQLITE, place, status
+from bot.telemetry import Redactor, printable
 from bot.ui.access import Access
 from bot.ui.client import connect_to
 from bot.ui.examination import DiscordSaysNo, Findings
@@ -35,9 +38,9 @@ class Line:
 
 async def examine(settings: Settings) -> int:
     """Print a line for each thing looked at; 0 when nothing failed, else 1."""
-    failed = False
+    failed, redactor = False, Redactor(settings.secrets())
     async for line in findings(settings):
-        print(line)
+        print(printable(redactor.clean(str(line))))
         failed = failed or line.good is False
     return int(failed)
 
@@ -46,12 +49,18 @@ async def findings(settings: Settings) -> AsyncIterator[Line]:
     try:
         catalog = settings.catalog()
     except BadSettings as exc:
-        yield Line(good=False, what=f"catalogue: {exc}", fix="correct config/models.toml")
+        yield Line(good=False, what=f"catalogue: {exc}", fix="correct the file, or take the shipped one")
         return
     yield Line(good=True, what=f"configuration and catalogue: {len(catalog.models)} models")
     if (line := _proxy(settings, os.environ)) is not None:
         yield line
+    try:
+        app.texts(settings)
+    except BadSettings as exc:
+        yield Line(good=False, what=f"sentences: {exc}", fix="correct the file, or take the shipped one")
     yield await _database(settings)
+    for line in _folders(settings):
+        yield line
     async for line in _discord(settings):
         yield line
     async for line in _hosts(settings, catalog):
@@ -68,16 +77,46 @@ def _proxy(settings: Settings, environment: Mapping[str, str]) -> Line | None:
 
 
 async def _database(settings: Settings) -> Line:
+    url = settings.database.url.get_secret_value()
     try:
-        database = await open_database(settings.database.url.get_secret_value())
-        writable = await database.writable()
-        await database.aclose()
-        settings.data.dir.mkdir(parents=True, exist_ok=True)
-    except (StoreUnusable, StoreTooNew, OSError) as exc:
-        return Line(
-            good=False, what=f"database {settings.database.shown}: {exc}", fix="check the path, disk and version"
-        )
-    return Line(good=writable, what=f"database {settings.database.shown} opens and takes writes")
+        found = await status(url)
+    except StoreUnusable as exc:
+        return Line(good=False, what=str(exc))
+    where = f"database {place(url)}"
+    if found.obstacle:
+        return Line(good=False, what=f"{where}: {found.obstacle}", fix="give it to the user that runs the bot")
+    if found.version is None:
+        return Line(good=None, what=f"{where}: there is none yet", fix=_none_yet(url))
+    if found.version == 0:
+        return Line(good=None, what=f"{where}: it has no tables yet", fix="darkroom run makes them")
+    versions = f"{where} has version {found.version}, this Darkroom"
+    if found.version > found.newest:
+        return Line(good=False, what=f"{versions} knows {found.newest}", fix="update Darkroom")
+    if found.version < found.newest:
+        return Line(good=None, what=f"{versions} needs {found.newest}", fix="darkroom run brings it up to date")
+    return Line(good=True, what=f"{where} can be opened")
+
+
+def _none_yet(url: str) -> str:
+    """What to do, with the mistake that is most likely behind it."""
+    path = Path(url.removeprefix(SQLITE))
+    if path.is_absolute():
+        return "darkroom run makes it; if there should be one, check DARKROOM_DATABASE__URL"
+    if Path("/", path.parts[0]).is_dir() and not Path(path.parts[0]).exists():
+        return f"a path from the root has four slashes: {SQLITE}/{path}"
+    return f"darkroom run makes it; if there should be one, start this in the bot's folder and not in {Path.cwd()}"
+
+
+def _folders(settings: Settings) -> Iterator[Line]:
+    data = settings.data.dir.absolute()
+    if data.exists() and not (data.is_dir() and os.access(data, os.W_OK | os.X_OK)):
+        yield Line(good=False, what=f"pictures: {data} cannot be written", fix="give it to the user that runs the bot")
+        return
+    yield Line(good=True, what=f"pictures: {data}{'' if data.exists() else ' (darkroom run makes it)'}")
+    if wide := [each for each in app.files_of_ours(settings) if is_open(each)]:
+        more = f" and {len(wide) - 1} more" if len(wide) > 1 else ""
+        fix = "darkroom run closes what is its user's; else chmod go= as its owner"
+        yield Line(good=None, what=f"other users of this machine may open {wide[0].absolute()}{more}", fix=fix)
 
 
 async def _discord(settings: Settings) -> AsyncIterator[Line]:

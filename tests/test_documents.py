@@ -1,7 +1,11 @@
 """What the documentation tells people to write is what the program takes."""
 
 import re
+import shutil
+import sqlite3
+import subprocess
 import tomllib
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +45,20 @@ def test_the_model_of_two_hosts_goes_where_the_documentation_says() -> None:
     assert told() == (["runcomfy", "runflow"], 40_000)
     assert told(count=4) == (["runflow"], 45_000)
     assert told(thinking="high") == (["runflow"], 47_000)
+
+
+@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="the commands are those of SQLite's own shell")
+def test_backups_made_as_written_are_whole_and_their_owners_alone(tmp_path: Path) -> None:
+    text = PAGE.with_name("operations.md").read_text()
+    commands = [each for each in text.splitlines() if each.startswith("(umask") and "sqlite3" in each]
+    (tmp_path / "data").mkdir()
+    with closing(sqlite3.connect(tmp_path / "data" / "darkroom.db")) as database:
+        database.executescript("PRAGMA journal_mode = WAL; CREATE TABLE jobs (id TEXT); INSERT INTO jobs VALUES ('a')")
+        for each in commands:
+            subprocess.run(["/bin/sh", "-c", each], cwd=tmp_path, umask=0o022, check=True)  # noqa: S603 - our own page
+
+    made = sorted(tmp_path.glob("*.db"))
+    assert [each.stat().st_mode & 0o777 for each in made] == [0o600] * len(commands) == [0o600, 0o600]
+    for each in made:
+        with closing(sqlite3.connect(each)) as copy:
+            assert copy.execute("SELECT id FROM jobs").fetchall() == [("a",)]

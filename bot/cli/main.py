@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -10,36 +12,73 @@ from pathlib import Path
 from bot import app, doctor, telemetry
 from bot.cli import jobs, ledger, quota
 from bot.cli.output import CannotRun, NotDone
+from bot.cli.terms import Parser
 from bot.settings import Settings
 from bot.sources import BadSettings
-from bot.store.database import StoreBusy, StoreTooNew, StoreUnusable
+from bot.store.database import TROUBLE, StoreBusy, StoreTooNew, StoreUnusable
 from bot.store.opening import open_database
-from bot.ui.gateway import Hopeless
+from bot.ui.gateway import Hopeless, OutOfReach
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 it failed, 2 it cannot start as configured."""
+    for each in (sys.stdout, sys.stderr):
+        if isinstance(each, io.TextIOWrapper):  # whatever the terminal has no letters for
+            each.reconfigure(errors="backslashreplace")
     try:
         chosen = _parser().parse_args(arguments)
-        return int(chosen.run(chosen))
-    except (BadSettings, CannotRun, Hopeless, StoreBusy, StoreTooNew, StoreUnusable) as exc:
-        print(f"darkroom: {exc}", file=sys.stderr)
-        return 2
-    except NotDone as exc:
-        print(f"darkroom: {exc}", file=sys.stderr)
-        return 1
-    except PermissionError as exc:
-        print(f"darkroom: {exc.filename} cannot be written: give it to the user that runs Darkroom", file=sys.stderr)
-        return 2
+        code = int(chosen.run(chosen))
+        if sys.stdout is not None:
+            sys.stdout.flush()  # an error of writing is met here, and not when the interpreter ends
     except BrokenPipeError:  # whoever read our words has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor is the rest an error at the very end
+        _let_go_of_the_rest()
         return 0
     except KeyboardInterrupt:
         return 130
+    except Exception as exc:  # noqa: BLE001 - around the whole program: nobody is left who could tell of it
+        sentence, code = _ending(exc)
+        told = telemetry.Redactor(_secrets()).clean(" ".join(sentence.split()))
+        print(f"darkroom: {telemetry.printable(told)}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # a full disk, which has been told
+            _let_go_of_the_rest()
+    return code
+
+
+def _let_go_of_the_rest() -> None:
+    """What could not be printed is not an error once more when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _ending(exc: Exception) -> tuple[str, int]:
+    """What to tell of *exc*, and the exit code; a defect of ours leaves its traceback in the log."""
+    match exc:
+        case BadSettings() | CannotRun() | Hopeless() | StoreBusy() | StoreTooNew() | StoreUnusable():
+            return str(exc), 2
+        case NotDone() | OutOfReach():
+            return str(exc), 1
+        case PermissionError():
+            return f"{exc.filename} cannot be opened: give it to the user that runs Darkroom", 2
+        case _ if isinstance(exc, TROUBLE):
+            why = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+            return f"the disk, the database or the network failed ({why}): try again when it works", 1
+    telemetry.setup("ERROR", secrets=_secrets())
+    log.error("Darkroom ended by a defect of its own", exc_info=exc, extra={"event": "defect"})
+    return f"this is a defect ({type(exc).__name__}): please report the lines above", 1
+
+
+def _secrets() -> Sequence[str]:
+    try:
+        return Settings.load().secrets()
+    except BadSettings:
+        return ()
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="darkroom", description="A Discord bot that makes and edits pictures.")
+    parser = Parser(prog="darkroom", description="A Discord bot that makes and edits pictures.")
     commands = parser.add_subparsers(required=True, metavar="command")
 
     run = commands.add_parser("run", help="run the bot")

@@ -9,13 +9,12 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 from bot.settings import DatabaseSection, Settings
 from bot.store.database import TROUBLE, Database
-from bot.store.opening import SQLITE, open_database
-from bot.ui.escape import clean, one_line
+from bot.store.opening import open_existing
+from bot.telemetry import printable
 
 T = TypeVar("T")
 PATIENCE = 30.0  # seconds for the database, opening included
@@ -41,18 +40,15 @@ def on_database(work: Callable[[Database], Awaitable[T]], *, patience: float = P
 
 
 async def _on_database(section: DatabaseSection, work: Callable[[Database], Awaitable[T]], *, patience: float) -> T:
-    url = section.url.get_secret_value()
-    if url.startswith(SQLITE) and not (path := Path(url.removeprefix(SQLITE))).is_file():
-        raise CannotRun(f"there is no database yet: {path} is missing (`darkroom run` or `darkroom migrate` makes it)")
     try:
         async with asyncio.timeout(patience):
-            database = await open_database(url)
+            database = await open_existing(section.url.get_secret_value())
             try:
                 return await work(database)
             finally:
                 await database.aclose()
     except TROUBLE as exc:
-        why = one_line(str(exc)) or "it does not answer"
+        why = str(exc) or "it does not answer"
         raise CannotRun(f"the database {section.shown} cannot be used: {why}") from exc
 
 
@@ -70,7 +66,7 @@ def json_option(parser: argparse.ArgumentParser) -> None:
 def discord_id(text: str) -> int:
     """An id as Discord gives them; `CannotRun` otherwise."""
     if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < 2**63):
-        raise CannotRun(f"{one_line(text)!r} is no id of Discord's: those are numbers, such as 80351110224678912")
+        raise CannotRun(f"{cell(text)!r} is no id of Discord's: those are numbers, such as 80351110224678912")
     return int(text)
 
 
@@ -93,8 +89,8 @@ def print_facts(facts: Sequence[tuple[str, object]]) -> None:
     """Names and values, one line each; a value keeps its own lines only where `Lines` says so."""
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
-        lines = clean(value).splitlines() if isinstance(value, Lines) else [cell(value, most=None)]
-        for head, line in zip([name, *[""] * len(lines)], lines or [NOTHING], strict=False):
+        lines = [cell(each, most=None) for each in (value.split("\n") if isinstance(value, Lines) else [value])]
+        for head, line in zip([name, *[""] * len(lines)], lines, strict=False):
             print(f"{head.ljust(width)}  {line}".rstrip())
 
 
@@ -105,8 +101,8 @@ class Lines(str):
 
 
 def cell(value: object, *, most: int | None = MOST) -> str:
-    """*value* on one line, without what a terminal would obey, cut to *most* characters."""
-    text = one_line("" if value is None else str(value)) or NOTHING
+    """*value* on one line, with escapes for what a terminal would obey, cut to *most* characters."""
+    text = printable("" if value is None else str(value)).strip() or NOTHING
     return text if most is None or len(text) <= most else text[: most - 1] + "…"
 
 

@@ -86,6 +86,10 @@ class StoreUnusable(Exception):
     """The database cannot be opened; the text says which and why."""
 
 
+class StoreMissing(StoreUnusable):
+    """There is no database there yet."""
+
+
 class StoreTooNew(Exception):
     """The database was written by a newer Darkroom than this one."""
 

@@ -21,6 +21,7 @@ from typing import Any, Self, TypeVar
 
 import aiosqlite
 
+from bot.file_modes import make_file, make_folder, open_private
 from bot.store.database import Row, StoreBusy, StoreUnusable, Tx, Unit
 from bot.store.versions import missing
 
@@ -282,7 +283,8 @@ class SqliteDatabase:
         """
         lock = RunningLock(path) if running else None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
+            make_file(path)  # SQLite gives what lies beside it the same mode
             return await cls._open(path, lock)
         except BaseException as exc:
             if lock is not None:
@@ -418,8 +420,8 @@ class RunningLock:
     """Held by the one process that runs on a database file; the system lets go when it dies."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
+        make_folder(path.parent)
+        self._file = open_private(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:

@@ -8,6 +8,8 @@ import aiohttp
 import discord
 from discord.utils import MISSING
 
+from bot.ui.client import DarkroomClient
+
 log = logging.getLogger(__name__)
 
 FIRST_WAIT = 2.0  # seconds before a broken client is started again; doubled up to LONGEST_WAIT
@@ -21,6 +23,26 @@ HOPELESS = {
 
 class Hopeless(Exception):
     """Discord will not have this bot as it is configured; the text is one line for the operator."""
+
+
+class OutOfReach(Exception):
+    """Discord did not do what was asked of it now; the text is one line for the operator."""
+
+
+async def sync_commands(client: DarkroomClient, token: str) -> None:
+    """Log in, send the commands to Discord, changed or not, and leave; `Hopeless`, or `OutOfReach`."""
+    try:
+        await client.login(token)
+        await client.sync(force=True)
+    except discord.LoginFailure as exc:
+        raise Hopeless(HOPELESS[4004]) from exc
+    except discord.HTTPException as exc:
+        raise OutOfReach(f"Discord did not take the commands (HTTP {exc.status}): try again in a while") from exc
+    except (aiohttp.ClientError, OSError) as exc:
+        why = f"Discord cannot be reached ({type(exc).__name__})"
+        raise OutOfReach(f"{why}: check the network and DARKROOM_DISCORD__API_BASE") from exc
+    finally:
+        await client.close()
 
 
 async def stay_connected(client: discord.Client, token: str, *, closing: asyncio.Event) -> None:

@@ -43,7 +43,7 @@ def shell(command: str, url: str, *, monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setenv("DARKROOM_DATABASE__URL", url)
 
     async def run(*arguments: str) -> Ended:
-        code = await asyncio.to_thread(main, [command, *arguments])
+        code = await asyncio.to_thread(main, [*command.split(), *arguments])
         return Ended(code, *capsys.readouterr())
 
     return run

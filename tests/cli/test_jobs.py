@@ -184,7 +184,7 @@ async def test_lines_of_a_prompt_are_kept_apart_from_ours(url: str, run: Run) ->
     lines = (await run("show", FIRST, "--prompt")).out.splitlines()
 
     assert "prompt        a boat" in lines
-    assert "              state  succeeded[2J" in lines
+    assert "              state  succeeded\\x1b[2J" in lines
 
 
 # --- which job

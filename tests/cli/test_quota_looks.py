@@ -116,7 +116,7 @@ async def test_the_history_tells_who_did_what_newest_first(lite: Run, tmp_path: 
     assert [each["action"] for each in mine] == ["grant", "clear"]
     assert lines[0].split() == ["at", "(UTC)", "by", "action", "for", "what", "reason"]
     assert "no limit on dollars per day" in lines[4]
-    assert lines[5].split()[2:] == ["admin", "42", "block", "member", str(BOB), "-", "[2Jspam"]
+    assert lines[5].split()[2:] == ["admin", "42", "block", "member", str(BOB), "-", "\\x1b[2Jspam"]
 
 
 async def test_spending_is_told_of_a_server_a_member_or_a_channel(url: str, run: Run) -> None:

@@ -1,0 +1,112 @@
+"""`darkroom doctor` and the commands that only look: they change nothing, and say where they looked."""
+
+from pathlib import Path
+
+import pytest
+
+from bot.store.opening import open_database
+from bot.store.versions import migrations
+from tests.cli.shell import Ended, Run, shell
+from tests.store.test_upgrade import by_hand, engine_of, left_by
+
+LOOKS = [
+    "jobs list",
+    "jobs show 01KAF0",
+    "quota show --direct",
+    "quota export --direct",
+    "ledger check",
+    "ledger export",
+]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str) -> Run:
+    return shell("", url, monkeypatch=monkeypatch, capsys=capsys)
+
+
+def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file and folder below *folder*: when it was last changed, and what is in it."""
+    return {
+        str(each): (each.stat().st_mtime_ns, each.read_bytes() if each.is_file() else b"")
+        for each in [folder, *folder.rglob("*")]
+    }
+
+
+def database_line(said: Ended) -> str:
+    return said.out.splitlines()[1]
+
+
+@pytest.mark.parametrize("url", ["sqlite:///data/darkroom.db"])
+async def test_in_an_empty_folder_nothing_is_made(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = tree(tmp_path)
+
+    said = await run("doctor")
+    others = [await run(*each.split()) for each in LOOKS]
+
+    assert tree(tmp_path) == before
+    assert database_line(said).startswith(
+        f"warn  database {tmp_path}/data/darkroom.db: there is none yet - darkroom run"
+    )
+    assert f"not in {tmp_path}" in database_line(said)
+    missing = f"darkroom: there is no database yet at {tmp_path}/data/darkroom.db ("
+    assert all(each.sentence(2).startswith(missing) for each in others)
+
+
+@pytest.mark.parametrize("url", ["sqlite:///var/lib/darkroom.db"])
+async def test_a_path_that_lacks_a_slash_is_seen(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "has four slashes: sqlite:////var/lib/darkroom.db" in database_line(await run("doctor"))
+
+
+async def test_an_older_database_is_left_at_its_version(run: Run, url: str, tmp_path: Path) -> None:
+    await left_by(1, url)
+    before = tree(tmp_path)
+
+    said = await run("doctor")
+    others = [await run(*each.split()) for each in LOOKS]
+
+    assert tree(tmp_path) == before
+    assert f"has version 1, this Darkroom needs {len(migrations(engine_of(url)))} - darkroom run" in database_line(said)
+    assert all("stop the bot, run `darkroom migrate`, start the bot" in each.sentence(2) for each in others)
+    assert "has version 1, " in database_line(await run("doctor"))
+
+
+async def test_the_doctor_looks_at_the_database_of_a_running_bot(run: Run, url: str, tmp_path: Path) -> None:
+    database = await open_database(url, running=True)
+    before = {name: held[1] for name, held in tree(tmp_path).items()}
+    line = database_line(await run("doctor"))
+    assert {name: held[1] for name, held in tree(tmp_path).items()} == before
+    await database.aclose()
+
+    assert line.startswith("ok    database ")
+    assert line.endswith(" can be opened")
+
+
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)
+async def test_an_empty_database_of_a_server_stays_empty(run: Run, url: str) -> None:
+    assert "it has no tables yet - darkroom run makes them" in database_line(await run("doctor"))
+    for each in LOOKS:
+        assert "there is no database yet" in (await run(*each.split())).sentence(2)
+    await by_hand(url, "CREATE TABLE darkroom_version (version BIGINT)")  # which would fail if there were one
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+async def test_what_is_no_database_of_ours_is_left_alone(run: Run, url: str, tmp_path: Path) -> None:
+    await by_hand(url, "CREATE TABLE bookmarks (address TEXT)")
+    before = tree(tmp_path)
+
+    assert "does not hold Darkroom's tables" in database_line(await run("doctor"))
+    assert "does not hold Darkroom's tables" in (await run("jobs", "list")).sentence(2)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+async def test_files_that_others_may_open_are_told_and_left(run: Run, url: str, tmp_path: Path) -> None:
+    await (await open_database(url)).aclose()
+    (tmp_path / "darkroom.db").chmod(0o644)
+    before = tree(tmp_path)
+
+    said = await run("doctor")
+    assert f"warn  other users of this machine may open {tmp_path}/darkroom.db - " in said.out
+    assert (tree(tmp_path), (tmp_path / "darkroom.db").stat().st_mode & 0o777) == (before, 0o644)

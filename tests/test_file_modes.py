@@ -1,0 +1,75 @@
+"""What is written to disk is its owner's alone, whatever the umask, and what an earlier Darkroom left open is closed."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.app import build
+from bot.collector import write_whole
+from bot.settings import Settings
+from bot.store.database import Tx
+from bot.store.sqlite import SqliteDatabase
+
+PICTURE = "01M7Y0XSNXXPA2WVYTX3MESRVG-1.png"
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o777])
+def _umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {str(each.relative_to(folder)): each.stat().st_mode & 0o777 for each in folder.rglob("*")}
+
+
+async def _note(tx: Tx) -> None:
+    await tx.run("INSERT INTO notes (key, value) VALUES ('a', 'b')")
+
+
+@pytest.mark.usefixtures("_umask")
+async def test_new_files_and_folders_are_their_owners(tmp_path: Path) -> None:
+    database = await SqliteDatabase.open(tmp_path / "data" / "deep" / "darkroom.db", running=True)
+    await database.write(_note)
+    write_whole(tmp_path / "data" / PICTURE, b"bytes")
+    found = modes(tmp_path)
+    await database.aclose()
+
+    assert found == {
+        "data": 0o700,
+        "data/deep": 0o700,
+        "data/deep/darkroom.db": 0o600,
+        "data/deep/darkroom.db-wal": 0o600,
+        "data/deep/darkroom.db-shm": 0o600,
+        "data/deep/darkroom.db.lock": 0o600,
+        f"data/{PICTURE}": 0o600,
+    }
+
+
+async def test_what_is_open_is_closed_at_the_start_and_nothing_else(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "pictures").mkdir(parents=True)
+    await (await SqliteDatabase.open(home / "darkroom.db")).aclose()
+    (home / "pictures" / PICTURE).write_bytes(b"bytes")
+    (home / "pictures" / "mine.txt").write_text("the operator's own")
+    (home / "darkroom.db-backup").write_text("the operator's own")
+    for each in (home, *home.rglob("*")):
+        each.chmod(0o755 if each.is_dir() else 0o644)
+
+    settings = Settings.load(
+        {"DARKROOM_DATABASE__URL": f"sqlite:///{home}/darkroom.db", "DARKROOM_DATA__DIR": str(home / "pictures")}
+    )
+    async with build(settings):
+        found = {name: mode for name, mode in modes(tmp_path).items() if not name.endswith((".lock", "-wal", "-shm"))}
+
+    assert found == {
+        "home": 0o755,
+        "home/darkroom.db": 0o600,
+        "home/darkroom.db-backup": 0o644,
+        "home/pictures": 0o700,
+        f"home/pictures/{PICTURE}": 0o600,
+        "home/pictures/mine.txt": 0o644,
+    }
