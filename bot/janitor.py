@@ -25,23 +25,26 @@ class Janitor:
         self._keep = keep_hours * HOUR
         self._keep_prompts = keep_prompts_days * 24 * HOUR
         self._cleared_at = 0
+        self._left = False  # something that was deleted may still be in the engine's files
 
     async def run(self, stop: asyncio.Event) -> None:
         await rounds(self.round, every=EVERY, stop=stop, said="Tidying up failed")
 
     async def round(self) -> None:
         now = self._service.clock()
-        await self._rows.tidy(now=now)
+        self._left |= await self._rows.tidy(now=now)
         old = await self._rows.expired_pictures(before=now - self._keep, unseen_before=now - IN_JOBS_FOR)
         await asyncio.to_thread(remove_files, self._data, old)
         if now - self._cleared_at >= HOUR:
             await self._rows.forget_prompts(before=now - self._keep_prompts)
-            await self._store.database.forget_for_good()
+            self._left = not await self._store.database.forget_for_good(thoroughly=True)
             before = now - self._keep - STRAY_AFTER
             kept = await self._rows.kept_pictures(before=now - self._keep)
             found = await asyncio.to_thread(strays, self._data, before=before)
             remove_files(self._data, [each for each in found if each not in kept])
             self._cleared_at = now
+        if self._left:
+            self._left = not await self._store.database.forget_for_good()
 
 
 def strays(folder: Path, *, before: int) -> list[str]:

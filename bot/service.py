@@ -23,6 +23,7 @@ from bot.core.zones import calendar_of
 from bot.store.database import TROUBLE
 from bot.store.desk import Desk
 from bot.store.history import History
+from bot.store.housekeeping import Housekeeping
 from bot.store.quotas import Quotas
 from bot.store.reading import Dossier, Standing
 from bot.store.reports import Reports
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 DRAFT_LIFE = 15 * MINUTE
 LOOKED_AT = frozenset({State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING})
+AT_ONCE = 0.5  # seconds that the answer to a deletion waits for the engine's files
 NOT_NOW: tuple[type[Exception], ...] = (*TROUBLE, RuntimeError)  # the store is closed, for one
 PATIENCE = 1.0  # seconds a member's answer may wait for the database
 
@@ -291,7 +293,15 @@ class Service:
         job = await self.own_job(job_id, user_id=user_id, key="delete.not_yours")
         if not job.state.is_final:
             raise UserError("job.running")
-        return await self.store.delete_pictures(job, now=self.clock())
+        pictures = await self.store.delete_pictures(job, now=self.clock())
+        await self._forget_for_good()
+        return pictures
+
+    async def _forget_for_good(self) -> None:
+        """Usually over in a moment; where others read just now, nobody waits for it."""
+        self._aside.add(forgetting := asyncio.create_task(Housekeeping(self.store.database).forget_for_good()))
+        forgetting.add_done_callback(self._aside.discard)
+        await asyncio.wait({forgetting}, timeout=AT_ONCE)
 
     async def open_jobs(self, user_id: int) -> tuple[list[Card], int]:
         """A member's unfinished jobs, and those whose result never arrived or is hidden; how many more there are."""

@@ -1,4 +1,4 @@
-"""What is written to disk is its owner's alone, whatever the umask, and what an earlier Darkroom left open is closed."""
+"""What is written is its owner's alone, whatever the umask; what an earlier Darkroom left open is closed."""
 
 import os
 from collections.abc import Iterator

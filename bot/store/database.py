@@ -62,8 +62,11 @@ class Database(Protocol):
         """Wait for all units that callers gave up on: whatever is written after this comes after them."""
         ...
 
-    async def forget_for_good(self) -> None:
-        """See to it that what was deleted or overwritten is not left anywhere in the engine's files."""
+    async def forget_for_good(self, *, thoroughly: bool = False) -> bool:
+        """See to it that what was deleted or overwritten is not left anywhere in the engine's files.
+
+        False where others were in the way: ask again. *thoroughly* is for words of members: it costs more.
+        """
         ...
 
     async def writable(self) -> bool:

@@ -1,11 +1,13 @@
 """What has to be tidied up in the rows from time to time, and what must not be found there at all."""
 
+import asyncio
 from functools import partial
 
 from bot.core.jobs import HOUR, MINUTE, State
 from bot.store import jobs, ledger
 from bot.store.database import Database, Tx
 
+PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, *[1.0] * 60)  # seconds between attempts to empty the log of writes
 LONGEST_WAIT = 16 * MINUTE  # nothing is ever due later than that, but for what a wrong clock wrote
 
 
@@ -31,6 +33,13 @@ class Housekeeping:
             )
 
         await self._database.write(unit)
+
+    async def forget_for_good(self) -> None:
+        """Leave nothing of what was deleted in the engine's files; a reader who needs longer is left to the janitor."""
+        for pause in (*PAUSES, 0):
+            if await self._database.forget_for_good(thoroughly=True):
+                return
+            await asyncio.sleep(pause)
 
     async def forget_prompts(self, *, before: int) -> None:
         """Drop the words of jobs that ended before *before*."""
@@ -76,15 +85,16 @@ class Housekeeping:
 
         return await self._database.read(unit)
 
-    async def tidy(self, *, now: int) -> None:
-        """Drop what has outlived its use: tokens, drafts, old interaction ids."""
+    async def tidy(self, *, now: int) -> bool:
+        """Drop what has outlived its use: tokens, drafts, old interaction ids; whether a token or a draft was there."""
 
-        async def unit(tx: Tx) -> None:
-            await tx.run("DELETE FROM tokens WHERE expires_at <= $1", now)
-            await tx.run("DELETE FROM drafts WHERE expires_at < $1", now)
+        async def unit(tx: Tx) -> bool:
+            tokens = await tx.fetch("DELETE FROM tokens WHERE expires_at <= $1 RETURNING job", now)
+            drafts = await tx.fetch("DELETE FROM drafts WHERE expires_at < $1 RETURNING id", now)
             await tx.run("DELETE FROM interactions WHERE at < $1", now - 24 * HOUR)
+            return bool(tokens or drafts)
 
-        await self._database.write(unit)
+        return await self._database.write(unit)
 
     async def end_forgotten(self, *, now: int) -> list[str]:
         """Release every reservation whose job has ended without ending it. There should be none: the caller alarms."""

@@ -100,9 +100,13 @@ async def acknowledge(tx: Tx, job_id: str, *, now: int) -> None:
     )
 
 
-async def forget(tx: Tx, job_id: str) -> None:
-    """Keep the row, for the ledger refers to it, but not what was asked for."""
-    await tx.run("UPDATE jobs SET request = $2 WHERE id = $1", job_id, FORGOTTEN)
+async def forget(tx: Tx, job: Job) -> None:
+    """Keep the row, for the ledger refers to it, but not what was asked for, nor its member's drafts of the same."""
+    await tx.run("UPDATE jobs SET request = $2 WHERE id = $1", job.id, FORGOTTEN)
+    for row in await tx.fetch("SELECT id, body FROM drafts WHERE user_id = $1", job.place.user_id):
+        draft, words = json.loads(row["body"]), job.request.prompt
+        if draft["parent_id"] == job.id or (words and draft["prompt"].strip() == words):
+            await tx.run("DELETE FROM drafts WHERE id = $1", row["id"])
 
 
 async def get(tx: Tx, job_id: str) -> Job | None:

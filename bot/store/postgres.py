@@ -210,8 +210,8 @@ class PostgresDatabase:
         await self._ear.look()
         return self._ear.heard
 
-    async def forget_for_good(self) -> None:
-        """The server's vacuum sees to that by itself."""
+    async def forget_for_good(self, *, thoroughly: bool = False) -> bool:  # noqa: ARG002 - as the port has it
+        return True  # the server's vacuum sees to that by itself
 
     async def given_up_ended(self) -> None:
         while self._given_up:

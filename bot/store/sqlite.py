@@ -23,6 +23,7 @@ import aiosqlite
 
 from bot.file_modes import make_file, make_folder, open_private
 from bot.store.database import Row, StoreBusy, StoreUnusable, Tx, Unit
+from bot.store.forgetting import Forgetting
 from bot.store.versions import missing
 
 log = logging.getLogger(__name__)
@@ -273,6 +274,7 @@ class SqliteDatabase:
         self._reader = reader
         self._lock = lock
         self._outside = 0
+        self._forgetting = Forgetting(path)
 
     @classmethod
     async def open(cls, path: Path, *, running: bool = False) -> Self:
@@ -328,12 +330,8 @@ class SqliteDatabase:
             log.debug("The database is busy", exc_info=True)
         return self._outside
 
-    async def forget_for_good(self) -> None:
-        # secure_delete wipes the pages; the log of writes keeps older copies of them until it is emptied.
-        try:
-            await self._writer.connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
-        except ValueError as exc:  # aiosqlite's word for a connection that is being replaced
-            raise sqlite3.OperationalError(str(exc)) from exc
+    async def forget_for_good(self, *, thoroughly: bool = False) -> bool:
+        return await self._forgetting(thoroughly=thoroughly)
 
     async def given_up_ended(self) -> None:
         """Units are run in the order they came: what is written later comes later."""
@@ -353,6 +351,7 @@ class SqliteDatabase:
         return True
 
     async def aclose(self) -> None:
+        await self._forgetting.aclose()
         await self._reader.aclose()
         await self._writer.aclose()
         if self._lock is not None:

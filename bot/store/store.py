@@ -312,14 +312,14 @@ class Store(Reading):
         await self.database.write(unit)
 
     async def delete_pictures(self, job: Job, *, now: int) -> tuple[Picture, ...]:
-        """Forget the pictures and the prompt of *job*; the caller removes the files."""
+        """Forget the pictures, the prompt and the drafts of *job*; the caller removes the files."""
 
         async def unit(tx: Tx) -> tuple[Picture, ...]:
             await jobs.hold(tx, job.id)
             held = await replies.pictures(tx, job.id)
             await tx.run("DELETE FROM pictures WHERE job = $1", job.id)
             await jobs.amend(tx, job.id, changes={"deleted_at": now, "watch_until": None, "due_at": None})
-            await jobs.forget(tx, job.id)
+            await jobs.forget(tx, job)
             await replies.gone(tx, job.id)
             return held
 

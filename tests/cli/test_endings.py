@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bot.cli import main as cli
-from bot.cli.output import CannotRun
 from bot.cli.main import main
+from bot.cli.output import CannotRun
 from bot.ui.gateway import HOPELESS
 from tests.discord.server import LocalDiscord
 

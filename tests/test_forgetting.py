@@ -1,0 +1,123 @@
+"""What is deleted is found nowhere: not in any row, and on SQLite at once in no byte of the database's files."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from bot.core.jobs import Verb
+from bot.core.wishes import Wish
+from bot.janitor import Janitor
+from bot.store.database import Tx
+from tests.kit import ALICE, BOB, Rig, rig
+
+WORDS = "a lighthouse"  # what the rig asks for
+
+
+def in_files(app: Rig, words: str = WORDS) -> list[str]:
+    """The files of the SQLite database that hold *words*, its log of writes among them."""
+    return [each.name for each in app.folder.glob("darkroom.db*") if words.encode() in each.read_bytes()]
+
+
+async def in_tables(app: Rig, url: str, words: str = WORDS) -> list[str]:
+    tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+    if url.startswith("postgres"):
+        tables = "SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'"
+
+    async def unit(tx: Tx) -> list[str]:
+        found = {row["name"]: await tx.fetch(f'SELECT * FROM "{row["name"]}"') for row in await tx.fetch(tables)}  # noqa: S608
+        return [
+            name for name, held in found.items() if any(words in str(tuple(row.values())) for row in map(dict, held))
+        ]
+
+    return await app.store.database.read(unit)
+
+
+async def ended(app: Rig) -> str:
+    app.provider.sees = [app.ready()]
+    job_id = await app.imagine()
+    await app.until_final(job_id)
+    return job_id
+
+
+async def test_after_delete_nothing_of_what_was_asked_for_is_left(tmp_path: Path, url: str) -> None:
+    async with rig(tmp_path, url=url) as app:
+        job_id = await ended(app)
+        job = await app.service.own_job(job_id, user_id=ALICE)
+        wishes = [
+            app.service.wish_again(job),
+            replace(app.service.wish_again(job), prompt=f"{WORDS} by night"),  # typed into the form over that job
+            Wish(verb=Verb.IMAGINE, prompt=f" {WORDS}\n"),  # what was refused before it was taken
+        ]
+        drafts = [await app.service.keep_draft(each, user_id=ALICE) for each in wishes]
+        other = await app.service.keep_draft(Wish(verb=Verb.IMAGINE, prompt="a boat"), user_id=ALICE)
+        theirs = await app.service.keep_draft(Wish(verb=Verb.IMAGINE, prompt="a buoy"), user_id=BOB)
+        assert sorted(await in_tables(app, url)) == ["drafts", "jobs"]
+
+        await app.service.delete(job_id, user_id=ALICE)
+
+        assert (await in_tables(app, url), in_files(app)) == ([], [])
+        for each in drafts:
+            assert await app.desk.draft(each, user_id=ALICE, now=app.time.now) is None
+        assert (await app.service.draft(other, user_id=ALICE)).prompt == "a boat"
+        assert (await app.service.draft(theirs, user_id=BOB)).prompt == "a buoy"
+
+
+async def test_a_reader_holds_up_neither_the_answer_nor_writers_and_then_it_is_gone(app: Rig) -> None:
+    job_id = await ended(app)
+    reading, go_on = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def unit(tx: Tx) -> None:
+        await tx.fetch("SELECT request FROM jobs")
+        loop.call_soon_threadsafe(reading.set)
+        asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(20)  # in its thread, with its snapshot
+
+    scan = asyncio.create_task(app.store.database.scan(unit))
+    await reading.wait()
+    async with asyncio.timeout(5):
+        await app.service.delete(job_id, user_id=ALICE)
+        await app.desk.set_note("writers", "go on")
+    assert in_files(app) != []
+
+    go_on.set()
+    await scan
+    async with asyncio.timeout(10):
+        await asyncio.gather(*app.service._aside)
+    assert in_files(app) == []
+
+
+async def test_a_copy_in_the_unused_part_of_a_page_goes_too_and_many_who_delete_are_served_together(app: Rig) -> None:
+    ids = [await ended(app) for _ in range(5)]
+    await app.store.database.forget_for_good()
+    path = app.folder / "darkroom.db"
+    with closing(sqlite3.connect(path)) as database:
+        (page,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'drafts'").fetchone()
+    with path.open("r+b") as file:  # where SQLite leaves a row now and then that it moved to another page
+        file.seek((page - 1) * 4096 + 2000)
+        file.write(f"{WORDS}, once more".encode())
+
+    await asyncio.gather(*(app.service.delete(each, user_id=ALICE) for each in ids))
+
+    assert in_files(app) == []
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+async def test_drafts_and_tokens_leave_the_files_when_they_expire_and_prompts_when_they_are_old(app: Rig) -> None:
+    janitor = Janitor(app.store, app.service, data=app.folder, keep_hours=24, keep_prompts_days=30)
+    await janitor.round()
+    await ended(app)
+    await app.service.keep_draft(Wish(verb=Verb.IMAGINE, prompt="a buoy"), user_id=BOB)
+    app.time.go(14 * 60)
+    await janitor.round()
+    assert [bool(in_files(app, each)) for each in ("a buoy", "token-7000", WORDS)] == [True, True, True]
+
+    app.time.go(2 * 60)
+    await janitor.round()
+    assert [bool(in_files(app, each)) for each in ("a buoy", "token-7000", WORDS)] == [False, False, True]
+
+    app.time.go(31 * 24 * 3600)
+    await janitor.round()
+    assert in_files(app) == []
