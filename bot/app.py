@@ -257,6 +257,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
             links=links,
             data=data,
             callbacks=callbacks,
+            metrics_token=settings.web.metrics_token.get_secret_value(),
         ),
     )
 

@@ -59,6 +59,6 @@ def test_backups_made_as_written_are_whole_and_their_owners_alone(tmp_path: Path
 
     made = sorted(tmp_path.glob("*.db"))
     assert [each.stat().st_mode & 0o777 for each in made] == [0o600] * len(commands) == [0o600, 0o600]
-    for each in made:
-        with closing(sqlite3.connect(each)) as copy:
+    for backup in made:
+        with closing(sqlite3.connect(backup)) as copy:
             assert copy.execute("SELECT id FROM jobs").fetchall() == [("a",)]

@@ -1,6 +1,7 @@
 """Listens for the bot's web server, and keeps whoever is slow, silent or many from holding it up."""
 
 import asyncio
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -9,20 +10,36 @@ IDLE = 150.0  # seconds for a request's head to come; longer than proxies keep a
 LINGER = 1.0  # seconds that a body which nobody wants is taken in, for its sender to see the answer
 LEAVE = 2.0  # seconds for answers under way when the program ends
 
+# What every answer says of itself: it is what its type says, runs nothing, is kept by nobody and tells of no address.
+HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class _Connection(web.RequestHandler):
+    """Answers what is no HTTP, or met a defect, with the same headers as everything else."""
+
+    def handle_error(self, *args: Any, **kwargs: Any) -> web.StreamResponse:
+        answer = super().handle_error(*args, **kwargs)
+        answer.headers.update(HEADERS)
+        return answer
+
 
 class Listener:
     """When there are too many connections, the oldest gives way: good requests are over soon, the others are not."""
 
     def __init__(self, site: web.Application, *, most: int = CONNECTIONS) -> None:
         # What is signed is the body as it came; and what is packed may be far larger than it looks.
-        self._runner = web.AppRunner(
-            site,
-            access_log=None,
-            auto_decompress=False,
-            keepalive_timeout=IDLE,
-            lingering_time=LINGER,
-            shutdown_timeout=LEAVE,
-        )
+        self._ways: dict[str, Any] = {
+            "access_log": None,
+            "auto_decompress": False,
+            "keepalive_timeout": IDLE,
+            "lingering_time": LINGER,
+        }
+        self._runner = web.AppRunner(site, shutdown_timeout=LEAVE, **self._ways)
         self._most = most
         self._listening: asyncio.Server | None = None
 
@@ -52,4 +69,4 @@ class Listener:
         for each in held[: max(0, len(held) + 1 - self._most)]:
             each.force_close()
         assert self._runner.server is not None  # set up before anybody can connect
-        return self._runner.server()
+        return _Connection(self._runner.server, loop=asyncio.get_running_loop(), **self._ways)

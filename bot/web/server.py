@@ -1,5 +1,6 @@
 """The bot's own web server: health, metrics, pictures too large for Discord, and where a host calls us back."""
 
+import asyncio
 import hmac
 import json
 import logging
@@ -11,10 +12,17 @@ from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from bot.core.cards import Picture
+from bot.core.references import is_loopback
 from bot.service import Service
+from bot.store.database import TROUBLE
+from bot.web.cached import Cached
 from bot.web.callbacks import Callbacks
+from bot.web.listener import HEADERS
 
 log = logging.getLogger(__name__)
+
+PATIENCE = 2.0  # seconds for the database
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 Health = Callable[[], Awaitable[Mapping[str, object]]]  # `ok` among its keys decides the status
 Unready = Callable[[], Awaitable[str | None]]  # why it is not ready
@@ -47,31 +55,46 @@ def build(
     links: PictureLinks,
     data: Path,
     callbacks: Callbacks | None = None,
+    metrics_token: str = "",
 ) -> web.Application:
+    """*metrics_token*: what opens /metrics; where it is empty, only this machine may read them."""
+    report_health = Cached(health, clock=service.clock)
+    find_reason = Cached(unready, clock=service.clock)
+    write_page = Cached(metrics, clock=service.clock)
+
     async def healthz(_: web.Request) -> web.Response:
-        report = await health()
+        report = await report_health()
         return web.Response(
             status=200 if report["ok"] else 503, text=json.dumps(report), content_type="application/json"
         )
 
     async def readyz(_: web.Request) -> web.Response:
-        reason = await unready()
+        reason = await find_reason()
         return web.Response(status=503 if reason else 200, text=f"{reason or 'ready'}\n")
 
-    async def scraped(_: web.Request) -> web.Response:
-        return web.Response(body=await metrics(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+    async def scraped(request: web.Request) -> web.Response:
+        if (refusal := _refused(request, metrics_token)) is not None:
+            return refusal
+        return web.Response(body=await write_page(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     async def picture(request: web.Request) -> web.StreamResponse:
         job_id, n, key = request.match_info["job"], int(request.match_info["n"]), request.match_info["key"]
         if not hmac.compare_digest(links.key(job_id, n).encode(), key.encode()):
             raise web.HTTPNotFound
-        dossier = await service.store.dossier(job_id)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                dossier = await service.store.dossier(job_id)
+        except TROUBLE as exc:  # running out of time is one of them
+            log.warning("A picture was asked for while the database did not answer", extra={"event": "store_trouble"})
+            raise web.HTTPServiceUnavailable from exc
         held = [each for each in dossier.pictures if each.n == n] if dossier else []
         if not held:
             raise web.HTTPNotFound
-        return web.FileResponse(data / held[0].file)
+        named = {"Content-Disposition": f'inline; filename="{held[0].file}"', "Cache-Control": "private, no-cache"}
+        return web.FileResponse(data / held[0].file, headers={"Content-Type": f"image/{held[0].type}", **named})
 
     app = web.Application(client_max_size=64 * 1024)
+    app.on_response_prepare.append(_with_headers)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", scraped)
@@ -79,3 +102,29 @@ def build(
     if callbacks is not None:
         app.router.add_post("/callbacks/runflow/{token}", callbacks.receive)
     return app
+
+
+async def _with_headers(_: web.Request, answer: web.StreamResponse) -> None:
+    for name, value in HEADERS.items():
+        answer.headers.setdefault(name, value)
+
+
+def _refused(request: web.Request, token: str) -> web.Response | None:
+    """The answer to a request for /metrics that may not have them."""
+    if token:
+        header = {"WWW-Authenticate": "Bearer"}
+        return None if _has_token(request, token) else web.Response(status=401, headers=header, text="401: no token\n")
+    elsewhere = "403: only for this machine; elsewhere with web.metrics_token\n"
+    return None if _is_from_here(request) else web.Response(status=403, text=elsewhere)
+
+
+def _has_token(request: web.Request, token: str) -> bool:
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    same = hmac.compare_digest(given.strip().encode(errors="replace"), token.encode())
+    return same and scheme.lower() == "bearer"
+
+
+def _is_from_here(request: web.Request) -> bool:
+    """Whether it comes from this machine, and by no proxy that stands here for others."""
+    passed_on = any(name in request.headers for name in FORWARDED)
+    return not passed_on and is_loopback((request.remote or "").removeprefix("::ffff:"))

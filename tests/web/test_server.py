@@ -1,19 +1,25 @@
 """The bot's web server: its health, and pictures that only a signed address opens."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
+import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from bot.web.callbacks import Callbacks
 from bot.web.health import Health, Pulse
-from bot.web.listener import Listener
+from bot.web.listener import HEADERS, Listener
 from bot.web.metrics import Page
-from bot.web.server import PictureLinks, build
+from bot.web.server import PictureLinks, _refused, build
 from tests.kit import ALICE, Rig, picture, rig
+from tests.store.books import execute
 
 
 @asynccontextmanager
@@ -52,6 +58,7 @@ def site(
     links: PictureLinks | None = None,
     callbacks: Callbacks | None = None,
     balances: Mapping[str, int] | None = None,
+    metrics_token: str = "",
 ) -> web.Application:
     page = Page(
         app.metrics,
@@ -71,6 +78,7 @@ def site(
         links=links,
         data=app.folder,
         callbacks=callbacks,
+        metrics_token=metrics_token,
     )
 
 
@@ -128,6 +136,8 @@ async def test_a_picture_opens_with_its_own_address_and_no_other(tmp_path: Path)
         async with served(site(app, links=links)) as url, aiohttp.ClientSession() as http:
             async with http.get(url + path) as answer:
                 assert (answer.status, await answer.read()) == (200, picture())
+                assert (answer.content_type, answer.headers["Cache-Control"]) == ("image/png", "private, no-cache")
+                assert answer.headers["Content-Disposition"] == f'inline; filename="{job_id}-1.png"'
             for wrong in (path[:-1] + ("0" if path[-1] != "0" else "1"), path.replace("/1/", "/2/"), "/pictures/../x"):
                 async with http.get(url + wrong) as answer:
                     assert answer.status == 404
@@ -158,3 +168,104 @@ async def test_without_a_public_address_there_are_no_links(app: Rig) -> None:
     (held,) = (await app.service.card(job_id)).pictures
 
     assert PictureLinks("", secret=b"x" * 32)(job_id, held) is None
+
+
+async def test_every_answer_says_that_it_is_only_what_its_type_says(app: Rig) -> None:
+    async def broken() -> bytes:
+        raise RuntimeError
+
+    well = health()
+    links = PictureLinks("", secret=b"x" * 32)
+    whole = build(app.service, health=well.report, unready=well.unready, metrics=broken, links=links, data=app.folder)
+    raw = [
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /readyz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\nVia: x\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA B: c\r\n\r\n",
+    ]
+    async with served(whole) as url:
+        answers = [await exchange(url, each) for each in raw]
+
+    assert [int(head.split()[1]) for head in answers] == [200, 404, 405, 403, 500, 400]
+    for head in answers:
+        lines = dict(each.split(": ", 1) for each in head.splitlines()[1:])
+        assert {name: lines.get(name) for name in HEADERS} == HEADERS
+
+
+async def exchange(url: str, request: bytes) -> str:
+    """What comes back for *request* before its body."""
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    return head.decode().strip()
+
+
+async def test_metrics_are_for_this_machine_or_for_who_has_the_token(app: Rig) -> None:
+    async def status(site: web.Application, **headers: str) -> int:
+        async with (
+            served(site) as url,
+            aiohttp.ClientSession() as http,
+            http.get(f"{url}/metrics", headers=headers) as answer,
+        ):
+            return answer.status
+
+    assert await status(site(app)) == 200
+    for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"):
+        assert await status(site(app), **{name: "127.0.0.1"}) == 403
+    locked = [("", 401), ("Bearer", 401), ("Bearer tokeN", 401), ("Basic token", 401), ("Bearer \u00fc", 401)]
+    for given, code in [*locked, ("Bearer token", 200), ("bearer  token", 200)]:
+        assert (await status(site(app, metrics_token="token"), Authorization=given), given) == (code, given)
+
+
+@pytest.mark.parametrize(
+    ("remote", "code"),
+    [("127.0.0.1", None), ("::1", None), ("::ffff:127.0.0.1", None), ("172.17.0.1", 403), ("::ffff:10.0.0.1", 403)],
+)
+def test_whoever_asks_from_another_machine_needs_a_token(remote: str, code: int | None) -> None:
+    answer = _refused(make_mocked_request("GET", "/metrics").clone(remote=remote), "")
+    assert (answer and answer.status) == code
+
+
+async def test_many_who_ask_at_once_get_one_look(app: Rig) -> None:
+    looks: Counter[str] = Counter()
+
+    async def looked(name: str) -> Any:
+        looks[name] += 1
+        await asyncio.sleep(0)
+        return {"metrics": b"page", "health": {"ok": True}, "unready": None}[name]
+
+    whole = build(
+        app.service,
+        health=lambda: looked("health"),
+        unready=lambda: looked("unready"),
+        metrics=lambda: looked("metrics"),
+        links=PictureLinks("", secret=b"x" * 32),
+        data=app.folder,
+    )
+    async with served(whole) as url, aiohttp.ClientSession() as http:
+
+        async def ask(path: str) -> int:
+            async with http.get(f"{url}/{path}") as answer:
+                return answer.status
+
+        paths = ["metrics", "healthz", "readyz"] * 20
+        assert set(await asyncio.gather(*map(ask, paths))) == {200}
+        assert looks == {"metrics": 1, "health": 1, "unready": 1}
+        app.time.go(1)
+        await asyncio.gather(*map(ask, paths))
+        assert looks == {"metrics": 2, "health": 2, "unready": 2}
+
+
+async def test_a_picture_that_cannot_be_looked_up_comes_later(app: Rig) -> None:
+    links = PictureLinks("", secret=b"x" * 32)
+    job_id = "0" * 26
+    await execute(app.store, "ALTER TABLE pictures RENAME TO elsewhere", "ALTER TABLE jobs RENAME TO away")
+    path = f"pictures/{job_id}/1/{links.key(job_id, 1)}"
+    async with served(site(app, links=links)) as url, aiohttp.ClientSession() as http:  # noqa: SIM117
+        async with http.get(f"{url}/{path}") as answer:
+            assert answer.status == 503
