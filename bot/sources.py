@@ -93,7 +93,7 @@ class TomlFile:
         """Numbers of lines that begin something, and what: a table or a value."""
         above: Place = ()
         counts: dict[Place, int] = {}
-        for number, line in enumerate(self.text.splitlines(), start=1):
+        for number, line in enumerate(self.text.split("\n"), start=1):
             if found := HEADER.fullmatch(line):
                 above = _keys(found[2])
                 if found[1] == "[[":

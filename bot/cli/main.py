@@ -61,7 +61,7 @@ def _ending(exc: Exception) -> tuple[str, int]:
         case NotDone() | OutOfReach():
             return str(exc), 1
         case PermissionError():
-            return f"{exc.filename} cannot be opened: give it to the user that runs Darkroom", 2
+            return f"{exc.filename or 'a file'} cannot be opened: give it to the user that runs Darkroom", 2
         case _ if isinstance(exc, TROUBLE):
             why = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
             return f"the disk, the database or the network failed ({why}): try again when it works", 1
