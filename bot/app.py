@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import random
 import secrets
 import signal
@@ -111,7 +112,8 @@ class App:
         try:
             address = await listener.start(section.host, section.port)
         except (OSError, ValueError) as exc:  # no name that could be looked up, for one
-            why = getattr(exc, "strerror", None) or "no such host"
+            number = exc.errno or 0 if isinstance(exc, OSError) else 0
+            why = os.strerror(number) if number > 0 else "no such host"
             where = f"{section.host}, port {section.port}"
             change = "change DARKROOM_WEB__HOST or DARKROOM_WEB__PORT"
             raise BadSettings(f"the web server cannot listen on {where} ({why}): {change}") from exc

@@ -31,7 +31,8 @@ async def test_a_taken_port_ends_it_with_one_line(tmp_path: Path) -> None:
             await bot.bot.start()
 
             assert await bot.bot.exited() == 2
-            assert bot.bot.log.splitlines()[-1].startswith(f"darkroom: web.port: 127.0.0.1:{port} cannot be used")
+            where = f"127.0.0.1, port {port} (Address already in use)"
+            assert bot.bot.log.splitlines()[-1].startswith(f"darkroom: the web server cannot listen on {where}: change")
             assert "Traceback" not in bot.bot.log
 
 
