@@ -104,7 +104,7 @@ async def forget(tx: Tx, job: Job) -> None:
     """Keep the row, for the ledger refers to it, but not what was asked for, nor its member's drafts of the same."""
     await tx.run("UPDATE jobs SET request = $2 WHERE id = $1", job.id, FORGOTTEN)
     for row in await tx.fetch("SELECT id, body FROM drafts WHERE user_id = $1", job.place.user_id):
-        draft, words = json.loads(row["body"]), job.request.prompt
+        draft, words = json.loads(row["body"]), job.request.prompt.strip()
         if draft["parent_id"] == job.id or (words and draft["prompt"].strip() == words):
             await tx.run("DELETE FROM drafts WHERE id = $1", row["id"])
 
