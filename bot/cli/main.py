@@ -30,8 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         chosen = _parser().parse_args(arguments)
         code = int(chosen.run(chosen))
-        if sys.stdout is not None:
-            sys.stdout.flush()  # an error of writing is met here, and not when the interpreter ends
+        print(end="", flush=True)  # an error of writing is met here, and not when the interpreter ends
     except BrokenPipeError:  # whoever read our words has seen enough, as `head` does
         _let_go_of_the_rest()
         return 0
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = telemetry.Redactor(_secrets()).clean(" ".join(sentence.split()))
         print(f"darkroom: {telemetry.printable(told)}", file=sys.stderr)
         try:
-            sys.stdout.flush()
+            print(end="", flush=True)
         except OSError:  # a full disk, which has been told
             _let_go_of_the_rest()
     return code
