@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except Exception as exc:  # noqa: BLE001 - around the whole program: nobody is left who could tell of it
         sentence, code = _ending(exc)
-        told = telemetry.Redactor(_secrets()).clean(" ".join(sentence.split()))
+        told = " ".join(sentence.split())
+        if not isinstance(exc, BadSettings):  # which quotes no values, but forms that work, such as user:password@host
+            told = telemetry.Redactor(_secrets()).clean(told)
         print(f"darkroom: {telemetry.printable(told)}", file=sys.stderr)
         try:
             print(end="", flush=True)
