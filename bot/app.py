@@ -159,6 +159,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         clock=clock,
         bells=bells,
         tell=tell,
+        ai_label=settings.discord.ai_label,
     )
     looker = Looker(downloader, judge=guard.peek, hosts=settings.discord.cdn_hosts)
     secret = await _link_secret(desk)

@@ -49,7 +49,9 @@ class Service:
         clock: Clock,
         bells: Bells,
         tell: Tell,
+        ai_label: bool = False,
     ) -> None:
+        """*ai_label*: cards with pictures say that a machine made them."""
         self.store = store
         self.desk = desk
         self.quotas = Quotas(store.database)
@@ -63,6 +65,7 @@ class Service:
         self.called: set[str] = set()  # jobs whose host has called: their runs are over, whatever it still shows
         self._history = History(store.database)
         self._tell = tell
+        self._ai_label = ai_label
         self._aside: set[asyncio.Task[None]] = set()  # asyncio itself would let them be collected
 
     @property
@@ -216,6 +219,7 @@ class Service:
             usual=self.catalog.usual(job.request) if model else None,
             pictures=dossier.pictures,
             hides=not self.supply.cancels(job.provider),
+            ai_label=self._ai_label,
         )
 
     async def _left(self, place: Place, *, price: int) -> tuple[quota.Allowance | None, quota.Amount]:

@@ -86,6 +86,7 @@ class DiscordSection(_Section):
     log_channel: int = 0
     api_base: str = "https://discord.com/api/v10"
     gateway_url: str = ""
+    ai_label: bool = False
     cdn_hosts: tuple[Host, ...]
 
     @field_validator("guilds", mode="before")

@@ -157,7 +157,7 @@ class FakeFiles:
     async def check(self, data: bytes) -> Checked:
         return guard.check(data)
 
-    async def fit(self, data: bytes, *, most: int) -> Fitted | None:
+    async def fit(self, data: bytes, *, most: int, xmp: bytes) -> Fitted | None:
         return Fitted(data[:most], "webp", 8, 8, "reencoded")
 
 

@@ -48,8 +48,8 @@ class PicturePool:
     async def check(self, data: bytes) -> Checked:
         return await self._run(functools.partial(guard.check, data), size=len(data))
 
-    async def fit(self, data: bytes, *, most: int) -> Fitted | None:
-        return await self._run(functools.partial(fit.fit, data, most=most), size=len(data))
+    async def fit(self, data: bytes, *, most: int, xmp: bytes) -> Fitted | None:
+        return await self._run(functools.partial(fit.fit, data, most=most, xmp=xmp), size=len(data))
 
     async def draw(self, days: Chart) -> bytes:
         """A PNG; the first one of a process waits for matplotlib to be imported, which only that process does."""

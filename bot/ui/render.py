@@ -287,7 +287,8 @@ def _missing(card: Card, words: Words, *, files: Sequence[str]) -> Iterator[str]
 
 def _done_meta(card: Card, words: Words) -> str:
     job = card.job
-    facts = [meta(card, words), words.say("card.drawn_by", provider=_provider(card))]
+    label = [words.say("card.ai_label")] if card.ai_label else []
+    facts = [*label, meta(card, words), words.say("card.drawn_by", provider=_provider(card))]
     if "seed" in job.request.options:
         facts.append(words.say("card.seed", seed=job.request.options["seed"]))
     if job.ended_at is not None and job.state is State.SUCCEEDED:

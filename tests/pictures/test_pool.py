@@ -72,12 +72,12 @@ async def test_it_checks_and_fits_in_another_process(pool: PicturePool) -> None:
     data = encoded(grain(256), "png")
 
     checked = await pool.check(data)
-    done = await pool.fit(data, most=len(data) - 1)
+    done = await pool.fit(data, most=len(data) - 1, xmp=b"")
 
     assert checked == guard.check(data)
     assert done is not None
     assert (done.type, done.note) == ("webp", "reencoded")
-    assert await pool.fit(data, most=10) is None
+    assert await pool.fit(data, most=10, xmp=b"") is None
     assert await worker_of(pool) != os.getpid()
 
 
@@ -175,7 +175,7 @@ async def test_closing_ends_work_under_way_and_refuses_more(pool: PicturePool) -
     assert [str(each) for each in outcomes] == ["the picture pool is closed"] * 2
     assert not alive(pid)
     with pytest.raises(RuntimeError, match="closed"):
-        await pool.fit(plain(), most=1)
+        await pool.fit(plain(), most=1, xmp=b"")
 
 
 async def test_bytes_beyond_the_budget_wait_their_turn() -> None:
@@ -222,7 +222,7 @@ async def test_the_loop_goes_on_while_a_large_picture_is_fitted(pool: PicturePoo
 
     stall = 1.0
     for _ in range(3):
-        stall = min(stall, await longest_stall(pool.fit(data, most=1_000_000)))
+        stall = min(stall, await longest_stall(pool.fit(data, most=1_000_000, xmp=b"")))
         if stall < 0.1:
             break
 
