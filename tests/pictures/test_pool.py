@@ -81,6 +81,34 @@ async def test_it_checks_and_fits_in_another_process(pool: PicturePool) -> None:
     assert await worker_of(pool) != os.getpid()
 
 
+async def test_it_checks_references_in_another_process(pool: PicturePool) -> None:
+    assert await pool.check_reference(plain(size=(9, 9)), most_pixels=81) == guard.check(plain(size=(9, 9)))
+    with pytest.raises(BadPicture) as caught:
+        await pool.check_reference(plain(size=(9, 9)), most_pixels=80)
+
+    assert (caught.value.problem, caught.value.width, caught.value.limit) == ("pixels", 9, 80)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS has no such limit")
+async def test_a_picture_that_needs_too_much_memory_fails_alone(pool: PicturePool) -> None:
+    before = await worker_of(pool)
+
+    with pytest.raises(MemoryError):
+        await pool._run(take_two_gigabytes, size=0)
+
+    assert await worker_of(pool) == before
+    assert (await pool.check(plain())).type == "png"
+
+
+async def test_a_check_gets_less_time_than_a_fit(pool: PicturePool) -> None:
+    pool._check_timeout = 0.001
+
+    for check in (pool.check(plain()), pool.check_reference(plain(), most_pixels=1)):
+        with pytest.raises(TimeoutError):
+            await check
+    assert await pool.fit(plain(), most=9_999, xmp=b"") is not None
+
+
 async def test_it_draws_a_chart_in_another_process(pool: PicturePool) -> None:
     chart = Chart((Day("21 Nov", 2, 80_000),), title="Today", images_label="Pictures", money_label="Spent")
 
@@ -268,6 +296,10 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def take_two_gigabytes() -> int:
+    return len(bytearray(2 << 30))
 
 
 def die_the_first_time(mark: Path) -> str:
