@@ -168,8 +168,9 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         clock=clock,
         bells=bells,
         tell=tell,
+        ai_label=settings.discord.ai_label,
     )
-    looker = Looker(downloader, judge=guard.peek, hosts=settings.discord.cdn_hosts)
+    looker = Looker(downloader, judge=guard.peek, checker=pool, hosts=settings.discord.cdn_hosts)
     secret = await _link_secret(desk)
     links = server.PictureLinks(settings.web.public_url, secret=secret)
     callbacks = _callbacks(settings, service, secret=secret, count=metrics.callback)
@@ -211,7 +212,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         providers=hosts,
         collector=collector,
         find=messenger.find,
-        peek=looker.look,
+        check_references=looker.check,
         callback_url=_callback_url(callbacks),
         draw=random.random,
     )

@@ -21,6 +21,7 @@ from bot.store.store import Store
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 100 * 1024 * 1024  # a 4K PNG has about 25 MB
+HELD_AT_ONCE = 8  # pictures in memory, of all jobs: most have a few megabytes, the largest a hundred
 LASTING_TRIES = 3  # a host may answer 404 for a while after it said that a picture is ready
 
 
@@ -64,6 +65,7 @@ class Collector:
         self._result_hosts = result_hosts
         self._data = data
         self._clock = clock
+        self._room = asyncio.Semaphore(HELD_AT_ONCE)
         self._lasting: Counter[tuple[str, int]] = Counter()
         self._lasting_since: dict[tuple[str, int], int] = {}
 
@@ -73,7 +75,7 @@ class Collector:
         held = {each.n for each in dossier.pictures} if dossier else set()
         wanted = list(enumerate(urls[: job.request.count], start=1))
         missing = [(n, url) for n, url in wanted if n not in held and not self._hopeless(job, n)]
-        outcomes = await asyncio.gather(*(self._one(job, n, url) for n, url in missing), return_exceptions=True)
+        outcomes = await asyncio.gather(*(self._in_turn(job, n, url) for n, url in missing), return_exceptions=True)
         for each in outcomes:  # only now: what fails for one picture does not leave the others half-way
             if isinstance(each, BaseException):
                 raise each
@@ -94,6 +96,10 @@ class Collector:
             del self._lasting[key]
             self._lasting_since.pop(key, None)
 
+    async def _in_turn(self, job: Job, n: int, url: str) -> bool | str:
+        async with self._room:
+            return await self._one(job, n, url)
+
     async def _one(self, job: Job, n: int, url: str) -> bool | str:
         """True when the picture is on disk, False when it is not, the host's name when it is not allowed."""
         try:
@@ -101,7 +107,7 @@ class Collector:
             checked = await self._checker.check(data)
         except HostNotAllowed as exc:
             return exc.host
-        except (DownloadFailed, BadPicture, BrokenExecutor, TimeoutError) as exc:
+        except (DownloadFailed, BadPicture, BrokenExecutor, MemoryError, TimeoutError) as exc:
             # A checker that ran out of time or memory says nothing about a picture that is paid for.
             if isinstance(exc, BadPicture) or (isinstance(exc, DownloadFailed) and exc.lasting):
                 self._lasting[job.id, n] += LASTING_TRIES if isinstance(exc, BadLink) else 1

@@ -14,9 +14,10 @@ from typing import Protocol
 from bot.core.cards import Card, Picture, Reply, paths
 from bot.core.cards import Path as Way
 from bot.core.errors import BadPicture
-from bot.core.jobs import HOUR, MINUTE, SECOND
+from bot.core.jobs import HOUR, MINUTE, SECOND, Verb
 from bot.core.polling import backoff
 from bot.pictures.fit import Fitted
+from bot.pictures.provenance import ai_mark
 from bot.service import Service
 from bot.store.database import CUT, TROUBLE
 from bot.store.reading import Dossier
@@ -71,7 +72,7 @@ class Messenger(Protocol):
 
 
 class Fitter(Protocol):
-    async def fit(self, data: bytes, *, most: int) -> Fitted | None: ...
+    async def fit(self, data: bytes, *, most: int, xmp: bytes) -> Fitted | None: ...
 
 
 class Delivery:
@@ -236,7 +237,7 @@ class Delivery:
         uploads, links, room = [], [], REQUEST_LIMIT
         for number, picture in enumerate(card.pictures):
             share = min(most, room // (len(card.pictures) - number))
-            upload = await self._fit(picture, most=share)
+            upload = await self._fit(picture, card, most=share)
             if upload is not None:
                 uploads.append(upload)
                 room -= len(upload.data)
@@ -249,7 +250,7 @@ class Delivery:
         links = tuple(found for each in card.pictures if (found := self._link(card.job.id, each)) is not None)
         return replace(card, links=links, withheld=bool(card.pictures) and not links)
 
-    async def _fit(self, picture: Picture, *, most: int) -> Upload | None:
+    async def _fit(self, picture: Picture, card: Card, *, most: int) -> Upload | None:
         path = self._data / picture.file
         data = await asyncio.to_thread(_read, path)
         if data is None:
@@ -257,8 +258,8 @@ class Delivery:
         if len(data) <= most:
             return Upload(picture.file, data)
         try:
-            fitted = await self._fitter.fit(data, most=most)
-        except (BadPicture, BrokenExecutor, TimeoutError):
+            fitted = await self._fitter.fit(data, most=most, xmp=_mark_of(card))
+        except (BadPicture, BrokenExecutor, MemoryError, TimeoutError):
             log.exception("A picture could not be made smaller", extra={"event": "fit_failed"})
             return None
         return None if fitted is None else Upload(f"{path.stem}.{fitted.type}", fitted.data)
@@ -277,6 +278,11 @@ class Delivery:
         only_token = paths(reply, now=now, final=False) == (Way.TOKEN,)
         again = reply.last_word_at if only_token and not final and not card.last_word else None
         await self._store.delivered(reply.job_id, version=reply.wanted, message_id=message_id, due_at=again)
+
+
+def _mark_of(card: Card) -> bytes:
+    """What a picture that is encoded anew says of its origin; untouched ones keep what their host wrote."""
+    return ai_mark(card.model, edited=card.job.request.verb is Verb.EDIT)
 
 
 def _is_last_word(dossier: Dossier, *, now: int) -> bool:

@@ -1,52 +1,125 @@
-"""Looks at the first bytes of reference pictures: a file that lies about its type is found before money moves."""
+"""Checks reference pictures: their first bytes before a job is acknowledged, all of them before it is submitted."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor
+from dataclasses import replace
 from typing import Protocol
 
-from bot.core.errors import BadPicture, DownloadFailed, HostNotAllowed, UserError
+from bot.core.errors import BadLink, BadPicture, DownloadFailed, FileTooLarge, HostNotAllowed, UserError
 from bot.core.jobs import Reference
+from bot.core.references import ReferenceLimits
+from bot.pictures.guard import Checked
 
 QUICKLY = 1.2  # seconds: an interaction has three in all
-SLOWLY = 15.0
 HEAD = 4096  # bytes
+WHOLE_AT_ONCE = 2  # files, of all jobs: each may have thirty megabytes
+REMEMBERED = 1_000  # links that passed: they are not fetched again for another try, nor for the same once more
 
 
-class Peeker(Protocol):
+class Files(Protocol):
     async def peek(self, url: str, *, hosts: Sequence[str], size: int, within: float) -> bytes: ...
+
+    async def fetch(self, url: str, *, hosts: Sequence[str], most: int) -> bytes: ...
+
+
+class Judge(Protocol):
+    def __call__(self, head: bytes, *, most_pixels: int) -> None: ...
+
+
+class Checker(Protocol):
+    async def check_reference(self, data: bytes, *, most_pixels: int) -> Checked: ...
 
 
 class Looker:
-    def __init__(self, peeker: Peeker, *, judge: Callable[[bytes], None], hosts: Sequence[str]) -> None:
-        """*judge* raises `BadPicture` for the first bytes of something that is no picture we take."""
-        self._peeker = peeker
+    def __init__(self, files: Files, *, judge: Judge, checker: Checker, hosts: Sequence[str]) -> None:
+        """*judge* and *checker* raise `BadPicture` for first bytes, and for a whole file, that we do not take."""
+        self._files = files
         self._judge = judge
+        self._checker = checker
         self._hosts = tuple(hosts)
+        self._whole = asyncio.Semaphore(WHOLE_AT_ONCE)
+        self._passed: OrderedDict[str, Checked] = OrderedDict()
 
-    async def look(self, references: Sequence[Reference], *, within: float = SLOWLY) -> None:
-        """Raise `BadPicture`, `HostNotAllowed` or `DownloadFailed` for the first picture that cannot be used."""
-        await asyncio.gather(*(self._one(each, within) for each in references))
+    async def quickly(self, references: Sequence[Reference], *, limits: ReferenceLimits) -> None:
+        """`UserError` for one that shows within 1.2 s that it cannot be used; what takes longer is left to `check`."""
+        await asyncio.gather(*(self._head(each, limits) for each in references))
 
-    async def quickly(self, references: Sequence[Reference]) -> bool:
-        """True when all are fine, False when that could not be said in time; `UserError` for one that lies."""
-        for_each = [self._quick(each) for each in references]
-        return all(await asyncio.gather(*for_each))
+    async def check(self, references: Sequence[Reference], *, limits: ReferenceLimits) -> tuple[Reference, ...]:
+        """*references* with what the check of each whole file found.
 
-    async def _quick(self, reference: Reference) -> bool:
+        `DownloadFailed` or `TimeoutError` where that cannot be said of one yet, and no other has a fault.
+        """
+        outcomes = await asyncio.gather(*(self._file(each, limits) for each in references), return_exceptions=True)
+        failed = [each for each in outcomes if isinstance(each, BaseException)]
+        seen = [
+            found if isinstance(found, Reference) else each for found, each in zip(outcomes, references, strict=True)
+        ]
+        if failed and not any(each.fault for each in seen):
+            raise failed[0]
+        return tuple(seen)
+
+    async def _head(self, reference: Reference, limits: ReferenceLimits) -> None:
         try:
             async with asyncio.timeout(QUICKLY):
-                await self._one(reference, QUICKLY)
-        except BadPicture as exc:
-            raise UserError("references.unreadable", file=reference.filename, problem=exc.problem) from exc
-        except HostNotAllowed as exc:
-            raise UserError("references.host", file=reference.filename) from exc
-        except DownloadFailed as exc:
-            if exc.lasting:
-                raise UserError("references.expired", file=reference.filename) from exc
-            return False
+                head = await self._files.peek(reference.url, hosts=self._hosts, size=HEAD, within=QUICKLY)
+            self._judge(head, most_pixels=limits.pixels)
+        except (BadPicture, HostNotAllowed, DownloadFailed) as exc:
+            if _is_lasting(exc):
+                raise _refusal(reference.filename, exc, limits=limits) from exc
         except TimeoutError:
-            return False
-        return True
+            pass
 
-    async def _one(self, reference: Reference, within: float) -> None:
-        self._judge(await self._peeker.peek(reference.url, hosts=self._hosts, size=HEAD, within=within))
+    async def _file(self, reference: Reference, limits: ReferenceLimits) -> Reference:
+        try:
+            checked = self._known(reference.url, limits) or await self._checked(reference.url, limits)
+        except (BadPicture, HostNotAllowed, DownloadFailed, MemoryError, BrokenExecutor) as exc:
+            if not _is_lasting(exc):
+                raise
+            refusal = _refusal(reference.filename, exc, limits=limits)
+            return replace(reference, fault={"key": refusal.key, **refusal.values})
+        return replace(reference, fault=None, has_location=checked.has_location)
+
+    def _known(self, url: str, limits: ReferenceLimits) -> Checked | None:
+        found = self._passed.get(url)
+        if found is None or found.size > limits.size or found.width * found.height > limits.pixels:
+            return None
+        self._passed.move_to_end(url)
+        return found
+
+    async def _checked(self, url: str, limits: ReferenceLimits) -> Checked:
+        async with self._whole:
+            data = await self._files.fetch(url, hosts=self._hosts, most=limits.size)
+            checked = await self._checker.check_reference(data, most_pixels=limits.pixels)
+        self._passed[url] = checked
+        if len(self._passed) > REMEMBERED:
+            self._passed.popitem(last=False)
+        return checked
+
+
+def _is_lasting(exc: Exception) -> bool:
+    return not isinstance(exc, DownloadFailed) or exc.lasting
+
+
+def _refusal(file: str, exc: Exception, *, limits: ReferenceLimits) -> UserError:
+    """What a member is told of a *file* that came to *exc*."""
+    match exc:
+        case BadPicture(problem="type"):
+            return UserError("references.type", file=file)
+        case BadPicture(problem="empty"):
+            return UserError("references.empty", file=file)
+        case BadPicture(problem="animated"):
+            return UserError("references.animated", file=file)
+        case BadPicture(problem="pixels"):
+            megapixels = exc.limit // 1_000_000
+            return UserError("references.pixels", file=file, width=exc.width, height=exc.height, limit=megapixels)
+        case BadPicture(problem="broken"):
+            return UserError("references.broken", file=file)
+        case HostNotAllowed() | BadLink():
+            return UserError("references.host", file=file)
+        case FileTooLarge():
+            return UserError("references.heavy", file=file, limit=limits.size)
+        case DownloadFailed():
+            return UserError("references.expired", file=file)
+    return UserError("references.complex", file=file)

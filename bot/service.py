@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -15,7 +16,7 @@ from bot.core.cards import IN_JOBS_FOR, TOKEN_LIFE, Card, Picture, Reply, grante
 from bot.core.catalog import Asked, Catalog, Quote
 from bot.core.errors import UserError
 from bot.core.house import House, under_house
-from bot.core.jobs import ACK_WINDOW, MINUTE, ImageRequest, Job, Place, Reference, State
+from bot.core.jobs import ACK_WINDOW, MINUTE, ImageRequest, Job, Place, State
 from bot.core.line import Waiting, fair_order
 from bot.core.references import check_references
 from bot.core.wishes import Intake, Wish
@@ -51,7 +52,9 @@ class Service:
         clock: Clock,
         bells: Bells,
         tell: Tell,
+        ai_label: bool = False,
     ) -> None:
+        """*ai_label*: cards with pictures say that a machine made them."""
         self.store = store
         self.desk = desk
         self.quotas = Quotas(store.database)
@@ -65,6 +68,7 @@ class Service:
         self.called: set[str] = set()  # jobs whose host has called: their runs are over, whatever it still shows
         self._history = History(store.database)
         self._tell = tell
+        self._ai_label = ai_label
         self._aside: set[asyncio.Task[None]] = set()  # asyncio itself would let them be collected
 
     @property
@@ -74,15 +78,15 @@ class Service:
 
     # --- asking for pictures
 
-    async def accept(self, intake: Intake, wish: Wish, *, checked: bool = True, most: int | None = None) -> Card:
+    async def accept(self, intake: Intake, wish: Wish, *, most: int | None = None) -> Card:
         """Take a job on: its row and its reservation are on disk when this returns its first card.
 
         `UserError` when it cannot be done or paid for; nothing is held then. `AlreadySeen` when Discord
-        delivered the interaction twice. *checked* is False while the reference pictures are still to be read.
+        delivered the interaction twice.
         *most*: micro-dollars that the member was told it costs; it is not ordered for more.
         """
         house = await self.house(intake.place)
-        job, amount, quote = self._job(intake, wish, house, checked=checked)
+        job, amount, quote = self._job(intake, wish, house)
         if most is not None and amount.micro_usd > most:
             raise UserError("price.changed", price=amount.micro_usd, said=most, estimated=quote.estimated)
         reply = _reply(intake, job)
@@ -136,10 +140,10 @@ class Service:
         if wanted and not wanted & offered:
             raise UserError("option.no_host")
 
-    def _job(self, intake: Intake, wish: Wish, house: House, *, checked: bool) -> tuple[Job, quota.Amount, Quote]:
+    def _job(self, intake: Intake, wish: Wish, house: House) -> tuple[Job, quota.Amount, Quote]:
         now = intake.received_at
-        self._check_references(wish.references, now=now)
         request = self.request(wish, intake.place, house)
+        self._check_references(request, now=now)
         route = self.supply.route(request)
         quote = self.offered.quote(request, route)
         job = Job(
@@ -153,14 +157,14 @@ class Service:
             changed_at=now,
             due_at=now + ACK_WINDOW,
             give_up_after=int(self.catalog.models[request.model].timing.give_up * 1000),
-            checked=checked,
+            checked=not request.references,
             parent_id=wish.parent_id,
         )
         return job, quota.Amount(request.count, quote.micro_usd * request.count), quote
 
-    def _check_references(self, references: tuple[Reference, ...], *, now: int) -> None:
-        check_references(references, hosts=self.cdn_hosts)
-        for each in references:
+    def _check_references(self, request: ImageRequest, *, now: int) -> None:
+        check_references(request.references, hosts=self.cdn_hosts, limits=self.offered.reference_limits(request))
+        for each in request.references:
             if each.expires_at is not None and each.expires_at <= now + MINUTE:
                 raise UserError("references.expired", file=each.filename)
 
@@ -218,6 +222,7 @@ class Service:
             usual=self.catalog.usual(job.request) if model else None,
             pictures=dossier.pictures,
             hides=not self.supply.cancels(job.provider),
+            ai_label=self._ai_label,
         )
 
     async def _left(self, place: Place, *, price: int) -> tuple[quota.Allowance | None, quota.Amount]:
@@ -327,7 +332,7 @@ class Service:
             prompt=job.request.prompt,
             model=job.request.model,
             asked=self.offered.still(job.request.model, job.request.verb, Asked(**options)),
-            references=job.request.references,
+            references=tuple(replace(each, fault=None, has_location=False) for each in job.request.references),
             parent_id=job.id,
         )
 

@@ -79,6 +79,7 @@ class DiscordSection(_Section):
     log_channel: ChannelId = 0
     api_base: Https = "https://discord.com/api/v10"
     gateway_url: GatewayUrl = ""
+    ai_label: Flag = False
     cdn_hosts: Hosts
 
 

@@ -21,7 +21,7 @@ from bot.telemetry import without_quotes
 log = logging.getLogger(__name__)
 
 Find = Callable[[Reply], Awaitable[tuple[int, bool] | None]]
-Peek = Callable[[tuple[Reference, ...]], Awaitable[None]]
+CheckReferences = Callable[..., Awaitable[tuple[Reference, ...]]]  # (references, *, limits), Looker's
 
 
 class Stepping:
@@ -35,11 +35,11 @@ class Stepping:
         providers: Mapping[str, Provider],
         collector: Collector,
         find: Find,
-        peek: Peek,
+        check_references: CheckReferences,
         callback_url: Callable[[Job], str | None] = lambda _: None,  # where its host calls when the run has ended
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """*find* asks Discord whether a card is shown; *peek* reads the first bytes of reference pictures."""
+        """*find* asks Discord whether a card is shown; *check_references* reads reference pictures whole."""
         self._store = store
         self._service = service
         self._catalog = service.catalog
@@ -49,7 +49,7 @@ class Stepping:
         self._providers = providers
         self._collector = collector
         self._find_reply = find
-        self._peek = peek
+        self._check_references = check_references
         self._callback_url = callback_url
         self._draw = draw
         self._runs: dict[str, str] = {}  # submitted, but not yet on disk

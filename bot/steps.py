@@ -3,13 +3,12 @@
 Every step returns when to look at the job next (UTC milliseconds), or None when nobody need look.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from bot.core.errors import (
     AnswerUnreadable,
-    BadPicture,
     DownloadFailed,
-    HostNotAllowed,
     ProviderError,
     ProviderPaused,
     ProviderUnavailable,
@@ -53,18 +52,20 @@ class Steps(Submits):
         return None
 
     async def check(self, job: Job) -> int | None:
-        """Look at reference pictures that could not be looked at before the acknowledgement."""
+        """Read the reference pictures whole: what no model can read is not paid for."""
+        limits = self._catalog.reference_limits(job.request)
         try:
-            await self._peek(job.request.references)
-        except (BadPicture, HostNotAllowed):
+            references = await self._check_references(job.request.references, limits=limits)
+        except (DownloadFailed, TimeoutError):
+            if self._again(job, "check") < CHECK_TRIES:
+                return self._in(AGAIN)
             await self._end(job, State.FAILED, reason="bad_input_picture")
             return None
-        except DownloadFailed as exc:
-            if exc.lasting or self._again(job, "check") >= CHECK_TRIES:
-                await self._end(job, State.FAILED, reason="bad_input_picture")
-                return None
-            return self._in(AGAIN)
-        await self._store.note(job, now=self._clock(), checked=True, due_at=self._clock())
+        request = replace(job.request, references=references)
+        if any(each.fault for each in references):
+            await self._end(job, State.FAILED, reason="bad_input_picture", request=request)
+            return None
+        await self._store.note(job, now=self._clock(), checked=True, request=request, due_at=self._clock())
         return self._clock()
 
     async def expire(self, job: Job) -> int | None:

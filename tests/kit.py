@@ -19,6 +19,7 @@ from bot.core.catalog import Asked, Catalog
 from bot.core.errors import NotSearchable
 from bot.core.jobs import SECOND, Job, Observation, Place, Reference, State, Verb
 from bot.core.quota import Limits
+from bot.core.references import ReferenceLimits
 from bot.core.wishes import Intake, Wish
 from bot.delivery import Delivery, Upload
 from bot.hosts import Hosts
@@ -157,7 +158,7 @@ class FakeFiles:
     async def check(self, data: bytes) -> Checked:
         return guard.check(data)
 
-    async def fit(self, data: bytes, *, most: int) -> Fitted | None:
+    async def fit(self, data: bytes, *, most: int, xmp: bytes) -> Fitted | None:
         return Fitted(data[:most], "webp", 8, 8, "reencoded")
 
 
@@ -196,7 +197,7 @@ class Rig:
     messenger: FakeMessenger
     told: list[tuple[str, Mapping[str, object]]]
     found: dict[str, tuple[int, bool] | None]  # job → what Discord answers to "is its card shown?"
-    peeks: list[Any]
+    checks: list[Any]  # what the next checks of reference pictures come to: references or an exception
     metrics: Metrics
     hosts: Hosts
     beside: FakeProvider  # the second host, where there is one
@@ -233,10 +234,10 @@ class Rig:
             await self.service.acknowledged(card.job.id, message_id=int(card.job.created_at % 10**9), ephemeral=False)
         return card.job.id
 
-    async def edit(self, *, checked: bool = True, expires_at: int | None = None) -> str:
+    async def edit(self, *, expires_at: int | None = None) -> str:
         reference = Reference("https://cdn.discordapp.com/a.png", "a.png", "image/png", 900, expires_at)
         wish = Wish(verb=Verb.EDIT, prompt="at night", references=(reference,))
-        card = await self.service.accept(self.intake(), wish, checked=checked)
+        card = await self.service.accept(self.intake(), wish)
         await self.service.acknowledged(card.job.id, message_id=8, ephemeral=False)
         return card.job.id
 
@@ -306,7 +307,7 @@ async def rig(
     providers: Mapping[str, Provider] = real or {host: provider} | ({beside: other} if beside else {})
     told: list[tuple[str, Mapping[str, object]]] = []
     found: dict[str, tuple[int, bool] | None] = {}
-    peeks: list[Any] = []
+    checks: list[Any] = []
 
     async def tell(key: str, values: Mapping[str, object]) -> None:
         told.append((key, values))
@@ -314,9 +315,11 @@ async def rig(
     async def find(reply: Reply) -> tuple[int, bool] | None:
         return found.get(reply.job_id)
 
-    async def peek(references: Sequence[Reference]) -> None:
-        if peeks and isinstance(trouble := peeks.pop(0), Exception):
-            raise trouble
+    async def check_references(references: Sequence[Reference], *, limits: ReferenceLimits) -> tuple[Reference, ...]:
+        outcome = checks.pop(0) if checks else tuple(references)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     bells = Bells()
     supply = Supply(
@@ -359,7 +362,7 @@ async def rig(
         providers=measured,
         collector=collector,
         find=find,
-        peek=peek,
+        check_references=check_references,
         callback_url=callback_url,
         draw=lambda: 0.5,
     )
@@ -373,7 +376,7 @@ async def rig(
     await worker.start()
     try:
         parts = (store, desk, service, worker, delivery, provider, files, messenger)
-        yield Rig(folder, clock, *parts, told, found, peeks, metrics, hosts, other)
+        yield Rig(folder, clock, *parts, told, found, checks, metrics, hosts, other)
     finally:
         await database.aclose()
 

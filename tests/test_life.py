@@ -4,6 +4,7 @@ Longer than other files: each test is a few lines, and together they are one sto
 """
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ import pytest
 from bot.core.cards import Path as Way
 from bot.core.errors import (
     BadLink,
-    BadPicture,
     DownloadFailed,
     HostNotAllowed,
     ModelGone,
@@ -319,15 +319,33 @@ async def test_a_file_that_is_no_picture_is_neither_kept_nor_charged(app: Rig) -
     assert card.charge.settled == Amount(1, 80_000)
 
 
-async def test_reference_pictures_not_seen_in_time_are_looked_at_before_money_moves(app: Rig) -> None:
-    app.peeks[:] = [BadPicture("type")]
-    job_id = await app.edit(checked=False)
+async def test_reference_pictures_are_checked_before_money_moves(app: Rig) -> None:
+    job_id = await app.edit()
+    job = await app.job(job_id)
+    fault = {"key": "references.broken", "file": "a.png"}
+    app.checks[:] = [(replace(job.request.references[0], fault=fault),)]
 
     await app.turn()
 
     card = await app.service.card(job_id)
     assert (card.job.state, card.job.reason, card.charge.settled) == (State.FAILED, "bad_input_picture", None)
+    assert [each.fault for each in card.job.request.references] == [fault]
+    assert [each.fault for each in app.service.wish_again(card.job).references] == [None]
     assert app.provider.submitted == []
+
+
+async def test_a_reference_that_cannot_be_had_for_now_is_asked_for_three_times(app: Rig) -> None:
+    away = DownloadFailed("HTTP 503", lasting=False)
+    fine = await app.edit()
+    app.checks[:] = [away, TimeoutError()]
+    await app.turn(2, times=3)
+    lost = await app.edit()
+    app.checks[:] = [away] * 3
+    await app.turn(2, times=3)
+
+    assert (await app.job(fine)).checked
+    assert app.provider.submitted == [fine]
+    assert ((await app.job(lost)).state, (await app.job(lost)).reason) == (State.FAILED, "bad_input_picture")
 
 
 async def test_a_dying_link_caps_the_wait(tmp_path: Path, url: str) -> None:

@@ -112,6 +112,7 @@ class Card:
     last_word: bool = False  # this reply cannot update itself any more
     withheld: bool = False  # Discord or the channel took no files: they wait in /jobs
     links: tuple[str, ...] = ()  # where pictures too large for Discord can be had
+    ai_label: bool = False  # it says that a machine made the pictures
     hides: bool = False  # the host cannot stop what it has taken: that can only be hidden
 
     @property

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from bot.core.errors import UserError
 from bot.core.jobs import ImageRequest, Reference, Verb
 from bot.core.polling import Timing
+from bot.core.references import ReferenceLimits
 from bot.core.routes import Endpoint, Number, Option, Part, Price, Route, Wire, Word, Words, default_of
 from bot.core.visible import visible
 
@@ -245,6 +246,12 @@ class Catalog(Part):
             lowered = min(given, self.ceilings.max_safety) if option == "safety" else given
             return lowered if spec.min <= lowered <= spec.max else None
         return given
+
+    def reference_limits(self, request: ImageRequest) -> ReferenceLimits:
+        """How large each reference picture of *request* may be; the widest limits for a model that is gone."""
+        model = self.models.get(request.model)
+        endpoint = model.endpoint(request.verb) if model else None
+        return endpoint.reference_limits if endpoint else ReferenceLimits()
 
     def takers(self, request: ImageRequest) -> tuple[Route, ...]:
         """The routes that can be asked for all that *request* asks for, preferred first; none for an unknown model."""

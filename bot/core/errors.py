@@ -90,6 +90,13 @@ class BadLink(DownloadFailed):
         super().__init__(text, lasting=True)
 
 
+class FileTooLarge(DownloadFailed):
+    """A file has more bytes than are taken, whatever its server announced."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, lasting=True)
+
+
 class HostNotAllowed(Exception):
     """A file lies on a host that the operator has not allowed."""
 
@@ -99,8 +106,14 @@ class HostNotAllowed(Exception):
 
 
 class BadPicture(Exception):
-    """Bytes that are not a picture we take; *problem* is a stable word such as `type`, `pixels`, `broken`."""
+    """Bytes that are not a picture we take; *problem* is a stable word such as `type`, `pixels`, `broken`.
 
-    def __init__(self, problem: str) -> None:
+    With `pixels` come the picture's *width* and *height*, and the *limit* of their product.
+    """
+
+    def __init__(self, problem: str, *, width: int = 0, height: int = 0, limit: int = 0) -> None:
         super().__init__(problem)
         self.problem = problem
+        self.width = width
+        self.height = height
+        self.limit = limit

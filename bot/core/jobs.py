@@ -82,13 +82,19 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A picture somebody wants changed. *expires_at* is when its link dies, where that is known."""
+    """A picture somebody wants changed. *expires_at* is when its link dies, where that is known.
+
+    *fault* and *has_location* are what the check of the whole file found: the `UserError` that it came to, as its
+    *key* and values, and whether the file says where it was taken.
+    """
 
     url: str
     filename: str
     content_type: str | None = None
     size: int | None = None  # bytes
     expires_at: int | None = None
+    fault: Mapping[str, object] | None = None
+    has_location: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +167,7 @@ class Job:
     due_at: int | None
     give_up_after: int  # milliseconds from submission
     acked_at: int | None = None
-    checked: bool = True  # False: the reference pictures are still to be looked at
+    checked: bool = True  # False: the reference pictures are still to be checked
     submitted_at: int | None = None
     started_at: int | None = None
     run_id: str | None = None

@@ -9,7 +9,6 @@ from urllib.parse import parse_qs, urlsplit
 from bot.core.errors import UserError
 from bot.core.jobs import Reference
 
-MOST_BYTES = 50 * 1024 * 1024  # what RunComfy recommends for inputs
 # Readers of links differ about user names, a backslash, `%2f`, brackets and dots at the end: none is taken.
 LINK = re.compile(
     r"(?P<scheme>https?)://(?P<host>localhost|[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+)(:(?P<port>[0-9]{1,5}))?"
@@ -19,6 +18,17 @@ LINK = re.compile(
 EXPIRES = re.compile(r"[0-9a-f]{1,9}", re.IGNORECASE)
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 TYPES = frozenset({"image/png", "image/jpeg", "image/webp"})
+MOST_BYTES = 50 * 1024 * 1024  # what RunComfy recommends for inputs
+MOST_PIXELS = 51_000_000  # 8192 x 6144, the largest photos of phones
+UNSPECIFIC = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceLimits:
+    """How large one reference picture may be: *pixels* is width times height, *size* is in bytes."""
+
+    pixels: int = MOST_PIXELS
+    size: int = MOST_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +100,18 @@ def link_expires_at(url: str) -> int | None:
     return int(told, 16) * 1000 if EXPIRES.fullmatch(told) else None
 
 
-def check_references(references: Sequence[Reference], *, hosts: Iterable[str]) -> None:
-    """`UserError` for the first picture that cannot be taken, naming the file."""
+def check_references(references: Sequence[Reference], *, hosts: Iterable[str], limits: ReferenceLimits) -> None:
+    """`UserError` for the first picture that cannot be taken, naming the file.
+
+    Discord tells the type of a file from its name, so a wrong kind of picture is left to whoever reads its bytes.
+    """
     allowed = tuple(hosts)
     for each in references:
-        kind = (each.content_type or "").split(";")[0].strip().lower()
-        if kind and kind not in TYPES:
-            raise UserError("references.type", file=each.filename, given=kind)
-        if each.size is not None and each.size > MOST_BYTES:
-            raise UserError("references.large", file=each.filename, limit=MOST_BYTES, given=each.size)
+        kind = (each.content_type or UNSPECIFIC).split(";")[0].strip().lower()
+        if not kind.startswith("image/") and kind != UNSPECIFIC:
+            raise UserError("references.type", file=each.filename)
+        if each.size is not None and each.size > limits.size:
+            raise UserError("references.large", file=each.filename, limit=limits.size, given=each.size)
         if each.size == 0:
             raise UserError("references.empty", file=each.filename)
         if not host_listed(each.url, allowed):

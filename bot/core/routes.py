@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from bot.core.jobs import ImageRequest
+from bot.core.references import MOST_BYTES, MOST_PIXELS, ReferenceLimits
 from bot.core.visible import has_visible
 
 Wire = str | int | bool
@@ -116,8 +117,14 @@ class Endpoint(Part):
 
     options: Options = Options()
     references: Annotated[int, Field(ge=0, le=20)] = 0  # the most pictures it takes
+    reference_pixels: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = MOST_PIXELS  # of each: width times height
+    reference_bytes: Annotated[int, Field(ge=1, le=MOST_BYTES)] = MOST_BYTES  # of each
     routes: Annotated[tuple[Route, ...], Field(min_length=1)]
     _anyway: Mapping[str, Wire | None] = PrivateAttr(default_factory=dict)
+
+    @property
+    def reference_limits(self) -> ReferenceLimits:
+        return ReferenceLimits(pixels=self.reference_pixels, size=self.reference_bytes)
 
     @property
     def anyway(self) -> Mapping[str, Wire | None]:

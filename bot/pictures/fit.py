@@ -39,29 +39,35 @@ class Fitted:
     note: Note
 
 
-def fit(data: bytes, *, most: int) -> Fitted | None:
+def fit(data: bytes, *, most: int, xmp: bytes) -> Fitted | None:
     """The picture in at most *most* bytes, or None when 512 pixels are still too many.
 
-    Untouched when it fits already. Otherwise metadata goes, turned photos are turned for good,
+    Untouched when it fits already. Otherwise its metadata gives way to *xmp*, turned photos are turned for good,
     colours become sRGB, and of an animation the first frame remains.
     """
-    with opened(data) as (kind, image):
-        if len(data) <= most:
+    if len(data) <= most:
+        with opened(data) as (kind, image):
             return Fitted(data, kind, image.width, image.height, "same")
+    picture = _decoded(data)
+    return _same_size(picture, most, xmp=xmp) or _smaller(picture, most, xmp=xmp)
+
+
+def _decoded(data: bytes) -> Image.Image:
+    """The pixels alone: what WebP's decoder holds, twice as much again, is free when this returns."""
+    with opened(data) as (_, image):
         image.load()
-        picture = _plain(image)
-    return _same_size(picture, most) or _smaller(picture, most)
+        return _plain(image)
 
 
-def _same_size(picture: Image.Image, most: int) -> Fitted | None:
+def _same_size(picture: Image.Image, most: int, *, xmp: bytes) -> Fitted | None:
     for kind, quality in (("webp", 90), ("jpeg", 92)):
-        done = _encoded(picture, kind, quality=quality, note="reencoded")
+        done = _encoded(picture, kind, quality=quality, note="reencoded", xmp=xmp)
         if done and len(done.data) <= most:
             return done
     return None
 
 
-def _smaller(picture: Image.Image, most: int) -> Fitted | None:
+def _smaller(picture: Image.Image, most: int, *, xmp: bytes) -> Fitted | None:
     """WebP 80, downwards from the full size."""
     per_pixel = 0.0
     for size in _sizes(picture.size):
@@ -70,7 +76,7 @@ def _smaller(picture: Image.Image, most: int) -> Fitted | None:
             continue
         note: Note = "reencoded" if size == picture.size else "smaller"
         shrunk = picture if size == picture.size else picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-        done = _encoded(shrunk, "webp", quality=80, note=note)
+        done = _encoded(shrunk, "webp", quality=80, note=note, xmp=xmp)
         if done and len(done.data) <= most:
             return done
         per_pixel = len(done.data) / (size[0] * size[1]) if done else 0.0
@@ -87,13 +93,19 @@ def _sizes(full: tuple[int, int]) -> Iterator[tuple[int, int]]:
         yield max(1, round(full[0] * side / longest)), max(1, round(full[1] * side / longest))
 
 
-def _encoded(picture: Image.Image, kind: str, *, quality: int, note: Note) -> Fitted | None:
-    """None where the format cannot hold the picture: JPEG knows no alpha, WebP no side above 16383."""
+def _encoded(picture: Image.Image, kind: str, *, quality: int, note: Note, xmp: bytes) -> Fitted | None:
+    """None where the format cannot hold the picture: JPEG knows no alpha, WebP no side above 16383.
+
+    Nor does WebP take noise without end at a high quality, or what it finds no memory for.
+    """
     if (kind == "jpeg" and picture.mode == "RGBA") or (kind == "webp" and max(picture.size) > WEBP_SIDE):
         return None
     out = BytesIO()
     # Method 2 takes three quarters of the default's time for three per cent more bytes.
-    picture.save(out, kind, quality=quality, **({"method": 2} if kind == "webp" else {}))
+    try:
+        picture.save(out, kind, quality=quality, xmp=xmp, **({"method": 2} if kind == "webp" else {}))
+    except (ValueError, MemoryError):
+        return None
     return Fitted(out.getvalue(), kind, picture.width, picture.height, note)
 
 

@@ -11,11 +11,13 @@ import logging
 import multiprocessing
 import multiprocessing.connection
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from typing import TypeVar
 
 from bot.pictures import chart, fit, guard
@@ -26,30 +28,41 @@ from bot.pictures.guard import Checked
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+# Of a worker, in bytes. Its program takes 0.4 GB of that, the largest picture 0.5 GB (`make bench NAME=pictures`).
+ADDRESS_SPACE = 1_280 * 1024 * 1024
+
 
 class PicturePool:
-    """`check`, `fit` and `draw`, off the event loop.
+    """`check`, `check_reference`, `fit` and `draw`, off the event loop.
 
-    The first two raise `BadPicture`; all of them `TimeoutError` when a worker was at it for longer than *timeout*
-    seconds (time in line does not count); `BrokenProcessPool` when two processes died over it; and `RuntimeError`
-    after `aclose`.
+    All but the last raise `BadPicture`; all of them `TimeoutError` when a worker was at it for longer than *timeout*
+    seconds (*check_timeout* for checks; time in line does not count); `MemoryError` when it needed more memory than
+    a worker gets; `BrokenProcessPool` when two processes died over it; and `RuntimeError` after `aclose`.
     No more than *budget* bytes of pictures are in here at once, the rest wait their turn.
     """
 
-    def __init__(self, *, workers: int = 1, budget: int = 256_000_000, timeout: float = 60.0) -> None:
+    def __init__(
+        self, *, workers: int = 1, budget: int = 256_000_000, timeout: float = 60.0, check_timeout: float = 20.0
+    ) -> None:
         self._workers = [_Worker() for _ in range(workers)]
         self._idle: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()  # the one still warm goes first
         for worker in self._workers:
             self._idle.put_nowait(worker)
         self._budget = _Budget(budget)
         self._timeout = timeout
+        self._check_timeout = check_timeout
         self._closed = False
 
     async def check(self, data: bytes) -> Checked:
-        return await self._run(functools.partial(guard.check, data), size=len(data))
+        call = functools.partial(guard.check, data)
+        return await self._run(call, size=len(data), timeout_s=self._check_timeout)
 
-    async def fit(self, data: bytes, *, most: int) -> Fitted | None:
-        return await self._run(functools.partial(fit.fit, data, most=most), size=len(data))
+    async def check_reference(self, data: bytes, *, most_pixels: int) -> Checked:
+        call = functools.partial(guard.check_reference, data, most_pixels=most_pixels)
+        return await self._run(call, size=len(data), timeout_s=self._check_timeout)
+
+    async def fit(self, data: bytes, *, most: int, xmp: bytes) -> Fitted | None:
+        return await self._run(functools.partial(fit.fit, data, most=most, xmp=xmp), size=len(data))
 
     async def draw(self, days: Chart) -> bytes:
         """A PNG; the first one of a process waits for matplotlib to be imported, which only that process does."""
@@ -60,26 +73,26 @@ class PicturePool:
         self._closed = True
         await asyncio.gather(*(worker.stop() for worker in self._workers))
 
-    async def _run(self, call: Callable[[], T], *, size: int) -> T:
+    async def _run(self, call: Callable[[], T], *, size: int, timeout_s: float | None = None) -> T:
         size = await self._budget.take(size)
         try:
             worker = await self._idle.get()
             try:
-                return await self._twice(worker, call)
+                return await self._twice(worker, call, timeout_s=timeout_s or self._timeout)
             finally:
                 self._idle.put_nowait(worker)
         finally:
             self._budget.give(size)
 
-    async def _twice(self, worker: "_Worker", call: Callable[[], T]) -> T:
+    async def _twice(self, worker: "_Worker", call: Callable[[], T], *, timeout_s: float) -> T:
         """A process may die for reasons of its own, so its picture gets a second one."""
         self._refuse_when_closed()
         try:
-            return await worker.run(call, timeout_s=self._timeout)
+            return await worker.run(call, timeout_s=timeout_s)
         except BrokenProcessPool:
             self._refuse_when_closed()
             log.warning("A picture process died and is replaced.", extra={"event": "picture_worker_died"})
-            return await worker.run(call, timeout_s=self._timeout)
+            return await worker.run(call, timeout_s=timeout_s)
         except TimeoutError:
             log.warning("A picture took too long; its process is ended.", extra={"event": "picture_timed_out"})
             raise
@@ -154,9 +167,18 @@ def _executor() -> ProcessPoolExecutor:
 
 def _begin() -> None:
     """Ctrl-C is for the parent to answer; SIGTERM ends us at once, whatever handler the parent has."""
+    _limit_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+
+
+def _limit_memory() -> None:
+    """Let a picture that needs too much memory fail by itself, and not take the machine's."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = ADDRESS_SPACE if hard == resource.RLIM_INFINITY else min(ADDRESS_SPACE, hard)
+    with suppress(ValueError, OSError):  # macOS knows the name of this limit, and may not take one
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
 def _end_with_parent() -> None:

@@ -12,7 +12,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from bot.core.errors import BadLink, DownloadFailed, HostNotAllowed
+from bot.core.errors import BadLink, DownloadFailed, FileTooLarge, HostNotAllowed
 from bot.core.references import is_loopback, link_of
 from bot.providers.http import CHUNK, HEADERS, open_session, proxy_to
 
@@ -114,7 +114,7 @@ class Downloader:
             url, hosts=hosts, most=most, slots=self._fetches, within=self._total, redirects=MOST_REDIRECTS
         )
         if len(body) > most:  # whatever the headers announced
-            raise DownloadFailed(f"more than {most} bytes", lasting=True)
+            raise FileTooLarge(f"more than {most} bytes")
         if not body:
             raise DownloadFailed("an empty file", lasting=False)
         return body

@@ -15,7 +15,7 @@ FORGOTTEN = '{"prompt": "", "options": {}, "references": []}'
 CHANGEABLE = frozenset(
     {
         "due_at", "checked", "submitted_at", "started_at", "run_id", "position", "cancel", "reason", "images",
-        "flagged", "watch_until", "acked_at", "deleted_at", "provider", "route", "hidden_at",
+        "flagged", "watch_until", "acked_at", "deleted_at", "provider", "route", "hidden_at", "request",
     }
 )  # fmt: skip
 
@@ -178,7 +178,14 @@ def _assignments(changes: Mapping[str, Any], *, first: int) -> tuple[str, list[A
     if unknown := set(changes) - CHANGEABLE:
         raise ValueError(f"not a column that may change: {', '.join(sorted(unknown))}")
     names = "".join(f", {name} = ${n}" for n, name in enumerate(changes, start=first))
-    return names, [int(value) if isinstance(value, bool) else value for value in changes.values()]
+    return names, [_column(value) for value in changes.values()]
+
+
+def _column(value: Any) -> Any:
+    """*value* as its column holds it."""
+    if isinstance(value, ImageRequest):
+        return _dump(value)
+    return int(value) if isinstance(value, bool) else value
 
 
 def _dump(request: ImageRequest) -> str:

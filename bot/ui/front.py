@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -13,7 +13,7 @@ from discord import ui
 
 from bot.core.cards import Card
 from bot.core.errors import UserError
-from bot.core.jobs import SECOND, Place, Reference
+from bot.core.jobs import SECOND, Place
 from bot.core.quota import EVERYWHERE
 from bot.core.references import check_references
 from bot.core.wishes import Intake, Wish
@@ -41,7 +41,7 @@ LIMIT = "limit"  # in an interaction's extras: what ends its handler while it ha
 ASIDE = 0.5  # for what is good to have but not worth the answer
 
 Interaction = discord.Interaction[Any]
-Peek = Callable[[Sequence[Reference]], Awaitable[bool]]
+Peek = Callable[..., Awaitable[None]]  # (references, *, limits), Looker's
 
 
 class Front:
@@ -57,7 +57,7 @@ class Front:
         peek: Peek,
         metrics: Metrics,
     ) -> None:
-        """*peek* says whether all pictures were looked at and are fine, in time; `UserError` for one that lies."""
+        """*peek* raises `UserError` for a picture that shows in time that it cannot be used."""
         self.service = service
         self.texts = texts
         self.clock = service.clock
@@ -201,8 +201,8 @@ class Front:
         try:
             if not self.intake_open:
                 raise UserError("busy")  # noqa: TRY301 - refused like everything else, with a draft
-            checked = await self._looked_at(wish, intake.place)
-            card = await self.service.accept(intake, wish, checked=checked, most=most)
+            await self._look_at(wish, intake.place)
+            card = await self.service.accept(intake, wish, most=most)
         except AlreadySeen:  # delivered twice: the other one answers
             return
         except UserError as error:
@@ -223,17 +223,17 @@ class Front:
         found = elsewhere(error, overview, guild=self._client.get_guild(place.server), user=interaction.user)
         return UserError(error.key, **{**error.values, "channels": found})
 
-    async def _looked_at(self, wish: Wish, place: Place) -> bool:
-        """False when the pictures could not be looked at in time; `UserError` for what is wrong with the wish."""
-        self.service.request(wish, place, await self.service.house(place))
+    async def _look_at(self, wish: Wish, place: Place) -> None:
+        """`UserError` for what is wrong with *wish*, as far as it shows in time."""
+        request = self.service.request(wish, place, await self.service.house(place))
         if not wish.references:
-            return True
-        check_references(wish.references, hosts=self.service.cdn_hosts)  # what Discord says of them costs no time
-        try:
+            return
+        limits = self.service.offered.reference_limits(request)
+        # What Discord says of them costs no time.
+        check_references(wish.references, hosts=self.service.cdn_hosts, limits=limits)
+        with suppress(TimeoutError):
             async with asyncio.timeout(PEEK):
-                return await self._peek(wish.references)
-        except TimeoutError:
-            return False
+                await self._peek(wish.references, limits=limits)
 
     async def _kept(self, wish: Wish, *, user_id: int) -> str | None:
         try:

@@ -23,7 +23,7 @@ MOST_LABEL = 80  # Discord's limit; ours is 38, and the texts keep to it
 IN_A_ROW = 5
 MOST_PICTURES = 10  # Discord's limit for a gallery and for the files of a message
 OPTION_NAME = re.compile(r"[a-z_]{1,32}")
-BYTES = frozenset({"references.large"})  # errors whose numbers are sizes
+BYTES = frozenset({"references.large", "references.heavy"})  # errors whose numbers are sizes
 
 Part = ui.Item[Any]
 
@@ -87,7 +87,7 @@ def sentence(words: Words, key: str, values: Mapping[str, object], *, kind: str 
 def _told(words: Words, name: str, value: object, *, unit: str) -> object:
     match value:
         case str():
-            return _told_text(words, name, value)
+            return _told_text(name, value)
         case bool():
             return str(value).lower()
         case int():
@@ -100,11 +100,9 @@ def _told(words: Words, name: str, value: object, *, unit: str) -> object:
             return show(str(value), most=100)
 
 
-def _told_text(words: Words, name: str, value: str) -> str:
+def _told_text(name: str, value: str) -> str:
     if name == "option" and OPTION_NAME.fullmatch(value):
         return value  # stands between backticks, where a backslash would be seen
-    if name == "problem" and words.knows(f"problem.{value}"):
-        return words.say(f"problem.{value}")
     return show(value, most=100) or "…"
 
 

@@ -13,11 +13,12 @@ from bot.core.jobs import Cancel, State
 from bot.core.quota import Amount
 from bot.ui import limits as said
 from bot.ui.escape import alt_text, show
-from bot.ui.parts import BLURPLE, GREY, MOST_PICTURES, RED, YELLOW, box, page, paragraph, quoted, rows, small
+from bot.ui.parts import BLURPLE, GREY, MOST_PICTURES, RED, YELLOW, box, page, paragraph, quoted, rows, sentence, small
 from bot.ui.render_buttons import CANCELLABLE, buttons, can_hide, done_rows, links
 from bot.ui.texts import Words, moment, relative
 
 PROMPT_SHOWN = 300
+MOST_FILES = 3
 SHOWN_OPTIONS = ("resolution", "aspect_ratio")
 NO_THINKING = "off"
 WISHED = (Cancel.WANTED, Cancel.ASKED)
@@ -81,6 +82,7 @@ def _under_way(card: Card, words: Words, now: int) -> Iterator[str]:
         yield words.say(f"card.{_wish(card)}", provider=_provider(card))
     if can_hide(card):
         yield words.say("card.hide")
+    yield from _location(card, words)
     if card.trouble is not None:
         yield words.say(f"trouble.{card.trouble}", provider=_provider(card))
         if job.state is State.ACCEPTED:
@@ -192,7 +194,24 @@ def why(card: Card, words: Words) -> str:
     reason = card.job.reason or {State.REFUSED: "refused", State.FAILED: "host_failed"}.get(card.job.state)
     if reason is None:
         return words.say("card.cancelled")
+    if faults := list(_faults(card, words)):
+        return " ".join(faults[:MOST_FILES])
     return words.say(f"reason.{reason}", provider=_provider(card))
+
+
+def _faults(card: Card, words: Words) -> Iterator[str]:
+    """What is wrong with the reference pictures: the sentences of a refusal."""
+    for each in card.job.request.references:
+        if each.fault is not None:
+            key = str(each.fault["key"])
+            yield sentence(words, f"error.{key}", {k: v for k, v in each.fault.items() if k != "key"}, kind=key)
+
+
+def _location(card: Card, words: Words) -> Iterator[str]:
+    """Which reference pictures tell the host where they were taken."""
+    files = [each.filename for each in card.job.request.references if each.has_location]
+    for file in files[:MOST_FILES]:
+        yield words.say("card.location", file=show(file, most=100), provider=_provider(card))
 
 
 def cost(card: Card, words: Words) -> str:
@@ -253,6 +272,7 @@ def _with_pictures(card: Card, words: Words, *, files: Sequence[str], shape: str
         words.say("card.cancel_late") if shape == "done" and job.cancel is not Cancel.NONE else "",
         *_missing(card, words, files=files),
         cost(card, words),
+        *_location(card, words),
         quoted(job.request.prompt, most=PROMPT_SHOWN),
     )
     gallery = [_gallery(card, files)] if files else []
@@ -287,7 +307,8 @@ def _missing(card: Card, words: Words, *, files: Sequence[str]) -> Iterator[str]
 
 def _done_meta(card: Card, words: Words) -> str:
     job = card.job
-    facts = [meta(card, words), words.say("card.drawn_by", provider=_provider(card))]
+    label = [words.say("card.ai_label")] if card.ai_label else []
+    facts = [*label, meta(card, words), words.say("card.drawn_by", provider=_provider(card))]
     if "seed" in job.request.options:
         facts.append(words.say("card.seed", seed=job.request.options["seed"]))
     if job.ended_at is not None and job.state is State.SUCCEEDED:

@@ -69,12 +69,13 @@ def help_page(
     """
     kept = words.say("help.kept", hours=keep_hours, days=keep_days)
     drawn_by = words.either([show(each, most=60) for each in hosts[:MOST_HOSTS]])
+    privacy = (words.say("help.privacy", hosts=drawn_by), words.say("help.attached"))
     return page(
         box(
             paragraph(words.say("help.title"), words.say("help.commands").strip()),
             paragraph(words.say("help.models"), *_models(models, words)),
             paragraph(words.say("help.money_title"), words.say("help.money")),
-            paragraph(words.say("help.privacy_title"), words.say("help.privacy", hosts=drawn_by), kept),
+            paragraph(words.say("help.privacy_title"), *privacy, kept),
             colour=BLURPLE,
         )
     )

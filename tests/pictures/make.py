@@ -48,3 +48,36 @@ def webp_canvas(width: int, height: int) -> bytes:
 
 def _chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def many_scans(count: int, *, side: int = 64) -> bytes:
+    """A sound progressive JPEG whose last scan is there *count* times."""
+    data = encoded(Image.new("RGB", (side, side), "teal"), "jpeg", progressive=True)
+    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * count + data[-2:]
+
+
+def claiming(data: bytes, width: int, height: int) -> bytes:
+    """A JPEG that says it has *width* times *height* pixels."""
+    at = next(data.index(marker) for marker in (b"\xff\xc0", b"\xff\xc2") if marker in data)
+    return data[: at + 5] + struct.pack(">HH", height, width) + data[at + 9 :]
+
+
+def located(kind: str) -> bytes:
+    """A picture that says where it was taken."""
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    exif.get_ifd(0x8825).update({1: "N", 2: (47.0, 22.0, 1.0), 3: "E", 4: (8.0, 32.0, 1.0)})
+    return encoded(grain(64), kind, exif=exif)
+
+
+def credentialed(kind: str) -> bytes:
+    """A picture with content credentials (C2PA) where its format keeps them, and with EXIF and XMP beside them."""
+    claim = b"\x00\x00\x00\x1ejumb a claim that is signed."
+    data = encoded(grain(64), kind, exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x00\x00\x00\x00\x00")
+    match kind:
+        case "png":
+            return data[:33] + _chunk(b"caBX", claim) + data[33:]
+        case "jpeg":
+            return data[:2] + b"\xff\xeb" + struct.pack(">H", len(claim) + 2) + claim + data[2:]
+    body = data[8:] + b"C2PA" + struct.pack("<I", len(claim)) + claim
+    return b"RIFF" + struct.pack("<I", len(body)) + body

@@ -1,13 +1,23 @@
 from functools import cache
 from io import BytesIO
+from xml.etree import ElementTree as ET
 
 import pytest
 from PIL import Image, ImageCms
 
 from bot.core.errors import BadPicture
-from bot.pictures.fit import Fitted, fit
+from bot.pictures.fit import Fitted
+from bot.pictures.fit import fit as fit_marked
 from bot.pictures.guard import check
+from bot.pictures.provenance import ai_mark
 from tests.pictures.make import encoded, grain, plain
+
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+MARK = ai_mark("Nano Banana 2", edited=False)
+
+
+def fit(data: bytes, *, most: int) -> Fitted | None:
+    return fit_marked(data, most=most, xmp=MARK)
 
 
 @cache
@@ -28,6 +38,12 @@ def image_of(done: Fitted) -> Image.Image:
     with Image.open(BytesIO(done.data)) as image:
         image.load()
         return image
+
+
+def mark_of(image: Image.Image) -> dict[str, str]:
+    """The XMP properties of *image*, by their names."""
+    (found,) = ET.fromstring(image.info["xmp"]).iter(f"{{{RDF}}}Description")  # noqa: S314 - our own
+    return {name.partition("}")[2]: value for name, value in found.items()}
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
@@ -57,7 +73,7 @@ def test_it_ends_at_512_pixels_and_then_gives_up() -> None:
 def test_the_shape_stays_when_the_size_goes() -> None:
     data = encoded(grain(1600).crop((0, 0, 1600, 400)), "png")
 
-    done = fitted(data, most=4_000)
+    done = fitted(data, most=5_000)
 
     assert done.note == "smaller"
     assert done.width / done.height == pytest.approx(4, rel=0.01)
@@ -105,8 +121,33 @@ def test_metadata_goes() -> None:
     done = fitted(data, most=len(data) - 1)
 
     assert b"taken at home" in data
-    assert not {"exif", "comment", "xmp", "icc_profile"} & image_of(done).info.keys()
+    assert not {"exif", "comment", "icc_profile"} & image_of(done).info.keys()
     assert b"taken at home" not in done.data
+    assert image_of(done).info["xmp"] == MARK
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_what_is_encoded_anew_says_that_a_model_made_it(kind: str) -> None:
+    for given in (grain(256), grain(512).resize((17000, 16))):  # the second is too wide for WebP
+        if max(given.size) > 16383 and kind == "webp":
+            continue
+        data = encoded(given, kind, **({"compress_level": 0} if kind == "png" else {"quality": 100}))
+        image = image_of(fitted(data, most=len(data) - 1))
+        told = mark_of(image)
+
+        assert (image.format, image.width) == ("JPEG" if given.width > 16383 else "WEBP", given.width)
+        assert told["CreatorTool"] == told["AISystemUsed"] == "Nano Banana 2"
+        assert told["DigitalSourceType"] == "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+
+
+def test_a_mark_tells_what_was_made_from_what_was_changed_and_holds_any_name() -> None:
+    data = encoded(grain(64), "png")
+    done = fit_marked(data, most=len(data) - 1, xmp=ai_mark('A & "B" <c>', edited=True))
+    assert done is not None
+    told = mark_of(image_of(done))
+
+    assert told["CreatorTool"] == 'A & "B" <c>'
+    assert told["DigitalSourceType"].endswith("/compositeWithTrainedAlgorithmicMedia")
 
 
 def test_a_photo_lying_on_its_side_is_turned() -> None:

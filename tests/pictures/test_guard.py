@@ -1,19 +1,40 @@
 import random
 import resource
+from typing import Any
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from bot.core.errors import BadPicture
-from bot.pictures.guard import Checked, check, peek
-from tests.pictures.make import encoded, grain, moving, plain, png_header, webp_canvas
+from bot.pictures.guard import MOST_SCANS, Checked, check, check_reference, peek
+from tests.pictures.make import (
+    claiming,
+    encoded,
+    grain,
+    located,
+    many_scans,
+    moving,
+    plain,
+    png_header,
+    webp_canvas,
+)
 
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
 
 
-def problem(data: bytes, *, most_pixels: int = 80_000_000) -> str:
+PHONE = 51_000_000  # pixels
+
+
+def problem(data: bytes, *, most_pixels: int = 25_000_000) -> str:
     with pytest.raises(BadPicture) as caught:
         check(data, most_pixels=most_pixels)
+    return caught.value.problem
+
+
+def reference_problem(data: bytes, *, most_pixels: int = PHONE) -> str:
+    with pytest.raises(BadPicture) as caught:
+        check_reference(data, most_pixels=most_pixels)
     return caught.value.problem
 
 
@@ -65,7 +86,7 @@ def test_what_follows_a_picture_does_not_change_what_it_is() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [png_header(60000, 60000), png_header(8001, 10000), webp_canvas(16383, 16383), webp_canvas(12000, 12000)],
+    [png_header(60000, 60000), png_header(5001, 5000), webp_canvas(16383, 16383), webp_canvas(12000, 12000)],
     ids=["3.6 gigapixels", "just over", "webp of 1 GB", "webp Pillow would open"],
 )
 def test_a_promise_of_too_many_pixels_costs_no_memory(data: bytes) -> None:
@@ -134,8 +155,62 @@ def test_no_damage_escapes_as_another_error(kind: str) -> None:
             assert exc.problem in {"broken", "pixels"}  # noqa: PT017 - passing is fine too
 
 
+def test_a_jpeg_that_goes_over_its_picture_without_end_is_refused_before_it_is_decoded() -> None:
+    assert problem(many_scans(5_000, side=4096)) == "scans"
+    assert check(many_scans(MOST_SCANS - 10)).type == "jpeg"  # it has ten of its own
+
+
+# --- reference pictures
+
+
 def test_a_peek_refuses_what_already_shows() -> None:
-    peek(plain("webp")[:4096])
-    for head, word in ((b"", "empty"), (SVG, "type"), (b"MZ\x90\x00", "type")):
+    peek(plain("webp")[:4096], most_pixels=1)
+    peek(claiming(plain("jpeg"), 8000, 6000), most_pixels=PHONE)
+    refused = [
+        (b"", "empty"),
+        (SVG, "type"),
+        (b"MZ\x90\x00", "type"),
+        (png_header(12_000, 12_000), "pixels"),
+        (claiming(plain("jpeg"), 12_000, 12_000), "pixels"),
+        (webp_canvas(8000, 6000), "pixels"),  # which a WebP needs twice the memory for
+        (moving("webp", frames=2), "animated"),
+    ]
+    for head, word in refused:
         with pytest.raises(BadPicture, match=word):
-            peek(head)
+            peek(head[:4096], most_pixels=PHONE)
+
+
+def test_what_has_too_many_pixels_says_how_many_and_how_many_may_be() -> None:
+    with pytest.raises(BadPicture) as caught:
+        check_reference(claiming(encoded(grain(64), "jpeg"), 12_000, 9_000), most_pixels=PHONE)
+
+    assert (caught.value.width, caught.value.height, caught.value.limit) == (12_000, 9_000, PHONE)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_a_reference_is_read_to_its_end(kind: str) -> None:
+    whole = encoded(grain(256), kind)
+
+    assert check_reference(whole, most_pixels=PHONE) == Checked(kind, 256, 256, size=len(whole), frames=1)
+    assert [reference_problem(whole[: int(len(whole) * part)]) for part in (0.3, 0.95)] == ["broken"] * 2
+
+
+def test_of_animations_only_those_are_taken_that_every_reader_takes() -> None:
+    assert check_reference(moving("png", frames=3), most_pixels=256).frames == 1
+    assert reference_problem(moving("webp", frames=2)) == "animated"
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_a_reference_tells_whether_it_says_where_it_was_taken(kind: str) -> None:
+    program = b"<x:xmpmeta exif:GPSLatitude='47,22.0N'/>"
+    seen = [located(kind), encoded(grain(64), kind, **_xmp(kind, program)), encoded(grain(64), kind)]
+
+    assert [check_reference(each, most_pixels=PHONE).has_location for each in seen] == [True, True, False]
+
+
+def _xmp(kind: str, packet: bytes) -> dict[str, Any]:
+    if kind != "png":
+        return {"xmp": packet}
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", packet.decode())
+    return {"pnginfo": info}

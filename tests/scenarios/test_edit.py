@@ -13,11 +13,11 @@ from tests.discord.cdn import Upload
 from tests.discord.interactions import Interaction
 from tests.discord.messages import Message
 from tests.kit import picture
+from tests.pictures.make import claiming, encoded, grain, located, many_scans, moving, plain, png_header
 from tests.scenarios.harness import SOON, Scene, scene, shows
 
 MENU = "Edit this image"
 MIB = 1024 * 1024
-WIDE = (2000, 1500)  # pixels: a file of more than the few kilobytes that are looked at first
 
 
 async def _refusal(asked: Interaction) -> str:
@@ -58,7 +58,7 @@ async def test_attached_pictures_reach_the_host_as_links_in_their_order(tmp_path
 
             assert len(done.files()) == 1
             assert _given(bot, f"make {count} blue") == names
-            assert all(_fetched(bot, each) == 2 for each in names)  # we looked at it, the host took it
+            assert all(_fetched(bot, each) == 3 for each in names)  # we looked at it twice, the host took it
             assert bot.charged(asked) == ("settle", 1, 80_000)
         bot.assert_in_order()
 
@@ -75,19 +75,21 @@ class Bad:
 
 DEAD_LINK = "http://{host}/ephemeral-attachments/1/2/given.png?ex=5f000000&is=5e000000&hm=00"
 BAD = {
-    "a web page": Bad("given.png could not be read (not a picture", data=b"<!doctype html><html></html>"),
-    "a drawing in SVG": Bad("given.png could not be read (not a picture", data=b"<svg xmlns='x' onload='y()'/>"),
-    "the first five bytes": Bad("given.png could not be read (not a picture", data=picture()[:5]),
-    "a GIF that says PNG": Bad("given.png could not be read (not a picture", data=b"GIF89a" + bytes(80)),
+    "a web page": Bad("given.png is not a PNG, JPEG or WebP picture", data=b"<!doctype html><html></html>"),
+    "a drawing in SVG": Bad("given.png is not a PNG, JPEG or WebP picture", data=b"<svg xmlns='x' onload='y()'/>"),
+    "the first five bytes": Bad("given.png is not a PNG, JPEG or WebP picture", data=picture()[:5]),
+    "a GIF that says PNG": Bad("given.png is not a PNG, JPEG or WebP picture", data=b"GIF89a" + bytes(80)),
     "nothing at all": Bad("given.png is an empty file", data=b""),
-    "too large": Bad("given.png has 51 MB, and 50 MB is the most", claims={"size": 51 * MIB}),
+    "too large": Bad("given.png has 51 MB, and 30 MB is the most", claims={"size": 51 * MIB}),
+    "12,000 pixels square": Bad("given.png has 12000 × 12000 pixels", data=png_header(12_000, 12_000)),  # noqa: RUF001
+    "a moving WebP": Bad("a.webp is an animation", name="a.webp", data=moving("webp", frames=2)),
     "a text": Bad("notes.txt is not a PNG, JPEG or WebP picture", name="notes.txt", data=b"hello"),
     "an animation": Bad("a.gif is not a PNG, JPEG or WebP picture", name="a.gif", data=b"GIF89a" + bytes(80)),
     "elsewhere": Bad("given.png does not come from Discord", claims={"url": "https://pictures.example/given.png"}),
     "next door": Bad("given.png does not come from Discord", claims={"url": "http://127.0.0.1:1/given.png"}),
     "the host's name in front": Bad("given.png does not come from", claims={"url": "http://{host}@evil.example/g.png"}),
     "a dead link": Bad("Discord's link to given.png has run out", claims={"url": DEAD_LINK}),
-    "a hostile name": Bad("could not be read", name="<@1> @everyone [x](y).png", data=b"<html>"),
+    "a hostile name": Bad("is not a PNG", name="<@1> @everyone [x](y).png", data=b"<html>"),
 }
 
 
@@ -126,14 +128,46 @@ async def test_an_edit_without_a_picture_is_refused_in_one_private_sentence(tmp_
         bot.assert_in_order()
 
 
-async def test_a_file_that_breaks_off_later_costs_nothing(tmp_path: Path) -> None:
-    async with scene(tmp_path) as bot:
-        cut = picture("orange", WIDE)[:6000]
-        asked = await bot.alice.slash(bot.channel, "edit", prompt="half", image1=Upload("half.png", cut))
-        failed = await asked.until(shows("Failed"), within=SOON)
+WHOLE = encoded(grain(512), "jpeg", exif=b"Exif\x00\x00" + bytes(5_000))  # its size is behind the first bytes
+LATER = {
+    "cut.png": ("is damaged or incomplete", encoded(grain(128), "png")[:-2_000]),
+    "cut.jpg": ("is damaged or incomplete", WHOLE[:-2_000]),
+    "wide.jpg": ("has 12000 × 12000 pixels, and 51 million is the most", claiming(WHOLE, 12_000, 12_000)),  # noqa: RUF001
+    "endless.jpg": ("takes too much memory or time to open", many_scans(500)),
+}
 
-        assert "Nothing was charged." in failed.text
-        assert bot.charged(asked)[0] == "release"
+
+async def test_what_only_the_whole_file_shows_is_said_of_it_and_nothing_is_ordered(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        for name, (says, data) in LATER.items():
+            fine, bad = Upload("fine.png", picture()), Upload(name, data)
+            asked = await bot.alice.slash(bot.channel, "edit", prompt="half", image1=fine, image2=bad)
+            failed = await asked.until(shows("Failed"), within=SOON)
+
+            assert f"{name} {says}" in failed.text
+            assert "Nothing was charged." in failed.text
+            assert bot.charged(asked)[0] == "release"
+        assert bot.host.accepted == []
+        bot.assert_in_order()
+
+
+async def test_a_file_is_taken_for_what_its_bytes_are(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        files = {"a.png": plain("jpeg"), "b.gif": plain("png"), "c": plain("webp")}
+        images: dict[str, Any] = {f"image{n}": Upload(*each) for n, each in enumerate(files.items(), start=1)}
+        asked = await bot.alice.slash(bot.channel, "edit", prompt="whatever", **images)
+        await asked.until(shows("Done"), within=SOON)
+
+        assert _given(bot, "whatever") == list(files)
+        bot.assert_in_order()
+
+
+async def test_a_photo_that_says_where_it_was_taken_is_said_to_be_passed_on(tmp_path: Path) -> None:
+    async with scene(tmp_path) as bot:
+        asked = await bot.alice.slash(bot.channel, "edit", prompt="here", image1=Upload("me.jpg", located("jpeg")))
+        done = await asked.until(shows("Done"), within=SOON)
+
+        assert "me.jpg contains the place where it was taken. RunComfy receives the file unchanged." in done.text
         bot.assert_in_order()
 
 
@@ -155,7 +189,7 @@ async def test_pictures_that_discord_is_slow_to_hand_out_are_looked_at_before_an
         failed = await lies.until(shows("Failed"), within=SOON)
 
         assert len(done.files()) == 1
-        assert "One of your pictures could not be read." in failed.text
+        assert "lies.png is not a PNG, JPEG or WebP picture." in failed.text
         assert bot.charged(lies)[0] == "release"
         assert [run.prompt for run in bot.host.runs.values()] == ["fine"]
         bot.assert_in_order()

@@ -4,10 +4,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
+from bot.sandbox import drawing
+from bot.sandbox.faults import Fault
 from tests.discord.cdn import Upload
 from tests.kit import picture
+from tests.pictures.make import credentialed
 from tests.scenarios.harness import SOON, scene, shows
 
 ENDPOINTS = {
@@ -45,6 +49,36 @@ async def test_every_endpoint_format_count_and_kind_of_reply(tmp_path: Path) -> 
             run = bot.host.runs[bot.host.accepted[-1]]
             assert run.model == ENDPOINTS[command, model]
         assert bot.books() == {"reserve": len(CASES), "settle": len(CASES)}
+        bot.assert_in_order()
+
+
+async def test_a_picture_that_fits_reaches_discord_byte_for_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed = {kind: credentialed(kind) for kind in ("png", "jpeg", "webp")}
+    monkeypatch.setattr(drawing, "draw", lambda order: signed[order.format])
+    async with scene(tmp_path) as bot:
+        for kind, data in signed.items():
+            asked = await bot.alice.slash(bot.channel, "imagine", prompt="signed", format=kind)
+            done = await asked.until(shows("Done"), within=SOON)
+
+            assert done.files() == [data]
+            assert "Made by AI" not in done.text
+        bot.assert_in_order()
+
+
+async def test_a_picture_made_to_fit_says_that_a_model_made_it_and_nothing_of_who_asked(tmp_path: Path) -> None:
+    async with scene(tmp_path, discord__ai_label="true") as bot:
+        bot.host.faults.replace([Fault("file", "file:huge")])
+        asked = await bot.asks(bot.alice, "a secret wish")
+        done = await asked.until(shows("Done"), within=SOON)
+
+        (data,) = done.files()
+        mark = Image.open(BytesIO(data)).info["xmp"].decode()
+        assert [each in mark for each in ("trainedAlgorithmicMedia", "Nano Banana 2", "secret", "alice")] == [
+            True, True, False, False,
+        ]  # fmt: skip
+        assert "Made by AI" in done.text
         bot.assert_in_order()
 
 

@@ -16,6 +16,7 @@ from bot.core.cards import Picture
 from bot.core.catalog import Asked, Catalog
 from bot.core.jobs import Job, Place, Reference, State, Verb
 from bot.core.quota import Limits
+from bot.core.references import ReferenceLimits
 from bot.core.wishes import Wish
 from bot.pictures.chart import Chart
 from bot.settings import SHIPPED
@@ -40,7 +41,7 @@ class Stage:
     alice: Any
     bob: Any
     peeked: list[Sequence[Reference]]
-    peeks: list[Any]  # what the next looks at pictures come to: a bool or an exception
+    peeks: list[Exception]  # what the next looks at pictures come to
     removed: list[str]
     charts: list[Chart]
     drawn: list[Any]  # what the next charts come to: bytes or an exception
@@ -119,7 +120,7 @@ async def stage(
     models: Catalog | None = None,
 ) -> AsyncIterator[Stage]:
     peeked: list[Sequence[Reference]] = []
-    peeks: list[Any] = []
+    peeks: list[Exception] = []
     removed: list[str] = []
     charts: list[Chart] = []
     drawn: list[Any] = []
@@ -131,12 +132,10 @@ async def stage(
             raise answer
         return bytes(answer)
 
-    async def peek(references: Sequence[Reference]) -> bool:
+    async def peek(references: Sequence[Reference], *, limits: ReferenceLimits) -> None:
         peeked.append(references)
-        answer = peeks.pop(0) if peeks else True
-        if isinstance(answer, Exception):
-            raise answer
-        return bool(answer)
+        if peeks:
+            raise peeks.pop(0)
 
     simcord.backend.cdn.CDN_BASE = "https://cdn.discordapp.com"
     async with rig(folder, limits=limits, host=host, beside=beside, models=models) as base:

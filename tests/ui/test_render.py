@@ -26,6 +26,11 @@ def failed(reason: str, **changes: Any) -> Card:
     return card(State.FAILED, reason=reason, charge=RELEASED, ended_at=NOW, **changes)
 
 
+def referring(given: Card, references: tuple[Reference, ...]) -> Card:
+    """*given* with reference pictures."""
+    return replace(given, job=replace(given.job, request=replace(given.job.request, references=references)))
+
+
 async def test_waiting_shows_the_place_in_our_line() -> None:
     assert drawn(card(State.ACCEPTED, place=3)) == [
         "### 🕓 Waiting",
@@ -277,6 +282,38 @@ async def test_every_unfinished_card_can_be_checked_and_offers_cancel_only_where
 @pytest.mark.parametrize("reason", ["bad_input_picture", "inputs_expired", "rejected", "model_gone"])
 async def test_what_would_fail_again_is_not_offered_again(reason: str) -> None:
     assert labels(render(failed(reason), EN, now=NOW)) == ["Change prompt", "Full prompt", "Delete"]
+
+
+async def test_the_card_says_of_each_reference_what_is_wrong_with_it() -> None:
+    faults = [
+        {"key": "references.broken", "file": "a*.png"},
+        None,
+        {"key": "references.heavy", "file": "c", "limit": 1},
+    ]
+    files = tuple(Reference("https://cdn/x", "x", fault=each) for each in faults)
+    given = failed("bad_input_picture")
+
+    assert drawn(referring(given, files))[1] == (
+        r"a\*.png is damaged or incomplete. Save it again as PNG, JPEG or WebP and attach it. "
+        "c has more than 1 KB, which is the most. Make it smaller and attach it again."
+    )
+    assert drawn(failed("bad_input_picture"))[1].startswith("One of your pictures could not be read.")
+
+
+@pytest.mark.parametrize("given", [card(State.QUEUED), done(1)], ids=["on its way", "done"])
+async def test_the_card_says_which_references_tell_the_host_where_they_were_taken(given: Card) -> None:
+    photos = tuple(Reference("https://cdn/x", f"{n}.jpg", has_location=n != 2) for n in range(1, 4))
+    shown = referring(given, photos)
+
+    says = "📍 {}.jpg contains the place where it was taken. RunComfy receives the file unchanged."
+    assert [each for each in drawn(shown) if "📍" in each] == [says.format(1), says.format(3)]
+
+
+async def test_pictures_are_labelled_as_made_by_a_machine_where_the_operator_wants_that() -> None:
+    labelled, plain = drawn(replace(done(1), ai_label=True)), drawn(done(1))
+
+    assert [each for each in labelled if each.startswith("-# Made by AI · ")]
+    assert not [each for each in plain if "Made by AI" in each]
 
 
 async def test_a_job_whose_links_have_died_is_not_offered_again() -> None:

@@ -135,7 +135,7 @@ async def test_nothing_typed_into_a_refusal_a_notice_or_a_prompt_page_gets_throu
 ) -> None:
     words = TEXTS.for_locale(locale)
 
-    check(refusal(UserError("references.unreadable", file=text, problem=text), words, draft_id="d"))
+    check(refusal(UserError("references.broken", file=text), words, draft_id="d"))
     check(
         refusal(
             UserError("option.choice", option=text, given=text, choices=[text] * 25, model=text), words, draft_id=None

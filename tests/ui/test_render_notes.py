@@ -57,12 +57,12 @@ async def test_other_refusals_are_red_and_have_a_button_only_where_a_draft_was_k
             r"a\_b.png has 57 MB, and 50 MB is the most. Make it smaller and try again.",
         ),
         (
-            UserError("references.unreadable", file="a.png", problem="broken"),
-            "a.png could not be read (damaged). Save it again as PNG, JPEG or WebP and attach it.",
+            UserError("references.pixels", file="a.png", width=12_000, height=12_000, limit=51),
+            "a.png has 12000 × 12000 pixels, and 51 million is the most. Make it smaller and attach it again.",  # noqa: RUF001
         ),
         (
-            UserError("references.unreadable", file="\u202e", problem="never seen"),
-            "… could not be read (never seen). Save it again as PNG, JPEG or WebP and attach it.",
+            UserError("references.heavy", file="\u202e", limit=31_457_280),
+            "… has more than 30 MB, which is the most. Make it smaller and attach it again.",
         ),
         (
             UserError("place.not_open", guild_id=123456789012345678),

@@ -84,8 +84,8 @@ async def connected(
             await life
 
 
-async def _fine(_: object) -> bool:
-    return True
+async def _fine(_: object, *, limits: object) -> None:
+    pass
 
 
 async def _drawn(_: object) -> bytes:

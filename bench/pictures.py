@@ -1,0 +1,95 @@
+"""Pictures at their largest: what memory and time does a worker need to check and to fit them?
+
+Each is given to a worker of its own, as the bot starts them, address-space limit included. Peaks are the whole
+worker's, its program included. Linux only: they are read from /proc.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from bot.core.errors import BadPicture
+from bot.core.references import MOST_PIXELS
+from bot.pictures.pool import PicturePool
+from bot.pictures.provenance import ai_mark
+from tests.pictures.make import encoded, grain, many_scans
+
+MOST = 10 * 1024 * 1024 - 64 * 1024  # what Discord takes of most people
+MARK = ai_mark("Nano Banana 2", edited=False)
+PHONE, WEBP = (8192, 6144), (5000, 5000)
+
+Call = Callable[[PicturePool, bytes], Awaitable[object]]
+
+
+def main() -> list[dict[str, Any]]:
+    return asyncio.run(_measure())
+
+
+async def _measure() -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    photo = grain(4096)
+    for name, data in _results(photo):
+        rows += await _one(f"check_result_{name}", data, lambda pool, data: pool.check(data))
+        if len(data) > MOST:
+            rows += await _one(f"fit_result_{name}", data, lambda pool, data: pool.fit(data, most=MOST, xmp=MARK))
+        rows += await _one(f"shrink_result_{name}", data, lambda pool, data: pool.fit(data, most=1_000_000, xmp=MARK))
+    for name, data in _references(photo):
+        rows += await _one(f"check_reference_{name}", data, _reference)
+    return rows
+
+
+def _results(photo: Image.Image) -> Iterator[tuple[str, bytes]]:
+    """4K in each format, as noisy as a photograph gets, and with alpha as noisy."""
+    yield "png", encoded(photo, "png", compress_level=1)
+    yield "jpeg", encoded(photo, "jpeg", quality=98, subsampling=0, progressive=True)
+    yield "webp", encoded(photo, "webp", lossless=True, quality=0, method=0)
+    photo = photo.copy()
+    photo.putalpha(photo.getchannel("R"))
+    yield "png_alpha", encoded(photo, "png", compress_level=1)
+
+
+def _references(photo: Image.Image) -> Iterator[tuple[str, bytes]]:
+    """The largest that are taken, and what is refused."""
+    large = photo.resize(PHONE)
+    yield "png_50mp", encoded(large, "png", compress_level=1)
+    yield "jpeg_50mp", encoded(large, "jpeg", quality=85)
+    yield "jpeg_50mp_progressive", encoded(large, "jpeg", quality=85, subsampling=0, progressive=True)
+    yield "jpeg_50mp_64_scans", many_scans(54, side=7100)
+    yield "webp_25mp", encoded(photo.resize(WEBP), "webp", lossless=True, quality=0, method=0)
+    yield "webp_80mp", encoded(Image.new("RGB", (8944, 8944)), "webp")
+    yield "jpeg_50mp_5000_scans", many_scans(5_000, side=7100)
+
+
+async def _reference(pool: PicturePool, data: bytes) -> object:
+    return await pool.check_reference(data, most_pixels=MOST_PIXELS)
+
+
+async def _one(name: str, data: bytes, call: Call) -> list[dict[str, Any]]:
+    pool = PicturePool()
+    try:
+        await pool._run(_peaks, size=0)  # noqa: SLF001 - it is running when the clock starts
+        began = time.perf_counter()
+        try:
+            await call(pool, data)
+        except (BadPicture, MemoryError) as exc:
+            name = f"{name}_{exc or 'memory'}"
+        took = time.perf_counter() - began
+        resident, space = await pool._run(_peaks, size=0)  # noqa: SLF001 - of the same process
+    finally:
+        await pool.aclose()
+    return [
+        {"name": f"{name}_file", "value": round(len(data) / 1e6, 1), "unit": "MB"},
+        {"name": f"{name}_resident", "value": resident, "unit": "MB"},
+        {"name": f"{name}_address_space", "value": space, "unit": "MB"},
+        {"name": f"{name}_time", "value": round(took, 2), "unit": "s"},
+    ]
+
+
+def _peaks() -> tuple[int, int]:
+    """Megabytes of memory and of address space at their highest, of the process this runs in."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    return tuple(round(int(status[each].split()[0]) * 1024 / 1e6) for each in ("VmHWM", "VmPeak"))  # type: ignore[return-value]

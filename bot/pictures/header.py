@@ -1,0 +1,70 @@
+"""Reads what a file says of its picture, size and frames and scans, before anything of it is decoded."""
+
+import re
+
+START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+NOT_SIZES = frozenset({0xC4, 0xC8, 0xCC})  # between the markers that begin a frame: tables and an extension
+ANIMATED = 0x02  # among the flags of a WebP
+# Inside a scan 0xff is followed by a zero or by a restart, so what else follows one is a marker.
+MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd8])", re.DOTALL)
+
+
+def size_of(head: bytes, kind: str) -> tuple[int, int] | None:
+    """Width and height of a PNG, JPEG or WebP; None where the first bytes do not reach that far."""
+    match kind:
+        case "png":
+            return _png_size(head)
+        case "jpeg":
+            return _jpeg_size(head)
+        case "webp":
+            return _webp_size(head)
+    return None
+
+
+def is_animated_webp(head: bytes) -> bool:
+    return head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & ANIMATED)
+
+
+def scans_of(data: bytes, *, most: int) -> int:
+    """How often a JPEG goes over its picture, counted up to one more than *most*: each time costs as much as the first.
+
+    Pictures that follow the first one in the same file, such as a depth map, are not counted.
+    """
+    scans = at = 0
+    while scans <= most and (found := MARKER.search(data, at)) and found[1][0] != END_OF_IMAGE:
+        scans += found[1][0] == START_OF_SCAN
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+    return scans
+
+
+def _png_size(head: bytes) -> tuple[int, int] | None:
+    if head[12:16] != b"IHDR" or len(head) < 24:
+        return None
+    return int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
+
+
+def _jpeg_size(head: bytes) -> tuple[int, int] | None:
+    at = 0
+    while found := MARKER.search(head, at):
+        marker, body = found[1][0], found.end()
+        if 0xC0 <= marker <= 0xCF and marker not in NOT_SIZES:
+            size = head[body + 3 : body + 7]
+            return (int.from_bytes(size[2:]), int.from_bytes(size[:2])) if len(size) == 4 else None
+        if marker == START_OF_SCAN:
+            return None
+        at = body + int.from_bytes(head[body : body + 2])
+    return None
+
+
+def _webp_size(head: bytes) -> tuple[int, int] | None:
+    if len(head) < 30:
+        return None
+    match head[12:16]:
+        case b"VP8X":
+            return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+        case b"VP8L":
+            bits = int.from_bytes(head[21:25], "little")
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        case b"VP8 ":
+            return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+    return None

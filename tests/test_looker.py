@@ -1,0 +1,127 @@
+"""Reference pictures looked at: what a member is told of each, and how often and how many at once they are fetched."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from bot.core.errors import BadLink, DownloadFailed, FileTooLarge, HostNotAllowed, UserError
+from bot.core.jobs import Reference
+from bot.core.references import ReferenceLimits
+from bot.looker import WHOLE_AT_ONCE, Looker
+from bot.pictures import guard
+from bot.pictures.guard import Checked
+from tests.kit import picture
+
+LIMITS = ReferenceLimits(pixels=10_000, size=5_000)
+AWAY, GONE = DownloadFailed("HTTP 503", lasting=False), DownloadFailed("HTTP 404", lasting=True)
+
+
+@dataclass
+class Files:
+    """A server of files: bytes, or what asking for them raises, by their names."""
+
+    files: dict[str, Any] = field(default_factory=dict)
+    fetched: list[str] = field(default_factory=list)
+    at_once: int = 0
+    most_at_once: int = 0
+
+    async def peek(self, url: str, *, hosts: Sequence[str], size: int, within: float) -> bytes:
+        return self._found(url)[:size]
+
+    async def fetch(self, url: str, *, hosts: Sequence[str], most: int) -> bytes:
+        assert most == LIMITS.size
+        self.fetched.append(url)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0)
+        self.at_once -= 1
+        return self._found(url)
+
+    async def check_reference(self, data: bytes, *, most_pixels: int) -> Checked:
+        if data.startswith(b"MemoryError"):
+            raise MemoryError
+        return guard.check_reference(data, most_pixels=most_pixels)
+
+    def _found(self, url: str) -> bytes:
+        found = self.files.get(url, picture())
+        if isinstance(found, Exception):
+            raise found
+        return bytes(found)
+
+
+def looker(files: Files) -> Looker:
+    return Looker(files, judge=guard.peek, checker=files, hosts=["cdn"])
+
+
+def references(*names: str) -> list[Reference]:
+    return [Reference(each, each) for each in names]
+
+
+OUTCOMES: dict[str, tuple[Any, str, bool]] = {  # what the file is, the refusal's key, whether first bytes show it
+    "type": (b"GIF89a", "references.type", True),
+    "empty": (b"", "references.empty", True),
+    "pixels": (picture(size=(200, 100)), "references.pixels", True),
+    "host": (HostNotAllowed("elsewhere"), "references.host", True),
+    "link": (BadLink("a private address"), "references.host", True),
+    "gone": (GONE, "references.expired", True),
+    "heavy": (FileTooLarge("more than 5000 bytes"), "references.heavy", True),
+    "memory": (b"MemoryError", "references.complex", False),
+    "cut": (picture()[:-40], "references.broken", False),
+}
+
+
+@pytest.mark.parametrize("case", OUTCOMES)
+async def test_what_cannot_be_used_is_said_of_the_file_that_it_is(case: str) -> None:
+    found, key, shows = OUTCOMES[case]
+    look = looker(Files({"bad.png": found}))
+
+    fine, bad = await look.check(references("fine.png", "bad.png"), limits=LIMITS)
+    assert fine.fault is None
+    assert bad.fault is not None
+    assert (bad.fault["key"], bad.fault["file"]) == (key, "bad.png")
+    if shows:
+        with pytest.raises(UserError, match=key) as caught:
+            await look.quickly(references("fine.png", "bad.png"), limits=LIMITS)
+        assert {"key": key, **caught.value.values} == bad.fault
+
+
+async def test_what_is_fine_is_fetched_once_however_often_it_is_asked_for() -> None:
+    files = Files({"slow.png": AWAY})
+    look, asked = looker(files), references("fine.png", "slow.png")
+    with pytest.raises(DownloadFailed):
+        await look.check(asked, limits=LIMITS)
+    await look.quickly(asked, limits=LIMITS)  # what cannot be said in time is left for later
+    files.files.clear()
+
+    assert [each.fault for each in await look.check(asked, limits=LIMITS)] == [None, None]
+    assert files.fetched == ["fine.png", "slow.png", "slow.png"]
+
+
+async def test_what_one_model_takes_is_looked_at_anew_for_one_that_takes_less() -> None:
+    look = looker(Files())
+    await look.check(references("a.png"), limits=LIMITS)
+
+    (seen,) = await look.check(references("a.png"), limits=ReferenceLimits(pixels=64, size=LIMITS.size))
+
+    assert seen.fault == {"key": "references.pixels", "file": "a.png", "width": 64, "height": 48, "limit": 0}
+
+
+async def test_a_fault_is_told_although_another_picture_cannot_be_had_yet() -> None:
+    seen = await looker(Files({"a.png": AWAY, "b.png": b"GIF89a"})).check(references("a.png", "b.png"), limits=LIMITS)
+
+    assert [each.fault is not None for each in seen] == [False, True]
+
+
+async def test_no_more_than_two_files_are_held_at_once() -> None:
+    files = Files()
+    look = looker(files)
+
+    await asyncio.gather(
+        *(look.check(references(*(f"{job}-{n}" for n in range(14))), limits=LIMITS) for job in range(3))
+    )
+
+    assert files.most_at_once == WHOLE_AT_ONCE == 2
+    assert len(files.fetched) == 42
