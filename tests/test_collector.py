@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.pictures.guard import Checked
 from tests.kit import Rig, picture
 
 
@@ -37,3 +38,21 @@ async def test_a_picture_and_its_name_have_reached_the_disk_before_it_is_written
 def _written_down(folder: Path) -> int:
     with closing(sqlite3.connect(folder / "darkroom.db")) as file:
         return int(file.execute("SELECT count(*) FROM pictures").fetchone()[0])
+
+
+async def test_a_picture_that_comes_when_its_job_is_deleted_leaves_no_file(
+    app: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.provider.sees = [app.ready()]
+    job_id = await app.imagine()
+    check = app.files.check
+
+    async def check_while_somebody_deletes(data: bytes) -> Checked:
+        await app.store.delete_pictures(await app.job(job_id), now=app.time.now)
+        return await check(data)
+
+    monkeypatch.setattr(app.files, "check", check_while_somebody_deletes)
+    await app.turn(10, times=3)
+
+    assert app.files.fetched
+    assert list(app.folder.glob("*.png*")) == []

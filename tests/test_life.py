@@ -296,6 +296,22 @@ async def test_a_link_that_cannot_be_followed_keeps_no_other_picture_waiting(app
     assert app.files.fetched.count(first) == 1
 
 
+async def test_a_host_that_has_not_heard_of_its_own_result_yet_is_asked_again(app: Rig) -> None:
+    ready = app.ready()
+    app.provider.sees = [ready, RUNNING, ready]
+    (url,) = ready.image_urls
+    data, app.files.files[url] = app.files.files[url], DownloadFailed("503", lasting=False)
+    job_id = await app.imagine()
+    await app.turn()
+    await app.turn(10)
+    assert (await app.job(job_id)).state is State.COLLECTING
+    app.files.files[url] = data
+
+    job = await app.until_final(job_id)
+
+    assert (job.state, job.images) == (State.SUCCEEDED, 1)
+
+
 async def test_pictures_that_stay_out_of_reach_end_with_everything_back(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     app.files.files = dict.fromkeys(app.files.files, DownloadFailed("404", lasting=True))
@@ -459,6 +475,33 @@ async def test_a_deleted_reply_is_settled_and_waits_in_jobs(app: Rig) -> None:
 
     assert job.state is State.SUCCEEDED
     assert [card.job.id for card in (await app.service.open_jobs(ALICE))[0]] == [job_id]
+
+
+async def test_what_is_under_way_is_not_deleted(app: Rig) -> None:
+    app.provider.sees = [RUNNING]
+    job_id = await app.imagine()
+    await app.turn()
+    before = await app.job(job_id)
+
+    with pytest.raises(UserError, match=r"job\.running"):
+        await app.service.delete(job_id, user_id=ALICE)
+
+    assert await app.job(job_id) == before
+
+
+async def test_a_press_does_not_shorten_the_wait_of_a_job_that_no_host_has(app: Rig) -> None:
+    job = await app.job(await app.imagine())
+    waiting = await app.store.note(job, now=app.time.now, due_at=app.time.now + 60_000)
+
+    await app.service.look_now(job.id)
+
+    assert await app.job(job.id) == waiting
+
+
+async def test_a_link_that_dies_within_a_minute_is_not_taken(app: Rig) -> None:
+    with pytest.raises(UserError, match=r"references\.expired"):
+        await app.edit(expires_at=app.time.now + 60_000)
+    assert await app.edit(expires_at=app.time.now + 60_001)
 
 
 async def test_nothing_is_sent_to_a_reply_that_was_deleted_while_it_waited_for_its_turn(app: Rig) -> None:

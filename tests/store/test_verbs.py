@@ -28,6 +28,14 @@ async def test_a_second_wish_to_cancel_asks_for_nothing_more(store: Store, answe
     assert await store.job("j") == noted
 
 
+async def test_a_job_whose_card_nobody_has_seen_is_in_no_list(store: Store) -> None:
+    await accept(store, a_job("unseen"))
+    await accept(store, a_job("seen"))
+    await store.acknowledged("seen", message_id=9, ephemeral=False, now=NOON)
+    found, more = await store.open_of(1, since=0)
+    assert ([each.job.id for each in found], more) == (["seen"], 0)
+
+
 async def test_only_what_may_be_submitted_is_tried_now_that_a_host_is_well(store: Store) -> None:
     for job_id in ("unseen", "seen", "elsewhere"):
         await accept(store, a_job(job_id, provider="runflow" if job_id == "elsewhere" else "runcomfy"))

@@ -148,6 +148,8 @@ async def test_a_new_message_is_the_last_way_and_is_not_sent_twice(on: Stage) ->
     assert posted != reply.message_id
     assert again == posted
     assert len(on.channel.history()) == 2
+    (sent,) = [each for each in on.env.http_requests if each.method == "POST" and each.path.endswith("/messages")]
+    assert (sent.json["nonce"], sent.json["enforce_nonce"]) == (reply.job_id[-25:], True)  # Discord's own guard
 
 
 @on_stage()
@@ -218,6 +220,14 @@ async def test_a_shown_card_is_found_by_its_token(on: Stage) -> None:
     found = await on.messenger.find((await on.dossier(job.id)).reply)
 
     assert found == (shown.response.id, True)
+
+
+@on_stage()
+async def test_an_answer_that_is_not_the_jobs_card_does_not_prove_that_it_is_shown(on: Stage) -> None:
+    _, job = await on.imagine()
+    reply = (await on.dossier(job.id)).reply
+
+    assert await on.messenger.find(replace(reply, job_id="01M7Y0XSNXXPA2WVYTX3MESRVG")) is None
 
 
 @on_stage()

@@ -1,6 +1,7 @@
 """*Delete*: who may press it, and what is gone then."""
 
 import discord
+from simcord.results import ResponseMessage
 
 from tests.ui.stage import Stage, on_stage
 
@@ -42,3 +43,24 @@ async def test_a_moderator_deletes_what_members_made(on: Stage) -> None:
 
     assert on.removed == [f"{job.id}-1.png"]
     assert not on.channel.history()
+
+
+@on_stage()
+async def test_who_may_delete_messages_elsewhere_deletes_nothing_of_this_server(on: Stage) -> None:
+    _, job = await on.imagine()
+    await on.finish(job)
+    other = on.env.create_guild("Elsewhere")
+    hall = other.create_text_channel("hall")
+    role = other.create_role("mods", permissions=discord.Permissions(manage_messages=True))
+    mod = other.add_member(on.env.create_user("mod"), roles=[role])
+    view = discord.ui.View()
+    view.add_item(discord.ui.Button(label="Delete", custom_id=f"j1:{job.id}:delete"))
+    sent = await on.client.get_partial_messageable(hall.id).send(view=view)
+
+    refused = await mod.click(
+        ResponseMessage(on.env, on.env.backend.get_message(hall.id, sent.id)).message, label="Delete"
+    )
+
+    assert refused.ephemeral
+    assert not on.removed
+    assert (await on.rig.job(job.id)).deleted_at is None
