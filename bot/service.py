@@ -18,7 +18,7 @@ from bot.core.house import House, under_house
 from bot.core.jobs import ACK_WINDOW, MINUTE, ImageRequest, Job, Place, Reference, State
 from bot.core.line import Waiting, fair_order
 from bot.core.references import check_references
-from bot.core.wishes import Intake, Wish
+from bot.core.wishes import Intake, Wish, missing_permissions
 from bot.core.zones import calendar_of
 from bot.store.database import TROUBLE
 from bot.store.desk import Desk
@@ -79,6 +79,7 @@ class Service:
         delivered the interaction twice. *checked* is False while the reference pictures are still to be read.
         *most*: micro-dollars that the member was told it costs; it is not ordered for more.
         """
+        self.check_permissions(intake.place, intake.app_permissions, private=intake.private)
         house = await self.house(intake.place)
         job, amount, quote = self._job(intake, wish, house, checked=checked)
         if most is not None and amount.micro_usd > most:
@@ -103,6 +104,11 @@ class Service:
             if isinstance(exc, asyncio.CancelledError):
                 raise
             raise UserError("busy") from exc
+
+    def check_permissions(self, place: Place, app_permissions: int, *, private: bool) -> None:
+        """`UserError` where the reply to a job could not be shown with its pictures."""
+        if missing := missing_permissions(place, app_permissions, private=private):
+            raise UserError("place.permissions", missing=missing)
 
     async def house(self, place: Place) -> House:
         """How the server that *place* is in wants it; `UserError` where the database does not say so in time."""
@@ -302,7 +308,7 @@ class Service:
         """*version* of a card reached its owner by another way than its own reply: that is done, unless hidden."""
         dossier = await self.store.dossier(job_id)
         if dossier is not None and dossier.reply.message_id is not None and dossier.job.hidden_at is None:
-            await self.store.delivered(job_id, version=version, message_id=dossier.reply.message_id)
+            await self.store.handed_over(job_id, version=version)
 
     async def version_wanted(self, job_id: str) -> int:
         """The newest version of a job's card: to be asked for before the card is drawn."""

@@ -167,12 +167,17 @@ class FakeMessenger:
 
     shown: list[tuple[Way, Card, Sequence[Upload]]] = field(default_factory=list)
     troubles: list[Exception] = field(default_factory=list)  # raised one by one before anything is shown
+    notified: list[Card] = field(default_factory=list)  # by a direct message
 
     async def send(self, card: Card, reply: Reply, *, way: Way, uploads: Sequence[Upload]) -> int:
         if self.troubles:
             raise self.troubles.pop(0)
         self.shown.append((way, card, uploads))
         return reply.message_id or 9_999
+
+    async def notify(self, card: Card, reply: Reply) -> bool:
+        self.notified.append(card)
+        return True
 
     @property
     def last(self) -> Card:

@@ -24,7 +24,7 @@ from bot.store.store import AlreadySeen
 from bot.ui.access import Access, Spot
 from bot.ui.elsewhere import elsewhere
 from bot.ui.failures import ALREADY_ACKNOWLEDGED, UNKNOWN_INTERACTION, UNKNOWN_MESSAGE
-from bot.ui.intake import Lateness, intake_of, is_direct
+from bot.ui.intake import Lateness, intake_of, is_direct, place_of
 from bot.ui.limits import about_channel
 from bot.ui.render import render
 from bot.ui.render_notes import refusal
@@ -148,6 +148,12 @@ class Front:
 
     # --- where
 
+    async def check_form(self, interaction: Interaction, *, private: bool) -> None:
+        """`UserError` where a form could only be filled in for nothing."""
+        await self.check_place(interaction)
+        place = place_of(interaction, member=self.is_member(interaction))
+        self.service.check_permissions(place, interaction.app_permissions.value, private=private)
+
     async def check_place(self, interaction: Interaction) -> None:
         """`UserError` where the operator lets nobody make pictures."""
         guild_id = interaction.guild_id
@@ -201,6 +207,7 @@ class Front:
         try:
             if not self.intake_open:
                 raise UserError("busy")  # noqa: TRY301 - refused like everything else, with a draft
+            self.service.check_permissions(intake.place, intake.app_permissions, private=intake.private)
             checked = await self._looked_at(wish, intake.place)
             card = await self.service.accept(intake, wish, checked=checked, most=most)
         except AlreadySeen:  # delivered twice: the other one answers
