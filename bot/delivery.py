@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from bot import outages
 from bot.core.cards import IN_JOBS_FOR, Card, Picture, Reply, paths
 from bot.core.cards import Path as Way
 from bot.core.errors import BadPicture
@@ -137,8 +138,10 @@ class Delivery:
                     for job_id in await self._due():
                         group.create_task(self._attend(job_id))
                     pause = await self._pause()
-                except TROUBLE:
-                    log.warning("The database cannot be read just now", exc_info=True, extra={"event": "store_trouble"})
+                except TROUBLE as exc:
+                    if self._service.outages.seen(exc) is None:
+                        extra = {"event": "store_trouble"}
+                        log.warning("The database cannot be read just now", exc_info=True, extra=extra)
                     pause = TROUBLE_PAUSE
                 await _until(bell, seconds=pause)
 
@@ -184,9 +187,12 @@ class Delivery:
             extra = {"event": "store_trouble", "job_id": job_id}
             log.warning("A reply lost the database: %s", type(exc).__name__, extra=extra)
             self._held[job_id] = self._clock() + CUT_AGAIN
-        except Exception:  # one job's trouble must not stop the others' replies
-            log.exception("A reply could not be sent", extra={"event": "reply_error", "job_id": job_id})
-            self._held[job_id] = self._clock() + MINUTE  # in memory, since it may be the database that is at fault
+        except Exception as exc:  # one job's trouble must not stop the others' replies
+            again = outages.AGAIN
+            if self._service.outages.seen(exc) is None:
+                log.exception("A reply could not be sent", extra={"event": "reply_error", "job_id": job_id})
+                again = MINUTE
+            self._held[job_id] = self._clock() + again  # in memory, since it may be the database that is at fault
         else:
             self._held.pop(job_id, None)
         finally:
@@ -325,6 +331,7 @@ class Delivery:
         return None if fitted is None else Upload(f"{path.stem}.{fitted.type}", fitted.data)
 
     async def _later(self, reply: Reply, exc: DeliverLater) -> None:
+        self._service.outages.seen(exc)
         wait = backoff(reply.attempts + 1, retry_after=exc.retry_after, jitter=self._random())
         log.info("A reply has to wait", extra={"event": "reply_later", "job_id": reply.job_id, "seconds": round(wait)})
         log.debug("%s", exc)

@@ -27,7 +27,7 @@ class Janitor:
         self._cleared_at = 0
 
     async def run(self, stop: asyncio.Event) -> None:
-        await rounds(self.round, every=EVERY, stop=stop, said="Tidying up failed")
+        await rounds(self.round, every=EVERY, stop=stop, said="Tidying up failed", outages=self._service.outages)
 
     async def round(self) -> None:
         now = self._service.clock()

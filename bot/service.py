@@ -20,6 +20,7 @@ from bot.core.line import Waiting, fair_order
 from bot.core.references import check_references
 from bot.core.wishes import Intake, Wish, missing_permissions
 from bot.core.zones import calendar_of
+from bot.outages import Outages
 from bot.store.database import TROUBLE
 from bot.store.desk import Desk
 from bot.store.history import History
@@ -44,6 +45,7 @@ class Service:
         desk: Desk,
         *,
         supply: Supply,
+        outages: Outages,
         limits: quota.Limits,
         cdn_hosts: Iterable[str],
         clock: Clock,
@@ -55,6 +57,7 @@ class Service:
         self.quotas = Quotas(store.database)
         self.reports = Reports(store.database)
         self.supply = supply
+        self.outages = outages
         self.catalog = supply.catalog
         self.limits = limits
         self.cdn_hosts = tuple(cdn_hosts)
@@ -79,6 +82,8 @@ class Service:
         delivered the interaction twice. *checked* is False while the reference pictures are still to be read.
         *most*: micro-dollars that the member was told it costs; it is not ordered for more.
         """
+        if (outage := self.outages.unsafe) is not None:
+            raise UserError("outage", outage=outage.value)
         self.check_permissions(intake.place, intake.app_permissions, private=intake.private)
         house = await self.house(intake.place)
         job, amount, quote = self._job(intake, wish, house, checked=checked)

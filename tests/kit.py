@@ -23,6 +23,7 @@ from bot.core.wishes import Intake, Wish
 from bot.delivery import Delivery, Upload
 from bot.hosts import Hosts
 from bot.metrics import Metrics
+from bot.outages import Outages
 from bot.pictures import guard
 from bot.pictures.fit import Fitted
 from bot.pictures.guard import Checked
@@ -338,6 +339,7 @@ async def rig(
         store,
         desk,
         supply=supply,
+        outages=Outages(database, data=folder, clock=clock, tell=tell),
         limits=limits or Limits(),
         cdn_hosts=("cdn.discordapp.com",),
         clock=clock,

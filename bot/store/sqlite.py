@@ -272,6 +272,7 @@ class SqliteDatabase:
         self._reader = reader
         self._lock = lock
         self._outside = 0
+        self.away_because: BaseException | None = None
 
     @classmethod
     async def open(cls, path: Path, *, running: bool = False) -> Self:

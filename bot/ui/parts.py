@@ -103,8 +103,8 @@ def _told(words: Words, name: str, value: object, *, unit: str) -> object:
 def _told_text(words: Words, name: str, value: str) -> str:
     if name == "option" and OPTION_NAME.fullmatch(value):
         return value  # stands between backticks, where a backslash would be seen
-    if name == "problem" and words.knows(f"problem.{value}"):
-        return words.say(f"problem.{value}")
+    if name in {"problem", "outage"} and words.knows(f"{name}.{value}"):
+        return words.say(f"{name}.{value}")
     return show(value, most=100) or "…"
 
 

@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from bot.core.cards import Picture
@@ -71,7 +72,7 @@ def build(
             raise web.HTTPNotFound
         return web.FileResponse(data / held[0].file)
 
-    app = web.Application(client_max_size=64 * 1024)
+    app = web.Application(client_max_size=64 * 1024, middlewares=[_named(service)])
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", scraped)
@@ -79,3 +80,20 @@ def build(
     if callbacks is not None:
         app.router.add_post("/callbacks/runflow/{token}", callbacks.receive)
     return app
+
+
+def _named(service: Service) -> Middleware:
+    """Says which outage keeps a request from its answer; any other error is a defect, which aiohttp logs."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException:
+            raise
+        except Exception as exc:  # one request's trouble
+            if (outage := service.outages.seen(exc)) is None:
+                raise
+            return web.Response(status=503, text=f"{outage}\n")
+
+    return answer
