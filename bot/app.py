@@ -25,6 +25,7 @@ from bot.inspector import Inspector
 from bot.janitor import OURS, Janitor, remove_files
 from bot.looker import Looker
 from bot.metrics import Metrics
+from bot.outages import Outages
 from bot.pictures import guard
 from bot.pictures.pool import PicturePool
 from bot.providers import http
@@ -82,6 +83,7 @@ class App:
     auditor: Auditor
     inspector: Inspector
     pulse: Pulse
+    outages: Outages
     site: web.Application
 
     @asynccontextmanager
@@ -91,7 +93,7 @@ class App:
         listener = await self._serve()
         await self.service.supply.start()
         await self.worker.start()
-        busy = (self.worker, self.delivery, self.janitor, self.auditor, self.inspector, self.pulse)
+        busy = (self.worker, self.delivery, self.janitor, self.auditor, self.inspector, self.pulse, self.outages)
         tasks = [asyncio.create_task(each.run(stop)) for each in busy]
         try:
             yield tasks
@@ -99,6 +101,7 @@ class App:
             stop.set()
             self.service.bells.worker.set()
             self.service.bells.replies.set()
+            self.outages.wake.set()
             await asyncio.wait(tasks, timeout=DRAIN)
             with suppress(*TROUBLE):  # what is not sent now goes out at the next start
                 await self.delivery.drain(seconds=DRAIN / 2)
@@ -159,10 +162,12 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         bells=bells,
         tell=tell,
     )
+    outages = Outages(database, data=data, clock=clock, tell=tell)
     service = Service(
         store,
         desk,
         supply=supply,
+        outages=outages,
         limits=settings.quota.limits(),
         cdn_hosts=settings.discord.cdn_hosts,
         clock=clock,
@@ -225,6 +230,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         overdue=worker.overdue,
         writable=database.writable,
         intake_open=lambda: client.intake_open,
+        outages=lambda: outages.current,
     )
     auditor = Auditor(store, service, post=operator.alert)
     inspector = Inspector(service, providers=hosts, low=settings.routing.low_balance, probe=eye.probe)
@@ -252,6 +258,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         auditor=auditor,
         inspector=inspector,
         pulse=pulse,
+        outages=outages,
         site=server.build(
             service,
             health=health.report,

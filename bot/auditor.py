@@ -36,7 +36,9 @@ class Auditor:
         self.found: Mapping[str, int] = {"outlived": 0, "old": 0, "totals": 0}  # by the last audit
 
     async def run(self, stop: asyncio.Event) -> None:
-        await rounds(self.round, every=EVERY, stop=stop, said="The books could not be looked at")
+        await rounds(
+            self.round, every=EVERY, stop=stop, said="The books could not be looked at", outages=self._service.outages
+        )
 
     async def round(self) -> None:
         await self._tell_alerts()

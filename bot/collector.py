@@ -129,10 +129,14 @@ class Collector:
 def write_whole(path: Path, data: bytes) -> None:
     """Write *data* so that a crash leaves the whole file or none: money follows what is on disk."""
     part = path.with_name(path.name + ".part")
-    with open(part, "wb", opener=open_private) as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(part, "wb", opener=open_private) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:  # half a picture would only keep a full disk full
+        part.unlink(missing_ok=True)
+        raise
     part.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:

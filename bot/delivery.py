@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from bot.core.cards import Card, Picture, Reply, paths
+from bot import outages
+from bot.core.cards import IN_JOBS_FOR, Card, Picture, Reply, paths
 from bot.core.cards import Path as Way
 from bot.core.errors import BadPicture
 from bot.core.jobs import HOUR, MINUTE, SECOND, Verb
@@ -33,6 +34,8 @@ AT_ONCE = 8
 CUT_AGAIN = 2 * SECOND
 TROUBLE_PAUSE = 1.0  # seconds to leave a database alone that could not be read
 RUNGS = 3  # how often a too large message is made smaller
+BLOCKED_AGAIN = 10 * MINUTE  # until a way that Discord has closed is tried again; doubled each time
+BLOCKED_MOST = HOUR  # each attempt counts towards Discord's limit of refused requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,25 @@ class Upload:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was shown: *complete* with all pictures, else *retry* says whether they may come along later."""
+
+    message_id: int
+    complete: bool = True
+    retry: bool = False
+
+
 class WayClosed(Exception):
-    """This way does not lead to the reply any more; the others may."""
+    """This way does not lead to the reply; others may, and this one later, unless it is closed *for_good*.
+
+    *channel*: no other way leads into its channel at the moment.
+    """
+
+    def __init__(self, text: str, *, for_good: bool = False, channel: bool = False) -> None:
+        super().__init__(text)
+        self.for_good = for_good
+        self.channel = channel
 
 
 class MessageGone(Exception):
@@ -54,7 +74,7 @@ class TooLarge(Exception):
 
 
 class ContentBlocked(Exception):
-    """The server's own filters do not let this text or these files through."""
+    """Discord does not let this text or these files through: filters of the server, or a missing permission."""
 
 
 class DeliverLater(Exception):
@@ -68,6 +88,13 @@ class DeliverLater(Exception):
 class Messenger(Protocol):
     async def send(self, card: Card, reply: Reply, *, way: Way, uploads: Sequence[Upload]) -> int:
         """Show *card* by *way* and return the message's id; raises only the classes above."""
+        ...
+
+    async def notify(self, card: Card, reply: Reply) -> bool:
+        """Tell the member by a direct message how the job ended; False where they take none.
+
+        `DeliverLater` when that cannot be said now.
+        """
         ...
 
 
@@ -112,8 +139,10 @@ class Delivery:
                     for job_id in await self._due():
                         group.create_task(self._attend(job_id))
                     pause = await self._pause()
-                except TROUBLE:
-                    log.warning("The database cannot be read just now", exc_info=True, extra={"event": "store_trouble"})
+                except TROUBLE as exc:
+                    if self._service.outages.seen(exc) is None:
+                        extra = {"event": "store_trouble"}
+                        log.warning("The database cannot be read just now", exc_info=True, extra=extra)
                     pause = TROUBLE_PAUSE
                 await _until(bell, seconds=pause)
 
@@ -159,9 +188,12 @@ class Delivery:
             extra = {"event": "store_trouble", "job_id": job_id}
             log.warning("A reply lost the database: %s", type(exc).__name__, extra=extra)
             self._held[job_id] = self._clock() + CUT_AGAIN
-        except Exception:  # one job's trouble must not stop the others' replies
-            log.exception("A reply could not be sent", extra={"event": "reply_error", "job_id": job_id})
-            self._held[job_id] = self._clock() + MINUTE  # in memory, since it may be the database that is at fault
+        except Exception as exc:  # one job's trouble must not stop the others' replies
+            again = outages.AGAIN
+            if self._service.outages.seen(exc) is None:
+                log.exception("A reply could not be sent", extra={"event": "reply_error", "job_id": job_id})
+                again = MINUTE
+            self._held[job_id] = self._clock() + again  # in memory, since it may be the database that is at fault
         else:
             self._held.pop(job_id, None)
         finally:
@@ -193,42 +225,77 @@ class Delivery:
         return next_at if next_at > now else None
 
     async def _send(self, card: Card, reply: Reply) -> None:
-        most = min(reply.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
         final = card.job.state.is_final and not card.hidden  # for what is hidden no message is written anew
-        for way in paths(reply, now=self._clock(), final=final):
-            try:
-                message_id = await self._by(way, card, reply, most=most)
-            except WayClosed as exc:
-                log.info(
-                    "A way to a reply is closed", extra={"event": "way_closed", "job_id": reply.job_id, "way": way}
-                )
-                log.debug("%s", exc)
-                dead = reply.token if way is Way.TOKEN else None
-                await self._store.way_closed(reply.job_id, dead_token=dead)
-            except MessageGone:
-                await self._store.reply_gone(reply.job_id)
-                return
-            except DeliverLater as exc:
-                await self._later(reply, exc)
-                return
-            else:
-                await self._sent(card, reply, message_id=message_id)
-                return
-        await self._store.postponed(
-            reply.job_id, due_at=None, version=reply.wanted
-        )  # a click on the reply, or /jobs, delivers it
+        reopens = False
+        try:
+            for way in paths(reply, now=self._clock(), final=final):
+                try:
+                    sent = await self._by(way, card, reply)
+                except WayClosed as exc:
+                    await self._closed(way, reply, exc)
+                    reopens = reopens or not exc.for_good
+                    if exc.channel:
+                        break
+                else:
+                    await self._sent(card, reply, sent)
+                    return
+            if final and not reply.notified:
+                await self._notify(card, reply)
+        except MessageGone:
+            await self._store.reply_gone(reply.job_id)
+        except DeliverLater as exc:
+            await self._later(reply, exc)
+        else:  # a click on the reply, or /jobs, delivers it, and so does a way that opens again
+            due_at = self._blocked_until(card, reply) if reopens else None
+            await self._store.postponed(reply.job_id, due_at=due_at, version=reply.wanted)
 
-    async def _by(self, way: Way, card: Card, reply: Reply, *, most: int) -> int:
-        """Send by one way, smaller and smaller while Discord says that it is too large."""
+    async def _closed(self, way: Way, reply: Reply, exc: WayClosed) -> None:
+        log.info("A way to a reply is closed", extra={"event": "way_closed", "job_id": reply.job_id, "way": way})
+        log.debug("%s", exc)
+        if way is Way.TOKEN and exc.for_good and reply.token is not None:
+            await self._store.token_died(reply.job_id, reply.token)
+
+    async def _notify(self, card: Card, reply: Reply) -> None:
+        """The last way to say how a job ended, used once."""
+        event = "notified" if await self._messenger.notify(card, reply) else "not_notified"
+        log.info("A member was to be told by a direct message", extra={"event": event, "job_id": reply.job_id})
+        await self._store.notified(reply.job_id)
+
+    def _blocked_until(self, card: Card, reply: Reply) -> int | None:
+        """When a closed way is tried again; None once /jobs has forgotten the job and its pictures are gone."""
+        now, ended_at = self._clock(), card.job.ended_at
+        if ended_at is not None and now >= ended_at + IN_JOBS_FOR and not card.pictures:
+            return None
+        return now + min(BLOCKED_MOST, BLOCKED_AGAIN << min(reply.attempts, 10))
+
+    async def _by(self, way: Way, card: Card, reply: Reply) -> Sent:
+        """Send by one way, with less and less while Discord does not take it."""
+        most = min(reply.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
         for _ in range(RUNGS):
             fitted, uploads = await self.uploads(card, most=most)
             try:
-                return await self._messenger.send(fitted, reply, way=way, uploads=uploads)
+                message_id = await self._messenger.send(fitted, reply, way=way, uploads=uploads)
             except TooLarge:
                 most //= 3
             except ContentBlocked:
                 break
-        return await self._messenger.send(self._without_files(card), reply, way=way, uploads=())
+            else:
+                return Sent(message_id, complete=not fitted.withheld)
+        return await self._by_text(way, self._without_files(card), reply, tried=not uploads)
+
+    async def _by_text(self, way: Way, card: Card, reply: Reply, *, tried: bool) -> Sent:
+        """Send *card* without files: as it is unless that was *tried*, then without the member's words."""
+        if card.withheld and reply.text_version == reply.wanted and reply.message_id is not None:
+            return Sent(reply.message_id, complete=False, retry=True)  # it says so already
+        blocked: Exception | None = None
+        for each in (_without_prompt(card),) if tried else (card, _without_prompt(card)):
+            try:
+                message_id = await self._messenger.send(each, reply, way=way, uploads=())
+            except (TooLarge, ContentBlocked) as exc:
+                blocked = exc
+            else:
+                return Sent(message_id, complete=not card.withheld, retry=True)
+        raise WayClosed(str(blocked)) from blocked
 
     async def uploads(self, card: Card, *, most: int) -> tuple[Card, Sequence[Upload]]:
         """The pictures as files that fit a message; those that cannot be made to fit become links."""
@@ -265,19 +332,29 @@ class Delivery:
         return None if fitted is None else Upload(f"{path.stem}.{fitted.type}", fitted.data)
 
     async def _later(self, reply: Reply, exc: DeliverLater) -> None:
+        self._service.outages.seen(exc)
         wait = backoff(reply.attempts + 1, retry_after=exc.retry_after, jitter=self._random())
         log.info("A reply has to wait", extra={"event": "reply_later", "job_id": reply.job_id, "seconds": round(wait)})
         log.debug("%s", exc)
         await self._store.postponed(reply.job_id, due_at=self._clock() + int(wait * 1000), version=reply.wanted)
 
-    async def _sent(self, card: Card, reply: Reply, *, message_id: int) -> None:
-        now, final = self._clock(), card.job.state.is_final
-        self._sent_at[reply.job_id] = now
+    async def _sent(self, card: Card, reply: Reply, sent: Sent) -> None:
+        now, final, job_id = self._clock(), card.job.state.is_final, reply.job_id
+        self._sent_at[job_id] = now
         if final:
-            self._sent_at.pop(reply.job_id, None)
+            self._sent_at.pop(job_id, None)
+        if not sent.complete:
+            due_at = self._blocked_until(card, reply) if sent.retry else None
+            await self._store.text_shown(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
+            return
         only_token = paths(reply, now=now, final=False) == (Way.TOKEN,)
         again = reply.last_word_at if only_token and not final and not card.last_word else None
-        await self._store.delivered(reply.job_id, version=reply.wanted, message_id=message_id, due_at=again)
+        await self._store.delivered(job_id, version=reply.wanted, message_id=sent.message_id, due_at=again)
+
+
+def _without_prompt(card: Card) -> Card:
+    """For a server whose filters do not take the member's words."""
+    return replace(card, job=replace(card.job, request=replace(card.job.request, prompt="")))
 
 
 def _mark_of(card: Card) -> bytes:

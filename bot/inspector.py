@@ -47,8 +47,8 @@ class Inspector:
         """Two loops, since a host that is slow to answer must not keep another one from being found well again."""
         said = "The hosts could not be looked over"
         async with asyncio.TaskGroup() as group:
-            group.create_task(rounds(self.probe, every=EVERY, stop=stop, said=said))
-            group.create_task(rounds(self.round, every=EVERY, stop=stop, said=said))
+            group.create_task(rounds(self.probe, every=EVERY, stop=stop, said=said, outages=self._service.outages))
+            group.create_task(rounds(self.round, every=EVERY, stop=stop, said=said, outages=self._service.outages))
 
     async def probe(self) -> None:
         await self._asked(self._probe())
@@ -71,6 +71,7 @@ class Inspector:
         try:
             await work
         except ProviderError as exc:
+            self._service.outages.seen(exc)
             log.info("A host could not be looked over: %s", exc, extra={"event": "unavailable"})
             return False
         return True

@@ -28,7 +28,7 @@ class Janitor:
         self._left = False  # something that was deleted may still be in the engine's files
 
     async def run(self, stop: asyncio.Event) -> None:
-        await rounds(self.round, every=EVERY, stop=stop, said="Tidying up failed")
+        await rounds(self.round, every=EVERY, stop=stop, said="Tidying up failed", outages=self._service.outages)
 
     async def round(self) -> None:
         now = self._service.clock()

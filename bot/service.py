@@ -19,8 +19,9 @@ from bot.core.house import House, under_house
 from bot.core.jobs import ACK_WINDOW, MINUTE, ImageRequest, Job, Place, State
 from bot.core.line import Waiting, fair_order
 from bot.core.references import check_references
-from bot.core.wishes import Intake, Wish
+from bot.core.wishes import Intake, Wish, missing_permissions
 from bot.core.zones import calendar_of
+from bot.outages import Outages
 from bot.store.database import TROUBLE
 from bot.store.desk import Desk
 from bot.store.history import History
@@ -47,6 +48,7 @@ class Service:
         desk: Desk,
         *,
         supply: Supply,
+        outages: Outages,
         limits: quota.Limits,
         cdn_hosts: Iterable[str],
         clock: Clock,
@@ -60,6 +62,7 @@ class Service:
         self.quotas = Quotas(store.database)
         self.reports = Reports(store.database)
         self.supply = supply
+        self.outages = outages
         self.catalog = supply.catalog
         self.limits = limits
         self.cdn_hosts = tuple(cdn_hosts)
@@ -85,6 +88,9 @@ class Service:
         delivered the interaction twice.
         *most*: micro-dollars that the member was told it costs; it is not ordered for more.
         """
+        if (outage := self.outages.unsafe) is not None:
+            raise UserError("outage", outage=outage.value)
+        self.check_permissions(intake.place, intake.app_permissions, private=intake.private)
         house = await self.house(intake.place)
         job, amount, quote = self._job(intake, wish, house)
         if most is not None and amount.micro_usd > most:
@@ -109,6 +115,11 @@ class Service:
             if isinstance(exc, asyncio.CancelledError):
                 raise
             raise UserError("busy") from exc
+
+    def check_permissions(self, place: Place, app_permissions: int, *, private: bool) -> None:
+        """`UserError` where the reply to a job could not be shown with its pictures."""
+        if missing := missing_permissions(place, app_permissions, private=private):
+            raise UserError("place.permissions", missing=missing)
 
     async def house(self, place: Place) -> House:
         """How the server that *place* is in wants it; `UserError` where the database does not say so in time."""
@@ -317,7 +328,7 @@ class Service:
         """*version* of a card reached its owner by another way than its own reply: that is done, unless hidden."""
         dossier = await self.store.dossier(job_id)
         if dossier is not None and dossier.reply.message_id is not None and dossier.job.hidden_at is None:
-            await self.store.delivered(job_id, version=version, message_id=dossier.reply.message_id)
+            await self.store.handed_over(job_id, version=version)
 
     async def version_wanted(self, job_id: str) -> int:
         """The newest version of a job's card: to be asked for before the card is drawn."""

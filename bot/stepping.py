@@ -78,7 +78,8 @@ class Stepping:
     async def _failed(self, job: Job, what: str, exc: ProviderUnavailable) -> float:
         """Seconds to leave the host alone."""
         self._say(job, "unavailable", exc)
-        await self._hosts.failed(job.provider, what, exc, job_id=job.id)
+        if self._service.outages.seen(exc) is None:  # else it is we who could not ask
+            await self._hosts.failed(job.provider, what, exc, job_id=job.id)
         return backoff(self._again(job, what), retry_after=exc.retry_after, jitter=self._draw())
 
     def _host(self, job: Job) -> Provider:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 
+from bot import outages
 from bot.core.jobs import ACK_WINDOW, AT_HOST, SECOND, Job, State, Step, next_step
 from bot.core.line import fair_order
 from bot.hosts import Hosts
@@ -170,8 +171,9 @@ class Worker:
     async def _done(self, work: Awaitable[None]) -> bool:
         try:
             await work
-        except TROUBLE:
-            log.warning("The database cannot be read just now", exc_info=True, extra={"event": "store_trouble"})
+        except TROUBLE as exc:
+            if self._service.outages.seen(exc) is None:
+                log.warning("The database cannot be read just now", exc_info=True, extra={"event": "store_trouble"})
             return False
         return True
 
@@ -198,9 +200,11 @@ class Worker:
             extra = {"event": "store_trouble", "job_id": job_id}
             log.warning("A step lost the database: %s", type(exc).__name__, extra=extra)
             again_at = self._clock() + CUT_AGAIN
-        except Exception:  # one job's trouble must not stop the others
-            log.exception("A step failed and is tried again", extra={"event": "step_error", "job_id": job_id})
-            again_at = self._clock() + ERROR_AGAIN
+        except Exception as exc:  # one job's trouble must not stop the others
+            again_at = self._clock() + outages.AGAIN
+            if self._service.outages.seen(exc) is None:
+                log.exception("A step failed and is tried again", extra={"event": "step_error", "job_id": job_id})
+                again_at = self._clock() + ERROR_AGAIN
         self._busy.discard(job_id)
         self._turns.discard(job_id)
         if job_id in self._rung:
@@ -262,7 +266,7 @@ class Worker:
         return max(now.due_at, self._clock() + SECOND)
 
     async def _turn(self, job: Job) -> bool:
-        if not self._hosts.admits(job.provider):
+        if not self._hosts.admits(job.provider) or self._service.outages.unsafe is not None:
             return False
         waiting, running = await self._store.line(job.provider)
         room = self._max_in_flight.get(job.provider, 1) - len(running)
@@ -276,6 +280,8 @@ class Worker:
         until = min(job.deadline, self._line_news_at.get(job.provider, job.deadline))
         if not self._hosts.admits(job.provider) and (at := await self._steps.look_at(job)) is not None:
             until = min(until, at)
+        if self._service.outages.unsafe is not None:
+            until = min(until, now + outages.AGAIN)
         return max(until, now + SECOND)
 
     async def _slots_moved(self, job: Job) -> Job | None:

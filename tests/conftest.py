@@ -4,6 +4,7 @@ import gc
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -30,6 +31,20 @@ def postgres_server() -> Iterator[str]:
 async def postgres_url(postgres_server: str) -> AsyncIterator[str]:
     async with postgres.fresh(postgres_server) as found:
         yield found
+
+
+@pytest.fixture
+async def role_url(postgres_url: str) -> AsyncIterator[str]:
+    """The address of a new database for a role without privileges, which owns it."""
+    name = urlsplit(postgres_url).path[1:]
+    await postgres.by_hand(postgres_url, f"CREATE ROLE {name} LOGIN", f"ALTER DATABASE {name} OWNER TO {name}")
+    parts = urlsplit(postgres_url)
+    place = parts.netloc.rpartition("@")[2]
+    try:
+        yield parts._replace(netloc=f"{name}@{place}").geturl()
+    finally:
+        again = ("DROP SCHEMA public CASCADE", f"ALTER DATABASE {name} OWNER TO CURRENT_USER")
+        await postgres.by_hand(postgres_url, *again, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

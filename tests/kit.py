@@ -24,6 +24,7 @@ from bot.core.wishes import Intake, Wish
 from bot.delivery import Delivery, Upload
 from bot.hosts import Hosts
 from bot.metrics import Metrics
+from bot.outages import Outages
 from bot.pictures import guard
 from bot.pictures.fit import Fitted
 from bot.pictures.guard import Checked
@@ -168,12 +169,17 @@ class FakeMessenger:
 
     shown: list[tuple[Way, Card, Sequence[Upload]]] = field(default_factory=list)
     troubles: list[Exception] = field(default_factory=list)  # raised one by one before anything is shown
+    notified: list[Card] = field(default_factory=list)  # by a direct message
 
     async def send(self, card: Card, reply: Reply, *, way: Way, uploads: Sequence[Upload]) -> int:
         if self.troubles:
             raise self.troubles.pop(0)
         self.shown.append((way, card, uploads))
         return reply.message_id or 9_999
+
+    async def notify(self, card: Card, reply: Reply) -> bool:
+        self.notified.append(card)
+        return True
 
     @property
     def last(self) -> Card:
@@ -336,6 +342,7 @@ async def rig(
         store,
         desk,
         supply=supply,
+        outages=Outages(database, data=folder, clock=clock, tell=tell),
         limits=limits or Limits(),
         cdn_hosts=("cdn.discordapp.com",),
         clock=clock,

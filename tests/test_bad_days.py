@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from bot.core.cards import Path as Way
 from bot.core.errors import DownloadFailed, ProviderPaused, ProviderUnavailable, UserError
-from bot.core.jobs import MINUTE, Job, Observation, State, Verb
+from bot.core.jobs import HOUR, MINUTE, Job, Observation, State, Verb
 from bot.core.quota import Amount
 from bot.core.wishes import Wish
-from bot.delivery import WayClosed
+from bot.delivery import ContentBlocked, WayClosed
 from bot.store.database import Tx
+from bot.store.housekeeping import Housekeeping
 from tests.kit import ALICE, BOB, NOON, Rig, Time, rig
 from tests.store.books import seen
 
@@ -99,7 +101,7 @@ async def test_a_way_that_is_closed_does_not_lose_the_ending_when_the_process_di
         before.provider.sees = [before.ready()]
         job_id = await before.imagine()
         await ended_but_not_shown(before, job_id)
-        before.messenger.troubles = [WayClosed("50027"), KeyError("the process dies here")]
+        before.messenger.troubles = [WayClosed("50027", for_good=True), KeyError("the process dies here")]
         with pytest.raises(KeyError):
             await before.delivery.deliver(job_id)
 
@@ -107,6 +109,65 @@ async def test_a_way_that_is_closed_does_not_lose_the_ending_when_the_process_di
         await after.turn(1)
 
         assert after.messenger.states() == [State.SUCCEEDED]
+
+
+async def test_a_server_whose_filters_take_neither_pictures_nor_the_members_words_sees_how_it_ended(app: Rig) -> None:
+    app.provider.sees = [app.ready()]
+    job_id = await app.imagine()
+    await ended_but_not_shown(app, job_id)
+    app.messenger.troubles = [ContentBlocked("the pictures"), ContentBlocked("the words")]
+    await app.delivery.run_due()
+
+    ((_, card, uploads),) = app.messenger.shown
+    assert (card.job.state, card.job.request.prompt, card.withheld, uploads) == (State.SUCCEEDED, "", True, ())
+    assert [card.job.id for card in (await app.service.open_jobs(ALICE))[0]] == [job_id]
+    app.messenger.troubles = [ContentBlocked("the pictures")]  # it says so already
+    await app.turn(11 * 60)
+    assert len(app.messenger.shown) == 1
+    await app.turn(21 * 60)
+    assert len(app.messenger.shown[-1][2]) == 1
+    assert await app.service.open_jobs(ALICE) == ([], 0)
+
+
+async def test_a_closed_way_is_tried_less_and_less_while_there_is_something_to_show(app: Rig) -> None:
+    app.provider.sees = [app.ready()]
+    job_id = await app.imagine()
+    await ended_but_not_shown(app, job_id)
+    troubles: list[Exception] = [WayClosed("50013") for _ in range(1000)]
+    app.messenger.troubles = troubles
+    tried = []
+    for _ in range(100):
+        before, day_ago = len(troubles), app.time.now - 24 * HOUR
+        await app.turn(20 * 60)
+        await Housekeeping(app.store.database).expired_pictures(before=day_ago, unseen_before=day_ago)
+        tried.append(len(troubles) < before)
+
+    assert tried[:7] == [True, True, True, False, True, False, False]  # after 10, 20, 40 and 60 minutes
+    assert 20 < sum(tried) < 30  # in the 24 hours that /jobs has it, and not after
+    assert not any(tried[78:])
+    assert len(app.messenger.notified) == 1
+
+
+async def test_a_token_is_used_again_after_what_was_only_closed_for_a_while(app: Rig) -> None:
+    app.provider.sees = [app.ready()]
+    job_id = await app.imagine()
+    await ended_but_not_shown(app, job_id)
+    app.messenger.troubles = [WayClosed("50083")] * 3
+    await app.delivery.run_due()
+    await app.turn(10 * 60)
+
+    assert [way for way, _, _ in app.messenger.shown] == [Way.TOKEN]
+
+
+async def test_what_jobs_has_handed_over_is_not_posted_again(app: Rig) -> None:
+    app.provider.sees = [app.ready()]
+    job_id = await app.imagine()
+    await ended_but_not_shown(app, job_id)
+    await app.service.handed_over(job_id, version=await app.service.version_wanted(job_id))
+    app.messenger.troubles = [WayClosed("the token"), WayClosed("the channel")]
+    await app.delivery.run_due()
+
+    assert (app.messenger.shown, app.messenger.troubles) == ([], [])
 
 
 async def test_a_deleted_reply_is_not_tried_for_ever(app: Rig) -> None:

@@ -534,7 +534,7 @@ async def test_discord_being_down_while_a_job_ends_only_delays_its_card(app: Rig
 
 async def test_a_dead_token_leads_to_the_next_way(app: Rig) -> None:
     app.provider.sees = [app.ready()]
-    app.messenger.troubles = [WayClosed("50027")]
+    app.messenger.troubles = [WayClosed("50027", for_good=True)]
     job_id = await app.imagine()
 
     await app.until_final(job_id)

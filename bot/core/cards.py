@@ -62,6 +62,8 @@ class Reply:
     token_expires_at: int = 0
     gone: bool = False  # somebody deleted the message
     attempts: int = 0
+    text_version: int = 0  # the newest version that was shown without its pictures
+    notified: bool = False  # the member was told by a direct message, or takes none
 
     @property
     def last_word_at(self) -> int:
@@ -87,7 +89,7 @@ def paths(reply: Reply, *, now: int, final: bool) -> tuple[Path, ...]:
         open_paths.append(Path.TOKEN)
     if reply.message_id is not None and reply.bot_can_edit and not reply.ephemeral:
         open_paths.append(Path.CHANNEL)
-    if final and reply.bot_can_post and not reply.ephemeral:
+    if final and reply.bot_can_post and not reply.ephemeral and reply.delivered < reply.wanted:
         open_paths.append(Path.POST)
     return tuple(open_paths)
 

@@ -39,6 +39,8 @@ Unit = Callable[[Tx], Awaitable[T]]
 
 
 class Database(Protocol):
+    away_because: BaseException | None  # why units wait for the database at the moment; None where none does
+
     async def write(self, unit: Unit[T]) -> T:
         """Run *unit* in a transaction of its own and return when it is on disk."""
         ...

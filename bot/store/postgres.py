@@ -151,7 +151,7 @@ class PostgresDatabase:
         self._under_way: set[asyncio.Task[Any]] = set()
         self._given_up: set[asyncio.Task[Any]] = set()
         self._closing = False
-        self._away = False
+        self.away_because: BaseException | None = None
 
     @classmethod
     async def open(cls, url: str, *, running: bool = False) -> Self:
@@ -298,10 +298,10 @@ class PostgresDatabase:
                 elif self._closing or call.given_up or not _is_away(exc):
                     raise
                 elif not call.committing:
-                    self._tell(away=True)
+                    self._tell(exc)
                     await asyncio.sleep(AGAIN)
             else:
-                self._tell(away=False)
+                self._tell(None)
                 return result
 
     async def _was_committed(self, xid: str, exc: Exception) -> bool:
@@ -316,9 +316,9 @@ class PostgresDatabase:
             except TROUBLE as trouble:
                 if self._closing or not _is_away(trouble):  # a server that was put back knows of no such transaction
                     raise exc from trouble
-                self._tell(away=True)
+                self._tell(trouble)
             else:
-                self._tell(away=False)
+                self._tell(None)
                 if status is None:  # so long ago that the server has forgotten
                     raise exc
                 if status != "in progress":
@@ -336,13 +336,12 @@ class PostgresDatabase:
         finally:
             connection.terminate()
 
-    def _tell(self, *, away: bool) -> None:
-        if away is not self._away:
-            self._away = away
-            if away:
-                log.warning("The database does not answer; waiting for it", extra={"event": "store_away"})
-            else:
-                log.info("The database answers again", extra={"event": "store_back"})
+    def _tell(self, away_because: BaseException | None) -> None:
+        before, self.away_because = self.away_because, away_because
+        if away_because is not None and before is None:
+            log.warning("The database does not answer; waiting for it", extra={"event": "store_away"})
+        elif away_because is None and before is not None:
+            log.info("The database answers again", extra={"event": "store_back"})
 
 
 @asynccontextmanager

@@ -92,8 +92,34 @@ async def delivered(tx: Tx, job_id: str, *, version: int, message_id: int, due_a
     )
 
 
+async def text_shown(tx: Tx, job_id: str, *, version: int, message_id: int) -> None:
+    """*version* is shown without its pictures, which are still to come: /jobs has them meanwhile."""
+    await tx.run(
+        "UPDATE replies SET text_version = $2, message_id = $3 WHERE job = $1 AND text_version < $2",
+        job_id,
+        version,
+        message_id,
+    )
+
+
+async def handed_over(tx: Tx, job_id: str, *, version: int) -> None:
+    """The member has *version* by another way; a reply that says something else is still to be changed."""
+    await tx.run(
+        """
+        UPDATE replies SET delivered = $2, due_at = CASE WHEN text_version >= $2 THEN NULL ELSE due_at END
+        WHERE job = $1 AND delivered < $2
+        """,
+        job_id,
+        version,
+    )
+
+
 async def tried(tx: Tx, job_id: str) -> None:
     await tx.run("UPDATE replies SET attempts = attempts + 1 WHERE job = $1", job_id)
+
+
+async def notified(tx: Tx, job_id: str) -> None:
+    await tx.run("UPDATE replies SET notified = 1 WHERE job = $1", job_id)
 
 
 async def gone(tx: Tx, job_id: str) -> None:
@@ -106,11 +132,6 @@ async def gone(tx: Tx, job_id: str) -> None:
         """,
         job_id,
     )
-
-
-async def close_channel(tx: Tx, job_id: str) -> None:
-    """The bot may neither edit nor post where this reply is; only its token, or a click, can change it."""
-    await tx.run("UPDATE replies SET bot_can_edit = 0, bot_can_post = 0 WHERE job = $1", job_id)
 
 
 async def get(tx: Tx, job_id: str) -> Reply | None:
@@ -142,6 +163,8 @@ def load(row: Row) -> Reply:
         token_expires_at=row["token_expires_at"] or 0,
         gone=bool(row["gone"]),
         attempts=row["attempts"],
+        text_version=row["text_version"],
+        notified=bool(row["notified"]),
     )
 
 

@@ -275,6 +275,7 @@ class SqliteDatabase:
         self._lock = lock
         self._outside = 0
         self._forgetting = Forgetting(path)
+        self.away_because: BaseException | None = None
 
     @classmethod
     async def open(cls, path: Path, *, running: bool = False) -> Self:

@@ -280,15 +280,37 @@ class Store(Reading):
 
         await self.database.write(unit)
 
-    async def way_closed(self, job_id: str, *, dead_token: str | None) -> None:
-        """One way to a reply is closed: that of *dead_token*, or where it is None the channel. The others are tried."""
+    async def token_died(self, job_id: str, token: str) -> None:
+        """A reply cannot be reached by *token* any more; the other ways are tried."""
 
         async def unit(tx: Tx) -> None:
+            await replies.drop_token(tx, job_id, token)
+
+        await self.database.write(unit)
+
+    async def text_shown(self, job_id: str, *, version: int, message_id: int, due_at: int | None) -> None:
+        """*version* is shown without its pictures: try again at *due_at*, or wait for /jobs when None."""
+
+        async def unit(tx: Tx) -> None:
+            await replies.text_shown(tx, job_id, version=version, message_id=message_id)
             await replies.tried(tx, job_id)
-            if dead_token is None:
-                await replies.close_channel(tx, job_id)
-            else:
-                await replies.drop_token(tx, job_id, dead_token)
+            await replies.due_again(tx, job_id, due_at=due_at, version=version)
+
+        await self.database.write(unit)
+
+    async def handed_over(self, job_id: str, *, version: int) -> None:
+        """The member has *version* in full, though not where the reply is."""
+
+        async def unit(tx: Tx) -> None:
+            await replies.handed_over(tx, job_id, version=version)
+
+        await self.database.write(unit)
+
+    async def notified(self, job_id: str) -> None:
+        """The member was told by a direct message how the job ended, or takes none: that is not done twice."""
+
+        async def unit(tx: Tx) -> None:
+            await replies.notified(tx, job_id)
 
         await self.database.write(unit)
 

@@ -118,7 +118,7 @@ class Commands:
 
     async def _edit_message(self, interaction: Interaction, message: discord.Message) -> None:
         """Open the form; pictures come from the message as it was handed to us, its links are fresh."""
-        await self._front.check_place(interaction)
+        await self._front.check_form(interaction, private=False)
         pictures = pictures_in(message)
         if not pictures:
             raise UserError("references.none_in_message")

@@ -18,8 +18,18 @@ UNKNOWN_INTERACTION = 10062
 ALREADY_ACKNOWLEDGED = 40060
 TOKEN_INVALID = 50027
 OLD_MESSAGE_LIMIT = 30046
+MISSING_ACCESS = 50001
+MISSING_PERMISSION = 50013
+THREAD_ARCHIVED = 50083
+THREAD_LOCKED = 160005
+NO_DIRECT_MESSAGES = 50007
+NO_COMMON_SERVER = 50278
 
-CLOSED = frozenset({UNKNOWN_CHANNEL, 50001, 50013, TOKEN_INVALID, 50083, 50007})
+CLOSED = frozenset(
+    {UNKNOWN_CHANNEL, MISSING_ACCESS, MISSING_PERMISSION, TOKEN_INVALID, UNKNOWN_WEBHOOK, THREAD_ARCHIVED,
+     THREAD_LOCKED, NO_DIRECT_MESSAGES, NO_COMMON_SERVER}
+)  # fmt: skip
+FOR_GOOD = frozenset({UNKNOWN_CHANNEL, TOKEN_INVALID, UNKNOWN_WEBHOOK})
 BLOCKED = frozenset({200000, 240000, 20009, 400001})  # AutoMod, harmful links, explicit content, no uploads here
 LARGE = frozenset({40005, 50045})
 LIVE_TOKEN_TRIES = 3  # Discord sometimes does not know a token that lives
@@ -59,8 +69,11 @@ def _refused(
         return MessageGone(text)
     if code == UNKNOWN_WEBHOOK and reply.token_lives(now) and reply.attempts < LIVE_TOKEN_TRIES:
         return DeliverLater(text, retry_after=LIVE_TOKEN_WAIT)
-    if code in CLOSED or code == UNKNOWN_WEBHOOK or status in (401, 403):
-        return WayClosed(text)
+    if code == MISSING_PERMISSION and files:  # it may be the one to attach files
+        return ContentBlocked(text)
+    if code in CLOSED or status in (401, 403):
+        outside = code == UNKNOWN_CHANNEL or (code == MISSING_ACCESS and way is not Way.TOKEN)
+        return WayClosed(text, for_good=code in FOR_GOOD or status == 401, channel=outside)
     log.error("Discord does not take a card: %s", text, extra={"event": "card_refused", "job_id": reply.job_id})
     return ContentBlocked(text) if files else WayClosed(text)
 

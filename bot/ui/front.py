@@ -24,7 +24,7 @@ from bot.store.store import AlreadySeen
 from bot.ui.access import Access, Spot
 from bot.ui.elsewhere import elsewhere
 from bot.ui.failures import ALREADY_ACKNOWLEDGED, UNKNOWN_INTERACTION, UNKNOWN_MESSAGE
-from bot.ui.intake import Lateness, intake_of, is_direct
+from bot.ui.intake import Lateness, intake_of, is_direct, place_of
 from bot.ui.limits import about_channel
 from bot.ui.render import render
 from bot.ui.render_notes import refusal
@@ -86,7 +86,9 @@ class Front:
         One that has not begun to answer in time is broken off, and *late* is what the member is told then.
         """
         received_at = self.clock()
-        if self._lateness.is_late(interaction.id, now=received_at):
+        expired = self._lateness.is_late(interaction.id, now=received_at)
+        self.service.outages.clock_is_off(off=self._lateness.clock_is_off)
+        if expired:
             log.warning("An interaction came too late to be answered", extra={"event": "interaction_late"})
             return
         try:
@@ -116,6 +118,11 @@ class Front:
         elif isinstance(exc, discord.HTTPException) and (exc.status == 429 or exc.status >= 500):
             log.warning("Discord is in trouble: %s", exc, extra={"event": "discord_trouble"})
             await self.refuse(interaction, UserError("discord.down"))
+        elif isinstance(exc, discord.Forbidden):
+            log.warning("Discord does not let the bot answer: %s", exc, extra={"event": "answer_forbidden"})
+            await self.refuse(interaction, UserError("discord.forbidden"))
+        elif (outage := self.service.outages.seen(exc)) is not None:
+            await self.refuse(interaction, UserError("outage", outage=outage.value))
         else:
             reference = secrets.token_hex(4)
             extra = {"event": "interaction_failed", "reference": reference}
@@ -123,6 +130,8 @@ class Front:
             await self.refuse(interaction, UserError("internal", reference=reference))
 
     async def refuse(self, interaction: Interaction, error: UserError, *, draft_id: str | None = None) -> None:
+        if error.key == "busy" and (outage := self.service.outages.unsafe) is not None:
+            error = UserError("outage", outage=outage.value)  # why the database takes so long
         outside = not self.is_member(interaction)
         view = refusal(error, self.words(interaction), draft_id=draft_id, outside=outside)
         try:
@@ -147,6 +156,12 @@ class Front:
             await interaction.response.send_modal(form)
 
     # --- where
+
+    async def check_form(self, interaction: Interaction, *, private: bool) -> None:
+        """`UserError` where a form could only be filled in for nothing."""
+        await self.check_place(interaction)
+        place = place_of(interaction, member=self.is_member(interaction))
+        self.service.check_permissions(place, interaction.app_permissions.value, private=private)
 
     async def check_place(self, interaction: Interaction) -> None:
         """`UserError` where the operator lets nobody make pictures."""
@@ -201,6 +216,7 @@ class Front:
         try:
             if not self.intake_open:
                 raise UserError("busy")  # noqa: TRY301 - refused like everything else, with a draft
+            self.service.check_permissions(intake.place, intake.app_permissions, private=intake.private)
             await self._look_at(wish, intake.place)
             card = await self.service.accept(intake, wish, most=most)
         except AlreadySeen:  # delivered twice: the other one answers
@@ -264,7 +280,15 @@ class Front:
             self._metrics.acknowledged((self.clock() - intake.received_at) / SECOND)
             if shown.message_id is not None:
                 ephemeral = intake.private or shown.is_ephemeral()
-                await self.service.acknowledged(job_id, message_id=shown.message_id, ephemeral=ephemeral)
+                await self._acknowledged(job_id, message_id=shown.message_id, ephemeral=ephemeral)
+
+    async def _acknowledged(self, job_id: str, *, message_id: int, ephemeral: bool) -> None:
+        """Write down that Discord shows the card; where that fails, the worker asks Discord."""
+        try:
+            await self.service.acknowledged(job_id, message_id=message_id, ephemeral=ephemeral)
+        except TROUBLE as exc:
+            if self.service.outages.seen(exc) is None:
+                raise
 
 
 def _is_provably_unseen(exc: discord.HTTPException) -> bool:

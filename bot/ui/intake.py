@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import discord
 
-from bot.core.jobs import SECOND, Place, Reference
+from bot.core.jobs import MINUTE, SECOND, Place, Reference
 from bot.core.references import TYPES, link_expires_at, path_of
 from bot.core.wishes import Intake
 
@@ -17,6 +17,8 @@ THREADS = frozenset(
     {discord.ChannelType.news_thread, discord.ChannelType.public_thread, discord.ChannelType.private_thread}
 )
 TOO_OLD = int(2.5 * SECOND)  # Discord gives three
+BEHIND = 30 * SECOND  # our clock, by an interaction from the future
+AHEAD = 10 * MINUTE  # our clock; what a connection missed may come some minutes late
 
 
 class Lateness:
@@ -29,6 +31,12 @@ class Lateness:
 
     def __init__(self) -> None:
         self._seen: deque[int] = deque(maxlen=5)
+
+    @property
+    def clock_is_off(self) -> bool:
+        """Whether the clocks are so far apart that it matters; late interactions alone do not look like that."""
+        least = min(self._seen, default=0)
+        return least < -BEHIND or (least > AHEAD and len(self._seen) == self._seen.maxlen)
 
     def is_late(self, interaction_id: int, *, now: int) -> bool:
         age = now - int(discord.utils.snowflake_time(interaction_id).timestamp() * 1000)

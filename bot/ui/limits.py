@@ -83,6 +83,8 @@ def refused(words: Words, error: UserError, *, outside: bool) -> str:
         parts = _blocked(words, error, outside=outside)
     elif error.key.startswith(HOUSE):
         parts = _house(words, error)
+    elif error.key == "place.permissions":
+        parts = _permissions(words, error.values)
     elif error.key == "price.changed":
         parts = _dearer(words, error.values)
     elif error.key == "option.absent" and not error.values["has"]:
@@ -140,6 +142,12 @@ def _house(words: Words, error: UserError) -> Iterator[str]:
         yield words.say("error.house.roomier", channels=mentions(words, channels))
     if error.key != "house.timezone" and not channels:
         yield words.say("error.help.settings")
+
+
+def _permissions(words: Words, values: Mapping[str, Any]) -> Iterator[str]:
+    missing: Sequence[str] = values["missing"]
+    names = ", ".join(f"**{words.say(f'permission.{each}')}**" for each in missing)
+    yield words.say("error.place.permissions", count=len(missing), permissions=names)
 
 
 def _dearer(words: Words, values: Mapping[str, Any]) -> Iterator[str]:

@@ -87,7 +87,7 @@ def sentence(words: Words, key: str, values: Mapping[str, object], *, kind: str 
 def _told(words: Words, name: str, value: object, *, unit: str) -> object:
     match value:
         case str():
-            return _told_text(name, value)
+            return _told_text(words, name, value)
         case bool():
             return str(value).lower()
         case int():
@@ -100,9 +100,11 @@ def _told(words: Words, name: str, value: object, *, unit: str) -> object:
             return show(str(value), most=100)
 
 
-def _told_text(name: str, value: str) -> str:
+def _told_text(words: Words, name: str, value: str) -> str:
     if name == "option" and OPTION_NAME.fullmatch(value):
         return value  # stands between backticks, where a backslash would be seen
+    if name == "outage" and words.knows(f"outage.{value}"):
+        return words.say(f"outage.{value}")
     return show(value, most=100) or "…"
 
 

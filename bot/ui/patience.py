@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from bot.core.errors import UserError
 from bot.store.database import TROUBLE
+from bot.store.outages import outage_of
 
 log = logging.getLogger(__name__)
 
@@ -20,5 +21,7 @@ async def in_time(trouble: str, *, seconds: float | None = None) -> AsyncIterato
         async with asyncio.timeout(EACH if seconds is None else seconds):
             yield
     except TROUBLE as exc:
-        log.warning("An admin's command waits for the database in vain", exc_info=exc, extra={"event": "admin_waits"})
+        named = isinstance(exc, TimeoutError) or outage_of(exc) is not None
+        extra = {"event": "admin_waits"}
+        log.warning("An admin's command waits for the database in vain", exc_info=None if named else exc, extra=extra)
         raise UserError(trouble) from exc

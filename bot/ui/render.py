@@ -13,7 +13,22 @@ from bot.core.jobs import Cancel, State
 from bot.core.quota import Amount
 from bot.ui import limits as said
 from bot.ui.escape import alt_text, show
-from bot.ui.parts import BLURPLE, GREY, MOST_PICTURES, RED, YELLOW, box, page, paragraph, quoted, rows, sentence, small
+from bot.ui.parts import (
+    BLURPLE,
+    GREY,
+    MOST_PICTURES,
+    RED,
+    YELLOW,
+    box,
+    button,
+    job_button,
+    page,
+    paragraph,
+    quoted,
+    rows,
+    sentence,
+    small,
+)
 from bot.ui.render_buttons import CANCELLABLE, buttons, can_hide, done_rows, links
 from bot.ui.texts import Words, moment, relative
 
@@ -57,6 +72,23 @@ def render(card: Card, words: Words, *, files: Sequence[str] = (), now: int) -> 
     fine_print = small(meta(card, words), *what_is_left(card, words))
     parts = [body, paragraph(fine_print, _reference(card, words)), *rows(buttons(card, words, now=now))]
     return page(box(*parts, colour=COLOURS.get(shape, BLURPLE)))
+
+
+def ended_notice(card: Card, words: Words, *, channel_id: int) -> ui.LayoutView:
+    """How a job ended, for its member alone: Discord does not let its card in *channel_id* be changed."""
+    shape, count = shape_of(card), len(card.pictures)
+    waiting = words.say("direct.in_jobs", count=count, when=moment(card.in_jobs_until)) if count else ""
+    body = paragraph(
+        f"### {words.say(f'state.{shape}')}",
+        words.say("direct.unreachable", channel=f"<#{channel_id}>"),
+        why(card, words) if shape != "done" else "",
+        waiting,
+        cost(card, words),
+        quoted(card.job.request.prompt, most=PROMPT_SHOWN),
+        _reference(card, words),
+    )
+    look = [button(words.say("button.look"), job_button(card.job.id, "look"))] if count else []
+    return page(box(body, *rows(look), colour=COLOURS.get(shape, BLURPLE)))
 
 
 def shape_of(card: Card) -> str:
@@ -300,7 +332,8 @@ def _missing(card: Card, words: Words, *, files: Sequence[str]) -> Iterator[str]
     if card.links:
         yield words.say("card.links", count=len(card.links))
     if card.withheld:
-        yield words.say("card.withheld", count=max(1, len(card.pictures) - len(files) - len(card.links)))
+        count = max(1, len(card.pictures) - len(files) - len(card.links))
+        yield words.say("card.withheld", count=count, when=moment(card.in_jobs_until))
     if not card.pictures and not files:
         yield words.say("card.gone")
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
@@ -17,6 +18,8 @@ from bot.core.jobs import MINUTE
 from bot.delivery import DeliverLater, Upload
 from bot.ui.failures import (
     CLOUDFLARE_PAUSE,
+    MISSING_ACCESS,
+    THREAD_ARCHIVED,
     TOKEN_INVALID,
     TROUBLE,
     UNKNOWN_INTERACTION,
@@ -26,7 +29,7 @@ from bot.ui.failures import (
     judged,
     retry_after,
 )
-from bot.ui.render import render
+from bot.ui.render import ended_notice, render
 from bot.ui.texts import Texts
 
 log = logging.getLogger(__name__)
@@ -38,6 +41,7 @@ A_SECOND = 45  # Discord allows a bot fifty requests; interaction routes are not
 NONCE = 25  # characters
 EPHEMERAL = discord.MessageFlags.ephemeral.flag
 LOOK_BACK = 50  # messages
+DIRECT_AGAIN = 300.0  # seconds
 NONCE_LIFE = 2 * MINUTE  # Discord says that it knows a nonce for a few minutes
 NO_REPLY = frozenset({UNKNOWN_MESSAGE, UNKNOWN_WEBHOOK, UNKNOWN_INTERACTION, TOKEN_INVALID})
 
@@ -67,20 +71,37 @@ class DiscordMessenger:
     async def send(self, card: Card, reply: Reply, *, way: Way, uploads: Sequence[Upload]) -> int:
         """Show *card* by *way* and return the message's id; raises only what `bot.delivery` knows."""
         self._check_line()
-        view = self._drawn(card, reply, uploads=uploads)
-        files = files_of(uploads)
         try:
             async with asyncio.timeout(PATIENCE):
                 match way:
                     case Way.TOKEN:
-                        return await self._by_token(reply, view, files)
+                        return await self._by_token(card, reply, uploads)
                     case Way.CHANNEL:
-                        return await self._by_channel(reply, view, files)
+                        return await self._by_channel(card, reply, uploads)
                     case Way.POST:
-                        return await self._as_new_message(card, reply, view, files=files)
+                        return await self._as_new_message(card, reply, uploads)
         except TROUBLE as exc:
             self._note_shut(exc)
             raise judged(exc, way=way, reply=reply, now=self._clock(), files=bool(uploads)) from exc
+
+    async def notify(self, card: Card, reply: Reply) -> bool:
+        """Tell the member by a direct message how the job ended; False where they take none from us."""
+        self._check_line()
+        view = ended_notice(card, self._texts.for_locale(reply.locale), channel_id=reply.channel_id)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._pacer.turn()
+                direct = await self._client.create_dm(discord.Object(card.job.place.user_id))
+                await direct.send(view=view, nonce=_nonce(reply), allowed_mentions=NOBODY)
+        except TROUBLE as exc:
+            self._note_shut(exc)
+            why = judged(exc, way=Way.POST, reply=reply, now=self._clock(), files=False)
+            if isinstance(why, DeliverLater):
+                raise why from exc
+            if getattr(exc, "code", 0) == MISSING_ACCESS and not reply.attempts:  # Discord has taken it minutes later
+                raise DeliverLater(str(why), retry_after=DIRECT_AGAIN) from exc
+            return False
+        return True
 
     async def find(self, reply: Reply) -> tuple[int, bool] | None:
         """The reply's message id and whether it is ephemeral; None when Discord says that there is none.
@@ -110,26 +131,50 @@ class DiscordMessenger:
         names = [each.name for each in uploads]
         return render(card, self._texts.for_locale(reply.locale), files=names, now=self._clock())
 
-    async def _by_token(self, reply: Reply, view: ui.LayoutView, files: list[discord.File]) -> int:
+    async def _by_token(self, card: Card, reply: Reply, uploads: Sequence[Upload]) -> int:
         assert reply.message_id is not None
+        view, files = self._drawn(card, reply, uploads=uploads), files_of(uploads)
         message = await self._webhook(reply).edit_message(
             reply.message_id, view=view, attachments=files, allowed_mentions=NOBODY
         )
         return message.id
 
-    async def _by_channel(self, reply: Reply, view: ui.LayoutView, files: list[discord.File]) -> int:
+    async def _by_channel(self, card: Card, reply: Reply, uploads: Sequence[Upload]) -> int:
+        """Edit the message; an archived thread is brought back for how a job ended, as any new message would do."""
+        try:
+            return await self._edited(card, reply, uploads)
+        except discord.HTTPException as exc:
+            if exc.code != THREAD_ARCHIVED or not card.job.state.is_final:
+                raise
+        await self._pacer.turn()
+        await self._client.http.edit_channel(reply.channel_id, archived=False)
+        return await self._edited(card, reply, uploads)
+
+    async def _edited(self, card: Card, reply: Reply, uploads: Sequence[Upload]) -> int:
         assert reply.message_id is not None
+        view, files = self._drawn(card, reply, uploads=uploads), files_of(uploads)
         await self._pacer.turn()
         message = self._channel(reply).get_partial_message(reply.message_id)
         return (await message.edit(view=view, attachments=files, allowed_mentions=NOBODY)).id
 
-    async def _as_new_message(self, card: Card, reply: Reply, view: ui.LayoutView, *, files: list[discord.File]) -> int:
+    async def _as_new_message(self, card: Card, reply: Reply, uploads: Sequence[Upload]) -> int:
+        """Post the card anew, and take away the message that could not be changed: it says what is not so any more."""
+        posted = await self._posted(card, reply, uploads)
+        if reply.message_id is not None and posted != reply.message_id:
+            with suppress(*TROUBLE):
+                await self._pacer.turn()
+                await self._channel(reply).get_partial_message(reply.message_id).delete()
+        return posted
+
+    async def _posted(self, card: Card, reply: Reply, uploads: Sequence[Upload]) -> int:
         long_ago = self._clock() - (card.job.ended_at or 0) > NONCE_LIFE  # a killed attempt may have come through
         if (reply.attempts or long_ago) and (earlier := await self._posted_before(reply)) is not None:
             return earlier
+        view, files = self._drawn(card, reply, uploads=uploads), files_of(uploads)
         await self._pacer.turn()
-        nonce = reply.job_id[-NONCE:]  # its first character is the time's highest, which is always 0
-        message = await self._channel(reply).send(view=view, files=files, nonce=nonce, allowed_mentions=NOBODY)
+        message = await self._channel(reply).send(
+            view=view, files=files, nonce=_nonce(reply), allowed_mentions=NOBODY
+        )  # fmt: skip
         return message.id
 
     async def _posted_before(self, reply: Reply) -> int | None:
@@ -166,6 +211,10 @@ class DiscordMessenger:
             self._shut_until = self._clock() + int(seconds * 1000)
             extra = {"event": "discord_shut", "seconds": round(seconds)}
             log.warning("Discord takes no requests from this address for a while", extra=extra)
+
+
+def _nonce(reply: Reply) -> str:
+    return reply.job_id[-NONCE:]  # its first character is the time's highest, which is always 0
 
 
 def _ids_in(components: Sequence[Mapping[str, Any]]) -> Iterator[str]:

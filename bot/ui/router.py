@@ -180,12 +180,12 @@ class Router:
 
     async def _change(self, press: Press) -> None:
         wish = self._service.wish_again(await self._own_job(press))
-        await self._front.check_place(press.interaction)
+        await self._front.check_form(press.interaction, private=press.on_ephemeral)
         await asking.open_draft(self._front, press.interaction, replace(wish, private=press.on_ephemeral))
 
     async def _edit(self, press: Press) -> None:
         """Whoever sees a picture may edit it; its link is read from the message the button is on."""
-        await self._front.check_place(press.interaction)
+        await self._front.check_form(press.interaction, private=press.on_ephemeral)
         message = press.interaction.message
         picture = picture_numbered(message, press.id, press.n) if message else None
         if picture is None:

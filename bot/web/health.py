@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from bot.store.database import TROUBLE
 
@@ -40,11 +40,12 @@ class Health:
         overdue: Callable[[], Awaitable[float]],
         writable: Callable[[], Awaitable[bool]],
         intake_open: Callable[[], bool],
+        outages: Callable[[], Sequence[str]],
     ) -> None:
         """*heartbeat_age*: seconds since Discord last answered, None while not connected.
 
         *overdue*: seconds by which the oldest due job is late; it may ask the database. *writable*: whether a write
-        reaches the disk. *intake_open*: whether new jobs are taken.
+        reaches the disk. *intake_open*: whether new jobs are taken. *outages*: what only the operator can put right.
         """
         self._pulse = pulse
         self._heartbeat_age = heartbeat_age
@@ -54,6 +55,7 @@ class Health:
         self._asking = asyncio.Lock()
         self._asked_at: float | None = None
         self._report: Mapping[str, object] = {}
+        self._outages = outages
 
     async def report(self) -> Mapping[str, object]:
         async with self._asking:
@@ -71,9 +73,11 @@ class Health:
             "database": writable,
             "jobs": overdue is not None and overdue < OVERDUE_LIMIT,
         }
+        outages = list(self._outages())
         return {
-            "ok": all(parts.values()),
+            "ok": all(parts.values()) and not outages,
             "parts": parts,
+            "outages": outages,
             "heartbeat_age_s": None if age is None else round(age, 1),
             "loop_lag_s": round(self._pulse.worst, 3),
             "oldest_due_s": None if overdue is None else round(overdue, 1),
@@ -92,6 +96,8 @@ class Health:
             return "the bot is about to end and takes no new jobs"
         if not self._connected():
             return "not connected to Discord"
+        if outages := self._outages():
+            return f"the bot cannot work as it should: {', '.join(outages)}"
         if not await self._writable():
             return "the database cannot be written"
         return None

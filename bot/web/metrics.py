@@ -66,8 +66,10 @@ class Page:
         try:
             async with asyncio.timeout(PATIENCE):
                 return _reading(await census.take(self._service.store.database, self._service.limits, now=now))
-        except TROUBLE:  # running out of time is one of them
-            log.warning("The books could not be read for /metrics", exc_info=True, extra={"event": "store_trouble"})
+        except TROUBLE as exc:  # running out of time is one of them
+            if self._service.outages.seen(exc) is None:
+                extra = {"event": "store_trouble"}
+                log.warning("The books could not be read for /metrics", exc_info=True, extra=extra)
             return {}
 
     def _troubles(self) -> Values:

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from bot.core.cards import Picture
@@ -93,7 +94,7 @@ def build(
         named = {"Content-Disposition": f'inline; filename="{held[0].file}"', "Cache-Control": "private, no-cache"}
         return web.FileResponse(data / held[0].file, headers={"Content-Type": f"image/{held[0].type}", **named})
 
-    app = web.Application(client_max_size=64 * 1024)
+    app = web.Application(client_max_size=64 * 1024, middlewares=[_named(service)])
     app.on_response_prepare.append(_with_headers)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
@@ -128,3 +129,20 @@ def _is_from_here(request: web.Request) -> bool:
     """Whether it comes from this machine, and by no proxy that stands here for others."""
     passed_on = any(name in request.headers for name in FORWARDED)
     return not passed_on and is_loopback((request.remote or "").removeprefix("::ffff:"))
+
+
+def _named(service: Service) -> Middleware:
+    """Says which outage keeps a request from its answer; any other error is a defect, which aiohttp logs."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException:
+            raise
+        except Exception as exc:  # one request's trouble
+            if (outage := service.outages.seen(exc)) is None:
+                raise
+            return web.Response(status=503, text=f"{outage}\n")
+
+    return answer

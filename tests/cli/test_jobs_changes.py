@@ -198,18 +198,22 @@ async def _hidden_and_over(store: Store, job: Job) -> None:
     await store.acknowledged(job.id, message_id=77, ephemeral=False, now=NOON)
     assert await store.hide(job.id, now=NOON) is not None
     await walk(store, drawn, [State.FAILED])
-    await store.way_closed(job.id, dead_token="token")
-
-    async def only_new_ones(tx: Tx) -> None:
-        await tx.run("UPDATE replies SET bot_can_edit = 0")
-
-    await store.database.write(only_new_ones)
+    await store.token_died(job.id, "token")
+    await _forbid(store, "bot_can_edit")
 
 
 async def _shut_out(store: Store, job: Job) -> None:
     await store.acknowledged(job.id, message_id=77, ephemeral=False, now=NOON)
-    await store.way_closed(job.id, dead_token=None)
-    await store.way_closed(job.id, dead_token="token")
+    await store.token_died(job.id, "token")
+    await _forbid(store, "bot_can_edit", "bot_can_post")
+
+
+async def _forbid(store: Store, *what: str) -> None:
+    async def unit(tx: Tx) -> None:
+        for each in what:
+            await tx.run(f"UPDATE replies SET {each} = 0")  # noqa: S608 - a column's name
+
+    await store.database.write(unit)
 
 
 @pytest.mark.parametrize(

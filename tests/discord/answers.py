@@ -126,6 +126,9 @@ def get_by_token(world: World, call: Call) -> Json:
 def edit_by_token(world: World, call: Call) -> Json:
     interaction = _by_token(world, call)
     message = interaction.owned(call.params["message"])
+    if not message.ephemeral:
+        message.channel.require_editable()
+        message.channel.require_files(call.files)
     _edit(world, interaction, message, body=call.json, call=call, keep_unlisted=True)
     return payloads.message(message, complete=True)
 
@@ -144,6 +147,8 @@ def follow_up(world: World, call: Call) -> Json:
         raise Refused(400, 40094, "Maximum number of follow-up messages reached")
     note_mentions(world, call, call.json)
     private = bool(int(call.json.get("flags") or 0) & EPHEMERAL) or interaction.forced_ephemeral
+    if not private:
+        interaction.channel.require_files(call.files)
     shown = compose(
         world, interaction.channel.id, body=call.json, files=call.files, limit=interaction.size_limit, ephemeral=private
     )

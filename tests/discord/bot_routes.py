@@ -99,6 +99,15 @@ def get_channel(world: World, call: Call) -> Json:
     return payloads.channel(_channel(world, call))
 
 
+def change_channel(world: World, call: Call) -> Json:
+    """Only this much: an archived thread is brought back."""
+    channel = _channel(world, call)
+    if channel.parent is None or call.json != {"archived": False}:
+        raise Refused(403, 50013, "Missing Permissions")
+    channel.unarchive()
+    return payloads.channel(channel)
+
+
 def open_dm(world: World, call: Call) -> Json:
     person = world.users.get(int(call.json["recipient_id"]))
     if person is None:
@@ -110,6 +119,7 @@ def create_message(world: World, call: Call) -> Json:
     """A new message; with an enforced nonce the same one again within minutes."""
     channel = _channel(world, call)
     channel.require_posting()
+    channel.require_files(call.files)
     note_mentions(world, call, call.json)
     nonce = str(call.json["nonce"]) if call.json.get("nonce") is not None else None
     if nonce is not None and len(nonce) > 25:
@@ -120,6 +130,7 @@ def create_message(world: World, call: Call) -> Json:
     shown = compose(world, channel.id, body=call.json, files=call.files, limit=_limit(channel))
     message = Message(message_id=world.ids.next(), channel=channel, author=world.bot, shown=shown)
     message.reference = call.json.get("message_reference")
+    channel.archived = False
     if nonce is not None:
         world.nonces[channel.id, nonce] = message
     world.add_message(message)
@@ -144,6 +155,8 @@ def edit_message(world: World, call: Call) -> Json:
     message = _message(world, call)
     if message.author is not world.bot:
         raise Refused(403, 50005, "Cannot edit a message authored by another user")
+    message.channel.require_editable()
+    message.channel.require_files(call.files)
     note_mentions(world, call, call.json)
     limit = _limit(message.channel)
     message.become(
@@ -156,4 +169,5 @@ def delete_message(world: World, call: Call) -> None:
     message = _message(world, call)
     if message.author is not world.bot and not message.channel.bot_permissions & MANAGE_MESSAGES:
         raise Refused(403, 50013, "Missing Permissions")
+    message.channel.require_editable()
     message.vanish()

@@ -172,6 +172,8 @@ class Interaction:
             raise Refused(401, 50027, "Invalid Webhook Token")
         if self.first is None:
             raise Refused(404, 10015, "Unknown Webhook")
+        if self.channel.deleted:
+            raise Refused(404, 10003, "Unknown Channel")
 
     def owned(self, message_id: str) -> Message:
         """The message of this token that the route names, or 10008."""

@@ -165,15 +165,15 @@ def _thread(one: "Channel") -> Json:
         "guild_id": str(one.guild.id),
         "parent_id": str(one.parent.id),
         "owner_id": str(one.guild.owner_id),
-        "message_count": 0,
+        "message_count": len(one.messages),
         "member_count": 1,
         "total_message_sent": 0,
         "rate_limit_per_user": 0,
         "thread_metadata": {
-            "archived": False,
+            "archived": one.archived,
             "auto_archive_duration": 1440,
             "archive_timestamp": "2026-01-01T00:00:00+00:00",
-            "locked": False,
+            "locked": one.locked,
         },
     }
 

@@ -44,6 +44,7 @@ ROUTES = (
     Route("follow_up", "POST", HOOK, answers.follow_up, token=False),
     Route("open_dm", "POST", "/users/@me/channels", bot_routes.open_dm),
     Route("get_channel", "GET", "/channels/{channel}", bot_routes.get_channel),
+    Route("change_channel", "PATCH", "/channels/{channel}", bot_routes.change_channel),
     Route("list_messages", "GET", "/channels/{channel}/messages", bot_routes.list_messages),
     Route("create_message", "POST", "/channels/{channel}/messages", bot_routes.create_message),
     Route("get_message", "GET", MESSAGE, bot_routes.get_message),

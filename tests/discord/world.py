@@ -28,8 +28,11 @@ EMBED_LINKS = 1 << 14
 ATTACH_FILES = 1 << 15
 READ_HISTORY = 1 << 16
 APP_COMMANDS = 1 << 31
+SEND_IN_THREADS = 1 << 38
 EXTERNAL_APPS = 1 << 50
-EVERYONE = VIEW_CHANNEL | SEND_MESSAGES | EMBED_LINKS | ATTACH_FILES | READ_HISTORY | APP_COMMANDS
+EVERYONE = (
+    VIEW_CHANNEL | SEND_MESSAGES | SEND_IN_THREADS | EMBED_LINKS | ATTACH_FILES | READ_HISTORY | APP_COMMANDS
+)  # fmt: skip
 EVERYTHING = (1 << 53) - 1
 
 
@@ -103,6 +106,25 @@ class Guild:
         if self.bot_in:
             self.world.gateway.dispatch(event, payloads.told(channel), guild_id=self.id)
 
+    def delete_channel(self, channel: "Channel") -> None:
+        """Takes a channel or a thread away, with all its messages."""
+        del self.world.channels[channel.id]
+        channel.deleted = True
+        if channel in self.channels:
+            self.channels.remove(channel)
+        if self.bot_in:
+            kind = "THREAD_DELETE" if channel.parent else "CHANNEL_DELETE"
+            self.world.gateway.dispatch(kind, payloads.channel(channel), guild_id=self.id)
+
+    def remove_bot(self) -> None:
+        """Somebody removes the bot from the server: tokens of interactions go on to work."""
+        self.bot_in = False
+        self.world.gateway.dispatch("GUILD_DELETE", {"id": str(self.id)}, guild_id=self.id)
+
+    def add_bot(self) -> None:
+        self.bot_in = True
+        self.world.gateway.dispatch("GUILD_CREATE", payloads.guild(self), guild_id=self.id)
+
     def permissions_of(self, user: User) -> int:
         if user.id == self.owner_id:
             return EVERYTHING
@@ -150,7 +172,8 @@ class Channel:
         self.nsfw = nsfw
         self.parent = parent  # of a thread
         self.external_apps = external_apps  # whether members may use apps they installed for themselves, publicly
-        self.bot_sees = self.bot_can_post = True
+        self.archived = self.locked = self.deleted = False
+        self.bot_sees = self.bot_can_post = self.bot_can_attach = True
         self.messages: list[Message] = []  # what everybody sees: no ephemeral ones
         self.changes = Changes()
 
@@ -168,23 +191,45 @@ class Channel:
     def bot_permissions(self) -> int:
         if self.guild is None or not self.guild.bot_in:
             return EMBED_LINKS | ATTACH_FILES | (EVERYONE if self.with_bot else 0)
-        return EVERYONE & ~self.overwrite
+        above = self.parent.overwrite if self.parent is not None else 0
+        return EVERYONE & ~(self.overwrite | above)
 
     @property
     def overwrite(self) -> int:
         """What the channel denies the bot."""
-        return (0 if self.bot_sees else VIEW_CHANNEL) | (0 if self.bot_can_post and self.bot_sees else SEND_MESSAGES)
+        posting = SEND_MESSAGES | SEND_IN_THREADS
+        denied = 0 if self.bot_can_attach else ATTACH_FILES
+        return denied | (0 if self.bot_sees else VIEW_CHANNEL) | (0 if self.bot_can_post and self.bot_sees else posting)
 
     def require_bot(self) -> None:
-        if not self.with_bot or not self.bot_sees:
+        if not self.with_bot or not self.bot_permissions & VIEW_CHANNEL:
             raise Refused(403, 50001, "Missing Access")
 
+    def require_editable(self) -> None:
+        """Nothing in an archived thread can be changed."""
+        if self.archived:
+            raise Refused(400, 50083, "Thread is archived")
+
+    def require_files(self, files: Sequence[Upload]) -> None:
+        if files and not self.bot_permissions & ATTACH_FILES:
+            raise Refused(403, 50013, "Missing Permissions")
+
     def require_posting(self) -> None:
+        """A new message brings an archived thread back, unless it is locked."""
         self.require_bot()
-        if not self.bot_can_post:
+        if self.locked:
+            raise Refused(403, 160005, "Thread is locked")
+        if not self.bot_permissions & (SEND_MESSAGES if self.parent is None else SEND_IN_THREADS):
             raise Refused(403, 50013, "Missing Permissions")
         if self.guild is None and not all(each.takes_dms for each in self.people):
             raise Refused(403, 50007, "Cannot send messages to this user")
+
+    def unarchive(self) -> None:
+        """Takes the permission to manage threads where the thread is locked, else the one to write in it."""
+        self.require_bot()
+        if self.locked or not self.bot_permissions & SEND_IN_THREADS:
+            raise Refused(403, 50013, "Missing Permissions")
+        self.archived = False
 
     async def until(self, predicate: Callable[[Message], bool], *, within: float) -> Message:
         """The first message of the channel for which *predicate* holds, now or after a change."""
@@ -275,7 +320,7 @@ class World:
         guild.members[self.bot.id] = Seat(self.bot)
         self.guilds[guild.id] = guild
         if bot_in:
-            self.gateway.dispatch("GUILD_CREATE", payloads.guild(guild), guild_id=guild.id)
+            guild.add_bot()
         return guild
 
     def dm(self, *people: User) -> Channel:

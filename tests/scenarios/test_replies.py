@@ -56,9 +56,9 @@ def _sent(bot: Scene, route: str) -> list[int | None]:
     return [each.status for each in bot.discord.requests if each.route == route]
 
 
-async def _given_up(bot: Scene, asked: Interaction) -> None:
-    """Wait until no way leads to the reply any more but a click or /jobs."""
-    sql = "SELECT count(*) FROM replies WHERE job = ? AND due_at IS NULL AND delivered < wanted"
+async def _blocked(bot: Scene, asked: Interaction) -> None:
+    """Wait until no way leads to the reply at the moment but a click or /jobs, and its member was told so."""
+    sql = "SELECT count(*) FROM replies WHERE job = ? AND notified = 1 AND attempts > 0 AND delivered < wanted"
     await bot.until(lambda: bot.rows(sql, bot.job(asked)["id"]) == [(1,)])
 
 
@@ -82,14 +82,20 @@ async def test_a_reply_outlives_its_token_wherever_the_bot_sees_the_channel(tmp_
 
 async def test_a_click_or_jobs_brings_what_no_other_way_could(tmp_path: Path) -> None:
     async with scene(tmp_path, **NO_LIMITS) as bot:
-        hidden = bot.guild.add_channel("hidden", bot_sees=False)
+        hidden = bot.guild.add_channel("hidden")
         clicked = [await _queued(bot, "private", private=True), await _queued(bot, "hidden", channel=hidden)]
         listed = await _queued(bot, "listed", private=True)
+        hidden.bot_sees = False
         _grow_old(bot)
         await _ended(bot, *clicked, listed)
         for each in (*clicked, listed):
-            await _given_up(bot, each)
+            await _blocked(bot, each)
             assert "Queued" in _said(each)
+        assert sorted(each.text.rpartition("> ")[2] for each in bot.alice.dm().messages) == [
+            "hidden",
+            "listed",
+            "private",
+        ]
         for each in clicked:
             assert each.message is not None
             await bot.alice.click(each.message, label="Check now")
@@ -113,8 +119,9 @@ async def test_a_click_or_jobs_brings_what_no_other_way_could(tmp_path: Path) ->
 
 async def test_a_hidden_channel_is_reached_while_the_token_lives(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
-        hidden = bot.guild.add_channel("hidden", bot_sees=False)
+        hidden = bot.guild.add_channel("hidden")
         asked = await _queued(bot, "hidden", channel=hidden)
+        hidden.bot_sees = False
         await _ended(bot, asked)
 
         assert len((await asked.until(shows("Done"), within=SOON)).files()) == 1
@@ -216,12 +223,13 @@ async def test_a_bot_that_its_user_installed_works_where_it_is_no_member(tmp_pat
         late = await _queued(bot, "late", channel=places["open"])
         _grow_old(bot)
         await _ended(bot, late)
-        await _given_up(bot, late)
+        await _blocked(bot, late)
         assert late.message is not None
         await bot.alice.click(late.message, label="Check now")
         await late.until(shows("Done"), within=SOON)
 
-        assert _sent(bot, "edit_message") == _sent(bot, "create_message") == []
+        assert _sent(bot, "edit_message") == []
+        assert [shows("Done")(each) for each in bot.alice.dm().messages] == [True]  # of the late one
         assert 404 not in _sent(bot, "edit_by_token")
         bot.assert_in_order()
 

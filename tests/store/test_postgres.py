@@ -250,23 +250,9 @@ async def test_a_unit_whose_connection_breaks_in_the_middle_is_run_again(store: 
     assert await store.database.read(all_keys) == {"once", "and-this"}
 
 
-@pytest.fixture
-async def member(url: str) -> AsyncIterator[str]:
-    """The address for a role without privileges, which owns the database."""
-    name = urlsplit(url).path[1:]
-    await by_hand(url, f"CREATE ROLE {name} LOGIN", f"ALTER DATABASE {name} OWNER TO {name}")
-    parts = urlsplit(url)
-    place = parts.netloc.rpartition("@")[2]
-    try:
-        yield parts._replace(netloc=f"{name}@{place}").geturl()
-    finally:
-        await by_hand(url, "DROP SCHEMA public CASCADE", f"ALTER DATABASE {name} OWNER TO CURRENT_USER")
-        await by_hand(url, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
-
-
-async def test_while_the_server_takes_nobody_callers_wait_for_it(url: str, member: str) -> None:
-    role = urlsplit(member).username
-    async with running(member) as database:
+async def test_while_the_server_takes_nobody_callers_wait_for_it(url: str, role_url: str) -> None:
+    role = urlsplit(role_url).username
+    async with running(role_url) as database:
         await database.write(put("before"))
         await by_hand(url, f"ALTER ROLE {role} CONNECTION LIMIT 0")
         await cut(url)

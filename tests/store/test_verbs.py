@@ -100,9 +100,9 @@ async def test_a_token_gives_way_to_a_younger_one_only_and_dies_alone(store: Sto
     await store.fresh_token("j", "elsewhere", received_at=NOON + 10, message_id=8)
     assert await token() == ["token"]
     await store.fresh_token("j", "younger", received_at=NOON + 10, message_id=9)
-    await store.way_closed("j", dead_token="token")
+    await store.token_died("j", "token")
     assert await token() == ["younger"]
-    await store.way_closed("j", dead_token="younger")
+    await store.token_died("j", "younger")
     assert await token() == []
 
 

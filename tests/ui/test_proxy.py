@@ -13,7 +13,7 @@ from bot.ui.access import Access
 from bot.ui.examination import DiscordSaysNo, examine
 from tests.discord.server import API
 from tests.providers.proxy import proxying
-from tests.ui.test_sockets import SOON, _acknowledged, connected
+from tests.ui.test_sockets import SOON, acknowledged, connected
 
 
 async def test_gateway_commands_and_replies_by_every_way_go_through_the_proxy(
@@ -28,7 +28,7 @@ async def test_gateway_commands_and_replies_by_every_way_go_through_the_proxy(
         channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
         await (await alice.slash(channel, "imagine", prompt="a lighthouse")).acked(within=SOON)
         await (await alice.slash(channel, "usage")).acked(within=SOON)
-        dossier = await on.rig.store.dossier((await _acknowledged(on)).id)
+        dossier = await on.rig.store.dossier((await acknowledged(on)).id)
         assert dossier is not None
         card, reply = await on.rig.service.card_of(dossier), dossier.reply
 

@@ -141,10 +141,11 @@ async def test_a_picture_sent_in_another_format_keeps_its_number() -> None:
 
 
 async def test_files_discord_did_not_take_wait_in_jobs() -> None:
-    assert "Discord did not take 2 pictures here. They wait for you in `/jobs`." in drawn(done(2, withheld=True))
-    assert "Discord did not take 1 picture here. It waits for you in `/jobs`." in drawn(
-        done(2, withheld=True), *names(1)
-    )
+    card = done(2, withheld=True)
+    until = moment(card.in_jobs_until)
+
+    assert f"Discord did not take 2 pictures here. They wait for you in `/jobs` until {until}." in drawn(card)
+    assert f"Discord did not take 1 picture here. It waits for you in `/jobs` until {until}." in drawn(card, *names(1))
 
 
 async def test_pictures_too_large_for_discord_become_link_buttons() -> None:

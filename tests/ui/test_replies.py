@@ -54,7 +54,8 @@ def came_to(exc: Exception, *, way: Path = Path.TOKEN, attempts: int = 0, files:
         (401, 0, Path.TOKEN, WayClosed),
         (401, 0, Path.CHANNEL, DeliverLater),  # the bot's own token: the operator's business, not this reply's
         (403, 50001, Path.CHANNEL, WayClosed),
-        (403, 50013, Path.POST, WayClosed),
+        (403, 50013, Path.POST, ContentBlocked),  # it may be the one to attach files
+        (403, 160005, Path.POST, WayClosed),
         (400, 50083, Path.CHANNEL, WayClosed),
         (404, 10003, Path.CHANNEL, WayClosed),
         (404, 10008, Path.TOKEN, MessageGone),
@@ -79,7 +80,8 @@ def test_discords_refusals_name_their_remedy(status: int, code: int, way: Path, 
 def test_a_live_token_that_discord_does_not_know_is_tried_three_times() -> None:
     outcomes = [type(came_to(refusal(404, 10015), attempts=each)) for each in range(4)]
 
-    assert outcomes == [DeliverLater, DeliverLater, DeliverLater, WayClosed]
+    assert outcomes[:3] == [DeliverLater] * 3
+    assert outcomes[3] is WayClosed
 
 
 def test_a_dead_token_that_discord_does_not_know_is_not_tried_again() -> None:
@@ -108,6 +110,16 @@ def test_patience_is_as_long_as_discord_asks() -> None:
 @pytest.mark.parametrize("exc", [aiohttp.ClientError(), OSError(), TimeoutError(), RuntimeError("Session is closed")])
 def test_a_broken_line_is_tried_again(exc: Exception) -> None:
     assert type(came_to(exc)) is DeliverLater
+
+
+@pytest.mark.parametrize(
+    ("code", "for_good"), [(50027, True), (10003, True), (50013, False), (50001, False), (50083, False)]
+)
+def test_only_what_cannot_open_again_is_closed_for_good(code: int, *, for_good: bool) -> None:
+    outcome = came_to(refusal(404 if code == 10003 else 403, code), files=False)
+
+    assert isinstance(outcome, WayClosed)
+    assert outcome.for_good is for_good
 
 
 def test_a_card_that_discord_finds_malformed_goes_without_files_then_another_way() -> None:
@@ -147,7 +159,7 @@ async def test_a_new_message_is_the_last_way_and_is_not_sent_twice(on: Stage) ->
 
     assert posted != reply.message_id
     assert again == posted
-    assert len(on.channel.history()) == 2
+    assert [each.id for each in on.channel.history()] == [posted]  # the old one says what is not so any more
     (sent,) = [each for each in on.env.http_requests if each.method == "POST" and each.path.endswith("/messages")]
     assert (sent.json["nonce"], sent.json["enforce_nonce"]) == (reply.job_id[-25:], True)  # Discord's own guard
 
@@ -157,14 +169,15 @@ async def test_every_card_forbids_mentions(on: Stage) -> None:
     _, job = await on.imagine("@everyone")
     dossier = await on.finish(job)
     card = await on.rig.service.card_of(dossier)
-    for way in (Path.CHANNEL, Path.POST):
-        await on.messenger.send(card, dossier.reply, way=way, uploads=_uploads(card))
     await on.alice.slash(on.channel, "jobs")
     await on.alice.click((await on.card(job)).message, label="Full prompt")
+    for way in (Path.CHANNEL, Path.POST):
+        await on.messenger.send(card, dossier.reply, way=way, uploads=_uploads(card))
+    await on.messenger.notify(card, dossier.reply)
 
     bodies = [each.json.get("data", each.json) for each in on.env.http_requests if isinstance(each.json, dict)]
     shown = [each for each in bodies if "components" in each]
-    assert len(shown) == 6
+    assert len(shown) == 7
     assert all(each["allowed_mentions"] == {"parse": []} for each in shown)
 
 

@@ -21,7 +21,7 @@ from bot.ui.client import DarkroomClient, connect_to
 from bot.ui.replies import DiscordMessenger
 from bot.ui.texts import load
 from tests.discord.server import API, LocalDiscord
-from tests.kit import Rig, picture, rig
+from tests.kit import Rig, Time, picture, rig
 from tests.ui.stage import spend
 
 SOON = 5.0
@@ -53,8 +53,8 @@ async def connected(
     monkeypatch.setattr(discord.http.Route, "BASE", discord.http.Route.BASE)
     gateway = discord.gateway.DiscordWebSocket
     monkeypatch.setattr(gateway, "DEFAULT_GATEWAY", gateway.DEFAULT_GATEWAY)
-    async with LocalDiscord() as server, rig(folder, url=url) as base:
-        base.time.now = int(time.time() * 1000)
+    clock = Time(int(time.time() * 1000))
+    async with LocalDiscord(lambda: clock.now / 1000) as server, rig(folder, url=url, time=clock) as base:
         connect_to(server.api_base, server.gateway_url)
         if names is not None:
             names["discord.example"] = int(server.cdn_host.partition(":")[2])
@@ -159,7 +159,7 @@ async def test_a_shown_card_is_found_and_changed_by_both_ways(tmp_path: Path, mo
         channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
         asked = await alice.slash(channel, "imagine", prompt="a lighthouse")
         await asked.acked(within=SOON)
-        job = await _acknowledged(on)
+        job = await acknowledged(on)
         dossier = await on.rig.store.dossier(job.id)
         assert dossier is not None
         card, reply = await on.rig.service.card_of(dossier), dossier.reply
@@ -221,7 +221,7 @@ async def test_where_only_its_user_installed_the_bot_discord_may_make_a_reply_pr
         channel, alice = guild.add_channel("talk"), on.discord.add_member("alice", guild, installed=True)
         asked = await alice.slash(channel, "imagine", prompt="a lighthouse")
         ack = await asked.acked(within=SOON)
-        dossier = await on.rig.store.dossier((await _acknowledged(on)).id)
+        dossier = await on.rig.store.dossier((await acknowledged(on)).id)
 
         assert dossier is not None
         assert dossier.reply.ephemeral is ack.ephemeral
@@ -235,7 +235,7 @@ async def test_a_shut_out_address_and_a_broken_line_are_told_apart(
         guild = on.discord.add_guild("Own")
         channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
         await (await alice.slash(channel, "imagine", prompt="a lighthouse")).acked(within=SOON)
-        dossier = await on.rig.store.dossier((await _acknowledged(on)).id)
+        dossier = await on.rig.store.dossier((await acknowledged(on)).id)
         assert dossier is not None
         card, reply = await on.rig.service.card_of(dossier), dossier.reply
 
@@ -249,7 +249,8 @@ async def test_a_shut_out_address_and_a_broken_line_are_told_apart(
         assert caught.value.retry_after == 60
 
 
-async def _acknowledged(on: Scene) -> Job:
+async def acknowledged(on: Scene) -> Job:
+    """Wait until it is on disk that Discord shows the newest job; that job."""
     async with asyncio.timeout(SOON):
         while not (await on.rig.store.due_times()) or (await on.job()).acked_at is None:
             await on.rig.service.bells.worker.wait()

@@ -1,8 +1,9 @@
 """The bot's web server: its health, and pictures that only a signed address opens."""
 
 import asyncio
+import errno
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,13 @@ async def served(site: web.Application) -> AsyncIterator[str]:
 
 
 def health(
-    *, age: float | None = 1.0, overdue: float = 0.0, writable: bool = True, lag: float = 0.0, intake_open: bool = True
+    *,
+    age: float | None = 1.0,
+    overdue: float = 0.0,
+    writable: bool = True,
+    lag: float = 0.0,
+    intake_open: bool = True,
+    outages: Sequence[str] = (),
 ) -> Health:
     async def writes() -> bool:
         return writable
@@ -48,6 +55,7 @@ def health(
         overdue=late,
         writable=writes,
         intake_open=lambda: intake_open,
+        outages=lambda: outages,
     )
 
 
@@ -112,6 +120,33 @@ async def test_whoever_asks_often_costs_one_look_a_second_and_a_database_that_ha
 
     assert len(asked) == 1
     assert {(each["ok"], each["oldest_due_s"]) for each in reports} == {(False, None)}
+
+
+async def test_health_and_readiness_name_what_only_the_operator_can_put_right() -> None:
+    full = health(outages=["disk_full"])
+
+    assert (await full.report())["outages"] == ["disk_full"]
+    assert (await full.report())["ok"] is False
+    assert await full.unready() == "the bot cannot work as it should: disk_full"
+
+
+async def test_a_request_that_an_outage_keeps_from_its_answer_is_told_its_name(
+    app: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def full() -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    page = build(
+        app.service,
+        health=health().report,
+        unready=health().unready,
+        metrics=full,
+        links=PictureLinks("", secret=b"x" * 32),
+        data=app.folder,
+    )
+    async with served(page) as url, aiohttp.ClientSession() as http, http.get(f"{url}/metrics") as answer:
+        assert (answer.status, await answer.text()) == (503, "disk_full\n")
+    assert [each for each in caplog.records if each.exc_info] == []
 
 
 async def test_an_unwell_bot_answers_503(app: Rig) -> None:

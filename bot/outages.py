@@ -1,0 +1,123 @@
+"""Knows what keeps the bot from its work, and tells its operator once when that begins and once when it is over."""
+
+import asyncio
+import errno
+import logging
+import os
+import shutil
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from bot.bells import Clock
+from bot.core.jobs import SECOND
+from bot.core.outages import UNSAFE, Outage
+from bot.store.database import TROUBLE, Database
+from bot.store.outages import outage_of, probe
+from bot.supply import Tell
+
+log = logging.getLogger(__name__)
+
+EVERY = 20.0  # seconds between probes
+AGAIN = 10 * SECOND  # until what an outage has stopped is tried again
+PATIENCE = 5.0  # seconds a write may take
+QUIET = 60 * SECOND  # without a sign of an outage before it counts as over: whatever failed was tried again by then
+PROBE = ".probe"  # a file in the data folder
+PROBE_SIZE = 64 * 1024  # bytes
+ROOM = 64 * 1024 * 1024  # bytes that must be free, or the next pictures may not fit
+
+
+class Outages:
+    def __init__(self, database: Database, *, data: Path, clock: Clock, tell: Tell) -> None:
+        self._database = database
+        self._data = data
+        self._clock = clock
+        self._tell = tell
+        self._seen_at: dict[Outage, int] = {}
+        self._since_probe: set[Outage] = set()  # what was seen after a probe last came through
+        self.wake = asyncio.Event()
+        self._news: deque[tuple[str, Outage]] = deque()  # what the operator is still to be told
+
+    @property
+    def current(self) -> Sequence[Outage]:
+        """What is wrong now, first noticed first."""
+        return tuple(self._seen_at)
+
+    @property
+    def unsafe(self) -> Outage | None:
+        """Why nothing should be ordered now; None while what is ordered can be kept."""
+        return next((each for each in self._seen_at if each in UNSAFE & self._since_probe), None)
+
+    def seen(self, exc: BaseException) -> Outage | None:
+        """Note the outage that *exc* comes from, and log it where it is new; None where it comes from none."""
+        outage = outage_of(exc)
+        if outage is not None:
+            self._note(outage, _words_of(exc))
+        return outage
+
+    def clock_is_off(self, *, off: bool) -> None:
+        """Discord's time and ours are far apart, or are not (any more)."""
+        if off:
+            self._note(Outage.CLOCK, "Discord's time is another one")
+        elif Outage.CLOCK in self._seen_at:
+            self._over(Outage.CLOCK)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Probe from time to time, and at once when something new is seen, until *stop*."""
+        while not stop.is_set():
+            self.wake.clear()
+            await self.check()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EVERY):
+                    await self.wake.wait()
+
+    async def check(self) -> None:
+        """Write to the database and to the data folder; what was wrong and has not been seen for a while is over."""
+        try:
+            await self._probe()
+        except TROUBLE as exc:
+            why = (self._database.away_because or exc) if isinstance(exc, TimeoutError) else exc
+            if self.seen(why) is None:
+                self._note(Outage.DATABASE_AWAY, _words_of(why))
+        else:
+            self._since_probe.clear()
+            since = self._clock() - QUIET
+            for each in [outage for outage, at in self._seen_at.items() if at <= since and outage is not Outage.CLOCK]:
+                self._over(each)
+        while self._news:
+            key, outage = self._news.popleft()
+            await self._tell(key, {"outage": outage.value})
+
+    async def _probe(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await self._database.write(probe)
+        await asyncio.to_thread(_write, self._data / PROBE, room=ROOM)
+
+    def _note(self, outage: Outage, why: str) -> None:
+        if outage not in self._seen_at:
+            log.warning("The bot cannot work as it should: %s", why, extra={"event": "outage", "reason": outage.value})
+            self._news.append((f"operator.outage.{outage}", outage))
+            self.wake.set()
+        self._seen_at[outage] = self._clock()
+        self._since_probe.add(outage)
+
+    def _over(self, outage: Outage) -> None:
+        del self._seen_at[outage]
+        log.info("An outage is over", extra={"event": "outage_over", "reason": outage.value})
+        self._news.append(("operator.outage_over", outage))
+
+
+def _words_of(exc: BaseException) -> str:
+    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+
+
+def _write(path: Path, *, room: int) -> None:
+    """Raise what keeps a file at *path* from being written, or *room* bytes more."""
+    path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have taken the folder away
+    try:
+        path.write_bytes(bytes(PROBE_SIZE))
+    finally:
+        path.unlink(missing_ok=True)
+    if shutil.disk_usage(path.parent).free < room:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path.parent))

@@ -1,0 +1,235 @@
+"""Trouble that an operator can name: told once, waited for, and nothing that is paid for is lost."""
+
+import errno
+import logging
+import os
+import sqlite3
+import ssl
+from collections.abc import Callable
+from contextlib import closing
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from PIL import Image
+
+from bot import outages
+from bot.core.errors import ProviderUnavailable, UserError
+from bot.core.jobs import State
+from bot.core.outages import Outage
+from bot.store.outages import outage_of
+from tests.disk import files_up_to
+from tests.kit import Rig, rig
+from tests.postgres import by_hand, cut
+
+
+def told(app: Rig) -> list[str]:
+    return [key for key, _ in app.told]
+
+
+# --- which outage an error comes from
+
+
+def sqlite_error(folder: Path, act: Callable[[sqlite3.Connection], object], *, database: bytes = b"") -> sqlite3.Error:
+    """What *act* raises on a real file."""
+    path = folder / "real.db"
+    if database:
+        path.write_bytes(database)
+    with (
+        closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as connection,
+        pytest.raises(sqlite3.Error) as caught,
+    ):
+        act(connection)
+    return caught.value
+
+
+def fill(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE t (x)")
+    connection.execute("PRAGMA max_page_count = 2")
+    connection.execute("INSERT INTO t VALUES (zeroblob(100000))")
+
+
+def write_read_only(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("CREATE TABLE t (x)")
+
+
+def write_beside(connection: sqlite3.Connection) -> None:
+    (path,) = [row[2] for row in connection.execute("PRAGMA database_list")]
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        connection.execute("CREATE TABLE t (x)")
+
+
+def open_a_folder(connection: sqlite3.Connection) -> None:
+    (path,) = [row[2] for row in connection.execute("PRAGMA database_list")]
+    connection.execute("ATTACH ? AS other", (str(Path(path).parent),))
+
+
+@pytest.mark.parametrize(
+    ("act", "database", "outage"),
+    [
+        (fill, b"", Outage.DISK_FULL),
+        (write_read_only, b"", Outage.NOT_WRITABLE),
+        (open_a_folder, b"", Outage.NOT_WRITABLE),
+        (write_beside, b"", Outage.DATABASE_AWAY),
+        (lambda connection: connection.execute("SELECT * FROM t"), b"no database" * 100, Outage.DATABASE_DAMAGED),
+        (lambda connection: connection.execute("SELECT * FROM t"), b"", None),  # a defect of ours
+    ],
+)
+def test_what_sqlite_says_has_a_name(
+    tmp_path: Path, act: Callable[[sqlite3.Connection], object], database: bytes, outage: Outage | None
+) -> None:
+    assert outage_of(sqlite_error(tmp_path, act, database=database)) is outage
+
+
+def not_yet_valid() -> ssl.SSLCertVerificationError:
+    found = ssl.SSLCertVerificationError(1, "certificate verify failed: certificate is not yet valid")
+    found.verify_code = 9
+    return found
+
+
+@pytest.mark.parametrize(
+    ("exc", "outage"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), Outage.DISK_FULL),
+        (OSError(errno.EDQUOT, "Quota exceeded"), Outage.DISK_FULL),
+        (OSError(errno.EROFS, "Read-only file system"), Outage.NOT_WRITABLE),
+        (PermissionError(errno.EACCES, "Permission denied", "/data/x.png"), Outage.NOT_WRITABLE),
+        (PermissionError(errno.EACCES, "Permission denied"), None),  # of a firewall
+        (OSError(errno.EIO, "Input/output error"), Outage.DISK_ERROR),
+        (OSError(errno.EMFILE, "Too many open files"), Outage.OPEN_FILES),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), None),  # of whom, it does not say
+        (not_yet_valid(), Outage.CLOCK),
+        (ssl.SSLCertVerificationError(1, "self-signed certificate"), None),
+        (asyncpg.DiskFullError("no space"), Outage.DISK_FULL),
+        (asyncpg.InvalidPasswordError("password authentication failed"), Outage.DATABASE_REFUSED),
+        (asyncpg.TooManyConnectionsError("sorry, too many clients already"), Outage.DATABASE_REFUSED),
+        (asyncpg.AdminShutdownError("terminating connection"), Outage.DATABASE_AWAY),
+        (asyncpg.UndefinedColumnError("no such column"), None),
+        (TimeoutError(), None),
+    ],
+)
+def test_what_the_system_and_postgresql_say_has_a_name_however_it_is_wrapped(
+    exc: Exception, outage: Outage | None
+) -> None:
+    assert outage_of(exc) is outage
+    wrapped = ProviderUnavailable("a request")
+    wrapped.__cause__ = RuntimeError("what a library makes of it")
+    wrapped.__cause__.__context__ = exc
+    assert outage_of(wrapped) is outage
+
+
+# --- a full disk
+
+
+async def test_a_disk_that_takes_nothing_is_named_once_loses_nothing_and_work_goes_on_when_it_does(
+    app: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    job_id = await app.imagine()
+    await app.turn(5)
+    app.provider.sees = [app.ready()]
+    with files_up_to(1), caplog.at_level(logging.INFO):
+        for _ in range(5):
+            await app.turn(31)
+            await app.service.outages.check()
+        with pytest.raises(UserError) as refused:
+            await app.imagine()
+
+    assert (refused.value.key, refused.value.values) == ("outage", {"outage": "disk_error"})
+    assert told(app) == ["operator.outage.disk_error"]
+    assert [each for each in caplog.records if each.exc_info] == []
+    named = [each for each in caplog.records if getattr(each, "event", "") == "outage"]
+    assert [(each.levelname, each.__dict__["reason"]) for each in named] == [("WARNING", "disk_error")]
+
+    job = await app.until_final(job_id)
+    assert (job.state, len(app.provider.submitted)) == (State.SUCCEEDED, 1)
+    await app.service.outages.check()
+    await app.imagine()  # as soon as a write comes through
+    app.time.go(61)
+    await app.service.outages.check()
+    assert told(app) == ["operator.outage.disk_error", "operator.outage_over"]
+    assert app.service.outages.current == ()
+
+
+def noise() -> bytes:
+    """A PNG of about three megabytes."""
+    out = BytesIO()
+    Image.frombytes("RGB", (1000, 1000), os.urandom(3_000_000)).save(out, "PNG", compress_level=0)
+    return out.getvalue()
+
+
+async def test_a_picture_that_does_not_fit_on_the_disk_is_asked_for_until_it_does(
+    app: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    job_id, later = await app.imagine(), await app.imagine(acked=False)
+    await app.turn(2)
+    app.provider.sees = [ready := app.ready()]
+    app.files.files[ready.image_urls[0]] = noise()
+    with files_up_to(2_000_000), caplog.at_level(logging.INFO):
+        await app.turn(31)
+        await app.service.acknowledged(later, message_id=9, ephemeral=False)
+        await app.turn(31, times=3)
+
+    assert (await app.job(job_id)).state is State.COLLECTING
+    assert len(app.provider.submitted) == 1  # nothing more is ordered meanwhile
+    assert [each for each in caplog.records if each.exc_info] == []
+    assert app.service.outages.current == (Outage.DISK_FULL,)
+    assert list(app.folder.glob("*.part")) == []
+    await app.service.outages.check()
+    await app.turn(31)
+    assert (await app.job(job_id)).state is State.SUCCEEDED
+    assert len(app.provider.submitted) == 2
+
+
+# --- the database
+
+
+async def test_a_database_server_that_is_away_is_named_by_its_reason_and_said_to_be_back(
+    tmp_path: Path, postgres_url: str, role_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outages, "PATIENCE", 0.3)
+    role = urlsplit(role_url).username
+    async with rig(tmp_path, url=role_url) as app:
+        await app.service.outages.check()
+        assert app.told == []
+        await by_hand(postgres_url, f"ALTER ROLE {role} CONNECTION LIMIT 0")
+        await cut(postgres_url)
+        await app.service.outages.check()
+        with pytest.raises(UserError) as refused:
+            await app.imagine()
+        assert refused.value.values == {"outage": "database_refused"}
+
+        await by_hand(postgres_url, f"ALTER ROLE {role} CONNECTION LIMIT -1")
+        app.time.go(61)
+        await app.service.outages.check()
+        assert told(app) == ["operator.outage.database_refused", "operator.outage_over"]
+        await app.imagine()
+
+
+async def test_a_password_that_was_changed_is_named(tmp_path: Path, postgres_url: str, role_url: str) -> None:
+    async with rig(tmp_path, url=role_url) as app:
+        await by_hand(postgres_url, f"ALTER ROLE {urlsplit(role_url).username} NOLOGIN")
+        await cut(postgres_url)
+        await app.service.outages.check()
+
+        assert app.service.outages.current == (Outage.DATABASE_REFUSED,)
+
+
+# --- too many open files
+
+
+async def test_a_host_that_we_could_not_ask_is_not_taken_for_one_that_fails(app: Rig) -> None:
+    job_id = await app.imagine()
+    await app.turn(5)
+    trouble = ProviderUnavailable("GET /status: ConnectError")
+    trouble.__cause__ = OSError(errno.EMFILE, "Too many open files")
+    app.provider.sees = [trouble]
+    await app.turn(31, times=10)
+
+    assert app.service.supply.troubles == {}
+    assert app.service.outages.current == (Outage.OPEN_FILES,)
+    app.provider.sees = [app.ready()]
+    assert (await app.until_final(job_id)).state is State.SUCCEEDED
