@@ -6,10 +6,8 @@ became of the transaction. docs/decisions/0008-postgresql.md has the reasons.
 
 import asyncio
 import logging
-import os
 import random
 import secrets
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -17,9 +15,10 @@ from typing import Any, Self, TypeVar
 
 import asyncpg
 
-from bot.store.database import Row, StoreBusy, StoreUnusable, Tx, Unit, shown
+from bot.store.database import Row, StoreBusy, Tx, Unit, shown
+from bot.store.postgres_status import status_of, unusable
 from bot.store.status import Status
-from bot.store.versions import migrations, missing
+from bot.store.versions import missing
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +161,9 @@ class PostgresDatabase:
         try:
             return await cls._open(url, running=running)
         except (ValueError, *TROUBLE) as exc:
-            raise _unusable(url, exc) from None  # asyncpg quotes an address that it does not understand
+            raise unusable(
+                url, exc, patience=CONNECT
+            ) from None  # asyncpg quotes an address that it does not understand
 
     @classmethod
     async def status(cls, url: str) -> Status:
@@ -171,11 +172,11 @@ class PostgresDatabase:
             connection = await asyncpg.connect(url, **_ways("darkroom doctor"))
             try:
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
-                    return await _status(connection)
+                    return await status_of(connection)
             finally:
                 await connection.close()
         except (ValueError, *TROUBLE) as exc:
-            raise _unusable(url, exc) from None
+            raise unusable(url, exc, patience=CONNECT) from None
 
     @classmethod
     async def _open(cls, url: str, *, running: bool) -> Self:
@@ -372,49 +373,6 @@ def _ways(name: str) -> dict[str, Any]:
 
 async def _leave(_connection: Any) -> None:
     """Units change nothing in a session, so that nothing is to be put back: it saves a round trip each."""
-
-
-async def _status(connection: Any) -> Status:
-    known = await connection.fetchval("SELECT to_regclass('darkroom_version') IS NOT NULL")
-    version = await connection.fetchval("SELECT version FROM darkroom_version") if known else 0
-    newest, obstacle = len(migrations("postgres")), ""
-    if await connection.fetchval(
-        "SELECT pg_is_in_recovery() OR reset_val = 'on' FROM pg_settings WHERE name = 'default_transaction_read_only'"
-    ):
-        obstacle = "the server takes no writes"
-    elif version < newest and not await connection.fetchval("SELECT has_schema_privilege(current_schema(), 'CREATE')"):
-        obstacle = "this user may not make tables"
-    return Status(version, newest, obstacle=obstacle)
-
-
-def _unusable(url: str, exc: BaseException) -> StoreUnusable:
-    """One sentence for the operator: what PostgreSQL, or the way to it, is missing."""
-    match exc:
-        case asyncpg.PostgresError() | asyncpg.InterfaceError():
-            why = " ".join(str(exc).split())
-        case ValueError():
-            why = "its address is not understood"
-        case TimeoutError():
-            why = f"nothing answers there within {CONNECT:.0f} seconds"
-        case _:
-            why = f"nothing answers there ({_told(exc)})"
-    match exc:
-        case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
-            check = "check user and password in DARKROOM_DATABASE__URL"
-        case asyncpg.InvalidCatalogNameError():
-            check = "make it with createdb, or check the name at the end of DARKROOM_DATABASE__URL"
-        case asyncpg.InsufficientPrivilegeError():
-            check = "make its user the owner of the database"
-        case asyncpg.PostgresError():
-            check = "look into the server's log"
-        case _:
-            check = "check that PostgreSQL runs there, and host and port in DARKROOM_DATABASE__URL"
-    return StoreUnusable(f"the database {shown(url)} cannot be used: {why}; {check}")
-
-
-def _told(exc: BaseException) -> str:
-    number = getattr(exc, "errno", None)  # asyncio's own words name an address for each try
-    return "no such host" if isinstance(exc, socket.gaierror) else os.strerror(number) if number else str(exc)
 
 
 async def _migrate(connection: Any) -> None:
