@@ -8,6 +8,7 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 MOST_REWRITTEN = 16 * 1024 * 1024  # bytes: a tenth of a second, in which nobody writes
 
@@ -17,6 +18,7 @@ class Forgetting:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._file = identity(path)
         self._one_at_a_time = asyncio.Lock()
         self._asked = self._done = 0
         self._thoroughly = False
@@ -35,7 +37,7 @@ class Forgetting:
                 return True
             covered, rewrite = self._asked, self._thoroughly
             self._thoroughly = False
-            rewritten, emptied = await asyncio.to_thread(_forget, self._path, rewrite=rewrite)
+            rewritten, emptied = await asyncio.to_thread(_forget, self._path, file=self._file, rewrite=rewrite)
             self._thoroughly |= rewrite and not rewritten
             if rewritten and emptied:
                 self._done = covered
@@ -47,15 +49,28 @@ class Forgetting:
             pass  # the last one has ended
 
 
-def _forget(path: Path, *, rewrite: bool) -> tuple[bool, bool]:
+def identity(path: Path) -> tuple[int, int]:
+    """Which file is at *path*, whatever it is called; `OSError` where there is none."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _forget(path: Path, *, file: tuple[int, int], rewrite: bool) -> tuple[bool, bool]:
     """Whether the file needs no rewriting any more, and whether the log of writes is empty."""
     try:
-        with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+        if identity(path) != file:  # another one has taken its place: that is nobody's to write to
+            return False, False
+        with closing(_opened(path)) as connection:
             connection.execute("PRAGMA temp_store = MEMORY")
             rewritten = not rewrite or path.stat().st_size > MOST_REWRITTEN or _ran(connection, "VACUUM")
             return rewritten, _ran(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
     except (sqlite3.Error, OSError):  # no descriptors left, say
         return False, False
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """A connection that waits for nobody and makes no file."""
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, timeout=0, isolation_level=None)
 
 
 def _ran(connection: sqlite3.Connection, sql: str) -> bool:

@@ -105,7 +105,7 @@ async def forget(tx: Tx, job: Job) -> None:
     await tx.run("UPDATE jobs SET request = $2 WHERE id = $1", job.id, FORGOTTEN)
     for row in await tx.fetch("SELECT id, body FROM drafts WHERE user_id = $1", job.place.user_id):
         draft, words = json.loads(row["body"]), job.request.prompt.strip()
-        if draft["parent_id"] == job.id or (words and draft["prompt"].strip() == words):
+        if draft.get("parent_id") == job.id or (words and draft.get("prompt", "").strip() == words):
             await tx.run("DELETE FROM drafts WHERE id = $1", row["id"])
 
 

@@ -23,7 +23,7 @@ import aiosqlite
 
 from bot.file_modes import make_file, make_folder, open_private
 from bot.store.database import Row, StoreBusy, StoreUnusable, Tx, Unit
-from bot.store.forgetting import Forgetting
+from bot.store.forgetting import Forgetting, identity
 from bot.store.versions import missing
 
 log = logging.getLogger(__name__)
@@ -223,7 +223,7 @@ class _Lane:
         """Another connection to the same file; an error where there is none, or another file is in its place."""
         await self._close()
         try:
-            same = _identity(self.path) == self.file
+            same = identity(self.path) == self.file
         except OSError as exc:
             raise sqlite3.OperationalError(f"the file {self.path} cannot be reached: {exc}") from exc
         if not same:
@@ -245,11 +245,6 @@ class _Lane:
         if self.task is not None:
             await self.task
         await self._close()
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino
 
 
 def _answer(letter: _Letter, broken: BaseException | None = None) -> None:
@@ -362,7 +357,7 @@ class SqliteDatabase:
 async def _lane(path: Path, factory: type[_Connection]) -> _Lane:
     mailbox: deque[_Letter] = deque()
     connection, raw = await _connected(path, factory, mailbox)
-    lane = _Lane(path, connection, raw, mailbox, _identity(path))
+    lane = _Lane(path, connection, raw, mailbox, identity(path))
     lane.task = asyncio.create_task(lane.deliver(), name=f"store {factory.__name__}")
     return lane
 

@@ -180,7 +180,7 @@ async def lived(address: str, how: Cut | None) -> Sequence[object]:
                     answer = await verb(ground)
                 except Exception as exc:  # noqa: BLE001 - the answer may be a refusal
                     answer = repr(exc)
-                assert not line.waits_for_cut, name
+                assert not line.waits_for_cut, (name, answer)
                 told.append((name, answer, await _content(look)))
         finally:
             await look.close()

@@ -143,7 +143,7 @@ async def test_nobody_and_nothing_that_was_asked_for_is_in_it(app: Rig) -> None:
     text = (await scrape(app)).text
 
     for private in (str(ALICE), str(GUILD), job_id, "lighthouse", "files.runcomfy.net", "run-1"):
-        assert private not in text
+        assert private not in re.sub(r" [0-9.e+]+$", "", text, flags=re.MULTILINE)  # values may hold any digits
 
 
 async def test_the_books_are_read_again_only_after_a_while(app: Rig) -> None:
