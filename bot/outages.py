@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bot.bells import Clock
 from bot.core.jobs import SECOND
-from bot.core.outages import UNSAFE, Outage
+from bot.core.outages import HARMLESS, PROVEN, UNSAFE, Outage
 from bot.store.database import TROUBLE, Database
 from bot.store.outages import outage_of, probe
 from bot.supply import Tell
@@ -45,9 +45,14 @@ class Outages:
         return tuple(self._seen_at)
 
     @property
+    def failing(self) -> Outage | None:
+        """What has kept something from being done since a write last came through; None where nothing has."""
+        return next((each for each in self._seen_at if each in self._since_probe - HARMLESS), None)
+
+    @property
     def unsafe(self) -> Outage | None:
         """Why nothing should be ordered now; None while what is ordered can be kept."""
-        return next((each for each in self._seen_at if each in UNSAFE & self._since_probe), None)
+        return next((each for each in self._seen_at if each in self._since_probe & UNSAFE), None)
 
     def seen(self, exc: BaseException) -> Outage | None:
         """Note the outage that *exc* comes from, and log it where it is new; None where it comes from none."""
@@ -83,8 +88,10 @@ class Outages:
         else:
             self._since_probe.clear()
             since = self._clock() - QUIET
-            for each in [outage for outage, at in self._seen_at.items() if at <= since and outage is not Outage.CLOCK]:
-                self._over(each)
+            quiet = [each for each, at in self._seen_at.items() if each in PROVEN or at <= since]
+            for each in quiet:
+                if each is not Outage.CLOCK:  # no write tells of that
+                    self._over(each)
         while self._news:
             key, outage = self._news.popleft()
             await self._tell(key, {"outage": outage.value})
@@ -98,6 +105,7 @@ class Outages:
         if outage not in self._seen_at:
             log.warning("The bot cannot work as it should: %s", why, extra={"event": "outage", "reason": outage.value})
             self._news.append((f"operator.outage.{outage}", outage))
+        if outage not in self._since_probe:  # it may have been over in a moment
             self.wake.set()
         self._seen_at[outage] = self._clock()
         self._since_probe.add(outage)
@@ -105,7 +113,10 @@ class Outages:
     def _over(self, outage: Outage) -> None:
         del self._seen_at[outage]
         log.info("An outage is over", extra={"event": "outage_over", "reason": outage.value})
-        self._news.append(("operator.outage_over", outage))
+        if (begun := (f"operator.outage.{outage}", outage)) in self._news:  # it was over before anybody was told
+            self._news.remove(begun)
+        else:
+            self._news.append(("operator.outage_over", outage))
 
 
 def _words_of(exc: BaseException) -> str:

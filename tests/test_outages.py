@@ -200,13 +200,20 @@ async def test_a_database_server_that_is_away_is_named_by_its_reason_and_said_to
         await app.service.outages.check()
         with pytest.raises(UserError) as refused:
             await app.imagine()
-        assert refused.value.values == {"outage": "database_refused"}
+        assert (refused.value.key, app.service.outages.failing) == ("busy", Outage.DATABASE_REFUSED)
 
         await by_hand(postgres_url, f"ALTER ROLE {role} CONNECTION LIMIT -1")
-        app.time.go(61)
         await app.service.outages.check()
         assert told(app) == ["operator.outage.database_refused", "operator.outage_over"]
         await app.imagine()
+
+
+async def test_a_line_to_the_database_that_breaks_once_is_no_news(app: Rig) -> None:
+    app.service.outages.seen(asyncpg.AdminShutdownError("terminating connection due to administrator command"))
+    assert app.service.outages.failing is Outage.DATABASE_AWAY
+    await app.service.outages.check()
+
+    assert (app.service.outages.current, app.told) == ((), [])
 
 
 async def test_a_password_that_was_changed_is_named(tmp_path: Path, postgres_url: str, role_url: str) -> None:

@@ -14,5 +14,8 @@ class Outage(StrEnum):
     CLOCK = "clock"
 
 
-# While one of these lasts nothing is ordered: what is paid for could not be kept.
-UNSAFE = frozenset(Outage) - {Outage.CLOCK, Outage.OPEN_FILES}
+# While one of these lasts nothing is ordered: a picture that is paid for could not be kept. Where it is the database
+# that fails, nothing can be ordered anyway, since that is written down first.
+UNSAFE = frozenset({Outage.DISK_FULL, Outage.NOT_WRITABLE, Outage.DISK_ERROR})
+HARMLESS = frozenset({Outage.OPEN_FILES, Outage.CLOCK})  # work goes on
+PROVEN = frozenset({Outage.DATABASE_AWAY, Outage.DATABASE_REFUSED})  # over as soon as a write comes through

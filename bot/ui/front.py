@@ -130,7 +130,7 @@ class Front:
             await self.refuse(interaction, UserError("internal", reference=reference))
 
     async def refuse(self, interaction: Interaction, error: UserError, *, draft_id: str | None = None) -> None:
-        if error.key == "busy" and (outage := self.service.outages.unsafe) is not None:
+        if error.key == "busy" and (outage := self.service.outages.failing) is not None:
             error = UserError("outage", outage=outage.value)  # why the database takes so long
         outside = not self.is_member(interaction)
         view = refusal(error, self.words(interaction), draft_id=draft_id, outside=outside)
