@@ -12,13 +12,13 @@ KEYS = (
 PIECE = 12  # letters and digits in a row that may not be quoted
 LEAST = 4  # fewer are no quotation
 INDENT = "    "  # of tracebacks: only a record begins at the beginning of a line
-USERINFO = re.compile(r"(\w://)[^\s/?#\"'<>]+@")  # of any address
+USERINFO = re.compile(r"(?<!postgres)(?<!postgresql)(://)[^\s/?#\"'<>]+@")  # of any address but a database's
 SHAPES = (
     # Interaction tokens stand in webhook addresses; file links carry their signature in the query.
     (re.compile(r"(/(?:webhooks|interactions)/\d+/)[^/\s]{20,}"), r"\1…"),
     (re.compile(r"(https?://[^\s\"'<>?]+)\?[^\s\"'<>]+"), r"\1?…"),
     (re.compile(r"(/callbacks/\w+/)[\w.]{20,}"), r"\1…"),
-    (re.compile(r"(postgres(?:ql)?://)[^\s@]+@"), r"\1…@"),
+    (re.compile(r"(postgres(?:ql)?://[^\s:@/]*:)\S+@"), r"\1…@"),  # who it is for stays to be seen
     (USERINFO, r"\1…@"),
     (re.compile(r"(?i)(bearer |bot )[\w.\-]{12,}"), r"\1…"),
     # pydantic, asyncpg and PostgreSQL quote what they were given: rows with prompts in them.

@@ -40,7 +40,7 @@ def test_a_server_that_does_not_answer_is_named_once_and_without_its_password(
     assert main(command.split()) == (1 if command == "doctor" else 2)
     printed = capsys.readouterr()
     (said,) = [each for each in (printed.out + printed.err).splitlines() if "postgres" in each]
-    place = f"the database postgresql://…@{address} cannot be used: "
+    place = f"the database postgresql://darkroom@{address} cannot be used: "
     assert said.partition("  " if command == "doctor" else ": ")[2].startswith(f"{place}{why}")
     assert (said.count("postgresql://"), "hunter22" in said) == (1, False)
 
