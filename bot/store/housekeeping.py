@@ -7,7 +7,8 @@ from bot.core.jobs import HOUR, MINUTE, State
 from bot.store import jobs, ledger
 from bot.store.database import Database, Tx
 
-PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, *[1.0] * 60)  # seconds between attempts to empty the log of writes
+# Seconds between attempts to empty the log of writes; an export or an audit may read for ten minutes.
+PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, *[1.0] * 60, *[10.0] * 60)
 LONGEST_WAIT = 16 * MINUTE  # nothing is ever due later than that, but for what a wrong clock wrote
 
 
@@ -36,9 +37,11 @@ class Housekeeping:
 
     async def forget_for_good(self) -> None:
         """Leave nothing of what was deleted in the engine's files; a reader who needs longer is left to the janitor."""
+        thoroughly = True  # what is still to be done of that is remembered
         for pause in (*PAUSES, 0):
-            if await self._database.forget_for_good(thoroughly=True):
+            if await self._database.forget_for_good(thoroughly=thoroughly):
                 return
+            thoroughly = False
             await asyncio.sleep(pause)
 
     async def forget_prompts(self, *, before: int) -> None:

@@ -14,7 +14,8 @@ import re
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -23,7 +24,7 @@ import aiosqlite
 
 from bot.file_modes import make_file, make_folder, open_private
 from bot.store.database import Row, StoreBusy, StoreUnusable, Tx, Unit
-from bot.store.forgetting import Forgetting, identity
+from bot.store.forgetting import Forgetting
 from bot.store.versions import missing
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 BATCH = 256  # units a commit carries at most; more only makes the first wait longer
 PROBE_PATIENCE = 5.0  # seconds
+BUSY_TIMEOUT = 5000  # milliseconds to wait for another process that writes
 THREAD_LOOK = 1.0  # seconds between looks whether a connection's thread still lives
 BROKEN = (sqlite3.Error, RuntimeError, ValueError, MemoryError)  # what working through a mailbox may come to
 NUMBERED = re.compile(r"\$(\d+)")
@@ -169,6 +171,7 @@ class _Lane:
     mailbox: deque[_Letter]
     file: tuple[int, int]
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # held by whoever uses the connection
     closing: bool = False
     broken: bool = False
     task: asyncio.Task[None] | None = None
@@ -181,13 +184,38 @@ class _Lane:
         self.wake.set()
         return await letter.answer  # type: ignore[no-any-return]
 
+    async def aside(self, *statements: str) -> list[bool]:
+        """Run *statements* between two transactions, waiting for no other connection; which of them were done.
+
+        A checkpoint answers with a row that begins with 1 where others were in its way.
+        """
+        async with self.turn:
+            if self.broken or self.closing:
+                return [False for _ in statements]
+            try:
+                await self._ran("PRAGMA busy_timeout = 0")
+                return [await self._ran(each) for each in statements]
+            except BROKEN:  # the next batch finds that out as well, and opens another connection
+                return [False for _ in statements]
+            finally:
+                with suppress(*BROKEN):
+                    await self._ran(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+
+    async def _ran(self, statement: str) -> bool:
+        try:
+            rows = list(await self._in_thread(self.connection.execute_fetchall(statement)))
+        except sqlite3.Error:  # somebody writes, or the disk is full
+            return False
+        return not (rows and rows[0][0])
+
     async def deliver(self) -> None:
         try:
             while not (self.closing and not self.mailbox):
                 await self.wake.wait()
                 self.wake.clear()
                 while self.mailbox:
-                    await self._deliver_some()
+                    async with self.turn:
+                        await self._deliver_some()
         finally:  # whatever ended this, nobody is left waiting
             self.closing = True
             for letter in (*self.raw.batch, *self.mailbox):
@@ -211,19 +239,22 @@ class _Lane:
 
     async def _commit(self) -> None:
         """Work through a part of the mailbox; raises where the connection, or its thread, did not outlive that."""
-        work = asyncio.ensure_future(self.connection.commit())
+        await self._in_thread(self.connection.commit())
+
+    async def _in_thread(self, call: Awaitable[T]) -> T:
+        work = asyncio.ensure_future(call)
         while not work.done():
             await asyncio.wait((work,), timeout=THREAD_LOOK)
             if not self.raw.thread.is_alive():
                 work.cancel()
                 raise RuntimeError("the thread of a connection has ended")
-        work.result()
+        return work.result()
 
     async def _open_anew(self) -> None:
         """Another connection to the same file; an error where there is none, or another file is in its place."""
         await self._close()
         try:
-            same = identity(self.path) == self.file
+            same = _identity(self.path) == self.file
         except OSError as exc:
             raise sqlite3.OperationalError(f"the file {self.path} cannot be reached: {exc}") from exc
         if not same:
@@ -245,6 +276,11 @@ class _Lane:
         if self.task is not None:
             await self.task
         await self._close()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def _answer(letter: _Letter, broken: BaseException | None = None) -> None:
@@ -269,7 +305,7 @@ class SqliteDatabase:
         self._reader = reader
         self._lock = lock
         self._outside = 0
-        self._forgetting = Forgetting(path)
+        self._forgetting = Forgetting(path, run=writer.aside)
         self.away_because: BaseException | None = None
 
     @classmethod
@@ -357,7 +393,7 @@ class SqliteDatabase:
 async def _lane(path: Path, factory: type[_Connection]) -> _Lane:
     mailbox: deque[_Letter] = deque()
     connection, raw = await _connected(path, factory, mailbox)
-    lane = _Lane(path, connection, raw, mailbox, identity(path))
+    lane = _Lane(path, connection, raw, mailbox, _identity(path))
     lane.task = asyncio.create_task(lane.deliver(), name=f"store {factory.__name__}")
     return lane
 
@@ -375,7 +411,7 @@ async def _connected(
     # Only its own thread uses it, but where that has ended, somebody else has to close it.
     connection = await aiosqlite.connect(path, factory=connect, isolation_level=None, check_same_thread=False)
     pragmas = [
-        "busy_timeout = 5000",
+        f"busy_timeout = {BUSY_TIMEOUT}",
         "synchronous = FULL",
         "foreign_keys = ON",
         "trusted_schema = OFF",
