@@ -7,8 +7,8 @@ from time to time; a look at a run that brings nothing new writes nothing.
 import asyncio
 import heapq
 import logging
-from collections.abc import Awaitable, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 from bot import outages
 from bot.core.jobs import ACK_WINDOW, AT_HOST, SECOND, Job, State, Step, next_step
@@ -158,8 +158,9 @@ class Worker:
 
     async def _compare(self) -> None:
         self._compared_at = self._clock()
+        known = self._due.keys() | self._busy  # one that ends while the rows are read is in neither afterwards
         rows = await self._store.due_before(self._compared_at - JUST_DUE)
-        self._missing = {job_id: at for job_id, at in rows.items() if self._is_missing(job_id)}
+        self._missing = {job_id: at for job_id, at in rows.items() if job_id not in known and self._is_missing(job_id)}
 
     async def find_missing(self) -> None:
         """Look at jobs that are due by their rows and in no heap: there should be none, for each was to come back."""
@@ -168,28 +169,31 @@ class Worker:
             log.warning("A job was found that nobody looked at", extra={"event": "job_found", "job_id": job_id})
             self._schedule(job_id, at)
 
-    async def _done(self, work: Awaitable[None]) -> bool:
+    @contextmanager
+    def _outlasting_trouble(self) -> Iterator[None]:
         try:
-            await work
+            yield
         except TROUBLE as exc:
             if self._service.outages.seen(exc) is None:
                 log.warning("The database cannot be read just now", exc_info=True, extra={"event": "store_trouble"})
-            return False
-        return True
 
     async def _watch_outside(self, stop: asyncio.Event) -> None:
-        seen = await self._store.database.outside_changes()
-        find_at = 0
+        """Notice what other processes change, and what the heap lacks; `StoreBusy` where one has taken our place."""
+        seen, find_at = None, 0
         while not stop.is_set():
+            with self._outlasting_trouble():
+                now = await self._store.database.outside_changes()
+                if now != seen:
+                    await self._reload()
+                    seen = now
+                    self._service.bells.worker.set()
+                    self._service.bells.replies.set()
+            with self._outlasting_trouble():
+                if self._clock() >= find_at:
+                    await self.find_missing()
+                    find_at = self._clock() + COMPARE_EVERY
+                    self._service.bells.worker.set()
             await asyncio.sleep(OUTSIDE_EVERY)
-            now = await self._store.database.outside_changes()
-            if now != seen and await self._done(self._reload()):
-                seen = now
-                self._service.bells.worker.set()
-                self._service.bells.replies.set()
-            if self._clock() >= find_at and await self._done(self.find_missing()):
-                find_at = self._clock() + COMPARE_EVERY
-                self._service.bells.worker.set()
 
     # --- one job
 

@@ -1,5 +1,6 @@
 """Trouble that an operator can name: told once, waited for, and nothing that is paid for is lost."""
 
+import asyncio
 import errno
 import logging
 import os
@@ -223,6 +224,30 @@ async def test_a_password_that_was_changed_is_named(tmp_path: Path, postgres_url
         await app.service.outages.check()
 
         assert app.service.outages.current == (Outage.DATABASE_REFUSED,)
+
+
+async def test_a_database_that_refuses_us_ends_no_loop_and_what_was_changed_meanwhile_is_noticed(
+    tmp_path: Path, postgres_url: str, role_url: str
+) -> None:
+    async with rig(tmp_path, url=role_url) as app:
+        job_id = await app.imagine()
+        stop = asyncio.Event()
+        working = asyncio.create_task(app.worker.run(stop))
+        await by_hand(postgres_url, f"ALTER ROLE {urlsplit(role_url).username} NOLOGIN")
+        await cut(postgres_url)
+        async with asyncio.timeout(20):
+            await app.service.outages.wake.wait()  # set by what the worker saw
+        assert app.service.outages.current == (Outage.DATABASE_REFUSED,)
+        assert not working.done()
+
+        await by_hand(postgres_url, f"ALTER ROLE {urlsplit(role_url).username} LOGIN")
+        async with asyncio.timeout(20):
+            while app.provider.submitted != [job_id]:
+                app.service.bells.ring(job_id)
+                await asyncio.sleep(0.05)
+        stop.set()
+        app.service.bells.worker.set()
+        await working
 
 
 # --- too many open files
