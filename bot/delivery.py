@@ -272,7 +272,9 @@ class Delivery:
         """Send by one way, with less and less while Discord does not take it."""
         most = min(reply.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
         for _ in range(RUNGS):
-            fitted, uploads = await self.uploads(card, most=most)
+            fitted, uploads, later = await self._fitted(card, most=most)
+            if later and not uploads:
+                break
             try:
                 message_id = await self._messenger.send(fitted, reply, way=way, uploads=uploads)
             except TooLarge:
@@ -280,8 +282,8 @@ class Delivery:
             except ContentBlocked:
                 break
             else:
-                return Sent(message_id, complete=not fitted.withheld)
-        return await self._by_text(way, self._without_files(card), reply, tried=not uploads)
+                return Sent(message_id, complete=not fitted.withheld, retry=later)
+        return await self._by_text(way, self._without_files(card), reply, tried=not uploads and not later)
 
     async def _by_text(self, way: Way, card: Card, reply: Reply, *, tried: bool) -> Sent:
         """Send *card* without files: as it is unless that was *tried*, then without the member's words."""
@@ -299,21 +301,33 @@ class Delivery:
 
     async def uploads(self, card: Card, *, most: int) -> tuple[Card, Sequence[Upload]]:
         """The pictures as files that fit a message; those that cannot be made to fit become links."""
-        if not card.job.state.is_final or card.hidden:
-            return card, ()
-        uploads, links, room = [], [], REQUEST_LIMIT
+        fitted, uploads, _ = await self._fitted(card, most=most)
+        return fitted, uploads
+
+    async def _fitted(self, card: Card, *, most: int) -> tuple[Card, Sequence[Upload], bool]:
+        """What `uploads` gives, and whether it may give more later."""
+        if not _shows_files(card):
+            return card, (), False
+        uploads, links, room, later = [], [], REQUEST_LIMIT, False
         for number, picture in enumerate(card.pictures):
             share = min(most, room // (len(card.pictures) - number))
-            upload = await self._fit(picture, card, most=share)
+            try:
+                upload = await self._fit(picture, card, most=share)
+            except (OSError, BrokenExecutor) as exc:  # `TimeoutError` is one of the first
+                if self._service.outages.seen(exc) is None:
+                    log.exception("A picture cannot be handed on now", extra={"event": "fit_failed"})
+                upload, later = None, True
             if upload is not None:
                 uploads.append(upload)
                 room -= len(upload.data)
             elif (address := self._link(card.job.id, picture)) is not None:
                 links.append(address)
         missing = len(card.pictures) - len(uploads) - len(links)
-        return replace(card, links=tuple(links), withheld=missing > 0), uploads
+        return replace(card, links=tuple(links), withheld=missing > 0), uploads, later
 
     def _without_files(self, card: Card) -> Card:
+        if not _shows_files(card):
+            return card
         links = tuple(found for each in card.pictures if (found := self._link(card.job.id, each)) is not None)
         return replace(card, links=links, withheld=bool(card.pictures) and not links)
 
@@ -326,7 +340,7 @@ class Delivery:
             return Upload(picture.file, data)
         try:
             fitted = await self._fitter.fit(data, most=most, xmp=_mark_of(card))
-        except (BadPicture, BrokenExecutor, MemoryError, TimeoutError):
+        except (BadPicture, MemoryError):
             log.exception("A picture could not be made smaller", extra={"event": "fit_failed"})
             return None
         return None if fitted is None else Upload(f"{path.stem}.{fitted.type}", fitted.data)
@@ -350,6 +364,10 @@ class Delivery:
         only_token = paths(reply, now=now, final=False) == (Way.TOKEN,)
         again = reply.last_word_at if only_token and not final and not card.last_word else None
         await self._store.delivered(job_id, version=reply.wanted, message_id=sent.message_id, due_at=again)
+
+
+def _shows_files(card: Card) -> bool:
+    return card.job.state.is_final and not card.hidden
 
 
 def _without_prompt(card: Card) -> Card:

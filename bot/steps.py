@@ -15,7 +15,7 @@ from bot.core.errors import (
     RunLost,
 )
 from bot.core.jobs import MINUTE, WAIT_LIMIT, WATCH_LIMIT, Cancel, Job, Observation, State, is_news
-from bot.core.polling import WATCH_DELAY, poll_delay
+from bot.core.polling import WATCH_DELAY, backoff, poll_delay
 from bot.delivery import DeliverLater
 from bot.providers.base import CancelOutcome
 from bot.submits import Submits
@@ -56,8 +56,11 @@ class Steps(Submits):
         limits = self._catalog.reference_limits(job.request)
         try:
             references = await self._check_references(job.request.references, limits=limits)
-        except (DownloadFailed, TimeoutError):
-            if self._again(job, "check") < CHECK_TRIES:
+        except DownloadFailed as exc:  # that says nothing of the pictures: `expire` ends the waiting
+            self._service.outages.seen(exc)
+            return self._in(backoff(self._again(job, "check"), retry_after=None, jitter=self._draw()))
+        except TimeoutError:
+            if self._again(job, "check slowly") < CHECK_TRIES:
                 return self._in(AGAIN)
             await self._end(job, State.FAILED, reason="bad_input_picture")
             return None
@@ -87,9 +90,11 @@ class Steps(Submits):
         except AnswerUnreadable as exc:
             return await self._unreadable(await self._begun(job, exc), exc)
         except ProviderUnavailable as exc:
+            self._unreadable_since.pop(job.id, None)
             await self._begun(job, exc)
             return self._in(await self._failed(job, "poll", exc))
         except ProviderPaused as exc:
+            self._unreadable_since.pop(job.id, None)
             await self._begun(job, exc)
             await self._hosts.paused(job.provider, exc)
             return self._in(BLOCKED_EVERY)
@@ -108,7 +113,8 @@ class Steps(Submits):
         """*job* as it is now: what its host calls finished is queued no more, though its result cannot be had yet."""
         if not exc.finished or job.state is not State.QUEUED:
             return job
-        return await self._store.move(job, State.RUNNING, now=self._clock(), due_at=self._clock()) or job
+        now = self._clock()
+        return await self._store.move(job, State.RUNNING, now=now, due_at=now, started_at=now) or job
 
     async def _unreadable(self, job: Job, exc: AnswerUnreadable) -> int | None:
         """Ask again for a while; if the form stays unknown, the job ends, free unless a picture is in hand."""
@@ -183,8 +189,10 @@ class Steps(Submits):
             except AnswerUnreadable as exc:
                 return await self._unreadable(job, exc)
             except ProviderUnavailable as exc:
+                self._unreadable_since.pop(job.id, None)
                 return self._in(await self._failed(job, "collect", exc))
             except ProviderPaused:
+                self._unreadable_since.pop(job.id, None)
                 return self._in(BLOCKED_EVERY)
             except RunLost:
                 seen = Observation(State.COLLECTING)

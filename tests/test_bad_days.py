@@ -14,7 +14,7 @@ from bot.core.errors import DownloadFailed, ProviderPaused, ProviderUnavailable,
 from bot.core.jobs import HOUR, MINUTE, Job, Observation, State, Verb
 from bot.core.quota import Amount
 from bot.core.wishes import Wish
-from bot.delivery import ContentBlocked, WayClosed
+from bot.delivery import ContentBlocked, DeliverLater, WayClosed
 from bot.store.database import Tx
 from bot.store.housekeeping import Housekeeping
 from tests.kit import ALICE, BOB, NOON, Rig, Time, rig
@@ -127,6 +127,41 @@ async def test_a_server_whose_filters_take_neither_pictures_nor_the_members_word
     await app.turn(21 * 60)
     assert len(app.messenger.shown[-1][2]) == 1
     assert await app.service.open_jobs(ALICE) == ([], 0)
+
+
+async def test_a_picture_that_cannot_be_read_for_now_is_said_to_be_kept_and_shown_later(app: Rig) -> None:
+    app.provider.sees = [app.ready()]
+    app.messenger.troubles = [DeliverLater("Discord is away") for _ in range(9)]
+    job_id = await app.imagine()
+    await app.until_final(job_id)
+    app.messenger.troubles.clear()
+    file = app.folder / f"{job_id}-1.png"
+    away = file.rename(file.with_suffix(".away"))
+    file.mkdir()  # reading it is an error of the system's
+    await app.turn(120)
+    assert (app.messenger.last.job.state, app.messenger.last.withheld) == (State.SUCCEEDED, True)
+
+    file.rmdir()
+    away.rename(file)
+    await app.turn(HOUR / 1000)
+    assert (app.messenger.last.withheld, len(app.messenger.shown[-1][2])) == (False, 1)
+
+
+async def test_a_hidden_card_without_the_members_words_is_all_there_is_to_show(tmp_path: Path) -> None:
+    async with rig(tmp_path, host="runflow") as app:
+        app.provider.sees = [RUNNING, app.ready()]
+        job_id = await app.imagine()
+        await app.turn(5)
+        await app.service.hide(job_id, user_id=ALICE)
+        await app.turn(5)
+        app.messenger.troubles = [ContentBlocked("harmful_link") for _ in range(2)]
+        await app.until_final(job_id)
+        await app.turn(5)
+
+        dossier = await app.store.dossier(job_id)
+        assert dossier is not None
+        assert dossier.job.hidden_at is not None
+        assert dossier.reply.delivered == dossier.reply.wanted
 
 
 async def test_a_closed_way_is_tried_less_and_less_while_there_is_something_to_show(app: Rig) -> None:

@@ -350,18 +350,28 @@ async def test_reference_pictures_are_checked_before_money_moves(app: Rig) -> No
     assert app.provider.submitted == []
 
 
-async def test_a_reference_that_cannot_be_had_for_now_is_asked_for_three_times(app: Rig) -> None:
+async def test_a_reference_that_cannot_be_had_for_now_is_waited_for_and_one_that_takes_too_long_is_given_up(
+    app: Rig,
+) -> None:
     away = DownloadFailed("HTTP 503", lasting=False)
     fine = await app.edit()
-    app.checks[:] = [away, TimeoutError()]
+    app.checks[:] = [away] * 6
+    await app.turn(60, times=9)
+    assert app.provider.submitted == [fine]
+
+    slow = await app.edit()
+    app.checks[:] = [TimeoutError()] * 3
     await app.turn(2, times=3)
     lost = await app.edit()
-    app.checks[:] = [away] * 3
-    await app.turn(2, times=3)
+    app.checks[:] = [away] * 100
+    await app.turn(60, times=16)
 
-    assert (await app.job(fine)).checked
+    ended = [await app.job(each) for each in (slow, lost)]
+    assert [(each.state, each.reason) for each in ended] == [
+        (State.FAILED, "bad_input_picture"),
+        (State.FAILED, "expired_waiting"),
+    ]
     assert app.provider.submitted == [fine]
-    assert ((await app.job(lost)).state, (await app.job(lost)).reason) == (State.FAILED, "bad_input_picture")
 
 
 async def test_a_dying_link_caps_the_wait(tmp_path: Path, url: str) -> None:

@@ -60,6 +60,22 @@ async def test_an_answer_that_becomes_readable_in_time_is_forgiven(app: Rig) -> 
     assert (job.state, app.told) == (State.SUCCEEDED, [])
 
 
+async def test_the_two_minutes_begin_anew_when_a_host_was_away_in_between(app: Rig) -> None:
+    away = ProviderUnavailable("GET /result: ConnectError")
+    app.provider.sees = [STRANGE, *[away] * 8, STRANGE, app.ready()]
+    job_id = await app.imagine()
+
+    assert (await app.until_final(job_id, step=30)).state is State.SUCCEEDED
+
+
+async def test_a_run_that_was_called_finished_and_then_cancelled_may_have_been_billed(app: Rig) -> None:
+    app.provider.sees = [STRANGE, Observation(State.CANCELLED)]
+    job = await app.until_final(await app.imagine())
+
+    assert (job.state, job.reason) == (State.CANCELLED, "cancelled_by_host")
+    assert (await seen(app.store, job.place, now=app.time.now)).host_month.micro_usd == 80_000
+
+
 async def test_pictures_in_hand_are_settled_when_the_answer_becomes_unreadable(app: Rig) -> None:
     ready = app.ready(n=2)
     app.files.files[ready.image_urls[1]] = b"<html>not yet</html>"

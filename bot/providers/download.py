@@ -149,8 +149,8 @@ class Downloader:
         except TimeoutError:
             raise DownloadFailed("too slow", lasting=False) from None
         except Exception as exc:  # noqa: BLE001 - one request: whatever a server sends, it is this file's trouble alone
-            refused = isinstance(getattr(exc, "os_error", None), AddressRefused)
-            raise DownloadFailed(type(exc).__name__, lasting=refused) from None
+            cause = getattr(exc, "os_error", None)  # of the system's, without the link
+            raise DownloadFailed(type(exc).__name__, lasting=isinstance(cause, AddressRefused)) from cause
 
     async def _follow(
         self, url: str, *, hosts: Sequence[str], most: int, redirects: int, headers: Mapping[str, str] | None
