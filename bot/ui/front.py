@@ -132,6 +132,9 @@ class Front:
     async def refuse(self, interaction: Interaction, error: UserError, *, draft_id: str | None = None) -> None:
         if error.key == "busy" and (outage := self.service.outages.failing) is not None:
             error = UserError("outage", outage=outage.value)  # why the database takes so long
+        if error.key == "place.permissions":  # neither buttons nor menus have the option `private`
+            slash = isinstance(interaction.command, discord.app_commands.Command)
+            error = UserError(error.key, **error.values, has_private=slash)
         outside = not self.is_member(interaction)
         view = refusal(error, self.words(interaction), draft_id=draft_id, outside=outside)
         try:
