@@ -100,15 +100,20 @@ def link_expires_at(url: str) -> int | None:
     return int(told, 16) * 1000 if EXPIRES.fullmatch(told) else None
 
 
+def media_type(told: str | None) -> str:
+    """The type of a file as Discord tells it, without parameters; `application/octet-stream` where it tells none."""
+    return (told or UNSPECIFIC).split(";")[0].strip().lower()
+
+
 def check_references(references: Sequence[Reference], *, hosts: Iterable[str], limits: ReferenceLimits) -> None:
     """`UserError` for the first picture that cannot be taken, naming the file.
 
-    Discord tells the type of a file from its name, so a wrong kind of picture is left to whoever reads its bytes.
+    Discord tells the type of a file from its name, so what it is is left to whoever reads its bytes. Only a web page
+    cannot be read: where one comes in place of a picture, a server is in trouble.
     """
     allowed = tuple(hosts)
     for each in references:
-        kind = (each.content_type or UNSPECIFIC).split(";")[0].strip().lower()
-        if not kind.startswith("image/") and kind != UNSPECIFIC:
+        if media_type(each.content_type) == "text/html":
             raise UserError("references.type", file=each.filename)
         if each.size is not None and each.size > limits.size:
             raise UserError("references.large", file=each.filename, limit=limits.size, given=each.size)

@@ -94,7 +94,7 @@ def _sizes(full: tuple[int, int]) -> Iterator[tuple[int, int]]:
 
 
 def _encoded(picture: Image.Image, kind: str, *, quality: int, note: Note, xmp: bytes) -> Fitted | None:
-    """None where the format cannot hold the picture: JPEG knows no alpha, WebP no side above 16383.
+    """None where the format cannot hold the picture: JPEG knows no alpha and no side above 65500, WebP none over 16383.
 
     Nor does WebP take noise without end at a high quality, or what it finds no memory for.
     """
@@ -104,7 +104,7 @@ def _encoded(picture: Image.Image, kind: str, *, quality: int, note: Note, xmp: 
     # Method 2 takes three quarters of the default's time for three per cent more bytes.
     try:
         picture.save(out, kind, quality=quality, xmp=xmp, **({"method": 2} if kind == "webp" else {}))
-    except (ValueError, MemoryError):
+    except (OSError, ValueError, MemoryError):  # the first is JPEG's; nothing is written to a disk here
         return None
     return Fitted(out.getvalue(), kind, picture.width, picture.height, note)
 

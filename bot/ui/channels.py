@@ -41,7 +41,7 @@ async def _is_gone(client: discord.Client, channel: int) -> bool:
 def is_hidden(guild: discord.Guild, channel: int) -> bool:
     """Whether *channel* is there, and the bot cannot view it."""
     state = guild._state  # noqa: SLF001 - ours; the library shows it nowhere
-    return isinstance(state, State) and channel in state.hidden
+    return isinstance(state, State) and channel in state.hidden[guild.id]
 
 
 def title(guild: discord.Guild | None, channel: int) -> str | None:

@@ -17,7 +17,7 @@ from bot.supply import Supply
 from bot.ui import asking, texts
 from bot.ui.front import Front, Interaction
 from bot.ui.handover import HandOver
-from bot.ui.intake import pictures_in, reference_of
+from bot.ui.intake import reference_of
 from bot.ui.prices import Prices, meant_model, meant_resolution, usual_quote
 from bot.ui.render_lists import jobs_list
 from bot.ui.render_notes import ModelFact, help_page
@@ -119,13 +119,13 @@ class Commands:
     async def _edit_message(self, interaction: Interaction, message: discord.Message) -> None:
         """Open the form; pictures come from the message as it was handed to us, its links are fresh."""
         await self._front.check_form(interaction, private=False)
-        pictures = pictures_in(message)
+        pictures = await self._front.pictures_of(message)
         if not pictures:
             raise UserError("references.none_in_message")
         most = [each.edit.references for each in self._offered.models.values() if each.edit]
         if not most:
             raise UserError("option.no_host")
-        wish = Wish(verb=Verb.EDIT, prompt="", references=pictures[: max(most)])
+        wish = Wish(verb=Verb.EDIT, prompt="", references=tuple(pictures[: max(most)]))
         await asking.open_draft(self._front, interaction, wish, title="edit")
 
     async def _jobs(self, interaction: Interaction) -> None:

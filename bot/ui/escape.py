@@ -35,7 +35,8 @@ PIECES = re.compile(
     | (?P<number>       (?<=\n)\d{1,9}\.(?=\s) )       # an ordered list
     | \n
     | [\U0001f1e6-\U0001f1ff]{2}                         # a flag
-    | . (?: [\ufe00-\ufe0f\u20e3\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f] | \u200d. )*  # an emoji of several
+    # An emoji of several. What is joined is never ASCII, which may be markup or begin a link.
+    | . (?: [\ufe00-\ufe0f\u20e3\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f] | \u200d[^\x00-\x7f] )*
     """,
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )

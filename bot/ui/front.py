@@ -13,9 +13,9 @@ from discord import ui
 
 from bot.core.cards import Card
 from bot.core.errors import UserError
-from bot.core.jobs import SECOND, Place
+from bot.core.jobs import SECOND, Place, Reference
 from bot.core.quota import EVERYWHERE
-from bot.core.references import check_references
+from bot.core.references import TYPES, ReferenceLimits, check_references, media_type
 from bot.core.wishes import Intake, Wish
 from bot.metrics import Metrics
 from bot.service import Service
@@ -24,7 +24,7 @@ from bot.store.store import AlreadySeen
 from bot.ui.access import Access, Spot
 from bot.ui.elsewhere import elsewhere
 from bot.ui.failures import ALREADY_ACKNOWLEDGED, UNKNOWN_INTERACTION, UNKNOWN_MESSAGE
-from bot.ui.intake import Lateness, intake_of, is_direct, place_of
+from bot.ui.intake import Lateness, intake_of, is_direct, pictures_in, place_of
 from bot.ui.limits import about_channel
 from bot.ui.render import render
 from bot.ui.render_notes import refusal
@@ -132,6 +132,9 @@ class Front:
     async def refuse(self, interaction: Interaction, error: UserError, *, draft_id: str | None = None) -> None:
         if error.key == "busy" and (outage := self.service.outages.failing) is not None:
             error = UserError("outage", outage=outage.value)  # why the database takes so long
+        if error.key == "place.permissions":  # neither buttons nor menus have the option `private`
+            slash = isinstance(interaction.command, discord.app_commands.Command)
+            error = UserError(error.key, **error.values, has_private=slash)
         outside = not self.is_member(interaction)
         view = refusal(error, self.words(interaction), draft_id=draft_id, outside=outside)
         try:
@@ -247,9 +250,28 @@ class Front:
         limits = self.service.offered.reference_limits(request)
         # What Discord says of them costs no time.
         check_references(wish.references, hosts=self.service.cdn_hosts, limits=limits)
+        await self._look_quickly(wish.references, limits)
+
+    async def pictures_of(self, message: discord.Message) -> Sequence[Reference]:
+        """The pictures of *message*, without what shows in time to be none that we take."""
+        found = pictures_in(message)
+        others = await asyncio.gather(*(self._is_other(each) for each in found))
+        return [each for each, other in zip(found, others, strict=True) if not other]
+
+    async def _is_other(self, reference: Reference) -> bool:
+        """Whether *reference* is no picture that we take; what else is wrong with it is for whoever asks for it."""
+        if media_type(reference.content_type) in TYPES:
+            return False
+        try:
+            await self._look_quickly([reference], ReferenceLimits())
+        except UserError as error:
+            return error.key == "references.type"
+        return False
+
+    async def _look_quickly(self, references: Sequence[Reference], limits: ReferenceLimits) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(PEEK):
-                await self._peek(wish.references, limits=limits)
+                await self._peek(references, limits=limits)
 
     async def _kept(self, wish: Wish, *, user_id: int) -> str | None:
         try:

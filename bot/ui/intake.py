@@ -9,10 +9,9 @@ from urllib.parse import unquote
 import discord
 
 from bot.core.jobs import MINUTE, SECOND, Place, Reference
-from bot.core.references import TYPES, link_expires_at, path_of
+from bot.core.references import UNSPECIFIC, link_expires_at, media_type, path_of
 from bot.core.wishes import Intake
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 THREADS = frozenset(
     {discord.ChannelType.news_thread, discord.ChannelType.public_thread, discord.ChannelType.private_thread}
 )
@@ -115,11 +114,11 @@ def reference_of(attachment: discord.Attachment) -> Reference:
 
 
 def pictures_in(message: discord.Message) -> tuple[Reference, ...]:
-    """The pictures of a message as an interaction shows it, in the order they are seen, each once."""
+    """What may be a picture in a message as an interaction shows it, in the order it is seen, each once."""
     found: dict[str, Reference] = {}
     parts: list[discord.Message | discord.MessageSnapshot] = [message, *message.message_snapshots]
     for part in parts:
-        attached = [reference_of(each) for each in part.attachments if _is_picture(each.filename, each.content_type)]
+        attached = [reference_of(each) for each in part.attachments if _may_be_picture(each.content_type)]
         for each in (*attached, *_in_galleries(part.components), *_in_embeds(part.embeds)):
             found.setdefault(path_of(each.url), each)
     return tuple(found.values())
@@ -137,9 +136,8 @@ def _in_galleries(components: Sequence[Any]) -> Iterator[Reference]:
     for each in components:
         for media in [item.media for item in getattr(each, "items", ())]:
             url = media.url if media.attachment_id is not None else media.proxy_url or media.url
-            name = _name(url)
-            if url.startswith(("https://", "http://")) and _is_picture(name, media.content_type):
-                yield Reference(url, name, content_type=media.content_type, expires_at=link_expires_at(url))
+            if url.startswith(("https://", "http://")) and _may_be_picture(media.content_type):
+                yield Reference(url, _name(url), content_type=media.content_type, expires_at=link_expires_at(url))
 
 
 def _in_embeds(embeds: Sequence[discord.Embed]) -> Iterator[Reference]:
@@ -153,10 +151,10 @@ def _name(url: str) -> str:
     return unquote(PurePosixPath(path_of(url)).name) or "picture"
 
 
-def _is_picture(name: str, content_type: str | None) -> bool:
-    if content_type:
-        return content_type.split(";")[0].strip().lower() in TYPES
-    return PurePosixPath(name.lower()).suffix in SUFFIXES
+def _may_be_picture(content_type: str | None) -> bool:
+    """Whether Discord, which looks at names only, calls it a picture of any kind, or nothing in particular."""
+    kind = media_type(content_type)
+    return kind.startswith("image/") or kind == UNSPECIFIC
 
 
 # --- forms

@@ -148,6 +148,8 @@ def _permissions(words: Words, values: Mapping[str, Any]) -> Iterator[str]:
     missing: Sequence[str] = values["missing"]
     names = ", ".join(f"**{words.say(f'permission.{each}')}**" for each in missing)
     yield words.say("error.place.permissions", count=len(missing), permissions=names)
+    if values.get("has_private"):
+        yield words.say("error.place.private")
 
 
 def _dearer(words: Words, values: Mapping[str, Any]) -> Iterator[str]:

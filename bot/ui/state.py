@@ -5,6 +5,7 @@ Flags"). The library would remember it so, and prefer that to what an interactio
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -25,43 +26,53 @@ FOR_THE_TREE = frozenset({InteractionType.application_command, InteractionType.a
 
 
 class State(ConnectionState["DarkroomClient"]):
-    """*hidden* are the channels that the bot cannot view, of all its servers."""
+    """*hidden* are the channels that the bot cannot view, by their server."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.hidden: set[int] = set()
+        self.hidden: defaultdict[int, set[int]] = defaultdict(set)
 
     def parse_guild_create(self, data: Any) -> None:
+        """Its list is complete: what it lacks went while we were not connected, or while the server was away."""
+        if data.get("unavailable") is True:  # and it has no list
+            return
         channels = data.get("channels") or []
         seen = [each for each in channels if not _is_hidden(each)]
-        self.hidden.difference_update(int(each["id"]) for each in seen)
-        for each in channels:
-            if _is_hidden(each):
-                self._hide(each, guild_id=data["id"])
+        listed, guild = {int(each["id"]) for each in seen}, self._get_guild(int(data["id"]))
+        for known in guild.channels if guild else ():
+            if known.id not in listed:
+                self._forget(str(known.id), guild_id=data["id"])
+        self.hidden[int(data["id"])] = {int(each["id"]) for each in channels if _is_hidden(each)}
         super().parse_guild_create({**data, "channels": seen})
+
+    def parse_guild_delete(self, data: Any) -> None:
+        if not data.get("unavailable"):
+            self.hidden.pop(int(data["id"]), None)
+        super().parse_guild_delete(data)
 
     def parse_channel_create(self, data: Any) -> None:
         self.parse_channel_update(data)
 
     def parse_channel_update(self, data: Any) -> None:
         """One that comes into sight is new to the library, whatever the event is called."""
+        guild_id, channel_id = int(data.get("guild_id") or 0), int(data["id"])
         if _is_hidden(data):
-            self._hide(data, guild_id=data["guild_id"])
+            self._forget(data["id"], guild_id=data["guild_id"])
+            self.hidden[guild_id].add(channel_id)
             return
-        self.hidden.discard(int(data["id"]))
-        guild = self._get_guild(int(data.get("guild_id") or 0))
-        known = guild is None or guild.get_channel(int(data["id"])) is not None
+        self.hidden[guild_id].discard(channel_id)
+        guild = self._get_guild(guild_id)
+        known = guild is None or guild.get_channel(channel_id) is not None
         (super().parse_channel_update if known else super().parse_channel_create)(data)
 
     def parse_channel_delete(self, data: Any) -> None:
-        self.hidden.discard(int(data["id"]))
+        self.hidden[int(data.get("guild_id") or 0)].discard(int(data["id"]))
         super().parse_channel_delete(data)
 
-    def _hide(self, channel: Mapping[str, Any], *, guild_id: str) -> None:
-        """Forget a channel and its threads."""
-        gone: Any = {"id": channel["id"], "guild_id": guild_id}
+    def _forget(self, channel_id: str, *, guild_id: str) -> None:
+        """A channel and its threads."""
+        gone: Any = {"id": channel_id, "guild_id": guild_id}
         super().parse_channel_delete(gone)
-        self.hidden.add(int(channel["id"]))
 
     def parse_interaction_create(self, data: Any) -> None:
         """As the library does it, but for views that it keeps: we have none."""

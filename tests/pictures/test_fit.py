@@ -112,6 +112,14 @@ def test_a_side_too_long_for_webp_becomes_jpeg() -> None:
     assert (done.type, done.width) == ("jpeg", 17000)
 
 
+def test_a_side_too_long_for_either_goes_down_until_webp_can_hold_it() -> None:
+    data = encoded(grain(512).resize((66000, 40)), "png", compress_level=0)
+
+    done = fitted(data, most=len(data) - 1)
+
+    assert (done.type, done.width, done.height, done.note) == ("webp", 15662, 9, "smaller")
+
+
 def test_metadata_goes() -> None:
     exif = Image.Exif()
     exif[0x010E] = "taken at home"

@@ -153,7 +153,7 @@ async def test_what_only_the_whole_file_shows_is_said_of_it_and_nothing_is_order
 
 async def test_a_file_is_taken_for_what_its_bytes_are(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
-        files = {"a.png": plain("jpeg"), "b.gif": plain("png"), "c": plain("webp")}
+        files = {"a.png": plain("jpeg"), "b.gif": plain("png"), "c": plain("webp"), "d.txt": plain("png")}
         images: dict[str, Any] = {f"image{n}": Upload(*each) for n, each in enumerate(files.items(), start=1)}
         asked = await bot.alice.slash(bot.channel, "edit", prompt="whatever", **images)
         await asked.until(shows("Done"), within=SOON)
@@ -213,6 +213,11 @@ async def test_the_menu_edits_what_a_message_shows_even_after_a_restart(tmp_path
     async with scene(tmp_path) as bot:
         made = await (await bot.asks(bot.bob, "ours")).until(shows("Done"), within=SOON)
         files = [Upload("one.png", picture()), Upload("notes.txt", b"x"), Upload("two.webp", picture())]
+        files += [
+            Upload("moving.gif", b"GIF89a" + bytes(80)),
+            Upload("three.gif", picture()),
+            Upload("four", picture()),
+        ]
         shown = {
             "attached": bot.channel.post(bot.bob, "look", attachments=files),
             "embedded": bot.channel.post(bot.bob, embeds=[{"image": Upload("cat.png", picture())}]),
@@ -224,7 +229,7 @@ async def test_the_menu_edits_what_a_message_shows_even_after_a_restart(tmp_path
             done = await _edited(bot, form, prompt)
             assert len(done.files()) == 1
 
-        assert _given(bot, "attached") == ["one.png", "two.webp"]
+        assert _given(bot, "attached") == ["one.png", "two.webp", "three.gif", "four"]
         assert _given(bot, "embedded") == ["cat.png"]
         assert [each.rpartition(".")[2] for each in _given(bot, "ours again")] == ["png"]
         bot.assert_in_order()

@@ -10,6 +10,7 @@ WEAPONS = [
     "HTTP://evil.example", "discord.gg/abc", "Discord.GG/abc", "discord.com/invite/abc", "[free](https://evil.example)",
     "[a](<https://evil.example>)", "# head", "\n# head", "\n   ## head", "-# small", "\n- a", "\n> q", "\n>>> q",
     "||s||", "```\ncode", "`", "**", "__", "~~", "\\", "\\\\", "\u202e", "\u2066", "\u200b", "\u200d", "\ufeff",
+    "क\u094d\u200d",
     "\ud83d", "\x00", "\x1b[31m", "\r\n", "\u2028", "\u0301" * 60, "{prompt}", "{0}", "%s", "${jndi:ldap://x}",
     "'; DROP TABLE jobs;--",
     "\u3164", "👨\u200d👩\u200d👧", "🦊" * 40, "*" * 400, "a" * 900,

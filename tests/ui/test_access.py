@@ -5,7 +5,7 @@ import pytest
 
 from bot.core.errors import UserError
 from bot.ui.access import Access, Spot
-from bot.ui.intake import _in_embeds, _is_picture
+from bot.ui.intake import _in_embeds
 
 OPERATOR, MEMBER = 1, 2
 OWN, LISTED, OTHER = 10, 11, 12
@@ -86,10 +86,3 @@ def test_a_link_in_an_embed_that_cannot_be_read_is_taken_as_it_is() -> None:
     assert [(each.url, each.filename, each.expires_at) for each in found] == [
         (odd[0], "a.png", None), (odd[1], "b.png", None), (odd[2], "c.png", None)
     ]  # fmt: skip
-
-
-def test_what_a_file_is_called_counts_only_where_discord_does_not_say_what_it_is() -> None:
-    assert _is_picture("a.PNG", None)
-    assert _is_picture("a", "image/jpeg; charset=binary")
-    assert not _is_picture("a.png", "image/gif")
-    assert not _is_picture("a.txt", None)

@@ -246,14 +246,6 @@ async def test_a_file_that_lies_is_refused_privately_and_holds_nothing(on: Stage
     assert await on.jobs() == 0
 
 
-@on_stage()
-async def test_a_file_of_another_kind_is_refused_by_what_discord_says_of_it(on: Stage) -> None:
-    shown = await on.alice.slash(on.channel, "edit", prompt="x", image1=("song.mp3", b"ID3"))
-
-    assert shown.ephemeral
-    assert "song.mp3" in text(shown)
-
-
 # --- /jobs, /usage, /help
 
 

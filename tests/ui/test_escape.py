@@ -57,6 +57,13 @@ def test_unseen_characters_cannot_hide_a_mention_or_a_link() -> None:
     assert show("<\u200d@1> https:\u200d//x", most=99) == show("<@1> https://x", most=99)
 
 
+@pytest.mark.parametrize("active", ["@everyone", "<#123>", "*b*", "`b`", "[a](b)", "://x.y", "discord.gg/abcdef"])
+def test_a_joiner_after_a_letter_keeps_nothing_that_follows_from_being_made_harmless(active: str) -> None:
+    joined, plain = (show(each + active, most=300) for each in ("क\u094d\u200d", "x"))
+
+    assert joined == "क\u094d\u200d" + plain.removeprefix("x")
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\u2028", "\u2029", "\x85", "\v"])
 def test_every_kind_of_line_end_becomes_one_space(end: str) -> None:
     assert show(f"a{end}{end}b", most=10) == "a b"

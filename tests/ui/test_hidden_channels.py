@@ -9,6 +9,7 @@ import pytest
 
 from bot.core.house import House
 from bot.store.quotas import By
+from bot.ui.channels import is_hidden, missing
 from bot.ui.intake import place_of
 from tests.discord import payloads
 from tests.discord.interactions import Interaction
@@ -100,6 +101,29 @@ async def test_a_channel_is_forgotten_when_it_is_hidden_and_known_when_it_is_sho
 
         await reached(on, alice)
         assert remembered(on, guild) == {"pictures", "night"}
+
+
+async def test_channels_that_were_deleted_while_the_server_was_away_are_gone_whether_they_were_seen_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
+        guild, other = on.discord.add_guild("Studio"), on.discord.add_guild("Annex")
+        old, secret = guild.add_channel("old"), guild.add_channel("staff", bot_sees=False)
+        elsewhere = other.add_channel("vault", bot_sees=False)
+        alice = on.discord.add_member("alice", guild)
+        guild.add_channel("pictures")
+        await reached(on, alice)
+        for each in (old, secret):
+            guild.channels.remove(each)
+            del on.discord.channels[each.id]
+        on.discord.gateway.dispatch("GUILD_CREATE", payloads.guild(guild), guild_id=guild.id)
+        await reached(on, alice)
+
+        known, annex = on.client.get_guild(guild.id), on.client.get_guild(other.id)
+        assert annex is not None
+        assert await missing(on.client, known, [old.id, secret.id]) == {old.id, secret.id}
+        assert remembered(on, guild) == {"pictures"}
+        assert is_hidden(annex, elsewhere.id)
 
 
 async def test_no_channel_out_of_the_bots_reach_is_suggested_and_no_hidden_one_named(

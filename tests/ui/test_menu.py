@@ -21,6 +21,17 @@ async def test_the_menu_takes_the_pictures_of_somebody_elses_message(on: Stage) 
 
 
 @on_stage()
+async def test_a_file_of_which_nothing_shows_in_time_is_taken_for_a_picture(on: Stage) -> None:
+    message = await on.bob.send(on.channel, attachments=[("in.gif", PNG[1])])
+    on.peeks.append(TimeoutError())
+
+    form = await on.alice.context_menu(on.channel, "Edit this image", message)
+    await on.alice.submit_modal(form, {"prompt": "in winter"})
+
+    assert [each.filename for each in (await on.newest()).request.references] == ["in.gif"]
+
+
+@on_stage()
 async def test_the_menu_reads_our_own_galleries(on: Stage) -> None:
     _, job = await on.imagine()
     await on.finish(job)

@@ -70,6 +70,7 @@ async def test_every_way_to_ask_is_refused_where_pictures_cannot_be_shown_and_no
             assert ack.message is not None
             assert "**Attach Files**" in ack.message.text
             assert "View Channel" not in ack.message.text
+            assert ("option `private`" in ack.message.text) == (way in {_imagine, _edit}), way.__name__
         assert await on.rig.store.due_times() == before
         place.channel.bot_can_attach = True
         for way in WAYS:
