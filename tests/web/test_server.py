@@ -217,7 +217,7 @@ async def test_every_answer_says_that_it_is_only_what_its_type_says(app: Rig) ->
         b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST /readyz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
         b"GET /metrics HTTP/1.1\r\nHost: x\r\nVia: x\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET / HTTP/1.1\r\nA B: c\r\n\r\n",
     ]
     async with served(whole) as url:
@@ -252,6 +252,9 @@ async def test_metrics_are_for_this_machine_or_for_who_has_the_token(app: Rig) -
     assert await status(site(app)) == 200
     for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"):
         assert await status(site(app), **{name: "127.0.0.1"}) == 403
+    proxied = PictureLinks("https://darkroom.example", secret=b"x" * 32)
+    assert await status(site(app, links=proxied)) == 403  # nginx as it comes leaves no trace in a request
+    assert await status(site(app, links=proxied, metrics_token="token"), Authorization="Bearer token") == 200
     locked = [("", 401), ("Bearer", 401), ("Bearer tokeN", 401), ("Basic token", 401), ("Bearer \u00fc", 401)]
     for given, code in [*locked, ("Bearer token", 200), ("bearer  token", 200)]:
         assert (await status(site(app, metrics_token="token"), Authorization=given), given) == (code, given)
@@ -262,7 +265,18 @@ async def test_metrics_are_for_this_machine_or_for_who_has_the_token(app: Rig) -
     [("127.0.0.1", None), ("::1", None), ("::ffff:127.0.0.1", None), ("172.17.0.1", 403), ("::ffff:10.0.0.1", 403)],
 )
 def test_whoever_asks_from_another_machine_needs_a_token(remote: str, code: int | None) -> None:
-    answer = _refused(make_mocked_request("GET", "/metrics").clone(remote=remote), "")
+    request = make_mocked_request("GET", "/metrics", headers={"Host": "localhost:8080"}).clone(remote=remote)
+    answer = _refused(request, "", proxied=False)
+    assert (answer and answer.status) == code
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [("127.0.0.1:8080", None), ("[::1]:8080", None), ("LOCALHOST", None), ("darkroom.example", 403), ("", 403)],
+)
+def test_whoever_asks_for_another_name_needs_a_token(host: str, code: int | None) -> None:
+    request = make_mocked_request("GET", "/metrics", headers={"Host": host}).clone(remote="127.0.0.1")
+    answer = _refused(request, "", proxied=False)
     assert (answer and answer.status) == code
 
 
