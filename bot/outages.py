@@ -36,6 +36,7 @@ class Outages:
         self._tell = tell
         self._seen_at: dict[Outage, int] = {}
         self._since_probe: set[Outage] = set()  # what was seen after a probe last came through
+        self._clock_is_off = False  # by Discord's time, which only Discord can take back
         self.wake = asyncio.Event()
         self._news: deque[tuple[str, Outage]] = deque()  # what the operator is still to be told
 
@@ -63,10 +64,9 @@ class Outages:
 
     def clock_is_off(self, *, off: bool) -> None:
         """Discord's time and ours are far apart, or are not (any more)."""
+        self._clock_is_off = off
         if off:
             self._note(Outage.CLOCK, "Discord's time is another one")
-        elif Outage.CLOCK in self._seen_at:
-            self._over(Outage.CLOCK)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Probe from time to time, and at once when something new is seen, until *stop*."""
@@ -90,7 +90,7 @@ class Outages:
             since = self._clock() - QUIET
             quiet = [each for each, at in self._seen_at.items() if each in PROVEN or at <= since]
             for each in quiet:
-                if each is not Outage.CLOCK:  # no write tells of that
+                if not (each is Outage.CLOCK and self._clock_is_off):
                     self._over(each)
         while self._news:
             key, outage = self._news.popleft()

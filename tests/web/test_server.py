@@ -40,6 +40,7 @@ def health(
     lag: float = 0.0,
     intake_open: bool = True,
     outages: Sequence[str] = (),
+    unsafe: str | None = None,
 ) -> Health:
     async def writes() -> bool:
         return writable
@@ -56,6 +57,7 @@ def health(
         writable=writes,
         intake_open=lambda: intake_open,
         outages=lambda: outages,
+        unsafe=lambda: unsafe,
     )
 
 
@@ -123,11 +125,20 @@ async def test_whoever_asks_often_costs_one_look_a_second_and_a_database_that_ha
 
 
 async def test_health_and_readiness_name_what_only_the_operator_can_put_right() -> None:
-    full = health(outages=["disk_full"])
+    full = health(outages=["clock", "disk_full"], unsafe="disk_full")
 
-    assert (await full.report())["outages"] == ["disk_full"]
+    assert (await full.report())["outages"] == ["clock", "disk_full"]
     assert (await full.report())["ok"] is False
-    assert await full.unready() == "the bot cannot work as it should: disk_full"
+    assert await full.unready() == "nothing can be ordered: disk_full"
+
+
+async def test_a_bot_that_orders_all_the_same_is_ready(app: Rig) -> None:
+    app.service.outages.clock_is_off(off=True)
+    outages = app.service.outages
+    off = health(outages=outages.current, unsafe=outages.unsafe)
+
+    assert ((await off.report())["ok"], await off.unready()) == (False, None)
+    await app.imagine()
 
 
 async def test_a_request_that_an_outage_keeps_from_its_answer_is_told_its_name(
