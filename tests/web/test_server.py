@@ -2,6 +2,9 @@
 
 import asyncio
 import errno
+import json
+import re
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -167,6 +170,23 @@ async def test_an_unwell_bot_answers_503(app: Rig) -> None:
         http.get(f"{url}/healthz") as answer,
     ):
         assert (answer.status, (await answer.json())["parts"]["database"]) == (503, False)
+
+
+@pytest.mark.parametrize("well", [True, False])
+async def test_the_images_health_check_asks_past_any_proxy(
+    app: Rig, monkeypatch: pytest.MonkeyPatch, *, well: bool
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    text = (Path(__file__).parents[2] / "Dockerfile").read_text()
+    command = json.loads(re.findall(r"^HEALTHCHECK .*\\\n +CMD (\[.*\])$", text, re.MULTILINE)[0])
+    assert command[0] == "python"
+    async with served(site(app, well=health(writable=well))) as url:
+        asks = [each.replace("http://127.0.0.1:8080", url) for each in command[1:]]
+        process = await asyncio.create_subprocess_exec(sys.executable, *asks, stderr=asyncio.subprocess.DEVNULL)
+        assert (await process.wait() == 0) is well
 
 
 async def test_a_picture_opens_with_its_own_address_and_no_other(tmp_path: Path) -> None:
