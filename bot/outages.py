@@ -13,6 +13,7 @@ from pathlib import Path
 from bot.bells import Clock
 from bot.core.jobs import SECOND
 from bot.core.outages import HARMLESS, PROVEN, UNSAFE, Outage
+from bot.file_modes import make_folder, open_private
 from bot.store.database import TROUBLE, Database
 from bot.store.outages import outage_of, probe
 from bot.supply import Tell
@@ -125,9 +126,10 @@ def _words_of(exc: BaseException) -> str:
 
 def _write(path: Path, *, room: int) -> None:
     """Raise what keeps a file at *path* from being written, or *room* bytes more."""
-    path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have taken the folder away
+    make_folder(path.parent)  # somebody may have taken it away
     try:
-        path.write_bytes(bytes(PROBE_SIZE))
+        with open(path, "wb", opener=open_private) as file:
+            file.write(bytes(PROBE_SIZE))
     finally:
         path.unlink(missing_ok=True)
     if shutil.disk_usage(path.parent).free < room:
