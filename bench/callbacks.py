@@ -26,6 +26,7 @@ from bot.sandbox.upstream import ImageService, Pace
 from tests.scenarios.harness import Scene
 from tests.scenarios.test_runflow import SECRETS, called_back
 
+METRICS_TOKEN = "token-of-the-benchmark"  # noqa: S105 - of a bot that runs here for a minute
 ADDRESSES, ASKED = 4, 200
 EVERY = 0.01  # seconds between an acknowledged /imagine and the next
 FORGED = {"forged": (10_000, 16)}  # how many, and how many at once
@@ -53,7 +54,9 @@ def main() -> list[dict[str, Any]]:
 async def _measure(folder: Path) -> list[dict[str, Any]]:
     async with (
         ImageService(pace=Pace(0, 0, None), webhook_secrets=SECRETS).running() as host,
-        called_back(folder, host, timing=SHIPPED, quota__host_month_usd="none") as bot,
+        called_back(
+            folder, host, timing=SHIPPED, quota__host_month_usd="none", web__metrics_token=METRICS_TOKEN
+        ) as bot,
     ):
         addresses = await _addresses(bot)
         host.faults.replace([Fault("submit", "status:422", times=None)])  # what is asked for later ends at once
@@ -141,7 +144,10 @@ async def _watched(bot: Scene, phase: Phase) -> AsyncIterator[None]:
 async def _lag(bot: Scene) -> tuple[float, float]:
     """By how many seconds the bot's loop was late in all, and in how many looks."""
     url = f"{bot.bot.env['DARKROOM_WEB__PUBLIC_URL']}/metrics"
-    async with aiohttp.ClientSession() as http, http.get(url) as answer:
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {METRICS_TOKEN}"}) as http,
+        http.get(url) as answer,
+    ):
         lines = (await answer.text()).splitlines()
     found = dict(each.rsplit(" ", 1) for each in lines if each.startswith("darkroom_loop_lag_seconds_"))
     return float(found["darkroom_loop_lag_seconds_sum"]), float(found["darkroom_loop_lag_seconds_count"])

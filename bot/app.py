@@ -231,6 +231,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         writable=database.writable,
         intake_open=lambda: client.intake_open,
         outages=lambda: outages.current,
+        unsafe=lambda: outages.unsafe,
     )
     auditor = Auditor(store, service, post=operator.alert)
     inspector = Inspector(service, providers=hosts, low=settings.routing.low_balance, probe=eye.probe)

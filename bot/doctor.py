@@ -59,8 +59,12 @@ async def findings(settings: Settings) -> AsyncIterator[Line]:
     except BadSettings as exc:
         yield Line(good=False, what=f"sentences: {exc}", fix="correct the file, or take the shipped one")
     yield await _database(settings)
-    for line in _folders(settings):
-        yield line
+    try:
+        for line in _folders(settings):
+            yield line
+    except OSError as exc:
+        fix = "let the user that runs the bot get there and list it, or change DARKROOM_DATA__DIR"
+        yield Line(good=False, what=f"pictures: {settings.data.dir.absolute()}: {exc.strerror}", fix=fix)
     async for line in _discord(settings):
         yield line
     async for line in _hosts(settings, catalog):
@@ -82,6 +86,9 @@ async def _database(settings: Settings) -> Line:
         found = await status(url)
     except StoreUnusable as exc:
         return Line(good=False, what=str(exc))
+    except OSError as exc:
+        fix = "let the user that runs the bot get there, or change DARKROOM_DATABASE__URL"
+        return Line(good=False, what=f"database {place(url)}: {exc.strerror}", fix=fix)
     where = f"database {place(url)}"
     if found.obstacle:
         return Line(good=False, what=f"{where}: {found.obstacle}", fix="give it to the user that runs the bot")
@@ -112,8 +119,9 @@ def _folders(settings: Settings) -> Iterator[Line]:
     if data.exists() and not (data.is_dir() and os.access(data, os.W_OK | os.X_OK)):
         yield Line(good=False, what=f"pictures: {data} cannot be written", fix="give it to the user that runs the bot")
         return
+    wide = [each for each in app.files_of_ours(settings) if is_open(each)]
     yield Line(good=True, what=f"pictures: {data}{'' if data.exists() else ' (darkroom run makes it)'}")
-    if wide := [each for each in app.files_of_ours(settings) if is_open(each)]:
+    if wide:
         more = f" and {len(wide) - 1} more" if len(wide) > 1 else ""
         fix = "darkroom run closes what is its user's; else chmod go= as its owner"
         yield Line(good=None, what=f"other users of this machine may open {wide[0].absolute()}{more}", fix=fix)

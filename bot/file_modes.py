@@ -42,8 +42,8 @@ def tighten(paths: Iterable[Path]) -> list[Path]:
 
 
 def is_open(path: Path) -> bool:
-    """Whether others than its owner may do anything with *path*; False where it is not there, or a mere link."""
+    """Whether others than its owner may do anything with *path*; False where it is not there or out of our reach."""
     try:
         return bool(path.stat().st_mode & OTHERS)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return False

@@ -13,6 +13,7 @@ from pathlib import Path
 from bot.bells import Clock
 from bot.core.jobs import SECOND
 from bot.core.outages import HARMLESS, PROVEN, UNSAFE, Outage
+from bot.file_modes import make_folder, open_private
 from bot.store.database import TROUBLE, Database
 from bot.store.outages import outage_of, probe
 from bot.supply import Tell
@@ -36,6 +37,7 @@ class Outages:
         self._tell = tell
         self._seen_at: dict[Outage, int] = {}
         self._since_probe: set[Outage] = set()  # what was seen after a probe last came through
+        self._clock_is_off = False  # by Discord's time, which only Discord can take back
         self.wake = asyncio.Event()
         self._news: deque[tuple[str, Outage]] = deque()  # what the operator is still to be told
 
@@ -63,10 +65,9 @@ class Outages:
 
     def clock_is_off(self, *, off: bool) -> None:
         """Discord's time and ours are far apart, or are not (any more)."""
+        self._clock_is_off = off
         if off:
             self._note(Outage.CLOCK, "Discord's time is another one")
-        elif Outage.CLOCK in self._seen_at:
-            self._over(Outage.CLOCK)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Probe from time to time, and at once when something new is seen, until *stop*."""
@@ -90,7 +91,7 @@ class Outages:
             since = self._clock() - QUIET
             quiet = [each for each, at in self._seen_at.items() if each in PROVEN or at <= since]
             for each in quiet:
-                if each is not Outage.CLOCK:  # no write tells of that
+                if not (each is Outage.CLOCK and self._clock_is_off):
                     self._over(each)
         while self._news:
             key, outage = self._news.popleft()
@@ -125,9 +126,10 @@ def _words_of(exc: BaseException) -> str:
 
 def _write(path: Path, *, room: int) -> None:
     """Raise what keeps a file at *path* from being written, or *room* bytes more."""
-    path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have taken the folder away
+    make_folder(path.parent)  # somebody may have taken it away
     try:
-        path.write_bytes(bytes(PROBE_SIZE))
+        with open(path, "wb", opener=open_private) as file:
+            file.write(bytes(PROBE_SIZE))
     finally:
         path.unlink(missing_ok=True)
     if shutil.disk_usage(path.parent).free < room:

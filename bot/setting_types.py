@@ -77,6 +77,12 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
+def _metrics_token(value: SecretStr) -> SecretStr:
+    if 0 < len(value.get_secret_value()) < 8:  # a shorter one is not kept out of the log
+        raise _other_form()
+    return value
+
+
 def _signing_secret(value: SecretStr) -> SecretStr:
     _only_seen(value.get_secret_value(), what="the secret")
     return value
@@ -141,14 +147,22 @@ def _database(value: SecretStr) -> SecretStr:
         raise _other_form()
     if "password=" in url:
         raise ValueError("must have its password before the host, for example postgresql://user:password@host/name")
-    for host in urlsplit(url).netloc.rpartition("@")[2].split(","):
-        port = host.rpartition("]")[2].partition(":")[2]
-        if (port and not (re.fullmatch(r"[0-9]{1,5}", port) and int(port) < 65536)) or " " in url:
-            raise ValueError(
-                "is no address: / @ # and blanks in its password are written as %2F %40 %23 %20, "
-                "for example postgresql://user:pass%2Fword@host/name"
-            )
+    if " " in url or not _has_hosts(url):
+        raise ValueError(
+            "is no address: / @ # [ ] and blanks in its password are written as %2F %40 %23 %5B %5D %20, "
+            "for example postgresql://user:pass%2Fword@host/name"
+        )
     return value
+
+
+def _has_hosts(url: str) -> bool:
+    """Whether the hosts of *url* can be taken apart, and have only ports that there are."""
+    try:
+        hosts = urlsplit(url).netloc.rpartition("@")[2].split(",")
+    except ValueError:  # which may quote the password
+        return False
+    ports = [each.rpartition("]")[2].partition(":")[2] for each in hosts]
+    return all(not each or (re.fullmatch(r"[0-9]{1,5}", each) and int(each) < 65536) for each in ports)
 
 
 def _proxy(value: SecretStr | None) -> SecretStr | None:
@@ -180,6 +194,11 @@ Slots = Annotated[
 Token = Annotated[
     SecretStr, Field(description="a text", examples=["abc123"]), AfterValidator(_token)
 ]  # fmt: skip
+MetricsToken = Annotated[
+    Token,
+    AfterValidator(_metrics_token),
+    Field(description="a text of 8 characters or more, or empty", examples=["metrics-abc123"]),
+]
 Https = Annotated[
     str, AfterValidator(_https), Field(description="an address without ? and #", examples=["https://api.example.com"])
 ]

@@ -29,6 +29,7 @@ from bot.setting_types import (
     Hours,
     Https,
     HttpsOrNone,
+    MetricsToken,
     Port,
     Proxy,
     PublicUrl,
@@ -162,7 +163,7 @@ class WebSection(_Section):
     host: Address
     port: Port
     public_url: PublicUrl = ""
-    metrics_token: Token = SecretStr("")
+    metrics_token: MetricsToken = SecretStr("")
 
 
 class LogSection(_Section):

@@ -76,8 +76,8 @@ class Redactor(logging.Filter):
             record.exc_text = self.clean(logging.Formatter().formatException(record.exc_info))
             record.exc_info = None
         for key in KEYS:
-            if isinstance(value := getattr(record, key, None), str):
-                setattr(record, key, self.clean(value))
+            if (value := getattr(record, key, None)) is not None:
+                setattr(record, key, self.clean(str(value)))
         return True
 
     def clean(self, text: str) -> str:

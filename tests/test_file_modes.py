@@ -11,6 +11,7 @@ from bot.collector import write_whole
 from bot.settings import Settings
 from bot.store.database import Tx
 from bot.store.sqlite import SqliteDatabase
+from tests.kit import Rig
 
 PICTURE = "01M7Y0XSNXXPA2WVYTX3MESRVG-1.png"
 
@@ -47,6 +48,15 @@ async def test_new_files_and_folders_are_their_owners(tmp_path: Path) -> None:
         "data/deep/darkroom.db.lock": 0o600,
         f"data/{PICTURE}": 0o600,
     }
+
+
+@pytest.mark.usefixtures("_umask")
+async def test_a_folder_of_pictures_that_was_taken_away_comes_back_as_its_owners(app: Rig) -> None:
+    app.service.outages._data = app.folder / "data" / "pictures"
+    await app.service.outages.check()
+
+    assert modes(app.folder / "data") == {"pictures": 0o700}
+    assert app.service.outages.current == ()
 
 
 async def test_what_is_open_is_closed_at_the_start_and_nothing_else(tmp_path: Path) -> None:

@@ -265,3 +265,29 @@ async def test_a_host_that_we_could_not_ask_is_not_taken_for_one_that_fails(app:
     assert app.service.outages.current == (Outage.OPEN_FILES,)
     app.provider.sees = [app.ready()]
     assert (await app.until_final(job_id)).state is State.SUCCEEDED
+
+
+# --- the clock
+
+
+async def test_a_clock_that_certificates_tell_of_is_off_until_they_do_not_for_a_while(app: Rig) -> None:
+    app.service.outages.seen(not_yet_valid())
+    for _ in range(3):
+        app.service.outages.clock_is_off(off=False)  # an interaction in good time
+        await app.service.outages.check()
+    assert told(app) == ["operator.outage.clock"]
+
+    app.time.go(61)
+    await app.service.outages.check()
+    assert told(app) == ["operator.outage.clock", "operator.outage_over"]
+
+
+async def test_a_clock_that_discord_tells_of_is_off_until_discord_says_otherwise(app: Rig) -> None:
+    app.service.outages.clock_is_off(off=True)
+    app.time.go(3600)
+    await app.service.outages.check()
+    assert told(app) == ["operator.outage.clock"]
+
+    app.service.outages.clock_is_off(off=False)
+    await app.service.outages.check()
+    assert told(app) == ["operator.outage.clock", "operator.outage_over"]

@@ -123,6 +123,9 @@ def test_a_wrong_value_is_named_as_it_was_typed_with_one_that_works(tmp_path: Pa
         ("DARKROOM_DATA__DIR", " ", "DARKROOM_DATA__DIR must be"),  # which would be the folder that it was started in
         ("DARKROOM_DATABASE__URL", "sqlite:///:memory:", "DARKROOM_DATABASE__URL must be"),
         ("DARKROOM_DATABASE__URL", "postgresql://ada:can/ary@db/x", "are written as %2F %40"),
+        ("DARKROOM_DATABASE__URL", "postgresql://ada:canary@[h/d", "for example postgresql://user:pass%2Fword@host"),
+        ("DARKROOM_DATABASE__URL", "postgresql://ada:can\u2100ary@db/x", "DARKROOM_DATABASE__URL is no address"),
+        ("DARKROOM_WEB__METRICS_TOKEN", "canary1", "must be a text of 8 characters or more, or empty"),
         ("DARKROOM_DISCORD__API_BASE", "http://discord.example/api", "DARKROOM_DISCORD__API_BASE must begin with https://"),
         ("DARKROOM_DISCORD__GATEWAY_URL", "ws://discord.example", "DARKROOM_DISCORD__GATEWAY_URL must begin with wss://"),
         ("DARKROOM_RUNCOMFY__API_BASE", "https://", "DARKROOM_RUNCOMFY__API_BASE must be an address"),

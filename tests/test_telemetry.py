@@ -116,6 +116,7 @@ def test_a_tracebacks_lines_are_indented_and_printable() -> None:
 
 def test_extra_values_go_through_the_redactor() -> None:
     assert "canary" not in record("no", reason=f"bad {TOKEN}", status=WEBHOOK)
+    assert "canary" not in record("no", reason=RuntimeError(f"bad {TOKEN}"), status=[WEBHOOK])
 
 
 @pytest.mark.parametrize(

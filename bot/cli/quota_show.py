@@ -200,8 +200,8 @@ def _bonus_document(held: Held) -> dict[str, Any]:
 
 
 def _zone(found: Overview) -> tzinfo:
-    """The host's own windows are in UTC."""
-    return UTC if found.whose.holder is Holder.HOST else zone_of(found.house)
+    """The operator's own windows are in UTC."""
+    return UTC if found.whose.holder in (Holder.HOST, Holder.CAP) else zone_of(found.house)
 
 
 # --- how a server wants it

@@ -41,11 +41,13 @@ class Health:
         writable: Callable[[], Awaitable[bool]],
         intake_open: Callable[[], bool],
         outages: Callable[[], Sequence[str]],
+        unsafe: Callable[[], str | None],
     ) -> None:
         """*heartbeat_age*: seconds since Discord last answered, None while not connected.
 
         *overdue*: seconds by which the oldest due job is late; it may ask the database. *writable*: whether a write
         reaches the disk. *intake_open*: whether new jobs are taken. *outages*: what only the operator can put right.
+        *unsafe*: for which of them nothing is ordered.
         """
         self._pulse = pulse
         self._heartbeat_age = heartbeat_age
@@ -56,6 +58,7 @@ class Health:
         self._asked_at: float | None = None
         self._report: Mapping[str, object] = {}
         self._outages = outages
+        self._unsafe = unsafe
 
     async def report(self) -> Mapping[str, object]:
         async with self._asking:
@@ -96,8 +99,8 @@ class Health:
             return "the bot is about to end and takes no new jobs"
         if not self._connected():
             return "not connected to Discord"
-        if outages := self._outages():
-            return f"the bot cannot work as it should: {', '.join(outages)}"
+        if outage := self._unsafe():
+            return f"nothing can be ordered: {outage}"
         if not await self._writable():
             return "the database cannot be written"
         return None

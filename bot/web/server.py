@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -34,14 +35,14 @@ class PictureLinks:
     """Addresses of kept pictures that nobody can guess: each is signed with a secret of this installation."""
 
     def __init__(self, public_url: str, *, secret: bytes) -> None:
-        self._public_url = public_url.rstrip("/")
+        self.public_url = public_url.rstrip("/")
         self._secret = secret
 
     def __call__(self, job_id: str, picture: Picture) -> str | None:
         """Where people can get *picture*; None when the operator serves none."""
-        if not self._public_url:
+        if not self.public_url:
             return None
-        return f"{self._public_url}/pictures/{job_id}/{picture.n}/{self.key(job_id, picture.n)}"
+        return f"{self.public_url}/pictures/{job_id}/{picture.n}/{self.key(job_id, picture.n)}"
 
     def key(self, job_id: str, n: int) -> str:
         return hmac.new(self._secret, f"{job_id}:{n}".encode(), sha256).hexdigest()[:32]
@@ -58,7 +59,7 @@ def build(
     callbacks: Callbacks | None = None,
     metrics_token: str = "",
 ) -> web.Application:
-    """*metrics_token*: what opens /metrics; where it is empty, only this machine may read them."""
+    """*metrics_token*: what opens /metrics; where it is empty, only this machine may read them, through no proxy."""
     report_health = Cached(health, clock=service.clock)
     find_reason = Cached(unready, clock=service.clock)
     write_page = Cached(metrics, clock=service.clock)
@@ -74,7 +75,7 @@ def build(
         return web.Response(status=503 if reason else 200, text=f"{reason or 'ready'}\n")
 
     async def scraped(request: web.Request) -> web.Response:
-        if (refusal := _refused(request, metrics_token)) is not None:
+        if (refusal := _refused(request, metrics_token, proxied=bool(links.public_url))) is not None:
             return refusal
         return web.Response(body=await write_page(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
@@ -110,13 +111,18 @@ async def _with_headers(_: web.Request, answer: web.StreamResponse) -> None:
         answer.headers.setdefault(name, value)
 
 
-def _refused(request: web.Request, token: str) -> web.Response | None:
-    """The answer to a request for /metrics that may not have them."""
+def _refused(request: web.Request, token: str, *, proxied: bool) -> web.Response | None:
+    """The answer to a request for /metrics that may not have them.
+
+    *proxied*: something here passes on requests of others, and nothing in a request need tell of that.
+    """
     if token:
         header = {"WWW-Authenticate": "Bearer"}
         return None if _has_token(request, token) else web.Response(status=401, headers=header, text="401: no token\n")
-    elsewhere = "403: only for this machine; elsewhere with web.metrics_token\n"
-    return None if _is_from_here(request) else web.Response(status=403, text=elsewhere)
+    if not proxied and _is_from_here(request):
+        return None
+    elsewhere = "403: set web.metrics_token; without it only this machine is answered, while web.public_url is empty\n"
+    return web.Response(status=403, text=elsewhere)
 
 
 def _has_token(request: web.Request, token: str) -> bool:
@@ -128,7 +134,8 @@ def _has_token(request: web.Request, token: str) -> bool:
 def _is_from_here(request: web.Request) -> bool:
     """Whether it comes from this machine, and by no proxy that stands here for others."""
     passed_on = any(name in request.headers for name in FORWARDED)
-    return not passed_on and is_loopback((request.remote or "").removeprefix("::ffff:"))
+    asked_for = re.sub(r":[0-9]*$", "", request.headers.get("Host", "")).lower()
+    return not passed_on and is_loopback((request.remote or "").removeprefix("::ffff:")) and is_loopback(asked_for)
 
 
 def _named(service: Service) -> Middleware:

@@ -1,5 +1,8 @@
 """`darkroom doctor` and the commands that only look: they change nothing, and say where they looked."""
 
+import asyncio
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,8 @@ LOOKS = [
     "ledger check",
     "ledger export",
 ]
+
+AS_ANYBODY = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()  # modes hold for root
 
 
 @pytest.fixture
@@ -110,3 +115,38 @@ async def test_files_that_others_may_open_are_told_and_left(run: Run, url: str, 
     said = await run("doctor")
     assert f"warn  other users of this machine may open {tmp_path}/darkroom.db - " in said.out
     assert (tree(tmp_path), (tmp_path / "darkroom.db").stat().st_mode & 0o777) == (before, 0o644)
+
+
+@pytest.mark.parametrize("url", ["sqlite:///f/x.db"])
+async def test_a_file_where_a_folder_should_be_is_told_and_the_rest_is_looked_at(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "f").write_text("a file")
+    said = await run("doctor")
+
+    assert database_line(said).startswith(f"FAIL  database {tmp_path}/f/x.db: {tmp_path}/f cannot be written")
+    assert "FAIL  Discord: no token" in said.out
+
+
+@pytest.mark.parametrize("data", ["theirs/pictures", "unlisted"])
+async def test_folders_out_of_reach_are_told_and_the_rest_is_looked_at(tmp_path: Path, data: str) -> None:
+    (tmp_path / "theirs").mkdir(mode=0)
+    (tmp_path / "unlisted").mkdir(mode=0o300)
+    env = {
+        "DARKROOM_DATABASE__URL": f"sqlite:///{tmp_path}/theirs/x.db",
+        "DARKROOM_DATA__DIR": f"{tmp_path}/{data}",
+        "PATH": os.environ["PATH"],
+    }
+    process = await asyncio.create_subprocess_exec(
+        *AS_ANYBODY, sys.executable, "-m", "bot", "doctor", env=env, stdout=-1
+    )
+    async with asyncio.timeout(20):
+        said = (await process.communicate())[0].decode()
+
+    assert [line.partition(" - ")[0] for line in said.splitlines()[1:]] == [
+        f"FAIL  database {tmp_path}/theirs/x.db: Permission denied",
+        f"FAIL  pictures: {tmp_path}/{data}: Permission denied",
+        "FAIL  Discord: no token",
+        "FAIL  runcomfy: no token",
+    ]

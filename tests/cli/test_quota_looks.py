@@ -56,6 +56,19 @@ async def test_show_tells_what_is_used_and_left_by_the_servers_calendar(url: str
     ]
 
 
+async def test_a_cap_is_shown_by_utc_whatever_the_servers_calendar(lite: Run, tmp_path: Path) -> None:
+    async with opened(lite_url(tmp_path)) as store:
+        await settle_house(store, House(timezone="Asia/Kolkata"))
+        await lite("set", *SERVER, "--cap", "--dollars", "4")
+
+        document = (await lite("show", *SERVER, "--cap", "--json")).document
+        table = (await lite("show", *SERVER, "--cap")).out
+
+    assert document["timezone"] == "UTC"
+    assert document["limits"][0]["resets_at"].endswith("T00:00:00.000Z")
+    assert "anew at (UTC)" in table
+
+
 async def test_a_server_shows_all_that_is_set_there_and_nothing_of_another(lite: Run, tmp_path: Path) -> None:
     async with opened(lite_url(tmp_path)):
         await lite("set", *MEMBER, "--pictures", "3")

@@ -2,6 +2,9 @@
 
 import asyncio
 import errno
+import json
+import re
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -40,6 +43,7 @@ def health(
     lag: float = 0.0,
     intake_open: bool = True,
     outages: Sequence[str] = (),
+    unsafe: str | None = None,
 ) -> Health:
     async def writes() -> bool:
         return writable
@@ -56,6 +60,7 @@ def health(
         writable=writes,
         intake_open=lambda: intake_open,
         outages=lambda: outages,
+        unsafe=lambda: unsafe,
     )
 
 
@@ -123,11 +128,20 @@ async def test_whoever_asks_often_costs_one_look_a_second_and_a_database_that_ha
 
 
 async def test_health_and_readiness_name_what_only_the_operator_can_put_right() -> None:
-    full = health(outages=["disk_full"])
+    full = health(outages=["clock", "disk_full"], unsafe="disk_full")
 
-    assert (await full.report())["outages"] == ["disk_full"]
+    assert (await full.report())["outages"] == ["clock", "disk_full"]
     assert (await full.report())["ok"] is False
-    assert await full.unready() == "the bot cannot work as it should: disk_full"
+    assert await full.unready() == "nothing can be ordered: disk_full"
+
+
+async def test_a_bot_that_orders_all_the_same_is_ready(app: Rig) -> None:
+    app.service.outages.clock_is_off(off=True)
+    outages = app.service.outages
+    off = health(outages=outages.current, unsafe=outages.unsafe)
+
+    assert ((await off.report())["ok"], await off.unready()) == (False, None)
+    await app.imagine()
 
 
 async def test_a_request_that_an_outage_keeps_from_its_answer_is_told_its_name(
@@ -156,6 +170,23 @@ async def test_an_unwell_bot_answers_503(app: Rig) -> None:
         http.get(f"{url}/healthz") as answer,
     ):
         assert (answer.status, (await answer.json())["parts"]["database"]) == (503, False)
+
+
+@pytest.mark.parametrize("well", [True, False])
+async def test_the_images_health_check_asks_past_any_proxy(
+    app: Rig, monkeypatch: pytest.MonkeyPatch, *, well: bool
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    text = (Path(__file__).parents[2] / "Dockerfile").read_text()
+    command = json.loads(re.findall(r"^HEALTHCHECK .*\\\n +CMD (\[.*\])$", text, re.MULTILINE)[0])
+    assert command[0] == "python"
+    async with served(site(app, well=health(writable=well))) as url:
+        asks = [each.replace("http://127.0.0.1:8080", url) for each in command[1:]]
+        process = await asyncio.create_subprocess_exec(sys.executable, *asks, stderr=asyncio.subprocess.DEVNULL)
+        assert (await process.wait() == 0) is well
 
 
 async def test_a_picture_opens_with_its_own_address_and_no_other(tmp_path: Path) -> None:
@@ -217,7 +248,7 @@ async def test_every_answer_says_that_it_is_only_what_its_type_says(app: Rig) ->
         b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST /readyz HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
         b"GET /metrics HTTP/1.1\r\nHost: x\r\nVia: x\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET / HTTP/1.1\r\nA B: c\r\n\r\n",
     ]
     async with served(whole) as url:
@@ -252,6 +283,9 @@ async def test_metrics_are_for_this_machine_or_for_who_has_the_token(app: Rig) -
     assert await status(site(app)) == 200
     for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"):
         assert await status(site(app), **{name: "127.0.0.1"}) == 403
+    proxied = PictureLinks("https://darkroom.example", secret=b"x" * 32)
+    assert await status(site(app, links=proxied)) == 403  # nginx as it comes leaves no trace in a request
+    assert await status(site(app, links=proxied, metrics_token="token"), Authorization="Bearer token") == 200
     locked = [("", 401), ("Bearer", 401), ("Bearer tokeN", 401), ("Basic token", 401), ("Bearer \u00fc", 401)]
     for given, code in [*locked, ("Bearer token", 200), ("bearer  token", 200)]:
         assert (await status(site(app, metrics_token="token"), Authorization=given), given) == (code, given)
@@ -262,7 +296,18 @@ async def test_metrics_are_for_this_machine_or_for_who_has_the_token(app: Rig) -
     [("127.0.0.1", None), ("::1", None), ("::ffff:127.0.0.1", None), ("172.17.0.1", 403), ("::ffff:10.0.0.1", 403)],
 )
 def test_whoever_asks_from_another_machine_needs_a_token(remote: str, code: int | None) -> None:
-    answer = _refused(make_mocked_request("GET", "/metrics").clone(remote=remote), "")
+    request = make_mocked_request("GET", "/metrics", headers={"Host": "localhost:8080"}).clone(remote=remote)
+    answer = _refused(request, "", proxied=False)
+    assert (answer and answer.status) == code
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [("127.0.0.1:8080", None), ("[::1]:8080", None), ("LOCALHOST", None), ("darkroom.example", 403), ("", 403)],
+)
+def test_whoever_asks_for_another_name_needs_a_token(host: str, code: int | None) -> None:
+    request = make_mocked_request("GET", "/metrics", headers={"Host": host}).clone(remote="127.0.0.1")
+    answer = _refused(request, "", proxied=False)
     assert (answer and answer.status) == code
 
 
