@@ -271,13 +271,24 @@ class PostgresDatabase:
         if not work.cancelled() and (exc := work.exception()) is not None:
             log.info("A unit failed after its caller had gone: %s", type(exc).__name__, extra={"event": "unit_alone"})
 
+    @asynccontextmanager
+    async def _acquired(self) -> AsyncIterator[Any]:
+        """A connection of the pool's; one that does not know any more where it stands is given up."""
+        connection = await self._pool.acquire()
+        try:
+            yield connection
+        except asyncpg.InternalClientError:
+            connection.terminate()
+            raise
+        finally:
+            await self._pool.release(connection, timeout=LETTING_GO)
+
     async def _until_done(self, unit: Unit[T], call: _Call, *, options: dict[str, Any]) -> T:
         clashes = 0
         while True:
             call.committing, call.xid = False, None
             try:
-                connection = await self._pool.acquire()
-                try:
+                async with self._acquired() as connection:
                     transaction = connection.transaction(**options)
                     await transaction.start()
                     async with _rolled_back(connection, transaction):
@@ -286,8 +297,6 @@ class PostgresDatabase:
                             call.xid = await connection.fetchval(XID)
                     call.committing = True
                     await transaction.commit()
-                finally:
-                    await self._pool.release(connection, timeout=LETTING_GO)
             except TROUBLE as exc:
                 if call.committing and (call.xid is None or await self._was_committed(call.xid, exc)):
                     return result
@@ -361,8 +370,11 @@ async def _rolled_back(connection: Any, transaction: Any) -> AsyncIterator[None]
 
 
 def _is_away(exc: BaseException) -> bool:
-    # What is called on a connection that has broken is an error of use to asyncpg, told apart by its words only.
-    return isinstance(exc, AWAY) or (isinstance(exc, asyncpg.InterfaceError) and "is closed" in str(exc))
+    # What is called on a connection that breaks, or has broken, is to asyncpg an error of its own state, or of use; the
+    # latter is told apart by its words only.
+    if isinstance(exc, asyncpg.InterfaceError):
+        return "is closed" in str(exc)
+    return isinstance(exc, (*AWAY, asyncpg.InternalClientError))
 
 
 def _ways(name: str) -> dict[str, Any]:

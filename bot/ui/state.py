@@ -32,6 +32,11 @@ class State(ConnectionState["DarkroomClient"]):
         super().__init__(**options)
         self.hidden: defaultdict[int, set[int]] = defaultdict(set)
 
+    async def close(self) -> None:
+        if self._ready_task is not None:  # it would wake up when there is no loop any more
+            self._ready_task.cancel()
+        await super().close()
+
     def parse_guild_create(self, data: Any) -> None:
         """Its list is complete: what it lacks went while we were not connected, or while the server was away."""
         if data.get("unavailable") is True:  # and it has no list
