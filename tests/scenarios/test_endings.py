@@ -11,6 +11,8 @@ from bot.sandbox.faults import Fault
 from tests.discord.interactions import Interaction
 from tests.scenarios.harness import NO_LIMITS, SOON, TIMING, Scene, scene, shows
 
+pytestmark = pytest.mark.prove  # a bot of its own for each; what each part decides has its tests beside it
+
 LONG = 0.5  # seconds that a queue shows
 
 

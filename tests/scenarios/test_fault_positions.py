@@ -4,8 +4,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bot.sandbox.faults import Fault
 from tests.scenarios.harness import NO_LIMITS, SOON, Scene, scene, shows
+
+pytestmark = pytest.mark.prove  # a bot of its own for each; what each part decides has its tests beside it
 
 # The host provably took nothing: the job is sent again and succeeds.
 PROVEN = ("429", "envelope_503", "status:408", "status:425", "429 with patience")

@@ -17,6 +17,8 @@ from tests.kit import picture
 from tests.scenarios.harness import NO_LIMITS, SOON, Scene, scene, shows
 from tests.ui.hostile import ACTIVE, WEAPONS
 
+pytestmark = pytest.mark.prove  # a bot of its own for each; what each part decides has its tests beside it
+
 CANARY = "simple-canary-prompt"  # the harness looks for it in the log
 MARKDOWN = ("# **Head** ||spoiler|| [link](https://evil.example) ```code``` \n> quote\n-# small " * 60)[:3900]
 PROMPTS = {
@@ -311,7 +313,6 @@ async def test_a_server_that_is_not_open_makes_nothing(tmp_path: Path) -> None:
         bot.assert_in_order()
 
 
-@pytest.mark.prove
 async def test_an_answer_that_discord_is_slow_to_take_holds_nobody_else_up(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         bot.discord.fault("callback", do="hang", times=1)

@@ -7,9 +7,13 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bot.sandbox.faults import Fault
 from bot.sandbox.upstream import ImageService
 from tests.scenarios.harness import NO_LIMITS, QUICK, SMALL, SOON, TIMING, Scene, scene, shows
+
+pytestmark = pytest.mark.prove  # a bot of its own for each; what each part decides has its tests beside it
 
 SECRETS = ["whsec_of_the_day", "whsec_of_tomorrow"]
 
