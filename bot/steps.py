@@ -82,19 +82,16 @@ class Steps(Submits):
 
     async def poll(self, job: Job) -> int | None:
         """Ask what the run has come to, and write it down if that is news."""
-        assert job.run_id is not None
         if (until := self._hosts.quiet_until(job.provider, "poll")) > self._clock():
             return until + int(self._draw() * 1000)
         try:
-            seen = await self._host(job).observe(job.run_id)
+            seen = await self._observe(job)
         except AnswerUnreadable as exc:
             return await self._unreadable(await self._begun(job, exc), exc)
         except ProviderUnavailable as exc:
-            self._unreadable_since.pop(job.id, None)
             await self._begun(job, exc)
             return self._in(await self._failed(job, "poll", exc))
         except ProviderPaused as exc:
-            self._unreadable_since.pop(job.id, None)
             await self._begun(job, exc)
             await self._hosts.paused(job.provider, exc)
             return self._in(BLOCKED_EVERY)
@@ -104,10 +101,22 @@ class Steps(Submits):
             return None
         await self._hosts.answered(job.provider, job_id=job.id)
         self._tries.pop((job.id, "poll"), None)
-        self._unreadable_since.pop(job.id, None)
         if not is_news(job, seen):
             return await self._wait(job)
         return await self._observed(job, seen)
+
+    async def _observe(self, job: Job) -> Observation:
+        """What its host says of a job's run; only answers of an unknown form, one after the other, are too many."""
+        assert job.run_id is not None
+        try:
+            seen = await self._host(job).observe(job.run_id)
+        except AnswerUnreadable:
+            raise
+        except ProviderError:
+            self._unreadable_since.pop(job.id, None)
+            raise
+        self._unreadable_since.pop(job.id, None)
+        return seen
 
     async def _begun(self, job: Job, exc: ProviderError) -> Job:
         """*job* as it is now: what its host calls finished is queued no more, though its result cannot be had yet."""
@@ -182,21 +191,17 @@ class Steps(Submits):
 
     async def collect(self, job: Job, *, seen: Observation | None = None) -> int | None:
         """Bring the pictures to disk; then, and only then, settle for those in hand."""
-        assert job.run_id is not None
         if seen is None:
             try:
-                seen = await self._host(job).observe(job.run_id)
+                seen = await self._observe(job)
             except AnswerUnreadable as exc:
                 return await self._unreadable(job, exc)
             except ProviderUnavailable as exc:
-                self._unreadable_since.pop(job.id, None)
                 return self._in(await self._failed(job, "collect", exc))
             except ProviderPaused:
-                self._unreadable_since.pop(job.id, None)
                 return self._in(BLOCKED_EVERY)
             except RunLost:
                 seen = Observation(State.COLLECTING)
-        self._unreadable_since.pop(job.id, None)
         if seen.state in (State.QUEUED, State.RUNNING):  # not everywhere at the host is it known to be ready
             return self._in(AGAIN * self._again(job, "collect"))
         haul = await self._collector.collect(job, seen.image_urls)
