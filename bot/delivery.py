@@ -1,6 +1,7 @@
 """The loop that keeps replies true: it sends the newest card of a job by whichever way is open.
 
-It knows what to try next and when; how a card becomes a request to Discord is the Messenger's business.
+It knows what to try next and when; how a card becomes a request to Discord is the Messenger's business. Longer than
+other files: what is left when one way is closed is read in one place.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from bot.core.polling import backoff
 from bot.pictures.fit import Fitted
 from bot.pictures.provenance import ai_mark
 from bot.service import Service
-from bot.store.database import CUT, TROUBLE
+from bot.store.database import CUT
 from bot.store.reading import Dossier
 from bot.store.store import Store
 
@@ -135,15 +136,11 @@ class Delivery:
         async with asyncio.TaskGroup() as group:
             while not stop.is_set():
                 bell.clear()
-                try:
+                pause = TROUBLE_PAUSE
+                with self._service.outages.outlasting(outages.UNREAD):
                     for job_id in await self._due():
                         group.create_task(self._attend(job_id))
                     pause = await self._pause()
-                except TROUBLE as exc:
-                    if self._service.outages.seen(exc) is None:
-                        extra = {"event": "store_trouble"}
-                        log.warning("The database cannot be read just now", exc_info=True, extra=extra)
-                    pause = TROUBLE_PAUSE
                 await _until(bell, seconds=pause)
 
     async def run_due(self) -> int:

@@ -6,8 +6,8 @@ import logging
 import os
 import shutil
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bot.bells import Clock
@@ -24,6 +24,7 @@ EVERY = 20.0  # seconds between probes
 AGAIN = 10 * SECOND  # until what an outage has stopped is tried again
 PATIENCE = 5.0  # seconds a write may take
 QUIET = 60 * SECOND  # without a sign of an outage before it counts as over: whatever failed was tried again by then
+UNREAD = "The database cannot be read just now"  # for the log, of loops that look what is due
 PROBE = ".probe"  # a file in the data folder
 PROBE_SIZE = 64 * 1024  # bytes
 ROOM = 64 * 1024 * 1024  # bytes that must be free, or the next pictures may not fit
@@ -62,6 +63,15 @@ class Outages:
         if outage is not None:
             self._note(outage, _words_of(exc))
         return outage
+
+    @contextmanager
+    def outlasting(self, said: str) -> Iterator[None]:
+        """Let nothing out that disk or database may raise and that may pass; *said* is logged where it has no name."""
+        try:
+            yield
+        except TROUBLE as exc:
+            if self.seen(exc) is None:
+                log.warning("%s", said, exc_info=True, extra={"event": "store_trouble"})
 
     def clock_is_off(self, *, off: bool) -> None:
         """Discord's time and ours are far apart, or are not (any more)."""

@@ -7,8 +7,8 @@ from time to time; a look at a run that brings nothing new writes nothing.
 import asyncio
 import heapq
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 
 from bot import outages
 from bot.core.jobs import ACK_WINDOW, AT_HOST, SECOND, Job, State, Step, next_step
@@ -17,7 +17,7 @@ from bot.hosts import Hosts
 from bot.metrics import Metrics
 from bot.service import Service
 from bot.steps import Steps
-from bot.store.database import CUT, TROUBLE
+from bot.store.database import CUT
 from bot.store.housekeeping import Housekeeping
 from bot.store.store import Store
 
@@ -169,26 +169,18 @@ class Worker:
             log.warning("A job was found that nobody looked at", extra={"event": "job_found", "job_id": job_id})
             self._schedule(job_id, at)
 
-    @contextmanager
-    def _outlasting_trouble(self) -> Iterator[None]:
-        try:
-            yield
-        except TROUBLE as exc:
-            if self._service.outages.seen(exc) is None:
-                log.warning("The database cannot be read just now", exc_info=True, extra={"event": "store_trouble"})
-
     async def _watch_outside(self, stop: asyncio.Event) -> None:
         """Notice what other processes change, and what the heap lacks; `StoreBusy` where one has taken our place."""
         seen, find_at = None, 0
         while not stop.is_set():
-            with self._outlasting_trouble():
+            with self._service.outages.outlasting(outages.UNREAD):
                 now = await self._store.database.outside_changes()
                 if now != seen:
                     await self._reload()
                     seen = now
                     self._service.bells.worker.set()
                     self._service.bells.replies.set()
-            with self._outlasting_trouble():
+            with self._service.outages.outlasting(outages.UNREAD):
                 if self._clock() >= find_at:
                     await self.find_missing()
                     find_at = self._clock() + COMPARE_EVERY

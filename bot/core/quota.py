@@ -2,6 +2,8 @@
 
 Limits stand in layers: the member's own, the channel's, the server's, the operator's cap on the server, the host's.
 Each layer may refuse; only the member's own can be passed with a bonus that an admin has granted.
+
+Longer than other files: all layers decide together, and none of them means anything without the others.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

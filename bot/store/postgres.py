@@ -2,6 +2,8 @@
 
 While the server does not answer, units wait for it. Where the answer to a COMMIT is lost, the server is asked what
 became of the transaction. docs/decisions/0008-postgresql.md has the reasons.
+
+Longer than other files: that a unit is done once, whatever becomes of its connection, is read in one place.
 """
 
 import asyncio

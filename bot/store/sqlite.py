@@ -3,6 +3,8 @@
 aiosqlite runs a connection's calls in a thread of its own. Our connection's `commit()` works through a
 mailbox of units there, so a whole batch costs one hop and one fsync, and `synchronous=FULL` is nearly free
 (docs/decisions/0001-group-commit.md has the numbers).
+
+Longer than other files: that every caller is answered, whatever breaks, is a promise of all its parts together.
 """
 
 import asyncio
