@@ -19,12 +19,12 @@ from bot.bells import Bells, Clock
 from bot.collector import Collector
 from bot.core.jobs import Job
 from bot.delivery import Delivery
-from bot.file_modes import make_folder, tighten
+from bot.files.modes import make_folder, tighten
 from bot.hosts import Hosts
 from bot.inspector import Inspector
 from bot.janitor import OURS, Janitor, remove_files
 from bot.looker import Looker
-from bot.metrics import Metrics
+from bot.observability.metrics import Metrics
 from bot.outages import Outages
 from bot.pictures import guard
 from bot.pictures.pool import PicturePool
@@ -36,8 +36,8 @@ from bot.providers.runcomfy import RunComfy
 from bot.providers.runflow import Runflow
 from bot.routing import Routing
 from bot.service import Service
-from bot.settings import Settings
-from bot.sources import BadSettings
+from bot.settings.settings import Settings
+from bot.settings.sources import BadSettings
 from bot.steps import Steps
 from bot.store.database import TROUBLE
 from bot.store.desk import Desk

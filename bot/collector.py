@@ -14,7 +14,7 @@ from bot.bells import Clock
 from bot.core.cards import Picture
 from bot.core.errors import BadLink, BadPicture, DownloadFailed, HostNotAllowed
 from bot.core.jobs import SECOND, Job
-from bot.file_modes import open_private
+from bot.files.modes import open_private
 from bot.pictures.guard import Checked
 from bot.store.store import Store
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from bot.bells import Clock
 from bot.core.jobs import SECOND
 from bot.core.outages import HARMLESS, PROVEN, UNSAFE, Outage
-from bot.file_modes import make_folder, open_private
+from bot.files.modes import make_folder, open_private
 from bot.store.database import TROUBLE, Database
 from bot.store.outages import outage_of, probe
 from bot.supply import Tell

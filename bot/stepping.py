@@ -12,11 +12,11 @@ from bot.core.errors import ProviderUnavailable
 from bot.core.jobs import Job, Reference, State
 from bot.core.polling import Timing, backoff
 from bot.hosts import Hosts
+from bot.observability.logging import without_quotes
 from bot.providers.base import Provider
 from bot.routing import Routing
 from bot.service import Service
 from bot.store.store import Store
-from bot.telemetry import without_quotes
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from bot import outages
 from bot.core.jobs import ACK_WINDOW, AT_HOST, SECOND, Job, State, Step, next_step
 from bot.core.line import fair_order
 from bot.hosts import Hosts
-from bot.metrics import Metrics
+from bot.observability.metrics import Metrics
 from bot.service import Service
 from bot.steps import Steps
 from bot.store.database import CUT

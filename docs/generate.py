@@ -11,12 +11,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from bot import metrics as measured
 from bot.core.catalog import Catalog, Ceilings, Model
 from bot.core.jobs import NEXT, Verb
 from bot.core.routes import Endpoint, Number, Option, Switch, Words
+from bot.observability import metrics as measured
 from bot.sandbox import faults as sandbox
-from bot.settings import SHIPPED
+from bot.settings.settings import SHIPPED
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- generated: {} -->", "<!-- end -->"

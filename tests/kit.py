@@ -23,7 +23,7 @@ from bot.core.references import ReferenceLimits
 from bot.core.wishes import Intake, Wish
 from bot.delivery import Delivery, Upload
 from bot.hosts import Hosts
-from bot.metrics import Metrics
+from bot.observability.metrics import Metrics
 from bot.outages import Outages
 from bot.pictures import guard
 from bot.pictures.fit import Fitted
@@ -32,7 +32,7 @@ from bot.providers.base import CancelOutcome, ModelInfo, Provider
 from bot.providers.measured import Measured
 from bot.routing import Routing
 from bot.service import Service
-from bot.settings import SHIPPED, Settings
+from bot.settings.settings import SHIPPED, Settings
 from bot.steps import Steps
 from bot.store.desk import Desk
 from bot.store.opening import open_database

@@ -13,7 +13,7 @@ import pytest
 
 from bot.core.catalog import Asked, Catalog
 from bot.core.jobs import Verb
-from bot.settings import SHIPPED
+from bot.settings.settings import SHIPPED
 
 PAGE = Path(__file__).parents[1] / "docs" / "providers.md"
 EXAMPLES: list[dict[str, Any]] = [

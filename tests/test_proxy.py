@@ -8,7 +8,7 @@ import pytest
 
 from bot import app
 from bot.core.errors import DownloadFailed, ProviderUnavailable
-from bot.settings import Settings
+from bot.settings.settings import Settings
 from tests.providers.proxy import proxying
 
 NO = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"

@@ -10,8 +10,8 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
+from bot.cli.arguments import period, period_options, some_id
 from bot.cli.output import LONG, CannotRun, NotDone, iso, json_option, on_database, plural, wall_clock
-from bot.cli.terms import period, period_options, some_id
 from bot.core.ledger_csv import csv_of
 from bot.core.zones import zone_of
 from bot.store.database import Database

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bot.cli.arguments import Parser, some_id
 from bot.cli.export import export, export_options
 from bot.cli.output import LONG, dollars, iso, json_option, on_database, print_json, print_table, wall_clock
-from bot.cli.terms import Parser, some_id
 from bot.core.jobs import HOUR
 from bot.core.quota import EVERYWHERE, Scope
 from bot.store import ledger

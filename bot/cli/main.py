@@ -9,12 +9,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bot import app, doctor, telemetry
-from bot.cli import jobs, ledger, quota
+from bot import app
+from bot.cli import doctor, jobs, ledger, quota
+from bot.cli.arguments import Parser
 from bot.cli.output import CannotRun, NotDone
-from bot.cli.terms import Parser
-from bot.settings import Settings
-from bot.sources import BadSettings
+from bot.observability.logging import Redactor, printable, setup
+from bot.settings.settings import Settings
+from bot.settings.sources import BadSettings
 from bot.store.database import TROUBLE, StoreBusy, StoreTooNew, StoreUnusable
 from bot.store.opening import open_database
 from bot.ui.gateway import Hopeless, OutOfReach
@@ -40,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sentence, code = _ending(exc)
         told = " ".join(sentence.split())
         if not isinstance(exc, BadSettings):  # which quotes no values, but forms that work, such as user:password@host
-            told = telemetry.Redactor(_secrets()).clean(told)
-        print(f"darkroom: {telemetry.printable(told)}", file=sys.stderr)
+            told = Redactor(_secrets()).clean(told)
+        print(f"darkroom: {printable(told)}", file=sys.stderr)
         try:
             print(end="", flush=True)
         except OSError:  # a full disk, which has been told
@@ -66,7 +67,7 @@ def _ending(exc: Exception) -> tuple[str, int]:
         case _ if isinstance(exc, TROUBLE):
             why = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
             return f"the disk, the database or the network failed ({why}): try again when it works", 1
-    telemetry.setup("ERROR", secrets=_secrets())
+    setup("ERROR", secrets=_secrets())
     log.error("Darkroom ended by a defect of its own", exc_info=exc, extra={"event": "defect"})
     return f"this is a defect ({type(exc).__name__}): please report the lines above", 1
 
@@ -117,7 +118,7 @@ def _settings(*, secrets: bool, level: str | None = None) -> Settings:
     settings = Settings.load()
     if secrets:
         settings.require_secrets()
-    telemetry.setup(level or settings.log.level, secrets=settings.secrets())
+    setup(level or settings.log.level, secrets=settings.secrets())
     return settings
 
 

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from bot.settings import DatabaseSection, Settings
+from bot.observability.logging import printable
+from bot.settings.settings import DatabaseSection, Settings
 from bot.store.database import TROUBLE, Database
 from bot.store.opening import open_existing
-from bot.telemetry import printable
 
 T = TypeVar("T")
 PATIENCE = 30.0  # seconds for the database, opening included

@@ -11,20 +11,7 @@ from typing import Any, TypeVar
 from ulid import ULID
 
 from bot.cli import quota_history, quota_show
-from bot.cli.export import export, export_options
-from bot.cli.output import (
-    CannotRun,
-    NotDone,
-    cell,
-    dollars,
-    iso,
-    json_option,
-    on_database,
-    plural,
-    print_json,
-    wall_clock,
-)
-from bot.cli.terms import (
+from bot.cli.arguments import (
     UNIT_NAMES,
     Parser,
     Whose,
@@ -42,6 +29,19 @@ from bot.cli.terms import (
     some_id,
     whose,
     window_option,
+)
+from bot.cli.export import export, export_options
+from bot.cli.output import (
+    CannotRun,
+    NotDone,
+    cell,
+    dollars,
+    iso,
+    json_option,
+    on_database,
+    plural,
+    print_json,
+    wall_clock,
 )
 from bot.core import amounts
 from bot.core.quota import EVERYWHERE, Amount, Block, Grant, Holder, Rule, Unit

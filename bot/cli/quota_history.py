@@ -6,19 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
-from bot.cli.export import entry_document
-from bot.cli.output import (
-    CannotRun,
-    dollars,
-    iso,
-    json_option,
-    on_database,
-    plural,
-    print_json,
-    print_table,
-    wall_clock,
-)
-from bot.cli.terms import (
+from bot.cli.arguments import (
     UNIT_NAMES,
     Whose,
     clock,
@@ -33,6 +21,18 @@ from bot.cli.terms import (
     some_id,
     whose,
     window_option,
+)
+from bot.cli.export import entry_document
+from bot.cli.output import (
+    CannotRun,
+    dollars,
+    iso,
+    json_option,
+    on_database,
+    plural,
+    print_json,
+    print_table,
+    wall_clock,
 )
 from bot.core import amounts
 from bot.core.quota import Holder, Unit

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import Any
 
-from bot.cli.output import iso, json_option, on_database, plural, print_facts, print_json, print_table, wall_clock
-from bot.cli.terms import (
+from bot.cli.arguments import (
     UNIT_NAMES,
     Whose,
     clock,
@@ -20,11 +19,12 @@ from bot.cli.terms import (
     some_id,
     whose,
 )
+from bot.cli.output import iso, json_option, on_database, plural, print_facts, print_json, print_table, wall_clock
 from bot.core.house import Cap, House
 from bot.core.jobs import Place
 from bot.core.quota import EVERYWHERE, Allowance, Block, Holder, Limits, Rule, Scope, Unit, allowances
 from bot.core.zones import zone_of
-from bot.settings import Settings
+from bot.settings.settings import Settings
 from bot.store.database import Database
 from bot.store.quotas import Held, Quotas
 from bot.store.store import Store

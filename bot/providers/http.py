@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from bot.core.errors import ProviderError, ProviderPaused, ProviderRejected, ProviderUnavailable, SubmitUnknown
 from bot.core.references import is_loopback
-from bot.telemetry import USERINFO
+from bot.observability.logging import USERINFO
 
 MOST_BYTES = 1_000_000  # of an answer; the largest we know is a few kilobytes
 PAID = "darkroom_paid"  # marks a request that costs money, for the transport

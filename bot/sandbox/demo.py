@@ -27,8 +27,8 @@ from bot import app as darkroom
 from bot.app import App
 from bot.core.jobs import State
 from bot.sandbox.upstream import ImageService, Pace
-from bot.settings import Settings
-from bot.sources import BadSettings
+from bot.settings.settings import Settings
+from bot.settings.sources import BadSettings
 from bot.store.sqlite import RunningLock
 
 TICK = 0.25  # seconds between looks for something new to show

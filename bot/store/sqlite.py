@@ -24,7 +24,7 @@ from typing import Any, Self, TypeVar
 
 import aiosqlite
 
-from bot.file_modes import make_file, make_folder, open_private
+from bot.files.modes import make_file, make_folder, open_private
 from bot.store.database import Row, StoreBusy, StoreUnusable, Tx, Unit
 from bot.store.forgetting import Forgetting
 from bot.store.versions import missing

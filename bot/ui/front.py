@@ -17,7 +17,7 @@ from bot.core.jobs import SECOND, Place, Reference
 from bot.core.quota import EVERYWHERE
 from bot.core.references import TYPES, ReferenceLimits, check_references, media_type
 from bot.core.wishes import Intake, Wish
-from bot.metrics import Metrics
+from bot.observability.metrics import Metrics
 from bot.service import Service
 from bot.store.database import TROUBLE
 from bot.store.store import AlreadySeen

@@ -4,10 +4,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from bot import metrics as names
 from bot.core.breaker import Mode
 from bot.core.jobs import SECOND, State
-from bot.metrics import Metrics, Reading, Values
+from bot.observability import metrics as names
+from bot.observability.metrics import Metrics, Reading, Values
 from bot.service import Service
 from bot.store import census
 from bot.store.census import Census

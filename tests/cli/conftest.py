@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bot.telemetry import Redactor
+from bot.observability.logging import Redactor
 
 
 @pytest.fixture(autouse=True)

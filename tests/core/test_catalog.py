@@ -13,8 +13,8 @@ from pydantic_core._pydantic_core import list_all_errors
 
 from bot.core.catalog import Catalog
 from bot.core.jobs import Verb
-from bot.settings import SHIPPED, Settings
-from bot.sources import BadSettings
+from bot.settings.settings import SHIPPED, Settings
+from bot.settings.sources import BadSettings
 
 TWO, PRO = ("models", "nano-banana-2"), ("models", "nano-banana-pro")
 DROP = object()

@@ -12,7 +12,7 @@ from bot.core.catalog import Asked, Catalog
 from bot.core.errors import UserError
 from bot.core.house import MOST_NAMED, Cap, House, resolutions, under_house
 from bot.core.jobs import Verb
-from bot.settings import SHIPPED
+from bot.settings.settings import SHIPPED
 
 TWO, PRO, LITE = "nano-banana-2", "nano-banana-pro", "lite"
 STUDIO, HALL, THREAD = 10, 20, 11  # the thread belongs to the studio

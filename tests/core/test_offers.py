@@ -15,7 +15,7 @@ from bot.core.errors import UserError
 from bot.core.jobs import ImageRequest, Reference, Verb
 from bot.core.routes import Number, Option, Switch, Words, wire_inputs
 from bot.sandbox import runflow_models, upstream_models
-from bot.settings import SHIPPED
+from bot.settings.settings import SHIPPED
 
 TWO, PRO = "nano-banana-2", "nano-banana-pro"
 ENDPOINTS = [(model, verb) for model in (TWO, PRO) for verb in Verb]

@@ -18,7 +18,7 @@ from bot.core.catalog import Asked, Catalog
 from bot.core.errors import UserError
 from bot.core.jobs import ImageRequest, Reference, Verb
 from bot.core.routes import Number, Route, Switch, Words, wire_inputs
-from bot.settings import SHIPPED
+from bot.settings.settings import SHIPPED
 
 SCHEMAS = Path(__file__).parent.parent / "samples" / "schemas"
 A_PICTURE = Reference("https://cdn.discordapp.com/a.png", "a.png")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bot.sandbox.upstream import ImageService, Pace, Run
-from bot.settings import SHIPPED
+from bot.settings.settings import SHIPPED
 from tests.discord.interactions import Interaction
 from tests.discord.member import Member
 from tests.discord.messages import Message

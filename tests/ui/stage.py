@@ -19,7 +19,7 @@ from bot.core.quota import Limits
 from bot.core.references import ReferenceLimits
 from bot.core.wishes import Wish
 from bot.pictures.chart import Chart
-from bot.settings import SHIPPED
+from bot.settings.settings import SHIPPED
 from bot.store.reading import Dossier
 from bot.ui.access import Access
 from bot.ui.client import DarkroomClient

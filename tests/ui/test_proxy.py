@@ -7,8 +7,8 @@ import discord
 import pytest
 
 from bot.core.cards import Path as Way
-from bot.settings import Settings
-from bot.telemetry import Redactor
+from bot.observability.logging import Redactor
+from bot.settings.settings import Settings
 from bot.ui.access import Access
 from bot.ui.examination import DiscordSaysNo, examine
 from tests.discord.server import API

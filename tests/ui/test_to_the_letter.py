@@ -13,7 +13,7 @@ from bot.core.jobs import Verb
 from bot.core.routes import wire_inputs
 from bot.core.visible import visible
 from bot.core.wishes import Wish
-from bot.settings import SHIPPED
+from bot.settings.settings import SHIPPED
 from bot.ui.asking import filled_in
 from bot.ui.forms import prompt_form
 from bot.ui.intake import fields_of

@@ -10,7 +10,7 @@ from bot.core.errors import ProviderPaused
 from bot.core.house import House
 from bot.core.jobs import Job, Verb
 from bot.core.wishes import Wish
-from bot.settings import SHIPPED
+from bot.settings.settings import SHIPPED
 from bot.store.quotas import By
 from bot.ui.asking import filled_in
 from tests.ui.stage import Stage, buttons, field_value, on_stage, text, walk

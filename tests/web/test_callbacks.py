@@ -17,8 +17,8 @@ import aiohttp
 import pytest
 
 from bot.core.jobs import Job, State
+from bot.observability.logging import is_no_babble
 from bot.store.store import Store
-from bot.telemetry import is_no_babble
 from bot.web.callbacks import BODY_LIMIT, CallbackLinks, Callbacks
 from bot.web.listener import CONNECTIONS, Listener
 from bot.web.server import PictureLinks

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bot.core.errors import NotSearchable, ProviderPaused, ProviderUnavailable
 from bot.core.jobs import Observation, State
 from bot.core.quota import Limits
-from bot.metrics import MEASURED, READ
+from bot.observability.metrics import MEASURED, READ
 from bot.web.health import Health, Pulse
 from bot.web.metrics import FRESH, Page
 from tests.kit import ALICE, GUILD, Rig, rig

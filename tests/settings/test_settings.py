@@ -9,8 +9,8 @@ from pydantic_core._pydantic_core import list_all_errors
 
 from bot.core.jobs import Verb
 from bot.core.routes import Options
-from bot.settings import SHIPPED, Settings
-from bot.sources import BadSettings
+from bot.settings.settings import SHIPPED, Settings
+from bot.settings.sources import BadSettings
 
 
 def test_the_shipped_file_starts_closed_and_with_finite_caps() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import BaseModel
 
-from bot.telemetry import Lines, Redactor, printable, without_quotes
+from bot.observability.logging import Lines, Redactor, printable, without_quotes
 
 TOKEN = "MTA0.canary-bot-token.abcdef"
 WEBHOOK = "https://discord.com/api/v10/webhooks/12345/aW50ZXJhY3Rpb246MTIzNDU2Nzg5MDEy:canary/messages/@original"

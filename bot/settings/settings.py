@@ -13,7 +13,9 @@ from bot.core.catalog import Catalog
 from bot.core.quota import Limits
 from bot.core.references import is_loopback
 from bot.core.routes import Option
-from bot.setting_types import (
+from bot.observability.logging import USERINFO
+from bot.settings.sources import CONFIG, BadSettings, Sources, TomlFile, tidy
+from bot.settings.types import (
     Address,
     ChannelId,
     Count,
@@ -38,13 +40,11 @@ from bot.setting_types import (
     Token,
     without_quotes,
 )
-from bot.sources import CONFIG, BadSettings, Sources, TomlFile, tidy
 from bot.store.database import shown
-from bot.telemetry import USERINFO
 
 SECRETS = {"runcomfy": "DARKROOM_RUNCOMFY__API_TOKEN", "runflow": "DARKROOM_RUNFLOW__API_KEY"}
 WHENCE = {"runcomfy": "the API token from your RunComfy profile", "runflow": "an API key of your Runflow organisation"}
-SHIPPED = Path(__file__).parents[1] / "config" / "darkroom.toml"
+SHIPPED = Path(__file__).parents[2] / "config" / "darkroom.toml"
 
 
 class _Section(BaseModel):

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from bot.core.jobs import Verb
 from bot.core.wishes import Wish
+from bot.observability.logging import Lines, Redactor
 from bot.providers.http import client
 from bot.providers.runcomfy import RunComfy
 from bot.providers.runflow import Runflow
-from bot.telemetry import Lines, Redactor
 from tests.kit import rig
 from tests.providers.raw_server import answer, serving
 

@@ -8,7 +8,7 @@ import pytest
 
 from bot.app import build
 from bot.collector import write_whole
-from bot.settings import Settings
+from bot.settings.settings import Settings
 from bot.store.database import Tx
 from bot.store.sqlite import SqliteDatabase
 from tests.kit import Rig

@@ -8,13 +8,13 @@ from pathlib import Path
 from bot import app
 from bot.core.catalog import Catalog
 from bot.core.errors import ModelGone, ProviderError, ProviderPaused
-from bot.file_modes import is_open
+from bot.files.modes import is_open
+from bot.observability.logging import Redactor, printable
 from bot.providers.base import Provider
-from bot.settings import SECRETS, WHENCE, Settings
-from bot.sources import BadSettings
+from bot.settings.settings import SECRETS, WHENCE, Settings
+from bot.settings.sources import BadSettings
 from bot.store.database import StoreUnusable
 from bot.store.opening import SQLITE, place, status
-from bot.telemetry import Redactor, printable
 from bot.ui.access import Access
 from bot.ui.client import connect_to
 from bot.ui.examination import DiscordSaysNo, Findings
