@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from bot.bells import Clock
-from bot.core.breaker import Breaker, Mode
+from bot.core.circuit_breaker import Breaker, Mode
 from bot.core.errors import ModelGone, ProviderError, ProviderPaused, ProviderUnavailable, RunNotKnownYet
 from bot.core.jobs import SECOND
 from bot.providers.base import Provider

@@ -15,11 +15,11 @@ from bot.core import quota
 from bot.core.cards import IN_JOBS_FOR, TOKEN_LIFE, Card, Picture, Reply, granted, tightest
 from bot.core.catalog import Asked, Catalog, Quote
 from bot.core.errors import UserError
-from bot.core.house import House, under_house
+from bot.core.fair_queue import Waiting, fair_order
 from bot.core.jobs import ACK_WINDOW, MINUTE, ImageRequest, Job, Place, State
-from bot.core.line import Waiting, fair_order
 from bot.core.references import check_references
-from bot.core.wishes import Intake, Wish, missing_permissions
+from bot.core.request_draft import Intake, Wish, missing_permissions
+from bot.core.server_settings import House, under_house
 from bot.core.zones import calendar_of
 from bot.outages import Outages
 from bot.store.database import TROUBLE

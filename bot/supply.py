@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from bot.bells import Bells, Clock
 from bot.core.catalog import Catalog, Quote
 from bot.core.errors import UserError
+from bot.core.fair_queue import fair_order
 from bot.core.jobs import ImageRequest, Job
-from bot.core.line import fair_order
 from bot.core.routes import Route
 from bot.store.desk import Desk
 from bot.store.store import Store

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from bot import outages
+from bot.core.fair_queue import fair_order
 from bot.core.jobs import ACK_WINDOW, AT_HOST, SECOND, Job, State, Step, next_step
-from bot.core.line import fair_order
 from bot.hosts import Hosts
 from bot.observability.metrics import Metrics
 from bot.service import Service

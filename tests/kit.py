@@ -20,7 +20,7 @@ from bot.core.errors import NotSearchable
 from bot.core.jobs import SECOND, Job, Observation, Place, Reference, State, Verb
 from bot.core.quota import Limits
 from bot.core.references import ReferenceLimits
-from bot.core.wishes import Intake, Wish
+from bot.core.request_draft import Intake, Wish
 from bot.delivery import Delivery, Upload
 from bot.hosts import Hosts
 from bot.observability.metrics import Metrics

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from bot.auditor import Auditor
-from bot.core.house import House
 from bot.core.jobs import HOUR
 from bot.core.quota import Holder, Rule, Unit
+from bot.core.server_settings import House
 from bot.core.windows import Window
 from bot.store.alerts import Untold
 from bot.store.quotas import By

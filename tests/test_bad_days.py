@@ -13,7 +13,7 @@ from bot.core.cards import Path as Way
 from bot.core.errors import DownloadFailed, ProviderPaused, ProviderUnavailable, UserError
 from bot.core.jobs import HOUR, MINUTE, Job, Observation, State, Verb
 from bot.core.quota import Amount
-from bot.core.wishes import Wish
+from bot.core.request_draft import Wish
 from bot.delivery import ContentBlocked, DeliverLater, WayClosed
 from bot.store.database import Tx
 from bot.store.housekeeping import Housekeeping

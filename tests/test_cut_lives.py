@@ -8,7 +8,7 @@ import pytest
 
 from bot.core.errors import UserError
 from bot.core.jobs import HOUR, Cancel, State, Verb
-from bot.core.wishes import Wish
+from bot.core.request_draft import Wish
 from bot.janitor import Janitor
 from tests.cli.shell import shell
 from tests.kit import ALICE, Rig, rig

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bot.core.jobs import Verb
-from bot.core.wishes import Wish
+from bot.core.request_draft import Wish
 from bot.janitor import Janitor
 from bot.store.database import Tx
 from tests.kit import ALICE, BOB, Rig, rig

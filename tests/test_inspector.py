@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from bot.core.errors import ModelGone, ProviderPaused, ProviderUnavailable, UserError
-from bot.core.house import House
 from bot.core.jobs import HOUR, MINUTE, Verb
-from bot.core.wishes import Wish
+from bot.core.request_draft import Wish
+from bot.core.server_settings import House
 from bot.inspector import Inspector
 from bot.providers.base import ModelInfo
 from tests.kit import FakeProvider, Rig, rig

@@ -9,7 +9,7 @@ import pytest
 
 from bot.core.cards import Picture
 from bot.core.jobs import HOUR, Job, State, Verb
-from bot.core.wishes import Wish
+from bot.core.request_draft import Wish
 from bot.janitor import Janitor
 from tests.kit import ALICE, NOON, Rig, rig
 from tests.store.books import rows

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bot.core.breaker import Mode
 from bot.core.catalog import Catalog
+from bot.core.circuit_breaker import Mode
 from bot.core.errors import (
     ModelGone,
     ProviderError,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.breaker import Mode
 from bot.core.catalog import Catalog
+from bot.core.circuit_breaker import Mode
 from bot.core.errors import ModelGone, ProviderPaused, ProviderUnavailable, SubmitUnknown
 from bot.core.jobs import Job, Observation, State
 from bot.core.quota import Limits

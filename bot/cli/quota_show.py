@@ -20,9 +20,9 @@ from bot.cli.arguments import (
     whose,
 )
 from bot.cli.output import iso, json_option, on_database, plural, print_facts, print_json, print_table, wall_clock
-from bot.core.house import Cap, House
 from bot.core.jobs import Place
 from bot.core.quota import EVERYWHERE, Allowance, Block, Holder, Limits, Rule, Scope, Unit, allowances
+from bot.core.server_settings import Cap, House
 from bot.core.zones import zone_of
 from bot.settings.settings import Settings
 from bot.store.database import Database

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
 
-from bot.core.house import House
 from bot.core.quota import IN_UTC, Amount, Block, Grant, Holder, Rule, Scope, Unit
+from bot.core.server_settings import House
 from bot.core.windows import of_day
 from bot.core.zones import calendar_of, keep_day
 from bot.store import bonus, ledger, rules, totals

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bot.core.cards import Charge, Picture, Reply
-from bot.core.house import House
+from bot.core.fair_queue import Waiting
 from bot.core.jobs import Job, Place
-from bot.core.line import Waiting
 from bot.core.quota import Grant, Limit, Limits, Used
+from bot.core.server_settings import House
 from bot.core.zones import calendar_of
 from bot.store import bonus, jobs, ledger, replies, rules
 from bot.store.database import Database, Tx

@@ -5,9 +5,9 @@ The functions here are parts of units: they take the transaction of the verb tha
 
 from collections.abc import Iterable, Sequence
 
-from bot.core.house import House
 from bot.core.jobs import Place
 from bot.core.quota import EVERYWHERE, Block, Holder, Rule, Unit
+from bot.core.server_settings import House
 from bot.core.windows import Window
 from bot.store.database import Row, Tx
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bot.core.catalog import Asked, Catalog
-from bot.core.house import usual_model
 from bot.core.jobs import Verb
-from bot.core.wishes import Wish
+from bot.core.request_draft import Wish
+from bot.core.server_settings import usual_model
 from bot.supply import Supply
 from bot.ui.forms import Choices, prompt_form
 from bot.ui.front import Front, Interaction

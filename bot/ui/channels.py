@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import aiohttp
 import discord
 
-from bot.core.house import House
+from bot.core.server_settings import House
 from bot.ui.state import State
 
 MOST_ASKED = 10  # channels that one answer may ask Discord about

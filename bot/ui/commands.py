@@ -11,8 +11,8 @@ from discord.app_commands import locale_str
 from bot.core.catalog import Asked, Catalog
 from bot.core.errors import UserError
 from bot.core.jobs import Verb
+from bot.core.request_draft import Wish
 from bot.core.routes import Number, Options, Words
-from bot.core.wishes import Wish
 from bot.supply import Supply
 from bot.ui import asking, texts
 from bot.ui.front import Front, Interaction

@@ -6,8 +6,8 @@ import discord
 from discord.abc import GuildChannel
 
 from bot.core.errors import UserError
-from bot.core.house import MOST_NAMED
 from bot.core.quota import Holder, Scope
+from bot.core.server_settings import MOST_NAMED
 from bot.store.quotas import Overview
 from bot.ui.channels import may_write
 

@@ -16,7 +16,7 @@ from bot.core.errors import UserError
 from bot.core.jobs import SECOND, Place, Reference
 from bot.core.quota import EVERYWHERE
 from bot.core.references import TYPES, ReferenceLimits, check_references, media_type
-from bot.core.wishes import Intake, Wish
+from bot.core.request_draft import Intake, Wish
 from bot.observability.metrics import Metrics
 from bot.service import Service
 from bot.store.database import TROUBLE

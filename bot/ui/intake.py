@@ -10,7 +10,7 @@ import discord
 
 from bot.core.jobs import MINUTE, SECOND, Place, Reference
 from bot.core.references import UNSPECIFIC, link_expires_at, media_type, path_of
-from bot.core.wishes import Intake
+from bot.core.request_draft import Intake
 
 THREADS = frozenset(
     {discord.ChannelType.news_thread, discord.ChannelType.public_thread, discord.ChannelType.private_thread}

@@ -10,10 +10,10 @@ from bot.core import quota
 from bot.core.cards import granted, tightest
 from bot.core.catalog import Asked, Catalog, Quote
 from bot.core.errors import UserError
-from bot.core.house import House, resolutions
 from bot.core.jobs import ImageRequest, Place, Reference, Verb
+from bot.core.request_draft import Wish
 from bot.core.routes import Options, Wire
-from bot.core.wishes import Wish
+from bot.core.server_settings import House, resolutions
 from bot.store.database import TROUBLE
 from bot.store.reading import Standing
 from bot.supply import Supply

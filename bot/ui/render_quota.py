@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 from discord import ui
 
-from bot.core.house import House
 from bot.core.quota import (
     Allowance,
     Block,
@@ -18,6 +17,7 @@ from bot.core.quota import (
     Used,
     allowances,
 )
+from bot.core.server_settings import House
 from bot.core.windows import Window
 from bot.ui.escape import show
 from bot.ui.limits import per

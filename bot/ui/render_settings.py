@@ -6,7 +6,7 @@ from datetime import datetime
 
 from discord import ui
 
-from bot.core.house import Cap, House
+from bot.core.server_settings import Cap, House
 from bot.core.zones import zone_of
 from bot.ui.escape import show
 from bot.ui.parts import BLURPLE, YELLOW, box, page, paragraph

@@ -12,7 +12,7 @@ import discord
 from bot.core.cards import Card, Picture
 from bot.core.errors import UserError
 from bot.core.jobs import Job, Verb
-from bot.core.wishes import Wish
+from bot.core.request_draft import Wish
 from bot.ui import asking
 from bot.ui.admin import Admin
 from bot.ui.front import NOBODY, Front, Interaction

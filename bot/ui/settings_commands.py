@@ -8,8 +8,8 @@ from discord import app_commands
 
 from bot.core.catalog import Catalog
 from bot.core.errors import UserError
-from bot.core.house import Cap, House, resolutions
 from bot.core.jobs import Verb
+from bot.core.server_settings import Cap, House, resolutions
 from bot.core.zones import check_zone, names
 from bot.ui import render_settings
 from bot.ui.admin import CHANNEL, Act, Admin, Option

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from bot.core.breaker import Mode
+from bot.core.circuit_breaker import Mode
 from bot.core.jobs import SECOND, State
 from bot.observability import metrics as names
 from bot.observability.metrics import Metrics, Reading, Values

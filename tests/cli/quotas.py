@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from bot.core.house import House
 from bot.core.jobs import State
+from bot.core.server_settings import House
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
 from tests.kit import ALICE, GUILD

@@ -7,8 +7,8 @@ import pytest
 
 from bot.cli.output import wall_clock
 from bot.core.errors import UserError
-from bot.core.house import House
 from bot.core.quota import EVERYWHERE, Holder, Rule, Unit
+from bot.core.server_settings import House
 from bot.core.windows import Window
 from bot.store.quotas import Quotas
 from tests.cli.quotas import MEMBER, SERVER, lite_url, paid, settle_house

@@ -8,8 +8,8 @@ import pytest
 
 from bot.cli.export import PAGE
 from bot.cli.output import wall_clock
-from bot.core.house import Cap, House
 from bot.core.quota import Block, Holder
+from bot.core.server_settings import Cap, House
 from bot.store.quotas import By, Quotas
 from tests.cli.quotas import MEMBER, SERVER, lite_url, paid, settle_house
 from tests.cli.shell import Run, shell

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from bot.core.errors import UserError
-from bot.core.house import House
+from bot.core.server_settings import House
 from bot.core.windows import Calendar, Window, ends_at, moment, of_day
 from bot.core.zones import check_zone, names, zone_of
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.core.jobs import Verb
-from bot.core.wishes import Wish
+from bot.core.request_draft import Wish
 from bot.observability.logging import Lines, Redactor
 from bot.providers.http import client
 from bot.providers.runcomfy import RunComfy

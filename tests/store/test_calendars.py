@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from bot.core.errors import UserError
-from bot.core.house import House
 from bot.core.jobs import Job, Place, State
 from bot.core.quota import Amount, Grant, Holder, Limit, Rule, Scope, Unit
+from bot.core.server_settings import House
 from bot.core.windows import Window
 from bot.core.zones import calendar_of, zone_of
 from bot.store.quotas import By, Quotas

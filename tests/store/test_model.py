@@ -26,9 +26,9 @@ from hypothesis.stateful import (
 )
 
 from bot.core.errors import UserError
-from bot.core.house import House
 from bot.core.jobs import HOUR, NEXT, Job, Place, State
 from bot.core.quota import Block, Grant, Holder, Rule, Unit, allowances
+from bot.core.server_settings import House
 from bot.core.zones import calendar_of
 from bot.store.housekeeping import Housekeeping
 from bot.store.opening import open_database

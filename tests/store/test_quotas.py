@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from bot.core.errors import UserError
-from bot.core.house import House
 from bot.core.jobs import Job, Place, State
 from bot.core.quota import Amount, Block, Grant, Holder, Limits, Rule, Scope, Unit
+from bot.core.server_settings import House
 from bot.core.windows import Window
 from bot.store.alerts import Alerts
 from bot.store.quotas import By, Quotas

@@ -17,7 +17,7 @@ from bot.core.catalog import Asked, Catalog
 from bot.core.jobs import Job, Place, Reference, State, Verb
 from bot.core.quota import Limits
 from bot.core.references import ReferenceLimits
-from bot.core.wishes import Wish
+from bot.core.request_draft import Wish
 from bot.pictures.chart import Chart
 from bot.settings.settings import SHIPPED
 from bot.store.reading import Dossier

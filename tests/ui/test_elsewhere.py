@@ -6,8 +6,8 @@ from typing import Any
 import discord
 import pytest
 
-from bot.core.house import Cap, House
 from bot.core.quota import Block, Holder, Rule, Unit
+from bot.core.server_settings import Cap, House
 from bot.core.windows import Window
 from bot.store.quotas import By
 from tests.ui.stage import Stage, on_stage, text

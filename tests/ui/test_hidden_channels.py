@@ -7,7 +7,7 @@ from typing import Any
 import discord
 import pytest
 
-from bot.core.house import House
+from bot.core.server_settings import House
 from bot.store.quotas import By
 from bot.ui.channels import is_hidden, missing
 from bot.ui.intake import place_of

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from bot.core.catalog import Asked
-from bot.core.house import Cap, House
 from bot.core.jobs import Verb
 from bot.core.quota import Grant, Holder, Limits, Rule, Unit
+from bot.core.request_draft import Wish
+from bot.core.server_settings import Cap, House
 from bot.core.windows import Window
-from bot.core.wishes import Wish
 from bot.store.quotas import By
 from bot.ui.asking import choices_for
 from bot.ui.intake import Lateness

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from discord import ChannelType
 
-from bot.core.house import House
 from bot.core.quota import Holder, Rule, Unit
+from bot.core.server_settings import House
 from bot.core.windows import Window
 from bot.store.quotas import By
 from bot.ui.quota_targets import target_of

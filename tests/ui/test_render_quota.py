@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.house import House
 from bot.core.quota import Amount as Sum
 from bot.core.quota import (
     Block,
@@ -21,6 +20,7 @@ from bot.core.quota import (
     Used,
     effective,
 )
+from bot.core.server_settings import House
 from bot.core.windows import Window
 from bot.ui.quota_targets import SERVER, Target
 from bot.ui.render_quota import Look, ceilings, changed, lines, overview_of_one, overview_of_server

@@ -5,7 +5,7 @@ from dataclasses import replace
 import discord
 
 from bot.core.jobs import Cancel, State, Verb
-from bot.core.wishes import Wish
+from bot.core.request_draft import Wish
 from bot.store.database import Tx
 from bot.ui.asking import filled_in
 from bot.ui.intake import Lateness

@@ -4,7 +4,7 @@ from typing import Any
 
 import discord
 
-from bot.core.house import Cap, House
+from bot.core.server_settings import Cap, House
 from bot.store.quotas import By
 from bot.store.reports import Reports
 from tests.ui.stage import Stage, on_stage, text

@@ -14,7 +14,7 @@ import pytest
 from bot import service
 from bot.core.cards import Picture
 from bot.core.jobs import Job, Place, State, Verb
-from bot.core.wishes import Wish
+from bot.core.request_draft import Wish
 from bot.store.sqlite import SqliteDatabase, _Connection, _lane, _Reader
 from bot.ui import front
 from tests.discord.cdn import Upload

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from bot.core.catalog import Asked, Catalog
 from bot.core.errors import UserError
 from bot.core.jobs import Verb
+from bot.core.request_draft import Wish
 from bot.core.routes import wire_inputs
 from bot.core.visible import visible
-from bot.core.wishes import Wish
 from bot.settings.settings import SHIPPED
 from bot.ui.asking import filled_in
 from bot.ui.forms import prompt_form

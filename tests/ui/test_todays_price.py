@@ -7,9 +7,9 @@ import pytest
 
 from bot.core.catalog import Asked, Catalog
 from bot.core.errors import ProviderPaused
-from bot.core.house import House
 from bot.core.jobs import Job, Verb
-from bot.core.wishes import Wish
+from bot.core.request_draft import Wish
+from bot.core.server_settings import House
 from bot.settings.settings import SHIPPED
 from bot.store.quotas import By
 from bot.ui.asking import filled_in

@@ -5,9 +5,9 @@ from datetime import date
 
 import pytest
 
-from bot.core.house import House
 from bot.core.jobs import Place
 from bot.core.quota import Grant, Holder, Limits, Rule, Unit
+from bot.core.server_settings import House
 from bot.core.windows import Window
 from bot.store.quotas import By
 from bot.ui.usage import short_date

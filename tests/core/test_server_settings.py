@@ -10,8 +10,8 @@ from hypothesis import given, settings
 
 from bot.core.catalog import Asked, Catalog
 from bot.core.errors import UserError
-from bot.core.house import MOST_NAMED, Cap, House, resolutions, under_house
 from bot.core.jobs import Verb
+from bot.core.server_settings import MOST_NAMED, Cap, House, resolutions, under_house
 from bot.settings.settings import SHIPPED
 
 TWO, PRO, LITE = "nano-banana-2", "nano-banana-pro", "lite"

@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from bot.core.line import Waiting, fair_order
+from bot.core.fair_queue import Waiting, fair_order
 
 users = st.integers(1, 4)
 taken = st.lists(users, max_size=8)

@@ -4,7 +4,7 @@ from functools import reduce
 
 import pytest
 
-from bot.core.breaker import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_TRIAL, Breaker, Mode
+from bot.core.circuit_breaker import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_TRIAL, Breaker, Mode
 from bot.core.jobs import SECOND
 
 NOON = 1_795_176_000_000
