@@ -32,8 +32,8 @@ from bot.providers import http
 from bot.providers.base import Provider
 from bot.providers.download import Downloader
 from bot.providers.measured import Measured
-from bot.providers.runcomfy import RunComfy
-from bot.providers.runflow import Runflow
+from bot.providers.runcomfy.client import RunComfy
+from bot.providers.runflow.client import Runflow
 from bot.routing import Routing
 from bot.service import Service
 from bot.settings.settings import Settings

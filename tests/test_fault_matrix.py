@@ -18,8 +18,8 @@ from bot.core.quota import Amount
 from bot.providers.base import Provider
 from bot.providers.download import Downloader
 from bot.providers.http import Times, client
-from bot.providers.runcomfy import RunComfy
-from bot.providers.runflow import Runflow
+from bot.providers.runcomfy.client import RunComfy
+from bot.providers.runflow.client import Runflow
 from bot.sandbox.upstream import Fault, ImageService, Pace
 from bot.store.audit import Audit
 from tests.kit import Rig, rig

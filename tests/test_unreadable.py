@@ -14,8 +14,8 @@ from bot.core.errors import AnswerUnreadable, ProviderUnavailable
 from bot.core.jobs import Observation, State
 from bot.core.quota import Amount
 from bot.providers.http import client
-from bot.providers.runcomfy import RunComfy
-from bot.providers.runflow import Runflow
+from bot.providers.runcomfy.client import RunComfy
+from bot.providers.runflow.client import Runflow
 from tests.kit import BOB, FakeFiles, Rig, picture, rig
 from tests.providers.raw_server import answer, serving
 from tests.providers.test_any_answer import ANYTHING, A, B

@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
-from bot.providers.runflow import BadCallback, read_callback
+from bot.providers.runflow.client import BadCallback, read_callback
 from bot.service import Service
 from bot.store.database import TROUBLE
 

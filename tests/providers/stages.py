@@ -9,8 +9,8 @@ from typing import Protocol
 
 from bot.providers.base import Provider
 from bot.providers.http import Client, Times, client
-from bot.providers.runcomfy import RunComfy
-from bot.providers.runflow import Runflow
+from bot.providers.runcomfy.client import RunComfy
+from bot.providers.runflow.client import Runflow
 from bot.sandbox.upstream import Fault, ImageService, Pace
 from tests.providers import test_runcomfy, test_runflow
 from tests.providers.raw_server import Act, close, hang, in_turn, reset, send, serving

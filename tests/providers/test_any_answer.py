@@ -11,8 +11,9 @@ import pytest
 
 from bot.core.errors import AnswerUnreadable, ProviderError
 from bot.core.jobs import Observation
-from bot.providers import runcomfy, runflow_answers
 from bot.providers.http import Answer
+from bot.providers.runcomfy import client as runcomfy
+from bot.providers.runflow import answers as runflow_answers
 from bot.providers.wire import read_pictures, shape
 from tests.providers.recorded import NOW, SAMPLES
 

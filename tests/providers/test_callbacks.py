@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from bot.providers.runflow import BadCallback, read_callback
+from bot.providers.runflow.client import BadCallback, read_callback
 from tests.providers.test_runflow import JOB, RUN
 
 SECRET, OLDER = "whsec_2f6c8f0a1b2c", "whsec_before"

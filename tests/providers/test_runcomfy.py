@@ -16,7 +16,7 @@ from bot.core.errors import (
 from bot.core.jobs import Observation, State
 from bot.providers.base import CancelOutcome
 from bot.providers.http import Answer
-from bot.providers.runcomfy import read_cancelled, read_result, read_status, read_submitted
+from bot.providers.runcomfy.client import read_cancelled, read_result, read_status, read_submitted
 from tests.providers.recorded import NOW, recorded
 
 RUN = "8d7f1f0e-52f3-4a57-9df5-6a1d4a3f0c11"

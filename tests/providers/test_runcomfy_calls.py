@@ -20,7 +20,7 @@ from bot.core.errors import (
 from bot.core.jobs import Observation, State
 from bot.providers.base import CancelOutcome, ModelInfo, Provider
 from bot.providers.http import Times, client
-from bot.providers.runcomfy import RunComfy
+from bot.providers.runcomfy.client import RunComfy
 from tests.providers import recorded
 from tests.providers.raw_server import Act, RawServer, hang, in_turn, reset, serving
 from tests.providers.recorded import NOW

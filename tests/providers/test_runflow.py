@@ -16,7 +16,7 @@ from bot.core.errors import (
 )
 from bot.core.jobs import Observation, State
 from bot.providers.http import Answer
-from bot.providers.runflow_answers import Balance, Page, read_found, read_run, read_submitted
+from bot.providers.runflow.answers import Balance, Page, read_found, read_run, read_submitted
 from tests.providers.recorded import NOW, recorded
 
 RUN = "0199e2a4-7c1e-7b7a-9d3f-2f6c8f0a1b2c"

@@ -20,7 +20,7 @@ from bot.core.errors import (
 from bot.core.jobs import Observation, State
 from bot.providers.base import CancelOutcome, ModelInfo, Provider
 from bot.providers.http import Times, client
-from bot.providers.runflow import Runflow
+from bot.providers.runflow.client import Runflow
 from tests.providers import recorded
 from tests.providers.raw_server import Act, RawServer, in_turn, serving
 from tests.providers.recorded import NOW

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from bot.providers import http
-from bot.providers.runflow import Runflow
+from bot.providers.runflow.client import Runflow
 from bot.sandbox.faults import Fault
 from bot.sandbox.runflow_runs import TTL
 from tests.sandbox.test_runflow_service import EDIT, KEY, T2I, Client, connected

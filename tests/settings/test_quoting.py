@@ -18,8 +18,8 @@ from bot.core.jobs import Verb
 from bot.core.request_draft import Wish
 from bot.observability.logging import Lines, Redactor
 from bot.providers.http import client
-from bot.providers.runcomfy import RunComfy
-from bot.providers.runflow import Runflow
+from bot.providers.runcomfy.client import RunComfy
+from bot.providers.runflow.client import Runflow
 from tests.kit import rig
 from tests.providers.raw_server import answer, serving
 

@@ -15,7 +15,7 @@ from bot.core.jobs import Observation
 from bot.providers.base import CancelOutcome, ModelInfo
 from bot.providers.failures import is_bare
 from bot.providers.http import Answer, Client, call, utc_now
-from bot.providers.runflow_answers import (
+from bot.providers.runflow.answers import (
     Balance,
     Model,
     Page,
