@@ -21,8 +21,8 @@ from bench._load import Measured, measure
 from bench._million import fill_postgres, fill_sqlite
 from bench._rivals import Writes
 from bot.store.audit import Audit
+from bot.store.connect import open_database
 from bot.store.database import Database, Tx
-from bot.store.opening import open_database
 from tests import postgres
 
 CALLERS = (1, 32, 256)

@@ -39,9 +39,9 @@ from bot.service import Service
 from bot.settings.settings import Settings
 from bot.settings.sources import BadSettings
 from bot.steps import Steps
+from bot.store.connect import database_files, open_database
 from bot.store.database import TROUBLE
-from bot.store.desk import Desk
-from bot.store.opening import database_files, open_database
+from bot.store.drafts import Desk
 from bot.store.store import Store
 from bot.supply import Supply
 from bot.ui import gateway

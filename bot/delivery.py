@@ -22,7 +22,7 @@ from bot.pictures.fit import Fitted
 from bot.pictures.provenance import ai_mark
 from bot.service import Service
 from bot.store.database import CUT
-from bot.store.reading import Dossier
+from bot.store.queries import Dossier
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)

@@ -23,11 +23,11 @@ from bot.core.server_settings import House, under_house
 from bot.core.zones import calendar_of
 from bot.outages import Outages
 from bot.store.database import TROUBLE
-from bot.store.desk import Desk
+from bot.store.drafts import Desk
 from bot.store.history import History
 from bot.store.housekeeping import Housekeeping
+from bot.store.queries import Dossier, Standing
 from bot.store.quotas import Quotas
-from bot.store.reading import Dossier, Standing
 from bot.store.reports import Reports
 from bot.store.store import Store
 from bot.supply import Supply, Tell

@@ -11,7 +11,7 @@ from bot.core.errors import UserError
 from bot.core.fair_queue import fair_order
 from bot.core.jobs import ImageRequest, Job
 from bot.core.routes import Route
-from bot.store.desk import Desk
+from bot.store.drafts import Desk
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)

@@ -34,8 +34,8 @@ from bot.routing import Routing
 from bot.service import Service
 from bot.settings.settings import SHIPPED, Settings
 from bot.steps import Steps
-from bot.store.desk import Desk
-from bot.store.opening import open_database
+from bot.store.connect import open_database
+from bot.store.drafts import Desk
 from bot.store.store import Store
 from bot.supply import Supply
 from bot.worker import Worker

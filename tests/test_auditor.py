@@ -13,7 +13,7 @@ from bot.core.windows import Window
 from bot.store.alerts import Untold
 from bot.store.quotas import By
 from tests.kit import GUILD, NOON, Rig
-from tests.store.books import execute, faults, rows
+from tests.store.ledger_model import execute, faults, rows
 
 
 class Board:

@@ -18,7 +18,7 @@ from bot.delivery import ContentBlocked, DeliverLater, WayClosed
 from bot.store.database import Tx
 from bot.store.housekeeping import Housekeeping
 from tests.kit import ALICE, BOB, NOON, Rig, Time, rig
-from tests.store.books import seen
+from tests.store.ledger_model import seen
 
 RUNNING = Observation(State.RUNNING)
 

@@ -13,7 +13,7 @@ from bot.janitor import Janitor
 from tests.cli.shell import shell
 from tests.kit import ALICE, Rig, rig
 from tests.line import Cut, Line, line_to
-from tests.store.books import faults, rows
+from tests.store.ledger_model import faults, rows
 
 CUTS = [Cut.UNANSWERED, Cut.LOST]
 MOST = 200

@@ -12,7 +12,7 @@ from bot.core.jobs import HOUR, Job, State, Verb
 from bot.core.request_draft import Wish
 from bot.janitor import Janitor
 from tests.kit import ALICE, NOON, Rig, rig
-from tests.store.books import rows
+from tests.store.ledger_model import rows
 
 JOB = "01M7Y0XSNXXPA2WVYTX3MESRVG"
 

@@ -30,7 +30,7 @@ from bot.delivery import DeliverLater, MessageGone, TooLarge, WayClosed
 from bot.providers.base import CancelOutcome
 from bot.store.store import AlreadySeen
 from tests.kit import ALICE, BOB, NOON, Rig, Time, rig
-from tests.store.books import rows, seen
+from tests.store.ledger_model import rows, seen
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from bot.core.errors import (
     SubmitUnknown,
 )
 from bot.core.jobs import Observation, State
-from bot.store.records import Records
+from bot.store.job_details import Records
 from tests.kit import BOB, Rig, catalog, rig
 
 RUNNING = Observation(State.RUNNING)

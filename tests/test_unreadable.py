@@ -19,7 +19,7 @@ from bot.providers.runflow.client import Runflow
 from tests.kit import BOB, FakeFiles, Rig, picture, rig
 from tests.providers.raw_server import answer, serving
 from tests.providers.test_any_answer import ANYTHING, A, B
-from tests.store.books import seen
+from tests.store.ledger_model import seen
 
 STRANGE = AnswerUnreadable("no readable output", shape="{images: [{src: string}]}", finished=True)
 

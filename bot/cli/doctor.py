@@ -13,8 +13,8 @@ from bot.observability.logging import Redactor, printable
 from bot.providers.base import Provider
 from bot.settings.settings import SECRETS, WHENCE, Settings
 from bot.settings.sources import BadSettings
+from bot.store.connect import SQLITE, place, status
 from bot.store.database import StoreUnusable
-from bot.store.opening import SQLITE, place, status
 from bot.ui.access import Access
 from bot.ui.client import connect_to
 from bot.ui.examination import DiscordSaysNo, Findings

@@ -29,8 +29,8 @@ from bot.core.cards import paths
 from bot.core.jobs import Cancel, Job, State
 from bot.core.quota import Kind
 from bot.store.database import Database
-from bot.store.reading import Dossier
-from bot.store.records import Listed, Record, Records, Shown
+from bot.store.job_details import Listed, Record, Records, Shown
+from bot.store.queries import Dossier
 from bot.store.store import Store
 
 T = TypeVar("T")

@@ -16,8 +16,8 @@ from bot.cli.output import CannotRun, NotDone
 from bot.observability.logging import Redactor, printable, setup
 from bot.settings.settings import Settings
 from bot.settings.sources import BadSettings
+from bot.store.connect import open_database
 from bot.store.database import TROUBLE, StoreBusy, StoreTooNew, StoreUnusable
-from bot.store.opening import open_database
 from bot.ui.gateway import Hopeless, OutOfReach
 
 log = logging.getLogger(__name__)

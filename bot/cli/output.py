@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from bot.observability.logging import printable
 from bot.settings.settings import DatabaseSection, Settings
+from bot.store.connect import open_existing
 from bot.store.database import TROUBLE, Database
-from bot.store.opening import open_existing
 
 T = TypeVar("T")
 PATIENCE = 30.0  # seconds for the database, opening included

@@ -13,7 +13,7 @@ from bot.core.errors import UserError
 from bot.core.jobs import Job, Place
 from bot.core.quota import EVERYWHERE, IN_UTC, Alert, Amount, Draw, Grant, Kind, Limits, Scope, Unit, Used
 from bot.core.windows import Calendar, Moment, of_day
-from bot.store import bonus, rules, totals
+from bot.store import grants, rules, totals
 from bot.store.database import Tx
 
 DARKROOM = 0  # the actor of rows that no person caused
@@ -41,7 +41,7 @@ async def reserve(
     bonus_paid = _part(amount, sum(each.pictures for each in draws))
     if bonus_paid != Amount():
         await totals.count(tx, held_by[:1], local, at=now, aside=bonus_paid, tell=False)
-        await bonus.take(tx, job.id, draws)
+        await grants.take(tx, job.id, draws)
     await _add(
         tx, Kind.RESERVE, job, amount, now=now, paid=bonus_paid, price_version=price_version, reason=None, local=local
     )  # fmt: skip
@@ -57,10 +57,10 @@ async def _admit(
     applying = (
         quota.effective(limits.rules(guild=guild), found, roles=place.roles) if found else _defaults(limits, guild)
     )
-    grants: Sequence[Grant] = ()
+    granted: Sequence[Grant] = ()
     if quota.own_fit(applying, used, asks=amount) < amount.images:
-        grants = await bonus.of(tx, place.server, place.user_id, now=used.now)
-    return applying, quota.check(applying, used, asks=amount, grants=grants)
+        granted = await grants.of(tx, place.server, place.user_id, now=used.now)
+    return applying, quota.check(applying, used, asks=amount, grants=granted)
 
 
 @lru_cache(maxsize=16)
@@ -101,7 +101,7 @@ async def end(tx: Tx, job: Job, *, now: int, pictures: int, reason: str | None) 
         tell=False,
     )
     if held["bonus_images"] > from_bonus:
-        await bonus.give_back(tx, job.id, pictures=held["bonus_images"] - from_bonus)
+        await grants.give_back(tx, job.id, pictures=held["bonus_images"] - from_bonus)
     kind = Kind.SETTLE if spent.images else Kind.RELEASE
     await _add(
         tx, kind, job, spent if spent.images else whole, now=now, paid=kept, price_version=held["price_version"],
@@ -199,7 +199,7 @@ async def add_grant(
         now, actor, reason, server, user, images, money, grant.expires_at,
     )  # fmt: skip
     assert row is not None
-    await bonus.open_grant(tx, row["id"], grant, server=server, user=user)
+    await grants.open_grant(tx, row["id"], grant, server=server, user=user)
     return int(row["id"])
 
 

@@ -18,8 +18,8 @@ from typing import Any, Self, TypeVar
 import asyncpg
 
 from bot.store.database import Row, StoreBusy, Tx, Unit, shown
+from bot.store.database_status import Status
 from bot.store.postgres_status import status_of, unusable
-from bot.store.status import Status
 from bot.store.versions import missing
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 
 from bot.store.database import StoreUnusable, shown
-from bot.store.status import Status
+from bot.store.database_status import Status
 from bot.store.versions import migrations
 
 

@@ -13,7 +13,7 @@ from bot.core.quota import IN_UTC, Amount, Block, Grant, Holder, Rule, Scope, Un
 from bot.core.server_settings import House
 from bot.core.windows import of_day
 from bot.core.zones import calendar_of, keep_day
-from bot.store import bonus, ledger, rules, totals
+from bot.store import grants, ledger, rules, totals
 from bot.store.database import Database, Row, Tx
 
 OPERATOR = 0  # the actor at the command line
@@ -136,14 +136,14 @@ class Quotas:
             await totals.count(
                 tx, [account], IN_UTC.moment(by.at), at=by.at
             )  # holds the account: nobody draws meanwhile
-            grant = await bonus.one(tx, grant_id)
+            grant = await grants.one(tx, grant_id)
             if grant is None or not grant.left:
                 return None
             user, unit_, left = owner["user"], grant.unit, grant.left
             body = {"unit": unit_, "amount": left, "grant": grant_id, "reason": reason}
             if not await _note(tx, by, "revoke", holder=Holder.USER, subject=user, body=body):
                 return None
-            await bonus.close(tx, grant_id, now=by.at)
+            await grants.close(tx, grant_id, now=by.at)
             taken = Amount(-left, 0) if unit_ is Unit.IMAGES else Amount(0, -left)
             await ledger.adjust(tx, account, None, by=taken, now=by.at, actor=by.actor, reason=reason or "revoked")
             return Held(user, Grant(grant_id, unit_, left))

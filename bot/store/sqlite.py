@@ -26,7 +26,7 @@ import aiosqlite
 
 from bot.files.modes import make_file, make_folder, open_private
 from bot.store.database import Row, StoreBusy, StoreUnusable, Tx, Unit
-from bot.store.forgetting import Forgetting
+from bot.store.secure_deletion import Forgetting
 from bot.store.versions import missing
 
 log = logging.getLogger(__name__)

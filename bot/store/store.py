@@ -14,7 +14,7 @@ from bot.core.quota import IN_UTC, Amount, Limits
 from bot.core.windows import Calendar
 from bot.store import alerts, jobs, ledger, replies
 from bot.store.database import Tx
-from bot.store.reading import Reading
+from bot.store.queries import Reading
 
 CANCELLABLE = frozenset({State.ACCEPTED, State.SUBMITTING, State.QUEUED})
 QUIET = frozenset({State.SUBMITTING})  # entering these does not change what the card says

@@ -15,7 +15,7 @@ from bot.core.request_draft import Wish
 from bot.core.routes import Options, Wire
 from bot.core.server_settings import House, resolutions
 from bot.store.database import TROUBLE
-from bot.store.reading import Standing
+from bot.store.queries import Standing
 from bot.supply import Supply
 from bot.ui import limits as said
 from bot.ui.front import Front, Interaction

@@ -14,7 +14,7 @@ from discord import ui
 from bot.core import quota
 from bot.core.quota import Amount, Scope, Unit
 from bot.pictures.chart import Chart, Day
-from bot.store.reading import Standing
+from bot.store.queries import Standing
 from bot.ui import limits as said
 from bot.ui.front import NOBODY, Front, Interaction
 from bot.ui.intake import place_of

@@ -9,9 +9,9 @@ from bot.core.jobs import SECOND, State
 from bot.observability import metrics as names
 from bot.observability.metrics import Metrics, Reading, Values
 from bot.service import Service
-from bot.store import census
-from bot.store.census import Census
+from bot.store import statistics
 from bot.store.database import TROUBLE
+from bot.store.statistics import Census
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Page:
     async def _look(self, now: int) -> Reading:
         try:
             async with asyncio.timeout(PATIENCE):
-                return _reading(await census.take(self._service.store.database, self._service.limits, now=now))
+                return _reading(await statistics.take(self._service.store.database, self._service.limits, now=now))
         except TROUBLE as exc:  # running out of time is one of them
             if self._service.outages.seen(exc) is None:
                 extra = {"event": "store_trouble"}

@@ -7,7 +7,7 @@ from bot.core.server_settings import House
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
 from tests.kit import ALICE, GUILD
-from tests.store.books import NOON, a_job, accept, walk, way_to
+from tests.store.ledger_model import NOON, a_job, accept, walk, way_to
 
 SERVER = ("--server", str(GUILD))
 MEMBER = (*SERVER, "--member", str(ALICE))

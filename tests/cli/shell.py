@@ -11,7 +11,7 @@ import pytest
 from bot.cli.main import main
 from bot.core.jobs import State
 from bot.store.store import Store
-from tests.store.books import NOON, a_job, accept, walk
+from tests.store.ledger_model import NOON, a_job, accept, walk
 
 FIRST = "01KAF0000000000000000000AA"
 SECOND = "01KAF1111100000000000000BB"

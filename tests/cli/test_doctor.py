@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.store.opening import open_database
+from bot.store.connect import open_database
 from bot.store.versions import migrations
 from tests.cli.shell import Ended, Run, shell
 from tests.store.test_upgrade import by_hand, engine_of, left_by

@@ -10,7 +10,7 @@ from bot.cli.main import main
 from bot.core.jobs import State
 from tests.cli.shell import FIRST, SECOND, THIRD, Run, shell, three
 from tests.kit import rig
-from tests.store.books import NOON, a_job, accept, execute, opened
+from tests.store.ledger_model import NOON, a_job, accept, execute, opened
 
 HOSTILE = "\x1b]0;owned\x07\u202ered\nstate  succeeded\x7f\x9b31m"
 

@@ -13,7 +13,7 @@ from bot.store.database import Tx
 from bot.store.store import Store
 from tests.cli.shell import FIRST, SECOND, Run, shell, three
 from tests.kit import ALICE, BOB, Rig, Time, rig
-from tests.store.books import NOON, a_job, accept, opened, rows, walk
+from tests.store.ledger_model import NOON, a_job, accept, opened, rows, walk
 
 
 class Today(Time):

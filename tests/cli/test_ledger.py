@@ -9,7 +9,7 @@ from bot.core.jobs import HOUR, State
 from bot.store.store import Store
 from tests.cli.shell import FIRST, SECOND, THIRD, Run, shell, three
 from tests.kit import rig
-from tests.store.books import NOON, a_job, accept, execute, faults, opened, rows, walk, way_to
+from tests.store.ledger_model import NOON, a_job, accept, execute, faults, opened, rows, walk, way_to
 
 BALANCED = "The books balance: every total is the sum of its rows, and no reservation has outlived its job."
 

@@ -8,7 +8,7 @@ import pytest
 
 from bot.cli.main import main
 from bot.cli.output import cell, dollars, iso, utc
-from tests.store.books import NOON
+from tests.store.ledger_model import NOON
 
 # --- the database
 

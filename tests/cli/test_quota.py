@@ -14,7 +14,7 @@ from bot.store.quotas import Quotas
 from tests.cli.quotas import MEMBER, SERVER, lite_url, paid, settle_house
 from tests.cli.shell import Run, shell
 from tests.kit import ALICE, BOB, CHANNEL, GUILD, Rig, Time, rig
-from tests.store.books import a_job, accept, faults, opened
+from tests.store.ledger_model import a_job, accept, faults, opened
 
 
 class Today(Time):

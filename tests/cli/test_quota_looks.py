@@ -14,7 +14,7 @@ from bot.store.quotas import By, Quotas
 from tests.cli.quotas import MEMBER, SERVER, lite_url, paid, settle_house
 from tests.cli.shell import Run, shell
 from tests.kit import ALICE, BOB, GUILD
-from tests.store.books import NOON, a_job, accept, execute, opened
+from tests.store.ledger_model import NOON, a_job, accept, execute, opened
 
 
 @pytest.fixture

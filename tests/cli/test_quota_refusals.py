@@ -7,7 +7,7 @@ import pytest
 from tests.cli.quotas import MEMBER, SERVER, lite_url
 from tests.cli.shell import Run, shell
 from tests.kit import ALICE, GUILD
-from tests.store.books import opened, rows
+from tests.store.ledger_model import opened, rows
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 from bot.sandbox.upstream import Pace
 from tests.postgres import cut
 from tests.scenarios.harness import SOON, Bot, scene, shows
-from tests.store.books import faults, opened, rows
+from tests.store.ledger_model import faults, opened, rows
 
 
 async def test_the_bot_works_on_postgresql_through_kills_and_broken_connections(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bot.store.store import Store
-from tests.store.books import opened
+from tests.store.ledger_model import opened
 
 
 @pytest.fixture

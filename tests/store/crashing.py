@@ -9,7 +9,7 @@ import sys
 
 from bot.core.jobs import NEXT, State
 from bot.store.store import Store
-from tests.store.books import NOON, a_job, accept, opened
+from tests.store.ledger_model import NOON, a_job, accept, opened
 
 AT_ONCE = 8
 

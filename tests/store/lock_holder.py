@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from bot.store.opening import open_database
+from bot.store.connect import open_database
 
 
 async def main(url: str) -> None:

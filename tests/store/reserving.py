@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from bot.core.errors import UserError
 from bot.store.store import Store
-from tests.store.books import FREE, a_job, accept, opened
+from tests.store.ledger_model import FREE, a_job, accept, opened
 
 
 async def ask(store: Store, job_id: str, *, price: int, count: int, limits: dict[str, int]) -> list[object]:

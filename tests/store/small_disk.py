@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from bot.core.jobs import State
-from tests.store.books import a_job, accept, faults, opened, way_to
+from tests.store.ledger_model import a_job, accept, faults, opened, way_to
 
 
 async def main(path: Path) -> None:

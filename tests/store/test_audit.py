@@ -13,7 +13,7 @@ from bot.store.audit import Audit, Difference
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
 from bot.store.totals import COLUMNS
-from tests.store.books import DAY, FREE, NOON, a_job, accept, execute, faults, rebuilt, rows, totals, way_to
+from tests.store.ledger_model import DAY, FREE, NOON, a_job, accept, execute, faults, rebuilt, rows, totals, way_to
 
 LIMITS = replace(FREE, user_day_images=3, user_day_micro_usd=250)
 

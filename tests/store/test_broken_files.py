@@ -11,7 +11,7 @@ import pytest
 
 from bot.store.database import Tx
 from bot.store.sqlite import SqliteDatabase, _Connection, _lane, _Reader
-from tests.store.books import all_keys, put
+from tests.store.ledger_model import all_keys, put
 
 STATEMENTS = ("BEGIN", "SAVEPOINT", "RELEASE", "COMMIT", "ROLLBACK TO", "ROLLBACK")
 

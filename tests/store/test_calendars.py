@@ -15,7 +15,7 @@ from bot.core.windows import Window
 from bot.core.zones import calendar_of, zone_of
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
-from tests.store.books import FREE, a_job, accept, faults, rows, walk, way_to
+from tests.store.ledger_model import FREE, a_job, accept, faults, rows, walk, way_to
 
 BERLIN, TOKYO, NEW_YORK = (ZoneInfo(each) for each in ("Europe/Berlin", "Asia/Tokyo", "America/New_York"))
 HERE = Place(1, 6, 5)

@@ -12,7 +12,7 @@ import pytest
 
 from bot.core.jobs import State
 from bot.store.housekeeping import Housekeeping
-from tests.store.books import faults, opened, rows
+from tests.store.ledger_model import faults, opened, rows
 
 KILLS = 8
 

@@ -23,14 +23,14 @@ from bot.store import postgres
 from bot.store.alerts import Alerts
 from bot.store.audit import Audit, Difference
 from bot.store.database import StoreBusy, Tx
-from bot.store.desk import Desk
+from bot.store.drafts import Desk
 from bot.store.housekeeping import Housekeeping
 from bot.store.postgres import PostgresDatabase
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
 from tests.line import Cut, Line, line_to
 from tests.postgres import by_hand, fresh
-from tests.store.books import FREE, NOON, a_job, accept, all_keys, faults, put
+from tests.store.ledger_model import FREE, NOON, a_job, accept, all_keys, faults, put
 
 ENGINES = {"bot.store.sqlite", "bot.store.postgres"}
 NUMBERED = {("ledger", "id"), ("host_cost", "id"), ("changes", "n"), ("grants", "id"), ("draws", "grant_id")}

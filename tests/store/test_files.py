@@ -16,7 +16,7 @@ from bot.store.database import StoreBusy, StoreTooNew, StoreUnusable
 from bot.store.sqlite import RunningLock, SqliteDatabase, statements
 from bot.store.store import Store
 from bot.store.versions import migrations
-from tests.store.books import NOON, a_job, accept, opened, rows
+from tests.store.ledger_model import NOON, a_job, accept, opened, rows
 
 
 @pytest.fixture

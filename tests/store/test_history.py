@@ -6,7 +6,7 @@ from bot.core.jobs import State
 from bot.core.quota import Amount
 from bot.store.history import History
 from bot.store.store import Store
-from tests.store.books import DAY, NOON, a_job, accept, opened, walk, way_to
+from tests.store.ledger_model import DAY, NOON, a_job, accept, opened, walk, way_to
 
 TODAY = date(2026, 11, 20)
 

@@ -22,7 +22,7 @@ from bot.store.database import Tx
 from bot.store.housekeeping import Housekeeping
 from bot.store.ledger import share
 from bot.store.store import AlreadySeen, Store
-from tests.store.books import (
+from tests.store.ledger_model import (
     DAY,
     FREE,
     NOON,

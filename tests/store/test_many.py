@@ -12,7 +12,7 @@ import pytest
 
 from bot.core.jobs import State
 from bot.store.store import Store
-from tests.store.books import NOON, faults, opened, rows, walk, way_to
+from tests.store.ledger_model import NOON, faults, opened, rows, walk, way_to
 
 PROCESSES, EACH = 4, 50
 

@@ -30,14 +30,14 @@ from bot.core.jobs import HOUR, NEXT, Job, Place, State
 from bot.core.quota import Block, Grant, Holder, Rule, Unit, allowances
 from bot.core.server_settings import House
 from bot.core.zones import calendar_of
+from bot.store.connect import open_database
 from bot.store.housekeeping import Housekeeping
-from bot.store.opening import open_database
 from bot.store.quotas import By, Quotas
 from bot.store.store import AlreadySeen, Store
 from tests import postgres
-from tests.store.books import a_job, accept, faults, rows
+from tests.store.ledger_model import a_job, accept, faults, rows
 from tests.store.model import LIMITS, Bonus, Entry, Model, account
-from tests.store.wishes import JUMPS, ZONES, blocked, bonuses, holders, limits, lives, places, servers, wishes
+from tests.store.request_cases import JUMPS, ZONES, blocked, bonuses, holders, limits, lives, places, servers, wishes
 
 T = TypeVar("T")
 START = 1_792_886_400_000  # 2026-10-25 00:00 UTC: an hour before Europe's clocks go back, a week before a month ends

@@ -12,12 +12,12 @@ import pytest
 from bot.core.jobs import Place, State
 from bot.core.quota import Grant, Holder, Limits, Rule, Unit
 from bot.core.windows import Window
-from bot.store import census
+from bot.store import statistics
 from bot.store.housekeeping import Housekeeping
 from bot.store.quotas import By, Quotas
 from bot.store.sqlite import SqliteDatabase
 from bot.store.store import Store
-from tests.store.books import FREE, NOON, a_job, accept, walk, way_to
+from tests.store.ledger_model import FREE, NOON, a_job, accept, walk, way_to
 
 GROWING = ("ledger", "held", "ended", "totals", "limits", "grants", "draws", "houses", "host_cost", "alerts", "changes",
            "interactions", "jobs", "replies", "pictures", "job_events")  # fmt: skip
@@ -97,7 +97,7 @@ async def test_where_a_member_stands_is_known_without_looking_through_a_table(st
 async def test_the_operators_graphs_look_through_no_table(store: Store, path: Path) -> None:
     await furnish(store)
     async with heard(store) as said:
-        await census.take(store.database, LIMITS, now=NOON)
+        await statistics.take(store.database, LIMITS, now=NOON)
     assert any("FROM servers" in each for each in said)
     assert any("host_cost" in each for each in said)
     assert [step for step, _ in scans(path, said)] == ["SCAN jobs USING INDEX jobs_open"]  # unfinished ones only

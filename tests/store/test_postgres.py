@@ -12,14 +12,14 @@ import asyncpg
 import pytest
 
 from bot.core.jobs import State
+from bot.store.connect import open_database
 from bot.store.database import StoreBusy, StoreTooNew, StoreUnusable, Tx, Unit, shown
 from bot.store.housekeeping import Housekeeping
-from bot.store.opening import open_database
 from bot.store.postgres import PostgresDatabase
 from bot.store.store import Store
 from bot.store.versions import migrations
 from tests.postgres import by_hand, cut
-from tests.store.books import DAY, NOON, a_job, accept, all_keys, faults, opened, put, rows, walk, way_to
+from tests.store.ledger_model import DAY, NOON, a_job, accept, all_keys, faults, opened, put, rows, walk, way_to
 
 
 @pytest.fixture

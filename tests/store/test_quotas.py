@@ -13,7 +13,7 @@ from bot.core.windows import Window
 from bot.store.alerts import Alerts
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
-from tests.store.books import FREE, NOON, a_job, accept, faults, opened, rows, walk, way_to
+from tests.store.ledger_model import FREE, NOON, a_job, accept, faults, opened, rows, walk, way_to
 
 ADA, BEN = 91, 92  # admins
 HERE = Place(1, 6, 5)

@@ -12,7 +12,7 @@ import pytest
 from bot.store.database import Tx, Unit
 from bot.store.sqlite import BATCH, SqliteDatabase
 from bot.store.store import Store
-from tests.store.books import all_keys, put
+from tests.store.ledger_model import all_keys, put
 
 
 @pytest.fixture

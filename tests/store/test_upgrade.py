@@ -17,7 +17,7 @@ from bot.store.audit import Audit
 from bot.store.database import Row, StoreUnusable
 from bot.store.store import Store
 from bot.store.versions import migrations
-from tests.store.books import DAY, FREE, NOON, a_job, accept, faults, opened, rows, walk
+from tests.store.ledger_model import DAY, FREE, NOON, a_job, accept, faults, opened, rows, walk
 
 SAMPLES = sorted(Path(__file__).parent.glob("version_*.sql"))  # rows as each earlier version's code wrote them
 LAST_OF_MONTH = NOON + 10 * DAY

@@ -7,7 +7,7 @@ import pytest
 from bot.core.cards import Picture
 from bot.core.jobs import Cancel, Job, State
 from bot.store.store import Store
-from tests.store.books import NOON, a_job, accept, execute, faults, rows, walk, way_to
+from tests.store.ledger_model import NOON, a_job, accept, execute, faults, rows, walk, way_to
 
 TAKEN = [each for each in State if each is not State.ACCEPTED]
 

@@ -6,7 +6,7 @@ from typing import Any
 import discord
 
 from bot.core.quota import Limits
-from tests.store.books import rows
+from tests.store.ledger_model import rows
 from tests.ui.stage import Stage
 
 DAY = 24 * 60 * 60 * 1000

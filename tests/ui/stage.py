@@ -20,7 +20,7 @@ from bot.core.references import ReferenceLimits
 from bot.core.request_draft import Wish
 from bot.pictures.chart import Chart
 from bot.settings.settings import SHIPPED
-from bot.store.reading import Dossier
+from bot.store.queries import Dossier
 from bot.ui.access import Access
 from bot.ui.client import DarkroomClient
 from bot.ui.replies import DiscordMessenger

@@ -21,7 +21,7 @@ from tests.discord.member import Member
 from tests.discord.messages import Message
 from tests.discord.rules import walk
 from tests.discord.world import ADMINISTRATOR, MANAGE_GUILD, MANAGE_MESSAGES, Channel, Guild
-from tests.store.books import rows
+from tests.store.ledger_model import rows
 from tests.ui.drawing import TEXTS
 from tests.ui.test_sockets import SOON, Scene, connected
 

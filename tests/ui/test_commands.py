@@ -10,7 +10,7 @@ from bot.core.errors import UserError
 from bot.core.jobs import Place, State, Verb
 from bot.core.quota import Limits
 from bot.ui.intake import Lateness
-from tests.store.books import seen
+from tests.store.ledger_model import seen
 from tests.ui.stage import PNG, Stage, buttons, field_value, gallery, on_stage, text
 
 # --- /imagine

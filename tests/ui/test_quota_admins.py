@@ -9,7 +9,7 @@ import pytest
 from bot.ui import patience
 from tests.discord.schema import check_schema
 from tests.discord.world import MANAGE_GUILD
-from tests.store.books import rows
+from tests.store.ledger_model import rows
 from tests.ui.quotas import EACH, admin, changes, offered, untouched
 from tests.ui.stage import Stage, on_stage, text
 from tests.ui.test_sockets import connected

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.store.books import rows
+from tests.store.ledger_model import rows
 from tests.ui.quotas import admin, changes, limits, offered, raw, untouched
 from tests.ui.stage import Stage, on_stage, text
 

@@ -11,7 +11,7 @@ from bot.core.server_settings import House
 from bot.core.windows import Window
 from bot.store.quotas import By
 from bot.ui.quota_targets import target_of
-from tests.store.books import rows
+from tests.store.ledger_model import rows
 from tests.ui.quotas import DAY, EACH, admin, changes, limits, offered, raw, untouched
 from tests.ui.stage import Stage, on_stage, text
 

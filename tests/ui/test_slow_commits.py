@@ -24,7 +24,7 @@ from tests.discord.messages import Message
 from tests.discord.world import MANAGE_GUILD
 from tests.kit import picture
 from tests.line import line_to
-from tests.store.books import FREE, faults, rows
+from tests.store.ledger_model import FREE, faults, rows
 from tests.ui.test_admin_matrix import HERE, OF_MEMBERS, PRESSED, Case, _text, furnish, given, leaves
 from tests.ui.test_sockets import Scene, connected
 

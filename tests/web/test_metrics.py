@@ -16,7 +16,7 @@ from bot.observability.metrics import MEASURED, READ
 from bot.web.health import Health, Pulse
 from bot.web.metrics import FRESH, Page
 from tests.kit import ALICE, GUILD, Rig, rig
-from tests.store.books import execute
+from tests.store.ledger_model import execute
 from tests.web.test_server import health, served, site
 
 Sample = tuple[str, frozenset[tuple[str, str]]]

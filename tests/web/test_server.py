@@ -23,7 +23,7 @@ from bot.web.listener import HEADERS, Listener
 from bot.web.metrics import Page
 from bot.web.server import PictureLinks, _refused, build
 from tests.kit import ALICE, Rig, picture, rig
-from tests.store.books import execute
+from tests.store.ledger_model import execute
 
 
 @asynccontextmanager

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.store.database import Database, StoreMissing, StoreTooNew, StoreUnusable, shown
+from bot.store.database_status import Status, family, sqlite_status
 from bot.store.sqlite import SqliteDatabase
-from bot.store.status import Status, family, sqlite_status
 
 if TYPE_CHECKING:
     from bot.store.postgres import PostgresDatabase

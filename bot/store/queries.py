@@ -9,7 +9,7 @@ from bot.core.jobs import Job, Place
 from bot.core.quota import Grant, Limit, Limits, Used
 from bot.core.server_settings import House
 from bot.core.zones import calendar_of
-from bot.store import bonus, jobs, ledger, replies, rules
+from bot.store import grants, jobs, ledger, replies, rules
 from bot.store.database import Database, Tx
 
 
@@ -106,7 +106,7 @@ class Reading:
             house = await rules.house(tx, place.server)
             used = await ledger.used(tx, place, now=now, calendar=calendar_of(house))
             applying = await ledger.applying(tx, place, limits=limits)
-            return Standing(house, used, applying, await bonus.of(tx, place.server, place.user_id, now=now))
+            return Standing(house, used, applying, await grants.of(tx, place.server, place.user_id, now=now))
 
         return await self.database.read(unit)
 

@@ -2,9 +2,9 @@
 
 from bot.core.jobs import State
 from bot.core.quota import Amount
-from bot.store.records import Entry, Event, HostCost, Record, Records
+from bot.store.job_details import Entry, Event, HostCost, Record, Records
 from bot.store.store import Store
-from tests.store.books import NOON, a_job, accept, execute, walk
+from tests.store.ledger_model import NOON, a_job, accept, execute, walk
 
 FIRST = "01KAF0000000000000000000AA"
 SECOND = "01KAF1111100000000000000BB"

@@ -12,8 +12,8 @@ from bot.core.cards import Reply
 from bot.core.jobs import NEXT, ImageRequest, Job, Place, State, Verb
 from bot.core.quota import Amount, Limits, Scope
 from bot.core.windows import Calendar, Window, moment, of_day
+from bot.store.connect import open_database
 from bot.store.database import Row, Tx, Unit
-from bot.store.opening import open_database
 from bot.store.store import Store
 
 NOON = 1_795_176_000_000  # 2026-11-20 12:00 UTC
