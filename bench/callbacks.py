@@ -21,8 +21,8 @@ import aiohttp
 
 from bench.jobs200 import SHIPPED
 from bot.sandbox.faults import Fault
-from bot.sandbox.runflow_runs import FlowRun
-from bot.sandbox.upstream import ImageService, Pace
+from bot.sandbox.runflow.runs import FlowRun
+from bot.sandbox.service import ImageService, Pace
 from tests.scenarios.harness import Scene
 from tests.scenarios.test_runflow import SECRETS, called_back
 

@@ -14,7 +14,7 @@ from statistics import quantiles
 from typing import Any
 
 from bot.core.polling import Timing
-from bot.sandbox.upstream import Pace
+from bot.sandbox.service import Pace
 from tests.discord.interactions import Interaction
 from tests.scenarios.harness import Scene, scene, shows
 

@@ -14,7 +14,7 @@ from statistics import quantiles
 from typing import Any
 from urllib.parse import urlsplit
 
-from bot.sandbox.upstream import Pace
+from bot.sandbox.service import Pace
 from tests.scenarios.harness import Scene, scene
 
 ASKED, CLIENTS = 150, 40

@@ -20,7 +20,7 @@ from bot.providers.download import Downloader
 from bot.providers.http import Times, client
 from bot.providers.runcomfy.client import RunComfy
 from bot.providers.runflow.client import Runflow
-from bot.sandbox.upstream import Fault, ImageService, Pace
+from bot.sandbox.service import Fault, ImageService, Pace
 from bot.store.audit import Audit
 from tests.kit import Rig, rig
 from tests.providers.stages import nobody

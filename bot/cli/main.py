@@ -138,7 +138,7 @@ def _demo(chosen: argparse.Namespace) -> int:
 
 
 def _sandbox(chosen: argparse.Namespace) -> int:
-    from bot.sandbox.upstream import serve  # noqa: PLC0415 - as above: only this command needs it
+    from bot.sandbox.service import serve  # noqa: PLC0415 - as above: only this command needs it
 
     asyncio.run(serve(chosen.port, faults_file=chosen.faults, token=chosen.token))
     return 0

@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw
 from bot import app as darkroom
 from bot.app import App
 from bot.core.jobs import State
-from bot.sandbox.upstream import ImageService, Pace
+from bot.sandbox.service import ImageService, Pace
 from bot.settings.settings import Settings
 from bot.settings.sources import BadSettings
 from bot.store.sqlite import RunningLock

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from bot.cli.main import main
-from bot.sandbox.upstream import ImageService
+from bot.sandbox.service import ImageService
 from tests.discord.server import LocalDiscord
 
 

@@ -14,7 +14,8 @@ from bot.core.catalog import Asked, Catalog
 from bot.core.errors import UserError
 from bot.core.jobs import ImageRequest, Reference, Verb
 from bot.core.routes import Number, Option, Switch, Words, wire_inputs
-from bot.sandbox import runflow_models, upstream_models
+from bot.sandbox.runcomfy import models as runcomfy_models
+from bot.sandbox.runflow import models as runflow_models
 from bot.settings.settings import SHIPPED
 
 TWO, PRO = "nano-banana-2", "nano-banana-pro"
@@ -109,7 +110,7 @@ def _anything(of: Catalog, model: str, verb: Verb) -> st.SearchStrategy[Asked]:
 def problems(provider: str, route: str, body: dict[str, Any]) -> list[Any]:
     """What the local service of *provider* has against *body*."""
     if provider == COMFY:
-        return upstream_models.read_inputs(upstream_models.MODELS[route], json.dumps(body).encode())[1]
+        return runcomfy_models.read_inputs(runcomfy_models.MODELS[route], json.dumps(body).encode())[1]
     order = json.dumps({"input": body, "client_ref": "job", "metadata": {"job_id": "job"}}).encode()
     return runflow_models.read_order(runflow_models.MODELS[route], order)[1]
 

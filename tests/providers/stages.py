@@ -11,7 +11,7 @@ from bot.providers.base import Provider
 from bot.providers.http import Client, Times, client
 from bot.providers.runcomfy.client import RunComfy
 from bot.providers.runflow.client import Runflow
-from bot.sandbox.upstream import Fault, ImageService, Pace
+from bot.sandbox.service import Fault, ImageService, Pace
 from tests.providers import test_runcomfy, test_runflow
 from tests.providers.raw_server import Act, close, hang, in_turn, reset, send, serving
 from tests.providers.recorded import NOW, says

@@ -13,7 +13,7 @@ import pytest
 from playwright.async_api import Error, Locator, Page, Response, async_playwright, expect
 
 from bot.sandbox import demo
-from bot.sandbox.upstream import Pace
+from bot.sandbox.service import Pace
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bot.sandbox.upstream import ImageService, Pace, Run
+from bot.sandbox.service import ImageService, Pace, Run
 from bot.settings.settings import SHIPPED
 from tests.discord.interactions import Interaction
 from tests.discord.member import Member

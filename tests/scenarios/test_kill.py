@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bot.sandbox.faults import Fault
-from bot.sandbox.upstream import Pace
+from bot.sandbox.service import Pace
 from tests.discord.interactions import Interaction
 from tests.scenarios.harness import NO_LIMITS, SOON, Bot, Scene, scene, shows
 

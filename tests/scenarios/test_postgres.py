@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from bot.sandbox.upstream import Pace
+from bot.sandbox.service import Pace
 from tests.postgres import cut
 from tests.scenarios.harness import SOON, Bot, scene, shows
 from tests.store.ledger_model import faults, opened, rows

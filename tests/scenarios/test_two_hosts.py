@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bot.sandbox.faults import Fault
-from bot.sandbox.upstream import ImageService
+from bot.sandbox.service import ImageService
 from tests.scenarios.harness import NO_LIMITS, QUICK, SMALL, SOON, Scene, scene, shows
 
 pytestmark = pytest.mark.prove  # a bot of its own for each; what each part decides has its tests beside it

@@ -8,12 +8,12 @@ from typing import ClassVar
 
 from aiohttp import web
 
+from bot.sandbox.control import Call, Controls
 from bot.sandbox.faults import EARLY, Fault
-from bot.sandbox.upstream_answers import Answer
-from bot.sandbox.upstream_control import Call, Controls
-from bot.sandbox.upstream_files import Files
-from bot.sandbox.upstream_runs import Run
-from bot.sandbox.upstream_wire import Met, as_response, drop, instead, spoil
+from bot.sandbox.files import Files
+from bot.sandbox.responses import Met, as_response, drop, instead, spoil
+from bot.sandbox.runcomfy.answers import Answer
+from bot.sandbox.runs import Run
 
 MOST_BODY = 96 * 1024 * 1024  # data URIs may travel in a submit
 FUNDS_MICRO_USD = 25_000_000

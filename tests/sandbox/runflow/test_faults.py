@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 
 from bot.sandbox.faults import Fault
-from tests.sandbox.test_runflow_service import KEY, T2I, Client, connected
-from tests.sandbox.test_upstream import Client as RunComfyClient
+from tests.sandbox.runflow.test_api import KEY, T2I, Client, connected
+from tests.sandbox.test_service import Client as RunComfyClient
 
 RUNS = f"/v1/models/{T2I}/runs"
 ORDER = {"input": {"prompt": "a fox", "resolution": "0.5K"}, "client_ref": "job-1"}

@@ -14,8 +14,8 @@ from aiohttp import web
 
 from bot.core.references import is_loopback
 from bot.sandbox import drawing
-from bot.sandbox.upstream_runs import Run
-from bot.sandbox.upstream_wire import HTML, Met, endless, half, slices
+from bot.sandbox.responses import HTML, Met, endless, half, slices
+from bot.sandbox.runs import Run
 
 MOST_REFERENCE = 50 * 1024 * 1024  # what the host recommends at most
 KEPT = 64  # drawn files kept; others are drawn again

@@ -7,7 +7,7 @@ from typing import get_args
 from aiohttp import web
 
 from bot.sandbox.faults import Faults, load_faults, parse_faults
-from bot.sandbox.upstream_runs import Line, Pace, Run, RunState
+from bot.sandbox.runs import Line, Pace, Run, RunState
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from bot.sandbox.upstream import ImageService, Pace
+from bot.sandbox.service import ImageService, Pace
 
 T2I = "google/nano-banana-2/text-to-image"
 EDIT = "google/nano-banana-2/edit"

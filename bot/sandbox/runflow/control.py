@@ -6,7 +6,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bot.sandbox.faults import CALLBACK, Fault
-from bot.sandbox.runflow_callbacks import Callbacks
+from bot.sandbox.runflow.callbacks import Callbacks
 
 
 class Wanted(BaseModel):

@@ -10,10 +10,10 @@ from PIL import Image
 from bot.providers import http
 from bot.providers.runflow.client import Runflow
 from bot.sandbox.faults import Fault
-from bot.sandbox.runflow_runs import TTL
-from tests.sandbox.test_runflow_service import EDIT, KEY, T2I, Client, connected
-from tests.sandbox.test_upstream import Client as RunComfyClient
-from tests.sandbox.test_upstream import Clock
+from bot.sandbox.runflow.runs import TTL
+from tests.sandbox.runflow.test_api import EDIT, KEY, T2I, Client, connected
+from tests.sandbox.test_service import Client as RunComfyClient
+from tests.sandbox.test_service import Clock
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import pytest
 from aiohttp import web
 
 from bot.sandbox.faults import Fault
-from bot.sandbox.upstream import ImageService, Pace
-from tests.sandbox.test_runflow_service import Client
-from tests.sandbox.test_upstream import AT_ONCE, Clock
+from bot.sandbox.service import ImageService, Pace
+from tests.sandbox.runflow.test_api import Client
+from tests.sandbox.test_service import AT_ONCE, Clock
 
 FIRST, SECOND = "whsec_first", "whsec_second"
 METADATA = {"job_id": "job-1", "nested": {"ü": [1, None, 2.5]}}

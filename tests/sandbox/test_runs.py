@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from bot.sandbox.faults import Fault
-from bot.sandbox.upstream import ImageService, Pace
-from tests.sandbox.test_upstream import EDIT, Client, connected
+from bot.sandbox.service import ImageService, Pace
+from tests.sandbox.test_service import EDIT, Client, connected
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.sandbox.faults import Fault
-from bot.sandbox.upstream_runs import Run, iso
+from bot.sandbox.runs import Run, iso
 
 CRASHED = "Generation failed: the worker stopped unexpectedly."
 REFUSED = "The request was blocked by the safety policy: prohibited content."

@@ -8,9 +8,9 @@ import aiohttp
 import pytest
 
 from bot.sandbox.faults import Fault
-from bot.sandbox.upstream import Pace
-from tests.sandbox.test_runflow_service_callbacks import FIRST, SECOND, Scene, scene, signature
-from tests.sandbox.test_upstream import Client as RunComfyClient
+from bot.sandbox.service import Pace
+from tests.sandbox.runflow.test_callbacks import FIRST, SECOND, Scene, scene, signature
+from tests.sandbox.test_service import Client as RunComfyClient
 
 
 @pytest.fixture

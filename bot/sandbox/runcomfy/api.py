@@ -6,7 +6,9 @@ from uuid import uuid4
 from aiohttp import web
 
 from bot.sandbox.faults import Fault
-from bot.sandbox.upstream_answers import (
+from bot.sandbox.host import FUNDS_MICRO_USD, Host, origin
+from bot.sandbox.responses import Met
+from bot.sandbox.runcomfy.answers import (
     NOT_FOUND,
     Answer,
     cancel_answer,
@@ -16,10 +18,8 @@ from bot.sandbox.upstream_answers import (
     status_answer,
     submitted,
 )
-from bot.sandbox.upstream_host import FUNDS_MICRO_USD, Host, origin
-from bot.sandbox.upstream_models import MODELS, listing, read_inputs
-from bot.sandbox.upstream_runs import Run, utc_ms
-from bot.sandbox.upstream_wire import Met
+from bot.sandbox.runcomfy.models import MODELS, listing, read_inputs
+from bot.sandbox.runs import Run, utc_ms
 
 
 class RunComfy(Host):

@@ -18,12 +18,12 @@ from uuid import uuid4
 import aiohttp
 
 from bot.core.references import is_loopback
+from bot.sandbox.control import Controls
 from bot.sandbox.faults import CALLBACK, Fault
-from bot.sandbox.runflow_answers import iso
-from bot.sandbox.runflow_runs import FlowRun, uuid7
-from bot.sandbox.upstream_control import Controls
-from bot.sandbox.upstream_runs import Run, utc_ms
-from bot.sandbox.upstream_wire import Met
+from bot.sandbox.responses import Met
+from bot.sandbox.runflow.answers import iso
+from bot.sandbox.runflow.runs import FlowRun, uuid7
+from bot.sandbox.runs import Run, utc_ms
 
 PAUSES = (1.0, 2.0)  # seconds before the second and the third attempt
 PATIENCE = 10.0  # seconds for an answer

@@ -9,9 +9,9 @@ from uuid import UUID
 import aiohttp
 import pytest
 
-from bot.sandbox.upstream import ImageService, Pace
-from tests.sandbox.test_upstream import AT_ONCE, Clock
-from tests.sandbox.test_upstream import Client as RunComfyClient
+from bot.sandbox.service import ImageService, Pace
+from tests.sandbox.test_service import AT_ONCE, Clock
+from tests.sandbox.test_service import Client as RunComfyClient
 
 T2I = "google/nano-banana-2"
 EDIT = "google/nano-banana-2/edit"

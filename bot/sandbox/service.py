@@ -28,16 +28,16 @@ from typing import Self
 
 from aiohttp import web
 
+from bot.sandbox.control import Call, Controls
 from bot.sandbox.faults import FAULTS, Fault
-from bot.sandbox.runflow import Runflow
-from bot.sandbox.runflow_callbacks import Callbacks
-from bot.sandbox.runflow_control import callback_routes
-from bot.sandbox.runflow_runs import FlowRun
-from bot.sandbox.upstream_control import Call, Controls
-from bot.sandbox.upstream_files import Files
-from bot.sandbox.upstream_host import Host
-from bot.sandbox.upstream_runcomfy import RunComfy
-from bot.sandbox.upstream_runs import Line, Pace, Run
+from bot.sandbox.files import Files
+from bot.sandbox.host import Host
+from bot.sandbox.runcomfy.api import RunComfy
+from bot.sandbox.runflow.api import Runflow
+from bot.sandbox.runflow.callbacks import Callbacks
+from bot.sandbox.runflow.control import callback_routes
+from bot.sandbox.runflow.runs import FlowRun
+from bot.sandbox.runs import Line, Pace, Run
 
 __all__ = ["FAULTS", "Call", "Fault", "FlowRun", "ImageService", "Pace", "Run", "serve"]
 

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from bot.sandbox.faults import AFTER, INSTEAD, Fault
-from bot.sandbox.upstream_answers import Answer
+from bot.sandbox.runcomfy.answers import Answer
 
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>"
 DROPPED = 999  # the status of a response that nobody gets to see

@@ -9,8 +9,14 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
+from bot.sandbox.control import Controls
 from bot.sandbox.faults import OUTCOME, SEARCH, Fault
-from bot.sandbox.runflow_answers import (
+from bot.sandbox.files import Files
+from bot.sandbox.host import FUNDS_MICRO_USD, Host, origin
+from bot.sandbox.responses import Met
+from bot.sandbox.runcomfy.answers import Answer
+from bot.sandbox.runcomfy.models import Inputs
+from bot.sandbox.runflow.answers import (
     NOT_FOUND,
     STATUSES,
     Outcome,
@@ -21,17 +27,11 @@ from bot.sandbox.runflow_answers import (
     problem,
     record,
 )
-from bot.sandbox.runflow_callbacks import Callbacks
-from bot.sandbox.runflow_models import MODELS, SYNC_MODE, Order, entry, read_order, uuid_of
-from bot.sandbox.runflow_runs import FlowRun, Signer, uuid7
-from bot.sandbox.runflow_search import FILTERABLE, BadSearch, read_search
-from bot.sandbox.upstream_answers import Answer
-from bot.sandbox.upstream_control import Controls
-from bot.sandbox.upstream_files import Files
-from bot.sandbox.upstream_host import FUNDS_MICRO_USD, Host, origin
-from bot.sandbox.upstream_models import Inputs
-from bot.sandbox.upstream_runs import utc_ms
-from bot.sandbox.upstream_wire import Met
+from bot.sandbox.runflow.callbacks import Callbacks
+from bot.sandbox.runflow.models import MODELS, SYNC_MODE, Order, entry, read_order, uuid_of
+from bot.sandbox.runflow.runs import FlowRun, Signer, uuid7
+from bot.sandbox.runflow.search import FILTERABLE, BadSearch, read_search
+from bot.sandbox.runs import utc_ms
 
 KEYS = "rf_live_"
 NO_MODEL = problem(404, code="NOT_FOUND", message="Model not found.")

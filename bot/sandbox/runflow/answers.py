@@ -10,10 +10,10 @@ from decimal import Decimal
 from typing import Any
 
 from bot.sandbox.faults import Fault
-from bot.sandbox.runflow_models import uuid_of
-from bot.sandbox.runflow_runs import FlowRun
-from bot.sandbox.upstream_answers import CRASHED, REFUSED, Answer
-from bot.sandbox.upstream_wire import Met
+from bot.sandbox.responses import Met
+from bot.sandbox.runcomfy.answers import CRASHED, REFUSED, Answer
+from bot.sandbox.runflow.models import uuid_of
+from bot.sandbox.runflow.runs import FlowRun
 
 STATUSES = ("queued", "dispatching", "running", "succeeded", "failed", "canceled", "partial_succeeded")
 PAID = frozenset({"succeeded", "partial_succeeded"})

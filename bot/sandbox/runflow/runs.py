@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from bot.sandbox.upstream_runs import Run
-from bot.sandbox.upstream_wire import Met
+from bot.sandbox.responses import Met
+from bot.sandbox.runs import Run
 
 TTL = 900.0  # seconds an address is good for; the host does not say how many
 

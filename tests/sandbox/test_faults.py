@@ -14,8 +14,8 @@ import pytest
 
 from bot.sandbox import faults as faults_module
 from bot.sandbox.faults import FAULTS, Fault, Faults, load_faults
-from bot.sandbox.upstream import ImageService, serve
-from tests.sandbox.test_upstream import T2I, Client, connected
+from bot.sandbox.service import ImageService, serve
+from tests.sandbox.test_service import T2I, Client, connected
 
 SUBMIT = f"/v1/models/{T2I}"
 BODY = {"prompt": "a fox", "resolution": "0.5K"}
