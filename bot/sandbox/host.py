@@ -11,8 +11,7 @@ from aiohttp import web
 from bot.sandbox.control import Call, Controls
 from bot.sandbox.faults import EARLY, Fault
 from bot.sandbox.files import Files
-from bot.sandbox.responses import Met, as_response, drop, instead, spoil
-from bot.sandbox.runcomfy.answers import Answer
+from bot.sandbox.responses import Answer, Met, as_response, drop, instead, spoil
 from bot.sandbox.runs import Run
 
 MOST_BODY = 96 * 1024 * 1024  # data URIs may travel in a submit

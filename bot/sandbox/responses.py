@@ -7,17 +7,27 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
 
 from aiohttp import web
 
 from bot.sandbox.faults import AFTER, INSTEAD, Fault
-from bot.sandbox.runcomfy.answers import Answer
 
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>"
 DROPPED = 999  # the status of a response that nobody gets to see
 INSTEAD_NAMES = {each.split(":<")[0] for each in INSTEAD}
+CRASHED = "Generation failed: the worker stopped unexpectedly."
+REFUSED = "The request was blocked by the safety policy: prohibited content."
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A JSON answer: the HTTP status and the body."""
+
+    status: int
+    body: Any
 
 
 class Met:

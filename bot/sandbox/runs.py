@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 
 from bot.sandbox.faults import Faults
-from bot.sandbox.runcomfy.models import ImageModel, Inputs
+from bot.sandbox.models import ImageModel, Inputs
 
 RunState = Literal["in_queue", "in_progress", "completed", "cancelled"]
 

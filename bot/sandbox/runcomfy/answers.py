@@ -1,23 +1,13 @@
 """What the local image service says of a run, in the host's words, and how faults change it. Pure."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from bot.sandbox.faults import Fault
+from bot.sandbox.responses import CRASHED, REFUSED, Answer
 from bot.sandbox.runs import Run, iso
 
-CRASHED = "Generation failed: the worker stopped unexpectedly."
-REFUSED = "The request was blocked by the safety policy: prohibited content."
 BACKWARDS = {"completed": "in_progress", "in_progress": "in_queue"}
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A JSON answer: the HTTP status and the body."""
-
-    status: int
-    body: Any
 
 
 def problem(status: int, *, code: int, message: str) -> Answer:

@@ -7,10 +7,9 @@ from aiohttp import web
 
 from bot.sandbox.faults import Fault
 from bot.sandbox.host import FUNDS_MICRO_USD, Host, origin
-from bot.sandbox.responses import Met
+from bot.sandbox.responses import Answer, Met
 from bot.sandbox.runcomfy.answers import (
     NOT_FOUND,
-    Answer,
     cancel_answer,
     envelope,
     problem,

@@ -10,8 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from bot.sandbox.faults import Fault
-from bot.sandbox.responses import Met
-from bot.sandbox.runcomfy.answers import CRASHED, REFUSED, Answer
+from bot.sandbox.responses import CRASHED, REFUSED, Answer, Met
 from bot.sandbox.runflow.models import uuid_of
 from bot.sandbox.runflow.runs import FlowRun
 

@@ -13,9 +13,8 @@ from bot.sandbox.control import Controls
 from bot.sandbox.faults import OUTCOME, SEARCH, Fault
 from bot.sandbox.files import Files
 from bot.sandbox.host import FUNDS_MICRO_USD, Host, origin
-from bot.sandbox.responses import Met
-from bot.sandbox.runcomfy.answers import Answer
-from bot.sandbox.runcomfy.models import Inputs
+from bot.sandbox.models import Inputs
+from bot.sandbox.responses import Answer, Met
 from bot.sandbox.runflow.answers import (
     NOT_FOUND,
     STATUSES,

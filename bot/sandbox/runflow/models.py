@@ -13,7 +13,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from bot.sandbox.runcomfy.models import ImageModel, Inputs, Ratio
+from bot.sandbox.models import ImageModel, Inputs, Ratio
 
 AnyRatio = Literal["auto", Ratio]
 LongRatio = Literal[AnyRatio, "4:1", "1:4", "8:1", "1:8"]
