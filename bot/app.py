@@ -14,16 +14,16 @@ from pathlib import Path
 
 from aiohttp import web
 
-from bot.auditor import Auditor
 from bot.bells import Bells, Clock
 from bot.collector import Collector
 from bot.core.jobs import Job
 from bot.delivery import Delivery
 from bot.files.modes import make_folder, tighten
 from bot.hosts import Hosts
-from bot.inspector import Inspector
-from bot.janitor import OURS, Janitor, remove_files
 from bot.looker import Looker
+from bot.maintenance.audit import Auditor
+from bot.maintenance.provider_checks import Inspector
+from bot.maintenance.retention import OURS, Janitor, remove_files
 from bot.observability.metrics import Metrics
 from bot.outages import Outages
 from bot.pictures import guard

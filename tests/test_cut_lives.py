@@ -9,7 +9,7 @@ import pytest
 from bot.core.errors import UserError
 from bot.core.jobs import HOUR, Cancel, State, Verb
 from bot.core.request_draft import Wish
-from bot.janitor import Janitor
+from bot.maintenance.retention import Janitor
 from tests.cli.shell import shell
 from tests.kit import ALICE, Rig, rig
 from tests.line import Cut, Line, line_to

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bot.core.jobs import Verb
 from bot.core.request_draft import Wish
-from bot.janitor import Janitor
+from bot.maintenance.retention import Janitor
 from bot.store.database import Tx
 from tests.kit import ALICE, BOB, Rig, rig
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from bot.core.errors import ModelGone, ProviderError, ProviderUnavailable
 from bot.core.jobs import HOUR, MINUTE
+from bot.maintenance.periodic import rounds
 from bot.providers.base import Provider
-from bot.rounds import rounds
 from bot.service import Service
 
 log = logging.getLogger(__name__)

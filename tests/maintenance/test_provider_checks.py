@@ -10,7 +10,7 @@ from bot.core.errors import ModelGone, ProviderPaused, ProviderUnavailable, User
 from bot.core.jobs import HOUR, MINUTE, Verb
 from bot.core.request_draft import Wish
 from bot.core.server_settings import House
-from bot.inspector import Inspector
+from bot.maintenance.provider_checks import Inspector
 from bot.providers.base import ModelInfo
 from tests.kit import FakeProvider, Rig, rig
 

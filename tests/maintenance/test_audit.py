@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from bot.auditor import Auditor
 from bot.core.jobs import HOUR
 from bot.core.quota import Holder, Rule, Unit
 from bot.core.server_settings import House
 from bot.core.windows import Window
+from bot.maintenance.audit import Auditor
 from bot.store.alerts import Untold
 from bot.store.quotas import By
 from tests.kit import GUILD, NOON, Rig

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from bot.core.jobs import HOUR
 from bot.core.quota import Scope
-from bot.rounds import rounds
+from bot.maintenance.periodic import rounds
 from bot.service import Service
 from bot.store.alerts import Alerts, Untold
 from bot.store.audit import Audit

@@ -10,7 +10,7 @@ import pytest
 from bot.core.cards import Picture
 from bot.core.jobs import HOUR, Job, State, Verb
 from bot.core.request_draft import Wish
-from bot.janitor import Janitor
+from bot.maintenance.retention import Janitor
 from tests.kit import ALICE, NOON, Rig, rig
 from tests.store.ledger_model import rows
 
