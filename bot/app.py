@@ -14,18 +14,23 @@ from pathlib import Path
 
 from aiohttp import web
 
-from bot.bells import Bells, Clock
-from bot.collector import Collector
 from bot.core.jobs import Job
-from bot.delivery import Delivery
 from bot.files.modes import make_folder, tighten
-from bot.hosts import Hosts
-from bot.looker import Looker
+from bot.jobs.availability import Supply
+from bot.jobs.delivery import Delivery
+from bot.jobs.outages import Outages
+from bot.jobs.provider_health import Hosts
+from bot.jobs.reference_check import Looker
+from bot.jobs.results import Collector
+from bot.jobs.routing import Routing
+from bot.jobs.service import Service
+from bot.jobs.steps.poll import Steps
+from bot.jobs.wakeups import Bells, Clock
+from bot.jobs.worker import Worker
 from bot.maintenance.audit import Auditor
 from bot.maintenance.provider_checks import Inspector
 from bot.maintenance.retention import OURS, Janitor, remove_files
 from bot.observability.metrics import Metrics
-from bot.outages import Outages
 from bot.pictures import guard
 from bot.pictures.pool import PicturePool
 from bot.providers import http
@@ -34,16 +39,12 @@ from bot.providers.download import Downloader
 from bot.providers.measured import Measured
 from bot.providers.runcomfy.client import RunComfy
 from bot.providers.runflow.client import Runflow
-from bot.routing import Routing
-from bot.service import Service
 from bot.settings.settings import Settings
 from bot.settings.sources import BadSettings
-from bot.steps import Steps
 from bot.store.connect import database_files, open_database
 from bot.store.database import TROUBLE
 from bot.store.drafts import Desk
 from bot.store.store import Store
-from bot.supply import Supply
 from bot.ui import gateway
 from bot.ui.access import Access
 from bot.ui.client import DarkroomClient, connect_to
@@ -56,7 +57,6 @@ from bot.web.callbacks import CallbackLinks, Callbacks
 from bot.web.health import Health, Pulse
 from bot.web.listener import Listener
 from bot.web.metrics import Page
-from bot.worker import Worker
 
 log = logging.getLogger(__name__)
 

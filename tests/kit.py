@@ -11,8 +11,6 @@ from typing import Any
 
 from PIL import Image
 
-from bot.bells import Bells
-from bot.collector import Collector, Fetcher
 from bot.core.cards import Card, Reply
 from bot.core.cards import Path as Way
 from bot.core.catalog import Asked, Catalog
@@ -21,24 +19,26 @@ from bot.core.jobs import SECOND, Job, Observation, Place, Reference, State, Ver
 from bot.core.quota import Limits
 from bot.core.references import ReferenceLimits
 from bot.core.request_draft import Intake, Wish
-from bot.delivery import Delivery, Upload
-from bot.hosts import Hosts
+from bot.jobs.availability import Supply
+from bot.jobs.delivery import Delivery, Upload
+from bot.jobs.outages import Outages
+from bot.jobs.provider_health import Hosts
+from bot.jobs.results import Collector, Fetcher
+from bot.jobs.routing import Routing
+from bot.jobs.service import Service
+from bot.jobs.steps.poll import Steps
+from bot.jobs.wakeups import Bells
+from bot.jobs.worker import Worker
 from bot.observability.metrics import Metrics
-from bot.outages import Outages
 from bot.pictures import guard
 from bot.pictures.fit import Fitted
 from bot.pictures.guard import Checked
 from bot.providers.base import CancelOutcome, ModelInfo, Provider
 from bot.providers.measured import Measured
-from bot.routing import Routing
-from bot.service import Service
 from bot.settings.settings import SHIPPED, Settings
-from bot.steps import Steps
 from bot.store.connect import open_database
 from bot.store.drafts import Desk
 from bot.store.store import Store
-from bot.supply import Supply
-from bot.worker import Worker
 
 NOON = 1_795_176_000_000  # 2026-11-20 12:00 UTC
 ALICE, BOB = 1001, 1002

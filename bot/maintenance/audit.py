@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from bot.core.jobs import HOUR
 from bot.core.quota import Scope
+from bot.jobs.service import Service
 from bot.maintenance.periodic import rounds
-from bot.service import Service
 from bot.store.alerts import Alerts, Untold
 from bot.store.audit import Audit
 from bot.store.housekeeping import Housekeeping

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from bot.outages import Outages
+from bot.jobs.outages import Outages
 
 
 async def rounds(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from bot.core.errors import ModelGone, ProviderError, ProviderUnavailable
 from bot.core.jobs import HOUR, MINUTE
+from bot.jobs.service import Service
 from bot.maintenance.periodic import rounds
 from bot.providers.base import Provider
-from bot.service import Service
 
 log = logging.getLogger(__name__)
 

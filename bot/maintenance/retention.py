@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bot.core.cards import IN_JOBS_FOR
 from bot.core.jobs import HOUR
+from bot.jobs.service import Service
 from bot.maintenance.periodic import rounds
-from bot.service import Service
 from bot.store.housekeeping import Housekeeping
 from bot.store.store import Store
 

@@ -7,7 +7,7 @@ from bot.core.catalog import Asked, Catalog
 from bot.core.jobs import Verb
 from bot.core.request_draft import Wish
 from bot.core.server_settings import usual_model
-from bot.supply import Supply
+from bot.jobs.availability import Supply
 from bot.ui.forms import Choices, prompt_form
 from bot.ui.front import Front, Interaction
 from bot.ui.intake import place_of

@@ -21,8 +21,8 @@ from bot.core.catalog import Catalog
 from bot.core.errors import UserError
 from bot.core.jobs import Verb
 from bot.core.references import is_loopback
+from bot.jobs.service import Service
 from bot.observability.metrics import Metrics
-from bot.service import Service
 from bot.ui.access import Access
 from bot.ui.admin import Admin
 from bot.ui.commands import Commands

@@ -13,7 +13,7 @@ from bot.core.errors import UserError
 from bot.core.jobs import Verb
 from bot.core.request_draft import Wish
 from bot.core.routes import Number, Options, Words
-from bot.supply import Supply
+from bot.jobs.availability import Supply
 from bot.ui import asking, texts
 from bot.ui.front import Front, Interaction
 from bot.ui.handover import HandOver

@@ -17,8 +17,8 @@ from bot.core.jobs import SECOND, Place, Reference
 from bot.core.quota import EVERYWHERE
 from bot.core.references import TYPES, ReferenceLimits, check_references, media_type
 from bot.core.request_draft import Intake, Wish
+from bot.jobs.service import Service
 from bot.observability.metrics import Metrics
-from bot.service import Service
 from bot.store.database import TROUBLE
 from bot.store.store import AlreadySeen
 from bot.ui.access import Access, Spot

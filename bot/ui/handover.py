@@ -8,7 +8,7 @@ import aiohttp
 import discord
 
 from bot.core.cards import Card
-from bot.delivery import FILE_SLACK, REQUEST_LIMIT, Upload
+from bot.jobs.delivery import FILE_SLACK, REQUEST_LIMIT, Upload
 from bot.ui.front import NOBODY, Front, Interaction
 from bot.ui.render import render
 from bot.ui.replies import files_of

@@ -14,9 +14,9 @@ from bot.core.jobs import ImageRequest, Place, Reference, Verb
 from bot.core.request_draft import Wish
 from bot.core.routes import Options, Wire
 from bot.core.server_settings import House, resolutions
+from bot.jobs.availability import Supply
 from bot.store.database import TROUBLE
 from bot.store.queries import Standing
-from bot.supply import Supply
 from bot.ui import limits as said
 from bot.ui.front import Front, Interaction
 from bot.ui.intake import place_of

@@ -12,7 +12,7 @@ from bot.core.errors import UserError
 from bot.core.quota import Holder, Rule, Scope, Unit
 from bot.core.windows import Window
 from bot.core.zones import zone_of
-from bot.service import Service
+from bot.jobs.service import Service
 from bot.store.quotas import Held
 from bot.ui import render_quota
 from bot.ui.admin import Act

@@ -17,7 +17,7 @@ from bot.core.ledger_csv import csv_of
 from bot.core.quota import Holder, Scope
 from bot.core.windows import Window
 from bot.core.zones import zone_of
-from bot.delivery import FILE_SLACK, REQUEST_LIMIT
+from bot.jobs.delivery import FILE_SLACK, REQUEST_LIMIT
 from bot.store.reports import Entry
 from bot.ui.admin import CHANNEL, Act, Admin, Option
 from bot.ui.front import NOBODY

@@ -11,11 +11,11 @@ import discord
 from discord import ui
 from discord.webhook.async_ import async_context
 
-from bot.bells import Clock
 from bot.core.cards import Card, Reply
 from bot.core.cards import Path as Way
 from bot.core.jobs import MINUTE
-from bot.delivery import DeliverLater, Upload
+from bot.jobs.delivery import DeliverLater, Upload
+from bot.jobs.wakeups import Clock
 from bot.ui.failures import (
     CLOUDFLARE_PAUSE,
     MISSING_ACCESS,

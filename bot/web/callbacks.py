@@ -9,8 +9,8 @@ from typing import Final
 
 from aiohttp import web
 
+from bot.jobs.service import Service
 from bot.providers.runflow.client import BadCallback, read_callback
-from bot.service import Service
 from bot.store.database import TROUBLE
 
 log = logging.getLogger(__name__)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from bot.core.circuit_breaker import Mode
 from bot.core.jobs import SECOND, State
+from bot.jobs.service import Service
 from bot.observability import metrics as names
 from bot.observability.metrics import Metrics, Reading, Values
-from bot.service import Service
 from bot.store import statistics
 from bot.store.database import TROUBLE
 from bot.store.statistics import Census

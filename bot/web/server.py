@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from bot.core.cards import Picture
 from bot.core.references import is_loopback
-from bot.service import Service
+from bot.jobs.service import Service
 from bot.store.database import TROUBLE
 from bot.web.cached import Cached
 from bot.web.callbacks import Callbacks

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bot.app import build
-from bot.collector import write_whole
+from bot.jobs.results import write_whole
 from bot.settings.settings import Settings
 from bot.store.database import Tx
 from bot.store.sqlite import SqliteDatabase

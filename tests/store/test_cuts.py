@@ -28,7 +28,7 @@ from bot.store.housekeeping import Housekeeping
 from bot.store.postgres import PostgresDatabase
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
-from tests.line import Cut, Line, line_to
+from tests.jobs.queue_stage import Cut, Line, line_to
 from tests.postgres import by_hand, fresh
 from tests.store.ledger_model import FREE, NOON, a_job, accept, all_keys, faults, put
 

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from bot import service
 from bot.core.cards import Picture
 from bot.core.jobs import Job, Place, State, Verb
 from bot.core.request_draft import Wish
+from bot.jobs import service
 from bot.store.sqlite import SqliteDatabase, _Connection, _lane, _Reader
 from bot.ui import front
 from tests.discord.cdn import Upload
@@ -22,8 +22,8 @@ from tests.discord.interactions import Ack, Interaction
 from tests.discord.member import Member
 from tests.discord.messages import Message
 from tests.discord.world import MANAGE_GUILD
+from tests.jobs.queue_stage import line_to
 from tests.kit import picture
-from tests.line import line_to
 from tests.store.ledger_model import FREE, faults, rows
 from tests.ui.test_admin_matrix import HERE, OF_MEMBERS, PRESSED, Case, _text, furnish, given, leaves
 from tests.ui.test_sockets import Scene, connected

@@ -14,7 +14,7 @@ import yarl
 
 from bot.core.cards import Path as Way
 from bot.core.jobs import Job, Place
-from bot.delivery import DeliverLater, MessageGone, WayClosed
+from bot.jobs.delivery import DeliverLater, MessageGone, WayClosed
 from bot.settings.settings import SHIPPED
 from bot.ui.access import Access
 from bot.ui.client import DarkroomClient, connect_to

@@ -16,9 +16,9 @@ from bot.core.errors import (
 )
 from bot.core.jobs import MINUTE, WAIT_LIMIT, WATCH_LIMIT, Cancel, Job, Observation, State, is_news
 from bot.core.polling import WATCH_DELAY, backoff, poll_delay
-from bot.delivery import DeliverLater
+from bot.jobs.delivery import DeliverLater
+from bot.jobs.steps.submit import Submits
 from bot.providers.base import CancelOutcome
-from bot.submits import Submits
 
 CANCEL_TRIES = 3
 CONFIRM_TRIES = 3

@@ -15,8 +15,8 @@ from bot.core.errors import (
 from bot.core.jobs import MINUTE, Cancel, Job, State
 from bot.core.polling import backoff, poll_delay
 from bot.core.routes import Route, wire_inputs
-from bot.routing import is_of
-from bot.stepping import Stepping
+from bot.jobs.routing import is_of
+from bot.jobs.steps.context import Stepping
 
 SUBMIT_LEASE = 5 * MINUTE  # longer than any submit takes; after a restart nobody waits for it
 FIND_EVERY = 15.0  # seconds between searches for a lost submit

@@ -10,7 +10,7 @@ import pytest
 from bot.core.errors import BadLink, DownloadFailed, FileTooLarge, HostNotAllowed, UserError
 from bot.core.jobs import Reference
 from bot.core.references import ReferenceLimits
-from bot.looker import WHOLE_AT_ONCE, Looker
+from bot.jobs.reference_check import WHOLE_AT_ONCE, Looker
 from bot.pictures import guard
 from bot.pictures.guard import Checked
 from tests.kit import picture

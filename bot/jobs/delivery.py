@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from bot import outages
 from bot.core.cards import IN_JOBS_FOR, Card, Picture, Reply, paths
 from bot.core.cards import Path as Way
 from bot.core.errors import BadPicture
 from bot.core.jobs import HOUR, MINUTE, SECOND, Verb
 from bot.core.polling import backoff
+from bot.jobs import outages
+from bot.jobs.service import Service
 from bot.pictures.fit import Fitted
 from bot.pictures.provenance import ai_mark
-from bot.service import Service
 from bot.store.database import CUT
 from bot.store.queries import Dossier
 from bot.store.store import Store

@@ -10,7 +10,6 @@ from typing import Any
 
 from ulid import ULID
 
-from bot.bells import Bells, Clock
 from bot.core import quota
 from bot.core.cards import IN_JOBS_FOR, TOKEN_LIFE, Card, Picture, Reply, granted, tightest
 from bot.core.catalog import Asked, Catalog, Quote
@@ -21,7 +20,9 @@ from bot.core.references import check_references
 from bot.core.request_draft import Intake, Wish, missing_permissions
 from bot.core.server_settings import House, under_house
 from bot.core.zones import calendar_of
-from bot.outages import Outages
+from bot.jobs.availability import Supply, Tell
+from bot.jobs.outages import Outages
+from bot.jobs.wakeups import Bells, Clock
 from bot.store.database import TROUBLE
 from bot.store.drafts import Desk
 from bot.store.history import History
@@ -30,7 +31,6 @@ from bot.store.queries import Dossier, Standing
 from bot.store.quotas import Quotas
 from bot.store.reports import Reports
 from bot.store.store import Store
-from bot.supply import Supply, Tell
 
 log = logging.getLogger(__name__)
 

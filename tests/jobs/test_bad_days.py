@@ -14,7 +14,7 @@ from bot.core.errors import DownloadFailed, ProviderPaused, ProviderUnavailable,
 from bot.core.jobs import HOUR, MINUTE, Job, Observation, State, Verb
 from bot.core.quota import Amount
 from bot.core.request_draft import Wish
-from bot.delivery import ContentBlocked, DeliverLater, WayClosed
+from bot.jobs.delivery import ContentBlocked, DeliverLater, WayClosed
 from bot.store.database import Tx
 from bot.store.housekeeping import Housekeeping
 from tests.kit import ALICE, BOB, NOON, Rig, Time, rig

@@ -5,12 +5,12 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 
-from bot.bells import Clock
 from bot.core.circuit_breaker import Breaker, Mode
 from bot.core.errors import ModelGone, ProviderError, ProviderPaused, ProviderUnavailable, RunNotKnownYet
 from bot.core.jobs import SECOND
+from bot.jobs.availability import Supply
+from bot.jobs.wakeups import Clock
 from bot.providers.base import Provider
-from bot.supply import Supply
 
 log = logging.getLogger(__name__)
 

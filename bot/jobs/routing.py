@@ -6,8 +6,8 @@ asks for, for no more than is reserved for it.
 
 from bot.core.jobs import Job
 from bot.core.routes import Route
-from bot.hosts import Hosts
-from bot.service import Service
+from bot.jobs.provider_health import Hosts
+from bot.jobs.service import Service
 from bot.store.store import Store
 
 

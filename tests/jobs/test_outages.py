@@ -16,10 +16,10 @@ import asyncpg
 import pytest
 from PIL import Image
 
-from bot import outages
 from bot.core.errors import ProviderUnavailable, UserError
 from bot.core.jobs import State
 from bot.core.outages import Outage
+from bot.jobs import outages
 from bot.store.outages import outage_of
 from tests.disk import files_up_to
 from tests.kit import Rig, rig

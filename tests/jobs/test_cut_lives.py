@@ -11,8 +11,8 @@ from bot.core.jobs import HOUR, Cancel, State, Verb
 from bot.core.request_draft import Wish
 from bot.maintenance.retention import Janitor
 from tests.cli.shell import shell
+from tests.jobs.queue_stage import Cut, Line, line_to
 from tests.kit import ALICE, Rig, rig
-from tests.line import Cut, Line, line_to
 from tests.store.ledger_model import faults, rows
 
 CUTS = [Cut.UNANSWERED, Cut.LOST]

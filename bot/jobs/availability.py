@@ -5,12 +5,12 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
-from bot.bells import Bells, Clock
 from bot.core.catalog import Catalog, Quote
 from bot.core.errors import UserError
 from bot.core.fair_queue import fair_order
 from bot.core.jobs import ImageRequest, Job
 from bot.core.routes import Route
+from bot.jobs.wakeups import Bells, Clock
 from bot.store.drafts import Desk
 from bot.store.store import Store
 

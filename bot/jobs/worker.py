@@ -10,13 +10,13 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 
-from bot import outages
 from bot.core.fair_queue import fair_order
 from bot.core.jobs import ACK_WINDOW, AT_HOST, SECOND, Job, State, Step, next_step
-from bot.hosts import Hosts
+from bot.jobs import outages
+from bot.jobs.provider_health import Hosts
+from bot.jobs.service import Service
+from bot.jobs.steps.poll import Steps
 from bot.observability.metrics import Metrics
-from bot.service import Service
-from bot.steps import Steps
 from bot.store.database import CUT
 from bot.store.housekeeping import Housekeeping
 from bot.store.store import Store

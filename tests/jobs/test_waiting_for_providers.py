@@ -12,8 +12,8 @@ from bot.core.errors import ModelGone, ProviderPaused, ProviderUnavailable, Subm
 from bot.core.jobs import Job, Observation, State
 from bot.core.quota import Limits
 from bot.store.audit import Audit
+from tests.jobs.test_routing import dearer_at_runflow
 from tests.kit import ALICE, BOB, FakeProvider, Rig, Time, rig
-from tests.test_routing import dearer_at_runflow
 
 RUNNING = Observation(State.RUNNING)
 DOWN = ProviderUnavailable("no connection")

@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from bot.collector import Collector
 from bot.core.cards import Reply
 from bot.core.errors import ProviderUnavailable
 from bot.core.jobs import Job, Reference, State
 from bot.core.polling import Timing, backoff
-from bot.hosts import Hosts
+from bot.jobs.provider_health import Hosts
+from bot.jobs.results import Collector
+from bot.jobs.routing import Routing
+from bot.jobs.service import Service
 from bot.observability.logging import without_quotes
 from bot.providers.base import Provider
-from bot.routing import Routing
-from bot.service import Service
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)

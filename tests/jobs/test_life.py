@@ -26,7 +26,7 @@ from bot.core.errors import (
 from bot.core.jobs import Cancel, Observation, State, Verb
 from bot.core.quota import Amount, Limits
 from bot.core.request_draft import Wish
-from bot.delivery import DeliverLater, MessageGone, TooLarge, WayClosed
+from bot.jobs.delivery import DeliverLater, MessageGone, TooLarge, WayClosed
 from bot.providers.base import CancelOutcome
 from bot.store.store import AlreadySeen
 from tests.kit import ALICE, BOB, NOON, Rig, Time, rig

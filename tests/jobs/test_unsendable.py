@@ -7,9 +7,9 @@ import pytest
 from bot.core.jobs import State
 from bot.providers.http import client
 from bot.providers.runcomfy.client import RunComfy
+from tests.jobs.test_lost_submits import host_cost
 from tests.kit import rig
 from tests.providers.raw_server import answer, serving
-from tests.test_lost_submits import host_cost
 
 
 @pytest.mark.parametrize(
