@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from bot.core.clock import Clock
 from bot.core.jobs import Job
 from bot.files.modes import make_folder, tighten
 from bot.jobs.availability import Supply
@@ -25,7 +26,7 @@ from bot.jobs.results import Collector
 from bot.jobs.routing import Routing
 from bot.jobs.service import Service
 from bot.jobs.steps.poll import Steps
-from bot.jobs.wakeups import Bells, Clock
+from bot.jobs.wakeups import Bells
 from bot.jobs.worker import Worker
 from bot.maintenance.audit import Auditor
 from bot.maintenance.provider_checks import Inspector

@@ -117,3 +117,35 @@ class BadPicture(Exception):
         self.width = width
         self.height = height
         self.limit = limit
+
+
+class WayClosed(Exception):
+    """This way does not lead to the reply; others may, and this one later, unless it is closed *for_good*.
+
+    *channel*: no other way leads into its channel at the moment.
+    """
+
+    def __init__(self, text: str, *, for_good: bool = False, channel: bool = False) -> None:
+        super().__init__(text)
+        self.for_good = for_good
+        self.channel = channel
+
+
+class MessageGone(Exception):
+    """Somebody deleted the reply."""
+
+
+class TooLarge(Exception):
+    """Discord takes smaller files than these."""
+
+
+class ContentBlocked(Exception):
+    """Discord does not let this text or these files through: filters of the server, or a missing permission."""
+
+
+class DeliverLater(Exception):
+    """Discord cannot be reached or asks for patience; *retry_after* in seconds."""
+
+    def __init__(self, text: str, *, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after

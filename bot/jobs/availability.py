@@ -6,11 +6,12 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 from bot.core.catalog import Catalog, Quote
+from bot.core.clock import Clock
 from bot.core.errors import UserError
 from bot.core.fair_queue import fair_order
 from bot.core.jobs import ImageRequest, Job
 from bot.core.routes import Route
-from bot.jobs.wakeups import Bells, Clock
+from bot.jobs.wakeups import Bells
 from bot.store.drafts import Desk
 from bot.store.store import Store
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from bot.core.cards import IN_JOBS_FOR, Card, Picture, Reply, paths
 from bot.core.cards import Path as Way
-from bot.core.errors import BadPicture
+from bot.core.errors import BadPicture, ContentBlocked, DeliverLater, MessageGone, TooLarge, WayClosed
 from bot.core.jobs import HOUR, MINUTE, SECOND, Verb
 from bot.core.polling import backoff
 from bot.jobs import outages
@@ -52,38 +52,6 @@ class Sent:
     message_id: int
     complete: bool = True
     retry: bool = False
-
-
-class WayClosed(Exception):
-    """This way does not lead to the reply; others may, and this one later, unless it is closed *for_good*.
-
-    *channel*: no other way leads into its channel at the moment.
-    """
-
-    def __init__(self, text: str, *, for_good: bool = False, channel: bool = False) -> None:
-        super().__init__(text)
-        self.for_good = for_good
-        self.channel = channel
-
-
-class MessageGone(Exception):
-    """Somebody deleted the reply."""
-
-
-class TooLarge(Exception):
-    """Discord takes smaller files than these."""
-
-
-class ContentBlocked(Exception):
-    """Discord does not let this text or these files through: filters of the server, or a missing permission."""
-
-
-class DeliverLater(Exception):
-    """Discord cannot be reached or asks for patience; *retry_after* in seconds."""
-
-    def __init__(self, text: str, *, retry_after: float | None = None) -> None:
-        super().__init__(text)
-        self.retry_after = retry_after
 
 
 class Messenger(Protocol):

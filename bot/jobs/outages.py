@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bot.core.clock import Clock
 from bot.core.jobs import SECOND
 from bot.core.outages import HARMLESS, PROVEN, UNSAFE, Outage
 from bot.files.modes import make_folder, open_private
 from bot.jobs.availability import Tell
-from bot.jobs.wakeups import Clock
 from bot.store.database import TROUBLE, Database
 from bot.store.outages import outage_of, probe
 

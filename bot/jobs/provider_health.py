@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from bot.core.circuit_breaker import Breaker, Mode
+from bot.core.clock import Clock
 from bot.core.errors import ModelGone, ProviderError, ProviderPaused, ProviderUnavailable, RunNotKnownYet
 from bot.core.jobs import SECOND
 from bot.jobs.availability import Supply
-from bot.jobs.wakeups import Clock
 from bot.providers.base import Provider
 
 log = logging.getLogger(__name__)

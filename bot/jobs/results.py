@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 from bot.core.cards import Picture
+from bot.core.clock import Clock
 from bot.core.errors import BadLink, BadPicture, DownloadFailed, HostNotAllowed
 from bot.core.jobs import SECOND, Job
 from bot.files.modes import open_private
-from bot.jobs.wakeups import Clock
 from bot.pictures.guard import Checked
 from bot.store.store import Store
 

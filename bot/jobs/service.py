@@ -13,6 +13,7 @@ from ulid import ULID
 from bot.core import quota
 from bot.core.cards import IN_JOBS_FOR, TOKEN_LIFE, Card, Picture, Reply, granted, tightest
 from bot.core.catalog import Asked, Catalog, Quote
+from bot.core.clock import Clock
 from bot.core.errors import UserError
 from bot.core.fair_queue import Waiting, fair_order
 from bot.core.jobs import ACK_WINDOW, MINUTE, ImageRequest, Job, Place, State
@@ -22,7 +23,7 @@ from bot.core.server_settings import House, under_house
 from bot.core.zones import calendar_of
 from bot.jobs.availability import Supply, Tell
 from bot.jobs.outages import Outages
-from bot.jobs.wakeups import Bells, Clock
+from bot.jobs.wakeups import Bells
 from bot.store.database import TROUBLE
 from bot.store.drafts import Desk
 from bot.store.history import History

@@ -1,9 +1,6 @@
 """What the loops run by: a clock, and bells that are rung when something may be due sooner than the clock says."""
 
 import asyncio
-from collections.abc import Callable
-
-Clock = Callable[[], int]  # UTC milliseconds
 
 
 class Bells:

@@ -7,7 +7,7 @@ import discord
 
 from bot.core.cards import Path as Way
 from bot.core.cards import Reply
-from bot.jobs.delivery import ContentBlocked, DeliverLater, MessageGone, TooLarge, WayClosed
+from bot.core.errors import ContentBlocked, DeliverLater, MessageGone, TooLarge, WayClosed
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,10 @@ from discord.webhook.async_ import async_context
 
 from bot.core.cards import Card, Reply
 from bot.core.cards import Path as Way
+from bot.core.clock import Clock
+from bot.core.errors import DeliverLater
 from bot.core.jobs import MINUTE
-from bot.jobs.delivery import DeliverLater, Upload
-from bot.jobs.wakeups import Clock
+from bot.jobs.delivery import Upload
 from bot.ui.failures import (
     CLOUDFLARE_PAUSE,
     MISSING_ACCESS,

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from bot.core.clock import Clock
 from bot.core.jobs import SECOND
-from bot.jobs.wakeups import Clock
 
 T = TypeVar("T")
 PACE = 0.05  # seconds that an answer from the cache waits: whoever never stops asking is slowed down, and nobody else

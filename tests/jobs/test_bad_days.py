@@ -10,11 +10,18 @@ from pathlib import Path
 import pytest
 
 from bot.core.cards import Path as Way
-from bot.core.errors import DownloadFailed, ProviderPaused, ProviderUnavailable, UserError
+from bot.core.errors import (
+    ContentBlocked,
+    DeliverLater,
+    DownloadFailed,
+    ProviderPaused,
+    ProviderUnavailable,
+    UserError,
+    WayClosed,
+)
 from bot.core.jobs import HOUR, MINUTE, Job, Observation, State, Verb
 from bot.core.quota import Amount
 from bot.core.request_draft import Wish
-from bot.jobs.delivery import ContentBlocked, DeliverLater, WayClosed
 from bot.store.database import Tx
 from bot.store.housekeeping import Housekeeping
 from tests.kit import ALICE, BOB, NOON, Rig, Time, rig

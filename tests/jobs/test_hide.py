@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from bot.core.cards import Path as Way
-from bot.core.errors import ProviderUnavailable, UserError
+from bot.core.errors import DeliverLater, ProviderUnavailable, UserError, WayClosed
 from bot.core.jobs import HOUR, Cancel, Job, Observation, State
 from bot.core.quota import Amount, Limits
-from bot.jobs.delivery import DeliverLater, WayClosed
 from bot.maintenance.retention import Janitor
 from tests.kit import ALICE, BOB, Rig, Time, rig
 

@@ -12,8 +12,10 @@ import pytest
 from bot.core.cards import Path as Way
 from bot.core.errors import (
     BadLink,
+    DeliverLater,
     DownloadFailed,
     HostNotAllowed,
+    MessageGone,
     ModelGone,
     ProviderPaused,
     ProviderRefused,
@@ -21,12 +23,13 @@ from bot.core.errors import (
     ProviderUnavailable,
     RunLost,
     SubmitUnknown,
+    TooLarge,
     UserError,
+    WayClosed,
 )
 from bot.core.jobs import Cancel, Observation, State, Verb
 from bot.core.quota import Amount, Limits
 from bot.core.request_draft import Wish
-from bot.jobs.delivery import DeliverLater, MessageGone, TooLarge, WayClosed
 from bot.providers.base import CancelOutcome
 from bot.store.store import AlreadySeen
 from tests.kit import ALICE, BOB, NOON, Rig, Time, rig

@@ -11,7 +11,8 @@ import discord
 import pytest
 
 from bot.core.cards import Card, Path, Reply
-from bot.jobs.delivery import ContentBlocked, DeliverLater, MessageGone, TooLarge, Upload, WayClosed
+from bot.core.errors import ContentBlocked, DeliverLater, MessageGone, TooLarge, WayClosed
+from bot.jobs.delivery import Upload
 from bot.ui.client import connect_to
 from bot.ui.failures import judged, retry_after
 from bot.ui.replies import Pacer

@@ -13,8 +13,8 @@ import pytest
 import yarl
 
 from bot.core.cards import Path as Way
+from bot.core.errors import DeliverLater, MessageGone, WayClosed
 from bot.core.jobs import Job, Place
-from bot.jobs.delivery import DeliverLater, MessageGone, WayClosed
 from bot.settings.settings import SHIPPED
 from bot.ui.access import Access
 from bot.ui.client import DarkroomClient, connect_to

@@ -8,6 +8,7 @@ from typing import Any
 
 from bot.core.errors import (
     AnswerUnreadable,
+    DeliverLater,
     DownloadFailed,
     ProviderError,
     ProviderPaused,
@@ -16,7 +17,6 @@ from bot.core.errors import (
 )
 from bot.core.jobs import MINUTE, WAIT_LIMIT, WATCH_LIMIT, Cancel, Job, Observation, State, is_news
 from bot.core.polling import WATCH_DELAY, backoff, poll_delay
-from bot.jobs.delivery import DeliverLater
 from bot.jobs.steps.submit import Submits
 from bot.providers.base import CancelOutcome
 
