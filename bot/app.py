@@ -48,11 +48,11 @@ from bot.store.drafts import Desk
 from bot.store.store import Store
 from bot.ui import gateway
 from bot.ui.access import Access
+from bot.ui.cards.texts import Texts
+from bot.ui.cards.texts import load as load_texts
 from bot.ui.client import DarkroomClient, connect_to
 from bot.ui.operator import OperatorChannel
 from bot.ui.replies import DiscordMessenger
-from bot.ui.texts import Texts
-from bot.ui.texts import load as load_texts
 from bot.web import server
 from bot.web.callbacks import CallbackLinks, Callbacks
 from bot.web.health import Health, Pulse

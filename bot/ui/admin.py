@@ -17,9 +17,9 @@ from discord.app_commands import locale_str
 
 from bot.core.errors import UserError
 from bot.store.quotas import By
-from bot.ui import texts
+from bot.ui.cards import texts
+from bot.ui.cards.texts import Words
 from bot.ui.front import Front, Interaction
-from bot.ui.texts import Words
 
 log = logging.getLogger(__name__)
 

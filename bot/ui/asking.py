@@ -8,11 +8,11 @@ from bot.core.jobs import Verb
 from bot.core.request_draft import Wish
 from bot.core.server_settings import usual_model
 from bot.jobs.availability import Supply
-from bot.ui.forms import Choices, prompt_form
+from bot.ui.cards.forms import Choices, prompt_form
+from bot.ui.cards.texts import Words
 from bot.ui.front import Front, Interaction
 from bot.ui.intake import place_of
 from bot.ui.prices import each_costs, usual_quote
-from bot.ui.texts import Words
 
 MOST_COUNTS = 10
 

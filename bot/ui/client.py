@@ -25,17 +25,17 @@ from bot.jobs.service import Service
 from bot.observability.metrics import Metrics
 from bot.ui.access import Access
 from bot.ui.admin import Admin
+from bot.ui.cards.notices import welcome
+from bot.ui.cards.texts import ENGLISH, Texts
 from bot.ui.commands import Commands
 from bot.ui.examination import owner_ids
 from bot.ui.front import NOBODY, Front, Peek
 from bot.ui.handover import HandOver, Uploads
 from bot.ui.quota_commands import QuotaCommands
 from bot.ui.quota_reports import QuotaReports
-from bot.ui.render_notes import welcome
 from bot.ui.router import RemoveFiles, Router
 from bot.ui.settings_commands import SettingsCommands
 from bot.ui.state import State
-from bot.ui.texts import ENGLISH, Texts
 from bot.ui.usage import Draw
 
 log = logging.getLogger(__name__)

@@ -14,13 +14,14 @@ from bot.core.jobs import Verb
 from bot.core.request_draft import Wish
 from bot.core.routes import Number, Options, Words
 from bot.jobs.availability import Supply
-from bot.ui import asking, texts
+from bot.ui import asking
+from bot.ui.cards import texts
+from bot.ui.cards.job_list import jobs_list
+from bot.ui.cards.notices import ModelFact, help_page
 from bot.ui.front import Front, Interaction
 from bot.ui.handover import HandOver
 from bot.ui.intake import reference_of
 from bot.ui.prices import Prices, meant_model, meant_resolution, usual_quote
-from bot.ui.render_lists import jobs_list
-from bot.ui.render_notes import ModelFact, help_page
 from bot.ui.usage import Draw, Usage
 
 MOST_PROMPT = 4000  # what a form takes too, so that every prompt can be changed

@@ -22,13 +22,13 @@ from bot.observability.metrics import Metrics
 from bot.store.database import TROUBLE
 from bot.store.store import AlreadySeen
 from bot.ui.access import Access, Spot
+from bot.ui.cards.job import render
+from bot.ui.cards.notices import refusal
+from bot.ui.cards.quota_text import about_channel
+from bot.ui.cards.texts import Texts, Words
 from bot.ui.elsewhere import elsewhere
 from bot.ui.failures import ALREADY_ACKNOWLEDGED, UNKNOWN_INTERACTION, UNKNOWN_MESSAGE
 from bot.ui.intake import Lateness, intake_of, is_direct, pictures_in, place_of
-from bot.ui.limits import about_channel
-from bot.ui.render import render
-from bot.ui.render_notes import refusal
-from bot.ui.texts import Texts, Words
 
 log = logging.getLogger(__name__)
 

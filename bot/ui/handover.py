@@ -9,8 +9,8 @@ import discord
 
 from bot.core.cards import Card
 from bot.jobs.delivery import FILE_SLACK, REQUEST_LIMIT, Upload
+from bot.ui.cards.job import render
 from bot.ui.front import NOBODY, Front, Interaction
-from bot.ui.render import render
 from bot.ui.replies import files_of
 
 log = logging.getLogger(__name__)

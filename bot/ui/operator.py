@@ -12,9 +12,9 @@ from discord import ui
 
 from bot.core.quota import Unit
 from bot.store.alerts import Untold
-from bot.ui.parts import YELLOW, box, page, paragraph, sentence, small
-from bot.ui.render_notes import notice
-from bot.ui.texts import ENGLISH, Texts, Words, relative
+from bot.ui.cards.components import YELLOW, box, page, paragraph, sentence, small
+from bot.ui.cards.notices import notice
+from bot.ui.cards.texts import ENGLISH, Texts, Words, relative
 
 log = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from bot.core.server_settings import House, resolutions
 from bot.jobs.availability import Supply
 from bot.store.database import TROUBLE
 from bot.store.queries import Standing
-from bot.ui import limits as said
+from bot.ui.cards import quota_text
+from bot.ui.cards.texts import Words
 from bot.ui.front import Front, Interaction
 from bot.ui.intake import place_of
-from bot.ui.texts import Words
 
 MOST_CHOICES = 25
 MOST_NAME = 100
@@ -90,7 +90,7 @@ class Prices:
         for each in (each for each in numbers if str(each).startswith(begins)):
             quote = self._quote(at, model, count=each)
             if quote is not None:
-                pictures = said.amount(at.words, quota.Unit.IMAGES, each)
+                pictures = quota_text.amount(at.words, quota.Unit.IMAGES, each)
                 price = at.words.money(quote.micro_usd * each, about=quote.estimated)
                 offers.append(Choice(name=_name(pictures, price, *_left(at, quote)), value=each))
         return offers[:MOST_CHOICES]
@@ -172,8 +172,8 @@ def _left(at: _Counter, quote: Quote) -> list[str]:
     if at.standing is None:
         return []
     allowance = tightest(quota.allowances(at.standing.limits, at.standing.used), price=quote.micro_usd)
-    left = said.left(at.words, allowance) if allowance else ""
-    return [each for each in (left, said.bonus(at.words, granted(at.standing.grants))) if each]
+    left = quota_text.left(at.words, allowance) if allowance else ""
+    return [each for each in (left, quota_text.bonus(at.words, granted(at.standing.grants))) if each]
 
 
 # --- prices from memory, and what was meant by words typed by hand

@@ -14,8 +14,8 @@ from bot.core.windows import Window
 from bot.core.zones import zone_of
 from bot.jobs.service import Service
 from bot.store.quotas import Held
-from bot.ui import render_quota
 from bot.ui.admin import Act
+from bot.ui.cards import quota as quota_cards
 from bot.ui.quota_targets import SERVER, SET_HERE, about, block_value, plain, rule_value, target_of
 
 BONUS = "bonus"
@@ -81,7 +81,7 @@ class Choices:
         rules = rules if target == SERVER else [each for each in rules if about(target, [each])]
         offered = [(_named(act, each), rule_value(each)) for each in rules]
         for each in await self.held(act):
-            left = render_quota.left(act.words, each.grant)
+            left = quota_cards.left(act.words, each.grant)
             bonus = act.words.say("quota.bonus_of", who=plain(Holder.USER, each.user, act), amount=left)
             offered.append((bonus, f"{BONUS}:{each.grant.id}"))
         return _matching(offered, typed)
@@ -103,8 +103,8 @@ class Choices:
 
 
 def _named(act: Act, rule: Rule) -> str:
-    number = render_quota.amount(act.words, rule.unit, rule.amount)
-    told = f"{render_quota.what(act.words, rule.unit, rule.window)}: {number}"
+    number = quota_cards.amount(act.words, rule.unit, rule.amount)
+    told = f"{quota_cards.what(act.words, rule.unit, rule.window)}: {number}"
     return f"{plain(rule.holder, rule.subject, act)} · {told}"
 
 
@@ -120,7 +120,7 @@ def _plain_number(number: int, unit: Unit) -> str:
 
 
 def _shown(act: Act, unit: Unit, text: str) -> str:
-    return render_quota.amount(act.words, unit, amounts.amount(text, unit))
+    return quota_cards.amount(act.words, unit, amounts.amount(text, unit))
 
 
 def _matching(offered: Offered, typed: str) -> Offered:

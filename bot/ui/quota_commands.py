@@ -15,10 +15,11 @@ from bot.core.quota import Amount, Block, Grant, Holder, Rule, Unit
 from bot.core.visible import visible
 from bot.core.windows import Window
 from bot.core.zones import zone_of
-from bot.ui import render_quota
 from bot.ui.admin import CHANNEL, Act, Admin, Option
-from bot.ui.escape import show
-from bot.ui.limits import sums
+from bot.ui.cards import quota as quota_cards
+from bot.ui.cards.escape import show
+from bot.ui.cards.quota import MOST_REASON, Look
+from bot.ui.cards.quota_text import sums
 from bot.ui.patience import in_time
 from bot.ui.quota_choices import BONUS, COUNTED, Choices, unit_of
 from bot.ui.quota_targets import (
@@ -30,7 +31,6 @@ from bot.ui.quota_targets import (
     rule_value,
     target_of,
 )
-from bot.ui.render_quota import MOST_REASON, Look
 
 REASON = app_commands.Range[str, 1, MOST_REASON]
 
@@ -68,11 +68,11 @@ class QuotaCommands:
     async def _show(self, act: Act) -> None:
         look = await self._look(act, target_of(act))
         if look.target != SERVER:
-            view = render_quota.overview_of_one(act.words, look)
+            view = quota_cards.overview_of_one(act.words, look)
         else:
             async with in_time("busy"):
                 left = await self._quotas.grants(act.server, now=self._front.clock(), limit=COUNTED)
-            view = render_quota.overview_of_server(act.words, look, bonuses=len(left))
+            view = quota_cards.overview_of_server(act.words, look, bonuses=len(left))
         await self._front.whisper(act.interaction, view)
 
     async def _look(self, act: Act, target: Target, *, trouble: str = "busy") -> Look:
@@ -103,10 +103,10 @@ class QuotaCommands:
         before = await self._look(act, target)
         async with in_time("admin.unsure"):
             await self._quotas.set_rule(act.by, rule)
-        notes = [render_quota.ceiling(act.words, each) for each in render_quota.ceilings(rule, before)]
+        notes = [quota_cards.ceiling(act.words, each) for each in quota_cards.ceilings(rule, before)]
         if target.holder in (Holder.ROLE, Holder.GUILD):
             notes.append(act.words.say(f"quota.note.{target.holder}"))
-        told = [render_quota.change(act.words, rule, before=before, after=rule)]
+        told = [quota_cards.change(act.words, rule, before=before, after=rule)]
         await self._tell(act, "set", before.having(rule), told=told, notes=notes, marked=rule)
 
     async def _clear(self, act: Act) -> None:
@@ -122,7 +122,7 @@ class QuotaCommands:
             raise UserError("admin.nothing_set")
         async with in_time("admin.unsure"):
             gone = await self._quotas.clear_rules(act.by, found)
-        told = [render_quota.change(act.words, each, before=before, after=None) for each in gone]
+        told = [quota_cards.change(act.words, each, before=before, after=None) for each in gone]
         await self._tell(act, "clear", before.without(found), told=told, held=_knows_roles(act, target))
 
     async def _revoke(self, act: Act, wanted: str) -> None:
@@ -138,7 +138,7 @@ class QuotaCommands:
         if revoked is None:
             raise UserError("admin.nothing_set")
         look = await self._look(act, target, trouble="admin.unsure")
-        told = [act.words.say("quota.revoked", bonus=render_quota.bonus(act.words, revoked.grant))]
+        told = [act.words.say("quota.revoked", bonus=quota_cards.bonus(act.words, revoked.grant))]
         await self._tell(act, "revoke", look, told=told, held=_knows_roles(act, target))
 
     # --- bonuses and resets
@@ -153,9 +153,9 @@ class QuotaCommands:
         async with in_time("admin.unsure"):
             await self._quotas.grant(act.by, target.subject, grant, reason=reason)
         words = act.words
-        told = [words.say("quota.granted", bonus=render_quota.bonus(words, grant)), *_because(act)]
+        told = [words.say("quota.granted", bonus=quota_cards.bonus(words, grant)), *_because(act)]
         if before.grants:
-            told += [words.say("quota.earlier"), *(render_quota.bonus(words, each) for each in before.grants)]
+            told += [words.say("quota.earlier"), *(quota_cards.bonus(words, each) for each in before.grants)]
         notes = [words.say("quota.note.blocked")] if before.blocked_by else []
         await self._tell(act, "grant", before, told=told, notes=notes)
 
@@ -200,7 +200,7 @@ class QuotaCommands:
         async with in_time("admin.unsure"):
             await self._quotas.unblock(act.by, block)
         after = before.freed(block)
-        others = [render_quota.blocked(act.words, each, server=act.server) for each in after.blocked_by]
+        others = [quota_cards.blocked(act.words, each, server=act.server) for each in after.blocked_by]
         told = [act.words.say("quota.unblocked"), *others]
         await self._tell(act, "unblock", after, told=told, held=_knows_roles(act, target))
 
@@ -215,7 +215,7 @@ class QuotaCommands:
         marked: Rule | None = None,
         held: bool = True,
     ) -> None:
-        view = render_quota.changed(act.words, key, look, told=told, notes=notes, marked=marked, held=held)
+        view = quota_cards.changed(act.words, key, look, told=told, notes=notes, marked=marked, held=held)
         await self._front.whisper(act.interaction, view)
 
 

@@ -20,11 +20,11 @@ from bot.core.zones import zone_of
 from bot.jobs.delivery import FILE_SLACK, REQUEST_LIMIT
 from bot.store.reports import Entry
 from bot.ui.admin import CHANNEL, Act, Admin, Option
+from bot.ui.cards.reports import CHANGES, ON_A_PAGE, SPENDING, Asked, change, exported, history, spent, top
 from bot.ui.front import NOBODY
 from bot.ui.intake import place_of
 from bot.ui.patience import in_time
 from bot.ui.quota_targets import SERVER, target_of
-from bot.ui.render_reports import CHANGES, ON_A_PAGE, SPENDING, Asked, change, exported, history, spent, top
 
 TOP = 10
 WINDOWS = (Window.DAY, Window.WEEK, Window.MONTH, Window.TOTAL)

@@ -9,8 +9,8 @@ import discord
 from bot.core.errors import UserError
 from bot.core.quota import Block, Holder, Rule
 from bot.ui.admin import Act
+from bot.ui.cards.texts import Words
 from bot.ui.intake import THREADS
-from bot.ui.texts import Words
 
 OPTIONS: Mapping[str, Holder] = {"member": Holder.USER, "role": Holder.ROLE, "channel": Holder.CHANNEL}
 MOST_DIGITS = 20  # of Discord's numbers

@@ -17,6 +17,8 @@ from bot.core.clock import Clock
 from bot.core.errors import DeliverLater
 from bot.core.jobs import MINUTE
 from bot.jobs.delivery import Upload
+from bot.ui.cards.job import ended_notice, render
+from bot.ui.cards.texts import Texts
 from bot.ui.failures import (
     CLOUDFLARE_PAUSE,
     MISSING_ACCESS,
@@ -30,8 +32,6 @@ from bot.ui.failures import (
     judged,
     retry_after,
 )
-from bot.ui.render import ended_notice, render
-from bot.ui.texts import Texts
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from bot.core.jobs import Job, Verb
 from bot.core.request_draft import Wish
 from bot.ui import asking
 from bot.ui.admin import Admin
+from bot.ui.cards.job import render
+from bot.ui.cards.job_list import PROMPT_FILE, prompt_page
 from bot.ui.front import NOBODY, Front, Interaction
 from bot.ui.handover import HandOver
 from bot.ui.intake import fields_of, picture_numbered
-from bot.ui.render import render
-from bot.ui.render_lists import PROMPT_FILE, prompt_page
 
 log = logging.getLogger(__name__)
 

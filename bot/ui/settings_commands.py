@@ -11,12 +11,12 @@ from bot.core.errors import UserError
 from bot.core.jobs import Verb
 from bot.core.server_settings import Cap, House, resolutions
 from bot.core.zones import check_zone, names
-from bot.ui import render_settings
 from bot.ui.admin import CHANNEL, Act, Admin, Option
+from bot.ui.cards import settings as settings_cards
+from bot.ui.cards.escape import show
+from bot.ui.cards.settings import Known
 from bot.ui.channels import may_write, missing, open_somewhere, title
-from bot.ui.escape import show
 from bot.ui.patience import in_time
-from bot.ui.render_settings import Known
 
 NO_MESSAGES = frozenset({discord.ChannelType.forum, discord.ChannelType.media})
 NO_CAP = "none"
@@ -123,15 +123,15 @@ class SettingsCommands:
         house, is_news = await self._changed(act, change, told=told)
         known = await self._known(act, house)
         key = setting.replace(".", "_") + ("" if channel else "_none")
-        named = render_settings.channel(channel, act.words, known=known) if channel else ""
+        named = settings_cards.channel(channel, act.words, known=known) if channel else ""
         done = act.words.say(f"settings.done.{key}", channel=named)
-        lines = render_settings.channels(house, act.words, known=known)
+        lines = settings_cards.channels(house, act.words, known=known)
         await self._answer(act, done if is_news else None, lines, warning=known.nowhere)
 
     async def _list_channels(self, act: Act) -> None:
         house = await self._house(act)
         known = await self._known(act, house)
-        await self._answer(act, "", render_settings.channels(house, act.words, known=known), warning=known.nowhere)
+        await self._answer(act, "", settings_cards.channels(house, act.words, known=known), warning=known.nowhere)
 
     # --- models
 
@@ -163,12 +163,12 @@ class SettingsCommands:
         house, is_news = await self._changed(act, change, told={"setting": setting, "model": name})
         done = act.words.say(f"settings.done.{setting.replace('.', '_')}", model=show(name, most=60))
         known = Known(self._names(), absent=self._absent())
-        lines = render_settings.models(house, act.words, known=known)
+        lines = settings_cards.models(house, act.words, known=known)
         await self._answer(act, done if is_news else None, lines)
 
     async def _list_models(self, act: Act) -> None:
         known = Known(self._names(), absent=self._absent())
-        lines = render_settings.models(await self._house(act), act.words, known=known)
+        lines = settings_cards.models(await self._house(act), act.words, known=known)
         await self._answer(act, "", lines)
 
     # --- calendar, alerts, everything
@@ -177,7 +177,7 @@ class SettingsCommands:
         zone, before = check_zone(act.given["timezone"]), (await self._house(act)).timezone
         told = {"setting": "timezone", "timezone": zone, "before": before}
         house, is_news = await self._changed(act, lambda now: now.model_copy(update={"timezone": zone}), told=told)
-        lines = render_settings.calendar(house, act.words, now=act.received_at)
+        lines = settings_cards.calendar(house, act.words, now=act.received_at)
         await self._answer(act, act.words.say("settings.done.timezone") if is_news else None, lines)
 
     async def _alerts(self, act: Act) -> None:
@@ -189,13 +189,13 @@ class SettingsCommands:
         house, is_news = await self._changed(act, lambda now: now.model_copy(update={"alerts": channel}), told=told)
         known = await self._known(act, house)
         done = act.words.say("settings.done.alerts" if channel else "settings.done.alerts_none")
-        lines = render_settings.alerts(house, act.words, known=known)
+        lines = settings_cards.alerts(house, act.words, known=known)
         await self._answer(act, done if is_news else None, lines, warning=known.mute)
 
     async def _show(self, act: Act) -> None:
         house = await self._house(act)
         known = await self._known(act, house)
-        view = render_settings.everything(house, act.words, known=known, now=act.received_at)
+        view = settings_cards.everything(house, act.words, known=known, now=act.received_at)
         await self._admin.front.whisper(act.interaction, view)
 
     # --- what they share
@@ -214,7 +214,7 @@ class SettingsCommands:
     async def _answer(self, act: Act, done: str | None, lines: Sequence[str], *, warning: bool = False) -> None:
         """*done* is None where everything stayed as it was."""
         done = act.words.say("settings.unchanged") if done is None else done
-        view = render_settings.changed(done, lines, act.words, warning=warning)
+        view = settings_cards.changed(done, lines, act.words, warning=warning)
         await self._admin.front.whisper(act.interaction, view)
 
     async def _known(self, act: Act, house: House) -> Known:

@@ -15,11 +15,11 @@ from bot.core import quota
 from bot.core.quota import Amount, Scope, Unit
 from bot.pictures.chart import Chart, Day
 from bot.store.queries import Standing
-from bot.ui import limits as said
+from bot.ui.cards import quota_text
+from bot.ui.cards.job_list import Shown, UsageLine, usage
+from bot.ui.cards.texts import Words
 from bot.ui.front import NOBODY, Front, Interaction
 from bot.ui.intake import place_of
-from bot.ui.render_lists import Shown, UsageLine, usage
-from bot.ui.texts import Words
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Usage:
     ) -> None:
         drawn = await self._draw(chart_of(days, words))
         total = functools.reduce(Amount.__add__, (spent for _, spent in days))
-        pictures = said.amount(words, Unit.IMAGES, total.images)
+        pictures = quota_text.amount(words, Unit.IMAGES, total.images)
         alt = words.say("usage.chart_alt", days=len(days), pictures=pictures, price=words.money(total.micro_usd))
         async with asyncio.timeout(PATIENCE):
             await interaction.edit_original_response(

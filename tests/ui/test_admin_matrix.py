@@ -15,14 +15,14 @@ from discord import AppCommandType, app_commands
 from bot.core.quota import Block, Grant, Holder, Rule, Unit
 from bot.core.windows import Window
 from bot.store.quotas import By
-from bot.ui.render_reports import Asked
+from bot.ui.cards.reports import Asked
 from tests.discord.interactions import Interaction
 from tests.discord.member import Member
 from tests.discord.messages import Message
 from tests.discord.rules import walk
 from tests.discord.world import ADMINISTRATOR, MANAGE_GUILD, MANAGE_MESSAGES, Channel, Guild
 from tests.store.ledger_model import rows
-from tests.ui.drawing import TEXTS
+from tests.ui.cards.drawing import TEXTS
 from tests.ui.test_sockets import SOON, Scene, connected
 
 OF_MEMBERS = frozenset({"imagine", "edit", "Edit this image", "jobs", "usage", "help"})

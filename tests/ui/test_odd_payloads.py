@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.ui.render_reports import Asked
+from bot.ui.cards.reports import Asked
 from tests.discord.cdn import Upload
 from tests.discord.interactions import Ack, Interaction
 from tests.kit import picture
-from tests.ui.drawing import TEXTS
+from tests.ui.cards.drawing import TEXTS
 from tests.ui.odd import Json, odd, schema_is_here
 from tests.ui.test_admin_matrix import HERE, Case, case_of, completed, furnish, given, leaves
 from tests.ui.test_sockets import SOON, Scene, connected

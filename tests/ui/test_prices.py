@@ -16,7 +16,7 @@ from bot.core.windows import Window
 from bot.store.quotas import By
 from bot.ui.asking import choices_for
 from bot.ui.intake import Lateness
-from tests.ui.drawing import EN
+from tests.ui.cards.drawing import EN
 from tests.ui.stage import PNG, Stage, on_stage
 
 LEFT = "10 pictures left today"

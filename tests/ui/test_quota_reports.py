@@ -17,10 +17,11 @@ from bot.core.quota import Amount, Block, Grant, Holder, Kind, Limits, Rule, Uni
 from bot.core.windows import Window
 from bot.store.quotas import By
 from bot.store.reports import Entry, Spender
-from bot.ui import quota_reports, render_reports
+from bot.ui import quota_reports
+from bot.ui.cards import reports as report_cards
+from bot.ui.cards.reports import Asked
 from bot.ui.quota_reports import period
-from bot.ui.render_reports import Asked
-from tests.ui.drawing import TEXTS
+from tests.ui.cards.drawing import TEXTS
 from tests.ui.stage import Stage, buttons, on_stage, text
 
 EN = TEXTS.for_locale("en")
@@ -192,7 +193,7 @@ async def test_top_is_of_one_server_and_says_when_nobody_spent(on: Stage) -> Non
 
 def test_a_share_of_nothing_is_not_told() -> None:
     free = [Spender(7, Amount(3, 0), Amount())]
-    view = render_reports.top(free, EN, window=Window.DAY, spent=Amount(3, 0), reserved=Amount())
+    view = report_cards.top(free, EN, window=Window.DAY, spent=Amount(3, 0), reserved=Amount())
 
     assert "%" not in "".join(each.content for each in view.walk_children() if isinstance(each, discord.ui.TextDisplay))
 

@@ -17,9 +17,9 @@ from bot.core.errors import DeliverLater, MessageGone, WayClosed
 from bot.core.jobs import Job, Place
 from bot.settings.settings import SHIPPED
 from bot.ui.access import Access
+from bot.ui.cards.texts import load
 from bot.ui.client import DarkroomClient, connect_to
 from bot.ui.replies import DiscordMessenger
-from bot.ui.texts import load
 from tests.discord.server import API, LocalDiscord
 from tests.kit import Rig, Time, picture, rig
 from tests.ui.stage import spend

@@ -11,7 +11,7 @@ from bot.core.server_settings import House
 from bot.core.windows import Window
 from bot.store.quotas import By
 from bot.ui.usage import short_date
-from tests.ui.drawing import TEXTS
+from tests.ui.cards.drawing import TEXTS
 from tests.ui.stage import Stage, gallery, on_stage, spend, text, walk
 
 DAY = 24 * 60 * 60

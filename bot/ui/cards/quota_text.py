@@ -6,8 +6,8 @@ from typing import Any
 from bot.core.errors import UserError
 from bot.core.quota import Allowance, Amount, Scope, Unit
 from bot.core.windows import Window
-from bot.ui.parts import sentence
-from bot.ui.texts import Words, relative
+from bot.ui.cards.components import sentence
+from bot.ui.cards.texts import Words, relative
 
 QUOTA, BLOCKED, HOUSE = "quota.", "blocked.", "house."
 BY_OPERATOR = frozenset({Scope.DIRECT, Scope.CAP, Scope.HOST})

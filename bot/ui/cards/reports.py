@@ -11,11 +11,11 @@ from bot.core.quota import Amount, Holder, Kind, Unit
 from bot.core.windows import Window
 from bot.store.quotas import OPERATOR, Change
 from bot.store.reports import Cursor, Entry, Spender
-from bot.ui import limits
-from bot.ui.escape import show
-from bot.ui.parts import BLURPLE, box, button, page, paragraph, rows, small
+from bot.ui.cards import quota_text
+from bot.ui.cards.components import BLURPLE, box, button, page, paragraph, rows, small
+from bot.ui.cards.escape import show
+from bot.ui.cards.texts import Words, moment
 from bot.ui.quota_targets import mention
-from bot.ui.texts import Words, moment
 
 ON_A_PAGE = 10
 MOST_PAGES = 1000
@@ -114,10 +114,10 @@ def _values(one: Change, words: Words) -> Mapping[str, str]:
             return {"limits": _limits(words, body.get("rules") or [])}
         case "grant" | "revoke":
             until = body.get("expires_at")
-            amount = limits.amount(words, body["unit"], body["amount"])
+            amount = quota_text.amount(words, body["unit"], body["amount"])
             return {"amount": amount, "until": moment(until) if until is not None else ""}
         case "reset":
-            return {"amount": limits.sums(words, _taken(one))}
+            return {"amount": quota_text.sums(words, _taken(one))}
         case "settings":
             return _settings(words, body)
     return {}
@@ -127,7 +127,7 @@ def _limit(words: Words, rule: Mapping[str, Any]) -> str:
     """`10 pictures a day`, and where no limit is named `pictures a day`."""
     window = Window(rule["window"]) if rule.get("window") else None
     if rule.get("amount") is not None:
-        return limits.per(words, rule["unit"], rule["amount"], window=window)
+        return quota_text.per(words, rule["unit"], rule["amount"], window=window)
     each = words.say(f"limits.each.{window}") if window else ""
     return " ".join(part for part in (words.say(f"limits.what.{Unit(rule['unit'])}"), each) if part)
 

@@ -7,8 +7,8 @@ from bot.core.cards import Charge
 from bot.core.jobs import Cancel, State
 from bot.core.quota import Allowance, Grant, Scope, Unit
 from bot.core.windows import Window
-from bot.ui.render_lists import Shown, UsageLine, bar, jobs_list, prompt_page, usage
-from tests.ui.drawing import EN, HELD, JOB_ID, NOW, TEXTS, card, done, ids, labels, nodes, read, text_of
+from bot.ui.cards.job_list import Shown, UsageLine, bar, jobs_list, prompt_page, usage
+from tests.ui.cards.drawing import EN, HELD, JOB_ID, NOW, TEXTS, card, done, ids, labels, nodes, read, text_of
 
 
 async def test_open_jobs_can_be_cancelled_or_checked() -> None:

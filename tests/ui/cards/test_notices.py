@@ -5,10 +5,10 @@ import pytest
 
 from bot.core.errors import UserError
 from bot.core.quota import Limits
-from bot.ui.forms import Choices, prompt_form
-from bot.ui.parts import RED, YELLOW
-from bot.ui.render_notes import ModelFact, help_page, notice, refusal, welcome
-from tests.ui.drawing import EN, TEXTS, colour, ids, labels, nodes, read, text_of
+from bot.ui.cards.components import RED, YELLOW
+from bot.ui.cards.forms import Choices, prompt_form
+from bot.ui.cards.notices import ModelFact, help_page, notice, refusal, welcome
+from tests.ui.cards.drawing import EN, TEXTS, colour, ids, labels, nodes, read, text_of
 
 MODELS = [
     ModelFact("Nano Banana 2", "fast, follows edits well", 80_000, estimated=True),

@@ -8,9 +8,9 @@ from discord import ui
 
 from bot.core.server_settings import Cap, House
 from bot.core.zones import zone_of
-from bot.ui.escape import show
-from bot.ui.parts import BLURPLE, YELLOW, box, page, paragraph
-from bot.ui.texts import Words
+from bot.ui.cards.components import BLURPLE, YELLOW, box, page, paragraph
+from bot.ui.cards.escape import show
+from bot.ui.cards.texts import Words
 
 MOST_MODELS = 20
 MOST_NAMED = 15  # channels of one list; all lists together stay within a message

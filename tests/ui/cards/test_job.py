@@ -6,11 +6,11 @@ import pytest
 from bot.core.cards import Card, Charge
 from bot.core.jobs import Cancel, Reference, State
 from bot.core.quota import Amount
-from bot.ui.parts import BLURPLE, GREY, RED, YELLOW
-from bot.ui.render import render
-from bot.ui.render_buttons import can_cancel
-from bot.ui.texts import moment, relative
-from tests.ui.drawing import CARD, EN, HELD, JOB, JOB_ID, NOW, TEXTS, card, colour, done, ids, labels, names, read
+from bot.ui.cards.components import BLURPLE, GREY, RED, YELLOW
+from bot.ui.cards.job import render
+from bot.ui.cards.job_buttons import can_cancel
+from bot.ui.cards.texts import moment, relative
+from tests.ui.cards.drawing import CARD, EN, HELD, JOB, JOB_ID, NOW, TEXTS, card, colour, done, ids, labels, names, read
 
 META = "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 held · 9 pictures left today"
 UNPAID = "-# Nano Banana 2 · 1K · 16:9 · 1 picture · 9 pictures left today"

@@ -15,10 +15,10 @@ from bot.core.routes import wire_inputs
 from bot.core.visible import visible
 from bot.settings.settings import SHIPPED
 from bot.ui.asking import filled_in
-from bot.ui.forms import prompt_form
+from bot.ui.cards.forms import prompt_form
 from bot.ui.intake import fields_of
 from bot.ui.payloads import complete
-from tests.ui.drawing import TEXTS
+from tests.ui.cards.drawing import TEXTS
 from tests.ui.hostile import hostile
 from tests.ui.stage import Stage, field_value, on_stage, text, walk
 

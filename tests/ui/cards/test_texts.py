@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.ui.texts import PLACEHOLDER, Texts, Words, load, relative
-from tests.ui.drawing import EN, TEXTS
+from bot.ui.cards.texts import PLACEHOLDER, Texts, Words, load, relative
+from tests.ui.cards.drawing import EN, TEXTS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LOCALES = ROOT / "config" / "locales"
 
 REASONS = (

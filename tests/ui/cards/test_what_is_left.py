@@ -8,8 +8,8 @@ from bot.core.cards import Card, Charge
 from bot.core.jobs import State
 from bot.core.quota import Allowance, Amount
 from bot.core.windows import Window
-from bot.ui.render import render
-from tests.ui.drawing import EN, NOW, card, done, names, read
+from bot.ui.cards.job import render
+from tests.ui.cards.drawing import EN, NOW, card, done, names, read
 
 
 def drawn(given: Card, *files: str) -> list[str]:

@@ -7,10 +7,10 @@ import pytest
 from bot.core.errors import UserError
 from bot.core.quota import Scope, Unit
 from bot.core.windows import Window
-from bot.ui.limits import left, name, per, refused
-from bot.ui.parts import YELLOW
-from bot.ui.render_notes import refusal
-from tests.ui.drawing import EN, LEFT, TEXTS, colour, read
+from bot.ui.cards.components import YELLOW
+from bot.ui.cards.notices import refusal
+from bot.ui.cards.quota_text import left, name, per, refused
+from tests.ui.cards.drawing import EN, LEFT, TEXTS, colour, read
 
 SOON = 1_700_003_600_000
 AGAIN = "It starts again <t:1700003600:R>."

@@ -7,9 +7,8 @@ from discord import ui
 
 from bot.core.errors import UserError
 from bot.core.quota import Limits, Unit
-from bot.ui import limits as said
-from bot.ui.escape import show
-from bot.ui.parts import (
+from bot.ui.cards import quota_text
+from bot.ui.cards.components import (
     BLURPLE,
     PRIMARY,
     RED,
@@ -23,7 +22,8 @@ from bot.ui.parts import (
     sentence,
     small,
 )
-from bot.ui.texts import Words
+from bot.ui.cards.escape import show
+from bot.ui.cards.texts import Words
 
 MOST_MODELS = 12
 MOST_HOSTS = 4
@@ -44,9 +44,9 @@ def refusal(error: UserError, words: Words, *, draft_id: str | None, outside: bo
 
     *outside*: not in a server that the bot is in, so that only the operator can help.
     """
-    limit = said.is_limit(error)
+    limit = quota_text.is_limit(error)
     title = words.say("error.quota_title" if limit else "error.title")
-    body = paragraph(f"### {title}", said.refused(words, error, outside=outside))
+    body = paragraph(f"### {title}", quota_text.refused(words, error, outside=outside))
     change = [] if draft_id is None else [_change(draft_id, words)]
     return page(box(body, *rows(change), colour=YELLOW if limit else RED))
 
@@ -105,7 +105,7 @@ def welcome(words: Words, *, is_open: bool, guild_id: int, limits: Limits) -> ui
 
 def _limits(words: Words, limits: Limits) -> list[str]:
     images, money, month = limits.user_day_images, limits.user_day_micro_usd, limits.guild_month_micro_usd
-    each = [] if images is None else [said.amount(words, Unit.IMAGES, images)]
+    each = [] if images is None else [quota_text.amount(words, Unit.IMAGES, images)]
     each += [] if money is None else [words.money(money)]
     lines = [words.say("welcome.user_limits", limits=" · ".join(each))] if each else []
     lines += [] if month is None else [words.say("welcome.guild_limit", limit=words.money(month))]

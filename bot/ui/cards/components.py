@@ -7,8 +7,8 @@ from typing import Any
 import discord
 from discord import ui
 
-from bot.ui.escape import show
-from bot.ui.texts import Words, relative
+from bot.ui.cards.escape import show
+from bot.ui.cards.texts import Words, relative
 
 BLURPLE = 0x5865F2
 YELLOW = 0xFEE75C

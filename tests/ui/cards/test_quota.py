@@ -22,10 +22,10 @@ from bot.core.quota import (
 )
 from bot.core.server_settings import House
 from bot.core.windows import Window
+from bot.ui.cards.quota import Look, ceilings, changed, lines, overview_of_one, overview_of_server
 from bot.ui.quota_targets import SERVER, Target
-from bot.ui.render_quota import Look, ceilings, changed, lines, overview_of_one, overview_of_server
-from tests.ui.drawing import EN, NOW, TEXTS, read, text_of
-from tests.ui.test_render_hostile import HEADING
+from tests.ui.cards.drawing import EN, NOW, TEXTS, read, text_of
+from tests.ui.cards.test_hostile_input import HEADING
 
 GUILD, ALICE, ARTISTS, MODS, PICTURES = 9, 7, 21, 22, 31
 MEMBER = Target(Holder.USER, ALICE, roles=(GUILD, ARTISTS))

@@ -14,10 +14,10 @@ from bot.core.errors import UserError
 from bot.core.jobs import Cancel, Job, State
 from bot.core.quota import Allowance, Amount, Grant, Limits, Scope, Unit
 from bot.core.windows import Window
-from bot.ui.render import render
-from bot.ui.render_lists import Shown, UsageLine, jobs_list, prompt_page, usage
-from bot.ui.render_notes import ModelFact, help_page, notice, refusal, welcome
-from tests.ui.drawing import JOB_ID, LEFT, NOW, TEXTS, card, ids, labels, names, nodes, pictures, text_of
+from bot.ui.cards.job import render
+from bot.ui.cards.job_list import Shown, UsageLine, jobs_list, prompt_page, usage
+from bot.ui.cards.notices import ModelFact, help_page, notice, refusal, welcome
+from tests.ui.cards.drawing import JOB_ID, LEFT, NOW, TEXTS, card, ids, labels, names, nodes, pictures, text_of
 from tests.ui.hostile import hostile
 
 # What Discord would act on; our own headings, quotes, bold words and times are taken out first.

@@ -8,10 +8,10 @@ import pytest
 from bot.core.cards import Card, Charge
 from bot.core.jobs import HOUR, Cancel, State
 from bot.core.quota import Amount
-from bot.ui.parts import GREY
-from bot.ui.render import render
-from bot.ui.render_lists import jobs_list
-from tests.ui.drawing import EN, HELD, JOB_ID, NOW, TEXTS, card, colour, done, ids, labels, names, read, text_of
+from bot.ui.cards.components import GREY
+from bot.ui.cards.job import render
+from bot.ui.cards.job_list import jobs_list
+from tests.ui.cards.drawing import EN, HELD, JOB_ID, NOW, TEXTS, card, colour, done, ids, labels, names, read, text_of
 
 OPEN = (State.ACCEPTED, State.SUBMITTING, State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING)
 AT_HOST = OPEN[2:]

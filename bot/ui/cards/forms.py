@@ -7,7 +7,7 @@ from typing import Any
 import discord
 from discord import ui
 
-from bot.ui.texts import Words
+from bot.ui.cards.texts import Words
 
 MOST_PROMPT = 4000  # Discord's limit for a field of a form
 MOST_OPTIONS = 25

@@ -11,9 +11,8 @@ from discord import ui
 from bot.core.cards import HIDEABLE, Card
 from bot.core.jobs import Cancel, State
 from bot.core.quota import Amount
-from bot.ui import limits as said
-from bot.ui.escape import alt_text, show
-from bot.ui.parts import (
+from bot.ui.cards import quota_text
+from bot.ui.cards.components import (
     BLURPLE,
     GREY,
     MOST_PICTURES,
@@ -29,8 +28,9 @@ from bot.ui.parts import (
     sentence,
     small,
 )
-from bot.ui.render_buttons import CANCELLABLE, buttons, can_hide, done_rows, links
-from bot.ui.texts import Words, moment, relative
+from bot.ui.cards.escape import alt_text, show
+from bot.ui.cards.job_buttons import CANCELLABLE, buttons, can_hide, done_rows, links
+from bot.ui.cards.texts import Words, moment, relative
 
 PROMPT_SHOWN = 300
 MOST_FILES = 3
@@ -276,8 +276,8 @@ def meta(card: Card, words: Words) -> str:
 
 def what_is_left(card: Card, words: Words) -> list[str]:
     """The member's tightest limit and bonus, as far as they have any."""
-    left = said.left(words, card.left) if card.left else ""
-    return [each for each in (left, said.bonus(words, card.bonus)) if each]
+    left = quota_text.left(words, card.left) if card.left else ""
+    return [each for each in (left, quota_text.bonus(words, card.bonus)) if each]
 
 
 def _provider(card: Card) -> str:

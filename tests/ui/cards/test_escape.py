@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.core.visible import is_invisible
-from bot.ui.escape import MOST_ALT, ZERO_WIDTH, alt_text, clean, show
+from bot.ui.cards.escape import MOST_ALT, ZERO_WIDTH, alt_text, clean, show
 from tests.ui.hostile import ACTIVE, hostile
 
 # What draws nothing and may stay, where it shapes its neighbours: joiners, selectors, tags of flags.

@@ -7,8 +7,8 @@ from discord import ui
 
 from bot.core.cards import HIDEABLE, Card, Picture
 from bot.core.jobs import Cancel, State
-from bot.ui.parts import DANGER, MOST_PICTURES, PRIMARY, SECONDARY, button, job_button, rows
-from bot.ui.texts import Words
+from bot.ui.cards.components import DANGER, MOST_PICTURES, PRIMARY, SECONDARY, button, job_button, rows
+from bot.ui.cards.texts import Words
 
 MOST_LINK = 512
 CANCELLABLE = frozenset({State.ACCEPTED, State.SUBMITTING, State.QUEUED})

@@ -8,12 +8,12 @@ from discord import ui
 
 from bot.core.cards import Card
 from bot.core.quota import Allowance, Grant, Unit
-from bot.ui import limits as said
-from bot.ui.escape import ZERO_WIDTH, clean, show
-from bot.ui.parts import BLURPLE, Part, box, button, job_button, page, paragraph, quoted, small
-from bot.ui.render import cost, meta, shape_of, why
-from bot.ui.render_buttons import stop
-from bot.ui.texts import Words, moment, relative
+from bot.ui.cards import quota_text
+from bot.ui.cards.components import BLURPLE, Part, box, button, job_button, page, paragraph, quoted, small
+from bot.ui.cards.escape import ZERO_WIDTH, clean, show
+from bot.ui.cards.job import cost, meta, shape_of, why
+from bot.ui.cards.job_buttons import stop
+from bot.ui.cards.texts import Words, moment, relative
 
 MOST_JOBS = 10
 BOTH_BUTTONS = 9  # with two buttons each, ten jobs would pass Discord's 40 components
@@ -122,7 +122,7 @@ def _fitting(told: Sequence[str], words: Words) -> list[str]:
 
 def _limit(line: UsageLine, words: Words, *, now: int) -> str:
     each = line.allowance
-    called = said.name(words, each.scope, each.unit, window=each.window)
+    called = quota_text.name(words, each.scope, each.unit, window=each.window)
     used, limit, left, held = (_number(words, each.unit, n) for n in (each.used, each.limit, each.left, line.reserved))
     resets = each.resets_at
     facts = [words.say("usage.images", used=used, limit=limit), words.say("usage.left", amount=left)]
@@ -145,7 +145,7 @@ def _bonuses(grants: Sequence[Grant], words: Words, *, now: int) -> list[Part]:
 
 
 def _bonus(grant: Grant, words: Words, *, now: int) -> str:
-    amount = said.amount(words, grant.unit, grant.left)
+    amount = quota_text.amount(words, grant.unit, grant.left)
     if grant.expires_at is None:
         return f"- {amount}"
     return f"- {words.say('usage.bonus_ends', amount=amount, when=relative(max(grant.expires_at, now)))}"
