@@ -46,13 +46,13 @@ from bot.store.connect import database_files, open_database
 from bot.store.database import TROUBLE
 from bot.store.drafts import Desk
 from bot.store.store import Store
-from bot.ui import gateway
-from bot.ui.access import Access
 from bot.ui.cards.texts import Texts
 from bot.ui.cards.texts import load as load_texts
 from bot.ui.client import DarkroomClient, connect_to
-from bot.ui.operator import OperatorChannel
-from bot.ui.replies import DiscordMessenger
+from bot.ui.interactions.access import Access
+from bot.ui.transport import gateway
+from bot.ui.transport.messenger import DiscordMessenger
+from bot.ui.transport.operator_channel import OperatorChannel
 from bot.web import server
 from bot.web.callbacks import CallbackLinks, Callbacks
 from bot.web.health import Health, Pulse
@@ -353,4 +353,5 @@ async def run(settings: Settings) -> None:
 async def sync_commands(settings: Settings) -> None:
     """Send the commands to Discord, whether they have changed or not."""
     async with build(settings) as app:
-        await gateway.sync_commands(app.client, settings.discord.token.get_secret_value())
+        token = settings.discord.token.get_secret_value()
+        await gateway.sync_commands(app.client, token, sync=lambda: app.client.sync(force=True))

@@ -15,10 +15,10 @@ from bot.settings.settings import SECRETS, WHENCE, Settings
 from bot.settings.sources import BadSettings
 from bot.store.connect import SQLITE, place, status
 from bot.store.database import StoreUnusable
-from bot.ui.access import Access
+from bot.ui.application_check import DiscordSaysNo, Findings
+from bot.ui.application_check import examine as look_at_discord
 from bot.ui.client import connect_to
-from bot.ui.examination import DiscordSaysNo, Findings
-from bot.ui.examination import examine as look_at_discord
+from bot.ui.interactions.access import Access
 
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 

@@ -18,7 +18,7 @@ from bot.settings.settings import Settings
 from bot.settings.sources import BadSettings
 from bot.store.connect import open_database
 from bot.store.database import TROUBLE, StoreBusy, StoreTooNew, StoreUnusable
-from bot.ui.gateway import Hopeless, OutOfReach
+from bot.ui.transport.gateway import Hopeless, OutOfReach
 
 log = logging.getLogger(__name__)
 

@@ -23,20 +23,20 @@ from bot.core.jobs import Verb
 from bot.core.references import is_loopback
 from bot.jobs.service import Service
 from bot.observability.metrics import Metrics
-from bot.ui.access import Access
-from bot.ui.admin import Admin
+from bot.ui.admin.base import Admin
+from bot.ui.admin.quota import QuotaCommands
+from bot.ui.admin.quota_reports import QuotaReports
+from bot.ui.admin.settings import SettingsCommands
+from bot.ui.application_check import owner_ids
+from bot.ui.buttons.router import RemoveFiles, Router
 from bot.ui.cards.notices import welcome
 from bot.ui.cards.texts import ENGLISH, Texts
-from bot.ui.commands import Commands
-from bot.ui.examination import owner_ids
-from bot.ui.front import NOBODY, Front, Peek
-from bot.ui.handover import HandOver, Uploads
-from bot.ui.quota_commands import QuotaCommands
-from bot.ui.quota_reports import QuotaReports
-from bot.ui.router import RemoveFiles, Router
-from bot.ui.settings_commands import SettingsCommands
-from bot.ui.state import State
-from bot.ui.usage import Draw
+from bot.ui.commands.generate import Commands
+from bot.ui.commands.usage import Draw
+from bot.ui.interactions.access import Access
+from bot.ui.interactions.private_delivery import HandOver, Uploads
+from bot.ui.interactions.responder import NOBODY, Front, Peek
+from bot.ui.transport.state import State
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import pytest
 from bot.cli import main as cli
 from bot.cli.main import main
 from bot.cli.output import CannotRun
-from bot.ui.gateway import HOPELESS
+from bot.ui.transport.gateway import HOPELESS
 from tests.discord.server import LocalDiscord
 
 SECRET = "canary-of-a-token"

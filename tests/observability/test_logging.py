@@ -14,7 +14,7 @@ WEBHOOK = "https://discord.com/api/v10/webhooks/12345/aW50ZXJhY3Rpb246MTIzNDU2Nz
 
 
 def record(message: str, *args: object, **extra: object) -> str:
-    made = logging.LogRecord("bot.steps", logging.WARNING, "x.py", 1, message, args, None)
+    made = logging.LogRecord("bot.jobs.steps", logging.WARNING, "x.py", 1, message, args, None)
     made.__dict__.update(extra)
     Redactor([TOKEN]).filter(made)
     return Lines().format(made)

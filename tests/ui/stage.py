@@ -21,10 +21,10 @@ from bot.core.request_draft import Wish
 from bot.pictures.chart import Chart
 from bot.settings.settings import SHIPPED
 from bot.store.queries import Dossier
-from bot.ui.access import Access
 from bot.ui.cards.texts import load
 from bot.ui.client import DarkroomClient
-from bot.ui.replies import DiscordMessenger
+from bot.ui.interactions.access import Access
+from bot.ui.transport.messenger import DiscordMessenger
 from tests.kit import Rig, picture, rig
 
 PNG = ("in.png", picture())

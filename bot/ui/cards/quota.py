@@ -21,10 +21,10 @@ from bot.core.server_settings import House
 from bot.core.windows import Window
 from bot.ui.cards.components import BLURPLE, YELLOW, box, page, paragraph, small
 from bot.ui.cards.escape import show
-from bot.ui.cards.job_list import bar
 from bot.ui.cards.quota_text import per
+from bot.ui.cards.targets import Target, about, mention
 from bot.ui.cards.texts import Words, relative
-from bot.ui.quota_targets import Target, about, mention
+from bot.ui.cards.usage import bar
 
 MOST_REASON = 200
 MOST_LIMITS = 1500  # characters of one part of a page; all parts together stay below Discord's 4,000

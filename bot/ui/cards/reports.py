@@ -14,8 +14,8 @@ from bot.store.reports import Cursor, Entry, Spender
 from bot.ui.cards import quota_text
 from bot.ui.cards.components import BLURPLE, box, button, page, paragraph, rows, small
 from bot.ui.cards.escape import show
+from bot.ui.cards.targets import mention
 from bot.ui.cards.texts import Words, moment
-from bot.ui.quota_targets import mention
 
 ON_A_PAGE = 10
 MOST_PAGES = 1000

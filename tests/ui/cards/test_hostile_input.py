@@ -15,8 +15,10 @@ from bot.core.jobs import Cancel, Job, State
 from bot.core.quota import Allowance, Amount, Grant, Limits, Scope, Unit
 from bot.core.windows import Window
 from bot.ui.cards.job import render
-from bot.ui.cards.job_list import Shown, UsageLine, jobs_list, prompt_page, usage
+from bot.ui.cards.job_list import jobs_list
 from bot.ui.cards.notices import ModelFact, help_page, notice, refusal, welcome
+from bot.ui.cards.prompt import prompt_page
+from bot.ui.cards.usage import Shown, UsageLine, usage
 from tests.ui.cards.drawing import JOB_ID, LEFT, NOW, TEXTS, card, ids, labels, names, nodes, pictures, text_of
 from tests.ui.hostile import hostile
 

@@ -7,7 +7,9 @@ from bot.core.cards import Charge
 from bot.core.jobs import Cancel, State
 from bot.core.quota import Allowance, Grant, Scope, Unit
 from bot.core.windows import Window
-from bot.ui.cards.job_list import Shown, UsageLine, bar, jobs_list, prompt_page, usage
+from bot.ui.cards.job_list import jobs_list
+from bot.ui.cards.prompt import prompt_page
+from bot.ui.cards.usage import Shown, UsageLine, bar, usage
 from tests.ui.cards.drawing import EN, HELD, JOB_ID, NOW, TEXTS, card, done, ids, labels, nodes, read, text_of
 
 

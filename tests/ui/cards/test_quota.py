@@ -22,8 +22,9 @@ from bot.core.quota import (
 )
 from bot.core.server_settings import House
 from bot.core.windows import Window
+from bot.ui.admin.quota_targets import SERVER
 from bot.ui.cards.quota import Look, ceilings, changed, lines, overview_of_one, overview_of_server
-from bot.ui.quota_targets import SERVER, Target
+from bot.ui.cards.targets import Target
 from tests.ui.cards.drawing import EN, NOW, TEXTS, read, text_of
 from tests.ui.cards.test_hostile_input import HEADING
 

@@ -36,7 +36,7 @@ def test_every_error_the_code_raises_has_words() -> None:
 
 
 def test_every_reason_a_job_can_end_for_has_words() -> None:
-    steps = [(ROOT / "bot" / f"{each}.py").read_text(encoding="utf-8") for each in ("steps", "submits")]
+    steps = [path.read_text(encoding="utf-8") for path in (ROOT / "bot/jobs/steps").glob("*.py")]
     used = {key for each in steps for key in re.findall(r'reason="([a-z_]+)"', each)}
 
     assert [key for key in sorted(used | set(REASONS)) if not EN.knows(f"reason.{key}")] == []

@@ -14,10 +14,10 @@ from bot.core.request_draft import Wish
 from bot.core.routes import wire_inputs
 from bot.core.visible import visible
 from bot.settings.settings import SHIPPED
-from bot.ui.asking import filled_in
 from bot.ui.cards.forms import prompt_form
-from bot.ui.intake import fields_of
-from bot.ui.payloads import complete
+from bot.ui.commands.request_forms import filled_in
+from bot.ui.interactions.parsing import fields_of
+from bot.ui.transport.payloads import complete
 from tests.ui.cards.drawing import TEXTS
 from tests.ui.hostile import hostile
 from tests.ui.stage import Stage, field_value, on_stage, text, walk

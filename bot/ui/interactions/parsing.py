@@ -1,0 +1,148 @@
+"""Reads out of an interaction what a job needs to know: where it is, how its reply can be reached, which pictures."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+
+import discord
+
+from bot.core.jobs import Place, Reference
+from bot.core.references import UNSPECIFIC, link_expires_at, media_type, path_of
+from bot.core.request_draft import Intake
+
+THREADS = frozenset(
+    {discord.ChannelType.news_thread, discord.ChannelType.public_thread, discord.ChannelType.private_thread}
+)
+
+
+def place_of(interaction: discord.Interaction[Any], *, member: bool) -> Place:
+    """*member*: the bot itself is in the server."""
+    guild_id = interaction.guild_id
+    thread = getattr(interaction.channel, "type", None) in THREADS
+    return Place(
+        user_id=interaction.user.id,
+        channel_id=interaction.channel_id or 0,
+        guild_id=guild_id,
+        parent_id=(getattr(interaction.channel, "parent_id", None) or None) if thread else None,
+        installed=guild_id is None or member,
+        roles=() if guild_id is None else (guild_id, *_roles(interaction.user)),  # everyone's role has its number
+    )
+
+
+def _roles(user: discord.User | discord.Member) -> Sequence[int]:
+    # `Member.roles` leaves out whatever a cache does not know, and would take a role's limit from a member with it.
+    return sorted(getattr(user, "_roles", ()))
+
+
+def is_direct(interaction: discord.Interaction[Any]) -> bool:
+    """Whether this is a direct message with the bot itself."""
+    return interaction.guild_id is None and bool(interaction.context.dm_channel)
+
+
+def intake_of(
+    interaction: discord.Interaction[Any], *, received_at: int, member: bool, private: bool
+) -> Intake:  # fmt: skip
+    """*member*: the bot itself is in the server."""
+    can_edit, can_post = _reach(interaction, member=member)
+    return Intake(
+        interaction_id=interaction.id,
+        application_id=interaction.application_id,
+        token=interaction.token,
+        received_at=received_at,
+        place=place_of(interaction, member=member),
+        locale=str(interaction.locale),
+        filesize_limit=interaction.filesize_limit,
+        bot_can_edit=can_edit,
+        bot_can_post=can_post,
+        app_permissions=interaction.app_permissions.value,
+        private=private,
+    )
+
+
+def _reach(interaction: discord.Interaction[Any], *, member: bool) -> tuple[bool, bool]:
+    """Whether the bot itself may edit its messages here, and whether it may write new ones."""
+    if is_direct(interaction):
+        return True, True
+    if not member:
+        return False, False
+    may = interaction.app_permissions
+    in_thread = getattr(interaction.channel, "type", None) in THREADS
+    writes = may.send_messages_in_threads if in_thread else may.send_messages
+    return may.view_channel, may.view_channel and writes and may.attach_files
+
+
+# --- pictures
+
+
+def reference_of(attachment: discord.Attachment) -> Reference:
+    return Reference(
+        url=attachment.url,
+        filename=attachment.filename,
+        content_type=attachment.content_type,
+        size=attachment.size,
+        expires_at=link_expires_at(attachment.url),
+    )
+
+
+def pictures_in(message: discord.Message) -> tuple[Reference, ...]:
+    """What may be a picture in a message as an interaction shows it, in the order it is seen, each once."""
+    found: dict[str, Reference] = {}
+    parts: list[discord.Message | discord.MessageSnapshot] = [message, *message.message_snapshots]
+    for part in parts:
+        attached = [reference_of(each) for each in part.attachments if _may_be_picture(each.content_type)]
+        for each in (*attached, *_in_galleries(part.components), *_in_embeds(part.embeds)):
+            found.setdefault(path_of(each.url), each)
+    return tuple(found.values())
+
+
+def picture_numbered(message: discord.Message, job_id: str, n: int) -> Reference | None:
+    """Picture *n* of a job from the message that shows it, by its file's name; None where it is not shown."""
+    for each in _in_galleries(message.components):
+        if PurePosixPath(each.filename).stem == f"{job_id}-{n}":
+            return each
+    return None
+
+
+def _in_galleries(components: Sequence[Any]) -> Iterator[Reference]:
+    for each in components:
+        for media in [item.media for item in getattr(each, "items", ())]:
+            url = media.url if media.attachment_id is not None else media.proxy_url or media.url
+            if url.startswith(("https://", "http://")) and _may_be_picture(media.content_type):
+                yield Reference(url, _name(url), content_type=media.content_type, expires_at=link_expires_at(url))
+
+
+def _in_embeds(embeds: Sequence[discord.Embed]) -> Iterator[Reference]:
+    for embed in embeds:
+        for shown in (embed.image, embed.thumbnail):
+            if shown.proxy_url:  # Discord's copy; the original lies anywhere
+                yield Reference(shown.proxy_url, _name(shown.proxy_url), expires_at=link_expires_at(shown.proxy_url))
+
+
+def _name(url: str) -> str:
+    return unquote(PurePosixPath(path_of(url)).name) or "picture"
+
+
+def _may_be_picture(content_type: str | None) -> bool:
+    """Whether Discord, which looks at names only, calls it a picture of any kind, or nothing in particular."""
+    kind = media_type(content_type)
+    return kind.startswith("image/") or kind == UNSPECIFIC
+
+
+# --- forms
+
+
+def fields_of(interaction: discord.Interaction[Any]) -> Mapping[str, str | None]:
+    """What a form came back with: every field it had, None for one left empty."""
+    data: Mapping[str, Any] = interaction.data or {}
+    return dict(_fields(data.get("components") or []))
+
+
+def _fields(components: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str | None]]:
+    for each in components:
+        held = each.get("components") or ([each["component"]] if each.get("component") else [])
+        if held:
+            yield from _fields(held)
+        elif "custom_id" in each:
+            values = each.get("values") or ([each["value"]] if each.get("value") else [])
+            yield each["custom_id"], str(values[0]) if values else None

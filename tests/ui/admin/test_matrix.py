@@ -1,0 +1,259 @@
+"""Every command, completion and button of admins, tried by everybody everywhere: one without its check fails here.
+
+Discord itself would hide most of this from members: here everything is sent all the same, as a server that shows the
+commands to everybody would let them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from discord import AppCommandType, app_commands
+
+from bot.core.quota import Block, Grant, Holder, Rule, Unit
+from bot.core.windows import Window
+from bot.store.quotas import By
+from bot.ui.cards.reports import Asked
+from tests.discord.interactions import Interaction
+from tests.discord.member import Member
+from tests.discord.messages import Message
+from tests.discord.rules import walk
+from tests.discord.world import ADMINISTRATOR, MANAGE_GUILD, MANAGE_MESSAGES, Channel, Guild
+from tests.store.ledger_model import rows
+from tests.ui.cards.drawing import TEXTS
+from tests.ui.transport.test_sockets import SOON, Scene, connected
+
+OF_MEMBERS = frozenset({"imagine", "edit", "Edit this image", "jobs", "usage", "help"})
+TABLES = ("limits", "changes", "houses", "grants", "ledger", "totals")
+ROLES: Mapping[str, int] = {
+    "member": 0,
+    "moderator": MANAGE_MESSAGES,
+    "manager": MANAGE_GUILD,
+    "administrator": ADMINISTRATOR,
+    "owner": 0,
+}
+MAY = frozenset({"manager", "administrator", "owner"})
+HERE, ELSEWHERE, DIRECT = "a server with the bot", "a server where only the user has it", "a direct message"
+CASES = [(role, HERE) for role in ROLES] + [(role, ELSEWHERE) for role in ROLES] + [("member", DIRECT)]
+PRESSED: Mapping[str, str] = {  # each button that admins have, by its action; a new one has to be added here
+    "history": Asked(start=(2**40, 1)).custom_id,
+}
+EN = TEXTS.for_locale("en")
+WHY = frozenset(EN.say(f"error.admin.{each}") for each in ("server", "permission"))
+
+
+@dataclass
+class Case:
+    """Somebody somewhere."""
+
+    on: Scene
+    who: Member
+    channel: Channel
+    role: str
+    place: str
+
+    @property
+    def allowed(self) -> bool:
+        return self.place == HERE and self.role in MAY
+
+    @property
+    def reason(self) -> str:
+        return EN.say("error.admin.permission" if self.place == HERE else "error.admin.server")
+
+    async def written(self) -> Any:
+        return [await rows(self.on.rig.store, f"SELECT * FROM {each}") for each in TABLES]  # noqa: S608 - see above
+
+    async def check(self, done: Interaction) -> None:
+        """That *done* was answered privately, and refused with the reason exactly where it should be."""
+        ack = await done.acked(within=SOON)
+        said = _text(
+            ack.message if ack.type != 5 else await done.until(lambda each: not each.now.thinking, within=SOON)
+        )
+        assert ack.ephemeral or (ack.message is not None and ack.message.ephemeral), done
+        assert (self.reason in said) is not self.allowed, (done, said)
+        assert not self.allowed or not any(each in said for each in WHY), (done, said)
+
+
+def case_of(on: Scene, role: str, place: str) -> Case:
+    """Everybody has the application for themselves too, where Discord lets one."""
+    if place == DIRECT:
+        who = on.discord.add_member("alice", installed=True)
+        return Case(on, who, who.dm(), role, place)
+    guild: Guild = on.discord.add_guild("Studio", bot_in=place == HERE, owner_id=4711)
+    channel = guild.add_channel("pictures")
+    who = on.discord.add_member("alice", guild, permissions=ROLES[role], installed=True)
+    if role == "owner":
+        guild.owner_id = who.id
+    return Case(on, who, channel, role, place)
+
+
+async def furnish(case: Case) -> None:
+    """Give every completion something to offer, and the history something to tell."""
+    server, now = case.channel.guild.id if case.channel.guild else 0, case.on.rig.time.now
+    quotas, user = case.on.rig.service.quotas, case.who.id
+
+    def by(name: str) -> By:
+        return By(f"{name} of {server}", server, 0, now)
+
+    await quotas.set_rule(by("rule"), Rule(Holder.GUILD, 0, Unit.IMAGES, Window.DAY, 50))
+    await quotas.block(by("block"), Block(Holder.USER, 77))
+    await quotas.grant(by("grant"), user, Grant(0, Unit.IMAGES, 5))
+    await quotas.change_house(
+        by("house"),
+        lambda house: house.model_copy(update={"models": ("gone",), "denied": (9,)}),
+        told={"setting": "other"},
+    )
+
+
+# --- what there is
+
+
+def leaves(tree: app_commands.CommandTree[Any]) -> Iterator[app_commands.Command[Any, ..., Any]]:
+    """Every command in a group that Discord is told to show to those who manage a server."""
+    for top in tree.get_commands():
+        if isinstance(top, app_commands.Group) and guarded(top):
+            yield from (each for each in top.walk_commands() if isinstance(each, app_commands.Command))
+
+
+def guarded(group: app_commands.Group) -> bool:
+    asks = group.default_permissions
+    contexts, installs = group.allowed_contexts, group.allowed_installs
+    return (
+        asks is not None
+        and asks.manage_guild
+        and bool(group.guild_only)
+        and contexts is not None
+        and (contexts.guild, contexts.dm_channel, contexts.private_channel) == (True, False, False)
+        and installs is not None
+        and (installs.guild, installs.user) == (True, False)
+    )
+
+
+def unguarded(tree: app_commands.CommandTree[Any]) -> set[str]:
+    """The commands that are neither for members nor in a group for admins."""
+    return {
+        each.name
+        for kind in AppCommandType
+        for each in tree.get_commands(type=kind)
+        if each.name not in OF_MEMBERS and not (isinstance(each, app_commands.Group) and guarded(each))
+    }
+
+
+def given(case: Case, command: app_commands.Command[Any, ..., Any], *, but: str = "") -> dict[str, Any]:
+    """A value for every option that a command needs, and that its completions look at."""
+    values: dict[str, Any] = {
+        "amount": "7",
+        "unit": "images",
+        "channel": case.channel,
+        "member": case.who,
+        "model": "nano-banana-pro",
+        "timezone": "Asia/Tokyo",
+    }
+    needed = [each.name for each in command.parameters if each.required and each.name != but]
+    return {each: values[each] for each in needed}  # an option that is not here has to be added
+
+
+def completed(command: app_commands.Command[Any, ..., Any]) -> list[str]:
+    return [each.name for each in command.parameters if each.autocomplete]
+
+
+# --- trying it all
+
+
+async def try_commands(case: Case, commands: Sequence[app_commands.Command[Any, ..., Any]]) -> None:
+    for each in commands:
+        done = await case.who.slash(case.channel, each.qualified_name, force=True, **given(case, each))
+        await case.check(done)
+
+
+async def try_completions(case: Case, commands: Sequence[app_commands.Command[Any, ..., Any]]) -> None:
+    for each in commands:
+        for option in completed(each):
+            others = given(case, each, but=option)
+            typing = await case.who.complete(
+                case.channel, each.qualified_name, option=option, typed="", force=True, **others
+            )
+            ack = await typing.acked(within=SOON)
+            assert (ack.type, bool(ack.choices)) == (8, case.allowed), (each.qualified_name, option, ack.choices)
+
+
+async def try_buttons(case: Case) -> None:
+    actions = case.on.client._router._admin._buttons
+    assert set(actions) == set(PRESSED)
+    message = case.channel.post(case.on.discord.bot)
+    for custom_id in PRESSED.values():
+        pressed = await case.who.click(message, custom_id, force=True)
+        if case.allowed:
+            assert (await pressed.acked(within=SOON)).type == 7
+        else:
+            await case.check(pressed)
+
+
+@pytest.mark.parametrize(("role", "place"), CASES)
+async def test_only_those_who_manage_the_server_may_and_only_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str, place: str
+) -> None:
+    async with connected(tmp_path, monkeypatch, guilds=("*",), user_install=True) as on:
+        await on.discord.ready("quota", "settings")
+        case, commands = case_of(on, role, place), list(leaves(on.client.tree))
+        await furnish(case)
+
+        assert len(commands) >= 20
+        assert sum(len(completed(each)) for each in commands) >= 10
+        before = await case.written()
+        await try_completions(case, commands)
+        await try_buttons(case)
+        assert await case.written() == before  # looking changes nothing, whoever looks
+        await try_commands(case, commands)
+        assert (await case.written() == before) is not case.allowed
+
+        assert on.discord.violations == []
+
+
+async def test_discord_is_told_to_hide_the_commands_from_members_and_outside_of_servers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(tmp_path, monkeypatch, guilds=("*",), user_install=True) as on:
+        await on.discord.ready("quota", "settings")
+        for role, place in (("moderator", HERE), ("owner", ELSEWHERE), ("member", DIRECT)):
+            case = case_of(on, role, place)
+            for name in ("quota top", "settings show"):
+                with pytest.raises(PermissionError):
+                    await case.who.slash(case.channel, name)
+
+
+async def test_every_command_is_for_members_or_in_a_group_for_admins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(tmp_path, monkeypatch) as on:
+        assert unguarded(on.client.tree) == set()
+
+
+async def test_a_new_command_outside_and_one_inside_a_group_without_the_check_are_both_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That these tests themselves work."""
+
+    async def rogue(interaction: Any) -> None:
+        await interaction.response.send_message("done", ephemeral=True)
+
+    async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
+        tree = on.client.tree
+        tree.add_command(app_commands.Command(name="purge", description="-", callback=rogue))
+        settings = tree.get_command("settings")
+        assert isinstance(settings, app_commands.Group)
+        settings.add_command(app_commands.Command(name="purge", description="-", callback=rogue))
+        await on.client.sync(force=True)
+        await on.discord.ready("purge")
+        case = case_of(on, "member", HERE)
+
+        assert unguarded(tree) == {"purge"}
+        with pytest.raises(AssertionError):
+            await try_commands(case, list(leaves(tree)))
+
+
+def _text(message: Message | None) -> str:
+    assert message is not None
+    return "\n".join(each["content"] for _, each in walk(message.now.components) if each.get("type") == 10)

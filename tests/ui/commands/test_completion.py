@@ -1,0 +1,231 @@
+"""What is offered while a command is typed: prices and what is left, under the server's own rules."""
+
+import itertools
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bot.core.catalog import Asked
+from bot.core.jobs import Verb
+from bot.core.quota import Grant, Holder, Limits, Rule, Unit
+from bot.core.request_draft import Wish
+from bot.core.server_settings import Cap, House
+from bot.core.windows import Window
+from bot.store.quotas import By
+from bot.ui.commands.request_forms import choices_for
+from bot.ui.interactions.timeouts import Lateness
+from tests.ui.cards.drawing import EN
+from tests.ui.stage import PNG, Stage, on_stage
+
+LEFT = "10 pictures left today"
+NUMBERS = itertools.count(1)
+
+
+async def offered(on: Stage, option: str, typed: str = "", /, *, by: Any = None, **filled: Any) -> list[str]:
+    found = await (by or on.alice).autocomplete(on.channel, "imagine", option, typed, **filled)
+    return [each["name"] for each in found]
+
+
+def by_admin(on: Stage) -> By:
+    return By(id=str(next(NUMBERS)), server=on.guild.id, actor=1, at=on.rig.time.now)
+
+
+async def house(on: Stage, wanted: House) -> None:
+    await on.rig.service.quotas.change_house(by_admin(on), lambda _: wanted, told={})
+
+
+@on_stage()
+async def test_models_are_offered_with_the_price_of_a_picture_and_what_is_left(on: Stage) -> None:
+    found = await on.alice.autocomplete(on.channel, "imagine", "model", "")
+
+    assert found[:2] == [
+        {"name": f"Nano Banana 2 · about $0.08 a picture · {LEFT}", "value": "nano-banana-2"},
+        {"name": "Nano Banana Pro · about $0.15 a picture · $1.00 left today", "value": "nano-banana-pro"},
+    ]
+    assert [each["value"] for each in found] == list(on.rig.service.catalog.models_for(Verb.IMAGINE))
+
+
+@on_stage()
+async def test_a_model_that_its_host_gave_up_is_not_offered(on: Stage) -> None:
+    await on.rig.service.supply.route_gone("runcomfy", "google/nano-banana/pro/text-to-image")
+    edits = await on.alice.autocomplete(on.channel, "edit", "model", "")
+
+    assert [each[:13] for each in await offered(on, "model")] == ["Nano Banana 2"]
+    assert [each["value"] for each in edits] == ["nano-banana-2", "nano-banana-pro"]
+    assert (await offered(on, "resolution", model="Nano Banana Pro"))[0].startswith("0.5K"), "as the one that is left"
+
+
+@on_stage()
+async def test_a_resolution_costs_what_the_chosen_model_takes_for_it(on: Stage) -> None:
+    assert await offered(on, "resolution", model="nano-banana-pro") == [
+        "1K · about $0.15 a picture · $1.00 left today",
+        "2K · about $0.15 a picture · $1.00 left today",
+        "4K · about $0.30 a picture · $1.00 left today",
+    ]
+    assert (await offered(on, "resolution"))[0] == f"0.5K · about $0.06 a picture · {LEFT}"
+    assert await offered(on, "model", "pro", resolution="4K") == [
+        "Nano Banana Pro · about $0.30 a picture · $1.00 left today"
+    ]
+
+
+@on_stage()
+async def test_a_count_is_priced_as_a_whole_and_says_what_is_left_before_the_press(on: Stage) -> None:
+    await on.imagine(count=2)
+
+    assert await offered(on, "count", resolution="2K") == [
+        "1 picture · about $0.12 · $0.84 left today",
+        "2 pictures · about $0.24 · $0.84 left today",
+        "3 pictures · about $0.36 · $0.84 left today",
+        "4 pictures · about $0.48 · $0.84 left today",
+    ]
+    assert await offered(on, "count", model="nano-banana-pro") == ["1 picture · about $0.15 · $0.84 left today"]
+
+
+@on_stage(host="runflow", limits=Limits(*[None] * 11))
+async def test_everything_filled_in_so_far_is_in_the_price(on: Stage) -> None:
+    assert await offered(on, "resolution", "4K", thinking="high") == ["4K · about $0.162 a picture"]
+    assert await offered(on, "count", "2", thinking="high", resolution="2K") == ["2 pictures · about $0.244"]
+    assert await offered(on, "model", thinking="high", count=3) == [
+        "Nano Banana 2 · about $0.082 a picture",
+        "Nano Banana Pro · about $0.15 a picture",  # it does not think, and would say so
+    ]
+    assert await offered(on, "resolution", "1K", thinking="minimal") == ["1K · about $0.08 a picture"]
+
+
+@on_stage()
+async def test_choices_are_filtered_by_what_is_typed(on: Stage) -> None:
+    assert [each[:5] for each in await offered(on, "resolution", "2k")] == ["2K · "]
+    assert [each[:9] for each in await offered(on, "count", "3")] == ["3 picture"]
+    assert await offered(on, "model", "nothing like this") == []
+
+
+@on_stage()
+async def test_what_a_server_does_not_allow_is_not_offered(on: Stage) -> None:
+    cap = Cap(resolution="1K", count=2)
+    await house(on, House(models=("nano-banana-2",), caps={on.channel.id: Cap(resolution="2K")}))
+    assert not [each for each in await offered(on, "model") if each.startswith("Nano Banana 2")]
+    models = await on.alice.autocomplete(on.channel, "imagine", "resolution", "", model="nano-banana-pro")
+    assert [each["value"] for each in models] == ["1K", "2K"]
+
+    await house(on, House(caps={on.channel.id: cap}))
+    assert [each[:4] for each in await offered(on, "resolution")] == ["0.5K", "1K ·"]
+    assert len(await offered(on, "count")) == 2
+
+
+@on_stage()
+async def test_where_a_channel_is_closed_prices_are_told_but_nothing_is_left_there(on: Stage) -> None:
+    await house(on, House(denied=(on.channel.id,)))
+
+    assert (await offered(on, "count"))[0] == "1 picture · about $0.08"
+    assert (await offered(on, "model"))[0] == "Nano Banana 2 · about $0.08 a picture"
+
+
+@on_stage(guilds=())
+async def test_where_a_server_is_closed_prices_are_told_but_nothing_is_left_there(on: Stage) -> None:
+    assert (await offered(on, "count"))[0] == "1 picture · about $0.08"
+
+
+@on_stage()
+async def test_the_tightest_window_and_a_bonus_are_told(on: Stage) -> None:
+    await on.rig.service.quotas.set_rule(by_admin(on), Rule(Holder.USER, on.alice.id, Unit.IMAGES, Window.WEEK, 3))
+    await on.rig.service.quotas.grant(by_admin(on), on.alice.id, Grant(0, Unit.IMAGES, 5))
+
+    assert await offered(on, "count", "2") == [
+        "2 pictures · about $0.16 · 3 pictures left this week · bonus: 5 pictures"
+    ]
+    assert await offered(on, "count", "2", by=on.bob) == [f"2 pictures · about $0.16 · {LEFT}"]
+
+
+@on_stage(limits=Limits(*[None] * 11))
+async def test_without_limits_only_the_price_is_told(on: Stage) -> None:
+    assert await offered(on, "count", "1") == ["1 picture · about $0.08"]
+
+
+@on_stage()
+async def test_stale_words_in_other_options_disturb_nothing(on: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert len(await offered(on, "resolution", model="a model of last year")) == 4
+        assert len(await offered(on, "count", resolution="9K")) == 4
+        assert (await offered(on, "count", "1", model="nano-banana-pro", resolution="0.5K"))[0].startswith("1 picture")
+        assert await offered(on, "count", "many") == []
+        assert await offered(on, "count", "²") == []
+
+    assert not caplog.records
+
+
+@on_stage()
+async def test_a_database_that_does_not_answer_costs_only_what_is_left(on: Stage) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise OSError("disk")
+
+    on.rig.store.standing = broken  # type: ignore[method-assign, assignment]
+
+    assert await offered(on, "count", "1") == ["1 picture · about $0.08"]
+
+
+@on_stage()
+async def test_choices_that_discord_waits_for_no_more_are_not_worked_out(
+    on: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    on.client.front._lateness = Lateness()
+    on.client.front._lateness._seen.append(0)
+    on.rig.time.go(5)
+
+    with caplog.at_level(logging.WARNING):
+        assert await offered(on, "count") == []
+
+    assert not caplog.records
+
+
+@on_stage()
+async def test_edit_is_priced_like_imagine_before_a_picture_is_attached(on: Stage) -> None:
+    found = await on.alice.autocomplete(on.channel, "edit", "resolution", "4K", model="nano-banana-2")
+
+    assert found == [{"name": "4K · about $0.16 a picture · $1.00 left today", "value": "4K"}]
+
+
+@on_stage()
+async def test_names_typed_by_hand_mean_the_model_they_name(on: Stage) -> None:
+    _, job = await on.imagine(model="nano banana PRO", resolution="2k")
+
+    assert (job.request.model, job.request.options["resolution"]) == ("nano-banana-pro", "2K")
+
+
+@on_stage()
+async def test_a_whole_line_that_was_chosen_before_means_what_it_began_with(on: Stage) -> None:
+    model, resolution = (await offered(on, "model", "pro"))[0], (await offered(on, "resolution", "4K"))[0]
+
+    assert await offered(on, "model", model) == [model]
+    assert await offered(on, "resolution", resolution) == [resolution]
+    assert len(await offered(on, "count", "2 pictures · about $0.16")) == 1
+    _, job = await on.imagine(model=model, resolution=resolution)
+    assert (job.request.model, job.request.options["resolution"]) == ("nano-banana-pro", "4K")
+
+
+@on_stage()
+async def test_a_form_tells_the_price_of_every_model(on: Stage) -> None:
+    message = await on.bob.send(on.channel, "look", attachments=[PNG])
+
+    form = await on.alice.context_menu(on.channel, "Edit this image", message)
+
+    (model,) = [each["component"] for each in form.modal["components"] if each["component"]["custom_id"] == "model"]
+    told = {each["value"]: each["description"] for each in model["options"]}
+    assert told["nano-banana-2"] == "about $0.08 a picture"
+    assert told["nano-banana-pro"] == "about $0.15 a picture"
+
+
+@on_stage(host="runflow")
+async def test_a_form_counts_what_it_has_no_field_for_only_where_that_is_kept(on: Stage) -> None:
+    asked = Asked(resolution="4K", thinking="high", format="a kind of yesterday")
+    wish = Wish(verb=Verb.EDIT, prompt="x", model="nano-banana-2", asked=asked)
+    supply = on.rig.service.supply
+
+    told = choices_for(wish, supply, usual=None, words=EN).prices
+
+    assert told == {"nano-banana-2": "about $0.162 a picture", "nano-banana-pro": "about $0.30 a picture"}
+    another = choices_for(replace(wish, model="nano-banana-pro"), supply, usual=None, words=EN).prices
+    assert another["nano-banana-2"] == "about $0.16 a picture"
+    unnamed = choices_for(replace(wish, model=None), supply, usual="nano-banana-2", words=EN).prices
+    assert unnamed == told

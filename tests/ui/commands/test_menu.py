@@ -1,0 +1,110 @@
+"""*Edit this image* in the menu of a message, and models that are gone by the time somebody asks for them."""
+
+from bot.ui.interactions.timeouts import Lateness
+from tests.ui.stage import PNG, Stage, gallery, on_stage, text
+
+# --- the message menu
+
+
+@on_stage()
+async def test_the_menu_takes_the_pictures_of_somebody_elses_message(on: Stage) -> None:
+    message = await on.bob.send(on.channel, "look", attachments=[PNG, ("notes.txt", b"no"), ("b.jpg", PNG[1])])
+
+    form = await on.alice.context_menu(on.channel, "Edit this image", message)
+    shown = await on.alice.submit_modal(form, {"prompt": "in winter", "resolution": ["2K"], "count": ["2"]})
+
+    job = await on.newest()
+    assert "in winter" in text(shown)
+    assert [each.filename for each in job.request.references] == ["in.png", "b.jpg"]
+    assert (job.request.options["resolution"], job.request.count) == ("2K", 2)
+    assert job.place.user_id == on.alice.id
+
+
+@on_stage()
+async def test_a_file_of_which_nothing_shows_in_time_is_taken_for_a_picture(on: Stage) -> None:
+    message = await on.bob.send(on.channel, attachments=[("in.gif", PNG[1])])
+    on.peeks.append(TimeoutError())
+
+    form = await on.alice.context_menu(on.channel, "Edit this image", message)
+    await on.alice.submit_modal(form, {"prompt": "in winter"})
+
+    assert [each.filename for each in (await on.newest()).request.references] == ["in.gif"]
+
+
+@on_stage()
+async def test_the_menu_reads_our_own_galleries(on: Stage) -> None:
+    _, job = await on.imagine()
+    await on.finish(job)
+    card = await on.card(job)
+
+    form = await on.bob.context_menu(on.channel, "Edit this image", card.message)
+    await on.bob.submit_modal(form, {"prompt": "in winter"})
+
+    edited = await on.newest()
+    assert [each.url for each in edited.request.references] == gallery(card)
+
+
+@on_stage()
+async def test_a_message_without_pictures_opens_no_form(on: Stage) -> None:
+    message = await on.bob.send(on.channel, "just words")
+
+    refused = await on.alice.context_menu(on.channel, "Edit this image", message)
+
+    assert refused.modal is None
+    assert refused.ephemeral
+
+
+@on_stage()
+async def test_a_form_that_is_too_old_says_so(on: Stage) -> None:
+    message = await on.bob.send(on.channel, attachments=[PNG])
+    form = await on.alice.context_menu(on.channel, "Edit this image", message)
+
+    on.rig.time.go(16 * 60)
+    on.client.front._lateness = Lateness()
+    on.client.front._lateness._seen.append(16 * 60_000)
+    refused = await on.alice.submit_modal(form, {"prompt": "in winter"})
+
+    assert refused.ephemeral
+    assert await on.jobs() == 0
+
+
+# --- models that are gone
+
+
+async def _none_left(on: Stage) -> None:
+    for route in on.rig.service.catalog.routes_at("runcomfy"):
+        await on.rig.service.supply.route_gone("runcomfy", route)
+
+
+@on_stage()
+async def test_a_model_that_is_gone_is_refused_by_either_name_and_leaves_form_and_help(on: Stage) -> None:
+    shown, _ = await on.imagine(model="Nano Banana Pro")
+    await on.rig.service.supply.route_gone("runcomfy", "google/nano-banana/pro/text-to-image")
+    await on.rig.service.supply.route_gone("runcomfy", "google/nano-banana/pro/edit")
+
+    for model in ("nano-banana-pro", "Nano Banana Pro"):
+        refused = await on.alice.slash(on.channel, "imagine", prompt="a boat", model=model)
+        assert "No image service offers this at the moment" in text(refused)
+    form = await on.alice.click(refused.response.message, label="Change prompt")
+    help_ = await on.alice.slash(on.channel, "help")
+
+    await on.alice.submit_modal(form, {"prompt": "a boat", "model": []})
+    assert (await on.newest()).request.model == "nano-banana-2", "the form starts without the one that is gone"
+    assert "Nano Banana Pro" not in text(help_)
+    assert "Nano Banana Pro" in text(shown)
+
+
+@on_stage()
+async def test_where_nothing_is_left_every_way_of_asking_says_so(on: Stage) -> None:
+    message = await on.bob.send(on.channel, "look", attachments=[PNG])
+    await _none_left(on)
+
+    for refused in (
+        await on.alice.slash(on.channel, "imagine", prompt="a boat"),
+        await on.alice.slash(on.channel, "edit", prompt="at night", image1=PNG),
+        await on.alice.context_menu(on.channel, "Edit this image", message),
+    ):
+        assert "No image service offers this at the moment" in text(refused)
+    assert await on.alice.autocomplete(on.channel, "imagine", "model", "") == []
+    assert "/imagine" in text(await on.alice.slash(on.channel, "help"))
+    assert await on.jobs() == 0

@@ -1,0 +1,153 @@
+"""What a button or a form says that something costs is what is charged: prices and hosts may have changed since."""
+
+import tomllib
+from typing import Any
+
+import pytest
+
+from bot.core.catalog import Asked, Catalog
+from bot.core.errors import ProviderPaused
+from bot.core.jobs import Job, Verb
+from bot.core.request_draft import Wish
+from bot.core.server_settings import House
+from bot.settings.settings import SHIPPED
+from bot.store.quotas import By
+from bot.ui.commands.request_forms import filled_in
+from tests.ui.stage import Stage, buttons, field_value, on_stage, text, walk
+
+TWO, PRO = "nano-banana-2", "nano-banana-pro"
+COMFY, FLOW = "runcomfy", "runflow"
+EMPTY = ProviderPaused("402", kind="balance")
+
+
+def dearer(provider: str) -> Catalog:
+    """The shipped catalogue, in which *provider* takes 20 cents for a Nano Banana 2, and RunComfy is preferred."""
+    raw = tomllib.loads((SHIPPED.parent / "models.toml").read_text(encoding="utf-8"))
+    for route in raw["models"][TWO]["imagine"]["routes"]:
+        if route["provider"] == provider:
+            route["price"] = {"per_image": "0.20"}
+    return Catalog.model_validate(raw).at((COMFY, FLOW))
+
+
+async def done(on: Stage, **options: Any) -> tuple[Any, Job]:
+    shown, job = await on.imagine(**options)
+    await on.finish(job)
+    return shown.response.message, job
+
+
+async def again(on: Stage, message: Any, job: Job) -> Any:
+    return await on.alice.click(message, custom_id=f"j1:{job.id}:again")
+
+
+async def charged(on: Stage, job: Job) -> int:
+    return (await on.dossier(job.id)).charge.reserved.micro_usd
+
+
+def described(form: Any) -> dict[str, str]:
+    """What a form says that a picture by each model costs."""
+    (model,) = [each for each in walk(form.modal["components"]) if each.get("custom_id") == "model"]
+    return {each["value"]: each["description"] for each in model["options"]}
+
+
+@on_stage(host=COMFY, beside=FLOW, models=dearer(FLOW))
+async def test_forms_and_help_tell_the_price_of_the_host_that_would_take_it_now(on: Stage) -> None:
+    message, _ = await done(on)
+    await on.rig.hosts.paused(COMFY, EMPTY, submitting=True)
+
+    form = await on.alice.click(message, label="Change prompt")
+    helped = await on.alice.slash(on.channel, "help")
+
+    assert described(form)[TWO] == "$0.20 a picture"
+    assert "$0.20" in text(helped)
+    _, job = await on.imagine()
+    assert await charged(on, job) == 200_000
+
+
+@on_stage(host=COMFY, beside=FLOW, models=dearer(FLOW))
+async def test_again_orders_nothing_for_more_than_the_button_said_and_one_more_press_does(on: Stage) -> None:
+    message, job = await done(on, count=2)
+    await on.rig.hosts.paused(COMFY, EMPTY, submitting=True)
+    before = await on.jobs()
+
+    refused = await again(on, message, job)
+
+    assert refused.ephemeral
+    assert "This costs $0.40 now, and the button said $0.16, so nothing was ordered." in text(refused)
+    assert await on.jobs() == before
+    (change,) = buttons(refused)
+    form = await on.alice.click(refused.response.message, custom_id=change)
+    assert described(form)[TWO] == "$0.20 a picture"
+    await on.alice.submit_modal(form, {"prompt": field_value(form, "prompt"), "model": [TWO], "count": ["2"]})
+    assert await charged(on, await on.newest()) == 400_000
+
+
+@on_stage(host=COMFY, beside=FLOW, models=dearer(COMFY))
+async def test_again_is_ordered_at_once_where_it_costs_less_than_the_button_said(on: Stage) -> None:
+    message, job = await done(on)
+    assert await charged(on, job) == 200_000
+    await on.rig.hosts.paused(COMFY, EMPTY, submitting=True)
+
+    await again(on, message, job)
+
+    assert await charged(on, await on.newest()) == 80_000
+
+
+@on_stage(host=COMFY, beside=FLOW)
+async def test_again_and_change_leave_out_what_no_host_offers_any_more(on: Stage) -> None:
+    message, job = await done(on, thinking="high", aspect_ratio="8:1", safety=3)
+    assert job.provider == FLOW
+    await on.rig.service.supply.route_gone(FLOW, "google/nano-banana-2")
+
+    await again(on, message, job)
+    fresh = await on.newest()
+    form = await on.alice.click(message, label="Change prompt")
+    assert described(form)[TWO] == "about $0.08 a picture"
+    assert field_value(form, "aspect_ratio") is None
+    await on.alice.submit_modal(form, {"prompt": "a windmill", "model": [TWO]})
+    changed = await on.newest()
+
+    for each in (fresh, changed):
+        assert each.provider == COMFY
+        assert (each.request.options["aspect_ratio"], each.request.options["safety"]) == ("auto", 3)
+        assert await charged(on, each) == 80_000
+
+
+@on_stage(host=FLOW)
+async def test_a_refused_option_that_a_form_has_no_field_for_does_not_come_back_with_it(on: Stage) -> None:
+    refused = await on.alice.slash(on.channel, "imagine", prompt="a lighthouse", model=PRO, thinking="high")
+    assert "has no `thinking` option" in text(refused)
+
+    form = await on.alice.click(refused.response.message, label="Change prompt")
+    await on.alice.submit_modal(form, {"prompt": "a windmill", "model": [PRO]})
+
+    job = await on.newest()
+    assert (job.request.model, job.request.prompt) == (PRO, "a windmill")
+
+
+@pytest.mark.parametrize(
+    ("closed", "usual", "chosen"),
+    [((), TWO, {"seed": 5, "format": "jpeg", "thinking": "high"}), ((TWO,), PRO, {"format": "jpeg"})],
+)
+@on_stage(host=FLOW)
+async def test_picking_the_model_that_would_be_taken_anyway_keeps_what_was_chosen_for_it(
+    on: Stage, closed: tuple[str, ...], usual: str, chosen: dict[str, Any]
+) -> None:
+    by = By(id="1", server=on.guild.id, actor=1, at=on.rig.time.now)
+    await on.rig.service.quotas.change_house(by, lambda _: House(models=closed), told={})
+    refused = await on.alice.slash(on.channel, "imagine", prompt=" ", **chosen)
+
+    form = await on.alice.click(refused.response.message, label="Change prompt")
+    await on.alice.submit_modal(form, {"prompt": "a windmill", "model": [usual]})
+
+    job = await on.newest()
+    assert job.request.model == usual
+    assert {name: job.request.options[name] for name in chosen} == chosen
+
+
+def test_what_a_form_itself_says_is_left_for_the_check_to_judge() -> None:
+    wish = Wish(verb=Verb.IMAGINE, prompt="x", model=TWO, asked=Asked(count=4, resolution="2K", safety=6))
+    models = dearer(FLOW)
+
+    back = filled_in(wish, {"prompt": "y", "resolution": "16K", "count": None}, models, usual=TWO)
+
+    assert back.asked == Asked(resolution="16K", safety=models.ceilings.max_safety)

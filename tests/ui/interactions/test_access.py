@@ -1,0 +1,88 @@
+"""Where pictures may be made, and which pictures may be handed in."""
+
+import discord
+import pytest
+
+from bot.core.errors import UserError
+from bot.ui.interactions.access import Access, Spot
+from bot.ui.interactions.parsing import _in_embeds
+
+OPERATOR, MEMBER = 1, 2
+OWN, LISTED, OTHER = 10, 11, 12
+
+
+def access(*guilds: str, user_install: bool = False) -> Access:
+    made = Access(guilds, user_install=user_install)
+    made.learn([OPERATOR])
+    return made
+
+
+def verdict(of: Access, spot: Spot) -> str | None:
+    try:
+        of.check(spot)
+    except UserError as error:
+        return error.key
+    return None
+
+
+def in_guild(guild_id: int, *, owner_id: int | None = MEMBER) -> Spot:
+    return Spot(user_id=MEMBER, guild_id=guild_id, owner_id=owner_id, member=True)
+
+
+def test_spending_is_closed_except_in_the_operators_own_servers() -> None:
+    assert verdict(access(), in_guild(OTHER)) == "place.not_open"
+    assert verdict(access(), in_guild(OTHER, owner_id=None)) == "place.not_open"
+    assert verdict(access(), in_guild(OWN, owner_id=OPERATOR)) is None
+
+
+def test_ids_open_other_servers_beside_the_operators_own() -> None:
+    opened = access(str(LISTED))
+
+    assert verdict(opened, in_guild(LISTED)) is None
+    assert verdict(opened, in_guild(OWN, owner_id=OPERATOR)) is None
+    assert verdict(opened, in_guild(OTHER)) == "place.not_open"
+
+
+def test_a_star_opens_every_server_and_direct_messages() -> None:
+    assert verdict(access("*"), in_guild(OTHER)) is None
+    assert verdict(access("*"), Spot(user_id=MEMBER, direct=True)) is None
+
+
+def test_direct_messages_are_for_the_operator_until_every_server_is_open() -> None:
+    assert verdict(access(str(LISTED)), Spot(user_id=MEMBER, direct=True)) == "place.dm_off"
+    assert verdict(access(), Spot(user_id=OPERATOR, direct=True)) is None
+
+
+@pytest.mark.parametrize("spot", [Spot(user_id=MEMBER, guild_id=LISTED), Spot(user_id=MEMBER)])
+def test_where_the_bot_is_no_member_only_user_install_decides(spot: Spot) -> None:
+    assert verdict(access("*", str(LISTED)), spot) == "place.user_install_off"
+    assert verdict(access(user_install=True), spot) is None
+
+
+def test_nobody_is_an_operator_before_discord_has_said_who() -> None:
+    assert verdict(Access((), user_install=False), in_guild(OWN, owner_id=None)) == "place.not_open"
+
+
+def test_pictures_in_embeds_are_taken_from_discords_copy() -> None:
+    embed = discord.Embed.from_dict(
+        {
+            "image": {
+                "url": "https://anywhere.example/a.png",
+                "proxy_url": "https://images-ext-1.discordapp.net/a.png",
+            },
+            "thumbnail": {"url": "https://anywhere.example/b.png"},
+        }
+    )
+
+    assert [each.url for each in _in_embeds([embed])] == ["https://images-ext-1.discordapp.net/a.png"]
+
+
+def test_a_link_in_an_embed_that_cannot_be_read_is_taken_as_it_is() -> None:
+    odd = ["https://[bad/a.png", "https://[v1.evil.example]/b.png?ex=" + "f" * 99, "//[/c.png"]
+    embeds = [discord.Embed.from_dict({"image": {"url": each, "proxy_url": each}}) for each in odd]
+
+    found = list(_in_embeds(embeds))
+
+    assert [(each.url, each.filename, each.expires_at) for each in found] == [
+        (odd[0], "a.png", None), (odd[1], "b.png", None), (odd[2], "c.png", None)
+    ]  # fmt: skip

@@ -1,0 +1,84 @@
+"""Trouble that only the operator can put right, as members meet it: a sentence of its own, and nothing half done."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+import discord
+import pytest
+
+from bot.core.jobs import HOUR, MINUTE
+from bot.ui.interactions.timeouts import Lateness
+from tests.disk import files_up_to
+from tests.ui.stage import Stage, on_stage, text
+from tests.ui.transport.test_sockets import SOON, connected
+
+
+@on_stage()
+async def test_a_disk_that_takes_nothing_is_named_to_members_without_a_traceback(
+    on: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, job = await on.imagine()
+    shown = (await on.card(job)).message
+    with files_up_to(1), caplog.at_level(logging.INFO):
+        refused = await on.alice.slash(on.channel, "imagine", prompt="a lighthouse")
+        pressed = await on.alice.click(shown, label="Cancel")
+
+    for answer in (refused, pressed):
+        assert "The bot's disk reports errors. This could not be done. Only the operator" in text(answer)
+    assert refused.ephemeral
+    assert [each for each in caplog.records if each.exc_info] == []
+    assert (await on.rig.job(job.id)).ended_at is None
+    await on.rig.service.outages.check()
+    assert "Waiting" in text(await on.alice.slash(on.channel, "imagine", prompt="a lighthouse"))
+
+
+async def test_a_card_whose_acknowledgement_could_not_be_written_down_is_found_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = files_up_to(1)
+
+    def fills_up(_: str, path: str) -> bool:
+        if path.endswith("/callback"):
+            full.__enter__()
+        return False
+
+    async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
+        guild = on.discord.add_guild("Own")
+        channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
+        fault = on.discord.fault(fills_up, do="500", times=None)
+        asked = await alice.slash(channel, "imagine", prompt="a lighthouse")
+        ack = await asked.acked(within=SOON)
+        async with asyncio.timeout(SOON):
+            while not on.rig.service.outages.current:  # noqa: ASYNC110 - nobody tells of it
+                await asyncio.sleep(0.01)
+        full.__exit__(None, None, None)
+        fault.stop()
+
+        job = await on.job()
+        assert ack.message is not None
+        assert (job.acked_at, asked.followups) == (None, [])  # what is shown is true: nothing went wrong for Alice
+        on.rig.found[job.id] = (ack.message.id, False)
+        await on.rig.service.outages.check()
+        await on.rig.turn(4)
+        assert on.rig.provider.submitted == [job.id]
+
+
+@pytest.mark.parametrize(
+    ("ages", "off"),
+    [
+        ([100] * 5, False),
+        ([-2 * MINUTE], True),  # from the future: our clock is behind
+        ([HOUR], False),  # one that came late
+        ([HOUR] * 5, True),
+        ([HOUR] * 4 + [200], False),
+        ([3 * MINUTE] * 5, False),  # what a broken connection missed
+    ],
+)
+def test_a_clock_that_is_off_is_told_from_interactions_that_come_late(ages: list[int], *, off: bool) -> None:
+    lateness = Lateness()
+    sent = discord.utils.time_snowflake(discord.utils.snowflake_time(1 << 60), high=False)
+    for age in ages:
+        lateness.is_late(sent, now=int(discord.utils.snowflake_time(sent).timestamp() * 1000) + age)
+
+    assert lateness.clock_is_off is off

@@ -1,0 +1,216 @@
+"""A database whose COMMIT takes three seconds: everybody is answered before Discord gives up, and told the truth."""
+
+import asyncio
+import gc
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from bot.core.cards import Picture
+from bot.core.jobs import Job, Place, State, Verb
+from bot.core.request_draft import Wish
+from bot.jobs import service
+from bot.store.sqlite import SqliteDatabase, _Connection, _lane, _Reader
+from bot.ui.interactions import responder
+from tests.discord.cdn import Upload
+from tests.discord.interactions import Ack, Interaction
+from tests.discord.member import Member
+from tests.discord.messages import Message
+from tests.discord.world import MANAGE_GUILD
+from tests.jobs.queue_stage import line_to
+from tests.kit import picture
+from tests.store.ledger_model import FREE, faults, rows
+from tests.ui.admin.test_matrix import HERE, OF_MEMBERS, PRESSED, Case, _text, furnish, given, leaves
+from tests.ui.transport.test_sockets import Scene, connected
+
+T = TypeVar("T")
+SECONDS = 3.0
+FILE = Upload("a.png", picture())
+
+
+class Slow(_Connection):
+    delay = 0.0
+
+    def execute(self, sql: str, *args: Any) -> Any:
+        if sql == "COMMIT":
+            time.sleep(self.delay)
+        return super().execute(sql, *args)
+
+
+class SlowReader(Slow, _Reader):
+    pass
+
+
+@dataclass
+class Trial:
+    """A member of a server, with jobs of every kind; *slow* makes the next COMMITs take so many seconds."""
+
+    on: Scene
+    who: Member
+    case: Case
+    message: Message
+    slow: Callable[..., None]
+    removed: list[Picture]
+
+    async def job(self, *, ended: bool = False) -> Job:
+        place = Place(self.who.id, self.case.channel.id, self.case.channel.guild.id)  # type: ignore[union-attr]
+        wish = Wish(verb=Verb.IMAGINE, prompt="a lighthouse")
+        job = (await self.on.rig.service.accept(self.on.rig.intake(place=place), wish)).job
+        await self.on.rig.service.acknowledged(job.id, message_id=5, ephemeral=False)
+        for state in (State.SUBMITTING, State.QUEUED, State.COLLECTING, State.SUCCEEDED) if ended else ():
+            if state is State.SUCCEEDED:
+                kept = Picture(1, f"{job.id}-1.png", "png", 8, 8, 9)
+                assert await self.on.rig.store.keep_picture(job, kept, now=job.created_at)
+            moved = await self.on.rig.store.move(job, state, now=job.created_at, images=int(ended))
+            assert moved is not None
+            job = moved
+        return job
+
+    async def press(self, custom_id: str) -> Interaction:
+        return await self.who.click(self.message, custom_id, force=True)
+
+    async def settled(self) -> None:
+        """Until whatever was given up on has come to its end."""
+        self.slow(0)
+        aside = [*self.on.rig.service._aside, *self.on.client._router._aside]
+        await asyncio.gather(*aside, return_exceptions=True)
+        await self.on.rig.store.database.given_up_ended()
+
+
+@asynccontextmanager
+async def trial(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Trial]:
+    if url.startswith("sqlite"):
+        async with connected(folder, monkeypatch, guilds=("*",), url=url) as on:
+            database = on.rig.store.database
+            assert isinstance(database, SqliteDatabase)
+            for each in (database._writer, database._reader):
+                await each.aclose()
+            database._writer = await _lane(folder / "darkroom.db", Slow)
+            database._reader = await _lane(folder / "darkroom.db", SlowReader)
+
+            def slow(seconds: float, *, reads: bool = False) -> None:
+                Slow.delay, SlowReader.delay = seconds, seconds if reads else 0
+
+            yield await _trial(on, slow)
+    else:
+        async with line_to(url) as line, connected(folder, monkeypatch, guilds=("*",), url=line.url) as on:
+
+            def slow(seconds: float, *, reads: bool = False) -> None:
+                line.delay, line.read_delay = seconds, seconds if reads else 0
+
+            yield await _trial(on, slow)
+
+
+async def _trial(on: Scene, slow: Callable[..., None]) -> Trial:
+    await on.discord.ready("quota", "settings")
+    channel = on.discord.add_guild("Studio").add_channel("pictures")
+    who = on.discord.add_member("alice", channel.guild, permissions=MANAGE_GUILD)
+    on.rig.service.limits = FREE
+    case = Case(on, who, channel, "manager", HERE)
+    await furnish(case)
+    removed: list[Picture] = []
+    on.client._router._remove_files = removed.extend
+    return Trial(on, who, case, channel.post(on.discord.bot), slow, removed)
+
+
+async def everything(at: Trial) -> Mapping[str, Callable[[], Awaitable[Interaction]]]:
+    """Every command, button and form there is: a new one has to be added here."""
+    tree, router, who, channel = at.on.client.tree, at.on.client._router, at.who, at.case.channel
+    # What a member can ask for.
+    shown = channel.post(who.user, attachments=[FILE])
+    made: dict[str, Callable[[], Awaitable[Interaction]]] = {
+        "edit": lambda: who.slash(channel, "edit", prompt="at night", image1=FILE),
+        "Edit this image": lambda: who.menu(channel, "Edit this image", shown),
+        "imagine": lambda: who.slash(channel, "imagine", prompt="a lighthouse"),
+        "jobs": lambda: who.slash(channel, "jobs"),
+        "usage": lambda: who.slash(channel, "usage"),
+        "help": lambda: who.slash(channel, "help"),
+    }
+    assert made.keys() == OF_MEMBERS
+    # What an admin can.
+    for command in leaves(tree):
+        options = given(at.case, command)
+        made[command.qualified_name] = _slash(at, command.qualified_name, options)
+    # Buttons and forms.
+    for action in router._actions:
+        job = await at.job(ended=action in {"delete", "again", "change", "edit"})
+        made[f"press {action}"] = _press(at, f"j1:{job.id}:{action}")
+    wish = Wish(verb=Verb.IMAGINE, prompt="a boat")
+    draft = await at.on.rig.service.keep_draft(wish, user_id=who.id)
+    opened = await at.press(f"d1:{draft}:change")
+    await opened.acked()
+    made["draft"] = _press(at, f"d1:{draft}:change")
+    made["form"] = lambda: who.submit(opened)
+    for name, custom_id in PRESSED.items():
+        made[f"press {name}"] = _press(at, custom_id)
+    assert set(router._kinds) == {"j1", "d1", "f1", "q1"}
+    return made
+
+
+def batched(tries: Iterable[T], size: int) -> Iterator[list[T]]:
+    rest = list(tries)
+    while rest:
+        yield rest[:size]
+        rest = rest[size:]
+
+
+def _slash(at: Trial, name: str, options: Mapping[str, Any]) -> Callable[[], Awaitable[Interaction]]:
+    return lambda: at.who.slash(at.case.channel, name, force=True, **options)
+
+
+def _press(at: Trial, custom_id: str) -> Callable[[], Awaitable[Interaction]]:
+    return lambda: at.press(custom_id)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("reads", [False, True])
+async def test_every_command_button_and_form_answers_in_time_and_what_was_refused_is_withdrawn(
+    url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    reads: bool,  # noqa: FBT001
+) -> None:
+    async with trial(url, tmp_path, monkeypatch) as at:
+        tries = await everything(at)
+        before = {row["id"] for row in await rows(at.on.rig.store, "SELECT id FROM jobs")}
+        at.slow(SECONDS, reads=reads)
+        late = []
+        for some in batched(tries.items(), 6):
+            started = [(name, await start()) for name, start in some]
+            answers = await asyncio.gather(*(each.acked(within=SECONDS) for _, each in started), return_exceptions=True)
+            late += [name for (name, _), each in zip(started, answers, strict=True) if not isinstance(each, Ack)]
+        assert late == []
+        await at.settled()
+
+        new = [row for row in await rows(at.on.rig.store, "SELECT id, state FROM jobs") if row["id"] not in before]
+        assert {row["state"] for row in new} == (set() if reads else {"cancelled"})
+        assert await faults(at.on.rig.store) == []
+        assert reads or len(at.removed) == 1  # of the job that was deleted
+        assert at.on.discord.violations == []
+    gc.collect()
+    assert "never retrieved" not in caplog.text
+
+
+async def test_who_cancels_or_orders_at_a_slow_commit_is_told_the_truth(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(responder, "DECIDE", 0.6)
+    monkeypatch.setattr(service, "PATIENCE", 0.3)
+    async with trial(url, tmp_path, monkeypatch) as at:
+        job = await at.job()
+        at.slow(1)
+        ordered = await at.who.slash(at.case.channel, "imagine", prompt="a lighthouse")
+        pressed = await at.press(f"j1:{job.id}:cancel")
+        answers = [_text((await each.acked(within=SECONDS)).message) for each in (ordered, pressed)]
+        await at.settled()
+
+        assert "did not start anything" in answers[0]
+        assert "may have been made all the same" in answers[1]
+        states = [row["state"] for row in await rows(at.on.rig.store, "SELECT state FROM jobs")]
+        assert states == ["cancelled", "cancelled"]

@@ -1,0 +1,318 @@
+"""How cards reach Discord, and what each of its refusals means."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import discord
+import pytest
+
+from bot.core.cards import Card, Path, Reply
+from bot.core.errors import ContentBlocked, DeliverLater, MessageGone, TooLarge, WayClosed
+from bot.jobs.delivery import Upload
+from bot.ui.client import connect_to
+from bot.ui.transport.errors import judged, retry_after
+from bot.ui.transport.messenger import Pacer
+from tests.ui.stage import PNG, Stage, gallery, on_stage
+
+NOW = 1_795_176_000_000
+REPLY = Reply(
+    job_id="01JD3KX9GZ8Q4T7VYB2N5M6P7R",
+    application_id=42,
+    channel_id=6,
+    guild_id=5,
+    message_id=7,
+    ephemeral=False,
+    bot_can_edit=True,
+    bot_can_post=True,
+    filesize_limit=10 * 1024 * 1024,
+    locale="en-US",
+    wanted=2,
+    delivered=1,
+    token="canary-token",
+    token_expires_at=NOW + 600_000,
+)
+
+
+def refusal(status: int, code: int, **headers: str) -> discord.HTTPException:
+    response: Any = SimpleNamespace(status=status, reason="no", headers=headers)
+    kinds = {403: discord.Forbidden, 404: discord.NotFound}
+    kind = kinds.get(status, discord.DiscordServerError if status >= 500 else discord.HTTPException)
+    return kind(response, {"code": code, "message": "no"})
+
+
+def came_to(exc: Exception, *, way: Path = Path.TOKEN, attempts: int = 0, files: bool = True) -> Exception:
+    return judged(exc, way=way, reply=replace(REPLY, attempts=attempts), now=NOW, files=files)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "way", "outcome"),
+    [
+        (401, 50027, Path.TOKEN, WayClosed),
+        (401, 0, Path.TOKEN, WayClosed),
+        (401, 0, Path.CHANNEL, DeliverLater),  # the bot's own token: the operator's business, not this reply's
+        (403, 50001, Path.CHANNEL, WayClosed),
+        (403, 50013, Path.POST, ContentBlocked),  # it may be the one to attach files
+        (403, 160005, Path.POST, WayClosed),
+        (400, 50083, Path.CHANNEL, WayClosed),
+        (404, 10003, Path.CHANNEL, WayClosed),
+        (404, 10008, Path.TOKEN, MessageGone),
+        (404, 10008, Path.CHANNEL, MessageGone),
+        (413, 0, Path.TOKEN, TooLarge),
+        (400, 40005, Path.CHANNEL, TooLarge),
+        (400, 50045, Path.TOKEN, TooLarge),
+        (400, 200000, Path.CHANNEL, ContentBlocked),
+        (400, 240000, Path.TOKEN, ContentBlocked),
+        (400, 20009, Path.TOKEN, ContentBlocked),
+        (400, 400001, Path.TOKEN, ContentBlocked),
+        (429, 0, Path.CHANNEL, DeliverLater),
+        (429, 30046, Path.CHANNEL, DeliverLater),
+        (500, 0, Path.TOKEN, DeliverLater),
+        (503, 0, Path.CHANNEL, DeliverLater),
+    ],
+)
+def test_discords_refusals_name_their_remedy(status: int, code: int, way: Path, outcome: type[Exception]) -> None:
+    assert type(came_to(refusal(status, code), way=way)) is outcome
+
+
+def test_a_live_token_that_discord_does_not_know_is_tried_three_times() -> None:
+    outcomes = [type(came_to(refusal(404, 10015), attempts=each)) for each in range(4)]
+
+    assert outcomes[:3] == [DeliverLater] * 3
+    assert outcomes[3] is WayClosed
+
+
+def test_a_dead_token_that_discord_does_not_know_is_not_tried_again() -> None:
+    outcome = judged(refusal(404, 10015), way=Path.TOKEN, reply=REPLY, now=REPLY.token_expires_at, files=False)
+
+    assert type(outcome) is WayClosed
+
+
+@pytest.mark.parametrize(
+    ("asks", "seconds"), [("1e999", 86_400.0), ("inf", 86_400.0), ("nan", None), ("-1", None), ("soon", None)]
+)
+def test_a_wait_that_makes_no_sense_is_none_or_a_day(asks: str, seconds: float | None) -> None:
+    assert retry_after(refusal(429, 0, **{"Retry-After": asks})) == seconds
+
+
+def test_patience_is_as_long_as_discord_asks() -> None:
+    outcome = came_to(refusal(429, 30046, **{"Retry-After": "37.5"}))
+
+    assert isinstance(outcome, DeliverLater)
+    assert outcome.retry_after == 37.5
+    limited = came_to(discord.RateLimited(90.0))
+    assert isinstance(limited, DeliverLater)
+    assert limited.retry_after == 90.0
+
+
+@pytest.mark.parametrize("exc", [aiohttp.ClientError(), OSError(), TimeoutError(), RuntimeError("Session is closed")])
+def test_a_broken_line_is_tried_again(exc: Exception) -> None:
+    assert type(came_to(exc)) is DeliverLater
+
+
+@pytest.mark.parametrize(
+    ("code", "for_good"), [(50027, True), (10003, True), (50013, False), (50001, False), (50083, False)]
+)
+def test_only_what_cannot_open_again_is_closed_for_good(code: int, *, for_good: bool) -> None:
+    outcome = came_to(refusal(404 if code == 10003 else 403, code), files=False)
+
+    assert isinstance(outcome, WayClosed)
+    assert outcome.for_good is for_good
+
+
+def test_a_card_that_discord_finds_malformed_goes_without_files_then_another_way() -> None:
+    assert type(came_to(refusal(400, 50035), files=True)) is ContentBlocked
+    assert type(came_to(refusal(400, 50035), files=False)) is WayClosed
+
+
+def test_what_is_raised_does_not_hold_the_token() -> None:
+    outcome = came_to(refusal(401, 50027))
+
+    assert "canary" not in str(outcome)
+    assert "canary" not in repr(outcome)
+
+
+# --- sending
+
+
+@on_stage()
+async def test_a_card_goes_by_its_token_and_by_the_channel_with_fresh_files(on: Stage) -> None:
+    card, reply = await _finished(on)
+
+    for way in (Path.TOKEN, Path.CHANNEL):
+        sent = await on.messenger.send(card, reply, way=way, uploads=_uploads(card))
+        assert sent == reply.message_id
+
+    shown = await on.card(card.job)
+    assert [each.rpartition("/")[2] for each in gallery(shown)] == [f"{card.job.id}-1.png"]
+    assert on.env.backend.cdn.get(gallery(shown)[0]) == PNG[1]
+
+
+@on_stage()
+async def test_a_new_message_is_the_last_way_and_is_not_sent_twice(on: Stage) -> None:
+    card, reply = await _finished(on)
+
+    posted = await on.messenger.send(card, reply, way=Path.POST, uploads=_uploads(card))
+    again = await on.messenger.send(card, _tried(reply), way=Path.POST, uploads=_uploads(card))
+
+    assert posted != reply.message_id
+    assert again == posted
+    assert [each.id for each in on.channel.history()] == [posted]  # the old one says what is not so any more
+    (sent,) = [each for each in on.env.http_requests if each.method == "POST" and each.path.endswith("/messages")]
+    assert (sent.json["nonce"], sent.json["enforce_nonce"]) == (reply.job_id[-25:], True)  # Discord's own guard
+
+
+@on_stage()
+async def test_every_card_forbids_mentions(on: Stage) -> None:
+    _, job = await on.imagine("@everyone")
+    dossier = await on.finish(job)
+    card = await on.rig.service.card_of(dossier)
+    await on.alice.slash(on.channel, "jobs")
+    await on.alice.click((await on.card(job)).message, label="Full prompt")
+    for way in (Path.CHANNEL, Path.POST):
+        await on.messenger.send(card, dossier.reply, way=way, uploads=_uploads(card))
+    await on.messenger.notify(card, dossier.reply)
+
+    bodies = [each.json.get("data", each.json) for each in on.env.http_requests if isinstance(each.json, dict)]
+    shown = [each for each in bodies if "components" in each]
+    assert len(shown) == 7
+    assert all(each["allowed_mentions"] == {"parse": []} for each in shown)
+
+
+@on_stage()
+async def test_a_deleted_reply_is_gone(on: Stage) -> None:
+    card, reply = await _finished(on)
+    await on.channel.history()[0].delete()
+
+    with pytest.raises(MessageGone):
+        await on.messenger.send(card, reply, way=Path.TOKEN, uploads=())
+
+
+@on_stage()
+async def test_a_token_that_died_closes_its_way(on: Stage) -> None:
+    card, reply = await _finished(on)
+    on.env.inject_error("PATCH", "/webhooks/*", status=401, code=50027, message="Invalid Webhook Token")
+
+    with pytest.raises(WayClosed):
+        await on.messenger.send(card, reply, way=Path.TOKEN, uploads=())
+
+
+@on_stage()
+async def test_the_whole_address_being_shut_out_stops_every_request(on: Stage) -> None:
+    card, reply = await _finished(on)
+    on.messenger._note_shut(refusal(429, 0, **{"Retry-After": "120"}))
+    before = len(on.env.http_requests)
+
+    with pytest.raises(DeliverLater) as caught:
+        await on.messenger.send(card, reply, way=Path.TOKEN, uploads=())
+    assert caught.value.retry_after == 120
+    assert len(on.env.http_requests) == before
+
+    on.rig.time.go(121)
+    assert await on.messenger.send(card, reply, way=Path.TOKEN, uploads=()) == reply.message_id
+
+
+@on_stage()
+async def test_nothing_is_sent_before_the_client_is_logged_in(on: Stage) -> None:
+    card, reply = await _finished(on)
+    on.client._connection.user = None
+
+    with pytest.raises(DeliverLater):
+        await on.messenger.send(card, reply, way=Path.TOKEN, uploads=())
+
+
+# --- finding
+
+
+@on_stage()
+async def test_a_shown_card_is_found_by_its_token(on: Stage) -> None:
+    shown, job = await on.imagine(private=True)
+
+    found = await on.messenger.find((await on.dossier(job.id)).reply)
+
+    assert found == (shown.response.id, True)
+
+
+@on_stage()
+async def test_an_answer_that_is_not_the_jobs_card_does_not_prove_that_it_is_shown(on: Stage) -> None:
+    _, job = await on.imagine()
+    reply = (await on.dossier(job.id)).reply
+
+    assert await on.messenger.find(replace(reply, job_id="01M7Y0XSNXXPA2WVYTX3MESRVG")) is None
+
+
+@on_stage()
+async def test_a_card_that_was_never_shown_is_not_there(on: Stage) -> None:
+    on.env.inject_error("POST", "/interactions/*/callback", status=400, code=40060, message="lost")
+    _, job = await on.imagine()
+
+    assert await on.messenger.find((await on.dossier(job.id)).reply) is None
+
+
+@on_stage()
+async def test_a_card_whose_token_has_died_is_not_asked_for(on: Stage) -> None:
+    _, job = await on.imagine()
+    on.rig.time.go(15 * 60)
+    before = len(on.env.http_requests)
+
+    assert await on.messenger.find((await on.dossier(job.id)).reply) is None
+    assert len(on.env.http_requests) == before
+
+
+@on_stage()
+async def test_discord_being_down_says_nothing_about_a_card(on: Stage) -> None:
+    _, job = await on.imagine()
+    on.env.inject_error("GET", "/webhooks/*", status=503, code=0, times=None)
+
+    with pytest.raises(DeliverLater):
+        await on.messenger.find((await on.dossier(job.id)).reply)
+
+
+# --- the rest
+
+
+async def test_the_bots_own_requests_are_kept_apart() -> None:
+    pacer = Pacer(a_second=1000)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    for _ in range(20):
+        await pacer.turn()
+
+    assert loop.time() - began >= 0.019
+
+
+@pytest.mark.parametrize(
+    ("api", "gateway"), [("http://discord.example/api/v10", ""), ("", "ws://gateway.example"), ("ftp://x", "")]
+)
+def test_another_discord_needs_tls_unless_it_is_on_this_machine(api: str, gateway: str) -> None:
+    with pytest.raises(ValueError, match="must begin with"):
+        connect_to(api, gateway)
+
+
+def test_a_discord_on_this_machine_is_used_for_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discord.http.Route, "BASE", discord.http.Route.BASE)
+    gateway = discord.gateway.DiscordWebSocket
+    monkeypatch.setattr(gateway, "DEFAULT_GATEWAY", gateway.DEFAULT_GATEWAY)
+
+    connect_to("http://127.0.0.1:8080/api/v10/", "ws://127.0.0.1:8080/gateway")
+
+    assert discord.http.Route.BASE == "http://127.0.0.1:8080/api/v10"
+    assert str(gateway.DEFAULT_GATEWAY) == "ws://127.0.0.1:8080/gateway"
+
+
+async def _finished(on: Stage) -> tuple[Card, Reply]:
+    _, job = await on.imagine()
+    dossier = await on.finish(job, show=False)
+    return await on.rig.service.card_of(dossier), dossier.reply
+
+
+def _uploads(card: Card) -> Sequence[Upload]:
+    return [Upload(each.file, PNG[1]) for each in card.pictures]
+
+
+def _tried(reply: Reply) -> Reply:
+    return replace(reply, attempts=1)

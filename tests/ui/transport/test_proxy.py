@@ -1,0 +1,59 @@
+"""Discord behind an HTTP proxy: every request and the gateway take it, for Discord's name is known to nobody else."""
+
+from pathlib import Path
+
+import aiohttp
+import discord
+import pytest
+
+from bot.core.cards import Path as Way
+from bot.observability.logging import Redactor
+from bot.settings.settings import Settings
+from bot.ui.application_check import DiscordSaysNo, examine
+from bot.ui.interactions.access import Access
+from tests.discord.server import API
+from tests.providers.proxy import proxying
+from tests.ui.transport.test_sockets import SOON, acknowledged, connected
+
+
+async def test_gateway_commands_and_replies_by_every_way_go_through_the_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: dict[str, int] = {}
+    async with (
+        proxying(names) as proxy,
+        connected(tmp_path, monkeypatch, proxy=proxy.url, names=names) as on,
+    ):
+        guild = on.discord.add_guild("Own")
+        channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
+        await (await alice.slash(channel, "imagine", prompt="a lighthouse")).acked(within=SOON)
+        await (await alice.slash(channel, "usage")).acked(within=SOON)
+        dossier = await on.rig.store.dossier((await acknowledged(on)).id)
+        assert dossier is not None
+        card, reply = await on.rig.service.card_of(dossier), dossier.reply
+
+        assert await on.messenger.find(reply) == (reply.message_id, False)
+        for way in Way:
+            await on.messenger.send(card, reply, way=way, uploads=())
+        found = await examine(on.discord.token, access=Access((), user_install=False), proxy=proxy.url)
+        assert [each.name for each in found.servers] == ["Own"]
+        assert on.discord.violations == []
+    assert {each.partition(" ")[2] for each in proxy.asked} == {"discord.example"}
+
+
+@pytest.mark.parametrize("password", ["hunter22", "x%2e9"])
+async def test_a_proxy_that_refuses_is_told_in_one_line_and_its_password_is_not(
+    monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    monkeypatch.setattr(discord.http.Route, "BASE", f"https://discord.example{API}")
+    no = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    async with proxying({}, says=no) as proxy:
+        address = f"http://me:{password}@127.0.0.1:{proxy.port}"
+        settings = Settings.load({"DARKROOM_HTTP__PROXY": address})
+        with pytest.raises(DiscordSaysNo) as caught:
+            await examine("token", access=Access((), user_install=False), proxy=settings.http.address)
+        cause = caught.value.__cause__
+        assert isinstance(cause, aiohttp.ClientHttpProxyError)
+        assert str(caught.value) == "cannot be asked (ClientHttpProxyError)"
+        for told in (password, "x.9"):
+            assert told not in Redactor(settings.secrets()).clean(f"{cause} {cause!r}") + repr(settings)

@@ -1,0 +1,258 @@
+"""The client over real sockets: what SimCord leaves out, and what only discord.py's own HTTP code can show."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import discord
+import pytest
+import yarl
+
+from bot.core.cards import Path as Way
+from bot.core.errors import DeliverLater, MessageGone, WayClosed
+from bot.core.jobs import Job, Place
+from bot.settings.settings import SHIPPED
+from bot.ui.cards.texts import load
+from bot.ui.client import DarkroomClient, connect_to
+from bot.ui.interactions.access import Access
+from bot.ui.transport.messenger import DiscordMessenger
+from tests.discord.server import API, LocalDiscord
+from tests.kit import Rig, Time, picture, rig
+from tests.ui.stage import spend
+
+SOON = 5.0
+
+
+@dataclass
+class Scene:
+    discord: LocalDiscord
+    rig: Rig
+    client: DarkroomClient
+    messenger: DiscordMessenger
+
+    async def job(self, number: int = -1) -> Job:
+        return await self.rig.job(sorted(await self.rig.store.due_times())[number])
+
+
+@asynccontextmanager
+async def connected(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    guilds: tuple[str, ...] = (),
+    user_install: bool = False,
+    proxy: str | None = None,
+    names: dict[str, int] | None = None,
+    url: str = "",
+) -> AsyncIterator[Scene]:
+    """With a *proxy* Discord is called discord.example, and the proxy's *names* say where that is."""
+    monkeypatch.setattr(discord.http.Route, "BASE", discord.http.Route.BASE)
+    gateway = discord.gateway.DiscordWebSocket
+    monkeypatch.setattr(gateway, "DEFAULT_GATEWAY", gateway.DEFAULT_GATEWAY)
+    clock = Time(int(time.time() * 1000))
+    async with LocalDiscord(lambda: clock.now / 1000) as server, rig(folder, url=url, time=clock) as base:
+        connect_to(server.api_base, server.gateway_url)
+        if names is not None:
+            names["discord.example"] = int(server.cdn_host.partition(":")[2])
+            monkeypatch.setattr(discord.http.Route, "BASE", f"http://discord.example{API}")
+            monkeypatch.setattr(gateway, "DEFAULT_GATEWAY", yarl.URL("ws://discord.example/gateway"))
+        texts = load(SHIPPED.parent / "locales", strict=True)
+        client = DarkroomClient(
+            base.service,
+            texts,
+            access=Access(guilds, user_install=user_install),
+            peek=_fine,
+            uploads=base.delivery.uploads,
+            remove_files=lambda _: None,
+            hosts=("RunComfy",),
+            keep_hours=72,
+            keep_days=30,
+            user_install=user_install,
+            chart=_drawn,
+            metrics=base.metrics,
+            proxy=proxy,
+        )
+        async with client:
+            life = asyncio.create_task(client.start(server.token))
+            await server.ready("imagine", "edit", "jobs", "usage", "help", "Edit this image")
+            yield Scene(server, base, client, DiscordMessenger(client, texts, clock=base.time))
+        with contextlib.suppress(asyncio.CancelledError):
+            await life
+
+
+async def _fine(_: object, *, limits: object) -> None:
+    pass
+
+
+async def _drawn(_: object) -> bytes:
+    return picture()
+
+
+async def test_the_owner_of_the_application_has_open_servers_and_direct_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(tmp_path, monkeypatch) as on:
+        own = on.discord.add_guild("Own")
+        other = on.discord.add_guild("Other", owner_id=4711)
+        alice, bob = on.discord.add_member("alice", own), on.discord.add_member("bob", other)
+        channel, closed = own.add_channel("pictures"), other.add_channel("pictures")
+
+        made = await (await alice.slash(channel, "imagine", prompt="a lighthouse")).acked(within=SOON)
+        refused = await (await bob.slash(closed, "imagine", prompt="a lighthouse")).acked(within=SOON)
+
+        assert (made.type, made.ephemeral) == (4, False)
+        assert (refused.type, refused.ephemeral) == (4, True)
+        assert on.discord.violations == []
+
+
+async def test_the_age_of_the_last_heartbeat_is_known_while_connected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(tmp_path, monkeypatch) as on:
+        age = on.client.heartbeat_age()
+        assert age is not None
+        assert 0 <= age < SOON
+        client = on.client
+    assert client.heartbeat_age() is None
+
+
+async def test_prices_are_told_while_typing_in_the_members_language_and_with_an_empty_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
+        guild = on.discord.add_guild("Own")
+        channel, hans = guild.add_channel("pictures"), on.discord.add_member("hans", guild, locale="de")
+        on.client._connection._guilds.clear()
+
+        typing = await hans.complete(channel, "imagine", option="count", typed="2", resolution="2K")
+
+        (choice,) = (await typing.acked(within=SOON)).choices
+        assert choice == {"name": "2 Bilder · etwa 0,24 $ · heute noch 1,00 $ übrig", "value": 2}
+        assert on.discord.violations == []
+
+
+async def test_the_words_of_usage_are_followed_by_a_chart_in_the_same_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(tmp_path, monkeypatch) as on:
+        guild = on.discord.add_guild("Own")
+        channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
+        await spend(on.rig, Place(alice.id, channel.id, guild.id), pictures=2)
+
+        asked = await alice.slash(channel, "usage")
+
+        assert (await asked.acked(within=SOON)).ephemeral
+        shown = await asked.until(lambda message: bool(message.gallery), within=SOON)
+        assert "2 of 10" in shown.text
+        assert shown.files() == [picture()]
+        assert shown.gallery[0].alt == "Your last 30 days: 2 pictures for $0.16."
+        assert on.discord.violations == []
+
+
+async def test_a_shown_card_is_found_and_changed_by_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected(tmp_path, monkeypatch) as on:
+        guild = on.discord.add_guild("Own")
+        channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
+        asked = await alice.slash(channel, "imagine", prompt="a lighthouse")
+        await asked.acked(within=SOON)
+        job = await acknowledged(on)
+        dossier = await on.rig.store.dossier(job.id)
+        assert dossier is not None
+        card, reply = await on.rig.service.card_of(dossier), dossier.reply
+
+        assert await on.messenger.find(reply) == (reply.message_id, False)
+        for way in (Way.TOKEN, Way.CHANNEL):
+            assert await on.messenger.send(card, reply, way=way, uploads=()) == reply.message_id
+        posted = await on.messenger.send(card, reply, way=Way.POST, uploads=())
+        assert await on.messenger.send(card, reply, way=Way.POST, uploads=()) == posted  # the nonce is the job's
+
+        assert asked.message is not None
+        await alice.delete(asked.message)
+        for way in (Way.TOKEN, Way.CHANNEL):
+            with pytest.raises(MessageGone):
+                await on.messenger.send(card, reply, way=way, uploads=())
+        assert on.discord.violations == []
+
+
+async def test_an_answer_that_was_lost_on_its_way_back_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(tmp_path, monkeypatch) as on:
+        guild = on.discord.add_guild("Own")
+        channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
+        on.discord.fault("callback", do="accepted_then_lost", times=None)
+        asked = await alice.slash(channel, "imagine", prompt="a lighthouse")
+        await asked.acked(within=SOON)
+
+        job = await on.job()
+        dossier = await on.rig.store.dossier(job.id)
+
+        assert dossier is not None
+        assert (job.acked_at, dossier.reply.message_id) == (None, None)
+        assert asked.message is not None
+        assert await on.messenger.find(dossier.reply) == (asked.message.id, False)
+
+
+async def test_a_command_that_discord_sends_twice_makes_one_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(tmp_path, monkeypatch) as on:
+        guild = on.discord.add_guild("Own")
+        channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
+        asked = await alice.slash(channel, "imagine", prompt="a lighthouse")
+        await asked.acked(within=SOON)
+        on.discord.send_again(asked)
+        other = await alice.slash(channel, "usage")  # events are handled in order: the second one is done with by now
+        await other.acked(within=SOON)
+
+        assert len(await on.rig.store.due_times()) == 1
+        assert on.discord.violations == []
+
+
+async def test_where_only_its_user_installed_the_bot_discord_may_make_a_reply_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(tmp_path, monkeypatch, user_install=True) as on:
+        guild = on.discord.add_guild("Elsewhere", bot_in=False)
+        channel, alice = guild.add_channel("talk"), on.discord.add_member("alice", guild, installed=True)
+        asked = await alice.slash(channel, "imagine", prompt="a lighthouse")
+        ack = await asked.acked(within=SOON)
+        dossier = await on.rig.store.dossier((await acknowledged(on)).id)
+
+        assert dossier is not None
+        assert dossier.reply.ephemeral is ack.ephemeral
+        assert (dossier.reply.bot_can_edit, dossier.reply.bot_can_post) == (False, False)
+
+
+async def test_a_shut_out_address_and_a_broken_line_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(tmp_path, monkeypatch) as on:
+        guild = on.discord.add_guild("Own")
+        channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
+        await (await alice.slash(channel, "imagine", prompt="a lighthouse")).acked(within=SOON)
+        dossier = await on.rig.store.dossier((await acknowledged(on)).id)
+        assert dossier is not None
+        card, reply = await on.rig.service.card_of(dossier), dossier.reply
+
+        for do, outcome in (("reset", DeliverLater), ("code:401:50027", WayClosed), ("cloudflare", DeliverLater)):
+            fault = on.discord.fault("edit_by_token", do=do, retry_after=60)
+            with pytest.raises(outcome):
+                await on.messenger.send(card, reply, way=Way.TOKEN, uploads=())
+            assert fault.hits == 1
+        with pytest.raises(DeliverLater) as caught:
+            await on.messenger.send(card, reply, way=Way.CHANNEL, uploads=())
+        assert caught.value.retry_after == 60
+
+
+async def acknowledged(on: Scene) -> Job:
+    """Wait until it is on disk that Discord shows the newest job; that job."""
+    async with asyncio.timeout(SOON):
+        while not (await on.rig.store.due_times()) or (await on.job()).acked_at is None:
+            await on.rig.service.bells.worker.wait()
+            on.rig.service.bells.worker.clear()
+    return await on.job()
