@@ -21,7 +21,7 @@ PADDING = b" " * 1024  # a body that is read, and hashed in vain
 GIGABYTE, CHUNK = 1 << 30, 16 * 1024  # bytes
 BYTE_EVERY = 0.5  # seconds
 GOOD_EVERY = 0.05  # seconds from the answer to a good callback until the next
-PATIENCE = 30.0  # seconds until whoever is not answered at all gives up
+TIMEOUT = 30.0  # seconds until whoever is not answered at all gives up
 
 
 @dataclass(slots=True)
@@ -81,7 +81,7 @@ class Flood:
         """One connection, one request and its answer; whoever is answered stops sending."""
         writer: asyncio.StreamWriter | None = None
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
                 sending = asyncio.ensure_future(send(writer))
                 try:

@@ -19,7 +19,7 @@ from bot.store.postgres import _PostgresTx
 from bot.store.sqlite import _by_position
 
 T = TypeVar("T")
-PATIENCE = 600.0  # seconds; nobody is to fail for having waited
+TIMEOUT = 600.0  # seconds; nobody is to fail for having waited
 NAME = {"application_name": "darkroom run bench"}  # as the process that runs: what it writes wakes nobody
 
 
@@ -156,7 +156,7 @@ async def sqlite_locked(path: Path) -> AsyncIterator[Writes]:
 async def sqlite_alchemy(path: Path) -> AsyncIterator[Writes]:
     _set_journal(path, "wal")
     engine = create_async_engine(
-        f"sqlite+aiosqlite:///{path}", connect_args={"timeout": PATIENCE}, pool_timeout=PATIENCE
+        f"sqlite+aiosqlite:///{path}", connect_args={"timeout": TIMEOUT}, pool_timeout=TIMEOUT
     )  # fmt: skip
     try:
         yield Alchemy(engine)
@@ -186,7 +186,7 @@ async def postgres_alchemy(url: str) -> AsyncIterator[Writes]:
     async def connect(*_args: object, **_options: object) -> Any:
         return await asyncpg.connect(url, server_settings=NAME)
 
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_timeout=PATIENCE)
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_timeout=TIMEOUT)
     try:
         yield Alchemy(engine)
     finally:
@@ -204,7 +204,7 @@ def _set_journal(path: Path, mode: str) -> None:
 
 @asynccontextmanager
 async def _sqlite(path: Path) -> AsyncIterator[aiosqlite.Connection]:
-    async with aiosqlite.connect(path, timeout=PATIENCE, isolation_level=None) as connection:
+    async with aiosqlite.connect(path, timeout=TIMEOUT, isolation_level=None) as connection:
         connection.row_factory = sqlite3.Row
         yield connection
 

@@ -28,7 +28,7 @@ from tests import postgres
 CALLERS = (1, 32, 256)
 SIZES = ("empty", "million")
 OUT = Path(__file__).parent / "out"
-Way = Callable[[str], AbstractAsyncContextManager[Writes]]
+ReplyPath = Callable[[str], AbstractAsyncContextManager[Writes]]
 Cells = dict[tuple[str, int], Measured]  # by way and callers
 Row = dict[str, Any]
 
@@ -46,14 +46,14 @@ def _file(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///"))
 
 
-SQLITE: Mapping[str, Way] = {
+SQLITE: Mapping[str, ReplyPath] = {
     "ours": _ours,
     "per_call": lambda url: _rivals.sqlite_per_call(_file(url), journal="delete"),
     "per_call_wal": lambda url: _rivals.sqlite_per_call(_file(url), journal="wal"),
     "locked": lambda url: _rivals.sqlite_locked(_file(url)),
     "sqlalchemy": lambda url: _rivals.sqlite_alchemy(_file(url)),
 }
-POSTGRES: Mapping[str, Way] = {
+POSTGRES: Mapping[str, ReplyPath] = {
     "ours": _ours,
     "per_call": _rivals.postgres_per_call,
     "locked": _rivals.postgres_locked,
@@ -143,7 +143,7 @@ async def _made(url: str) -> None:
         """The tables are there now."""
 
 
-async def _compare(ways: Mapping[str, Way], url: str) -> Cells:
+async def _compare(ways: Mapping[str, ReplyPath], url: str) -> Cells:
     """All the ways in turn for each number of callers, so that a slow minute of the machine slows them all."""
     cells: Cells = {}
     for callers in CALLERS:
@@ -157,10 +157,10 @@ async def _audit(engine: str, url: str) -> list[Row]:
     """How long the audit's looks at 1,000,000 rows take."""
     async with _ours(url) as database:
         audit = Audit(database)
-        found, comparing = await _timed(audit.differences)
+        found, comparing = await _timed(audit.mismatches)
         if found:
             raise RuntimeError(f"the totals are not the sum of the rows: {found[:3]}")
-        _, books = await _timed(audit.books)
+        _, books = await _timed(audit.summaries)
         rows = await database.read(_ledger_rows)
     return [
         _row(f"{engine}_ledger_rows", rows, ""),

@@ -17,20 +17,20 @@ from aiohttp import web
 from bot.core.clock import Clock
 from bot.core.jobs import Job
 from bot.files.modes import make_folder, tighten
-from bot.jobs.availability import Supply
+from bot.jobs.availability import Availability
 from bot.jobs.delivery import Delivery
 from bot.jobs.outages import Outages
-from bot.jobs.provider_health import Hosts
-from bot.jobs.reference_check import Looker
-from bot.jobs.results import Collector
+from bot.jobs.provider_health import ProviderHealth
+from bot.jobs.reference_check import ReferenceChecker
+from bot.jobs.results import ResultDownloader
 from bot.jobs.routing import Routing
 from bot.jobs.service import Service
 from bot.jobs.steps.poll import Steps
-from bot.jobs.wakeups import Bells
+from bot.jobs.wakeups import Wakeups
 from bot.jobs.worker import Worker
-from bot.maintenance.audit import Auditor
-from bot.maintenance.provider_checks import Inspector
-from bot.maintenance.retention import OURS, Janitor, remove_files
+from bot.maintenance.audit import LedgerAudit
+from bot.maintenance.provider_checks import ProviderChecks
+from bot.maintenance.retention import OURS, Retention, remove_files
 from bot.observability.metrics import Metrics
 from bot.pictures import guard
 from bot.pictures.pool import PicturePool
@@ -43,8 +43,8 @@ from bot.providers.runflow.client import Runflow
 from bot.settings.settings import Settings
 from bot.settings.sources import BadSettings
 from bot.store.connect import database_files, open_database
-from bot.store.database import TROUBLE
-from bot.store.drafts import Desk
+from bot.store.database import DATABASE_ERRORS
+from bot.store.notes import Notes
 from bot.store.store import Store
 from bot.ui.cards.texts import Texts
 from bot.ui.cards.texts import load as load_texts
@@ -80,9 +80,9 @@ class App:
     service: Service
     worker: Worker
     delivery: Delivery
-    janitor: Janitor
-    auditor: Auditor
-    inspector: Inspector
+    janitor: Retention
+    auditor: LedgerAudit
+    inspector: ProviderChecks
     pulse: Pulse
     outages: Outages
     site: web.Application
@@ -92,7 +92,7 @@ class App:
         """Run the loops, which it yields, and the web server; on the way out, let replies go out first."""
         stop = asyncio.Event()
         listener = await self._serve()
-        await self.service.supply.start()
+        await self.service.availability.start()
         await self.worker.start()
         busy = (self.worker, self.delivery, self.janitor, self.auditor, self.inspector, self.pulse, self.outages)
         tasks = [asyncio.create_task(each.run(stop)) for each in busy]
@@ -100,11 +100,11 @@ class App:
             yield tasks
         finally:
             stop.set()
-            self.service.bells.worker.set()
-            self.service.bells.replies.set()
+            self.service.wakeups.worker.set()
+            self.service.wakeups.replies.set()
             self.outages.wake.set()
             await asyncio.wait(tasks, timeout=DRAIN)
-            with suppress(*TROUBLE):  # what is not sent now goes out at the next start
+            with suppress(*DATABASE_ERRORS):  # what is not sent now goes out at the next start
                 await self.delivery.drain(seconds=DRAIN / 2)
             for task in tasks:
                 task.cancel()
@@ -139,7 +139,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
     database = await open_database(settings.database.url.get_secret_value(), running=True)
     stack.push_async_callback(database.aclose)
     await asyncio.to_thread(_close_to_others, settings)
-    store, desk = Store(database), Desk(database)
+    store, notes = Store(database), Notes(database)
     pool = PicturePool()
     stack.push_async_callback(pool.aclose)
     downloader = Downloader(proxy=settings.http.address)
@@ -150,34 +150,34 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         stack.push_async_callback(each.aclose)
 
     async def tell(key: str, values: Mapping[str, object]) -> None:
-        await operator.tell(key, values)
+        await operator.notify(key, values)
 
-    bells = Bells()
-    supply = Supply(
+    wakeups = Wakeups()
+    availability = Availability(
         store,
-        desk,
+        notes,
         catalog=catalog,
         providers={name: HOST_NAMES[name] for name in hosts},
         cancels=[name for name, each in hosts.items() if each.cancels],
         clock=clock,
-        bells=bells,
-        tell=tell,
+        wakeups=wakeups,
+        notify=tell,
     )
-    outages = Outages(database, data=data, clock=clock, tell=tell)
+    outages = Outages(database, data=data, clock=clock, notify=tell)
     service = Service(
         store,
-        desk,
-        supply=supply,
+        notes,
+        availability=availability,
         outages=outages,
         limits=settings.quota.limits(),
         cdn_hosts=settings.discord.cdn_hosts,
         clock=clock,
-        bells=bells,
-        tell=tell,
+        wakeups=wakeups,
+        notify=tell,
         ai_label=settings.discord.ai_label,
     )
-    looker = Looker(downloader, judge=guard.peek, checker=pool, hosts=settings.discord.cdn_hosts)
-    secret = await _link_secret(desk)
+    looker = ReferenceChecker(downloader, judge=guard.check_head, checker=pool, hosts=settings.discord.cdn_hosts)
+    secret = await _link_secret(notes)
     links = server.PictureLinks(settings.web.public_url, secret=secret)
     callbacks = _callbacks(settings, service, secret=secret, count=metrics.callback)
     connect_to(settings.discord.api_base, settings.discord.gateway_url)
@@ -185,7 +185,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         service,
         texts=words,
         access=Access(settings.discord.guilds, user_install=settings.discord.user_install),
-        peek=looker.quickly,
+        peek=looker.check_within_ack,
         uploads=lambda card, most: delivery.uploads(card, most=most),
         remove_files=lambda pictures: remove_files(data, [each.file for each in pictures]),
         user_install=settings.discord.user_install,
@@ -200,21 +200,21 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
     operator = OperatorChannel(client, words, channel_id=settings.discord.log_channel)
     messenger = DiscordMessenger(client, words, clock=clock)
     delivery = Delivery(store, service, messenger, fitter=pool, data=data, link=links, random=random.random)
-    collector = Collector(
+    collector = ResultDownloader(
         store,
         downloader,
         checker=pool,
         result_hosts={"runcomfy": settings.runcomfy.result_hosts, "runflow": settings.runflow.result_hosts},
         data=data,
-        patience=lambda job: catalog.patience(job.request),
+        max_wait=lambda job: catalog.download_timeout(job.request),
         clock=clock,
     )
-    eye = Hosts(supply, hosts, clock=clock)
+    eye = ProviderHealth(availability, hosts, clock=clock)
     steps = Steps(
         store,
         service,
         hosts=eye,
-        routing=Routing(store, service, hosts=eye),
+        routing=Routing(store, service, health=eye),
         providers=hosts,
         collector=collector,
         find=messenger.find,
@@ -230,12 +230,12 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         heartbeat_age=client.heartbeat_age,
         overdue=worker.overdue,
         writable=database.writable,
-        intake_open=lambda: client.intake_open,
+        accepts_requests=lambda: client.accepts_requests,
         outages=lambda: outages.current,
         unsafe=lambda: outages.unsafe,
     )
-    auditor = Auditor(store, service, post=operator.alert)
-    inspector = Inspector(service, providers=hosts, low=settings.routing.low_balance, probe=eye.probe)
+    auditor = LedgerAudit(store, service, post=operator.alert)
+    inspector = ProviderChecks(service, providers=hosts, low=settings.routing.low_balance, probe=eye.probe)
     page = Page(
         metrics,
         service,
@@ -250,7 +250,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         service=service,
         worker=worker,
         delivery=delivery,
-        janitor=Janitor(
+        janitor=Retention(
             store,
             service,
             data=data,
@@ -321,12 +321,12 @@ def _callback_url(callbacks: Callbacks | None) -> Callable[[Job], str | None]:
     return lambda job: callbacks.links(job.id) if callbacks and job.provider == callbacks.provider else None
 
 
-async def _link_secret(desk: Desk) -> bytes:
+async def _link_secret(notes: Notes) -> bytes:
     """This installation's own secret for addresses that nobody can guess, drawn at its first start."""
-    kept = await desk.note("link_secret")
+    kept = await notes.get("link_secret")
     if kept is None:
         kept = secrets.token_hex(32)
-        await desk.set_note("link_secret", kept)
+        await notes.set("link_secret", kept)
     return bytes.fromhex(kept)
 
 
@@ -342,7 +342,7 @@ async def run(settings: Settings) -> None:
             life = asyncio.create_task(gateway.stay_connected(app.client, token, closing=closing))
             waiting = asyncio.create_task(told.wait())
             await asyncio.wait({life, waiting, *loops}, return_when=asyncio.FIRST_COMPLETED)
-            app.client.intake_open = False  # no new jobs; what is under way goes on
+            app.client.accepts_requests = False  # no new jobs; what is under way goes on
             broken = [each for each in loops if each.done()]
         closing.set()
         waiting.cancel()

@@ -120,7 +120,7 @@ def _only_at(endpoint: Endpoint, name: str, spec: Option) -> str:
         return ", ".join(each.provider for each in hosts)
     made: dict[str, list[str]] = {}  # choices by the hosts that make them
     for choice in spec.choices if isinstance(spec, Words) else ():
-        makers = [each.provider for each in hosts if each.makes(name, choice, default=None)]
+        makers = [each.provider for each in hosts if each.supports(name, choice, default=None)]
         if len(makers) < len(hosts):
             made.setdefault(", ".join(makers), []).append(choice)
     return "; ".join(f"{' '.join(choices)}: {makers}" for makers, choices in made.items())

@@ -11,23 +11,22 @@ from typing import Any
 
 from PIL import Image
 
-from bot.core.cards import Card, Reply
-from bot.core.cards import Path as Way
-from bot.core.catalog import Asked, Catalog
+from bot.core.cards import Card, Reply, ReplyPath
+from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.errors import NotSearchable
 from bot.core.jobs import SECOND, Job, Observation, Place, Reference, State, Verb
 from bot.core.quota import Limits
 from bot.core.references import ReferenceLimits
-from bot.core.request_draft import Intake, Wish
-from bot.jobs.availability import Supply
+from bot.core.request_draft import InteractionContext, RequestDraft
+from bot.jobs.availability import Availability
 from bot.jobs.delivery import Delivery, Upload
 from bot.jobs.outages import Outages
-from bot.jobs.provider_health import Hosts
-from bot.jobs.results import Collector, Fetcher
+from bot.jobs.provider_health import ProviderHealth
+from bot.jobs.results import Fetcher, ResultDownloader
 from bot.jobs.routing import Routing
 from bot.jobs.service import Service
 from bot.jobs.steps.poll import Steps
-from bot.jobs.wakeups import Bells
+from bot.jobs.wakeups import Wakeups
 from bot.jobs.worker import Worker
 from bot.observability.metrics import Metrics
 from bot.pictures import guard
@@ -37,7 +36,7 @@ from bot.providers.base import CancelOutcome, ModelInfo, Provider
 from bot.providers.measured import Measured
 from bot.settings.settings import SHIPPED, Settings
 from bot.store.connect import open_database
-from bot.store.drafts import Desk
+from bot.store.notes import Notes
 from bot.store.store import Store
 
 NOON = 1_795_176_000_000  # 2026-11-20 12:00 UTC
@@ -167,14 +166,14 @@ class FakeFiles:
 class FakeMessenger:
     """Discord, as far as a reply is concerned."""
 
-    shown: list[tuple[Way, Card, Sequence[Upload]]] = field(default_factory=list)
+    shown: list[tuple[ReplyPath, Card, Sequence[Upload]]] = field(default_factory=list)
     troubles: list[Exception] = field(default_factory=list)  # raised one by one before anything is shown
     notified: list[Card] = field(default_factory=list)  # by a direct message
 
-    async def send(self, card: Card, reply: Reply, *, way: Way, uploads: Sequence[Upload]) -> int:
+    async def send(self, card: Card, reply: Reply, *, path: ReplyPath, uploads: Sequence[Upload]) -> int:
         if self.troubles:
             raise self.troubles.pop(0)
-        self.shown.append((way, card, uploads))
+        self.shown.append((path, card, uploads))
         return reply.message_id or 9_999
 
     async def notify(self, card: Card, reply: Reply) -> bool:
@@ -194,7 +193,7 @@ class Rig:
     folder: Path
     time: Time
     store: Store
-    desk: Desk
+    notes: Notes
     service: Service
     worker: Worker
     delivery: Delivery
@@ -205,12 +204,12 @@ class Rig:
     found: dict[str, tuple[int, bool] | None]  # job → what Discord answers to "is its card shown?"
     checks: list[Any]  # what the next checks of reference pictures come to: references or an exception
     metrics: Metrics
-    hosts: Hosts
+    hosts: ProviderHealth
     beside: FakeProvider  # the second host, where there is one
     _probed_at: int = NOON
     _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(70_000))
 
-    def intake(self, user: int = ALICE, *, guild: int | None = GUILD, **changes: Any) -> Intake:
+    def context(self, user: int = ALICE, *, guild: int | None = GUILD, **changes: Any) -> InteractionContext:
         number = next(self._ids)
         fields: dict[str, Any] = {
             "interaction_id": number,
@@ -224,7 +223,7 @@ class Rig:
             "bot_can_post": True,
             "app_permissions": (1 << 53) - 1,  # all of them
         }
-        return Intake(**{**fields, **changes})
+        return InteractionContext(**{**fields, **changes})
 
     def first_number(self, number: int) -> None:
         """Number interactions from here: after a restart they are not those of the life before."""
@@ -233,17 +232,17 @@ class Rig:
     async def imagine(self, user: int = ALICE, *, count: int = 1, acked: bool = True, **changes: Any) -> str:
         """Accept a job and acknowledge it; its id."""
         model = changes.pop("model", None)
-        asked = Asked(count=count) if count != 1 else Asked()
-        wish = Wish(verb=Verb.IMAGINE, prompt="a lighthouse", model=model, asked=asked)
-        card = await self.service.accept(self.intake(user, **changes), wish)
+        asked = RequestedOptions(count=count) if count != 1 else RequestedOptions()
+        draft = RequestDraft(verb=Verb.IMAGINE, prompt="a lighthouse", model=model, asked=asked)
+        card = await self.service.accept(self.context(user, **changes), draft)
         if acked:
             await self.service.acknowledged(card.job.id, message_id=int(card.job.created_at % 10**9), ephemeral=False)
         return card.job.id
 
     async def edit(self, *, expires_at: int | None = None) -> str:
         reference = Reference("https://cdn.discordapp.com/a.png", "a.png", "image/png", 900, expires_at)
-        wish = Wish(verb=Verb.EDIT, prompt="at night", references=(reference,))
-        card = await self.service.accept(self.intake(), wish)
+        draft = RequestDraft(verb=Verb.EDIT, prompt="at night", references=(reference,))
+        card = await self.service.accept(self.context(), draft)
         await self.service.acknowledged(card.job.id, message_id=8, ephemeral=False)
         return card.job.id
 
@@ -305,7 +304,7 @@ async def rig(
     """
     clock = time or Time()
     database = await open_database(url or f"sqlite:///{folder}/darkroom.db")
-    store, desk = Store(database), Desk(database)
+    store, notes = Store(database), Notes(database)
     provider, other = (
         FakeProvider(each, searchable=each == "runflow", cancels=each != "runflow") for each in (host, beside or "")
     )
@@ -327,45 +326,45 @@ async def rig(
             raise outcome
         return outcome
 
-    bells = Bells()
-    supply = Supply(
+    wakeups = Wakeups()
+    availability = Availability(
         store,
-        desk,
+        notes,
         catalog=models or catalog(*providers),
         providers={name: NAMES[name] for name in providers},
         cancels=[name for name, each in providers.items() if each.cancels],
         clock=clock,
-        bells=bells,
-        tell=tell,
+        wakeups=wakeups,
+        notify=tell,
     )
     service = Service(
         store,
-        desk,
-        supply=supply,
-        outages=Outages(database, data=folder, clock=clock, tell=tell),
+        notes,
+        availability=availability,
+        outages=Outages(database, data=folder, clock=clock, notify=tell),
         limits=limits or Limits(),
         cdn_hosts=("cdn.discordapp.com",),
         clock=clock,
-        bells=bells,
-        tell=tell,
+        wakeups=wakeups,
+        notify=tell,
     )
-    collector = Collector(
+    collector = ResultDownloader(
         store,
         fetcher or files,
         checker=files,
         result_hosts=dict.fromkeys(providers, result_hosts),
         data=folder,
-        patience=lambda _: 60.0,
+        max_wait=lambda _: 60.0,
         clock=clock,
     )
     metrics = Metrics()
     measured = {name: Measured(each, metrics.request) for name, each in providers.items()}
-    hosts = Hosts(supply, measured, clock=clock)
+    hosts = ProviderHealth(availability, measured, clock=clock)
     steps = Steps(
         store,
         service,
         hosts=hosts,
-        routing=Routing(store, service, hosts=hosts),
+        routing=Routing(store, service, health=hosts),
         providers=measured,
         collector=collector,
         find=find,
@@ -379,10 +378,10 @@ async def rig(
     delivery = Delivery(
         store, service, messenger, fitter=files, data=folder, link=lambda _job, _picture: None, random=lambda: 0.5
     )
-    await supply.start()
+    await availability.start()
     await worker.start()
     try:
-        parts = (store, desk, service, worker, delivery, provider, files, messenger)
+        parts = (store, notes, service, worker, delivery, provider, files, messenger)
         yield Rig(folder, clock, *parts, told, found, checks, metrics, hosts, other)
     finally:
         await database.aclose()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bot.core.catalog import Asked, Catalog
+from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.jobs import Verb
 from bot.settings.settings import SHIPPED
 
@@ -30,17 +30,17 @@ def with_example(models: dict[str, Any]) -> Catalog:
 @pytest.mark.parametrize("models", EXAMPLES, ids=["-".join(each) for each in EXAMPLES])
 def test_a_model_of_the_documentation_can_stand_in_the_catalogue(models: dict[str, Any]) -> None:
     (key,) = models
-    request = with_example(models).request(key, Verb.IMAGINE, prompt="x", asked=Asked(), drawn_seed=1)
+    request = with_example(models).request(key, Verb.IMAGINE, prompt="x", asked=RequestedOptions(), drawn_seed=1)
 
-    assert with_example(models).takers(request)
+    assert with_example(models).routes_for(request)
 
 
 def test_the_model_of_two_hosts_goes_where_the_documentation_says() -> None:
     catalog = with_example(next(each for each in EXAMPLES if "pencil" in each))
 
     def told(**asked: Any) -> tuple[list[str], int]:
-        request = catalog.request("pencil", Verb.IMAGINE, prompt="x", asked=Asked(**asked), drawn_seed=1)
-        return [each.provider for each in catalog.takers(request)], catalog.quote(request).micro_usd
+        request = catalog.request("pencil", Verb.IMAGINE, prompt="x", asked=RequestedOptions(**asked), drawn_seed=1)
+        return [each.provider for each in catalog.routes_for(request)], catalog.quote(request).micro_usd
 
     assert told() == (["runcomfy", "runflow"], 40_000)
     assert told(count=4) == (["runflow"], 45_000)

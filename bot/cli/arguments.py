@@ -76,7 +76,7 @@ def _sentence(error: UserError, sentences: Mapping[str, str]) -> str:
     if "choices" in error.values:
         said["choices"] = ", ".join(Window)
     if "unit" in error.values:
-        said["limit"] = much(Unit(str(error.values["unit"])), int(str(error.values["limit"])))
+        said["limit"] = format_amount(Unit(str(error.values["unit"])), int(str(error.values["limit"])))
     return sentences[error.key].format(**said)
 
 
@@ -98,7 +98,7 @@ def amount_options(parser: argparse.ArgumentParser, *, none: bool) -> None:
         group.add_argument("--jobs", metavar="N", help=f"unfinished ones at a time{lifted}")
 
 
-def much(unit: Unit, amount: int | None) -> str:
+def format_amount(unit: Unit, amount: int | None) -> str:
     """`3 pictures`, `$0.40`, `2 jobs`, `no limit`."""
     match unit:
         case _ if amount is None:
@@ -153,7 +153,7 @@ def _reason(text: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Whose:
+class Subject:
     """Who a limit is for, or whose use is looked at. *server* is 0 outside of all servers."""
 
     server: int
@@ -214,7 +214,7 @@ def holder_options(parser: argparse.ArgumentParser, *holders: Holder, required: 
         group.add_argument("--cap", action="store_true", help="your own cap on that server; its admins cannot raise it")
 
 
-def whose(chosen: argparse.Namespace) -> Whose:
+def subject(chosen: argparse.Namespace) -> Subject:
     """Whom the options name; `CannotRun` where that is nobody."""
     given = vars(chosen)
     server = given.get("server") or EVERYWHERE
@@ -224,14 +224,14 @@ def whose(chosen: argparse.Namespace) -> Whose:
     if given.get("host"):
         if narrowed is not None:
             raise CannotRun("--host is for everything everywhere: leave --member, --role, --channel and --cap out")
-        return Whose(EVERYWHERE, Holder.HOST)
+        return Subject(EVERYWHERE, Holder.HOST)
     if not server and narrowed is Holder.CAP:
         raise CannotRun("--cap goes with --server: what happens outside servers is limited by --direct itself")
     if not server and narrowed is Holder.ROLE:
         raise CannotRun("--role goes with --server: there are no roles outside servers")
     if narrowed is None:
-        return Whose(server, Holder.GUILD if server else Holder.DIRECT)
-    return Whose(server, narrowed, given[THINGS[narrowed]] if narrowed in THINGS else 0)
+        return Subject(server, Holder.GUILD if server else Holder.DIRECT)
+    return Subject(server, narrowed, given[THINGS[narrowed]] if narrowed in THINGS else 0)
 
 
 # --- since when

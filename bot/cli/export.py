@@ -35,7 +35,7 @@ def export(chosen: argparse.Namespace, server: int | None) -> int:
     with SpooledTemporaryFile(IN_MEMORY, "w+", encoding="utf-8", newline="") as spool:
 
         async def read(database: Database) -> int:
-            zone = zone_of(await Store(database).house(server or 0))
+            zone = zone_of(await Store(database).server_settings(server or 0))
             since, until = period(chosen, now=wall_clock(), zone=zone)
             pages = _pages(Reports(database), server, since=since, until=until)
             if chosen.json:

@@ -29,8 +29,8 @@ from bot.core.cards import paths
 from bot.core.jobs import Cancel, Job, State
 from bot.core.quota import Kind
 from bot.store.database import Database
-from bot.store.job_details import Listed, Record, Records, Shown
-from bot.store.queries import Dossier
+from bot.store.job_details import JobDetails, Listed, Record, Shown
+from bot.store.queries import JobRecord
 from bot.store.store import Store
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ def _of_one(start: str, work: Callable[[Database, str], Awaitable[T]]) -> T:
     """Run *work* for the one job whose id begins with *start*; `NotDone` if there is none, or more than one."""
 
     async def find_and_work(database: Database) -> T:
-        found = await Records(database).beginning(start, limit=4)
+        found = await JobDetails(database).beginning(start, limit=4)
         if not found:
             raise NotDone(f"there is no job {start}")
         if len(found) > 1:
@@ -110,7 +110,7 @@ def _of_one(start: str, work: Callable[[Database, str], Awaitable[T]]) -> T:
 
 def _list(chosen: argparse.Namespace) -> int:
     async def read(database: Database) -> list[Listed]:
-        return await Records(database).newest(
+        return await JobDetails(database).newest(
             limit=chosen.limit,
             state=chosen.state,
             user_id=chosen.user,
@@ -153,7 +153,7 @@ def _listed_document(each: Listed) -> dict[str, Any]:
 
 def _show(chosen: argparse.Namespace) -> int:
     async def read(database: Database, job_id: str) -> Record | None:
-        return await Records(database).full(job_id)
+        return await JobDetails(database).full(job_id)
 
     record = _of_one(chosen.job, read)
     assert record is not None  # rows of jobs stay for good
@@ -325,10 +325,10 @@ def _too_late(job: Job) -> str:
 def _retry_delivery(chosen: argparse.Namespace) -> int:
     async def change(database: Database, job_id: str) -> Record | None:
         now, store = wall_clock(), Store(database)
-        if (why := _unreachable(await store.dossier(job_id), now=now)) is not None:
+        if (why := _unreachable(await store.job_record(job_id), now=now)) is not None:
             raise NotDone(f"the card of job {job_id} cannot be sent: {why}")
-        await store.want([job_id], now=now)
-        return await Records(database).full(job_id)
+        await store.request_redraw([job_id], now=now)
+        return await JobDetails(database).full(job_id)
 
     record = _of_one(chosen.job, change)
     assert record is not None
@@ -340,11 +340,11 @@ def _retry_delivery(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _unreachable(dossier: Dossier | None, *, now: int) -> str | None:
+def _unreachable(record: JobRecord | None, *, now: int) -> str | None:
     """Why nothing leads to a job's message, None where something does."""
-    if dossier is None:
+    if record is None:
         return "it has no reply"
-    job, reply = dossier.job, dossier.reply
+    job, reply = record.job, record.reply
     if job.deleted_at is not None:
         return "its member deleted it"
     if reply.gone:

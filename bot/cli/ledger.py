@@ -11,7 +11,7 @@ from bot.cli.output import LONG, dollars, iso, json_option, on_database, print_j
 from bot.core.jobs import HOUR
 from bot.core.quota import EVERYWHERE, Scope
 from bot.store import ledger
-from bot.store.audit import Audit, Books, Difference
+from bot.store.audit import Audit, LedgerSummary, Mismatch
 from bot.store.database import Database
 from bot.store.housekeeping import Housekeeping
 
@@ -24,11 +24,11 @@ class Found:
     """What a look at the books brought to light. *forgotten* and *old* are ids of jobs."""
 
     at: int
-    differences: Sequence[Difference]  # totals that are not the sum of their rows
+    differences: Sequence[Mismatch]  # totals that are not the sum of their rows
     forgotten: Sequence[str]  # have ended, and their reservation has not
     old: Sequence[str]  # have been open for a day
-    books: Sequence[Books]
-    mended: Sequence[Difference] = field(default=())
+    books: Sequence[LedgerSummary]
+    mended: Sequence[Mismatch] = field(default=())
     ended: Sequence[str] = field(default=())
 
     @property
@@ -67,15 +67,15 @@ async def look(database: Database, *, now: int, repair: bool = False) -> Found:
     """Look at everything; where *repair* is set, put right what can be, then look again."""
     audit, rows = Audit(database), Housekeeping(database)
     ended = await rows.end_forgotten(now=now) if repair else []
-    mended = await audit.differences() if repair else []
+    mended = await audit.mismatches() if repair else []
     for each in mended:
         await audit.repair(each)
     return Found(
         at=now,
-        differences=await audit.differences(),
+        differences=await audit.mismatches(),
         forgotten=await database.read(ledger.forgotten),
         old=await audit.old_reservations(before=now - OLD),
-        books=await audit.books(),
+        books=await audit.summaries(),
         mended=mended,
         ended=ended,
     )
@@ -128,17 +128,17 @@ def _print(found: Found) -> None:
             print("\n".join(["", title, *ids, *(["…"] if len(ids) == MOST_OLD and ids is found.old else [])]))
 
 
-def _month(each: Books) -> Sequence[object]:
+def _month(each: LedgerSummary) -> Sequence[object]:
     return (each.month, each.jobs, each.images, dollars(each.settled), dollars(each.held), dollars(each.known),
             dollars(each.assumed), each.unreported)  # fmt: skip
 
 
-def _row(each: Difference) -> Sequence[object]:
+def _row(each: Mismatch) -> Sequence[object]:
     by = ", ".join(f"{name} {number:+}" for name, number in each.off.items())
     return _account(each), each.bucket, by
 
 
-def _account(each: Difference) -> str:
+def _account(each: Mismatch) -> str:
     if each.scope is Scope.HOST:
         return "everything"
     where = "outside servers" if each.server == EVERYWHERE else f"server {each.server}"
@@ -165,7 +165,7 @@ def _document(found: Found, *, repair: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _difference(each: Difference) -> dict[str, Any]:
+def _difference(each: Mismatch) -> dict[str, Any]:
     return {
         "scope": each.scope,
         "server_id": some_id(each.server),
@@ -175,7 +175,7 @@ def _difference(each: Difference) -> dict[str, Any]:
     }
 
 
-def _books(each: Books) -> dict[str, Any]:
+def _books(each: LedgerSummary) -> dict[str, Any]:
     return {
         "month": each.month,
         "jobs": each.jobs,

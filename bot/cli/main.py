@@ -17,8 +17,8 @@ from bot.observability.logging import Redactor, printable, setup
 from bot.settings.settings import Settings
 from bot.settings.sources import BadSettings
 from bot.store.connect import open_database
-from bot.store.database import TROUBLE, StoreBusy, StoreTooNew, StoreUnusable
-from bot.ui.transport.gateway import Hopeless, OutOfReach
+from bot.store.database import DATABASE_ERRORS, StoreBusy, StoreTooNew, StoreUnusable
+from bot.ui.transport.gateway import DiscordUnreachable, FatalGatewayError
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +58,13 @@ def _let_go_of_the_rest() -> None:
 def _ending(exc: Exception) -> tuple[str, int]:
     """What to tell of *exc*, and the exit code; a defect of ours leaves its traceback in the log."""
     match exc:
-        case BadSettings() | CannotRun() | Hopeless() | StoreBusy() | StoreTooNew() | StoreUnusable():
+        case BadSettings() | CannotRun() | FatalGatewayError() | StoreBusy() | StoreTooNew() | StoreUnusable():
             return str(exc), 2
-        case NotDone() | OutOfReach():
+        case NotDone() | DiscordUnreachable():
             return str(exc), 1
         case PermissionError():
             return f"{exc.filename or 'a file'} cannot be opened: give it to the user that runs Darkroom", 2
-        case _ if isinstance(exc, TROUBLE):
+        case _ if isinstance(exc, DATABASE_ERRORS):
             why = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
             return f"the disk, the database or the network failed ({why}): try again when it works", 1
     setup("ERROR", secrets=_secrets())

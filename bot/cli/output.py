@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 from bot.observability.logging import printable
 from bot.settings.settings import DatabaseSection, Settings
 from bot.store.connect import open_existing
-from bot.store.database import TROUBLE, Database
+from bot.store.database import DATABASE_ERRORS, Database
 
 T = TypeVar("T")
-PATIENCE = 30.0  # seconds for the database, opening included
+TIMEOUT = 30.0  # seconds for the database, opening included
 LONG = 1800.0  # for what goes through every row
 MOST = 60  # characters in a table's cell
 NOTHING = "-"
@@ -34,7 +34,7 @@ class NotDone(Exception):
 # --- the database
 
 
-def on_database(work: Callable[[Database], Awaitable[T]], *, patience: float = PATIENCE) -> T:
+def on_database(work: Callable[[Database], Awaitable[T]], *, patience: float = TIMEOUT) -> T:
     """Run *work* on the configured database, which must exist; `CannotRun` where it cannot be used in time."""
     return asyncio.run(_on_database(Settings.load().database, work, patience=patience))
 
@@ -47,7 +47,7 @@ async def _on_database(section: DatabaseSection, work: Callable[[Database], Awai
                 return await work(database)
             finally:
                 await database.aclose()
-    except TROUBLE as exc:
+    except DATABASE_ERRORS as exc:
         why = str(exc) or "it does not answer"
         raise CannotRun(f"the database {section.shown} cannot be used: {why}") from exc
 

@@ -14,20 +14,20 @@ from bot.cli import quota_history, quota_show
 from bot.cli.arguments import (
     UNIT_NAMES,
     Parser,
-    Whose,
+    Subject,
     amount_options,
     clock,
+    format_amount,
     holder_options,
     limit_document,
     limit_name,
-    much,
     option,
     per,
     place_options,
     read_amount,
     reason_option,
     some_id,
-    whose,
+    subject,
     window_option,
 )
 from bot.cli.export import export, export_options
@@ -48,7 +48,7 @@ from bot.core.quota import EVERYWHERE, Amount, Block, Grant, Holder, Rule, Unit
 from bot.core.windows import Window
 from bot.core.zones import zone_of
 from bot.store.database import Database
-from bot.store.quotas import OPERATOR, By, Held, Quotas
+from bot.store.quotas import OPERATOR, By, HeldGrant, Quotas
 from bot.store.store import Store
 
 T = TypeVar("T")
@@ -158,20 +158,20 @@ def _tell(chosen: argparse.Namespace, document: dict[str, Any], sentence: str) -
 
 
 def _set(chosen: argparse.Namespace) -> int:
-    target, rule = whose(chosen), _rule(chosen)
+    target, rule = subject(chosen), _rule(chosen)
 
     async def work(quotas: Quotas, by: By) -> None:
         await quotas.set_rule(by, rule)
 
     _change(target.server, work)
-    limit = f"{much(rule.unit, rule.amount)} {per(rule.window)}"
+    limit = f"{format_amount(rule.unit, rule.amount)} {per(rule.window)}"
     if rule.amount is None:
         limit = f"no limit on {limit_name(rule.unit, rule.window)}"
     return _tell(chosen, {**target.document, **limit_document(rule)}, f"Set for {target}: {limit}.")
 
 
 def _rule(chosen: argparse.Namespace) -> Rule:
-    target = whose(chosen)
+    target = subject(chosen)
     unit, text = read_amount(chosen)
     amount = option(_option_of(unit), lambda: amounts.amount(text, unit))
     if unit is Unit.JOBS and chosen.per is not None:
@@ -187,7 +187,7 @@ def _option_of(unit: Unit) -> str:
 
 
 def _clear(chosen: argparse.Namespace) -> int:
-    target = whose(chosen)
+    target = subject(chosen)
     units = [unit for unit in Unit if vars(chosen)[_option_of(unit)]] or list(Unit)
     if units == [Unit.JOBS] and chosen.per is not None:
         raise CannotRun("--jobs counts unfinished jobs at any moment: leave --per out")
@@ -206,7 +206,7 @@ def _clear(chosen: argparse.Namespace) -> int:
     return _tell(chosen, document, f"Taken away, for {target}: the limit on {told}.")
 
 
-def _is_meant(rule: Rule, target: Whose, *, units: list[Unit], window: Window | None) -> bool:
+def _is_meant(rule: Rule, target: Subject, *, units: list[Unit], window: Window | None) -> bool:
     same = (rule.holder, rule.subject) == (target.holder, target.subject)
     return same and rule.unit in units and window in (None, rule.window)
 
@@ -215,12 +215,12 @@ def _is_meant(rule: Rule, target: Whose, *, units: list[Unit], window: Window | 
 
 
 def _grant(chosen: argparse.Namespace) -> int:
-    target = whose(chosen)
+    target = subject(chosen)
     unit, text = read_amount(chosen)
     amount = option(_option_of(unit), lambda: amounts.bonus(text, unit))
 
     async def work(quotas: Quotas, by: By) -> tuple[int, int | None, tzinfo]:
-        zone = zone_of(await Store(quotas.database).house(target.server))
+        zone = zone_of(await Store(quotas.database).server_settings(target.server))
         expires_at = option("expires", lambda: amounts.expiry(chosen.expires, now=by.at, zone=zone))
         number = await quotas.grant(by, target.subject, Grant(0, unit, amount, expires_at), reason=chosen.reason)
         assert number is not None  # its id is new
@@ -235,13 +235,13 @@ def _grant(chosen: argparse.Namespace) -> int:
         "expires_at": iso(expires_at),
     }
     until = f", until {clock(expires_at, zone)} ({zone})" if expires_at is not None else ""
-    return _tell(chosen, document, f"Bonus {number} for {target}: {much(unit, amount)}{until}.")
+    return _tell(chosen, document, f"Bonus {number} for {target}: {format_amount(unit, amount)}{until}.")
 
 
 def _revoke(chosen: argparse.Namespace) -> int:
-    target = whose(chosen)
+    target = subject(chosen)
 
-    async def work(quotas: Quotas, by: By) -> Held | None:
+    async def work(quotas: Quotas, by: By) -> HeldGrant | None:
         return await quotas.revoke(by, chosen.bonus, reason=chosen.reason)
 
     held = _change(target.server, work)
@@ -255,11 +255,13 @@ def _revoke(chosen: argparse.Namespace) -> int:
         "unit": UNIT_NAMES[unit],
         "taken": taken,
     }
-    return _tell(chosen, document, f"Taken back from member {held.user}: {much(unit, taken)} of bonus {chosen.bonus}.")
+    return _tell(
+        chosen, document, f"Taken back from member {held.user}: {format_amount(unit, taken)} of bonus {chosen.bonus}."
+    )
 
 
 def _reset(chosen: argparse.Namespace) -> int:
-    target = whose(chosen)
+    target = subject(chosen)
     counted = Holder.GUILD if target.holder is Holder.DIRECT else target.holder  # outside of all counts as server 0
 
     async def work(quotas: Quotas, by: By) -> Amount | None:
@@ -276,7 +278,7 @@ def _reset(chosen: argparse.Namespace) -> int:
 
 
 def _block(chosen: argparse.Namespace) -> int:
-    target = whose(chosen)
+    target = subject(chosen)
 
     async def work(quotas: Quotas, by: By) -> None:
         await quotas.block(by, Block(target.holder, target.subject), reason=chosen.reason)
@@ -286,7 +288,7 @@ def _block(chosen: argparse.Namespace) -> int:
 
 
 def _unblock(chosen: argparse.Namespace) -> int:
-    target = whose(chosen)
+    target = subject(chosen)
 
     async def work(quotas: Quotas, by: By) -> bool:
         return await quotas.unblock(by, Block(target.holder, target.subject))

@@ -8,18 +8,18 @@ from typing import Any
 
 from bot.cli.arguments import (
     UNIT_NAMES,
-    Whose,
+    Subject,
     clock,
+    format_amount,
     holder_name,
     holder_options,
     limit_name,
     limit_option,
-    much,
     option,
     per,
     place_options,
     some_id,
-    whose,
+    subject,
     window_option,
 )
 from bot.cli.export import entry_document
@@ -67,12 +67,12 @@ def add_to(verbs: Any) -> None:
 
 
 def _history(chosen: argparse.Namespace) -> int:
-    target = whose(chosen)
+    target = subject(chosen)
     if chosen.spending and target.holder in (Holder.ROLE, Holder.CAP):
         raise CannotRun("--spending is written down for members, channels and servers only")
 
     async def read(database: Database) -> tuple[tzinfo, Sequence[Change], Sequence[Entry]]:
-        zone = zone_of(await Store(database).house(target.server))
+        zone = zone_of(await Store(database).server_settings(target.server))
         reports = Reports(database)
         if chosen.spending:
             return zone, [], await _spending(reports, target, limit=chosen.limit)
@@ -97,7 +97,7 @@ def _history(chosen: argparse.Namespace) -> int:
     return 0
 
 
-async def _spending(reports: Reports, target: Whose, *, limit: int) -> Sequence[Entry]:
+async def _spending(reports: Reports, target: Subject, *, limit: int) -> Sequence[Entry]:
     user = target.subject if target.holder is Holder.USER else None
     channel = target.subject if target.holder is Holder.CHANNEL else None
     return await reports.spending(target.server, user=user, channel=channel, limit=limit)
@@ -118,7 +118,7 @@ def _told(change: Change, zone: tzinfo) -> str | None:
             return ", ".join(limit_name(*_unit_window(each)) for each in body.get("rules", ()))
         case "grant" | "revoke":
             until = f", until {clock(body['expires_at'], zone)}" if body.get("expires_at") else ""
-            return much(Unit(body["unit"]), body["amount"]) + until
+            return format_amount(Unit(body["unit"]), body["amount"]) + until
         case "reset":
             total = body.get("taken", {}).get("total", {"images": 0, "micro_usd": 0})
             return f"{plural(total['images'], 'picture')}, {dollars(total['micro_usd'])} in all"
@@ -132,7 +132,7 @@ def _told_rule(body: Mapping[str, Any]) -> str:
     unit, window = _unit_window(body)
     if body["amount"] is None:
         return f"no limit on {limit_name(unit, window)}"
-    return f"{much(unit, body['amount'])} {per(window)}"
+    return f"{format_amount(unit, body['amount'])} {per(window)}"
 
 
 def _unit_window(body: Mapping[str, Any]) -> tuple[Unit, Window | None]:
@@ -172,11 +172,11 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _top(chosen: argparse.Namespace) -> int:
-    target = whose(chosen)
+    target = subject(chosen)
     window = option("per", lambda: amounts.window(Unit.IMAGES, chosen.per or Window.MONTH)) or Window.MONTH
 
     async def read(database: Database) -> tuple[str, tzinfo, Sequence[Spender]]:
-        calendar = calendar_of(await Store(database).house(target.server))
+        calendar = calendar_of(await Store(database).server_settings(target.server))
         bucket = calendar.moment(wall_clock()).buckets[window]
         return bucket, calendar.zone, await Reports(database).top(target.server, bucket, limit=chosen.limit)
 
@@ -197,7 +197,7 @@ def _spender_row(each: Spender) -> Sequence[object]:
 
 
 def _top_document(
-    target: Whose, window: Window, *, bucket: str, zone: tzinfo, spenders: Iterable[Spender]
+    target: Subject, window: Window, *, bucket: str, zone: tzinfo, spenders: Iterable[Spender]
 ) -> dict[str, Any]:
     return {
         "server_id": some_id(target.server),

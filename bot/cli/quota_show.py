@@ -8,25 +8,25 @@ from typing import Any
 
 from bot.cli.arguments import (
     UNIT_NAMES,
-    Whose,
+    Subject,
     clock,
+    format_amount,
     holder_name,
     holder_options,
     limit_document,
     limit_name,
-    much,
     place_options,
     some_id,
-    whose,
+    subject,
 )
 from bot.cli.output import iso, json_option, on_database, plural, print_facts, print_json, print_table, wall_clock
 from bot.core.jobs import Place
 from bot.core.quota import EVERYWHERE, Allowance, Block, Holder, Limits, Rule, Scope, Unit, allowances
-from bot.core.server_settings import Cap, House
+from bot.core.server_settings import ChannelCeiling, ServerSettings
 from bot.core.zones import zone_of
 from bot.settings.settings import Settings
 from bot.store.database import Database
-from bot.store.quotas import Held, Quotas
+from bot.store.quotas import HeldGrant, Quotas
 from bot.store.store import Store
 
 SHOWN = {  # the limits that are somebody's own
@@ -45,13 +45,13 @@ MEMBERS_ROLES = "A role may allow more: who has which is known to Discord only."
 class Overview:
     """What `show` shows of somebody: the limits that hold with what is used of them, and what was set."""
 
-    whose: Whose
+    whose: Subject
     at: int
-    house: House
+    server_settings: ServerSettings
     limits: Sequence[Allowance]
     rules: Sequence[Rule]
     blocks: Sequence[Block]
-    bonuses: Sequence[Held]
+    bonuses: Sequence[HeldGrant]
     roles: bool  # some role of this server has limits
 
 
@@ -76,7 +76,7 @@ def add_settings(verbs: Any) -> None:
 
 
 def _show(chosen: argparse.Namespace) -> int:
-    target, limits = whose(chosen), Settings.load().quota.limits()
+    target, limits = subject(chosen), Settings.load().quota.limits()
 
     async def read(database: Database) -> Overview:
         return await _look(database, target, limits=limits, now=wall_clock())
@@ -89,23 +89,23 @@ def _show(chosen: argparse.Namespace) -> int:
     return 0
 
 
-async def _look(database: Database, target: Whose, *, limits: Limits, now: int) -> Overview:
+async def _look(database: Database, target: Subject, *, limits: Limits, now: int) -> Overview:
     place = Place(
         user_id=target.subject if target.holder is Holder.USER else 0,
         channel_id=target.subject if target.holder is Holder.CHANNEL else 0,
         guild_id=target.server or None,
     )
-    standing = await Store(database).standing(place, limits=limits, now=now)
+    standing = await Store(database).quota_status(place, limits=limits, now=now)
     own = [each for each in standing.limits if each.scope in SHOWN[target.holder]]
     quotas = Quotas(database)
     overview = await quotas.overview(target.server)
-    bonuses: Sequence[Held] = ()
+    bonuses: Sequence[HeldGrant] = ()
     if target.holder in (Holder.USER, Holder.GUILD, Holder.DIRECT):
         bonuses = await quotas.grants(target.server, user=target.subject or None, now=now)
     return Overview(
         whose=target,
         at=now,
-        house=standing.house,
+        server_settings=standing.server_settings,
         limits=list(allowances(own, standing.used)),
         rules=[each for each in overview.rules if _concerns(target, each)],
         blocks=[each for each in overview.blocks if _concerns(target, each)],
@@ -114,7 +114,7 @@ async def _look(database: Database, target: Whose, *, limits: Limits, now: int) 
     )
 
 
-def _concerns(target: Whose, set_: Rule | Block) -> bool:
+def _concerns(target: Subject, set_: Rule | Block) -> bool:
     if target.holder in (Holder.GUILD, Holder.DIRECT):  # everything there
         return set_.holder is not Holder.HOST
     return (set_.holder, set_.subject) == (target.holder, target.subject)
@@ -148,17 +148,21 @@ def _print_overview(found: Overview) -> None:
 def _allowance_row(each: Allowance, zone: tzinfo) -> Sequence[object]:
     unit = Unit(each.unit)
     name = f"{limit_name(unit, each.window)}{' (your cap)' if each.scope is Scope.CAP else ''}"
-    amounts = (much(unit, one) for one in (each.limit, each.used, each.left))
+    amounts = (format_amount(unit, one) for one in (each.limit, each.used, each.left))
     return name, *amounts, clock(each.resets_at, zone)
 
 
 def _rule_row(rule: Rule) -> Sequence[object]:
-    return holder_name(rule.holder, rule.subject), limit_name(rule.unit, rule.window), much(rule.unit, rule.amount)
+    return (
+        holder_name(rule.holder, rule.subject),
+        limit_name(rule.unit, rule.window),
+        format_amount(rule.unit, rule.amount),
+    )
 
 
-def _bonus_row(held: Held, zone: tzinfo) -> Sequence[object]:
+def _bonus_row(held: HeldGrant, zone: tzinfo) -> Sequence[object]:
     grant = held.grant
-    return grant.id, held.user, much(grant.unit, grant.left), clock(grant.expires_at, zone)
+    return grant.id, held.user, format_amount(grant.unit, grant.left), clock(grant.expires_at, zone)
 
 
 def _overview_document(found: Overview) -> dict[str, Any]:
@@ -188,7 +192,7 @@ def _allowance_document(each: Allowance) -> dict[str, Any]:
     }
 
 
-def _bonus_document(held: Held) -> dict[str, Any]:
+def _bonus_document(held: HeldGrant) -> dict[str, Any]:
     grant = held.grant
     return {
         "bonus_id": grant.id,
@@ -201,7 +205,7 @@ def _bonus_document(held: Held) -> dict[str, Any]:
 
 def _zone(found: Overview) -> tzinfo:
     """The operator's own windows are in UTC."""
-    return UTC if found.whose.holder in (Holder.HOST, Holder.CAP) else zone_of(found.house)
+    return UTC if found.whose.holder in (Holder.HOST, Holder.CAP) else zone_of(found.server_settings)
 
 
 # --- how a server wants it
@@ -210,20 +214,20 @@ def _zone(found: Overview) -> tzinfo:
 def _settings(chosen: argparse.Namespace) -> int:
     server = chosen.server or EVERYWHERE
 
-    async def read(database: Database) -> House:
-        return await Store(database).house(server)
+    async def read(database: Database) -> ServerSettings:
+        return await Store(database).server_settings(server)
 
-    house = on_database(read)
+    server_settings = on_database(read)
     if chosen.json:
-        print_json({"server_id": some_id(server), **_house_document(house)})
+        print_json({"server_id": some_id(server), **_house_document(server_settings)})
         return 0
     facts = [
-        ("timezone", house.timezone),
-        ("alerts", f"channel {house.alerts}" if house.alerts else "nowhere"),
-        ("made in", _ids(house.allowed) or "every channel"),
-        ("not made in", _ids(house.denied)),
-        ("at most", ", ".join(f"channel {channel}: {_cap(cap)}" for channel, cap in house.caps.items())),
-        ("models left out", ", ".join(house.models)),
+        ("timezone", server_settings.timezone),
+        ("alerts", f"channel {server_settings.alerts}" if server_settings.alerts else "nowhere"),
+        ("made in", _ids(server_settings.allowed) or "every channel"),
+        ("not made in", _ids(server_settings.denied)),
+        ("at most", ", ".join(f"channel {channel}: {_cap(cap)}" for channel, cap in server_settings.caps.items())),
+        ("models left out", ", ".join(server_settings.models)),
     ]
     print_facts([(name, value or None) for name, value in facts])
     return 0
@@ -233,19 +237,19 @@ def _ids(channels: Iterable[int]) -> str:
     return ", ".join(map(str, channels))
 
 
-def _cap(cap: Cap) -> str:
+def _cap(cap: ChannelCeiling) -> str:
     return " and ".join([*filter(None, [cap.resolution]), *([plural(cap.count, "picture")] if cap.count else [])])
 
 
-def _house_document(house: House) -> dict[str, Any]:
+def _house_document(server_settings: ServerSettings) -> dict[str, Any]:
     return {
-        "timezone": house.timezone,
-        "alerts_channel_id": some_id(house.alerts or 0),
-        "allowed_channel_ids": [str(each) for each in house.allowed],
-        "denied_channel_ids": [str(each) for each in house.denied],
+        "timezone": server_settings.timezone,
+        "alerts_channel_id": some_id(server_settings.alerts or 0),
+        "allowed_channel_ids": [str(each) for each in server_settings.allowed],
+        "denied_channel_ids": [str(each) for each in server_settings.denied],
         "caps": [
             {"channel_id": str(channel), "resolution": cap.resolution, "pictures": cap.count}
-            for channel, cap in house.caps.items()
+            for channel, cap in server_settings.caps.items()
         ],
-        "models_left_out": list(house.models),
+        "models_left_out": list(server_settings.models),
     }

@@ -74,23 +74,23 @@ class Reply:
         return self.token is not None and now < self.token_expires_at - TOKEN_MARGIN
 
 
-class Path(StrEnum):
+class ReplyPath(StrEnum):
     TOKEN = "token"  # noqa: S105 - the name of a route, not a secret
     CHANNEL = "channel"
     POST = "post"
 
 
-def paths(reply: Reply, *, now: int, final: bool) -> tuple[Path, ...]:
+def paths(reply: Reply, *, now: int, final: bool) -> tuple[ReplyPath, ...]:
     """The ways by which this reply can be changed now, best first. Empty: only a click or /jobs can."""
     if reply.gone:
         return ()
     open_paths = []
     if reply.message_id is not None and reply.token_lives(now):
-        open_paths.append(Path.TOKEN)
+        open_paths.append(ReplyPath.TOKEN)
     if reply.message_id is not None and reply.bot_can_edit and not reply.ephemeral:
-        open_paths.append(Path.CHANNEL)
+        open_paths.append(ReplyPath.CHANNEL)
     if final and reply.bot_can_post and not reply.ephemeral and reply.delivered < reply.wanted:
-        open_paths.append(Path.POST)
+        open_paths.append(ReplyPath.POST)
     return tuple(open_paths)
 
 

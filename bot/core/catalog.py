@@ -89,7 +89,7 @@ class Ceilings(Part):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestedOptions:
     """Options as a member gave them; None is *not given*."""
 
     aspect_ratio: str | None = None
@@ -163,7 +163,7 @@ class Catalog(Part):
         verb: Verb,
         *,
         prompt: str,
-        asked: Asked,
+        asked: RequestedOptions,
         references: tuple[Reference, ...] = (),
         drawn_seed: int,
     ) -> ImageRequest:
@@ -185,12 +185,12 @@ class Catalog(Part):
         if clash := endpoint.clash(options):
             raise UserError("option.together", model=name, choices=[f"{each} {options[each]}" for each in clash])
         request = ImageRequest(model=model, verb=verb, prompt=prompt, options=options, references=references)
-        if not endpoint.takers(request):
+        if not endpoint.routes_for(request):
             raise UserError("prompt.short", limit=endpoint.shortest(options), model=name)
         return request
 
     def _options(
-        self, endpoint: Endpoint, asked: Asked, *, verb: Verb, name: str, drawn_seed: int
+        self, endpoint: Endpoint, asked: RequestedOptions, *, verb: Verb, name: str, drawn_seed: int
     ) -> Mapping[str, Wire]:
         chosen: dict[str, Wire] = {}
         for option, spec in endpoint.options:
@@ -206,11 +206,15 @@ class Catalog(Part):
 
     def _nothing(self, option: str, endpoint: Endpoint) -> tuple[Wire | None, ...]:
         """Values of an option that is not there which change nothing: a job from other days may have them."""
-        anyway = endpoint.anyway.get(option)
-        lowered = min(anyway, self.ceilings.max_safety) if option == "safety" and isinstance(anyway, int) else anyway
-        return NEUTRAL.get(option), anyway, lowered
+        always_sent = endpoint.always_sent.get(option)
+        lowered = (
+            min(always_sent, self.ceilings.max_safety)
+            if option == "safety" and isinstance(always_sent, int)
+            else always_sent
+        )
+        return NEUTRAL.get(option), always_sent, lowered
 
-    def _under_ceilings(self, chosen: dict[str, Wire], asked: Asked) -> Mapping[str, Wire]:
+    def _under_ceilings(self, chosen: dict[str, Wire], asked: RequestedOptions) -> Mapping[str, Wire]:
         if asked.safety is not None and asked.safety > self.ceilings.max_safety:
             raise UserError("option.ceiling", option="safety", given=asked.safety, limit=self.ceilings.max_safety)
         if asked.web_search and not self.ceilings.web_search:
@@ -227,14 +231,14 @@ class Catalog(Part):
         has = sorted({each for each, found in endpoints if found and getattr(found.options, option) is not None})
         return UserError("option.absent", option=option, model=name, has=has)
 
-    def still(self, model: str, verb: Verb, asked: Asked) -> Asked:
+    def still(self, model: str, verb: Verb, asked: RequestedOptions) -> RequestedOptions:
         """What of *asked* can be had of *model* now, under today's ceilings; all of it where the model is not there."""
         known = self.models.get(model)
         endpoint = known.endpoint(verb) if known else None
         if endpoint is None:
             return asked
         left = {name: self._still(name, spec, getattr(asked, name)) for name, spec in endpoint.options}
-        return Asked(**left)
+        return RequestedOptions(**left)
 
     def _still(self, option: str, spec: Option | None, given: Any) -> Any:
         """*given* as it can be asked for, None where it cannot."""
@@ -253,11 +257,11 @@ class Catalog(Part):
         endpoint = model.endpoint(request.verb) if model else None
         return endpoint.reference_limits if endpoint else ReferenceLimits()
 
-    def takers(self, request: ImageRequest) -> tuple[Route, ...]:
+    def routes_for(self, request: ImageRequest) -> tuple[Route, ...]:
         """The routes that can be asked for all that *request* asks for, preferred first; none for an unknown model."""
         model = self.models.get(request.model)
         endpoint = model.endpoint(request.verb) if model else None
-        return endpoint.takers(request) if endpoint else ()
+        return endpoint.routes_for(request) if endpoint else ()
 
     def route(self, request: ImageRequest, *, provider: str, id: str) -> Route | None:  # noqa: A002 - what it is called
         """One route of the model of *request*, by its names."""
@@ -268,7 +272,7 @@ class Catalog(Part):
 
     def price(self, request: ImageRequest, route: Route | None = None) -> Price:
         """What holds at *route*, or where none is given, at the first that takes *request*."""
-        at = route or next(iter(self.takers(request)), None)
+        at = route or next(iter(self.routes_for(request)), None)
         return at.price if at and at.price else self.models[request.model].price
 
     def quote(self, request: ImageRequest, route: Route | None = None) -> Quote:
@@ -282,7 +286,7 @@ class Catalog(Part):
         micro = int((dollars * 1_000_000).to_integral_value(ROUND_UP))
         return Quote(micro_usd=micro, version=self.price_version, estimated=price.estimated)
 
-    def patience(self, request: ImageRequest) -> float:
+    def download_timeout(self, request: ImageRequest) -> float:
         """Seconds for which a finished picture that is not there is asked for: a few looks at a run of this model."""
         model = self.models.get(request.model)
         return 8 * (model.timing if model else Timing()).longest

@@ -39,10 +39,10 @@ class Streak:
 
 
 @dataclass(frozen=True, slots=True)
-class Breaker:
-    """One host's. *trouble* is why it is not closed: credentials, balance or down."""
+class CircuitBreaker:
+    """One host's. *outage* is why it is not closed: credentials, balance or down."""
 
-    trouble: str | None = None
+    outage: str | None = None
     paid: Streak = Streak()  # submits
     free: Streak = Streak()  # everything else
     proof: bool = False  # only a paid request that is taken shows that all is well
@@ -52,21 +52,21 @@ class Breaker:
     trial_until: int = 0  # by then a paid request that was let through has come to something
 
     @classmethod
-    def remembered(cls, trouble: str) -> Self:
+    def remembered(cls, outage: str) -> Self:
         """As it is after a restart: whoever starts us may have put it right, so it is tried at once."""
-        return cls(trouble, proof=trouble == "balance", answered=True)
+        return cls(outage, proof=outage == "balance", answered=True)
 
     def mode(self, now: int) -> Mode:
-        if self.trouble is None:
+        if self.outage is None:
             return Mode.CLOSED
         return Mode.HALF_OPEN if self.answered and now >= self.paused_until else Mode.OPEN
 
-    def admits(self, now: int) -> bool:
+    def accepts(self, now: int) -> bool:
         """Whether a paid request may be sent now."""
         mode = self.mode(now)
         return mode is Mode.CLOSED or (mode is Mode.HALF_OPEN and now >= self.trial_until)
 
-    def admits_at(self, now: int) -> int | None:
+    def accepts_at(self, now: int) -> int | None:
         """When to look whether it admits one again, where only time stands between; None: it takes an answer."""
         return max(now, self.paused_until, self.trial_until) if self.answered else None
 
@@ -74,7 +74,7 @@ class Breaker:
 
     def begin(self, now: int) -> Self:
         """A paid request is about to be sent."""
-        return self if self.trouble is None else replace(self, trial_until=now + LONGEST_TRIAL)
+        return self if self.outage is None else replace(self, trial_until=now + LONGEST_TRIAL)
 
     def fail(self, now: int, *, paid: bool, unsure: bool = False) -> Self:
         """A request failed; *unsure*: a paid one may have been taken all the same, so the next one waits longer."""
@@ -82,9 +82,9 @@ class Breaker:
             seen = replace(self, paid=self.paid.longer(now), answered=False, trial_until=0)
         else:
             seen = replace(self, free=self.free.longer(now), answered=False)
-        if self.trouble is None and not (seen.paid.lasts(now) or seen.free.lasts(now)):
+        if self.outage is None and not (seen.paid.lasts(now) or seen.free.lasts(now)):
             return seen
-        seen = replace(seen, trouble=self.trouble or "down", proof=self.proof or paid)
+        seen = replace(seen, outage=self.outage or "down", proof=self.proof or paid)
         if not unsure or (now < self.paused_until and not self.trial_until):  # one outage, however many it hit
             return seen
         pause = min(LONGEST_PAUSE, FIRST_PAUSE << min(self.pauses, 10))
@@ -92,18 +92,18 @@ class Breaker:
 
     def refuse_us(self, kind: str, now: int, *, paid: bool) -> Self:
         """The host takes nothing from us until the operator acts."""
-        seen = replace(self, trouble=kind, proof=self.proof or paid or kind == "balance", answered=False, trial_until=0)
+        seen = replace(self, outage=kind, proof=self.proof or paid or kind == "balance", answered=False, trial_until=0)
         return replace(seen, paused_until=now + FIRST_PAUSE)  # it takes nothing, so asking again is free
 
     def answer(self) -> Self:
         """Something free was answered well."""
-        if self.trouble is not None and not self.proof:
+        if self.outage is not None and not self.proof:
             return type(self)()
         return replace(self, free=Streak(), answered=True)
 
     def judge(self) -> Self:
         """A paid request was refused or rejected for what it asked: the host is there, and took nothing."""
-        return type(self)() if self.trouble in (None, "down") else replace(self, paid=Streak(), trial_until=0)
+        return type(self)() if self.outage in (None, "down") else replace(self, paid=Streak(), trial_until=0)
 
     def take(self) -> Self:
         """A paid request was taken."""

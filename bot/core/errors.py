@@ -119,7 +119,7 @@ class BadPicture(Exception):
         self.limit = limit
 
 
-class WayClosed(Exception):
+class PathClosed(Exception):
     """This way does not lead to the reply; others may, and this one later, unless it is closed *for_good*.
 
     *channel*: no other way leads into its channel at the moment.

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bot.core.catalog import Asked
+from bot.core.catalog import RequestedOptions
 from bot.core.jobs import Place, Reference, Verb
 
 VIEW_CHANNEL, SEND_MESSAGES, ATTACH_FILES, SEND_IN_THREADS = 1 << 10, 1 << 11, 1 << 15, 1 << 38  # Discord's bits
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class InteractionContext:
     """One interaction that asks for pictures: who, where, and how its reply can be reached."""
 
     interaction_id: int
@@ -41,13 +41,13 @@ def missing_permissions(place: Place, app_permissions: int, *, private: bool) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RequestDraft:
     """What a member asks for, as typed: unchecked, and kept as a draft when it cannot be done."""
 
     verb: Verb
     prompt: str
     model: str | None = None
-    asked: Asked = field(default_factory=Asked)
+    asked: RequestedOptions = field(default_factory=RequestedOptions)
     references: tuple[Reference, ...] = ()
     private: bool = False
     parent_id: str | None = None
@@ -56,9 +56,9 @@ class Wish:
         return asdict(self)
 
     @classmethod
-    def load(cls, body: Mapping[str, Any]) -> "Wish":
+    def load(cls, body: Mapping[str, Any]) -> "RequestDraft":
         fields = dict(body)
         fields["verb"] = Verb(fields["verb"])
-        fields["asked"] = Asked(**fields["asked"])
+        fields["asked"] = RequestedOptions(**fields["asked"])
         fields["references"] = tuple(Reference(**each) for each in fields["references"])
         return cls(**fields)

@@ -100,7 +100,7 @@ class Route(Part):
     price: Price | None = None  # where this host's is not the model's
     min_prompt: Annotated[int, Field(ge=1, le=100)] = 1  # characters that can be seen; this host takes no fewer
 
-    def makes(self, name: str, value: Wire, *, default: Wire | None) -> bool:
+    def supports(self, name: str, value: Wire, *, default: Wire | None) -> bool:
         """Whether this host can be asked for *value* of an option."""
         return value not in self.lacks.get(name, ()) if name in self.fields else value == default
 
@@ -120,16 +120,16 @@ class Endpoint(Part):
     reference_pixels: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = MOST_PIXELS  # of each: width times height
     reference_bytes: Annotated[int, Field(ge=1, le=MOST_BYTES)] = MOST_BYTES  # of each
     routes: Annotated[tuple[Route, ...], Field(min_length=1)]
-    _anyway: Mapping[str, Wire | None] = PrivateAttr(default_factory=dict)
+    _always_sent: Mapping[str, Wire | None] = PrivateAttr(default_factory=dict)
 
     @property
     def reference_limits(self) -> ReferenceLimits:
         return ReferenceLimits(pixels=self.reference_pixels, size=self.reference_bytes)
 
     @property
-    def anyway(self) -> Mapping[str, Wire | None]:
+    def always_sent(self) -> Mapping[str, Wire | None]:
         """What is made of the options that `at` took away: their defaults."""
-        return self._anyway
+        return self._always_sent
 
     @model_validator(mode="after")
     def _every_option_has_a_word(self) -> Self:
@@ -162,7 +162,7 @@ class Endpoint(Part):
             if isinstance(spec, Words) and value not in spec.choices:
                 raise ValueError(f"route {route.id}: omit names a choice of {name}")
 
-    def takers(self, request: ImageRequest) -> tuple[Route, ...]:
+    def routes_for(self, request: ImageRequest) -> tuple[Route, ...]:
         """The routes that can be asked for all that *request* asks for, preferred first."""
         able = [each for each in self.routes if not self._refused(each, request.options)]
         return tuple(each for each in able if has_visible(request.prompt, least=each.min_prompt))
@@ -172,7 +172,7 @@ class Endpoint(Part):
         return min((each.min_prompt for each in self.routes if not self._refused(each, options)), default=1)
 
     def _refused(self, route: Route, options: Mapping[str, Wire]) -> list[str]:
-        return [name for name, value in options.items() if not route.makes(name, value, default=self._default(name))]
+        return [name for name, value in options.items() if not route.supports(name, value, default=self._default(name))]
 
     def clash(self, options: Mapping[str, Wire]) -> list[str]:
         """Names among *options* that no route makes together, few enough to be told; none where there is a taker."""
@@ -187,7 +187,7 @@ class Endpoint(Part):
 
     def _default(self, name: str) -> Wire | None:
         spec: Option | None = getattr(self.options, name, None)
-        return default_of(name, spec, drawn_seed=0) if spec is not None else self._anyway.get(name)
+        return default_of(name, spec, drawn_seed=0) if spec is not None else self._always_sent.get(name)
 
     def at(self, routes: Sequence[Route]) -> Self | None:
         """What is left with only these *routes*: options and choices that none of them has are not there."""
@@ -196,7 +196,7 @@ class Endpoint(Part):
         left = {name: self._left(name, spec, routes) for name, spec in self.options if spec is not None}
         taken = {name: self._default(name) for name, spec in left.items() if spec is None}
         fewer = self.model_copy(update={"options": self.options.model_copy(update=left), "routes": tuple(routes)})
-        fewer._anyway = {**self._anyway, **taken}  # noqa: SLF001 - a copy of our own kind
+        fewer._always_sent = {**self._always_sent, **taken}  # noqa: SLF001 - a copy of our own kind
         return fewer
 
     def _left(self, name: str, spec: Option, routes: Sequence[Route]) -> Option | None:
@@ -204,7 +204,9 @@ class Endpoint(Part):
             return None
         if not isinstance(spec, Words):
             return spec
-        made = [word for word in spec.choices if any(each.makes(name, word, default=spec.default) for each in routes)]
+        made = [
+            word for word in spec.choices if any(each.supports(name, word, default=spec.default) for each in routes)
+        ]
         return spec.model_copy(update={"choices": tuple(made)})
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bot.core.catalog import Asked, Catalog
+from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.errors import UserError
 from bot.core.jobs import Verb
 from bot.core.routes import Words
@@ -19,14 +19,14 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)  # a newer Darkroom may have known more
 
 
-class Cap(_Part):
+class ChannelCeiling(_Part):
     """The most that one channel takes; None is as the model has it."""
 
     resolution: str | None = None
     count: Annotated[int, Field(ge=1)] | None = None
 
 
-class House(_Part):
+class ServerSettings(_Part):
     """A server's own settings. By default every channel and every model is open."""
 
     timezone: str = "UTC"
@@ -34,7 +34,7 @@ class House(_Part):
     alerts: int | None = None  # the channel that hears of limits which come near their end
     allowed: tuple[int, ...] = ()  # where any is named, pictures are made nowhere else
     denied: tuple[int, ...] = ()
-    caps: Mapping[int, Cap] = Field(default_factory=dict)  # by channel
+    caps: Mapping[int, ChannelCeiling] = Field(default_factory=dict)  # by channel
     models: tuple[str, ...] = ()  # those that are not offered here
 
     def opens(self, channels: Iterable[int]) -> bool:
@@ -47,25 +47,35 @@ class House(_Part):
             elsewhere = [each for each in self.allowed if each not in self.denied]
             raise UserError("house.channel" if elsewhere else "house.denied", channels=elsewhere[:MOST_NAMED])
 
-    def cap(self, channels: Iterable[int]) -> Cap:
+    def ceiling(self, channels: Iterable[int]) -> ChannelCeiling:
         """What holds in a channel; a thread's own caps come before its parent's."""
-        return next((self.caps[each] for each in channels if each in self.caps), Cap())
+        return next((self.caps[each] for each in channels if each in self.caps), ChannelCeiling())
 
 
-def under_house(
-    house: House, catalog: Catalog, verb: Verb, *, model: str | None, asked: Asked, channels: tuple[int, ...]
-) -> tuple[str, Asked]:
+def apply_settings(
+    server_settings: ServerSettings,
+    catalog: Catalog,
+    verb: Verb,
+    *,
+    model: str | None,
+    asked: RequestedOptions,
+    channels: tuple[int, ...],
+) -> tuple[str, RequestedOptions]:
     """The model and options to go on with: what was not asked for is lowered to what is allowed here.
 
     `UserError` where what was asked for is not, naming what or where would do.
     """
-    house.check_channel(channels)
-    chosen = model or usual_model(house, catalog, verb)
-    if chosen is None or chosen in house.models:
-        offered = [each.name for key, each in catalog.models_for(verb).items() if key not in house.models]
+    server_settings.check_channel(channels)
+    chosen = model or usual_model(server_settings, catalog, verb)
+    if chosen is None or chosen in server_settings.models:
+        offered = [each.name for key, each in catalog.models_for(verb).items() if key not in server_settings.models]
         raise UserError("house.model", given=model or catalog.default, choices=offered)
-    cap = house.cap(channels)
-    roomier = [each for each in house.allowed if each not in house.denied and house.cap((each,)) == Cap()][:MOST_NAMED]
+    cap = server_settings.ceiling(channels)
+    roomier = [
+        each
+        for each in server_settings.allowed
+        if each not in server_settings.denied and server_settings.ceiling((each,)) == ChannelCeiling()
+    ][:MOST_NAMED]
     options = catalog.endpoint(chosen, verb).options
     resolution = _resolution(cap, catalog, options.resolution, asked=asked.resolution, roomier=roomier)
     count = asked.count
@@ -77,14 +87,14 @@ def under_house(
     return chosen, replace(asked, resolution=resolution, count=count)
 
 
-def usual_model(house: House, catalog: Catalog, verb: Verb) -> str | None:
+def usual_model(server_settings: ServerSettings, catalog: Catalog, verb: Verb) -> str | None:
     """The model that is taken where none is named; None where none is offered."""
-    offered = [key for key in catalog.models_for(verb) if key not in house.models]
+    offered = [key for key in catalog.models_for(verb) if key not in server_settings.models]
     return catalog.default if catalog.default in offered else next(iter(offered), None)
 
 
 def _resolution(
-    cap: Cap, catalog: Catalog, has: Words | None, *, asked: str | None, roomier: list[int]
+    cap: ChannelCeiling, catalog: Catalog, has: Words | None, *, asked: str | None, roomier: list[int]
 ) -> str | None:  # fmt: skip
     if cap.resolution is None or has is None:
         return asked

@@ -6,7 +6,7 @@ from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
 from bot.core.errors import UserError
-from bot.core.server_settings import House
+from bot.core.server_settings import ServerSettings
 from bot.core.windows import Calendar
 
 PLACES = frozenset({"Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian",
@@ -28,21 +28,21 @@ def check_zone(name: str) -> str:
     return found
 
 
-def zone_of(house: House) -> tzinfo:
+def zone_of(server_settings: ServerSettings) -> tzinfo:
     """The timezone of a server; one that this system does not know any more counts as UTC."""
-    if house.timezone == "UTC":
+    if server_settings.timezone == "UTC":
         return UTC
     try:
-        return ZoneInfo(house.timezone)
+        return ZoneInfo(server_settings.timezone)
     except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
         return UTC
 
 
-def calendar_of(house: House) -> Calendar:
-    return Calendar(zone_of(house), house.pin)
+def calendar_of(server_settings: ServerSettings) -> Calendar:
+    return Calendar(zone_of(server_settings), server_settings.pin)
 
 
-def keep_day(before: House, after: House, *, now: int) -> House:
+def keep_day(before: ServerSettings, after: ServerSettings, *, now: int) -> ServerSettings:
     """*after* with the day that was in force *before*, should its timezone be another."""
     moved = after.timezone != before.timezone
     pin = calendar_of(before).moved(zone_of(after), now=now).pin if moved else before.pin

@@ -11,54 +11,56 @@ from bot.core.errors import UserError
 from bot.core.fair_queue import fair_order
 from bot.core.jobs import ImageRequest, Job
 from bot.core.routes import Route
-from bot.jobs.wakeups import Bells
-from bot.store.drafts import Desk
+from bot.jobs.wakeups import Wakeups
+from bot.store.notes import Notes
+from bot.store.provider_outages import ProviderOutages
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)
 
 GONE = "gone"  # a note: the routes that were not there when last looked at
 
-Tell = Callable[[str, Mapping[str, object]], Awaitable[None]]  # a message key for the operator, and its values
+Notify = Callable[[str, Mapping[str, object]], Awaitable[None]]  # a message key for the operator, and its values
 
 
-class Supply:
+class Availability:
     def __init__(
         self,
         store: Store,
-        desk: Desk,
+        notes: Notes,
         *,
         catalog: Catalog,
         providers: Mapping[str, str],
         cancels: Collection[str],
         clock: Clock,
-        bells: Bells,
-        tell: Tell,
+        wakeups: Wakeups,
+        notify: Notify,
     ) -> None:
         """*providers*: the hosts we may use, preferred first, with names for people; *cancels*: who can stop a run."""
         self.catalog = catalog  # all that is configured: names, times and prices of old jobs
         self.gone: frozenset[tuple[str, str]] = frozenset()  # routes (provider and id) that their hosts do not have
         self.offered = catalog.at(tuple(providers))  # what may be asked for now
-        self.troubles: dict[str, str] = {}  # provider → credentials | balance | down
+        self.outages: dict[str, str] = {}  # provider → credentials | balance | down
         self.blocked: dict[str, str] = {}  # job → host its pictures lie on
-        self.is_well: Callable[[str], bool] = lambda provider: provider not in self.troubles  # the breakers know more
+        self.is_healthy: Callable[[str], bool] = lambda provider: provider not in self.outages  # the breakers know more
         self._store = store
-        self._desk = desk
+        self._notes = notes
+        self._provider_outages = ProviderOutages(store.database)
         self._providers = providers
         self._cancels = frozenset(cancels)
         self._clock = clock
-        self._bells = bells
-        self._tell = tell
-        self._told_of: set[tuple[str, str]] = set()  # providers, and what of theirs cannot be fetched or read
+        self._wakeups = wakeups
+        self._notify = notify
+        self._reported: set[tuple[str, str]] = set()  # providers, and what of theirs cannot be fetched or read
         self._changing = asyncio.Lock()  # of what is gone
 
     async def start(self) -> None:
         """Whoever starts us again may have put right what a host complained of: it is tried at once."""
-        self.troubles = await self._desk.troubles()
-        for provider in self.troubles:
-            await self._store.release(provider, now=self._clock())
+        self.outages = await self._provider_outages.current()
+        for provider in self.outages:
+            await self._store.retry_waiting(provider, now=self._clock())
         known = {(provider, route) for provider in self._providers for route in self.catalog.routes_at(provider)}
-        self._offer(known & {tuple(each) for each in json.loads(await self._desk.note(GONE) or "[]")})
+        self._offer(known & {tuple(each) for each in json.loads(await self._notes.get(GONE) or "[]")})
 
     def name_of(self, provider: str) -> str:
         """A host's name for people."""
@@ -76,69 +78,69 @@ class Supply:
 
     def route(self, request: ImageRequest) -> Route:
         """The preferred route of a host that is well; while none is, the preferred of all: the job waits there."""
-        takers = self.offered.takers(request)
-        if not takers:
+        routes_for = self.offered.routes_for(request)
+        if not routes_for:
             raise UserError("option.no_host")
-        return next((each for each in takers if self.is_well(each.provider)), takers[0])
+        return next((each for each in routes_for if self.is_healthy(each.provider)), routes_for[0])
 
-    async def line(self, provider: str) -> Sequence[str]:
+    async def queue(self, provider: str) -> Sequence[str]:
         """Ids of the jobs that wait for a slot at *provider*, next first."""
-        waiting, running = await self._store.line(provider)
+        waiting, running = await self._store.queue(provider)
         return fair_order(waiting, running)
 
-    async def ring_waiting(self) -> None:
+    async def wake_waiting(self) -> None:
         """Have every job that waits with us look which host is best for it now."""
         for provider in self._providers:
-            for job_id in await self.line(provider):
-                self._bells.ring(job_id)
+            for job_id in await self.queue(provider):
+                self._wakeups.wake(job_id)
 
     # --- hosts
 
-    async def host_trouble(self, provider: str, trouble: str) -> None:
+    async def report_outage(self, provider: str, outage: str) -> None:
         """A host takes nothing: cards say so and the operator is told once."""
-        self.troubles[provider] = trouble
-        if await self._desk.trouble(provider, trouble, now=self._clock()):
-            await self._tell(f"operator.{trouble}", {"provider": self.name_of(provider)})
+        self.outages[provider] = outage
+        if await self._provider_outages.begin(provider, outage, now=self._clock()):
+            await self._notify(f"operator.{outage}", {"provider": self.name_of(provider)})
             await self._show_waiting(provider)
-            await self.ring_waiting()  # another host may take what waits for this one
+            await self.wake_waiting()  # another host may take what waits for this one
 
-    async def host_recovered(self, provider: str) -> None:
-        known = await self._desk.recovered(provider)
-        self.troubles.pop(provider, None)
+    async def report_recovery(self, provider: str) -> None:
+        known = await self._provider_outages.end(provider)
+        self.outages.pop(provider, None)
         if known:
-            await self._tell("operator.recovered", {"provider": self.name_of(provider)})
+            await self._notify("operator.recovered", {"provider": self.name_of(provider)})
             await self._show_waiting(provider)
-            await self._store.release(provider, now=self._clock())
-            await self.ring_waiting()
+            await self._store.retry_waiting(provider, now=self._clock())
+            await self.wake_waiting()
 
-    async def result_blocked(self, job: Job, host: str) -> None:
+    async def report_blocked_host(self, job: Job, host: str) -> None:
         """Finished pictures lie where the operator has not allowed us to fetch them."""
         if self.blocked.get(job.id) != host:
             self.blocked[job.id] = host
-            await self._store.want([job.id], now=self._clock())
-        if (job.provider, host) not in self._told_of:
-            self._told_of.add((job.provider, host))
+            await self._store.request_redraw([job.id], now=self._clock())
+        if (job.provider, host) not in self._reported:
+            self._reported.add((job.provider, host))
             told = {"host": host, "provider": self.name_of(job.provider), "setting": f"{job.provider}.result_hosts"}
-            await self._tell("operator.result_host", told)
+            await self._notify("operator.result_host", told)
 
-    async def unreadable(self, provider: str, shape: str) -> None:
+    async def report_unreadable(self, provider: str, shape: str) -> None:
         """A job has ended because its host's answers are of a form that we do not know."""
-        if (provider, shape) not in self._told_of:
-            self._told_of.add((provider, shape))
+        if (provider, shape) not in self._reported:
+            self._reported.add((provider, shape))
             log.warning("Answers of %s cannot be read: %s", provider, shape, extra={"event": "answer_unreadable"})
-            await self._tell("operator.unreadable", {"provider": self.name_of(provider)})
+            await self._notify("operator.unreadable", {"provider": self.name_of(provider)})
 
     async def _show_waiting(self, provider: str) -> None:
-        await self._store.want(await self.line(provider), now=self._clock())
-        self._bells.replies.set()
+        await self._store.request_redraw(await self.queue(provider), now=self._clock())
+        self._wakeups.replies.set()
 
     # --- models
 
-    async def route_gone(self, provider: str, route_id: str) -> None:
+    async def mark_route_gone(self, provider: str, route_id: str) -> None:
         """A host does not have a route any more: it is offered no longer, and the operator is told once."""
         await self._route_is(provider, route_id, gone=True)
 
-    async def route_back(self, provider: str, route_id: str) -> None:
+    async def mark_route_back(self, provider: str, route_id: str) -> None:
         """A host has a route; the operator is told where it had not."""
         await self._route_is(provider, route_id, gone=False)
 
@@ -147,12 +149,12 @@ class Supply:
             if ((provider, route_id) in self.gone) is gone:
                 return
             now_gone = self.gone ^ {(provider, route_id)}
-            await self._desk.set_note(GONE, json.dumps(sorted(now_gone)))
+            await self._notes.set(GONE, json.dumps(sorted(now_gone)))
             self._offer(now_gone)
         models = ", ".join(self.catalog.routes_at(provider).get(route_id, ()))
         told = {"provider": self.name_of(provider), "model": models, "route": route_id}
-        await self._tell("operator.model_gone" if gone else "operator.model_back", told)
-        await self.ring_waiting()
+        await self._notify("operator.model_gone" if gone else "operator.model_back", told)
+        await self.wake_waiting()
 
     def _offer(self, gone: Iterable[tuple[str, str]]) -> None:
         self.gone = frozenset(gone)

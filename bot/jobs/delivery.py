@@ -1,7 +1,7 @@
-"""The loop that keeps replies true: it sends the newest card of a job by whichever way is open.
+"""The loop that keeps replies true: it sends the newest card of a job by whichever path is open.
 
 It knows what to try next and when; how a card becomes a request to Discord is the Messenger's business. Longer than
-other files: what is left when one way is closed is read in one place.
+other files: what is left when one path is closed is read in one place.
 """
 
 import asyncio
@@ -12,17 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from bot.core.cards import IN_JOBS_FOR, Card, Picture, Reply, paths
-from bot.core.cards import Path as Way
-from bot.core.errors import BadPicture, ContentBlocked, DeliverLater, MessageGone, TooLarge, WayClosed
+from bot.core.cards import IN_JOBS_FOR, Card, Picture, Reply, ReplyPath, paths
+from bot.core.errors import BadPicture, ContentBlocked, DeliverLater, MessageGone, PathClosed, TooLarge
 from bot.core.jobs import HOUR, MINUTE, SECOND, Verb
 from bot.core.polling import backoff
 from bot.jobs import outages
 from bot.jobs.service import Service
 from bot.pictures.fit import Fitted
 from bot.pictures.provenance import ai_mark
-from bot.store.database import CUT
-from bot.store.queries import Dossier
+from bot.store.database import CONNECTION_LOST
+from bot.store.queries import JobRecord
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -34,8 +33,8 @@ QUIET_AFTER = HOUR  # Discord limits edits of messages older than that (30046)
 AT_ONCE = 8
 CUT_AGAIN = 2 * SECOND
 TROUBLE_PAUSE = 1.0  # seconds to leave a database alone that could not be read
-RUNGS = 3  # how often a too large message is made smaller
-BLOCKED_AGAIN = 10 * MINUTE  # until a way that Discord has closed is tried again; doubled each time
+SIZE_STEPS = 3  # how often a too large message is made smaller
+BLOCKED_AGAIN = 10 * MINUTE  # until a path that Discord has closed is tried again; doubled each time
 BLOCKED_MOST = HOUR  # each attempt counts towards Discord's limit of refused requests
 
 
@@ -55,12 +54,12 @@ class Sent:
 
 
 class Messenger(Protocol):
-    async def send(self, card: Card, reply: Reply, *, way: Way, uploads: Sequence[Upload]) -> int:
+    async def send(self, card: Card, reply: Reply, *, path: ReplyPath, uploads: Sequence[Upload]) -> int:
         """Show *card* by *way* and return the message's id; raises only the classes above."""
         ...
 
     async def notify(self, card: Card, reply: Reply) -> bool:
-        """Tell the member by a direct message how the job ended; False where they take none.
+        """Notify the member by a direct message how the job ended; False where they take none.
 
         `DeliverLater` when that cannot be said now.
         """
@@ -99,8 +98,8 @@ class Delivery:
         self._idle.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Deliver what is due until *stop*; what is under way then is finished by `drain`."""
-        bell = self._service.bells.replies
+        """Deliver what is due until *stop*; what is under path then is finished by `drain`."""
+        bell = self._service.wakeups.replies
         async with asyncio.TaskGroup() as group:
             while not stop.is_set():
                 bell.clear()
@@ -149,12 +148,12 @@ class Delivery:
         self._idle.clear()
         try:
             await self.deliver(job_id)
-        except CUT as exc:
+        except CONNECTION_LOST as exc:
             extra = {"event": "store_trouble", "job_id": job_id}
             log.warning("A reply lost the database: %s", type(exc).__name__, extra=extra)
             self._held[job_id] = self._clock() + CUT_AGAIN
         except Exception as exc:  # one job's trouble must not stop the others' replies
-            again = outages.AGAIN
+            again = outages.RETRY_AFTER
             if self._service.outages.seen(exc) is None:
                 log.exception("A reply could not be sent", extra={"event": "reply_error", "job_id": job_id})
                 again = MINUTE
@@ -163,41 +162,41 @@ class Delivery:
             self._held.pop(job_id, None)
         finally:
             self._busy.discard(job_id)
-            self._service.bells.replies.set()
+            self._service.wakeups.replies.set()
             if not self._busy:
                 self._idle.set()
 
     async def deliver(self, job_id: str) -> None:
         """Bring one reply up to date, or note when to try again."""
-        dossier = await self._store.dossier(job_id)
-        if dossier is None or dossier.reply.gone or dossier.job.deleted_at is not None:
+        record = await self._store.job_record(job_id)
+        if record is None or record.reply.gone or record.job.deleted_at is not None:
             await self._store.reply_gone(job_id)
             return
         now = self._clock()
-        if (wait := self._too_soon(dossier, now=now)) is not None:
-            await self._store.look_again(job_id, version=dossier.reply.wanted, due_at=wait)
+        if (wait := self._too_soon(record, now=now)) is not None:
+            await self._store.retry_delivery(job_id, version=record.reply.wanted, due_at=wait)
             return
-        card = await self._service.card_of(dossier)
-        card = replace(card, last_word=_is_last_word(dossier, now=now))
-        await self._send(card, dossier.reply)
+        card = await self._service.card_of(record)
+        card = replace(card, last_word=_is_last_word(record, now=now))
+        await self._send(card, record.reply)
 
-    def _too_soon(self, dossier: Dossier, *, now: int) -> int | None:
-        if dossier.job.state.is_final:
+    def _too_soon(self, record: JobRecord, *, now: int) -> int | None:
+        if record.job.state.is_final:
             return None
-        if now - dossier.job.created_at > QUIET_AFTER:
+        if now - record.job.created_at > QUIET_AFTER:
             return now + HOUR
-        next_at = self._sent_at.get(dossier.job.id, 0) + SPACING
+        next_at = self._sent_at.get(record.job.id, 0) + SPACING
         return next_at if next_at > now else None
 
     async def _send(self, card: Card, reply: Reply) -> None:
         final = card.job.state.is_final and not card.hidden  # for what is hidden no message is written anew
         reopens = False
         try:
-            for way in paths(reply, now=self._clock(), final=final):
+            for path in paths(reply, now=self._clock(), final=final):
                 try:
-                    sent = await self._by(way, card, reply)
-                except WayClosed as exc:
-                    await self._closed(way, reply, exc)
+                    sent = await self._by(path, card, reply)
+                except PathClosed as exc:
+                    await self._closed(path, reply, exc)
                     reopens = reopens or not exc.for_good
                     if exc.channel:
                         break
@@ -210,59 +209,59 @@ class Delivery:
             await self._store.reply_gone(reply.job_id)
         except DeliverLater as exc:
             await self._later(reply, exc)
-        else:  # a click on the reply, or /jobs, delivers it, and so does a way that opens again
+        else:  # a click on the reply, or /jobs, delivers it, and so does a path that opens again
             due_at = self._blocked_until(card, reply) if reopens else None
-            await self._store.postponed(reply.job_id, due_at=due_at, version=reply.wanted)
+            await self._store.postpone_delivery(reply.job_id, due_at=due_at, version=reply.wanted)
 
-    async def _closed(self, way: Way, reply: Reply, exc: WayClosed) -> None:
-        log.info("A way to a reply is closed", extra={"event": "way_closed", "job_id": reply.job_id, "way": way})
+    async def _closed(self, path: ReplyPath, reply: Reply, exc: PathClosed) -> None:
+        log.info("A path to a reply is closed", extra={"event": "way_closed", "job_id": reply.job_id, "way": path})
         log.debug("%s", exc)
-        if way is Way.TOKEN and exc.for_good and reply.token is not None:
+        if path is ReplyPath.TOKEN and exc.for_good and reply.token is not None:
             await self._store.token_died(reply.job_id, reply.token)
 
     async def _notify(self, card: Card, reply: Reply) -> None:
-        """The last way to say how a job ended, used once."""
+        """The last path to say how a job ended, used once."""
         event = "notified" if await self._messenger.notify(card, reply) else "not_notified"
         log.info("A member was to be told by a direct message", extra={"event": event, "job_id": reply.job_id})
         await self._store.notified(reply.job_id)
 
     def _blocked_until(self, card: Card, reply: Reply) -> int | None:
-        """When a closed way is tried again; None once /jobs has forgotten the job and its pictures are gone."""
+        """When a closed path is tried again; None once /jobs has forgotten the job and its pictures are gone."""
         now, ended_at = self._clock(), card.job.ended_at
         if ended_at is not None and now >= ended_at + IN_JOBS_FOR and not card.pictures:
             return None
         return now + min(BLOCKED_MOST, BLOCKED_AGAIN << min(reply.attempts, 10))
 
-    async def _by(self, way: Way, card: Card, reply: Reply) -> Sent:
-        """Send by one way, with less and less while Discord does not take it."""
+    async def _by(self, path: ReplyPath, card: Card, reply: Reply) -> Sent:
+        """Send by one path, with less and less while Discord does not take it."""
         most = min(reply.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
-        for _ in range(RUNGS):
+        for _ in range(SIZE_STEPS):
             fitted, uploads, later = await self._fitted(card, most=most)
             if later and not uploads:
                 break
             try:
-                message_id = await self._messenger.send(fitted, reply, way=way, uploads=uploads)
+                message_id = await self._messenger.send(fitted, reply, path=path, uploads=uploads)
             except TooLarge:
                 most //= 3
             except ContentBlocked:
                 break
             else:
                 return Sent(message_id, complete=not fitted.withheld, retry=later)
-        return await self._by_text(way, self._without_files(card), reply, tried=not uploads and not later)
+        return await self._by_text(path, self._without_files(card), reply, tried=not uploads and not later)
 
-    async def _by_text(self, way: Way, card: Card, reply: Reply, *, tried: bool) -> Sent:
+    async def _by_text(self, path: ReplyPath, card: Card, reply: Reply, *, tried: bool) -> Sent:
         """Send *card* without files: as it is unless that was *tried*, then without the member's words."""
         if card.withheld and reply.text_version == reply.wanted and reply.message_id is not None:
             return Sent(reply.message_id, complete=False, retry=True)  # it says so already
         blocked: Exception | None = None
         for each in (_without_prompt(card),) if tried else (card, _without_prompt(card)):
             try:
-                message_id = await self._messenger.send(each, reply, way=way, uploads=())
+                message_id = await self._messenger.send(each, reply, path=path, uploads=())
             except (TooLarge, ContentBlocked) as exc:
                 blocked = exc
             else:
                 return Sent(message_id, complete=not card.withheld, retry=True)
-        raise WayClosed(str(blocked)) from blocked
+        raise PathClosed(str(blocked)) from blocked
 
     async def uploads(self, card: Card, *, most: int) -> tuple[Card, Sequence[Upload]]:
         """The pictures as files that fit a message; those that cannot be made to fit become links."""
@@ -315,7 +314,7 @@ class Delivery:
         wait = backoff(reply.attempts + 1, retry_after=exc.retry_after, jitter=self._random())
         log.info("A reply has to wait", extra={"event": "reply_later", "job_id": reply.job_id, "seconds": round(wait)})
         log.debug("%s", exc)
-        await self._store.postponed(reply.job_id, due_at=self._clock() + int(wait * 1000), version=reply.wanted)
+        await self._store.postpone_delivery(reply.job_id, due_at=self._clock() + int(wait * 1000), version=reply.wanted)
 
     async def _sent(self, card: Card, reply: Reply, sent: Sent) -> None:
         now, final, job_id = self._clock(), card.job.state.is_final, reply.job_id
@@ -326,7 +325,7 @@ class Delivery:
             due_at = self._blocked_until(card, reply) if sent.retry else None
             await self._store.text_shown(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
             return
-        only_token = paths(reply, now=now, final=False) == (Way.TOKEN,)
+        only_token = paths(reply, now=now, final=False) == (ReplyPath.TOKEN,)
         again = reply.last_word_at if only_token and not final and not card.last_word else None
         await self._store.delivered(job_id, version=reply.wanted, message_id=sent.message_id, due_at=again)
 
@@ -345,10 +344,10 @@ def _mark_of(card: Card) -> bytes:
     return ai_mark(card.model, edited=card.job.request.verb is Verb.EDIT)
 
 
-def _is_last_word(dossier: Dossier, *, now: int) -> bool:
+def _is_last_word(record: JobRecord, *, now: int) -> bool:
     """Whether this may be the last time that an unfinished reply can change without a click."""
-    reply = dossier.reply
-    if dossier.job.state.is_final or paths(reply, now=now, final=False) != (Way.TOKEN,):
+    reply = record.reply
+    if record.job.state.is_final or paths(reply, now=now, final=False) != (ReplyPath.TOKEN,):
         return False
     return now >= reply.last_word_at
 

@@ -14,33 +14,33 @@ from bot.core.clock import Clock
 from bot.core.jobs import SECOND
 from bot.core.outages import HARMLESS, PROVEN, UNSAFE, Outage
 from bot.files.modes import make_folder, open_private
-from bot.jobs.availability import Tell
-from bot.store.database import TROUBLE, Database
+from bot.jobs.availability import Notify
+from bot.store.database import DATABASE_ERRORS, Database
 from bot.store.outages import outage_of, probe
 
 log = logging.getLogger(__name__)
 
 EVERY = 20.0  # seconds between probes
-AGAIN = 10 * SECOND  # until what an outage has stopped is tried again
-PATIENCE = 5.0  # seconds a write may take
+RETRY_AFTER = 10 * SECOND  # until what an outage has stopped is tried again
+TIMEOUT = 5.0  # seconds a write may take
 QUIET = 60 * SECOND  # without a sign of an outage before it counts as over: whatever failed was tried again by then
 UNREAD = "The database cannot be read just now"  # for the log, of loops that look what is due
 PROBE = ".probe"  # a file in the data folder
 PROBE_SIZE = 64 * 1024  # bytes
-ROOM = 64 * 1024 * 1024  # bytes that must be free, or the next pictures may not fit
+MIN_FREE = 64 * 1024 * 1024  # bytes that must be free, or the next pictures may not fit
 
 
 class Outages:
-    def __init__(self, database: Database, *, data: Path, clock: Clock, tell: Tell) -> None:
+    def __init__(self, database: Database, *, data: Path, clock: Clock, notify: Notify) -> None:
         self._database = database
         self._data = data
         self._clock = clock
-        self._tell = tell
+        self._notify = notify
         self._seen_at: dict[Outage, int] = {}
         self._since_probe: set[Outage] = set()  # what was seen after a probe last came through
         self._clock_is_off = False  # by Discord's time, which only Discord can take back
         self.wake = asyncio.Event()
-        self._news: deque[tuple[str, Outage]] = deque()  # what the operator is still to be told
+        self._unsent: deque[tuple[str, Outage]] = deque()  # what the operator is still to be told
 
     @property
     def current(self) -> Sequence[Outage]:
@@ -69,7 +69,7 @@ class Outages:
         """Let nothing out that disk or database may raise and that may pass; *said* is logged where it has no name."""
         try:
             yield
-        except TROUBLE as exc:
+        except DATABASE_ERRORS as exc:
             if self.seen(exc) is None:
                 log.warning("%s", said, exc_info=True, extra={"event": "store_trouble"})
 
@@ -92,7 +92,7 @@ class Outages:
         """Write to the database and to the data folder; what was wrong and has not been seen for a while is over."""
         try:
             await self._probe()
-        except TROUBLE as exc:
+        except DATABASE_ERRORS as exc:
             why = (self._database.away_because or exc) if isinstance(exc, TimeoutError) else exc
             if self.seen(why) is None:
                 self._note(Outage.DATABASE_AWAY, _words_of(why))
@@ -103,19 +103,19 @@ class Outages:
             for each in quiet:
                 if not (each is Outage.CLOCK and self._clock_is_off):
                     self._over(each)
-        while self._news:
-            key, outage = self._news.popleft()
-            await self._tell(key, {"outage": outage.value})
+        while self._unsent:
+            key, outage = self._unsent.popleft()
+            await self._notify(key, {"outage": outage.value})
 
     async def _probe(self) -> None:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await self._database.write(probe)
-        await asyncio.to_thread(_write, self._data / PROBE, room=ROOM)
+        await asyncio.to_thread(_write, self._data / PROBE, room=MIN_FREE)
 
     def _note(self, outage: Outage, why: str) -> None:
         if outage not in self._seen_at:
             log.warning("The bot cannot work as it should: %s", why, extra={"event": "outage", "reason": outage.value})
-            self._news.append((f"operator.outage.{outage}", outage))
+            self._unsent.append((f"operator.outage.{outage}", outage))
         if outage not in self._since_probe:  # it may have been over in a moment
             self.wake.set()
         self._seen_at[outage] = self._clock()
@@ -124,10 +124,10 @@ class Outages:
     def _over(self, outage: Outage) -> None:
         del self._seen_at[outage]
         log.info("An outage is over", extra={"event": "outage_over", "reason": outage.value})
-        if (begun := (f"operator.outage.{outage}", outage)) in self._news:  # it was over before anybody was told
-            self._news.remove(begun)
+        if (begun := (f"operator.outage.{outage}", outage)) in self._unsent:  # it was over before anybody was told
+            self._unsent.remove(begun)
         else:
-            self._news.append(("operator.outage_over", outage))
+            self._unsent.append(("operator.outage_over", outage))
 
 
 def _words_of(exc: BaseException) -> str:

@@ -12,14 +12,14 @@ from bot.core.jobs import Reference
 from bot.core.references import ReferenceLimits
 from bot.pictures.guard import Checked
 
-QUICKLY = 1.2  # seconds: an interaction has three in all
+ACK_CHECK_TIMEOUT = 1.2  # seconds: an interaction has three in all
 HEAD = 4096  # bytes
-WHOLE_AT_ONCE = 2  # files, of all jobs: each may have thirty megabytes
+MAX_WHOLE_FILES = 2  # files, of all jobs: each may have thirty megabytes
 REMEMBERED = 1_000  # links that passed: they are not fetched again for another try, nor for the same once more
 
 
 class Files(Protocol):
-    async def peek(self, url: str, *, hosts: Sequence[str], size: int, within: float) -> bytes: ...
+    async def read_head(self, url: str, *, hosts: Sequence[str], size: int, within: float) -> bytes: ...
 
     async def fetch(self, url: str, *, hosts: Sequence[str], most: int) -> bytes: ...
 
@@ -32,17 +32,17 @@ class Checker(Protocol):
     async def check_reference(self, data: bytes, *, most_pixels: int) -> Checked: ...
 
 
-class Looker:
+class ReferenceChecker:
     def __init__(self, files: Files, *, judge: Judge, checker: Checker, hosts: Sequence[str]) -> None:
         """*judge* and *checker* raise `BadPicture` for first bytes, and for a whole file, that we do not take."""
         self._files = files
         self._judge = judge
         self._checker = checker
         self._hosts = tuple(hosts)
-        self._whole = asyncio.Semaphore(WHOLE_AT_ONCE)
+        self._whole = asyncio.Semaphore(MAX_WHOLE_FILES)
         self._passed: OrderedDict[str, Checked] = OrderedDict()
 
-    async def quickly(self, references: Sequence[Reference], *, limits: ReferenceLimits) -> None:
+    async def check_within_ack(self, references: Sequence[Reference], *, limits: ReferenceLimits) -> None:
         """`UserError` for one that shows within 1.2 s that it cannot be used; what takes longer is left to `check`."""
         await asyncio.gather(*(self._head(each, limits) for each in references))
 
@@ -62,8 +62,10 @@ class Looker:
 
     async def _head(self, reference: Reference, limits: ReferenceLimits) -> None:
         try:
-            async with asyncio.timeout(QUICKLY):
-                head = await self._files.peek(reference.url, hosts=self._hosts, size=HEAD, within=QUICKLY)
+            async with asyncio.timeout(ACK_CHECK_TIMEOUT):
+                head = await self._files.read_head(
+                    reference.url, hosts=self._hosts, size=HEAD, within=ACK_CHECK_TIMEOUT
+                )
             self._judge(head, most_pixels=limits.pixels)
         except (BadPicture, HostNotAllowed, DownloadFailed) as exc:
             if _is_lasting(exc):

@@ -21,7 +21,7 @@ from bot.store.store import Store
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 100 * 1024 * 1024  # a 4K PNG has about 25 MB
-HELD_AT_ONCE = 8  # pictures in memory, of all jobs: most have a few megabytes, the largest a hundred
+MAX_IN_MEMORY = 8  # pictures in memory, of all jobs: most have a few megabytes, the largest a hundred
 LASTING_TRIES = 3  # a host may answer 404 for a while after it said that a picture is ready
 
 
@@ -34,15 +34,15 @@ class Checker(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Haul:
+class DownloadResult:
     """What one round of fetching came to: pictures in hand, some worth another try, a host to be allowed."""
 
-    in_hand: int
-    wanting: int
+    downloaded: int
+    incomplete: int
     blocked_host: str | None = None
 
 
-class Collector:
+class ResultDownloader:
     def __init__(
         self,
         store: Store,
@@ -51,52 +51,52 @@ class Collector:
         checker: Checker,
         result_hosts: Mapping[str, Sequence[str]],
         data: Path,
-        patience: Callable[[Job], float],
+        max_wait: Callable[[Job], float],
         clock: Clock,
     ) -> None:
         """*result_hosts* says for each provider where its pictures may come from.
 
-        *patience*: for how many seconds at least a picture that is not there is asked for, however often people press.
+        *max_wait*: for how many seconds at least a picture that is not there is asked for, however often people press.
         """
-        self._patience = patience
+        self._max_wait = max_wait
         self._store = store
         self._fetcher = fetcher
         self._checker = checker
         self._result_hosts = result_hosts
         self._data = data
         self._clock = clock
-        self._room = asyncio.Semaphore(HELD_AT_ONCE)
+        self._room = asyncio.Semaphore(MAX_IN_MEMORY)
         self._lasting: Counter[tuple[str, int]] = Counter()
         self._lasting_since: dict[tuple[str, int], int] = {}
 
-    async def collect(self, job: Job, urls: Sequence[str]) -> Haul:
+    async def download(self, job: Job, urls: Sequence[str]) -> DownloadResult:
         """Fetch what is missing of the pictures at *urls*: at most as many as were asked, and paid, for."""
-        dossier = await self._store.dossier(job.id)
-        held = {each.n for each in dossier.pictures} if dossier else set()
+        record = await self._store.job_record(job.id)
+        held = {each.n for each in record.pictures} if record else set()
         wanted = list(enumerate(urls[: job.request.count], start=1))
-        missing = [(n, url) for n, url in wanted if n not in held and not self._hopeless(job, n)]
-        outcomes = await asyncio.gather(*(self._in_turn(job, n, url) for n, url in missing), return_exceptions=True)
+        missing = [(n, url) for n, url in wanted if n not in held and not self._failed_for_good(job, n)]
+        outcomes = await asyncio.gather(*(self._with_slot(job, n, url) for n, url in missing), return_exceptions=True)
         for each in outcomes:  # only now: what fails for one picture does not leave the others half-way
             if isinstance(each, BaseException):
                 raise each
         blocked = next((each for each in outcomes if isinstance(each, str)), None)
         won = sum(1 for each in outcomes if each is True)
-        wanting = sum(1 for (n, _), got in zip(missing, outcomes, strict=True) if got is not True)
-        wanting -= sum(1 for n, _ in missing if self._hopeless(job, n))
-        if wanting <= 0:
+        incomplete = sum(1 for (n, _), got in zip(missing, outcomes, strict=True) if got is not True)
+        incomplete -= sum(1 for n, _ in missing if self._failed_for_good(job, n))
+        if incomplete <= 0:
             self._forget(job)
-        return Haul(in_hand=len(held) + won, wanting=max(0, wanting), blocked_host=blocked)
+        return DownloadResult(downloaded=len(held) + won, incomplete=max(0, incomplete), blocked_host=blocked)
 
-    def _hopeless(self, job: Job, n: int) -> bool:
+    def _failed_for_good(self, job: Job, n: int) -> bool:
         since = self._lasting_since.get((job.id, n), self._clock())
-        return self._lasting[job.id, n] >= LASTING_TRIES and self._clock() - since >= self._patience(job) * SECOND
+        return self._lasting[job.id, n] >= LASTING_TRIES and self._clock() - since >= self._max_wait(job) * SECOND
 
     def _forget(self, job: Job) -> None:
         for key in [each for each in self._lasting if each[0] == job.id]:
             del self._lasting[key]
             self._lasting_since.pop(key, None)
 
-    async def _in_turn(self, job: Job, n: int, url: str) -> bool | str:
+    async def _with_slot(self, job: Job, n: int, url: str) -> bool | str:
         async with self._room:
             return await self._one(job, n, url)
 

@@ -12,23 +12,24 @@ from ulid import ULID
 
 from bot.core import quota
 from bot.core.cards import IN_JOBS_FOR, TOKEN_LIFE, Card, Picture, Reply, granted, tightest
-from bot.core.catalog import Asked, Catalog, Quote
+from bot.core.catalog import Catalog, Quote, RequestedOptions
 from bot.core.clock import Clock
 from bot.core.errors import UserError
 from bot.core.fair_queue import Waiting, fair_order
 from bot.core.jobs import ACK_WINDOW, MINUTE, ImageRequest, Job, Place, State
 from bot.core.references import check_references
-from bot.core.request_draft import Intake, Wish, missing_permissions
-from bot.core.server_settings import House, under_house
+from bot.core.request_draft import InteractionContext, RequestDraft, missing_permissions
+from bot.core.server_settings import ServerSettings, apply_settings
 from bot.core.zones import calendar_of
-from bot.jobs.availability import Supply, Tell
+from bot.jobs.availability import Availability, Notify
 from bot.jobs.outages import Outages
-from bot.jobs.wakeups import Bells
-from bot.store.database import TROUBLE
-from bot.store.drafts import Desk
+from bot.jobs.wakeups import Wakeups
+from bot.store.database import DATABASE_ERRORS
+from bot.store.drafts import Drafts
 from bot.store.history import History
 from bot.store.housekeeping import Housekeeping
-from bot.store.queries import Dossier, Standing
+from bot.store.notes import Notes
+from bot.store.queries import JobRecord, QuotaStatus
 from bot.store.quotas import Quotas
 from bot.store.reports import Reports
 from bot.store.store import Store
@@ -36,53 +37,54 @@ from bot.store.store import Store
 log = logging.getLogger(__name__)
 
 DRAFT_LIFE = 15 * MINUTE
-LOOKED_AT = frozenset({State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING})
-AT_ONCE = 0.5  # seconds that the answer to a deletion waits for the engine's files
-NOT_NOW: tuple[type[Exception], ...] = (*TROUBLE, RuntimeError)  # the store is closed, for one
-PATIENCE = 1.0  # seconds a member's answer may wait for the database
+POLLABLE = frozenset({State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING})
+PURGE_TIMEOUT = 0.5  # seconds that the answer to a deletion waits for the engine's files
+DATABASE_UNUSABLE: tuple[type[Exception], ...] = (*DATABASE_ERRORS, RuntimeError)  # the store is closed, for one
+DATABASE_TIMEOUT = 1.0  # seconds a member's answer may wait for the database
 
 
 class Service:
     def __init__(
         self,
         store: Store,
-        desk: Desk,
+        notes: Notes,
         *,
-        supply: Supply,
+        availability: Availability,
         outages: Outages,
         limits: quota.Limits,
         cdn_hosts: Iterable[str],
         clock: Clock,
-        bells: Bells,
-        tell: Tell,
+        wakeups: Wakeups,
+        notify: Notify,
         ai_label: bool = False,
     ) -> None:
         """*ai_label*: cards with pictures say that a machine made them."""
         self.store = store
-        self.desk = desk
+        self.notes = notes
+        self._drafts = Drafts(store.database)
         self.quotas = Quotas(store.database)
         self.reports = Reports(store.database)
-        self.supply = supply
+        self.availability = availability
         self.outages = outages
-        self.catalog = supply.catalog
+        self.catalog = availability.catalog
         self.limits = limits
         self.cdn_hosts = tuple(cdn_hosts)
         self.clock = clock
-        self.bells = bells
-        self.called: set[str] = set()  # jobs whose host has called: their runs are over, whatever it still shows
+        self.wakeups = wakeups
+        self.called_back: set[str] = set()  # jobs whose host has called: their runs are over, whatever it still shows
         self._history = History(store.database)
-        self._tell = tell
+        self._notify = notify
         self._ai_label = ai_label
-        self._aside: set[asyncio.Task[None]] = set()  # asyncio itself would let them be collected
+        self._background: set[asyncio.Task[None]] = set()  # asyncio itself would let them be collected
 
     @property
     def offered(self) -> Catalog:
         """What may be asked for now."""
-        return self.supply.offered
+        return self.availability.offered
 
     # --- asking for pictures
 
-    async def accept(self, intake: Intake, wish: Wish, *, most: int | None = None) -> Card:
+    async def accept(self, context: InteractionContext, draft: RequestDraft, *, most: int | None = None) -> Card:
         """Take a job on: its row and its reservation are on disk when this returns its first card.
 
         `UserError` when it cannot be done or paid for; nothing is held then. `AlreadySeen` when Discord
@@ -91,28 +93,28 @@ class Service:
         """
         if (outage := self.outages.unsafe) is not None:
             raise UserError("outage", outage=outage.value)
-        self.check_permissions(intake.place, intake.app_permissions, private=intake.private)
-        house = await self.house(intake.place)
-        job, amount, quote = self._job(intake, wish, house)
+        self.check_permissions(context.place, context.app_permissions, private=context.private)
+        server_settings = await self.server_settings(context.place)
+        job, amount, quote = self._job(context, draft, server_settings)
         if most is not None and amount.micro_usd > most:
             raise UserError("price.changed", price=amount.micro_usd, said=most, estimated=quote.estimated)
-        reply = _reply(intake, job)
+        reply = _reply(context, job)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(DATABASE_TIMEOUT):
                 await self.store.accept(
-                    intake.interaction_id,
+                    context.interaction_id,
                     job,
                     reply=reply,
                     amount=amount,
                     price_version=quote.version,
                     limits=self.limits,
-                    calendar=calendar_of(house),
+                    calendar=calendar_of(server_settings),
                 )
-                self.bells.ring(job.id)  # should the acknowledgement fail, the worker looks into it
+                self.wakeups.wake(job.id)  # should the acknowledgement fail, the worker looks into it
                 return await self.card(job.id)
         except (TimeoutError, asyncio.CancelledError) as exc:  # it may still be committed, though we stopped waiting
-            self._aside.add(taking_back := asyncio.create_task(self._take_back(job.id)))
-            taking_back.add_done_callback(self._aside.discard)
+            self._background.add(taking_back := asyncio.create_task(self._withdraw_late(job.id)))
+            taking_back.add_done_callback(self._background.discard)
             if isinstance(exc, asyncio.CancelledError):
                 raise
             raise UserError("busy") from exc
@@ -122,45 +124,47 @@ class Service:
         if missing := missing_permissions(place, app_permissions, private=private):
             raise UserError("place.permissions", missing=missing)
 
-    async def house(self, place: Place) -> House:
+    async def server_settings(self, place: Place) -> ServerSettings:
         """How the server that *place* is in wants it; `UserError` where the database does not say so in time."""
         try:
-            async with asyncio.timeout(PATIENCE):
-                return await self.store.house(place.server)
+            async with asyncio.timeout(DATABASE_TIMEOUT):
+                return await self.store.server_settings(place.server)
         except TimeoutError as exc:
             raise UserError("busy") from exc
 
-    def request(self, wish: Wish, place: Place, house: House) -> ImageRequest:
+    def request(self, draft: RequestDraft, place: Place, server_settings: ServerSettings) -> ImageRequest:
         """What *wish* comes to at *place*; `UserError` where it cannot be done, or not there."""
-        self._check_offered(wish, house)
-        model, asked = under_house(
-            house, self.offered, wish.verb, model=wish.model, asked=wish.asked, channels=place.channels
+        self._check_offered(draft, server_settings)
+        model, asked = apply_settings(
+            server_settings, self.offered, draft.verb, model=draft.model, asked=draft.asked, channels=place.channels
         )  # fmt: skip
         return self.offered.request(
             model,
-            wish.verb,
-            prompt=wish.prompt,
+            draft.verb,
+            prompt=draft.prompt,
             asked=asked,
-            references=wish.references,
+            references=draft.references,
             drawn_seed=secrets.randbits(31),
         )
 
-    def _check_offered(self, wish: Wish, house: House) -> None:
+    def _check_offered(self, draft: RequestDraft, server_settings: ServerSettings) -> None:
         """`UserError` where what is asked for is configured, but no host has it now."""
-        configured, offered = self.catalog.models_for(wish.verb).keys(), self.offered.models_for(wish.verb).keys()
-        wanted = {wish.model} if wish.model in configured else configured - set(house.models)
+        configured, offered = self.catalog.models_for(draft.verb).keys(), self.offered.models_for(draft.verb).keys()
+        wanted = {draft.model} if draft.model in configured else configured - set(server_settings.models)
         if wanted and not wanted & offered:
             raise UserError("option.no_host")
 
-    def _job(self, intake: Intake, wish: Wish, house: House) -> tuple[Job, quota.Amount, Quote]:
-        now = intake.received_at
-        request = self.request(wish, intake.place, house)
+    def _job(
+        self, context: InteractionContext, draft: RequestDraft, server_settings: ServerSettings
+    ) -> tuple[Job, quota.Amount, Quote]:
+        now = context.received_at
+        request = self.request(draft, context.place, server_settings)
         self._check_references(request, now=now)
-        route = self.supply.route(request)
+        route = self.availability.route(request)
         quote = self.offered.quote(request, route)
         job = Job(
             id=str(ULID()),
-            place=intake.place,
+            place=context.place,
             request=request,
             provider=route.provider,
             route=route.id,
@@ -170,7 +174,7 @@ class Service:
             due_at=now + ACK_WINDOW,
             give_up_after=int(self.catalog.models[request.model].timing.give_up * 1000),
             checked=not request.references,
-            parent_id=wish.parent_id,
+            parent_id=draft.parent_id,
         )
         return job, quota.Amount(request.count, quote.micro_usd * request.count), quote
 
@@ -183,7 +187,7 @@ class Service:
     async def acknowledged(self, job_id: str, *, message_id: int, ephemeral: bool) -> None:
         """Discord shows the first card; the job may be submitted."""
         await self.store.acknowledged(job_id, message_id=message_id, ephemeral=ephemeral, now=self.clock())
-        self.bells.ring(job_id)
+        self.wakeups.wake(job_id)
 
     async def unacknowledged(self, job_id: str) -> None:
         """Discord provably does not show the card: nobody waits for this job."""
@@ -191,72 +195,74 @@ class Service:
 
     async def _withdraw(self, job_id: str) -> None:
         await self.store.withdraw(job_id, now=self.clock())
-        self.bells.ring(job_id)
+        self.wakeups.wake(job_id)
 
-    async def _take_back(self, job_id: str) -> None:
+    async def _withdraw_late(self, job_id: str) -> None:
         """Withdraw a job whose acceptance was given up on, after that has come to its end."""
         try:
             await self.store.database.given_up_ended()
             await self.store.withdraw(job_id, now=self.clock())
-        except NOT_NOW as exc:  # the worker asks Discord for its card, and ends what nobody sees
+        except DATABASE_UNUSABLE as exc:  # the worker asks Discord for its card, and ends what nobody sees
             extra = {"event": "withdraw_failed", "job_id": job_id}
             log.warning("A refused job could not be withdrawn at once: %s", type(exc).__name__, extra=extra)
         finally:
-            self.bells.ring(job_id)
+            self.wakeups.wake(job_id)
 
     # --- looking and changing one's mind
 
     async def card(self, job_id: str) -> Card:
         """The card of a job as of now; `UserError` if there is no such job."""
-        dossier = await self.store.dossier(job_id)
-        if dossier is None:
+        record = await self.store.job_record(job_id)
+        if record is None:
             raise UserError("job.unknown")
-        return await self.card_of(dossier)
+        return await self.card_of(record)
 
-    async def card_of(self, dossier: Dossier) -> Card:
-        job, now = dossier.job, self.clock()
+    async def card_of(self, record: JobRecord) -> Card:
+        job, now = record.job, self.clock()
         model = self.catalog.models.get(job.request.model)
         route = self.catalog.route(job.request, provider=job.provider, id=job.route)
         submitted = job.submitted_at if job.state in (State.QUEUED, State.RUNNING) else None
-        left, bonus = await self._left(job.place, price=dossier.charge.price)
+        left, bonus = await self._left(job.place, price=record.charge.price)
         return Card(
             job=job,
             model=model.name if model else job.request.model,
-            provider=self.supply.name_of(job.provider),
-            charge=dossier.charge,
+            provider=self.availability.name_of(job.provider),
+            charge=record.charge,
             estimated=self.catalog.price(job.request, route).estimated if model else False,
             left=left,
             bonus=bonus,
             place=await self._place(job),
-            trouble=None if job.state.is_final else self.supply.troubles.get(job.provider),
-            blocked_host=self.supply.blocked.get(job.id) if job.state is State.COLLECTING else None,
+            trouble=None if job.state.is_final else self.availability.outages.get(job.provider),
+            blocked_host=self.availability.blocked.get(job.id) if job.state is State.COLLECTING else None,
             slow=bool(model and submitted and now - submitted >= model.timing.soft * 1000),
             usual=self.catalog.usual(job.request) if model else None,
-            pictures=dossier.pictures,
-            hides=not self.supply.cancels(job.provider),
+            pictures=record.pictures,
+            hides=not self.availability.cancels(job.provider),
             ai_label=self._ai_label,
         )
 
     async def _left(self, place: Place, *, price: int) -> tuple[quota.Allowance | None, quota.Amount]:
         """The member's tightest allowance for pictures at *price*, and their bonus."""
-        standing = await self.standing(place)
+        standing = await self.quota_status(place)
         allowances = quota.allowances(standing.limits, standing.used)
         return tightest(allowances, price=price), granted(standing.grants)
 
     async def _place(self, job: Job) -> int | None:
         if job.state is not State.ACCEPTED:
             return None
-        waiting, running = await self.store.line(job.provider)
+        waiting, running = await self.store.queue(job.provider)
         mine = Waiting(job.id, job.place.user_id, job.created_at)  # its first card is drawn before it stands in line
         return list(fair_order({*waiting, mine}, running)).index(job.id) + 1
 
-    async def standing(self, place: Place) -> Standing:
+    async def quota_status(self, place: Place) -> QuotaStatus:
         """Every limit that holds at *place*, what is used of it, and what bonus is left."""
-        return await self.store.standing(place, limits=self.limits, now=self.clock())
+        return await self.store.quota_status(place, limits=self.limits, now=self.clock())
 
-    async def last_days(self, place: Place, house: House, *, days: int) -> Sequence[tuple[date, quota.Amount]]:
+    async def last_days(
+        self, place: Place, server_settings: ServerSettings, *, days: int
+    ) -> Sequence[tuple[date, quota.Amount]]:
         """What a member has spent on each of the last *days* days of their server's calendar; the last is today."""
-        today = calendar_of(house).day(self.clock())
+        today = calendar_of(server_settings).day(self.clock())
         return await self._history.last_days(place.server, place.user_id, today=today, days=days)
 
     async def own_job(self, job_id: str, *, user_id: int, key: str = "job.unknown") -> Job:
@@ -273,37 +279,37 @@ class Service:
         await self.own_job(job_id, user_id=user_id, key="cancel.not_yours")
         if await self.store.cancel(job_id, now=self.clock()) is None:
             raise UserError("cancel.too_late")
-        self.bells.ring(job_id)
+        self.wakeups.wake(job_id)
         return await self.card(job_id)
 
     async def hide(self, job_id: str, *, user_id: int) -> Card:
         """Show nothing of what is made for a job whose host cannot stop it; it is paid for all the same."""
         job = await self.own_job(job_id, user_id=user_id, key="hide.not_yours")
-        if self.supply.cancels(job.provider) or await self.store.hide(job_id, now=self.clock()) is None:
+        if self.availability.cancels(job.provider) or await self.store.hide(job_id, now=self.clock()) is None:
             raise UserError("hide.too_late")
-        self.bells.replies.set()
+        self.wakeups.replies.set()
         return await self.card(job_id)
 
     async def show(self, job_id: str, *, user_id: int) -> Card:
         """Show a hidden job again; what has been made of it meanwhile is delivered."""
         await self.own_job(job_id, user_id=user_id, key="hide.not_yours")
         await self.store.show(job_id, now=self.clock())
-        self.bells.replies.set()
+        self.wakeups.replies.set()
         return await self.card(job_id)
 
-    async def look_now(self, job_id: str) -> None:
+    async def poll_now(self, job_id: str) -> None:
         """Bring a job's next look forward to now."""
         job = await self.store.job(job_id)
         if job is None:
             raise UserError("job.unknown")
-        if job.state in LOOKED_AT:
-            await self.store.note(job, now=self.clock(), due_at=self.clock())
-        self.bells.ring(job_id)
+        if job.state in POLLABLE:
+            await self.store.update(job, now=self.clock(), due_at=self.clock())
+        self.wakeups.wake(job_id)
 
-    async def clicked(self, job_id: str, token: str, *, received_at: int, message_id: int) -> None:
+    async def button_clicked(self, job_id: str, token: str, *, received_at: int, message_id: int) -> None:
         """A button on a reply was pressed: its interaction can reach that reply for another quarter of an hour."""
-        await self.store.fresh_token(job_id, token, received_at=received_at, message_id=message_id)
-        self.bells.ring(job_id)
+        await self.store.refresh_token(job_id, token, received_at=received_at, message_id=message_id)
+        self.wakeups.wake(job_id)
 
     async def delete(self, job_id: str, *, user_id: int) -> tuple[Picture, ...]:
         """Forget a finished job's pictures; the caller removes the message and the files."""
@@ -311,75 +317,75 @@ class Service:
         if not job.state.is_final:
             raise UserError("job.running")
         pictures = await self.store.delete_pictures(job, now=self.clock())
-        await self._forget_for_good()
+        await self._purge_deleted()
         return pictures
 
-    async def _forget_for_good(self) -> None:
+    async def _purge_deleted(self) -> None:
         """Usually over in a moment; where others read just now, nobody waits for it."""
-        self._aside.add(forgetting := asyncio.create_task(Housekeeping(self.store.database).forget_for_good()))
-        forgetting.add_done_callback(self._aside.discard)
-        await asyncio.wait({forgetting}, timeout=AT_ONCE)
+        self._background.add(forgetting := asyncio.create_task(Housekeeping(self.store.database).purge_deleted()))
+        forgetting.add_done_callback(self._background.discard)
+        await asyncio.wait({forgetting}, timeout=PURGE_TIMEOUT)
 
     async def open_jobs(self, user_id: int) -> tuple[list[Card], int]:
         """A member's unfinished jobs, and those whose result never arrived or is hidden; how many more there are."""
         found, more = await self.store.open_of(user_id, since=self.clock() - IN_JOBS_FOR)
         return [await self.card_of(each) for each in found], more
 
-    async def handed_over(self, job_id: str, *, version: int) -> None:
+    async def delivered_privately(self, job_id: str, *, version: int) -> None:
         """*version* of a card reached its owner by another way than its own reply: that is done, unless hidden."""
-        dossier = await self.store.dossier(job_id)
-        if dossier is not None and dossier.reply.message_id is not None and dossier.job.hidden_at is None:
-            await self.store.handed_over(job_id, version=version)
+        record = await self.store.job_record(job_id)
+        if record is not None and record.reply.message_id is not None and record.job.hidden_at is None:
+            await self.store.delivered_privately(job_id, version=version)
 
     async def version_wanted(self, job_id: str) -> int:
         """The newest version of a job's card: to be asked for before the card is drawn."""
-        dossier = await self.store.dossier(job_id)
-        return dossier.reply.wanted if dossier else 0
+        record = await self.store.job_record(job_id)
+        return record.reply.wanted if record else 0
 
-    def wish_again(self, job: Job) -> Wish:
+    def repeat(self, job: Job) -> RequestDraft:
         """The same once more, with a seed of its own and without what is not offered any more."""
         options: dict[str, Any] = {name: value for name, value in job.request.options.items() if name != "seed"}
-        return Wish(
+        return RequestDraft(
             verb=job.request.verb,
             prompt=job.request.prompt,
             model=job.request.model,
-            asked=self.offered.still(job.request.model, job.request.verb, Asked(**options)),
+            asked=self.offered.still(job.request.model, job.request.verb, RequestedOptions(**options)),
             references=tuple(replace(each, fault=None, has_location=False) for each in job.request.references),
             parent_id=job.id,
         )
 
     # --- drafts of forms
 
-    async def keep_draft(self, wish: Wish, *, user_id: int) -> str:
+    async def keep_draft(self, draft: RequestDraft, *, user_id: int) -> str:
         """Hold *wish* for a quarter of an hour; the id names it in a button or a form."""
         draft_id = str(ULID())
-        await self.desk.keep_draft(draft_id, wish.dump(), user_id=user_id, expires_at=self.clock() + DRAFT_LIFE)
+        await self._drafts.keep(draft_id, draft.dump(), user_id=user_id, expires_at=self.clock() + DRAFT_LIFE)
         return draft_id
 
-    async def draft(self, draft_id: str, *, user_id: int) -> Wish:
-        body = await self.desk.draft(draft_id, user_id=user_id, now=self.clock())
+    async def draft(self, draft_id: str, *, user_id: int) -> RequestDraft:
+        body = await self._drafts.load(draft_id, user_id=user_id, now=self.clock())
         if body is None:
             raise UserError("draft.expired")
-        return Wish.load(body)
+        return RequestDraft.load(body)
 
-    async def tell_operator(self, key: str, **values: object) -> None:
-        await self._tell(key, values)
+    async def notify_operator(self, key: str, **values: object) -> None:
+        await self._notify(key, values)
 
 
-def _reply(intake: Intake, job: Job) -> Reply:
+def _reply(context: InteractionContext, job: Job) -> Reply:
     return Reply(
         job_id=job.id,
-        application_id=intake.application_id,
-        channel_id=intake.place.channel_id,
-        guild_id=intake.place.guild_id,
+        application_id=context.application_id,
+        channel_id=context.place.channel_id,
+        guild_id=context.place.guild_id,
         message_id=None,
-        ephemeral=intake.private,
-        bot_can_edit=intake.bot_can_edit,
-        bot_can_post=intake.bot_can_post,
-        filesize_limit=intake.filesize_limit,
-        locale=intake.locale,
+        ephemeral=context.private,
+        bot_can_edit=context.bot_can_edit,
+        bot_can_post=context.bot_can_post,
+        filesize_limit=context.filesize_limit,
+        locale=context.locale,
         wanted=1,
         delivered=1,  # the acknowledgement itself shows version 1
-        token=intake.token,
-        token_expires_at=intake.received_at + TOKEN_LIFE,
+        token=context.token,
+        token_expires_at=context.received_at + TOKEN_LIFE,
     )

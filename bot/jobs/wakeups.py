@@ -3,7 +3,7 @@
 import asyncio
 
 
-class Bells:
+class Wakeups:
     """Rung when something may be due sooner than its clock says; a lost ring only costs time."""
 
     def __init__(self) -> None:
@@ -11,7 +11,7 @@ class Bells:
         self.replies = asyncio.Event()
         self.jobs: set[str] = set()
 
-    def ring(self, job_id: str) -> None:
+    def wake(self, job_id: str) -> None:
         self.jobs.add(job_id)
         self.worker.set()
         self.replies.set()

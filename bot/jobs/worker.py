@@ -13,11 +13,11 @@ from contextlib import suppress
 from bot.core.fair_queue import fair_order
 from bot.core.jobs import ACK_WINDOW, AT_HOST, SECOND, Job, State, Step, next_step
 from bot.jobs import outages
-from bot.jobs.provider_health import Hosts
+from bot.jobs.provider_health import ProviderHealth
 from bot.jobs.service import Service
 from bot.jobs.steps.poll import Steps
 from bot.observability.metrics import Metrics
-from bot.store.database import CUT
+from bot.store.database import CONNECTION_LOST
 from bot.store.housekeeping import Housekeeping
 from bot.store.store import Store
 
@@ -40,7 +40,7 @@ class Worker:
         service: Service,
         *,
         steps: Steps,
-        hosts: Hosts,
+        hosts: ProviderHealth,
         max_in_flight: Mapping[str, int],
         metrics: Metrics,
     ) -> None:
@@ -73,7 +73,7 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until *stop*; steps under way then are finished, for each has an end of its own."""
-        bell = self._service.bells.worker
+        bell = self._service.wakeups.worker
         async with asyncio.TaskGroup() as group:
             watcher = group.create_task(self._watch_outside(stop))
             while not stop.is_set():
@@ -118,7 +118,7 @@ class Worker:
 
     def _hear(self) -> None:
         """Everything rung for since the last time is due now."""
-        rung, self._service.bells.jobs = self._service.bells.jobs, set()
+        rung, self._service.wakeups.jobs = self._service.wakeups.jobs, set()
         for job_id in rung:
             if job_id in self._busy:
                 self._rung.add(job_id)
@@ -178,13 +178,13 @@ class Worker:
                 if now != seen:
                     await self._reload()
                     seen = now
-                    self._service.bells.worker.set()
-                    self._service.bells.replies.set()
+                    self._service.wakeups.worker.set()
+                    self._service.wakeups.replies.set()
             with self._service.outages.outlasting(outages.UNREAD):
                 if self._clock() >= find_at:
                     await self.find_missing()
                     find_at = self._clock() + COMPARE_EVERY
-                    self._service.bells.worker.set()
+                    self._service.wakeups.worker.set()
             await asyncio.sleep(OUTSIDE_EVERY)
 
     # --- one job
@@ -192,12 +192,12 @@ class Worker:
     async def _attend(self, job_id: str) -> None:
         try:
             again_at = await self._step(job_id)
-        except CUT as exc:  # the step was broken off by nothing of its own
+        except CONNECTION_LOST as exc:  # the step was broken off by nothing of its own
             extra = {"event": "store_trouble", "job_id": job_id}
             log.warning("A step lost the database: %s", type(exc).__name__, extra=extra)
             again_at = self._clock() + CUT_AGAIN
         except Exception as exc:  # one job's trouble must not stop the others
-            again_at = self._clock() + outages.AGAIN
+            again_at = self._clock() + outages.RETRY_AFTER
             if self._service.outages.seen(exc) is None:
                 log.exception("A step failed and is tried again", extra={"event": "step_error", "job_id": job_id})
                 again_at = self._clock() + ERROR_AGAIN
@@ -207,8 +207,8 @@ class Worker:
             self._rung.discard(job_id)
             again_at = self._clock()
         self._schedule(job_id, again_at)
-        self._service.bells.worker.set()
-        self._service.bells.replies.set()  # most steps change what a card says
+        self._service.wakeups.worker.set()
+        self._service.wakeups.replies.set()  # most steps change what a card says
 
     async def _step(self, job_id: str) -> int | None:
         job = await self._store.job(job_id)
@@ -220,7 +220,7 @@ class Worker:
                 if job.state is State.CANCELLED:  # by a button, without a step of ours: those behind it move up
                     await self._slots_moved(job)
                 if job.state.is_final and job.due_at is not None:  # it was watched, and that is over
-                    await self._store.learn(job, due_at=None, watch_until=None)
+                    await self._store.update_unguarded(job, due_at=None, watch_until=None)
                 return self._asleep(job)
             case Step.SUBMIT:
                 return await self._when_slot_is_free(job)
@@ -262,11 +262,11 @@ class Worker:
         return max(now.due_at, self._clock() + SECOND)
 
     async def _turn(self, job: Job) -> bool:
-        if not self._hosts.admits(job.provider) or self._service.outages.unsafe is not None:
+        if not self._hosts.accepts(job.provider) or self._service.outages.unsafe is not None:
             return False
-        waiting, running = await self._store.line(job.provider)
+        waiting, running = await self._store.queue(job.provider)
         room = self._max_in_flight.get(job.provider, 1) - len(running)
-        if job.provider in self._service.supply.troubles:  # one at a time, until one is taken
+        if job.provider in self._service.availability.outages:  # one at a time, until one is taken
             room = min(room, 1)
         return job.id in fair_order(waiting, running)[: max(0, room)]
 
@@ -274,10 +274,10 @@ class Worker:
         """When to look at a waiting job although nobody rings; never in the past, or it would be due all the time."""
         now = self._clock()
         until = min(job.deadline, self._line_news_at.get(job.provider, job.deadline))
-        if not self._hosts.admits(job.provider) and (at := await self._steps.look_at(job)) is not None:
+        if not self._hosts.accepts(job.provider) and (at := await self._steps.look_at(job)) is not None:
             until = min(until, at)
         if self._service.outages.unsafe is not None:
-            until = min(until, now + outages.AGAIN)
+            until = min(until, now + outages.RETRY_AFTER)
         return max(until, now + SECOND)
 
     async def _slots_moved(self, job: Job) -> Job | None:
@@ -285,7 +285,7 @@ class Worker:
         now = await self._store.job(job.id)
         if now is None or (now.state in AT_HOST and job.state in AT_HOST):
             return now
-        order = await self._service.supply.line(job.provider)
+        order = await self._service.availability.queue(job.provider)
         for job_id in order[: self._max_in_flight.get(job.provider, 1)]:
             if job_id in self._busy:  # perhaps being submitted by now: that must not have its run asked about
                 self._turns.add(job_id)
@@ -296,7 +296,7 @@ class Worker:
 
     async def _tell_places(self, provider: str) -> None:
         """Renew the cards of waiting jobs whose place in our line has changed, every few seconds at most."""
-        line = await self._service.supply.line(provider)
+        line = await self._service.availability.queue(provider)
         next_at = self._line_at.get(provider, 0) + LINE_NEWS_EVERY
         if self._clock() < next_at:
             self._line_news_at[provider] = next_at
@@ -310,4 +310,4 @@ class Worker:
         self._places[provider] = places
         if changed:
             self._line_at[provider] = self._clock()
-            await self._store.want(changed, now=self._clock())
+            await self._store.request_redraw(changed, now=self._clock())

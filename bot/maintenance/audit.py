@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from bot.core.jobs import HOUR
 from bot.core.quota import Scope
 from bot.jobs.service import Service
-from bot.maintenance.periodic import rounds
-from bot.store.alerts import Alerts, Untold
+from bot.maintenance.periodic import periodic
+from bot.store.alerts import Alerts, PendingAlert
 from bot.store.audit import Audit
 from bot.store.housekeeping import Housekeeping
 from bot.store.store import Store
@@ -20,10 +20,12 @@ STALE = 24 * HOUR  # an alert that could not be posted for so long is news to no
 OLD = 24 * HOUR  # no job lives that long, unless the program was away
 OPERATORS = frozenset({Scope.CAP, Scope.HOST, Scope.DIRECT})  # whose alerts are for the operator alone
 
-Post = Callable[[int | None, Untold], Awaitable[bool]]  # into a channel, or the operator's own; whether it is there
+Post = Callable[
+    [int | None, PendingAlert], Awaitable[bool]
+]  # into a channel, or the operator's own; whether it is there
 
 
-class Auditor:
+class LedgerAudit:
     def __init__(self, store: Store, service: Service, *, post: Post) -> None:
         self._service = service
         self._store = store
@@ -36,11 +38,15 @@ class Auditor:
         self.found: Mapping[str, int] = {"outlived": 0, "old": 0, "totals": 0}  # by the last audit
 
     async def run(self, stop: asyncio.Event) -> None:
-        await rounds(
-            self.round, every=EVERY, stop=stop, said="The books could not be looked at", outages=self._service.outages
+        await periodic(
+            self.run_once,
+            every=EVERY,
+            stop=stop,
+            log_message="The books could not be looked at",
+            outages=self._service.outages,
         )
 
-    async def round(self) -> None:
+    async def run_once(self) -> None:
         await self._tell_alerts()
         now = self._service.clock()
         if now - self._audited_at >= HOUR:
@@ -51,11 +57,11 @@ class Auditor:
 
     async def _tell_alerts(self) -> None:
         now = self._service.clock()
-        for alert in await self._alerts.untold(since=now - STALE):
+        for alert in await self._alerts.pending(since=now - STALE):
             if await self._told(alert):
-                await self._alerts.told(alert.id, now=now)
+                await self._alerts.mark_notified(alert.id, now=now)
 
-    async def _told(self, alert: Untold) -> bool:
+    async def _told(self, alert: PendingAlert) -> bool:
         body = alert.body
         if alert.id not in self._logged:
             self._logged.add(alert.id)
@@ -63,7 +69,7 @@ class Auditor:
             log.warning("A limit has come to %s per cent", body["percent"], extra=extra)
         if body["scope"] in OPERATORS:
             return await self._post(None, alert)
-        channel = (await self._store.house(alert.server)).alerts
+        channel = (await self._store.server_settings(alert.server)).alerts
         return channel is None or await self._post(channel, alert)
 
     # --- the audit
@@ -73,14 +79,14 @@ class Auditor:
         now = self._service.clock()
         for job_id in (outlived := await self._rows.end_forgotten(now=now)):
             log.error("A reservation had outlived its job and was ended", extra={"event": "audit", "job_id": job_id})
-        old, differences = await self._audit.old_reservations(before=now - OLD), await self._audit.differences()
+        old, differences = await self._audit.old_reservations(before=now - OLD), await self._audit.mismatches()
         for job_id in old:
             log.error("A reservation has been open for a day", extra={"event": "audit", "job_id": job_id})
         if old:
-            await self._service.tell_operator("operator.old_reservations", count=len(old))
+            await self._service.notify_operator("operator.old_reservations", count=len(old))
         for each in differences:
             extra = {"event": "audit", "scope": each.scope, "guild_id": each.server, "bucket": each.bucket}
             log.error("A total is not the sum of its rows: %s", dict(each.off), extra=extra)
         if differences:
-            await self._service.tell_operator("operator.totals_differ", count=len(differences))
+            await self._service.notify_operator("operator.totals_differ", count=len(differences))
         self.found = {"outlived": len(outlived), "old": len(old), "totals": len(differences)}

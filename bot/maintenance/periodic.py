@@ -7,12 +7,12 @@ from contextlib import suppress
 from bot.jobs.outages import Outages
 
 
-async def rounds(
-    work: Callable[[], Awaitable[None]], *, every: float, stop: asyncio.Event, said: str, outages: Outages
+async def periodic(
+    work: Callable[[], Awaitable[None]], *, every: float, stop: asyncio.Event, log_message: str, outages: Outages
 ) -> None:
-    """Call *work*, then wait *every* seconds, until *stop*; *said* is for the log when disk or database fail it."""
+    """Call *work*, then wait *every* seconds, until *stop*; *log_message* is logged where disk or database fail it."""
     while not stop.is_set():
-        with outages.outlasting(said):  # a full disk, say: the next round tries again
+        with outages.outlasting(log_message):  # a full disk, say: the next round tries again
             await work()
         with suppress(TimeoutError):
             async with asyncio.timeout(every):

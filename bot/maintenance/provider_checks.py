@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bot.core.errors import ModelGone, ProviderError, ProviderUnavailable
 from bot.core.jobs import HOUR, MINUTE
 from bot.jobs.service import Service
-from bot.maintenance.periodic import rounds
+from bot.maintenance.periodic import periodic
 from bot.providers.base import Provider
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Balance:
     asked_at: int
 
 
-class Inspector:
+class ProviderChecks:
     def __init__(self, service: Service, *, providers: Mapping[str, Provider], low: int | None, probe: Probe) -> None:
         """*low*: below so many micro-dollars the operator is told, None: never. *probe* asks hosts in trouble."""
         self._service = service
@@ -47,16 +47,20 @@ class Inspector:
         """Two loops, since a host that is slow to answer must not keep another one from being found well again."""
         said = "The hosts could not be looked over"
         async with asyncio.TaskGroup() as group:
-            group.create_task(rounds(self.probe, every=EVERY, stop=stop, said=said, outages=self._service.outages))
-            group.create_task(rounds(self.round, every=EVERY, stop=stop, said=said, outages=self._service.outages))
+            group.create_task(
+                periodic(self.probe, every=EVERY, stop=stop, log_message=said, outages=self._service.outages)
+            )
+            group.create_task(
+                periodic(self.run_once, every=EVERY, stop=stop, log_message=said, outages=self._service.outages)
+            )
 
     async def probe(self) -> None:
         await self._asked(self._probe())
 
-    async def round(self) -> None:
-        await asyncio.gather(*(self._look_over(name, provider) for name, provider in self._providers.items()))
+    async def run_once(self) -> None:
+        await asyncio.gather(*(self._check_provider(name, provider) for name, provider in self._providers.items()))
 
-    async def _look_over(self, name: str, provider: Provider) -> None:
+    async def _check_provider(self, name: str, provider: Provider) -> None:
         now = self._clock()
         if now >= self._check_at.get(name, 0):
             self._check_at[name] = now + AGAIN  # whatever becomes of it, the host is not asked in every round
@@ -85,11 +89,11 @@ class Inspector:
             try:
                 await provider.describe(route)
             except ModelGone:
-                await self._service.supply.route_gone(name, route)
+                await self._service.availability.mark_route_gone(name, route)
             except ProviderUnavailable as exc:  # perhaps of this route only
                 unanswered = exc
             else:
-                await self._service.supply.route_back(name, route)
+                await self._service.availability.mark_route_back(name, route)
         if unanswered is not None:
             raise unanswered
 
@@ -110,14 +114,14 @@ class Inspector:
             await self._judge(name, left, low=left < self._low)
 
     async def _judge(self, name: str, left: int, *, low: bool) -> None:
-        """Tell the operator once; again only when it has been enough in between."""
-        desk = self._service.desk
+        """Notify the operator once; again only when it has been enough in between."""
+        notes = self._service.notes
         async with self._noting:
-            told = set(json.loads(await desk.note(LOW) or "[]"))
+            told = set(json.loads(await notes.get(LOW) or "[]"))
             if low == (name in told):
                 return
-            await desk.set_note(LOW, json.dumps(sorted(told ^ {name})))
+            await notes.set(LOW, json.dumps(sorted(told ^ {name})))
         if low:
-            await self._service.tell_operator(
-                "operator.low_balance", provider=self._service.supply.name_of(name), left_micro_usd=left
+            await self._service.notify_operator(
+                "operator.low_balance", provider=self._service.availability.name_of(name), left_micro_usd=left
             )

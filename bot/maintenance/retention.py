@@ -7,7 +7,7 @@ from pathlib import Path
 from bot.core.cards import IN_JOBS_FOR
 from bot.core.jobs import HOUR
 from bot.jobs.service import Service
-from bot.maintenance.periodic import rounds
+from bot.maintenance.periodic import periodic
 from bot.store.housekeeping import Housekeeping
 from bot.store.store import Store
 
@@ -16,7 +16,7 @@ STRAY_AFTER = 24 * HOUR  # beyond the time that pictures are kept: by then rows 
 EVERY = 30.0  # seconds; tokens must be gone within a minute of their death
 
 
-class Janitor:
+class Retention:
     def __init__(self, store: Store, service: Service, *, data: Path, keep_hours: int, keep_prompts_days: int) -> None:
         self._store = store
         self._rows = Housekeeping(store.database)
@@ -28,26 +28,28 @@ class Janitor:
         self._left = False  # something that was deleted may still be in the engine's files
 
     async def run(self, stop: asyncio.Event) -> None:
-        await rounds(self.round, every=EVERY, stop=stop, said="Tidying up failed", outages=self._service.outages)
+        await periodic(
+            self.run_once, every=EVERY, stop=stop, log_message="Tidying up failed", outages=self._service.outages
+        )
 
-    async def round(self) -> None:
+    async def run_once(self) -> None:
         now = self._service.clock()
         self._left |= await self._rows.tidy(now=now)
         old = await self._rows.expired_pictures(before=now - self._keep, unseen_before=now - IN_JOBS_FOR)
         await asyncio.to_thread(remove_files, self._data, old)
         if now - self._cleared_at >= HOUR:
             await self._rows.forget_prompts(before=now - self._keep_prompts)
-            self._left = not await self._store.database.forget_for_good(thoroughly=True)
+            self._left = not await self._store.database.purge_deleted(thoroughly=True)
             before = now - self._keep - STRAY_AFTER
             kept = await self._rows.kept_pictures(before=now - self._keep)
-            found = await asyncio.to_thread(strays, self._data, before=before)
+            found = await asyncio.to_thread(orphan_files, self._data, before=before)
             remove_files(self._data, [each for each in found if each not in kept])
             self._cleared_at = now
         if self._left:
-            self._left = not await self._store.database.forget_for_good()
+            self._left = not await self._store.database.purge_deleted()
 
 
-def strays(folder: Path, *, before: int) -> list[str]:
+def orphan_files(folder: Path, *, before: int) -> list[str]:
     """Pictures last written before *before*: a crash between a file and its row leaves one that nobody knows."""
     files = [each for each in folder.iterdir() if OURS.fullmatch(each.name)]
     return [each.name for each in files if each.stat().st_mtime * 1000 < before]

@@ -88,7 +88,7 @@ class Redactor(logging.Filter):
         return text
 
 
-class Lines(logging.Formatter):
+class LineFormatter(logging.Formatter):
     """`2026-11-21T12:00:00+0000 WARNING bot.steps: sentence event=… job_id=…`, and a traceback indented below it."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -113,7 +113,7 @@ def without_traceback(record: logging.LogRecord) -> bool:
     return True
 
 
-def is_no_babble(record: logging.LogRecord) -> bool:
+def is_relevant(record: logging.LogRecord) -> bool:
     """What is no HTTP reaches every open port; aiohttp would log each with a traceback and what it said."""
     kind = record.exc_info[0] if record.exc_info else None
     return kind is None or kind.__module__ != "aiohttp.http_exceptions"
@@ -122,11 +122,11 @@ def is_no_babble(record: logging.LogRecord) -> bool:
 def setup(level: str, *, secrets: Iterable[str]) -> None:
     """Log to standard error. discord.py, httpx and aiohttp would print tokens and signed links below these levels."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Lines())
+    handler.setFormatter(LineFormatter())
     handler.addFilter(Redactor(secrets))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("discord").setLevel(max(logging.INFO, logging.getLevelName(level)))
     logging.getLogger("discord.client").addFilter(without_traceback)
-    logging.getLogger("aiohttp.server").addFilter(is_no_babble)
+    logging.getLogger("aiohttp.server").addFilter(is_relevant)
     for noisy in ("httpx", "httpcore", "aiohttp.access", "aiosqlite", "discord.ui.view"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

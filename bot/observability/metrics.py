@@ -78,7 +78,7 @@ HOST_COST = Definition(
 HOST_CAP = Definition(
     "darkroom_host_cap_dollars", Kind.GAUGE, "What everything may cost this month (UTC); absent where nothing limits it"
 )
-TROUBLE = Definition(
+PROVIDER_OUTAGE = Definition(
     "darkroom_provider_trouble",
     Kind.GAUGE,
     "1 while a provider takes nothing: credentials, balance or down",
@@ -112,7 +112,7 @@ AUDIT = Definition(
 
 MEASURED = (REQUESTS, CALLBACKS, ACKNOWLEDGED, POLL_DELAY, LOOP_LAG)
 READ = (JOBS, ENDED, RESERVED_JOBS, RESERVED_IMAGES, RESERVED_DOLLARS, SETTLED_IMAGES, SETTLED_DOLLARS, HOST_COST,
-        HOST_CAP, TROUBLE, BREAKER, BALANCE, MODELS_GONE, AUDIT)  # fmt: skip
+        HOST_CAP, PROVIDER_OUTAGE, BREAKER, BALANCE, MODELS_GONE, AUDIT)  # fmt: skip
 
 Values = Mapping[tuple[str, ...], float]  # by the labels' values; an empty tuple where there are none
 Reading = Mapping[str, Values]  # by the gauge's name

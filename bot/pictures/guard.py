@@ -48,7 +48,7 @@ class Checked:
     has_location: bool = False  # whether a reference says where it was taken
 
 
-def peek(head: bytes, *, most_pixels: int) -> None:
+def check_head(head: bytes, *, most_pixels: int) -> None:
     """`BadPicture` when the first bytes of a reference already say that we do not take it."""
     kind = _type(head)
     _limit(size_of(head, kind), kind, most_pixels=most_pixels)
@@ -76,7 +76,7 @@ def check_reference(data: bytes, *, most_pixels: int) -> Checked:
 
     Of an animated PNG the first picture is decoded, which is all that readers of plain PNG see.
     """
-    peek(data, most_pixels=most_pixels)
+    check_head(data, most_pixels=most_pixels)
     with opened(data, most_pixels=most_pixels) as (kind, image):
         width, height = image.size
         _decode(kind, image)

@@ -119,7 +119,7 @@ class Downloader:
             raise DownloadFailed("an empty file", lasting=False)
         return body
 
-    async def peek(self, url: str, *, hosts: Sequence[str], size: int = 4096, within: float) -> bytes:
+    async def read_head(self, url: str, *, hosts: Sequence[str], size: int = 4096, within: float) -> bytes:
         """At most the first *size* bytes of the file at *url*, in *within* seconds, however much the server sends.
 
         No redirect is followed: Discord sends none, and the host that is handed the link may not follow it.

@@ -7,7 +7,7 @@ from typing import get_args
 from aiohttp import web
 
 from bot.sandbox.faults import Faults, load_faults, parse_faults
-from bot.sandbox.runs import Line, Pace, Run, RunState
+from bot.sandbox.runs import Pace, Run, RunQueue, RunState
 
 
 @dataclass(slots=True)
@@ -29,11 +29,11 @@ class Call:
 
 
 class Controls:
-    def __init__(self, line: Line, *, faults_file: Path | None) -> None:
+    def __init__(self, queue: RunQueue, *, faults_file: Path | None) -> None:
         self.runs: dict[str, Run] = {}
         self.log: list[Call] = []
         self.faults = Faults()
-        self.line = line
+        self.queue = queue
         self._faults_file, self._read_at = faults_file, 0
 
     @property
@@ -47,28 +47,28 @@ class Controls:
     @property
     def hold(self) -> bool:
         """Whether nothing advances by itself; the clock stands still meanwhile."""
-        return self.line.hold
+        return self.queue.hold
 
     @hold.setter
     def hold(self, wanted: bool) -> None:
-        self.line.hold = wanted
+        self.queue.hold = wanted
 
     @property
     def pace(self) -> Pace:
-        return self.line.pace
+        return self.queue.pace
 
     @pace.setter
     def pace(self, pace: Pace) -> None:
-        self.line.settle()
-        self.line.pace = pace
+        self.queue.settle()
+        self.queue.pace = pace
 
     def advance(self, run_id: str, state: RunState) -> None:
         """Move a run by hand; `KeyError` for a run that is not there, `ValueError` for no state."""
         if state not in get_args(RunState):
             raise ValueError(f"no state {state!r}: one of {', '.join(get_args(RunState))}")
         run = self.runs[run_id]
-        self.line.settle()
-        self.line.move(run, state)
+        self.queue.settle()
+        self.queue.move(run, state)
 
     def reread_faults(self) -> None:
         """Read the file of faults if it has changed; one that cannot be read changes nothing."""

@@ -33,7 +33,7 @@ from bot.store.sqlite import RunningLock
 
 TICK = 0.25  # seconds between looks for something new to show
 IDLE = 30.0  # seconds after which the page is renewed anyhow, for its "5 minutes ago"
-PATIENCE = 60.0  # seconds a demo job may take
+TIMEOUT = 60.0  # seconds a demo job may take
 PROMPT = "a lighthouse on a cliff at dusk, watercolour"
 CHANGE = "make it a snowy winter night"
 MARK = ".darkroom-demo"  # a folder with this file in it is a demo's, and may be emptied
@@ -91,14 +91,14 @@ class Scene:
         found, _ = await store.open_of(user, since=0)
         job_id = next(each.job.id for each in found if each.job.id not in known)
         began, shown = time.time(), None
-        while time.time() - began < PATIENCE:
-            dossier = await store.dossier(job_id)
-            assert dossier is not None
-            if dossier.job.state is not shown:
-                shown = dossier.job.state
+        while time.time() - began < TIMEOUT:
+            record = await store.job_record(job_id)
+            assert record is not None
+            if record.job.state is not shown:
+                shown = record.job.state
                 print(f"  {time.time() - began:5.1f} s  {shown.value}")
-            if shown.is_final and dossier.reply.delivered >= dossier.reply.wanted:
-                for picture in dossier.pictures:
+            if shown.is_final and record.reply.delivered >= record.reply.wanted:
+                for picture in record.pictures:
                     print(f"           {picture.file}  {picture.width} x {picture.height}")
                 return shown is State.SUCCEEDED
             await asyncio.sleep(0.05)

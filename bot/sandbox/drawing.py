@@ -30,7 +30,7 @@ PALETTES: Sequence[Sequence[str]] = (  # sky above, sky below, light, then land 
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class DrawRequest:
     """What one picture is drawn from. *seed* is None for models that have none; *salt* then tells runs apart."""
 
     prompt: str
@@ -55,7 +55,7 @@ def check_reference(raw: bytes) -> None:
     _open(raw)
 
 
-def draw(order: Order) -> bytes:
+def draw(order: DrawRequest) -> bytes:
     """The finished file in the format asked for."""
     references = [_open(each) for each in order.references]
     size = _size(order, references)
@@ -78,7 +78,7 @@ def noise(size_mb: float) -> bytes:
     return file.getvalue()
 
 
-def _size(order: Order, references: Sequence[Image.Image]) -> tuple[int, int]:
+def _size(order: DrawRequest, references: Sequence[Image.Image]) -> tuple[int, int]:
     if order.aspect_ratio == "auto":
         ratio = references[0].width / references[0].height if references else 1.0
         ratio = min(max(ratio, 0.25), 4.0)
@@ -209,7 +209,7 @@ def _print(
     picture.paste(framed, (left, top))
 
 
-def _caption(picture: Image.Image, order: Order, *, light: Colour) -> None:
+def _caption(picture: Image.Image, order: DrawRequest, *, light: Colour) -> None:
     """A dark plate at the foot: the prompt, and below it what the picture was made with."""
     width, height = picture.size
     unit = min(width, height, max(width, height) * 0.62)
@@ -239,7 +239,7 @@ def _plate(picture: Image.Image, box: tuple[int, int, int, int], *, radius: int)
     picture.paste((12, 13, 22), box[:2], mask.resize(size, Image.Resampling.BOX))
 
 
-def _details(order: Order, size: tuple[int, int]) -> str:
+def _details(order: DrawRequest, size: tuple[int, int]) -> str:
     parts = [order.model]
     if order.seed is not None:
         parts.append(f"seed {order.seed}")

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from bot.core.references import is_loopback
 from bot.sandbox import drawing
-from bot.sandbox.responses import HTML, Met, endless, half, slices
+from bot.sandbox.responses import HTML, FaultedCall, endless, half, slices
 from bot.sandbox.runs import Run
 
 MOST_REFERENCE = 50 * 1024 * 1024  # what the host recommends at most
@@ -63,7 +63,7 @@ class Files:
             return str(exc)
         return None
 
-    async def answer(self, run: Run, index: int, *, met: Met, request: web.Request) -> web.StreamResponse:
+    async def answer(self, run: Run, index: int, *, met: FaultedCall, request: web.Request) -> web.StreamResponse:
         """The picture, or what the faults make of it."""
         kind = f"image/{run.asked.output_format}"
         if "file:404" in met:
@@ -79,7 +79,7 @@ class Files:
             return await slices(request, raw, kind=kind, seconds=met.number("file:slow", "seconds", 2.0))
         return web.Response(body=raw, content_type=kind)
 
-    async def _bytes(self, run: Run, index: int, *, met: Met, kind: str) -> tuple[bytes, str]:
+    async def _bytes(self, run: Run, index: int, *, met: FaultedCall, kind: str) -> tuple[bytes, str]:
         loop = asyncio.get_running_loop()
         if "file:empty" in met:
             return b"", kind
@@ -101,7 +101,7 @@ class Files:
 
     async def _draw(self, run: Run, index: int) -> bytes:
         asked = run.asked
-        order = drawing.Order(
+        order = drawing.DrawRequest(
             prompt=asked.prompt,
             model=run.entry.name,
             resolution=asked.value("resolution"),

@@ -11,12 +11,12 @@ from aiohttp import web
 from bot.sandbox.control import Call, Controls
 from bot.sandbox.faults import EARLY, Fault
 from bot.sandbox.files import Files
-from bot.sandbox.responses import Answer, Met, as_response, drop, instead, spoil
+from bot.sandbox.responses import Answer, FaultedCall, as_response, drop, instead, spoil
 from bot.sandbox.runs import Run
 
 MOST_BODY = 96 * 1024 * 1024  # data URIs may travel in a submit
 FUNDS_MICRO_USD = 25_000_000
-Work = Callable[[web.Request, bytes, Met], Awaitable[Answer | web.StreamResponse]]
+Work = Callable[[web.Request, bytes, FaultedCall], Awaitable[Answer | web.StreamResponse]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -28,9 +28,9 @@ class Host(ABC):
     open_to_all: ClassVar[frozenset[str]] = frozenset({"file"})
 
     def __init__(
-        self, desk: Controls, files: Files, *, key: str | None, now: Callable[[], float], stopping: asyncio.Event
+        self, controls: Controls, files: Files, *, key: str | None, now: Callable[[], float], stopping: asyncio.Event
     ) -> None:
-        self.desk = desk
+        self.controls = controls
         self.files = files
         self.key = key
         self.now = now
@@ -49,7 +49,7 @@ class Host(ABC):
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=MOST_BODY)
-        app.add_routes(self.desk.control_routes())
+        app.add_routes(self.controls.control_routes())
         app.add_routes(self.routes())
         return app
 
@@ -59,9 +59,9 @@ class Host(ABC):
             run_id = request.match_info.get("run_id")
             call = Call(op, request.method, request.path_qs, run_id, at=self.now(), host=self.name)
             call.authorized = bool(token)
-            self.desk.log.append(call)
-            self.desk.reread_faults()
-            if self.desk.faults.take(op, [run_id or ""], host=self.name, among=EARLY):
+            self.controls.log.append(call)
+            self.controls.reread_faults()
+            if self.controls.faults.take(op, [run_id or ""], host=self.name, among=EARLY):
                 return drop(request)
             refused = None if op in self.open_to_all else self.refusal(token)
             if refused:
@@ -72,28 +72,28 @@ class Host(ABC):
 
     def run(self, request: web.Request) -> Run | None:
         """The run of this host that the address names."""
-        found = self.desk.runs.get(request.match_info["run_id"])
+        found = self.controls.runs.get(request.match_info["run_id"])
         return found if found and found.host == self.name else None
 
-    def take_in(self, run: Run, met: Met) -> None:
+    def take_in(self, run: Run, met: FaultedCall) -> None:
         """Accept *run*, with the faults that stick to it."""
-        self.desk.runs[run.id] = run
+        self.controls.runs[run.id] = run
         for fault in met.traits:
             if fault.name == "queue":
                 run.place = int(fault.word)
             elif fault.name != "stuck_queue":
                 run.faults.add(fault.stuck())
-        self.desk.line.join(run)
+        self.controls.queue.join(run)
         if "stuck_queue" in met:
-            self.desk.line.stick(run)
+            self.controls.queue.stick(run)
         self.files.expect(run)
         met.run_id = met.run_id or run.id
 
     def runs(self) -> list[Run]:
         """The runs of this host."""
-        return [each for each in self.desk.runs.values() if each.host == self.name]
+        return [each for each in self.controls.runs.values() if each.host == self.name]
 
-    async def picture(self, request: web.Request, met: Met, *, path: str) -> web.StreamResponse:
+    async def picture(self, request: web.Request, met: FaultedCall, *, path: str) -> web.StreamResponse:
         run = self.run(request)
         if run is None or path not in run.images or run.state != "completed":
             return web.Response(status=404, text="no such file")
@@ -101,9 +101,9 @@ class Host(ABC):
 
     async def _meet(self, call: Call, request: web.Request, body: bytes, *, work: Work) -> web.StreamResponse:
         """Do the work, or what the faults that this call meets make of it."""
-        run = self.desk.runs.get(call.run_id or "")
+        run = self.controls.runs.get(call.run_id or "")
         about = run.about if run else (*_told(body), call.run_id or "")
-        met = Met(self.desk.faults.take(call.op, about, host=self.name))
+        met = FaultedCall(self.controls.faults.take(call.op, about, host=self.name))
         if run is not None:
             met.add(run.faults.take(call.op, [""]))
         answer: Answer | web.StreamResponse | None = None

@@ -30,7 +30,7 @@ class Answer:
     body: Any
 
 
-class Met:
+class FaultedCall:
     """The faults one call meets, by name; the first of each kind counts. And what its work leaves for the log."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
@@ -106,7 +106,7 @@ async def instead(
 
 
 async def spoil(
-    answer: Answer, met: Met, request: web.Request, *, id_key: str, earlier: str | None
+    answer: Answer, met: FaultedCall, request: web.Request, *, id_key: str, earlier: str | None
 ) -> web.StreamResponse:
     """The answer, as the faults that come after the work leave it. *id_key*: where it names the run."""
     names = {each.name for each in met if each.name in AFTER}

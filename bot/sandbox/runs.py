@@ -34,7 +34,7 @@ class Run:
     inputs: dict[str, Any]
     asked: Inputs
     entry: ImageModel
-    line: "Line"
+    queue: "RunQueue"
     created_at: int
     faults: Faults = field(default_factory=Faults)
     started_at: int | None = None
@@ -58,7 +58,7 @@ class Run:
 
     @property
     def state(self) -> RunState:
-        self.line.settle()
+        self.queue.settle()
         return self.stored
 
     @property
@@ -91,7 +91,7 @@ class Run:
         }
 
 
-class Line:
+class RunQueue:
     """All runs in the order they came, and the clock that moves them. Time stands still while it is held."""
 
     def __init__(self, pace: Pace, now: Callable[[], float]) -> None:
@@ -133,7 +133,7 @@ class Line:
         run.stuck = True
         self._waiting.pop(run.id, None)
 
-    def place_of(self, run: Run) -> int:
+    def position_of(self, run: Run) -> int:
         """Where *run* stands in the queue, counting down to 1."""
         if run.stuck:
             return run.place

@@ -37,7 +37,7 @@ from bot.sandbox.runflow.api import Runflow
 from bot.sandbox.runflow.callbacks import Callbacks
 from bot.sandbox.runflow.control import callback_routes
 from bot.sandbox.runflow.runs import FlowRun
-from bot.sandbox.runs import Line, Pace, Run
+from bot.sandbox.runs import Pace, Run, RunQueue
 
 __all__ = ["FAULTS", "Call", "Fault", "FlowRun", "ImageService", "Pace", "Run", "serve"]
 
@@ -63,7 +63,7 @@ class ImageService(Controls):
         faults_file: Path | None = None,
         scale: float = 1.0,
     ) -> None:
-        super().__init__(Line(pace, now), faults_file=faults_file)
+        super().__init__(RunQueue(pace, now), faults_file=faults_file)
         self.url = ""  # RunComfy's
         self.runflow_url = ""
         self._files = Files(scale)

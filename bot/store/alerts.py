@@ -11,7 +11,7 @@ from bot.store.database import Database, Tx
 
 
 @dataclass(frozen=True, slots=True)
-class Untold:
+class PendingAlert:
     """An alert that nobody has heard of. *body* has scope, window, unit, limit, used, percent, channel, resets_at."""
 
     id: str
@@ -49,20 +49,20 @@ class Alerts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def untold(self, *, since: int, limit: int = 20) -> Sequence[Untold]:
+    async def pending(self, *, since: int, limit: int = 20) -> Sequence[PendingAlert]:
         """Those of *since* and later, oldest first."""
 
-        async def unit(tx: Tx) -> Sequence[Untold]:
+        async def unit(tx: Tx) -> Sequence[PendingAlert]:
             rows = await tx.fetch(
                 "SELECT id, guild, body FROM alerts WHERE told_at IS NULL AND at >= $1 ORDER BY at LIMIT $2",
                 since,
                 limit,
             )
-            return [Untold(row["id"], row["guild"], json.loads(row["body"])) for row in rows]
+            return [PendingAlert(row["id"], row["guild"], json.loads(row["body"])) for row in rows]
 
         return await self._database.read(unit)
 
-    async def told(self, alert_id: str, *, now: int) -> None:
+    async def mark_notified(self, alert_id: str, *, now: int) -> None:
         async def unit(tx: Tx) -> None:
             await tx.run("UPDATE alerts SET told_at = $2 WHERE id = $1", alert_id, now)
 

@@ -10,7 +10,7 @@ from bot.store.totals import COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Mismatch:
     """A total that is not the sum of its rows; *off* says by how much, where it is."""
 
     scope: Scope
@@ -21,7 +21,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class LedgerSummary:
     """Both books, summed up in micro-dollars. *unreported* counts jobs paid for whose host never said a price."""
 
     month: str
@@ -38,7 +38,7 @@ class Audit:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def differences(self) -> Sequence[Difference]:
+    async def mismatches(self) -> Sequence[Mismatch]:
         """Every total that differs from its rows. A long look: nobody waits for it."""
         sums = ", ".join(f"CAST(sum({each}) AS BIGINT) AS {each}" for each in COLUMNS)
         off = " OR ".join(f"sum({each}) <> 0" for each in COLUMNS)
@@ -50,12 +50,12 @@ class Audit:
             ) both_of_them GROUP BY scope, guild, bucket, subject HAVING {off}
             """  # noqa: S608 - names of this program's own columns
 
-        async def unit(tx: Tx) -> Sequence[Difference]:
+        async def unit(tx: Tx) -> Sequence[Mismatch]:
             return [_difference(row) for row in await tx.fetch(sql)]
 
         return await self._database.scan(unit)
 
-    async def repair(self, found: Difference) -> None:
+    async def repair(self, found: Mismatch) -> None:
         """Make a total the sum of its rows again, while nobody can count in it."""
 
         async def unit(tx: Tx) -> None:
@@ -87,11 +87,11 @@ class Audit:
 
         return await self._database.read(unit)
 
-    async def books(self) -> Sequence[Books]:
+    async def summaries(self) -> Sequence[LedgerSummary]:
         """The two books side by side, by the month in which the pictures were asked for; newest first."""
 
-        async def unit(tx: Tx) -> Sequence[Books]:
-            return [Books(**dict(row)) for row in await tx.fetch(_BOOKS)]
+        async def unit(tx: Tx) -> Sequence[LedgerSummary]:
+            return [LedgerSummary(**dict(row)) for row in await tx.fetch(_BOOKS)]
 
         return await self._database.scan(unit)
 
@@ -114,6 +114,6 @@ _BOOKS = """
 """
 
 
-def _difference(row: Row) -> Difference:
+def _difference(row: Row) -> Mismatch:
     off = {each: row[each] for each in COLUMNS if row[each]}
-    return Difference(Scope(row["scope"]), row["guild"], row["bucket"], row["subject"], off)
+    return Mismatch(Scope(row["scope"]), row["guild"], row["bucket"], row["subject"], off)

@@ -14,14 +14,14 @@ from typing import Any, Protocol, TypeVar
 T = TypeVar("T")
 
 # What a database raises that may pass by itself: a full disk, another writer, a lost connection.
-TROUBLE: tuple[type[Exception], ...] = (sqlite3.Error, OSError)
+DATABASE_ERRORS: tuple[type[Exception], ...] = (sqlite3.Error, OSError)
 # And what it raises when its connection was cut: the next one is as good as new.
-CUT: tuple[type[Exception], ...] = (ConnectionError,)
+CONNECTION_LOST: tuple[type[Exception], ...] = (ConnectionError,)
 with suppress(ModuleNotFoundError):  # an extra
     import asyncpg
 
-    TROUBLE += (asyncpg.PostgresError, asyncpg.InterfaceError)
-    CUT += (asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
+    DATABASE_ERRORS += (asyncpg.PostgresError, asyncpg.InterfaceError)
+    CONNECTION_LOST += (asyncpg.PostgresConnectionError, asyncpg.InterfaceError)
 Row = Mapping[str, Any]
 
 
@@ -64,7 +64,7 @@ class Database(Protocol):
         """Wait for all units that callers gave up on: whatever is written after this comes after them."""
         ...
 
-    async def forget_for_good(self, *, thoroughly: bool = False) -> bool:
+    async def purge_deleted(self, *, thoroughly: bool = False) -> bool:
         """See to it that what was deleted or overwritten is not left anywhere in the engine's files.
 
         False where others were in the way: ask again. *thoroughly* is for words of members: it costs more.

@@ -43,7 +43,7 @@ async def take(tx: Tx, job_id: str, draws: Sequence[Draw]) -> None:
         await tx.run("UPDATE grants SET remaining = remaining - $2 WHERE id = $1", each.grant, each.taken)
 
 
-async def give_back(tx: Tx, job_id: str, *, pictures: int) -> None:
+async def refund(tx: Tx, job_id: str, *, pictures: int) -> None:
     """Return *pictures* that a job did not need, to what was drawn last first; a grant may have expired since."""
     rows = await tx.fetch("SELECT n, grant_id, pictures, taken FROM draws WHERE job = $1 ORDER BY n DESC", job_id)
     for row in rows:

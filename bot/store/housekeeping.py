@@ -35,11 +35,11 @@ class Housekeeping:
 
         await self._database.write(unit)
 
-    async def forget_for_good(self) -> None:
+    async def purge_deleted(self) -> None:
         """Leave nothing of what was deleted in the engine's files; a reader who needs longer is left to the janitor."""
         thoroughly = True  # what is still to be done of that is remembered
         for pause in (*PAUSES, 0):
-            if await self._database.forget_for_good(thoroughly=thoroughly):
+            if await self._database.purge_deleted(thoroughly=thoroughly):
                 return
             thoroughly = False
             await asyncio.sleep(pause)

@@ -85,7 +85,7 @@ class Record:
     reply: Shown | None
 
 
-class Records:
+class JobDetails:
     def __init__(self, database: Database) -> None:
         self._database = database
 

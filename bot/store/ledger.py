@@ -101,7 +101,7 @@ async def end(tx: Tx, job: Job, *, now: int, pictures: int, reason: str | None) 
         tell=False,
     )
     if held["bonus_images"] > from_bonus:
-        await grants.give_back(tx, job.id, pictures=held["bonus_images"] - from_bonus)
+        await grants.refund(tx, job.id, pictures=held["bonus_images"] - from_bonus)
     kind = Kind.SETTLE if spent.images else Kind.RELEASE
     await _add(
         tx, kind, job, spent if spent.images else whole, now=now, paid=kept, price_version=held["price_version"],

@@ -32,15 +32,15 @@ ANSWER = 30.0  # seconds for one statement
 SCAN = 600.0  # seconds for one that goes through everything
 CONNECT = 10.0  # seconds
 LETTING_GO = 5.0  # seconds in which a connection must be free of what was broken off on it
-PROBE_PATIENCE = 5.0  # seconds
-PLACE_PATIENCE = 1000  # milliseconds in which the server should notice that whoever held the place was killed
+PROBE_TIMEOUT = 5.0  # seconds
+PLACE_TIMEOUT = 1000  # milliseconds in which the server should notice that whoever held the place was killed
 LAST_WORDS = 10.0  # seconds that units under way get when we close
 RUNNING = int.from_bytes(b"darkroom")  # the advisory lock of the process that runs
 MIGRATING = RUNNING + 1
 CHANNEL = "darkroom"
 
 CLASH = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-AWAY = (
+SERVER_UNAVAILABLE = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
@@ -49,7 +49,7 @@ AWAY = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
 )
-TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+SERVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 XID = "SELECT pg_current_xact_id_if_assigned()::text"  # NULL where nothing was written
 STATUS = "SELECT pg_xact_status($1::text::xid8)"
@@ -91,7 +91,7 @@ class _Call:
     given_up: bool = False  # nobody waits for its result
 
 
-class _Ear:
+class _Listener:
     """A connection of its own that hears of others' changes and holds the place of the one running process."""
 
     def __init__(self, url: str, *, name: str, running: bool) -> None:
@@ -102,7 +102,7 @@ class _Ear:
         self.heard = 0
 
     async def connect(self) -> None:
-        self.connection = await asyncpg.connect(self._url, **_ways(self._name))
+        self.connection = await asyncpg.connect(self._url, **_connect_options(self._name))
         try:
             await self._take_place()
         except BaseException:
@@ -110,17 +110,17 @@ class _Ear:
             raise
 
     async def listen(self) -> None:
-        await self.connection.add_listener(CHANNEL, self._hear)
+        await self.connection.add_listener(CHANNEL, self._on_notify)
 
     async def look(self) -> None:
         """Make sure that we still hear; what was missed counts as heard."""
         try:
             await self.connection.execute("SELECT 1")
-        except TROUBLE as exc:
+        except SERVER_ERRORS as exc:
             if not _is_away(exc):
                 raise
             self.connection.terminate()
-            with suppress(*AWAY, asyncpg.InterfaceError):
+            with suppress(*SERVER_UNAVAILABLE, asyncpg.InterfaceError):
                 await self.connect()
                 await self.listen()
                 self.heard += 1
@@ -131,12 +131,12 @@ class _Ear:
         await self.connection.execute(FREE_PLACE, RUNNING, self._name)
         try:
             async with self.connection.transaction():  # for the timeout: the lock outlives it
-                await self.connection.execute(f"SET LOCAL lock_timeout = {PLACE_PATIENCE}")
+                await self.connection.execute(f"SET LOCAL lock_timeout = {PLACE_TIMEOUT}")
                 await self.connection.execute("SELECT pg_advisory_lock($1)", RUNNING)
         except asyncpg.LockNotAvailableError:
             raise StoreBusy(f"another Darkroom is running on {shown(self._url)}") from None
 
-    def _hear(self, _connection: Any, _process: int, _channel: str, who: str) -> None:
+    def _on_notify(self, _connection: Any, _process: int, _channel: str, who: str) -> None:
         if who != self._name:
             self.heard += 1
 
@@ -144,7 +144,7 @@ class _Ear:
 class PostgresDatabase:
     """A `Database` on a server. Several processes may open it; one of them runs."""
 
-    def __init__(self, url: str, pool: Any, ear: _Ear, *, name: str) -> None:
+    def __init__(self, url: str, pool: Any, ear: _Listener, *, name: str) -> None:
         self._url = url
         self._name = name
         self._pool = pool
@@ -162,7 +162,7 @@ class PostgresDatabase:
         """
         try:
             return await cls._open(url, running=running)
-        except (ValueError, *TROUBLE) as exc:
+        except (ValueError, *SERVER_ERRORS) as exc:
             raise unusable(
                 url, exc, patience=CONNECT
             ) from None  # asyncpg quotes an address that it does not understand
@@ -171,25 +171,25 @@ class PostgresDatabase:
     async def status(cls, url: str) -> Status:
         """What there is at *url*, without changing it; `StoreUnusable` if it cannot be reached."""
         try:
-            connection = await asyncpg.connect(url, **_ways("darkroom doctor"))
+            connection = await asyncpg.connect(url, **_connect_options("darkroom doctor"))
             try:
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
                     return await status_of(connection)
             finally:
                 await connection.close()
-        except (ValueError, *TROUBLE) as exc:
+        except (ValueError, *SERVER_ERRORS) as exc:
             raise unusable(url, exc, patience=CONNECT) from None
 
     @classmethod
     async def _open(cls, url: str, *, running: bool) -> Self:
         name = f"darkroom {'run' if running else 'beside'} {secrets.token_hex(4)}"  # the migrations know these words
-        ear = _Ear(url, name=name, running=running)
+        ear = _Listener(url, name=name, running=running)
         await ear.connect()
         try:
             await _migrate(ear.connection)
             await ear.listen()
             least, most = POOL
-            pool = await asyncpg.create_pool(url, min_size=least, max_size=most, reset=_leave, **_ways(name))
+            pool = await asyncpg.create_pool(url, min_size=least, max_size=most, reset=_leave, **_connect_options(name))
         except BaseException:
             ear.connection.terminate()
             raise
@@ -202,7 +202,7 @@ class PostgresDatabase:
         return await self._call(unit, isolation="repeatable_read", readonly=True)
 
     async def scan(self, unit: Unit[T]) -> T:
-        connection = await asyncpg.connect(self._url, **_ways(self._name) | {"command_timeout": SCAN})
+        connection = await asyncpg.connect(self._url, **_connect_options(self._name) | {"command_timeout": SCAN})
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 return await unit(_PostgresTx(connection))
@@ -213,7 +213,7 @@ class PostgresDatabase:
         await self._ear.look()
         return self._ear.heard
 
-    async def forget_for_good(self, *, thoroughly: bool = False) -> bool:  # noqa: ARG002 - as the port has it
+    async def purge_deleted(self, *, thoroughly: bool = False) -> bool:  # noqa: ARG002 - as the port has it
         return True  # the server's vacuum sees to that by itself
 
     async def given_up_ended(self) -> None:
@@ -228,9 +228,9 @@ class PostgresDatabase:
             )
 
         try:
-            async with asyncio.timeout(PROBE_PATIENCE):
+            async with asyncio.timeout(PROBE_TIMEOUT):
                 await self.write(unit)
-        except TROUBLE:
+        except SERVER_ERRORS:
             return False
         return True
 
@@ -242,7 +242,7 @@ class PostgresDatabase:
             async with asyncio.timeout(LAST_WORDS):
                 await self._pool.close()
                 await self._ear.connection.close()
-        except TROUBLE:  # the server is away: there is nobody to take leave of
+        except SERVER_ERRORS:  # the server is away: there is nobody to take leave of
             self._pool.terminate()
             self._ear.connection.terminate()
 
@@ -299,7 +299,7 @@ class PostgresDatabase:
                             call.xid = await connection.fetchval(XID)
                     call.committing = True
                     await transaction.commit()
-            except TROUBLE as exc:
+            except SERVER_ERRORS as exc:
                 if call.committing and (call.xid is None or await self._was_committed(call.xid, exc)):
                     return result
                 if isinstance(exc, CLASH):
@@ -325,7 +325,7 @@ class PostgresDatabase:
         while True:
             try:
                 status = await self._status(xid)
-            except TROUBLE as trouble:
+            except SERVER_ERRORS as trouble:
                 if self._closing or not _is_away(trouble):  # a server that was put back knows of no such transaction
                     raise exc from trouble
                 self._tell(trouble)
@@ -339,7 +339,7 @@ class PostgresDatabase:
             await asyncio.sleep(pause)
 
     async def _status(self, xid: str) -> str | None:
-        connection = await asyncpg.connect(self._url, **_ways(self._name))
+        connection = await asyncpg.connect(self._url, **_connect_options(self._name))
         try:
             status: str | None = await connection.fetchval(STATUS, xid)
             if status == "in progress":
@@ -376,10 +376,10 @@ def _is_away(exc: BaseException) -> bool:
     # latter is told apart by its words only.
     if isinstance(exc, asyncpg.InterfaceError):
         return "is closed" in str(exc)
-    return isinstance(exc, (*AWAY, asyncpg.InternalClientError))
+    return isinstance(exc, (*SERVER_UNAVAILABLE, asyncpg.InternalClientError))
 
 
-def _ways(name: str) -> dict[str, Any]:
+def _connect_options(name: str) -> dict[str, Any]:
     """How we connect. Keepalives free the place of a process whose machine has vanished within a minute."""
     alive = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
     return {"timeout": CONNECT, "command_timeout": ANSWER, "server_settings": {"application_name": name, **alive}}

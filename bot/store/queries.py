@@ -7,14 +7,14 @@ from bot.core.cards import Charge, Picture, Reply
 from bot.core.fair_queue import Waiting
 from bot.core.jobs import Job, Place
 from bot.core.quota import Grant, Limit, Limits, Used
-from bot.core.server_settings import House
+from bot.core.server_settings import ServerSettings
 from bot.core.zones import calendar_of
 from bot.store import grants, jobs, ledger, replies, rules
 from bot.store.database import Database, Tx
 
 
 @dataclass(frozen=True, slots=True)
-class Dossier:
+class JobRecord:
     """All that a card needs to know of one job, from one snapshot."""
 
     job: Job
@@ -24,16 +24,16 @@ class Dossier:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class QuotaStatus:
     """Where a member stands in one place, from one snapshot."""
 
-    house: House
+    server_settings: ServerSettings
     used: Used
     limits: Sequence[Limit]
     grants: Sequence[Grant]
 
 
-class Reading:
+class Queries:
     """The half of `Store` that only looks."""
 
     def __init__(self, database: Database) -> None:
@@ -45,8 +45,8 @@ class Reading:
 
         return await self.database.read(unit)
 
-    async def dossier(self, job_id: str) -> Dossier | None:
-        async def unit(tx: Tx) -> Dossier | None:
+    async def job_record(self, job_id: str) -> JobRecord | None:
+        async def unit(tx: Tx) -> JobRecord | None:
             return await _dossier(tx, job_id)
 
         return await self.database.read(unit)
@@ -76,7 +76,7 @@ class Reading:
 
         return await self.database.read(unit)
 
-    async def line(self, provider: str) -> tuple[list[Waiting], list[int]]:
+    async def queue(self, provider: str) -> tuple[list[Waiting], list[int]]:
         """The jobs that wait for a slot at *provider*, and the member behind each slot that is taken."""
 
         async def unit(tx: Tx) -> tuple[list[Waiting], list[int]]:
@@ -99,33 +99,35 @@ class Reading:
 
         return await self.database.read(unit)
 
-    async def standing(self, place: Place, *, limits: Limits, now: int) -> Standing:
+    async def quota_status(self, place: Place, *, limits: Limits, now: int) -> QuotaStatus:
         """Which limits hold at *place*, what has been used of them, and what bonus is left."""
 
-        async def unit(tx: Tx) -> Standing:
-            house = await rules.house(tx, place.server)
-            used = await ledger.used(tx, place, now=now, calendar=calendar_of(house))
+        async def unit(tx: Tx) -> QuotaStatus:
+            server_settings = await rules.server_settings(tx, place.server)
+            used = await ledger.used(tx, place, now=now, calendar=calendar_of(server_settings))
             applying = await ledger.applying(tx, place, limits=limits)
-            return Standing(house, used, applying, await grants.of(tx, place.server, place.user_id, now=now))
+            return QuotaStatus(
+                server_settings, used, applying, await grants.of(tx, place.server, place.user_id, now=now)
+            )
 
         return await self.database.read(unit)
 
-    async def house(self, server: int) -> House:
+    async def server_settings(self, server: int) -> ServerSettings:
         """How a server wants it; the defaults where it has said nothing."""
 
-        async def unit(tx: Tx) -> House:
-            return await rules.house(tx, server)
+        async def unit(tx: Tx) -> ServerSettings:
+            return await rules.server_settings(tx, server)
 
         return await self.database.read(unit)
 
-    async def open_of(self, user_id: int, *, since: int, limit: int = 10) -> tuple[list[Dossier], int]:
+    async def open_of(self, user_id: int, *, since: int, limit: int = 10) -> tuple[list[JobRecord], int]:
         """A member's unfinished jobs, and those ended after *since* that are hidden or whose card never arrived.
 
         *limit* of them, and how many more there are. What is under way comes first, then what never arrived, newest
         first; then hidden pictures, those first that /jobs forgets first, so that each of them has its turn.
         """
 
-        async def unit(tx: Tx) -> tuple[list[Dossier], int]:
+        async def unit(tx: Tx) -> tuple[list[JobRecord], int]:
             rows = await tx.fetch(
                 """
                 SELECT jobs.id AS id, count(*) OVER () AS of_all FROM jobs JOIN replies ON replies.job = jobs.id
@@ -149,8 +151,8 @@ class Reading:
         return await self.database.read(unit)
 
 
-async def _dossier(tx: Tx, job_id: str) -> Dossier | None:
+async def _dossier(tx: Tx, job_id: str) -> JobRecord | None:
     job, reply = await jobs.get(tx, job_id), await replies.get(tx, job_id)
     if job is None or reply is None:
         return None
-    return Dossier(job, reply, await ledger.charge(tx, job_id), await replies.pictures(tx, job_id))
+    return JobRecord(job, reply, await ledger.charge(tx, job_id), await replies.pictures(tx, job_id))

@@ -10,7 +10,7 @@ from datetime import date
 from typing import Any
 
 from bot.core.quota import IN_UTC, Amount, Block, Grant, Holder, Rule, Scope, Unit
-from bot.core.server_settings import House
+from bot.core.server_settings import ServerSettings
 from bot.core.windows import of_day
 from bot.core.zones import calendar_of, keep_day
 from bot.store import grants, ledger, rules, totals
@@ -46,13 +46,13 @@ class Change:
 class Overview:
     """Everything that has been set in a server."""
 
-    house: House
+    server_settings: ServerSettings
     rules: Sequence[Rule]
     blocks: Sequence[Block]
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldGrant:
     """A bonus with its owner."""
 
     user: int
@@ -125,10 +125,10 @@ class Quotas:
 
         return await self.database.write(unit)
 
-    async def revoke(self, by: By, grant_id: int, *, reason: str | None = None) -> Held | None:
+    async def revoke(self, by: By, grant_id: int, *, reason: str | None = None) -> HeldGrant | None:
         """Take back what is left of a bonus; None where nothing is."""
 
-        async def unit(tx: Tx) -> Held | None:
+        async def unit(tx: Tx) -> HeldGrant | None:
             owner = await tx.one('SELECT "user" FROM grants WHERE id = $1 AND guild = $2', grant_id, by.server)
             if owner is None:
                 return None
@@ -146,7 +146,7 @@ class Quotas:
             await grants.close(tx, grant_id, now=by.at)
             taken = Amount(-left, 0) if unit_ is Unit.IMAGES else Amount(0, -left)
             await ledger.adjust(tx, account, None, by=taken, now=by.at, actor=by.actor, reason=reason or "revoked")
-            return Held(user, Grant(grant_id, unit_, left))
+            return HeldGrant(user, Grant(grant_id, unit_, left))
 
         return await self.database.write(unit)
 
@@ -161,7 +161,7 @@ class Quotas:
         account = (holder.scope, by.server, subject)
 
         async def unit(tx: Tx) -> Amount | None:
-            local = calendar_of(await rules.house(tx, by.server)).moment(by.at)
+            local = calendar_of(await rules.server_settings(tx, by.server)).moment(by.at)
             counted = await totals.count(tx, [account], local, at=by.at)
             taken: dict[str, Amount] = {}
             for bucket in local.buckets.values():
@@ -181,21 +181,25 @@ class Quotas:
 
     # --- how a server wants it
 
-    async def change_house(self, by: By, change: Callable[[House], House], *, told: Mapping[str, Any]) -> House:
+    async def change_server_settings(
+        self, by: By, change: Callable[[ServerSettings], ServerSettings], *, told: Mapping[str, Any]
+    ) -> ServerSettings:
         """Apply *change* to what a server has set, whatever that is by now; *told* is for the history."""
 
-        async def unit(tx: Tx) -> House:
+        async def unit(tx: Tx) -> ServerSettings:
             await tx.run(  # holds the row
                 "INSERT INTO houses (guild, body) VALUES ($1, '{}') "
                 "ON CONFLICT (guild) DO UPDATE SET body = houses.body",
                 by.server,
             )
-            house = await rules.house(tx, by.server)
-            changed = change(house)
-            if changed == house or not await _note(tx, by, "settings", holder=Holder.GUILD, subject=0, body=told):
-                return house
-            changed = keep_day(house, changed, now=by.at)
-            await rules.put_house(tx, by.server, changed)
+            server_settings = await rules.server_settings(tx, by.server)
+            changed = change(server_settings)
+            if changed == server_settings or not await _note(
+                tx, by, "settings", holder=Holder.GUILD, subject=0, body=told
+            ):
+                return server_settings
+            changed = keep_day(server_settings, changed, now=by.at)
+            await rules.put_server_settings(tx, by.server, changed)
             return changed
 
         return await self.database.write(unit)
@@ -205,14 +209,14 @@ class Quotas:
     async def overview(self, server: int) -> Overview:
         async def unit(tx: Tx) -> Overview:
             found, blocks = await rules.of(tx, server)
-            return Overview(await rules.house(tx, server), found, blocks)
+            return Overview(await rules.server_settings(tx, server), found, blocks)
 
         return await self.database.read(unit)
 
-    async def grants(self, server: int, *, user: int | None = None, now: int, limit: int = 100) -> Sequence[Held]:
+    async def grants(self, server: int, *, user: int | None = None, now: int, limit: int = 100) -> Sequence[HeldGrant]:
         """Bonuses that are left, of one member or of all; first to expire first."""
 
-        async def unit(tx: Tx) -> Sequence[Held]:
+        async def unit(tx: Tx) -> Sequence[HeldGrant]:
             rows = await tx.fetch(
                 """
                 SELECT id, "user", unit, remaining, expires_at FROM grants
@@ -231,8 +235,8 @@ class Quotas:
         return await self.database.read(unit)
 
 
-def _held(row: Row) -> Held:
-    return Held(row["user"], Grant(row["id"], Unit(row["unit"]), row["remaining"], row["expires_at"]))
+def _held(row: Row) -> HeldGrant:
+    return HeldGrant(row["user"], Grant(row["id"], Unit(row["unit"]), row["remaining"], row["expires_at"]))
 
 
 async def _unfinished(tx: Tx, account: totals.Account, bucket: str) -> Amount:

@@ -59,7 +59,7 @@ async def placed(tx: Tx, job_id: str, *, message_id: int, ephemeral: bool) -> No
     )
 
 
-async def want(tx: Tx, job_id: str, *, now: int) -> None:
+async def request_redraw(tx: Tx, job_id: str, *, now: int) -> None:
     """The card has changed: a newer version is to be shown as soon as Discord lets us."""
     await tx.run(
         "UPDATE replies SET wanted = wanted + 1, due_at = $2, attempts = 0 WHERE job = $1 AND gone = 0", job_id, now
@@ -102,7 +102,7 @@ async def text_shown(tx: Tx, job_id: str, *, version: int, message_id: int) -> N
     )
 
 
-async def handed_over(tx: Tx, job_id: str, *, version: int) -> None:
+async def delivered_privately(tx: Tx, job_id: str, *, version: int) -> None:
     """The member has *version* by another way; a reply that says something else is still to be changed."""
     await tx.run(
         """

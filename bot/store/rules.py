@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from bot.core.jobs import Place
 from bot.core.quota import EVERYWHERE, Block, Holder, Rule, Unit
-from bot.core.server_settings import House
+from bot.core.server_settings import ServerSettings
 from bot.core.windows import Window
 from bot.store.database import Row, Tx
 
@@ -99,14 +99,14 @@ async def _take(tx: Tx, server: int, holder: Holder, subject: int, *, unit: str,
     return row is not None
 
 
-async def house(tx: Tx, server: int) -> House:
+async def server_settings(tx: Tx, server: int) -> ServerSettings:
     row = await tx.one("SELECT body FROM houses WHERE guild = $1", server)
-    return House.model_validate_json(row["body"]) if row else House()
+    return ServerSettings.model_validate_json(row["body"]) if row else ServerSettings()
 
 
-async def put_house(tx: Tx, server: int, house: House) -> None:
+async def put_server_settings(tx: Tx, server: int, server_settings: ServerSettings) -> None:
     await tx.run(
         "INSERT INTO houses (guild, body) VALUES ($1, $2) ON CONFLICT (guild) DO UPDATE SET body = excluded.body",
         server,
-        house.model_dump_json(),
+        server_settings.model_dump_json(),
     )

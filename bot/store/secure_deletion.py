@@ -12,7 +12,7 @@ EMPTY = "PRAGMA wal_checkpoint(TRUNCATE)"
 MOST_REWRITTEN = 16 * 1024 * 1024  # bytes: a tenth of a second, in which nobody writes
 
 
-class Forgetting:
+class SecureDeletion:
     """Many who ask at the same time are served together, between two transactions.
 
     It is the writer's own connection that is used: the work of another one would look like another process's.

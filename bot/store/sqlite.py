@@ -26,14 +26,14 @@ import aiosqlite
 
 from bot.files.modes import make_file, make_folder, open_private
 from bot.store.database import Row, StoreBusy, StoreUnusable, Tx, Unit
-from bot.store.secure_deletion import Forgetting
+from bot.store.secure_deletion import SecureDeletion
 from bot.store.versions import missing
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 BATCH = 256  # units a commit carries at most; more only makes the first wait longer
-PROBE_PATIENCE = 5.0  # seconds
+PROBE_TIMEOUT = 5.0  # seconds
 BUSY_TIMEOUT = 5000  # milliseconds to wait for another process that writes
 THREAD_LOOK = 1.0  # seconds between looks whether a connection's thread still lives
 BROKEN = (sqlite3.Error, RuntimeError, ValueError, MemoryError)  # what working through a mailbox may come to
@@ -72,7 +72,7 @@ def _by_position(sql: str) -> tuple[str, Sequence[int] | None]:
 
 
 @dataclass(slots=True)
-class _Letter:
+class _Pending:
     unit: Unit[Any]
     answer: asyncio.Future[Any]
     result: Any = None
@@ -89,8 +89,8 @@ class _Connection(sqlite3.Connection):
         super().__init__(*args, **kwargs)
         self.row_factory = sqlite3.Row
         self.thread = threading.current_thread()
-        self.mailbox: deque[_Letter] = deque()
-        self.batch: list[_Letter] = []
+        self.mailbox: deque[_Pending] = deque()
+        self.batch: list[_Pending] = []
 
     def commit(self) -> None:
         """Whatever this raises, the connection is of no more use."""
@@ -102,7 +102,7 @@ class _Connection(sqlite3.Connection):
             for letter in self.batch:  # one unit must not spoil its neighbours', as a full disk does
                 self._together([letter], apart=True)
 
-    def _together(self, letters: Sequence[_Letter], *, apart: bool) -> sqlite3.Error | None:
+    def _together(self, letters: Sequence[_Pending], *, apart: bool) -> sqlite3.Error | None:
         """Run *letters* in one transaction; *apart*, each in a savepoint of its own, so that it fails alone."""
         for letter in letters:
             letter.result = letter.error = None
@@ -121,7 +121,7 @@ class _Connection(sqlite3.Connection):
             letter.committed = True
         return None
 
-    def _open(self, letter: _Letter, *, apart: bool) -> None:
+    def _open(self, letter: _Pending, *, apart: bool) -> None:
         if letter.answer.cancelled():
             return
         if apart:
@@ -164,13 +164,13 @@ def _drive(unit: Unit[T], tx: Tx) -> T:
 
 
 @dataclass(slots=True)
-class _Lane:
+class _Writer:
     """One connection with the task that empties its mailbox; a connection that breaks is replaced."""
 
     path: Path
     connection: aiosqlite.Connection
     raw: _Connection
-    mailbox: deque[_Letter]
+    mailbox: deque[_Pending]
     file: tuple[int, int]
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # held by whoever uses the connection
@@ -181,7 +181,7 @@ class _Lane:
     async def call(self, unit: Unit[T]) -> T:
         if self.closing:
             raise RuntimeError("the store is closed")
-        letter = _Letter(unit, asyncio.get_running_loop().create_future())
+        letter = _Pending(unit, asyncio.get_running_loop().create_future())
         self.mailbox.append(letter)
         self.wake.set()
         return await letter.answer  # type: ignore[no-any-return]
@@ -285,8 +285,8 @@ def _identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _answer(letter: _Letter, broken: BaseException | None = None) -> None:
-    """Tell the caller; *broken* is why what has not been committed never will be."""
+def _answer(letter: _Pending, broken: BaseException | None = None) -> None:
+    """Notify the caller; *broken* is why what has not been committed never will be."""
     error = letter.error if letter.committed else letter.error or broken
     if letter.answer.done():  # the caller gave up meanwhile; what was written stays written
         return
@@ -301,13 +301,13 @@ def _answer(letter: _Letter, broken: BaseException | None = None) -> None:
 class SqliteDatabase:
     """A `Database` in one file. Only one process may run on it; others may open it to look and to write rows."""
 
-    def __init__(self, path: Path, writer: _Lane, reader: _Lane, *, lock: "RunningLock | None") -> None:
+    def __init__(self, path: Path, writer: _Writer, reader: _Writer, *, lock: "RunningLock | None") -> None:
         self._path = path
         self._writer = writer
         self._reader = reader
         self._lock = lock
         self._outside = 0
-        self._forgetting = Forgetting(path, run=writer.aside)
+        self._forgetting = SecureDeletion(path, run=writer.aside)
         self.away_because: BaseException | None = None
 
     @classmethod
@@ -364,7 +364,7 @@ class SqliteDatabase:
             log.debug("The database is busy", exc_info=True)
         return self._outside
 
-    async def forget_for_good(self, *, thoroughly: bool = False) -> bool:
+    async def purge_deleted(self, *, thoroughly: bool = False) -> bool:
         return await self._forgetting(thoroughly=thoroughly)
 
     async def given_up_ended(self) -> None:
@@ -378,7 +378,7 @@ class SqliteDatabase:
             )
 
         try:
-            async with asyncio.timeout(PROBE_PATIENCE):
+            async with asyncio.timeout(PROBE_TIMEOUT):
                 await self._writer.call(unit)
         except (sqlite3.Error, TimeoutError):
             return False
@@ -392,16 +392,16 @@ class SqliteDatabase:
             self._lock.release()
 
 
-async def _lane(path: Path, factory: type[_Connection]) -> _Lane:
-    mailbox: deque[_Letter] = deque()
+async def _lane(path: Path, factory: type[_Connection]) -> _Writer:
+    mailbox: deque[_Pending] = deque()
     connection, raw = await _connected(path, factory, mailbox)
-    lane = _Lane(path, connection, raw, mailbox, _identity(path))
+    lane = _Writer(path, connection, raw, mailbox, _identity(path))
     lane.task = asyncio.create_task(lane.deliver(), name=f"store {factory.__name__}")
     return lane
 
 
 async def _connected(
-    path: Path, factory: type[_Connection], mailbox: deque[_Letter]
+    path: Path, factory: type[_Connection], mailbox: deque[_Pending]
 ) -> tuple[aiosqlite.Connection, _Connection]:
     raw: list[_Connection] = []
 

@@ -12,7 +12,7 @@ from bot.store.database import Database, Tx
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class Statistics:
     """Months are as the limits have them: of the host in UTC, of servers on their own calendars."""
 
     unfinished: Mapping[State, int]
@@ -25,14 +25,14 @@ class Census:
     cap: int | None  # on what is spent in this month, in micro-dollars
 
 
-async def take(database: Database, limits: Limits, *, now: int) -> Census:
-    async def unit(tx: Tx) -> Census:
+async def take(database: Database, limits: Limits, *, now: int) -> Statistics:
+    async def unit(tx: Tx) -> Statistics:
         month = IN_UTC.moment(now).buckets[Window.MONTH]
         account = ((Scope.HOST, EVERYWHERE, totals.HOST),)
         host = await totals.look(tx, account, IN_UTC.moment(now), at=now)
         ever, spent = host.get((Scope.HOST, "total")), host.get((Scope.HOST, month))
         assumed = await _assumed(tx, now)
-        return Census(
+        return Statistics(
             unfinished=await _states(tx, "ended_at IS NULL"),
             ended=await _states(tx, "ended_at >= $1", now - HOUR),
             reserved_jobs=ever.jobs if ever else 0,

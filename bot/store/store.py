@@ -7,14 +7,14 @@ and the newer card. A caller that gave up may still be committed.
 from collections.abc import Sequence
 from typing import Any
 
-from bot.core.cards import HIDEABLE, TOKEN_LIFE, Path, Picture, Reply, paths
+from bot.core.cards import HIDEABLE, TOKEN_LIFE, Picture, Reply, ReplyPath, paths
 from bot.core.errors import UserError
 from bot.core.jobs import Cancel, Job, State
 from bot.core.quota import IN_UTC, Amount, Limits
 from bot.core.windows import Calendar
 from bot.store import alerts, jobs, ledger, replies
 from bot.store.database import Tx
-from bot.store.queries import Reading
+from bot.store.queries import Queries
 
 CANCELLABLE = frozenset({State.ACCEPTED, State.SUBMITTING, State.QUEUED})
 QUIET = frozenset({State.SUBMITTING})  # entering these does not change what the card says
@@ -24,7 +24,7 @@ class AlreadySeen(Exception):
     """This interaction has been handled before: Discord may deliver an event twice."""
 
 
-class Store(Reading):
+class Store(Queries):
     # --- admission
 
     async def accept(
@@ -81,7 +81,7 @@ class Store(Reading):
         async def unit(tx: Tx) -> None:
             await replies.placed(tx, job_id, message_id=message_id, ephemeral=ephemeral)
             reply = await replies.get(tx, job_id)
-            if reply is not None and paths(reply, now=now, final=False) == (Path.TOKEN,):
+            if reply is not None and paths(reply, now=now, final=False) == (ReplyPath.TOKEN,):
                 await replies.due_again(tx, job_id, due_at=reply.last_word_at, version=reply.delivered)
             await jobs.acknowledge(tx, job_id, now=now)
 
@@ -109,7 +109,7 @@ class Store(Reading):
                 await ledger.end(tx, moved, now=now, pictures=made, reason=moved.reason)
             await self._book_cost(tx, moved, now=now, cost=cost_micro_usd, assume=may_be_billed)  # the host's row last
             if to not in QUIET:
-                await replies.want(tx, job.id, now=now)
+                await replies.request_redraw(tx, job.id, now=now)
             return moved
 
         return await self.database.write(unit)
@@ -125,11 +125,11 @@ class Store(Reading):
                 ended = await jobs.move(tx, job, State.CANCELLED, now=now, changes={"due_at": None})
                 assert ended is not None  # it is held
                 await ledger.end(tx, ended, now=now, pictures=0, reason=None)
-                await replies.want(tx, job_id, now=now)
+                await replies.request_redraw(tx, job_id, now=now)
                 return ended
             if job.cancel is not Cancel.NONE:
                 return job
-            await replies.want(tx, job_id, now=now)
+            await replies.request_redraw(tx, job_id, now=now)
             return await jobs.move(tx, job, job.state, now=now, changes={"cancel": Cancel.WANTED, "due_at": now})
 
         return await self.database.write(unit)
@@ -143,7 +143,7 @@ class Store(Reading):
                 return job
             if job.state not in HIDEABLE:
                 return None
-            await replies.want(tx, job_id, now=now)
+            await replies.request_redraw(tx, job_id, now=now)
             return await jobs.amend(tx, job_id, changes={"hidden_at": now})
 
         return await self.database.write(unit)
@@ -154,23 +154,23 @@ class Store(Reading):
         async def unit(tx: Tx) -> None:
             job = await jobs.hold(tx, job_id)
             if job is not None and job.hidden_at is not None:
-                await replies.want(tx, job_id, now=now)
+                await replies.request_redraw(tx, job_id, now=now)
                 await jobs.amend(tx, job_id, changes={"hidden_at": None})
 
         await self.database.write(unit)
 
-    async def note(self, job: Job, *, now: int, show: bool = False, **changes: Any) -> Job | None:
+    async def update(self, job: Job, *, now: int, show: bool = False, **changes: Any) -> Job | None:
         """Change facts of *job* that leave its state alone; *show* when the card says them."""
 
         async def unit(tx: Tx) -> Job | None:
             moved = await jobs.move(tx, job, job.state, now=now, changes=changes)
             if moved is not None and show:
-                await replies.want(tx, job.id, now=now)
+                await replies.request_redraw(tx, job.id, now=now)
             return moved
 
         return await self.database.write(unit)
 
-    async def learn(self, job: Job, **changes: Any) -> Job | None:
+    async def update_unguarded(self, job: Job, **changes: Any) -> Job | None:
         """Change facts of *job* whatever state it is in by now; when it ended stays as it was."""
 
         async def unit(tx: Tx) -> Job | None:
@@ -178,7 +178,7 @@ class Store(Reading):
 
         return await self.database.write(unit)
 
-    async def release(self, provider: str, *, now: int) -> None:
+    async def retry_waiting(self, provider: str, *, now: int) -> None:
         """Let every job that waits for *provider* be tried now, whatever patience it was asked for."""
 
         async def unit(tx: Tx) -> None:
@@ -248,12 +248,12 @@ class Store(Reading):
 
         return await self.database.read(unit)
 
-    async def want(self, job_ids: Sequence[str], *, now: int) -> None:
+    async def request_redraw(self, job_ids: Sequence[str], *, now: int) -> None:
         """The cards of these jobs say something that is no longer so."""
 
         async def unit(tx: Tx) -> None:
             for each in job_ids:
-                await replies.want(tx, each, now=now)
+                await replies.request_redraw(tx, each, now=now)
 
         await self.database.write(unit)
 
@@ -263,7 +263,7 @@ class Store(Reading):
 
         await self.database.write(unit)
 
-    async def look_again(self, job_id: str, *, version: int, due_at: int) -> None:
+    async def retry_delivery(self, job_id: str, *, version: int, due_at: int) -> None:
         """*version* of the card is not shown yet; a newer one does not wait for *due_at*."""
 
         async def unit(tx: Tx) -> None:
@@ -271,7 +271,7 @@ class Store(Reading):
 
         await self.database.write(unit)
 
-    async def postponed(self, job_id: str, *, due_at: int | None, version: int | None = None) -> None:
+    async def postpone_delivery(self, job_id: str, *, due_at: int | None, version: int | None = None) -> None:
         """*version* could not be shown (None: whichever): try at *due_at*, or wait for a click when None."""
 
         async def unit(tx: Tx) -> None:
@@ -298,11 +298,11 @@ class Store(Reading):
 
         await self.database.write(unit)
 
-    async def handed_over(self, job_id: str, *, version: int) -> None:
+    async def delivered_privately(self, job_id: str, *, version: int) -> None:
         """The member has *version* in full, though not where the reply is."""
 
         async def unit(tx: Tx) -> None:
-            await replies.handed_over(tx, job_id, version=version)
+            await replies.delivered_privately(tx, job_id, version=version)
 
         await self.database.write(unit)
 
@@ -320,7 +320,7 @@ class Store(Reading):
 
         await self.database.write(unit)
 
-    async def fresh_token(self, job_id: str, token: str, *, received_at: int, message_id: int) -> None:
+    async def refresh_token(self, job_id: str, token: str, *, received_at: int, message_id: int) -> None:
         """Somebody clicked on the reply: for a quarter of an hour it can be reached by this token."""
 
         async def unit(tx: Tx) -> None:
@@ -329,7 +329,7 @@ class Store(Reading):
                 return
             await replies.keep_token(tx, job_id, token, expires_at=received_at + TOKEN_LIFE)
             if reply.delivered < reply.wanted:  # a newer version: a failing attempt under way must not undo this
-                await replies.want(tx, job_id, now=received_at)
+                await replies.request_redraw(tx, job_id, now=received_at)
 
         await self.database.write(unit)
 

@@ -45,7 +45,7 @@ async def examine(token: str, *, access: Access, proxy: str | None = None) -> Fi
         raise DiscordSaysNo(f"cannot be asked ({type(exc).__name__})") from exc
     finally:
         await client.close()
-    access.learn(owner_ids(info))
+    access.set_owners(owner_ids(info))
     return Findings(
         name=info.name,
         application_id=info.id,

@@ -34,14 +34,14 @@ from bot.ui.cards.texts import ENGLISH, Texts
 from bot.ui.commands.generate import Commands
 from bot.ui.commands.usage import Draw
 from bot.ui.interactions.access import Access
-from bot.ui.interactions.private_delivery import HandOver, Uploads
-from bot.ui.interactions.responder import NOBODY, Front, Peek
+from bot.ui.interactions.private_delivery import PrivateDelivery, Uploads
+from bot.ui.interactions.responder import NOBODY, Peek, Responder
 from bot.ui.transport.state import State
 
 log = logging.getLogger(__name__)
 
 SYNCED = "commands"  # a note: which commands Discord was told last
-PATIENCE = 10.0  # seconds
+TIMEOUT = 10.0  # seconds
 LONGEST_PAUSE = 60.0  # seconds the library may sleep for a rate limit
 
 
@@ -61,7 +61,7 @@ class Tree(app_commands.CommandTree["DarkroomClient"]):
     async def interaction_check(self, interaction: discord.Interaction["DarkroomClient"], /) -> bool:
         """Choices that Discord does not wait for any more are not worked out: it would refuse them."""
         completes = interaction.type is discord.InteractionType.autocomplete
-        return not (completes and self.client.front.is_late(interaction))
+        return not (completes and self.client.responder.deadline_passed(interaction))
 
     async def on_error(
         self, interaction: discord.Interaction["DarkroomClient"], error: app_commands.AppCommandError, /
@@ -69,7 +69,7 @@ class Tree(app_commands.CommandTree["DarkroomClient"]):
         """Answer what our own handlers never saw, such as a command that Discord still knows and we do not."""
         odd = UserError("command.outdated")
         cause = error.original if isinstance(error, app_commands.CommandInvokeError) else odd
-        await self.client.front.fail(interaction, cause)
+        await self.client.responder.report_error(interaction, cause)
 
     async def _call(self, interaction: discord.Interaction["DarkroomClient"]) -> None:
         """Offer nothing where the library finds nothing to complete, and would leave Discord waiting."""
@@ -120,7 +120,7 @@ class DarkroomClient(discord.Client):
         proxy: str | None = None,
         hosts: Sequence[str] = (),
     ) -> None:
-        """*peek*, *uploads* and *chart* are `Looker.quickly`, `Delivery.uploads` and `PicturePool.draw`.
+        """*peek*, *uploads* and *chart* are `ReferenceChecker.quickly`, `Delivery.uploads` and `PicturePool.draw`.
 
         *proxy* is the address of an HTTP proxy through which Discord is reached.
 
@@ -140,15 +140,15 @@ class DarkroomClient(discord.Client):
         self.service = service
         self.texts = texts
         self.access = access
-        self.front = Front(self, service, texts=texts, access=access, peek=peek, metrics=metrics)
+        self.responder = Responder(self, service, texts=texts, access=access, peek=peek, metrics=metrics)
         self.tree = Tree(self)
         self._translator = Translated(texts)
-        hand_over = HandOver(self.front, uploads)
-        admin = Admin(self.front)
-        self._router = Router(self.front, hand_over=hand_over, remove_files=remove_files, admin=admin)
+        private_delivery = PrivateDelivery(self.responder, uploads)
+        admin = Admin(self.responder)
+        self._router = Router(self.responder, private_delivery=private_delivery, remove_files=remove_files, admin=admin)
         commands = Commands(
-            self.front,
-            hand_over=hand_over,
+            self.responder,
+            private_delivery=private_delivery,
             hosts=hosts or _hosts(service.catalog),
             keep_hours=keep_hours,
             keep_days=keep_days,
@@ -166,13 +166,13 @@ class DarkroomClient(discord.Client):
         return State(dispatch=self.dispatch, handlers=self._handlers, hooks=self._hooks, http=self.http, **options)
 
     @property
-    def intake_open(self) -> bool:
+    def accepts_requests(self) -> bool:
         """Whether new jobs are taken; everything else is answered all the same."""
-        return self.front.intake_open
+        return self.responder.accepts_requests
 
-    @intake_open.setter
-    def intake_open(self, value: bool) -> None:
-        self.front.intake_open = value
+    @accepts_requests.setter
+    def accepts_requests(self, value: bool) -> None:
+        self.responder.accepts_requests = value
 
     def heartbeat_age(self) -> float | None:
         """Seconds since Discord last answered a heartbeat; None while not connected."""
@@ -184,7 +184,7 @@ class DarkroomClient(discord.Client):
 
     async def setup_hook(self) -> None:
         if self.application is not None:
-            self.access.learn(owner_ids(self.application))
+            self.access.set_owners(owner_ids(self.application))
         await self.tree.set_translator(self._translator)
         try:
             await self.sync()
@@ -192,12 +192,12 @@ class DarkroomClient(discord.Client):
             log.exception("Discord does not take our commands; the old ones stay", extra={"event": "sync_failed"})
 
     async def sync(self, *, force: bool = False) -> bool:
-        """Tell Discord our commands where they have changed; whether it was told."""
+        """Notify Discord our commands where they have changed; whether it was told."""
         known = await self._fingerprint()
-        if not force and await self.service.desk.note(SYNCED) == known:
+        if not force and await self.service.notes.get(SYNCED) == known:
             return False
         await self.tree.sync()
-        await self.service.desk.set_note(SYNCED, known)
+        await self.service.notes.set(SYNCED, known)
         log.info("Discord knows the commands as they are now", extra={"event": "commands_synced"})
         return True
 
@@ -216,9 +216,9 @@ class DarkroomClient(discord.Client):
         The server's channel for system messages is only for an owner who takes no messages: nobody asked us there.
         """
         note = f"welcomed:{guild.id}"
-        if await self.service.desk.note(note) is not None:
+        if await self.service.notes.get(note) is not None:
             return
-        await self.service.desk.set_note(note, str(self.service.clock()))
+        await self.service.notes.set(note, str(self.service.clock()))
         ours = guild.get_channel(self._log_channel)
         if isinstance(ours, discord.TextChannel) and await self._welcomed(guild, ours):
             return
@@ -235,7 +235,7 @@ class DarkroomClient(discord.Client):
             limits=self.service.limits,
         )
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await where.send(view=view, allowed_mentions=NOBODY)
         except (discord.DiscordException, aiohttp.ClientError, OSError):
             return False
@@ -245,7 +245,7 @@ class DarkroomClient(discord.Client):
         if user_id is None:
             return None
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 return await self.fetch_user(user_id)
         except (discord.DiscordException, aiohttp.ClientError, OSError):
             return None

@@ -11,13 +11,13 @@ from aiohttp import web
 
 from bot.jobs.service import Service
 from bot.providers.runflow.client import BadCallback, read_callback
-from bot.store.database import TROUBLE
+from bot.store.database import DATABASE_ERRORS
 
 log = logging.getLogger(__name__)
 
 BODY_LIMIT = 64 * 1024  # bytes
 READ_LIMIT = 5.0  # seconds for a whole body
-PATIENCE = 1.0  # seconds that an answer may wait for the database
+TIMEOUT = 1.0  # seconds that an answer may wait for the database
 REFUSALS = {"token": 404, "too_large": 413, "slow": 408, "broken": 400, "unsigned": 401, "signature": 401}
 
 
@@ -96,18 +96,18 @@ class Callbacks:
     async def ring(self, job_id: str, run_id: str) -> str:
         """Have the job's run asked about now; what that was good for."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 job = await self._service.store.job(job_id)
                 if job is None:
                     return "unknown_job"  # a database that was put back, for one
                 if job.provider != self.provider or job.run_id not in (None, run_id):
                     return "other_run"
                 if not job.state.is_final:
-                    self._service.called.add(job_id)
-                await self._service.look_now(job_id)
+                    self._service.called_back.add(job_id)
+                await self._service.poll_now(job_id)
                 await self._forget_if_over(job_id)
-        except TROUBLE:  # a timeout is one
-            self._service.bells.ring(job_id)
+        except DATABASE_ERRORS:  # a timeout is one
+            self._service.wakeups.wake(job_id)
             return "unread"
         if job.state.is_final:
             return "late"
@@ -117,7 +117,7 @@ class Callbacks:
         """A job that ended after we looked, but before we noted its call, will not end again to take that back."""
         job = await self._service.store.job(job_id)
         if job is None or job.state.is_final:
-            self._service.called.discard(job_id)
+            self._service.called_back.discard(job_id)
 
     def _answer(self, outcome: str) -> web.Response:
         self._count(outcome)

@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from bot.store.database import TROUBLE
+from bot.store.database import DATABASE_ERRORS
 
 TICK = 0.25  # seconds between looks at the event loop
 LAG_LIMIT = 1.0
 HEARTBEAT_LIMIT = 90.0
 OVERDUE_LIMIT = 300.0
-PATIENCE = 2.0  # seconds for a look at the rows
+TIMEOUT = 2.0  # seconds for a look at the rows
 FRESH = 1.0  # seconds; whoever asks more often gets the same report
 
 
@@ -39,7 +39,7 @@ class Health:
         heartbeat_age: Callable[[], float | None],
         overdue: Callable[[], Awaitable[float]],
         writable: Callable[[], Awaitable[bool]],
-        intake_open: Callable[[], bool],
+        accepts_requests: Callable[[], bool],
         outages: Callable[[], Sequence[str]],
         unsafe: Callable[[], str | None],
     ) -> None:
@@ -53,7 +53,7 @@ class Health:
         self._heartbeat_age = heartbeat_age
         self._overdue = overdue
         self._writable = writable
-        self._intake_open = intake_open
+        self._intake_open = accepts_requests
         self._asking = asyncio.Lock()
         self._asked_at: float | None = None
         self._report: Mapping[str, object] = {}
@@ -88,9 +88,9 @@ class Health:
 
     async def _late(self) -> float | None:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 return await self._overdue()
-        except TROUBLE:  # running out of time is one of them
+        except DATABASE_ERRORS:  # running out of time is one of them
             return None
 
     async def unready(self) -> str | None:

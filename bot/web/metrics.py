@@ -10,13 +10,13 @@ from bot.jobs.service import Service
 from bot.observability import metrics as names
 from bot.observability.metrics import Metrics, Reading, Values
 from bot.store import statistics
-from bot.store.database import TROUBLE
-from bot.store.statistics import Census
+from bot.store.database import DATABASE_ERRORS
+from bot.store.statistics import Statistics
 
 log = logging.getLogger(__name__)
 
 FRESH = 10 * SECOND  # a scraper that asks more often gets the same look at the books again
-PATIENCE = 2.0  # seconds
+TIMEOUT = 2.0  # seconds
 KINDS = ("credentials", "balance", "down")
 UNFINISHED = tuple(each for each in State if not each.is_final)
 FINAL = tuple(each for each in State if each.is_final)
@@ -54,7 +54,7 @@ class Page:
             if self._looked_at is None or now - self._looked_at >= FRESH:
                 self._books, self._looked_at = await self._look(now), now
         now_so: Reading = {
-            names.TROUBLE.name: self._troubles(),
+            names.PROVIDER_OUTAGE.name: self._troubles(),
             names.BREAKER.name: self._breakers(),
             names.BALANCE.name: {(name,): _dollars(left) for name, left in self._balances().items()},
             names.MODELS_GONE.name: self._gone(),
@@ -64,30 +64,30 @@ class Page:
 
     async def _look(self, now: int) -> Reading:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 return _reading(await statistics.take(self._service.store.database, self._service.limits, now=now))
-        except TROUBLE as exc:  # running out of time is one of them
+        except DATABASE_ERRORS as exc:  # running out of time is one of them
             if self._service.outages.seen(exc) is None:
                 extra = {"event": "store_trouble"}
                 log.warning("The books could not be read for /metrics", exc_info=True, extra=extra)
             return {}
 
     def _troubles(self) -> Values:
-        now = self._service.supply.troubles
+        now = self._service.availability.outages
         return {(name, kind): float(now.get(name) == kind) for name in self._providers for kind in KINDS}
 
     def _breakers(self) -> Values:
         return {(name, mode): float(self._mode(name) is mode) for name in self._providers for mode in Mode}
 
     def _gone(self) -> Values:
-        gone = [provider for provider, _ in self._service.supply.gone]
+        gone = [provider for provider, _ in self._service.availability.gone]
         return {(name,): gone.count(name) for name in self._providers}
 
     def _found(self) -> Values:
         return {(kind,): count for kind, count in self._audit().items()}
 
 
-def _reading(found: Census) -> Reading:
+def _reading(found: Statistics) -> Reading:
     one: dict[str, float] = {
         names.RESERVED_JOBS.name: found.reserved_jobs,
         names.RESERVED_IMAGES.name: found.reserved.images,

@@ -16,14 +16,14 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from bot.core.cards import Picture
 from bot.core.references import is_loopback
 from bot.jobs.service import Service
-from bot.store.database import TROUBLE
+from bot.store.database import DATABASE_ERRORS
 from bot.web.cached import Cached
 from bot.web.callbacks import Callbacks
 from bot.web.listener import HEADERS
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 2.0  # seconds for the database
+TIMEOUT = 2.0  # seconds for the database
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 Health = Callable[[], Awaitable[Mapping[str, object]]]  # `ok` among its keys decides the status
@@ -84,12 +84,12 @@ def build(
         if not hmac.compare_digest(links.key(job_id, n).encode(), key.encode()):
             raise web.HTTPNotFound
         try:
-            async with asyncio.timeout(PATIENCE):
-                dossier = await service.store.dossier(job_id)
-        except TROUBLE as exc:  # running out of time is one of them
+            async with asyncio.timeout(TIMEOUT):
+                record = await service.store.job_record(job_id)
+        except DATABASE_ERRORS as exc:  # running out of time is one of them
             log.warning("A picture was asked for while the database did not answer", extra={"event": "store_trouble"})
             raise web.HTTPServiceUnavailable from exc
-        held = [each for each in dossier.pictures if each.n == n] if dossier else []
+        held = [each for each in record.pictures if each.n == n] if record else []
         if not held:
             raise web.HTTPNotFound
         named = {"Content-Disposition": f'inline; filename="{held[0].file}"', "Cache-Control": "private, no-cache"}

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bot.core.jobs import State
-from bot.core.server_settings import House
+from bot.core.server_settings import ServerSettings
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
 from tests.kit import ALICE, GUILD
@@ -24,6 +24,6 @@ async def paid(store: Store, job_id: str, *, now: int, user: int = ALICE, guild:
     await store.move(await walk(store, job, way, now=now), last, now=now, images=1)
 
 
-async def settle_house(store: Store, house: House, *, server: int = GUILD) -> None:
+async def settle_house(store: Store, server_settings: ServerSettings, *, server: int = GUILD) -> None:
     by = By(f"house-{server}", server, 1, NOON)
-    await Quotas(store.database).change_house(by, lambda _: house, told={})
+    await Quotas(store.database).change_server_settings(by, lambda _: server_settings, told={})

@@ -10,7 +10,7 @@ import pytest
 from bot.cli import main as cli
 from bot.cli.main import main
 from bot.cli.output import CannotRun
-from bot.ui.transport.gateway import HOPELESS
+from bot.ui.transport.gateway import FATAL_CODES
 from tests.discord.server import LocalDiscord
 
 SECRET = "canary-of-a-token"
@@ -41,7 +41,7 @@ async def test_sync_ends_with_what_to_do(tmp_path: Path) -> None:
     async with LocalDiscord() as discord:
         unknown, away = await asyncio.gather(sync(discord.api_base, "a"), sync("http://127.0.0.1:1/api/v10", "b"))
 
-    assert unknown == (2, f"darkroom: {HOPELESS[4004]}\n")
+    assert unknown == (2, f"darkroom: {FATAL_CODES[4004]}\n")
     why = "Discord cannot be reached (ClientConnectorError): check the network and DARKROOM_DISCORD__API_BASE"
     assert away == (1, f"darkroom: {why}\n")
 

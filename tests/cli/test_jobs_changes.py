@@ -39,12 +39,12 @@ async def test_a_waiting_job_is_cancelled_at_once_and_its_money_is_free(url: str
 
         assert ended.code == 0
         assert ended.out == f"Job {SECOND} is cancelled; what was held for it is free again.\n"
-        job, dossier = await store.job(SECOND), await store.dossier(SECOND)
+        job, record = await store.job(SECOND), await store.job_record(SECOND)
         assert job is not None
         assert job.state is State.CANCELLED
-        assert dossier is not None
-        assert dossier.charge.released == dossier.charge.reserved
-        assert dossier.reply.wanted == 2
+        assert record is not None
+        assert record.charge.released == record.charge.reserved
+        assert record.reply.wanted == 2
 
 
 @pytest.mark.parametrize("way", [[State.SUBMITTING], [State.SUBMITTING, State.QUEUED]])
@@ -56,12 +56,12 @@ async def test_a_job_at_the_host_is_asked_to_stop_once(url: str, run: Run, way: 
 
         assert first.document == {"id": FIRST, "state": way[-1], "cancel": "wanted"}
         assert (second.code, second.out.count("\n")) == (0, 1)
-        job, dossier = await store.job(FIRST), await store.dossier(FIRST)
+        job, record = await store.job(FIRST), await store.job_record(FIRST)
         assert job is not None
         assert job.cancel is Cancel.WANTED
         assert job.due_at is not None
-        assert dossier is not None
-        assert dossier.reply.wanted == (2 if way == [State.SUBMITTING] else 3)
+        assert record is not None
+        assert record.reply.wanted == (2 if way == [State.SUBMITTING] else 3)
 
 
 @pytest.mark.parametrize("state", [State.UNKNOWN, State.RUNNING, State.COLLECTING, State.SUCCEEDED, State.CANCELLED])
@@ -85,14 +85,14 @@ async def test_what_cannot_be_stopped_any_more_is_said_to_be_too_late(url: str, 
 async def test_a_host_that_did_not_stop_a_job_is_not_asked_again(url: str, run: Run) -> None:
     async with opened(url) as store:
         job = await walk(store, await accept(store, a_job(FIRST)), [State.SUBMITTING, State.QUEUED])
-        await store.note(job, now=NOON, cancel=Cancel.TOO_LATE)
+        await store.update(job, now=NOON, cancel=Cancel.TOO_LATE)
 
         assert "the host did not stop it" in (await run("cancel", FIRST)).sentence(1)
 
 
 async def until(app: Rig, job_id: str, *, reached: Callable[[Job], bool]) -> Job:
     """The job as soon as *reached* says so; the worker rings the replies' bell after each of its steps."""
-    bell = app.service.bells.replies
+    bell = app.service.wakeups.replies
     while not reached(job := await app.job(job_id)):
         await bell.wait()
         bell.clear()
@@ -119,11 +119,11 @@ async def test_a_running_worker_takes_up_what_the_command_line_wants(
 
             job = await until(app, job_id, reached=lambda job: job.state.is_final)
             stop.set()
-            app.service.bells.worker.set()
+            app.service.wakeups.worker.set()
         assert job.state is State.CANCELLED
-        dossier = await app.store.dossier(job_id)
-        assert dossier is not None
-        assert dossier.charge.released == dossier.charge.reserved
+        record = await app.store.job_record(job_id)
+        assert record is not None
+        assert record.charge.released == record.charge.reserved
 
 
 async def test_a_job_that_waits_in_line_can_be_cancelled_beside_a_running_worker(
@@ -166,7 +166,7 @@ async def test_a_card_that_was_given_up_is_due_again(url: str, run: Run) -> None
     async with opened(url) as store:
         await accept(store, a_job(FIRST))
         await store.acknowledged(FIRST, message_id=77, ephemeral=False, now=NOON)
-        await store.postponed(FIRST, due_at=None)
+        await store.postpone_delivery(FIRST, due_at=None)
 
         reply = (await run("retry-delivery", FIRST, "--json")).document["reply"]
 

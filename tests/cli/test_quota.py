@@ -8,7 +8,7 @@ import pytest
 from bot.cli.output import wall_clock
 from bot.core.errors import UserError
 from bot.core.quota import EVERYWHERE, Holder, Rule, Unit
-from bot.core.server_settings import House
+from bot.core.server_settings import ServerSettings
 from bot.core.windows import Window
 from bot.store.quotas import Quotas
 from tests.cli.quotas import MEMBER, SERVER, lite_url, paid, settle_house
@@ -175,7 +175,7 @@ async def test_a_bonus_pays_what_a_members_own_limit_does_not_until_it_is_taken_
 
 async def test_a_day_at_which_a_bonus_ends_is_a_day_of_the_servers_calendar(lite: Run, tmp_path: Path) -> None:
     async with opened(lite_url(tmp_path)) as store:
-        await settle_house(store, House(timezone="Asia/Tokyo"))
+        await settle_house(store, ServerSettings(timezone="Asia/Tokyo"))
 
         said = await lite("grant", *MEMBER, "--dollars", "1", "--expires", "2031-12-31", "--json")
         assert said.document["expires_at"] == "2031-12-31T15:00:00.000Z"

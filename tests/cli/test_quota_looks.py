@@ -9,7 +9,7 @@ import pytest
 from bot.cli.export import PAGE
 from bot.cli.output import wall_clock
 from bot.core.quota import Block, Holder
-from bot.core.server_settings import Cap, House
+from bot.core.server_settings import ChannelCeiling, ServerSettings
 from bot.store.quotas import By, Quotas
 from tests.cli.quotas import MEMBER, SERVER, lite_url, paid, settle_house
 from tests.cli.shell import Run, shell
@@ -33,7 +33,7 @@ def lite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 async def test_show_tells_what_is_used_and_left_by_the_servers_calendar(url: str, run: Run) -> None:
     async with opened(url) as store:
-        await settle_house(store, House(timezone="Asia/Kolkata"))
+        await settle_house(store, ServerSettings(timezone="Asia/Kolkata"))
         await paid(store, "01A", now=wall_clock())
         await run("set", *MEMBER, "--pictures", "5", "--per", "total")
         await run("grant", *MEMBER, "--pictures", "2")
@@ -58,7 +58,7 @@ async def test_show_tells_what_is_used_and_left_by_the_servers_calendar(url: str
 
 async def test_a_cap_is_shown_by_utc_whatever_the_servers_calendar(lite: Run, tmp_path: Path) -> None:
     async with opened(lite_url(tmp_path)) as store:
-        await settle_house(store, House(timezone="Asia/Kolkata"))
+        await settle_house(store, ServerSettings(timezone="Asia/Kolkata"))
         await lite("set", *SERVER, "--cap", "--dollars", "4")
 
         document = (await lite("show", *SERVER, "--cap", "--json")).document
@@ -168,10 +168,14 @@ async def test_top_tells_who_spent_most_in_a_window_of_the_server(url: str, run:
 
 async def test_a_servers_settings_are_shown(lite: Run, tmp_path: Path) -> None:
     async with opened(lite_url(tmp_path)) as store:
-        house = House(
-            timezone="Europe/Berlin", alerts=4, allowed=(8, 9), caps={8: Cap(resolution="1K", count=2)}, models=("m",)
+        server_settings = ServerSettings(
+            timezone="Europe/Berlin",
+            alerts=4,
+            allowed=(8, 9),
+            caps={8: ChannelCeiling(resolution="1K", count=2)},
+            models=("m",),
         )
-        await settle_house(store, house)
+        await settle_house(store, server_settings)
 
         document = (await lite("settings", "show", *SERVER, "--json")).document
         facts = (await lite("settings", "show", *SERVER)).out
@@ -193,7 +197,7 @@ async def test_a_servers_settings_are_shown(lite: Run, tmp_path: Path) -> None:
 
 async def test_an_export_holds_the_rows_of_one_server_in_its_own_days(url: str, run: Run, tmp_path: Path) -> None:
     async with opened(url) as store:
-        await settle_house(store, House(timezone="Asia/Tokyo"))
+        await settle_house(store, ServerSettings(timezone="Asia/Tokyo"))
         await paid(store, "01A", now=NOON)
         await paid(store, "01B", now=NOON + 4 * 3_600_000)  # the 21st in Tokyo
         await paid(store, "01C", now=NOON, guild=None)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bot.core.cards import TOKEN_LIFE, TOKEN_MARGIN, Charge, Path, Reply, granted, paths, tightest
+from bot.core.cards import TOKEN_LIFE, TOKEN_MARGIN, Charge, Reply, ReplyPath, granted, paths, tightest
 from bot.core.quota import Allowance, Amount, Grant, Scope, Unit
 from bot.core.windows import Window
 
@@ -52,7 +52,7 @@ def test_a_charge_knows_the_price_of_one_picture() -> None:
 
 # --- ways to a reply
 
-TOKEN, CHANNEL, POST = Path
+TOKEN, CHANNEL, POST = ReplyPath
 
 
 def reply(**changes: Any) -> Reply:
@@ -75,7 +75,7 @@ def reply(**changes: Any) -> Reply:
     ],
 )
 def test_a_reply_is_changed_by_the_ways_that_are_open(
-    changes: dict[str, Any], under_way: tuple[Path, ...], at_the_end: tuple[Path, ...]
+    changes: dict[str, Any], under_way: tuple[ReplyPath, ...], at_the_end: tuple[ReplyPath, ...]
 ) -> None:
     assert paths(reply(**changes), now=0, final=False) == under_way
     assert paths(reply(**changes), now=0, final=True) == at_the_end

@@ -4,24 +4,24 @@ from functools import reduce
 
 import pytest
 
-from bot.core.circuit_breaker import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_TRIAL, Breaker, Mode
+from bot.core.circuit_breaker import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_TRIAL, CircuitBreaker, Mode
 from bot.core.jobs import SECOND
 
 NOON = 1_795_176_000_000
 FAST = NOON + 100  # a moment later
 
 
-def failing(times: int, *, paid: bool = True, unsure: bool = False, every: int = SECOND) -> Breaker:
+def failing(times: int, *, paid: bool = True, unsure: bool = False, every: int = SECOND) -> CircuitBreaker:
     """After *times* failures in a row, the last of them at NOON."""
     ages = [(times - 1 - n) * every for n in range(times)]
-    return reduce(lambda seen, age: seen.fail(NOON - age, paid=paid, unsure=unsure), ages, Breaker())
+    return reduce(lambda seen, age: seen.fail(NOON - age, paid=paid, unsure=unsure), ages, CircuitBreaker())
 
 
 @pytest.mark.parametrize("what", ["paid", "free"])
 def test_three_failures_in_a_row_open_it(what: str) -> None:
     assert failing(2, paid=what == "paid").mode(NOON) is Mode.CLOSED
     assert failing(3, paid=what == "paid").mode(NOON) is Mode.OPEN
-    assert failing(3, paid=what == "paid").trouble == "down"
+    assert failing(3, paid=what == "paid").outage == "down"
 
 
 def test_failures_of_one_instant_do_not() -> None:
@@ -35,52 +35,52 @@ def test_failures_with_good_answers_between_them_do_not() -> None:
 
 
 def test_good_answers_to_free_requests_do_not_hide_that_paid_ones_fail() -> None:
-    seen = Breaker()
+    seen = CircuitBreaker()
     for n in range(3):
         seen = seen.fail(NOON + n * SECOND, paid=True).answer()
-    assert seen.trouble == "down"
+    assert seen.outage == "down"
 
 
 def test_what_members_ask_for_and_may_not_have_is_no_failure() -> None:
     assert failing(2).judge().fail(NOON, paid=True).mode(NOON) is Mode.CLOSED
     assert failing(3).judge().mode(NOON) is Mode.CLOSED  # it answered a paid request as it should
-    assert Breaker().refuse_us("balance", NOON, paid=True).judge().trouble == "balance"
+    assert CircuitBreaker().refuse_us("balance", NOON, paid=True).judge().outage == "balance"
 
 
 def test_one_opened_by_free_requests_closes_with_a_free_answer() -> None:
-    assert failing(3, paid=False).answer() == Breaker()
+    assert failing(3, paid=False).answer() == CircuitBreaker()
 
 
 def test_one_opened_by_paid_requests_lets_one_through_after_a_free_answer() -> None:
     half = failing(3).answer()
     assert half.mode(NOON) is Mode.HALF_OPEN
-    assert half.admits(NOON)
+    assert half.accepts(NOON)
     trying = half.begin(NOON)
-    assert not trying.admits(NOON + SECOND)
-    assert trying.admits(NOON + LONGEST_TRIAL)  # whoever tried has died meanwhile
-    assert trying.take() == Breaker()
+    assert not trying.accepts(NOON + SECOND)
+    assert trying.accepts(NOON + LONGEST_TRIAL)  # whoever tried has died meanwhile
+    assert trying.take() == CircuitBreaker()
 
 
 def test_a_trial_that_fails_opens_it_again() -> None:
     again = failing(3).answer().begin(NOON).fail(FAST, paid=True)
     assert again.mode(FAST) is Mode.OPEN
-    assert again.answer().admits(FAST)
+    assert again.answer().accepts(FAST)
 
 
 @pytest.mark.parametrize("kind", ["credentials", "balance"])
 def test_a_host_that_refuses_our_account_is_tried_again_after_a_minute(kind: str) -> None:
-    refused = Breaker().refuse_us(kind, NOON, paid=True)
-    assert not refused.answer().admits(NOON)
-    assert refused.answer().admits_at(NOON) == NOON + FIRST_PAUSE
-    assert refused.answer().admits(NOON + FIRST_PAUSE)
-    assert not refused.admits(NOON + FIRST_PAUSE), "nothing free has been answered"
-    assert refused.admits_at(NOON) is None
+    refused = CircuitBreaker().refuse_us(kind, NOON, paid=True)
+    assert not refused.answer().accepts(NOON)
+    assert refused.answer().accepts_at(NOON) == NOON + FIRST_PAUSE
+    assert refused.answer().accepts(NOON + FIRST_PAUSE)
+    assert not refused.accepts(NOON + FIRST_PAUSE), "nothing free has been answered"
+    assert refused.accepts_at(NOON) is None
 
 
 def test_what_may_have_been_taken_is_tried_ever_more_rarely() -> None:
     seen, now, pauses = failing(3, unsure=True), NOON, []
     for _ in range(6):
-        at = seen.answer().admits_at(now)
+        at = seen.answer().accepts_at(now)
         assert at is not None
         pauses.append(at - now)
         now = at
@@ -92,13 +92,13 @@ def test_what_may_have_been_taken_is_tried_ever_more_rarely() -> None:
 
 @pytest.mark.parametrize(("kind", "left"), [("down", None), ("credentials", None), ("balance", "balance")])
 def test_after_a_restart_a_host_is_tried_at_once(kind: str, left: str | None) -> None:
-    remembered = Breaker.remembered(kind)
-    assert remembered.admits(NOON)
-    assert remembered.answer().trouble == left
+    remembered = CircuitBreaker.remembered(kind)
+    assert remembered.accepts(NOON)
+    assert remembered.answer().outage == left
 
 
 def test_one_outage_is_one_pause_however_many_requests_it_hit() -> None:
-    seen = Breaker()
+    seen = CircuitBreaker()
     for n in range(8):
         seen = seen.fail(NOON + 400 * n, paid=True, unsure=True)
     assert seen.paused_until <= NOON + 400 * 7 + FIRST_PAUSE

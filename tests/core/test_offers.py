@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from bot.core.catalog import Asked, Catalog
+from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.errors import UserError
 from bot.core.jobs import ImageRequest, Reference, Verb
 from bot.core.routes import Number, Option, Switch, Words, wire_inputs
@@ -71,11 +71,13 @@ def odd(max_safety: int = 4) -> Catalog:
 
 def ask(of: Catalog, model: str, verb: Verb = Verb.IMAGINE, /, **asked: Any) -> ImageRequest:
     references = (A_PICTURE,) if verb is Verb.EDIT else ()
-    return of.request(model, verb, prompt="a boat", asked=Asked(**asked), references=references, drawn_seed=11)
+    return of.request(
+        model, verb, prompt="a boat", asked=RequestedOptions(**asked), references=references, drawn_seed=11
+    )
 
 
 def hosts_for(of: Catalog, model: str, verb: Verb = Verb.IMAGINE, /, **asked: Any) -> list[str]:
-    return [each.provider for each in of.takers(ask(of, model, verb, **asked))]
+    return [each.provider for each in of.routes_for(ask(of, model, verb, **asked))]
 
 
 def choices(of: Catalog, model: str, verb: Verb) -> dict[str, set[Any]]:
@@ -103,8 +105,8 @@ def _askable(spec: Option | None) -> st.SearchStrategy[Any]:
     return st.sampled_from([None, *(_values(spec) if spec is not None else [])])
 
 
-def _anything(of: Catalog, model: str, verb: Verb) -> st.SearchStrategy[Asked]:
-    return st.builds(Asked, **{name: _askable(spec) for name, spec in of.endpoint(model, verb).options})
+def _anything(of: Catalog, model: str, verb: Verb) -> st.SearchStrategy[RequestedOptions]:
+    return st.builds(RequestedOptions, **{name: _askable(spec) for name, spec in of.endpoint(model, verb).options})
 
 
 def problems(provider: str, route: str, body: dict[str, Any]) -> list[Any]:
@@ -150,11 +152,11 @@ def test_whatever_may_be_asked_for_somebody_makes_it_and_hears_of_it_in_its_own_
 
     @settings(max_examples=60, deadline=None, derandomize=True, database=None)
     @given(_anything(both, model, verb))
-    def check(asked: Asked) -> None:
+    def check(asked: RequestedOptions) -> None:
         request = ask(both, model, verb, **asdict(asked))
-        takers = both.takers(request)
-        assert takers
-        for route in takers:
+        routes_for = both.routes_for(request)
+        assert routes_for
+        for route in routes_for:
             body = wire_inputs(route, request)
             assert problems(route.provider, route.id, body) == [], body
             assert {"sync_mode", "off"}.isdisjoint({*body, *map(str, body.values())})
@@ -169,7 +171,7 @@ def test_every_single_choice_of_a_host_is_one_that_it_takes(host: str, model: st
     for name, values in choices(alone, model, verb).items():
         for value in [3] if name == "seed" else values:
             request = ask(alone, model, verb, **{name: value})
-            (route,) = alone.takers(request)
+            (route,) = alone.routes_for(request)
             assert problems(host, route.id, wire_inputs(route, request)) == []
 
 
@@ -185,12 +187,12 @@ def test_what_no_host_makes_together_is_refused_with_the_choices_that_clash() ->
 
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(_anything(odd(), "odd", Verb.IMAGINE).filter(lambda asked: (asked.safety or 0) <= 4))
-def test_a_request_is_refused_exactly_when_nobody_makes_it(asked: Asked) -> None:
+def test_a_request_is_refused_exactly_when_nobody_makes_it(asked: RequestedOptions) -> None:
     one = asked.thinking != "high" and asked.safety in (None, 4)
     two = asked.count in (None, 1) and asked.aspect_ratio != "4:1"
-    takers = [name for name, takes in [(COMFY, one), (FLOW, two)] if takes]
-    if takers:
-        assert hosts_for(odd(), "odd", **asdict(asked)) == takers
+    routes_for = [name for name, takes in [(COMFY, one), (FLOW, two)] if takes]
+    if routes_for:
+        assert hosts_for(odd(), "odd", **asdict(asked)) == routes_for
     else:
         with pytest.raises(UserError) as caught:
             ask(odd(), "odd", **asdict(asked))
@@ -210,7 +212,7 @@ def test_a_default_that_the_ceiling_lowered_counts_as_chosen() -> None:
 
 def test_what_a_host_does_not_have_it_never_hears_of() -> None:
     request = ask(odd(), "odd")
-    one, two = odd().takers(request)
+    one, two = odd().routes_for(request)
     assert wire_inputs(one, request) == {"prompt": "a boat", "ratio": "1:1", "format": "png", "n": 1}
     assert wire_inputs(two, request) == {"prompt": "a boat", "ratio": "1:1", "format": "png", "tolerance": "4"}
 
@@ -219,7 +221,7 @@ def test_what_a_host_does_not_have_it_never_hears_of() -> None:
 def test_thinking_that_is_off_is_not_sent_at_all(level: str, sent: dict[str, str]) -> None:
     for verb in Verb:
         request = ask(shipped().at([FLOW]), TWO, verb, thinking=level)
-        (route,) = shipped().at([FLOW]).takers(request)
+        (route,) = shipped().at([FLOW]).routes_for(request)
         body = wire_inputs(route, request)
         assert {name: body[name] for name in ("thinking_level", "thinking") if name in body} == sent
         assert (body["safety_tolerance"], body["limit_generations"]) == ("4", True)
@@ -230,7 +232,7 @@ def test_thinking_that_is_off_is_not_sent_at_all(level: str, sent: dict[str, str
 
 def test_a_host_with_a_price_of_its_own_is_quoted_by_that() -> None:
     catalog, cheap, deep = odd(), ask(odd(), "odd"), ask(odd(), "odd", thinking="high")
-    one, two = catalog.takers(cheap)
+    one, two = catalog.routes_for(cheap)
     assert (catalog.quote(cheap).micro_usd, catalog.quote(cheap).estimated) == (40_000, True)
     assert catalog.quote(cheap, one) == catalog.quote(cheap)
     assert (catalog.quote(cheap, two).micro_usd, catalog.quote(cheap, two).estimated) == (50_000, False)
@@ -239,7 +241,7 @@ def test_a_host_with_a_price_of_its_own_is_quoted_by_that() -> None:
 
 def test_a_route_is_found_by_its_names_and_no_other() -> None:
     request = ask(odd(), "odd")
-    assert odd().route(request, provider=FLOW, id="odd/two") == odd().takers(request)[1]
+    assert odd().route(request, provider=FLOW, id="odd/two") == odd().routes_for(request)[1]
     assert odd().route(request, provider=COMFY, id="odd/two") is None
 
 
@@ -291,7 +293,7 @@ def test_what_a_host_makes_anyway_may_still_be_asked_of_it(asked: dict[str, Any]
     alone = shipped().at([COMFY])
     if refused is None:
         assert hosts_for(alone, PRO, **asked) == [COMFY]
-        assert alone.takers(ask(shipped(), PRO, **asked)), "a job that was taken on before"
+        assert alone.routes_for(ask(shipped(), PRO, **asked)), "a job that was taken on before"
     else:
         with pytest.raises(UserError) as caught:
             ask(alone, PRO, **asked)
@@ -310,8 +312,8 @@ def test_a_ceiling_over_a_setting_that_is_not_there_refuses_nobody() -> None:
 
 
 def short(of: Catalog, prompt: str, **asked: Any) -> list[str]:
-    request = of.request(TWO, Verb.IMAGINE, prompt=prompt, asked=Asked(**asked), drawn_seed=11)
-    return [each.provider for each in of.takers(request)]
+    request = of.request(TWO, Verb.IMAGINE, prompt=prompt, asked=RequestedOptions(**asked), drawn_seed=11)
+    return [each.provider for each in of.routes_for(request)]
 
 
 @pytest.mark.parametrize("prompt", ["hi", " h\u200bi\u2800\u00ad ", "日本"])

@@ -85,15 +85,15 @@ def test_patience_grows_and_stays_under_its_cap(attempt: int, jitter: float) -> 
 
 @arithmetic
 @given(st.integers(1, 20), st.floats(0, 1e9), jitters)
-def test_a_hosts_own_wish_is_honoured_up_to_a_quarter_of_an_hour(attempt: int, wish: float, jitter: float) -> None:
-    wait = backoff(attempt, retry_after=wish, jitter=jitter)
-    assert wait >= min(wish, 900)
-    assert wait == max(min(wish, 900), backoff(attempt, retry_after=None, jitter=jitter))
+def test_a_hosts_own_wish_is_honoured_up_to_a_quarter_of_an_hour(attempt: int, asked_for: float, jitter: float) -> None:
+    wait = backoff(attempt, retry_after=asked_for, jitter=jitter)
+    assert wait >= min(asked_for, 900)
+    assert wait == max(min(asked_for, 900), backoff(attempt, retry_after=None, jitter=jitter))
 
 
-@pytest.mark.parametrize("wish", [-5.0, 0.0, math.nan])
-def test_a_senseless_wish_changes_nothing(wish: float) -> None:
-    assert backoff(3, retry_after=wish, jitter=0.5) == 8
+@pytest.mark.parametrize("asked_for", [-5.0, 0.0, math.nan])
+def test_a_senseless_wish_changes_nothing(asked_for: float) -> None:
+    assert backoff(3, retry_after=asked_for, jitter=0.5) == 8
 
 
 def test_an_endless_wish_is_a_quarter_of_an_hour() -> None:

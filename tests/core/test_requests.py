@@ -14,7 +14,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given, settings
 
-from bot.core.catalog import Asked, Catalog
+from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.errors import UserError
 from bot.core.jobs import ImageRequest, Reference, Verb
 from bot.core.routes import Number, Route, Switch, Words, wire_inputs
@@ -54,7 +54,7 @@ def catalog(**ceilings: Any) -> Catalog:
 def ask(model: str, verb: Verb = Verb.IMAGINE, *, of: Catalog | None = None, **asked: Any) -> ImageRequest:
     references = (A_PICTURE,) if verb is Verb.EDIT else ()
     return (of or catalog()).request(
-        model, verb, prompt="a boat", asked=Asked(**asked), references=references, drawn_seed=11
+        model, verb, prompt="a boat", asked=RequestedOptions(**asked), references=references, drawn_seed=11
     )
 
 
@@ -128,8 +128,11 @@ def test_whatever_is_asked_for_the_host_gets_inputs_of_its_own_schema(model: str
     endpoint, validator = generous.endpoint(model, verb), jsonschema.Draft202012Validator(schema(model, verb))
 
     @settings(max_examples=40, deadline=None, derandomize=True, database=None)
-    @given(st.builds(Asked, **{name: _askable(each) for name, each in endpoint.options}), st.integers(0, 2**31 - 1))
-    def check(asked: Asked, drawn: int) -> None:
+    @given(
+        st.builds(RequestedOptions, **{name: _askable(each) for name, each in endpoint.options}),
+        st.integers(0, 2**31 - 1),
+    )
+    def check(asked: RequestedOptions, drawn: int) -> None:
         pictures = (A_PICTURE,) * endpoint.references
         request = generous.request(model, verb, prompt=" a boat ", asked=asked, references=pictures, drawn_seed=drawn)
         body = wire_inputs(endpoint.routes[0], request)
@@ -193,7 +196,7 @@ def test_a_host_that_wants_a_number_as_text_gets_it_so() -> None:
 
 @pytest.mark.parametrize("drawn", [0, 1, 2, 3, 2**31 - 1, 2**40])
 def test_a_drawn_seed_lies_where_the_model_takes_seeds(drawn: int) -> None:
-    request = catalog().request("lite", Verb.IMAGINE, prompt="x", asked=Asked(), drawn_seed=drawn)
+    request = catalog().request("lite", Verb.IMAGINE, prompt="x", asked=RequestedOptions(), drawn_seed=drawn)
     assert 5 <= int(request.options["seed"]) <= 7
 
 
@@ -246,11 +249,13 @@ def test_a_model_that_has_an_option_for_another_command_only_is_not_offered_for_
 
 
 def test_of_old_choices_only_those_are_left_that_can_be_had_now() -> None:
-    old = Asked(aspect_ratio="4:1", resolution="2K", count=2, seed=9, safety=6, web_search=True, thinking="high")
+    old = RequestedOptions(
+        aspect_ratio="4:1", resolution="2K", count=2, seed=9, safety=6, web_search=True, thinking="high"
+    )
 
     assert catalog(web_search=True, max_safety=6).still(TWO, Verb.EDIT, old) == old
     assert catalog().still(TWO, Verb.EDIT, old) == replace(old, safety=4, web_search=None)
-    assert catalog().still("lite", Verb.EDIT, old) == Asked(aspect_ratio="4:1", count=2)
+    assert catalog().still("lite", Verb.EDIT, old) == RequestedOptions(aspect_ratio="4:1", count=2)
     assert catalog().still("never heard of", Verb.EDIT, old) == old
 
 
@@ -258,9 +263,11 @@ def test_every_option_left_of_old_ones_is_taken() -> None:
     for host, (model, verb) in itertools.product(("runcomfy", "runflow"), ENDPOINTS):
         models = catalog().at([host])
         for ratio, count, thinking in itertools.product((None, "8:1", "16:9"), (None, 1, 4), (None, "off", "high")):
-            old = Asked(aspect_ratio=ratio, count=count, thinking=thinking, safety=6, resolution="0.5K", seed=3)
+            old = RequestedOptions(
+                aspect_ratio=ratio, count=count, thinking=thinking, safety=6, resolution="0.5K", seed=3
+            )
             left = models.still(model, verb, old)
-            assert models.takers(ask(model, verb, of=models, **asdict(left))), (host, model, verb, old)
+            assert models.routes_for(ask(model, verb, of=models, **asdict(left))), (host, model, verb, old)
 
 
 def test_asking_an_absent_option_for_nothing_is_no_mistake() -> None:
@@ -271,13 +278,13 @@ def test_asking_an_absent_option_for_nothing_is_no_mistake() -> None:
 @pytest.mark.parametrize("prompt", ["", "  ", "\n\t"])
 def test_words_are_needed(prompt: str) -> None:
     with pytest.raises(UserError, match=r"prompt\.empty"):
-        catalog().request(TWO, Verb.IMAGINE, prompt=prompt, asked=Asked(), drawn_seed=1)
+        catalog().request(TWO, Verb.IMAGINE, prompt=prompt, asked=RequestedOptions(), drawn_seed=1)
 
 
 def test_words_may_fill_the_limit_and_no_more() -> None:
-    assert catalog().request(TWO, Verb.IMAGINE, prompt="x" * 4000, asked=Asked(), drawn_seed=1)
+    assert catalog().request(TWO, Verb.IMAGINE, prompt="x" * 4000, asked=RequestedOptions(), drawn_seed=1)
     with pytest.raises(UserError) as caught:
-        catalog().request(TWO, Verb.IMAGINE, prompt="x" * 4001, asked=Asked(), drawn_seed=1)
+        catalog().request(TWO, Verb.IMAGINE, prompt="x" * 4001, asked=RequestedOptions(), drawn_seed=1)
     assert (caught.value.key, caught.value.values["limit"]) == ("prompt.long", 4000)
 
 
@@ -287,7 +294,9 @@ def test_words_may_fill_the_limit_and_no_more() -> None:
 )
 def test_pictures_are_counted(verb: Verb, pictures: int, key: str) -> None:
     with pytest.raises(UserError) as caught:
-        catalog().request(TWO, verb, prompt="x", asked=Asked(), references=(A_PICTURE,) * pictures, drawn_seed=1)
+        catalog().request(
+            TWO, verb, prompt="x", asked=RequestedOptions(), references=(A_PICTURE,) * pictures, drawn_seed=1
+        )
     assert caught.value.key == key
 
 

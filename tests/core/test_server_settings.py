@@ -8,10 +8,10 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from bot.core.catalog import Asked, Catalog
+from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.errors import UserError
 from bot.core.jobs import Verb
-from bot.core.server_settings import MOST_NAMED, Cap, House, resolutions, under_house
+from bot.core.server_settings import MOST_NAMED, ChannelCeiling, ServerSettings, apply_settings, resolutions
 from bot.settings.settings import SHIPPED
 
 TWO, PRO, LITE = "nano-banana-2", "nano-banana-pro", "lite"
@@ -34,91 +34,98 @@ def catalog() -> Catalog:
 
 
 def ask(
-    house: House,
+    server_settings: ServerSettings,
     model: str | None = None,
     *,
     channels: tuple[int, ...] = IN_STUDIO,
     verb: Verb = Verb.IMAGINE,
     **asked: Any,
-) -> tuple[str, Asked]:
-    return under_house(house, catalog(), verb, model=model, asked=Asked(**asked), channels=channels)
+) -> tuple[str, RequestedOptions]:
+    return apply_settings(
+        server_settings, catalog(), verb, model=model, asked=RequestedOptions(**asked), channels=channels
+    )
 
 
-def refusal(house: House, model: str | None = None, **given: Any) -> tuple[str, dict[str, object]]:
+def refusal(server_settings: ServerSettings, model: str | None = None, **given: Any) -> tuple[str, dict[str, object]]:
     with pytest.raises(UserError) as caught:
-        ask(house, model, **given)
+        ask(server_settings, model, **given)
     return caught.value.key, dict(caught.value.values)
 
 
-def capped(**cap: Any) -> House:
-    return House(caps={STUDIO: Cap(**cap)})
+def capped(**cap: Any) -> ServerSettings:
+    return ServerSettings(caps={STUDIO: ChannelCeiling(**cap)})
 
 
 def test_a_server_that_has_said_nothing_leaves_everything_as_it_was_asked() -> None:
-    asked = Asked(resolution="4K", count=4, format="webp", seed=7)
-    assert under_house(House(), catalog(), Verb.EDIT, model=PRO, asked=asked, channels=IN_STUDIO) == (PRO, asked)
-    assert ask(House()) == (TWO, Asked())
+    asked = RequestedOptions(resolution="4K", count=4, format="webp", seed=7)
+    assert apply_settings(ServerSettings(), catalog(), Verb.EDIT, model=PRO, asked=asked, channels=IN_STUDIO) == (
+        PRO,
+        asked,
+    )
+    assert ask(ServerSettings()) == (TWO, RequestedOptions())
 
 
 # --- channels
 
 
 @pytest.mark.parametrize(
-    ("house", "channels", "opens"),
+    ("server_settings", "channels", "opens"),
     [
-        (House(), IN_STUDIO, True),
-        (House(allowed=(STUDIO,)), IN_STUDIO, True),
-        (House(allowed=(STUDIO,)), (HALL,), False),
-        (House(denied=(STUDIO,)), IN_STUDIO, False),
-        (House(denied=(STUDIO,)), (HALL,), True),
-        (House(allowed=(STUDIO,), denied=(STUDIO,)), IN_STUDIO, False),  # denied is stronger
-        (House(allowed=(STUDIO,)), IN_THREAD, True),  # a thread is as open as the channel it belongs to
-        (House(denied=(STUDIO,)), IN_THREAD, False),
-        (House(allowed=(THREAD,)), IN_THREAD, True),
-        (House(allowed=(THREAD,)), IN_STUDIO, False),
-        (House(denied=(THREAD,)), IN_STUDIO, True),
-        (House(allowed=(THREAD,), denied=(STUDIO,)), IN_THREAD, False),
+        (ServerSettings(), IN_STUDIO, True),
+        (ServerSettings(allowed=(STUDIO,)), IN_STUDIO, True),
+        (ServerSettings(allowed=(STUDIO,)), (HALL,), False),
+        (ServerSettings(denied=(STUDIO,)), IN_STUDIO, False),
+        (ServerSettings(denied=(STUDIO,)), (HALL,), True),
+        (ServerSettings(allowed=(STUDIO,), denied=(STUDIO,)), IN_STUDIO, False),  # denied is stronger
+        (ServerSettings(allowed=(STUDIO,)), IN_THREAD, True),  # a thread is as open as the channel it belongs to
+        (ServerSettings(denied=(STUDIO,)), IN_THREAD, False),
+        (ServerSettings(allowed=(THREAD,)), IN_THREAD, True),
+        (ServerSettings(allowed=(THREAD,)), IN_STUDIO, False),
+        (ServerSettings(denied=(THREAD,)), IN_STUDIO, True),
+        (ServerSettings(allowed=(THREAD,), denied=(STUDIO,)), IN_THREAD, False),
     ],
 )
-def test_pictures_are_made_where_the_server_wants_them(house: House, channels: tuple[int, ...], opens: bool) -> None:  # noqa: FBT001
-    assert house.opens(channels) is opens
+def test_pictures_are_made_where_the_server_wants_them(
+    server_settings: ServerSettings, channels: tuple[int, ...], *, opens: bool
+) -> None:
+    assert server_settings.opens(channels) is opens
     if opens:
-        ask(house, channels=channels)
+        ask(server_settings, channels=channels)
     else:
-        assert refusal(house, channels=channels)[0] in ("house.channel", "house.denied")
+        assert refusal(server_settings, channels=channels)[0] in ("house.channel", "house.denied")
 
 
 def test_a_refusal_names_some_channels_where_it_would_work() -> None:
     many = tuple(range(100, 120))
-    assert refusal(House(allowed=(*many,))) == ("house.channel", {"channels": list(many[:MOST_NAMED])})
-    assert refusal(House(allowed=(1, 2, 3), denied=(2,))) == ("house.channel", {"channels": [1, 3]})
+    assert refusal(ServerSettings(allowed=(*many,))) == ("house.channel", {"channels": list(many[:MOST_NAMED])})
+    assert refusal(ServerSettings(allowed=(1, 2, 3), denied=(2,))) == ("house.channel", {"channels": [1, 3]})
 
 
 def test_where_no_other_channel_is_named_a_refusal_names_none() -> None:
-    assert refusal(House(denied=(STUDIO,))) == ("house.denied", {"channels": []})
-    assert refusal(House(allowed=(STUDIO,), denied=(STUDIO,))) == ("house.denied", {"channels": []})
+    assert refusal(ServerSettings(denied=(STUDIO,))) == ("house.denied", {"channels": []})
+    assert refusal(ServerSettings(allowed=(STUDIO,), denied=(STUDIO,))) == ("house.denied", {"channels": []})
 
 
 # --- models
 
 
 def test_a_model_that_is_not_offered_is_refused_with_those_that_are() -> None:
-    key, values = refusal(House(models=(PRO,)), PRO)
+    key, values = refusal(ServerSettings(models=(PRO,)), PRO)
     assert (key, values) == ("house.model", {"given": PRO, "choices": ["Nano Banana 2", "Lite"]})
 
 
 def test_where_the_default_model_is_not_offered_another_takes_its_place() -> None:
-    assert ask(House(models=(TWO,)))[0] == PRO
-    assert ask(House(models=(TWO, PRO)))[0] == LITE
-    assert ask(House(models=(PRO,)))[0] == TWO
+    assert ask(ServerSettings(models=(TWO,)))[0] == PRO
+    assert ask(ServerSettings(models=(TWO, PRO)))[0] == LITE
+    assert ask(ServerSettings(models=(PRO,)))[0] == TWO
 
 
 def test_where_no_model_is_offered_for_what_is_wanted_nothing_is_made() -> None:
-    assert refusal(House(models=(TWO, PRO)), verb=Verb.EDIT) == ("house.model", {"given": TWO, "choices": []})
+    assert refusal(ServerSettings(models=(TWO, PRO)), verb=Verb.EDIT) == ("house.model", {"given": TWO, "choices": []})
 
 
 def test_a_model_that_does_not_exist_is_the_catalogues_to_refuse() -> None:
-    assert refusal(House(models=(PRO,)), "dall-e")[0] == "option.model"
+    assert refusal(ServerSettings(models=(PRO,)), "dall-e")[0] == "option.model"
 
 
 # --- caps on resolution
@@ -144,7 +151,7 @@ def test_resolutions_of_all_models_are_in_order_of_size() -> None:
 def test_what_is_within_a_channels_cap_is_made_as_asked(
     cap: str, model: str, asked: str | None, becomes: str | None
 ) -> None:
-    assert ask(capped(resolution=cap), model, resolution=asked) == (model, Asked(resolution=becomes))
+    assert ask(capped(resolution=cap), model, resolution=asked) == (model, RequestedOptions(resolution=becomes))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +172,7 @@ def test_a_model_whose_smallest_picture_is_too_large_is_refused() -> None:
 
 
 def test_a_resolution_that_no_model_has_is_the_catalogues_to_refuse() -> None:
-    assert ask(capped(resolution="1K"), TWO, resolution="9K") == (TWO, Asked(resolution="9K"))
+    assert ask(capped(resolution="1K"), TWO, resolution="9K") == (TWO, RequestedOptions(resolution="9K"))
 
 
 # --- caps on count
@@ -177,55 +184,65 @@ def test_a_resolution_that_no_model_has_is_the_catalogues_to_refuse() -> None:
 def test_a_count_within_the_cap_is_kept_and_a_default_above_it_lowered(
     model: str, asked: int | None, becomes: int | None
 ) -> None:
-    assert ask(capped(count=2), model, count=asked) == (model, Asked(count=becomes))
+    assert ask(capped(count=2), model, count=asked) == (model, RequestedOptions(count=becomes))
 
 
 def test_a_count_beyond_the_cap_is_refused_and_channels_without_a_cap_are_named() -> None:
-    house = House(allowed=(STUDIO, HALL, 30, 40), denied=(40,), caps={STUDIO: Cap(count=2), 30: Cap(resolution="1K")})
-    assert refusal(house, count=3) == ("house.count", {"limit": 2, "given": 3, "channels": [HALL]})
-    assert refusal(house, count=3, channels=(THREAD, STUDIO))[0] == "house.count"
-    assert ask(house, count=3, channels=(HALL,))[1].count == 3
+    server_settings = ServerSettings(
+        allowed=(STUDIO, HALL, 30, 40),
+        denied=(40,),
+        caps={STUDIO: ChannelCeiling(count=2), 30: ChannelCeiling(resolution="1K")},
+    )
+    assert refusal(server_settings, count=3) == ("house.count", {"limit": 2, "given": 3, "channels": [HALL]})
+    assert refusal(server_settings, count=3, channels=(THREAD, STUDIO))[0] == "house.count"
+    assert ask(server_settings, count=3, channels=(HALL,))[1].count == 3
 
 
 def test_a_threads_own_cap_comes_before_that_of_its_channel() -> None:
-    house = House(caps={STUDIO: Cap(count=1), THREAD: Cap(count=3)})
-    assert ask(house, channels=IN_THREAD, count=3)[1].count == 3
-    assert refusal(house, channels=IN_STUDIO, count=3)[1]["limit"] == 1
-    assert refusal(House(caps={STUDIO: Cap(count=1)}), channels=IN_THREAD, count=2)[1]["limit"] == 1
+    server_settings = ServerSettings(caps={STUDIO: ChannelCeiling(count=1), THREAD: ChannelCeiling(count=3)})
+    assert ask(server_settings, channels=IN_THREAD, count=3)[1].count == 3
+    assert refusal(server_settings, channels=IN_STUDIO, count=3)[1]["limit"] == 1
+    assert refusal(ServerSettings(caps={STUDIO: ChannelCeiling(count=1)}), channels=IN_THREAD, count=2)[1]["limit"] == 1
 
 
 def test_the_channel_is_looked_at_before_the_model_and_the_model_before_its_options() -> None:
-    house = House(denied=(STUDIO,), models=(PRO,), caps={STUDIO: Cap(count=1), HALL: Cap(count=1)})
-    assert refusal(house, PRO, count=4)[0] == "house.denied"
-    assert refusal(house, PRO, count=4, channels=(HALL,))[0] == "house.model"
-    assert refusal(house, TWO, count=4, channels=(HALL,))[0] == "house.count"
+    server_settings = ServerSettings(
+        denied=(STUDIO,), models=(PRO,), caps={STUDIO: ChannelCeiling(count=1), HALL: ChannelCeiling(count=1)}
+    )
+    assert refusal(server_settings, PRO, count=4)[0] == "house.denied"
+    assert refusal(server_settings, PRO, count=4, channels=(HALL,))[0] == "house.model"
+    assert refusal(server_settings, TWO, count=4, channels=(HALL,))[0] == "house.count"
 
 
 houses = st.builds(
-    House,
+    ServerSettings,
     models=st.lists(st.sampled_from([TWO, PRO, LITE]), max_size=2).map(tuple),
     caps=st.dictionaries(
         st.sampled_from([STUDIO, THREAD]),
-        st.builds(Cap, resolution=st.sampled_from([None, "0.5K", "1K", "2K"]), count=st.sampled_from([None, 1, 3])),
+        st.builds(
+            ChannelCeiling, resolution=st.sampled_from([None, "0.5K", "1K", "2K"]), count=st.sampled_from([None, 1, 3])
+        ),
     ),
 )
 wishes = st.builds(
-    Asked, resolution=st.sampled_from([None, "0.5K", "1K", "4K"]), count=st.none() | st.integers(1, 4)
+    RequestedOptions, resolution=st.sampled_from([None, "0.5K", "1K", "4K"]), count=st.none() | st.integers(1, 4)
 )  # fmt: skip
 
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(houses, wishes, st.sampled_from([None, TWO, PRO, LITE]), st.sampled_from([IN_STUDIO, IN_THREAD]))
 def test_nothing_that_is_made_is_larger_or_more_than_its_channel_takes(
-    house: House, asked: Asked, model: str | None, channels: tuple[int, ...]
+    server_settings: ServerSettings, asked: RequestedOptions, model: str | None, channels: tuple[int, ...]
 ) -> None:
     try:
-        chosen, options = under_house(house, catalog(), Verb.IMAGINE, model=model, asked=asked, channels=channels)
+        chosen, options = apply_settings(
+            server_settings, catalog(), Verb.IMAGINE, model=model, asked=asked, channels=channels
+        )
         request = catalog().request(chosen, Verb.IMAGINE, prompt="a boat", asked=options, drawn_seed=1)
     except UserError:
         return
-    cap, order = house.cap(channels), resolutions(catalog())
-    assert chosen not in house.models
+    cap, order = server_settings.ceiling(channels), resolutions(catalog())
+    assert chosen not in server_settings.models
     assert cap.count is None or request.count <= cap.count
     if cap.resolution is not None and "resolution" in request.options:
         assert order.index(str(request.options["resolution"])) <= order.index(cap.resolution)
@@ -235,8 +252,8 @@ def test_nothing_that_is_made_is_larger_or_more_than_its_channel_takes(
 
 
 def test_a_server_that_a_newer_darkroom_has_written_is_still_read() -> None:
-    house = House.model_validate_json(
+    server_settings = ServerSettings.model_validate_json(
         '{"timezone": "Asia/Tokyo", "caps": {"10": {"count": 2, "speed": 9}}, "moon": true}'
     )
-    assert house == House(timezone="Asia/Tokyo", caps={10: Cap(count=2)})
-    assert House.model_validate_json(house.model_dump_json()) == house
+    assert server_settings == ServerSettings(timezone="Asia/Tokyo", caps={10: ChannelCeiling(count=2)})
+    assert ServerSettings.model_validate_json(server_settings.model_dump_json()) == server_settings

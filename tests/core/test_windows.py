@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from bot.core.errors import UserError
-from bot.core.server_settings import House
+from bot.core.server_settings import ServerSettings
 from bot.core.windows import Calendar, Window, ends_at, moment, of_day
 from bot.core.zones import check_zone, names, zone_of
 
@@ -275,9 +275,9 @@ def test_every_timezone_on_offer_is_a_calendar() -> None:
     assert names()[0] == "UTC"
     assert len(names()) == len(set(names())) > 400
     for name in names():
-        assert zone_of(House(timezone=check_zone(name))).utcoffset(datetime(2026, 11, 21)) is not None  # noqa: DTZ001
+        assert zone_of(ServerSettings(timezone=check_zone(name))).utcoffset(datetime(2026, 11, 21)) is not None  # noqa: DTZ001
 
 
 @pytest.mark.parametrize("name", ["Atlantis/Lost", "../UTC", "", "Europe"])
 def test_a_timezone_that_is_not_known_any_more_counts_as_utc(name: str) -> None:
-    assert zone_of(House(timezone=name)) is UTC
+    assert zone_of(ServerSettings(timezone=name)) is UTC

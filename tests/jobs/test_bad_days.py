@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.cards import Path as Way
+from bot.core.cards import ReplyPath
 from bot.core.errors import (
     ContentBlocked,
     DeliverLater,
     DownloadFailed,
+    PathClosed,
     ProviderPaused,
     ProviderUnavailable,
     UserError,
-    WayClosed,
 )
 from bot.core.jobs import HOUR, MINUTE, Job, Observation, State, Verb
 from bot.core.quota import Amount
-from bot.core.request_draft import Wish
+from bot.core.request_draft import RequestDraft
 from bot.store.database import Tx
 from bot.store.housekeeping import Housekeeping
 from tests.kit import ALICE, BOB, NOON, Rig, Time, rig
@@ -51,13 +51,13 @@ async def test_a_job_that_nobody_looks_at_is_late_and_found_within_a_minute(app:
     assert await app.worker.overdue() > 50
     async with asyncio.timeout(10):
         while not (await app.job(job_id)).state.is_final:
-            app.service.bells.replies.clear()
-            await app.service.bells.replies.wait()
+            app.service.wakeups.replies.clear()
+            await app.service.wakeups.replies.wait()
             app.time.go(10)
-            app.service.bells.worker.set()
+            app.service.wakeups.worker.set()
     assert await app.worker.overdue() == 0
     stop.set()
-    app.service.bells.worker.set()
+    app.service.wakeups.worker.set()
     await working
 
 
@@ -108,7 +108,7 @@ async def test_a_way_that_is_closed_does_not_lose_the_ending_when_the_process_di
         before.provider.sees = [before.ready()]
         job_id = await before.imagine()
         await ended_but_not_shown(before, job_id)
-        before.messenger.troubles = [WayClosed("50027", for_good=True), KeyError("the process dies here")]
+        before.messenger.troubles = [PathClosed("50027", for_good=True), KeyError("the process dies here")]
         with pytest.raises(KeyError):
             await before.delivery.deliver(job_id)
 
@@ -165,17 +165,17 @@ async def test_a_hidden_card_without_the_members_words_is_all_there_is_to_show(t
         await app.until_final(job_id)
         await app.turn(5)
 
-        dossier = await app.store.dossier(job_id)
-        assert dossier is not None
-        assert dossier.job.hidden_at is not None
-        assert dossier.reply.delivered == dossier.reply.wanted
+        record = await app.store.job_record(job_id)
+        assert record is not None
+        assert record.job.hidden_at is not None
+        assert record.reply.delivered == record.reply.wanted
 
 
 async def test_a_closed_way_is_tried_less_and_less_while_there_is_something_to_show(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await ended_but_not_shown(app, job_id)
-    troubles: list[Exception] = [WayClosed("50013") for _ in range(1000)]
+    troubles: list[Exception] = [PathClosed("50013") for _ in range(1000)]
     app.messenger.troubles = troubles
     tried = []
     for _ in range(100):
@@ -194,19 +194,19 @@ async def test_a_token_is_used_again_after_what_was_only_closed_for_a_while(app:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await ended_but_not_shown(app, job_id)
-    app.messenger.troubles = [WayClosed("50083")] * 3
+    app.messenger.troubles = [PathClosed("50083")] * 3
     await app.delivery.run_due()
     await app.turn(10 * 60)
 
-    assert [way for way, _, _ in app.messenger.shown] == [Way.TOKEN]
+    assert [way for way, _, _ in app.messenger.shown] == [ReplyPath.TOKEN]
 
 
 async def test_what_jobs_has_handed_over_is_not_posted_again(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await ended_but_not_shown(app, job_id)
-    await app.service.handed_over(job_id, version=await app.service.version_wanted(job_id))
-    app.messenger.troubles = [WayClosed("the token"), WayClosed("the channel")]
+    await app.service.delivered_privately(job_id, version=await app.service.version_wanted(job_id))
+    app.messenger.troubles = [PathClosed("the token"), PathClosed("the channel")]
     await app.delivery.run_due()
 
     assert (app.messenger.shown, app.messenger.troubles) == ([], [])
@@ -217,20 +217,20 @@ async def test_a_deleted_reply_is_not_tried_for_ever(app: Rig) -> None:
     job_id = await app.imagine()
     await app.turn(5)
     await app.store.reply_gone(job_id)
-    await app.service.clicked(job_id, "fresh", received_at=app.time.now, message_id=NOON % 10**9)
-    await app.store.postponed(job_id, due_at=app.time.now)
+    await app.service.button_clicked(job_id, "fresh", received_at=app.time.now, message_id=NOON % 10**9)
+    await app.store.postpone_delivery(job_id, due_at=app.time.now)
 
     assert [await app.delivery.run_due() for _ in range(3)] == [0, 0, 0]
 
 
 async def test_a_commit_that_comes_too_late_is_taken_back(app: Rig) -> None:
-    intake = app.intake()
+    context = app.context()
     with somebody_else_writes(app), pytest.raises(UserError) as caught:
-        await app.service.accept(intake, Wish(verb=Verb.IMAGINE, prompt="a lighthouse"))
-    await asyncio.gather(*app.service._aside)
+        await app.service.accept(context, RequestDraft(verb=Verb.IMAGINE, prompt="a lighthouse"))
+    await asyncio.gather(*app.service._background)
 
     assert caught.value.key == "busy"
-    used = await seen(app.store, intake.place, now=NOON)
+    used = await seen(app.store, context.place, now=NOON)
     assert (used.user_day, used.user_in_flight) == (Amount(), 0)
 
 
@@ -277,7 +277,7 @@ async def test_impatient_presses_do_not_use_up_the_patience_with_a_file(app: Rig
     job_id = await app.imagine()
     await app.turn(5)
     for _ in range(6):
-        await app.service.look_now(job_id)
+        await app.service.poll_now(job_id)
         await app.worker.run_due()
     app.files.files[url] = data
 

@@ -66,7 +66,7 @@ async def test_calls_early_and_late_among_looks_all_end_the_same(app: Rig, order
     assert (card.charge.settled, card.charge.released) == (Amount(1, 80_000), None)
     assert app.provider.callback_urls == [LINKS(job_id)]
     assert app.provider.asked == 1
-    assert app.service.called == set()
+    assert app.service.called_back == set()
 
 
 async def test_a_call_before_the_submit_was_answered_is_not_forgotten(app: Rig) -> None:

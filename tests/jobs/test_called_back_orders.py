@@ -104,12 +104,12 @@ class Play:
 
     async def came_to(self, job_id: str) -> tuple[Any, ...]:
         """Everything there is about a job when it is over, but for times."""
-        dossier = await self.app.store.dossier(job_id)
-        assert dossier is not None
-        job, reply = dossier.job, dossier.reply
+        record = await self.app.store.job_record(job_id)
+        assert record is not None
+        job, reply = record.job, record.reply
         ledger = await self._rows("SELECT kind, images, micro_usd FROM ledger WHERE job = $1 ORDER BY id", job_id)
         costs = await self._rows("SELECT basis, micro_usd FROM host_cost WHERE job = $1", job_id)
-        assert len(dossier.pictures) == job.images
+        assert len(record.pictures) == job.images
         return job.state, job.reason, job.images, ledger, costs, reply.wanted, reply.delivered
 
     async def _rows(self, sql: str, job_id: str) -> tuple[tuple[Any, ...], ...]:
@@ -157,7 +157,9 @@ async def test_in_every_order_the_job_comes_to_the_same(play: Play, ending: Endi
         app.time.go(WATCH_LIMIT / 1000)
         await app.turn()
         assert (app.provider.asked, await app.worker.overdue()) == (looks, 0), order
-        assert (await play.came_to(job_id), app.service.called, app.service.bells.jobs) == (end, set(), set()), order
+        assert (await play.came_to(job_id), app.service.called_back, app.service.wakeups.jobs) == (end, set(), set()), (
+            order
+        )
     assert len(app.provider.submitted) == len(set(app.provider.submitted)) == len(ORDERS)
 
 
@@ -178,4 +180,4 @@ async def test_five_calls_at_once_while_the_worker_looks_come_to_the_same(play: 
         await app.turn()
 
         assert (await play.came_to(job_id))[:4] == (ending.state, ending.reason, ending.images, ending.ledger)
-        assert (app.provider.asked, app.service.called, app.service.bells.jobs) == (1, set(), set())
+        assert (app.provider.asked, app.service.called_back, app.service.wakeups.jobs) == (1, set(), set())

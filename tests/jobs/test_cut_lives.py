@@ -8,8 +8,8 @@ import pytest
 
 from bot.core.errors import UserError
 from bot.core.jobs import HOUR, Cancel, State, Verb
-from bot.core.request_draft import Wish
-from bot.maintenance.retention import Janitor
+from bot.core.request_draft import RequestDraft
+from bot.maintenance.retention import Retention
 from tests.cli.shell import shell
 from tests.jobs.queue_stage import Cut, Line, line_to
 from tests.kit import ALICE, Rig, rig
@@ -80,7 +80,7 @@ async def test_pictures_that_are_deleted_or_expire_leave_the_disk(postgres_url: 
         held = await app.service.delete(deleted, user_id=ALICE)
         app.time.go(48 * HOUR / 1000)
         cut_all(line, how)
-        await Janitor(app.store, app.service, data=tmp_path, keep_hours=24, keep_prompts_days=30).round()
+        await Retention(app.store, app.service, data=tmp_path, keep_hours=24, keep_prompts_days=30).run_once()
 
         assert [each.file for each in held] == [f"{deleted}-1.png"]
         assert not (tmp_path / f"{expired}-1.png").exists()
@@ -115,9 +115,9 @@ async def test_an_acceptance_that_was_given_up_on_is_withdrawn_after_its_commit(
     async with cut_off(postgres_url, tmp_path) as (app, line):
         line.delay = 1.5
         with pytest.raises(UserError, match="busy"):
-            await app.service.accept(app.intake(), Wish(verb=Verb.IMAGINE, prompt="a lighthouse"))
+            await app.service.accept(app.context(), RequestDraft(verb=Verb.IMAGINE, prompt="a lighthouse"))
         line.delay = 0
-        (taking_back,) = app.service._aside
+        (taking_back,) = app.service._background
         await taking_back
 
         assert [row["state"] for row in await rows(app.store, "SELECT state FROM jobs")] == ["cancelled"]

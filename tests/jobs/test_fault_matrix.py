@@ -119,11 +119,11 @@ def expected(position: Position, host: str, company: str) -> tuple[State, str | 
 
 
 async def assert_books(app: Rig, job: Job) -> None:
-    dossier = await app.store.dossier(job.id)
-    assert dossier is not None
-    paid, back = dossier.charge.settled, dossier.charge.released
+    record = await app.store.job_record(job.id)
+    assert record is not None
+    paid, back = record.charge.settled, record.charge.released
     done = job.state is State.SUCCEEDED
     assert (paid, back) == ((Amount(1, PRICE), None) if done else (None, Amount(1, PRICE)))
     audit = Audit(app.store.database)
-    assert await audit.differences() == []
+    assert await audit.mismatches() == []
     assert app.messenger.last.job.state is job.state

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.cards import Path as Way
-from bot.core.errors import DeliverLater, ProviderUnavailable, UserError, WayClosed
+from bot.core.cards import ReplyPath
+from bot.core.errors import DeliverLater, PathClosed, ProviderUnavailable, UserError
 from bot.core.jobs import HOUR, Cancel, Job, Observation, State
 from bot.core.quota import Amount, Limits
-from bot.maintenance.retention import Janitor
+from bot.maintenance.retention import Retention
 from tests.kit import ALICE, BOB, Rig, Time, rig
 
 RUNNING = Observation(State.RUNNING)
@@ -109,7 +109,7 @@ async def test_a_hidden_job_is_made_and_charged_as_without_and_never_shown(app: 
 
     way, shown, uploads = app.messenger.shown[-1]
     assert (job.state, shown.charge.settled) == (State.SUCCEEDED, PRICE)
-    assert (way, shown.hidden, uploads) == (Way.TOKEN, True, ())
+    assert (way, shown.hidden, uploads) == (ReplyPath.TOKEN, True, ())
     assert not [each for _, _, each in app.messenger.shown if each]
     assert len(shown.pictures) == 1
     assert (app.folder / shown.pictures[0].file).exists()
@@ -140,7 +140,7 @@ async def test_for_a_hidden_ending_no_new_message_is_written(app: Rig) -> None:
     await app.service.hide(job_id, user_id=ALICE)
     await app.turn(5)
     before = len(app.messenger.shown)
-    app.messenger.troubles = [WayClosed("401"), WayClosed("403")]
+    app.messenger.troubles = [PathClosed("401"), PathClosed("403")]
 
     await ends(app, job_id)
     await app.turn(60, times=3)
@@ -215,7 +215,7 @@ async def test_jobs_has_a_hidden_job_while_it_lasts_and_a_day_longer_however_oft
     assert await in_jobs(app) == [job_id]
     await ends(app, job_id)
 
-    await app.service.handed_over(job_id, version=await app.service.version_wanted(job_id))
+    await app.service.delivered_privately(job_id, version=await app.service.version_wanted(job_id))
     assert await in_jobs(app) == [job_id]
     assert await in_jobs(app, BOB) == []
     app.time.go(24 * 3600)
@@ -232,7 +232,7 @@ async def test_handing_a_hidden_job_over_leaves_its_reply_to_say_that_it_is_hidd
         app.time.go(5)
         await app.worker.run_due()
 
-    await app.service.handed_over(job_id, version=await app.service.version_wanted(job_id))
+    await app.service.delivered_privately(job_id, version=await app.service.version_wanted(job_id))
     await app.turn()
 
     assert (app.messenger.last.hidden, app.messenger.last.job.state) == (True, State.SUCCEEDED)
@@ -280,30 +280,30 @@ async def undelivered(app: Rig) -> str:
 async def test_pictures_whose_reply_could_not_show_them_yet_are_kept_for_a_day_from_the_end(app: Rig) -> None:
     waits, deleted = await undelivered(app), await undelivered(app)
     await app.store.reply_gone(deleted)
-    janitor = Janitor(app.store, app.service, data=app.folder, keep_hours=1, keep_prompts_days=30)
+    janitor = Retention(app.store, app.service, data=app.folder, keep_hours=1, keep_prompts_days=30)
 
     app.time.go(2 * 3600)
-    await janitor.round()
+    await janitor.run_once()
     assert [each.name for each in app.folder.glob("*.png")] == [f"{waits}-1.png"]
     app.time.go(22 * 3600 + 60)
-    await janitor.round()
+    await janitor.run_once()
 
     assert list(app.folder.glob("*.png")) == []
 
 
 async def test_what_is_shown_after_all_is_still_there_when_discord_comes_back(app: Rig) -> None:
     job_id = await hidden_and_done(app)
-    janitor = Janitor(app.store, app.service, data=app.folder, keep_hours=1, keep_prompts_days=30)
+    janitor = Retention(app.store, app.service, data=app.folder, keep_hours=1, keep_prompts_days=30)
     app.time.go(5 * 3600)
     app.messenger.troubles = [DeliverLater("503")] * 3
 
     await app.service.show(job_id, user_id=ALICE)
     await app.turn()
-    await janitor.round()
+    await janitor.run_once()
     await app.turn(60, times=5)
 
     assert len(app.messenger.shown[-1][2]) == 1
-    await janitor.round()
+    await janitor.run_once()
     assert list(app.folder.glob("*.png")) == []
 
 
@@ -312,18 +312,18 @@ async def test_pictures_of_a_hidden_job_are_kept_for_a_day_from_its_end_even_whe
     await app.service.hide(hidden, user_id=ALICE)
     await ends(app, shown)
     await ends(app, hidden)
-    janitor = Janitor(app.store, app.service, data=app.folder, keep_hours=1, keep_prompts_days=30)
+    janitor = Retention(app.store, app.service, data=app.folder, keep_hours=1, keep_prompts_days=30)
     for each in app.folder.glob("*.png"):  # as after a long stop between picture and ending: strays by their age
         os.utime(each, (0, 0))
 
     app.time.go(2 * 3600)
-    await janitor.round()
+    await janitor.run_once()
     assert [each.name for each in app.folder.glob("*.png")] == [f"{hidden}-1.png"]
     app.time.go(22 * 3600)
-    await janitor.round()
+    await janitor.run_once()
     assert len((await app.service.card(hidden)).pictures) == 1
     app.time.go(1)
-    await janitor.round()
+    await janitor.run_once()
 
     assert list(app.folder.glob("*.png")) == []
     assert (await app.service.card(hidden)).pictures == ()

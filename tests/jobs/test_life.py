@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.cards import Path as Way
+from bot.core.cards import ReplyPath
 from bot.core.errors import (
     BadLink,
     DeliverLater,
@@ -17,6 +17,7 @@ from bot.core.errors import (
     HostNotAllowed,
     MessageGone,
     ModelGone,
+    PathClosed,
     ProviderPaused,
     ProviderRefused,
     ProviderRejected,
@@ -25,11 +26,10 @@ from bot.core.errors import (
     SubmitUnknown,
     TooLarge,
     UserError,
-    WayClosed,
 )
 from bot.core.jobs import Cancel, Observation, State, Verb
 from bot.core.quota import Amount, Limits
-from bot.core.request_draft import Wish
+from bot.core.request_draft import RequestDraft
 from bot.providers.base import CancelOutcome
 from bot.store.store import AlreadySeen
 from tests.kit import ALICE, BOB, NOON, Rig, Time, rig
@@ -104,13 +104,13 @@ async def test_a_card_that_discord_never_showed_costs_nothing(app: Rig) -> None:
 
 
 async def test_the_same_interaction_twice_makes_one_job(app: Rig) -> None:
-    intake, wish = app.intake(), Wish(verb=Verb.IMAGINE, prompt="a lighthouse")
-    await app.service.accept(intake, wish)
+    context, draft = app.context(), RequestDraft(verb=Verb.IMAGINE, prompt="a lighthouse")
+    await app.service.accept(context, draft)
 
     with pytest.raises(AlreadySeen):
-        await app.service.accept(intake, wish)
+        await app.service.accept(context, draft)
 
-    assert (await seen(app.store, intake.place, now=NOON)).user_day == Amount(1, 80_000)
+    assert (await seen(app.store, context.place, now=NOON)).user_day == Amount(1, 80_000)
 
 
 async def test_an_unanswered_submission_is_never_sent_twice_and_costs_the_member_nothing(app: Rig) -> None:
@@ -349,7 +349,7 @@ async def test_reference_pictures_are_checked_before_money_moves(app: Rig) -> No
     card = await app.service.card(job_id)
     assert (card.job.state, card.job.reason, card.charge.settled) == (State.FAILED, "bad_input_picture", None)
     assert [each.fault for each in card.job.request.references] == [fault]
-    assert [each.fault for each in app.service.wish_again(card.job).references] == [None]
+    assert [each.fault for each in app.service.repeat(card.job).references] == [None]
     assert app.provider.submitted == []
 
 
@@ -456,7 +456,7 @@ async def test_old_replies_are_changed_by_the_channel(app: Rig) -> None:
     await app.turn(16 * 60)
     await app.turn()
 
-    assert app.messenger.shown[-1][0] is Way.CHANNEL
+    assert app.messenger.shown[-1][0] is ReplyPath.CHANNEL
 
 
 async def test_a_reply_that_only_its_token_can_reach_says_so_in_time(app: Rig) -> None:
@@ -472,7 +472,7 @@ async def test_a_reply_that_only_its_token_can_reach_says_so_in_time(app: Rig) -
     assert app.messenger.states()[-1] is State.RUNNING
     assert [card.job.id for card in (await app.service.open_jobs(ALICE))[0]] == [job_id]
 
-    await app.service.clicked(job_id, "fresh", received_at=app.time.now, message_id=NOON % 10**9)
+    await app.service.button_clicked(job_id, "fresh", received_at=app.time.now, message_id=NOON % 10**9)
     await app.turn()
     assert app.messenger.states()[-1] is State.SUCCEEDED
     assert await app.service.open_jobs(ALICE) == ([], 0)
@@ -504,9 +504,9 @@ async def test_what_is_under_way_is_not_deleted(app: Rig) -> None:
 
 async def test_a_press_does_not_shorten_the_wait_of_a_job_that_no_host_has(app: Rig) -> None:
     job = await app.job(await app.imagine())
-    waiting = await app.store.note(job, now=app.time.now, due_at=app.time.now + 60_000)
+    waiting = await app.store.update(job, now=app.time.now, due_at=app.time.now + 60_000)
 
-    await app.service.look_now(job.id)
+    await app.service.poll_now(job.id)
 
     assert await app.job(job.id) == waiting
 
@@ -523,7 +523,7 @@ async def test_nothing_is_sent_to_a_reply_that_was_deleted_while_it_waited_for_i
     for each in (gone, deleted):
         await app.until_final(each)
     shown = len(app.messenger.shown)
-    await app.store.want([gone, deleted], now=app.time.now)
+    await app.store.request_redraw([gone, deleted], now=app.time.now)
     await app.store.reply_gone(gone)
     await app.service.delete(deleted, user_id=ALICE)
 
@@ -547,13 +547,13 @@ async def test_discord_being_down_while_a_job_ends_only_delays_its_card(app: Rig
 
 async def test_a_dead_token_leads_to_the_next_way(app: Rig) -> None:
     app.provider.sees = [app.ready()]
-    app.messenger.troubles = [WayClosed("50027", for_good=True)]
+    app.messenger.troubles = [PathClosed("50027", for_good=True)]
     job_id = await app.imagine()
 
     await app.until_final(job_id)
     await app.turn(5)
 
-    assert app.messenger.shown[-1][0] is Way.CHANNEL
+    assert app.messenger.shown[-1][0] is ReplyPath.CHANNEL
 
 
 async def test_files_that_discord_finds_too_large_are_made_smaller(app: Rig) -> None:

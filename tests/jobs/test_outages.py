@@ -191,7 +191,7 @@ async def test_a_picture_that_does_not_fit_on_the_disk_is_asked_for_until_it_doe
 async def test_a_database_server_that_is_away_is_named_by_its_reason_and_said_to_be_back(
     tmp_path: Path, postgres_url: str, role_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outages, "PATIENCE", 0.3)
+    monkeypatch.setattr(outages, "TIMEOUT", 0.3)
     role = urlsplit(role_url).username
     async with rig(tmp_path, url=role_url) as app:
         await app.service.outages.check()
@@ -243,10 +243,10 @@ async def test_a_database_that_refuses_us_ends_no_loop_and_what_was_changed_mean
         await by_hand(postgres_url, f"ALTER ROLE {urlsplit(role_url).username} LOGIN")
         async with asyncio.timeout(20):
             while app.provider.submitted != [job_id]:
-                app.service.bells.ring(job_id)
+                app.service.wakeups.wake(job_id)
                 await asyncio.sleep(0.05)
         stop.set()
-        app.service.bells.worker.set()
+        app.service.wakeups.worker.set()
         await working
 
 
@@ -261,7 +261,7 @@ async def test_a_host_that_we_could_not_ask_is_not_taken_for_one_that_fails(app:
     app.provider.sees = [trouble]
     await app.turn(31, times=10)
 
-    assert app.service.supply.troubles == {}
+    assert app.service.availability.outages == {}
     assert app.service.outages.current == (Outage.OPEN_FILES,)
     app.provider.sees = [app.ready()]
     assert (await app.until_final(job_id)).state is State.SUCCEEDED

@@ -113,14 +113,14 @@ async def test_a_job_that_was_deleted_is_not_watched_any_more(app: Rig) -> None:
 async def test_a_newer_card_does_not_wait_for_what_an_older_one_was_told_to_wait_for(app: Rig) -> None:
     job_id = await app.imagine()
     await app.turn()
-    dossier = await app.store.dossier(job_id)
-    assert dossier is not None
-    older, now = dossier.reply.wanted, app.time.now
-    await app.store.want([job_id], now=now)
+    record = await app.store.job_record(job_id)
+    assert record is not None
+    older, now = record.reply.wanted, app.time.now
+    await app.store.request_redraw([job_id], now=now)
 
-    await app.store.look_again(job_id, version=older, due_at=now + 3_000)
+    await app.store.retry_delivery(job_id, version=older, due_at=now + 3_000)
     assert await app.store.due_replies(now=now, limit=9) == [job_id]
-    await app.store.postponed(job_id, version=older, due_at=None)
+    await app.store.postpone_delivery(job_id, version=older, due_at=None)
     assert await app.store.due_replies(now=now, limit=9) == [job_id]
-    await app.store.postponed(job_id, version=older + 1, due_at=None)
+    await app.store.postpone_delivery(job_id, version=older + 1, due_at=None)
     assert await app.store.due_replies(now=now, limit=9) == []

@@ -10,7 +10,7 @@ import pytest
 from bot.core.errors import BadLink, DownloadFailed, FileTooLarge, HostNotAllowed, UserError
 from bot.core.jobs import Reference
 from bot.core.references import ReferenceLimits
-from bot.jobs.reference_check import WHOLE_AT_ONCE, Looker
+from bot.jobs.reference_check import MAX_WHOLE_FILES, ReferenceChecker
 from bot.pictures import guard
 from bot.pictures.guard import Checked
 from tests.kit import picture
@@ -28,7 +28,7 @@ class Files:
     at_once: int = 0
     most_at_once: int = 0
 
-    async def peek(self, url: str, *, hosts: Sequence[str], size: int, within: float) -> bytes:
+    async def read_head(self, url: str, *, hosts: Sequence[str], size: int, within: float) -> bytes:
         return self._found(url)[:size]
 
     async def fetch(self, url: str, *, hosts: Sequence[str], most: int) -> bytes:
@@ -52,8 +52,8 @@ class Files:
         return bytes(found)
 
 
-def looker(files: Files) -> Looker:
-    return Looker(files, judge=guard.peek, checker=files, hosts=["cdn"])
+def looker(files: Files) -> ReferenceChecker:
+    return ReferenceChecker(files, judge=guard.check_head, checker=files, hosts=["cdn"])
 
 
 def references(*names: str) -> list[Reference]:
@@ -84,7 +84,7 @@ async def test_what_cannot_be_used_is_said_of_the_file_that_it_is(case: str) -> 
     assert (bad.fault["key"], bad.fault["file"]) == (key, "bad.png")
     if shows:
         with pytest.raises(UserError, match=key) as caught:
-            await look.quickly(references("fine.png", "bad.png"), limits=LIMITS)
+            await look.check_within_ack(references("fine.png", "bad.png"), limits=LIMITS)
         assert {"key": key, **caught.value.values} == bad.fault
 
 
@@ -93,7 +93,7 @@ async def test_what_is_fine_is_fetched_once_however_often_it_is_asked_for() -> N
     look, asked = looker(files), references("fine.png", "slow.png")
     with pytest.raises(DownloadFailed):
         await look.check(asked, limits=LIMITS)
-    await look.quickly(asked, limits=LIMITS)  # what cannot be said in time is left for later
+    await look.check_within_ack(asked, limits=LIMITS)  # what cannot be said in time is left for later
     files.files.clear()
 
     assert [each.fault for each in await look.check(asked, limits=LIMITS)] == [None, None]
@@ -123,5 +123,5 @@ async def test_no_more_than_two_files_are_held_at_once() -> None:
         *(look.check(references(*(f"{job}-{n}" for n in range(14))), limits=LIMITS) for job in range(3))
     )
 
-    assert files.most_at_once == WHOLE_AT_ONCE == 2
+    assert files.most_at_once == MAX_WHOLE_FILES == 2
     assert len(files.fetched) == 42

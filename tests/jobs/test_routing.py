@@ -19,7 +19,7 @@ from bot.core.errors import (
     SubmitUnknown,
 )
 from bot.core.jobs import Observation, State
-from bot.store.job_details import Records
+from bot.store.job_details import JobDetails
 from tests.kit import BOB, Rig, catalog, rig
 
 RUNNING = Observation(State.RUNNING)
@@ -153,7 +153,7 @@ async def test_jobs_in_line_at_a_host_that_goes_down_move_to_the_next(tmp_path: 
 
 
 async def test_a_card_is_drawn_for_the_host_that_would_take_it_now(app: Rig) -> None:
-    await app.hosts.paused("runcomfy", EMPTY, submitting=True)
+    await app.hosts.on_paused("runcomfy", EMPTY, submitting=True)
 
     card = await app.service.card(await app.imagine(acked=False))
 
@@ -162,7 +162,7 @@ async def test_a_card_is_drawn_for_the_host_that_would_take_it_now(app: Rig) -> 
 
 async def test_with_every_host_in_trouble_a_job_waits_at_the_preferred_one(app: Rig) -> None:
     for each in ("runcomfy", "runflow"):
-        await app.hosts.paused(each, EMPTY, submitting=True)
+        await app.hosts.on_paused(each, EMPTY, submitting=True)
 
     card = await app.service.card(await app.imagine(acked=False))
 
@@ -193,7 +193,7 @@ async def test_a_job_does_not_move_to_a_host_that_asks_more_than_is_reserved(tmp
 
 async def test_a_job_asked_for_while_the_cheaper_host_is_down_is_priced_by_the_other(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow", models=dearer_at_runflow()) as app:
-        await app.hosts.paused("runcomfy", EMPTY, submitting=True)
+        await app.hosts.on_paused("runcomfy", EMPTY, submitting=True)
         card = await app.service.card(await app.imagine(acked=False))
         assert (card.provider, card.charge.reserved.micro_usd) == ("Runflow", 100_000)
 
@@ -220,7 +220,7 @@ async def test_the_history_of_a_job_says_where_it_stood(app: Rig) -> None:
     job_id = await app.imagine()
     await app.turn(times=2)
 
-    record = await Records(app.store.database).full(job_id)
+    record = await JobDetails(app.store.database).full(job_id)
 
     assert record is not None
     assert [(each.after, each.provider) for each in record.events][:5] == [
@@ -260,7 +260,7 @@ async def test_a_waiting_job_whose_model_goes_everywhere_ends_free(tmp_path: Pat
             ("runcomfy", "google/nano-banana-2/text-to-image"),
             ("runflow", "google/nano-banana-2"),
         ):
-            await app.service.supply.route_gone(provider, route)
+            await app.service.availability.mark_route_gone(provider, route)
 
         job = await app.until_final(job_id)
 

@@ -18,7 +18,7 @@ from tests.kit import ALICE, BOB, FakeProvider, Rig, Time, rig
 RUNNING = Observation(State.RUNNING)
 DOWN = ProviderUnavailable("no connection")
 EMPTY = ProviderPaused("402", kind="balance")
-PATIENCE = ProviderUnavailable("429", retry_after=900)
+TIMEOUT = ProviderUnavailable("429", retry_after=900)
 DOLLARS = 5_000_000
 
 
@@ -100,7 +100,7 @@ async def test_the_head_of_the_line_waits_no_longer_than_its_host_needs(tmp_path
 async def test_the_patience_of_one_host_is_not_asked_of_the_other(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow") as app:
         app.provider.sees = app.beside.sees = [app.ready()]
-        app.provider.submits, app.beside.submits = [DOWN], [PATIENCE]
+        app.provider.submits, app.beside.submits = [DOWN], [TIMEOUT]
         job_id = await app.imagine()
 
         assert await seconds(app, job_id) < 60
@@ -110,9 +110,9 @@ async def test_the_patience_of_one_host_is_not_asked_of_the_other(tmp_path: Path
 async def test_a_job_whose_host_asked_for_patience_goes_to_the_one_that_is_back(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow") as app:
         app.provider.sees = app.beside.sees = [app.ready()]
-        app.provider.submits, app.beside.away = [PATIENCE], DOWN
+        app.provider.submits, app.beside.away = [TIMEOUT], DOWN
         for n in range(3):
-            await app.hosts.failed("runflow", "submit", DOWN, job_id=f"another {n}")
+            await app.hosts.on_failed("runflow", "submit", DOWN, job_id=f"another {n}")
             app.time.go(1)
         job_id = await app.imagine()
         await app.turn(2)
@@ -144,7 +144,7 @@ async def test_a_job_that_waits_at_a_host_which_is_down_hears_when_the_others_pa
         waiting = await app.imagine(BOB)
         await app.turn(2)
         patience = ProviderUnavailable("429", retry_after=60)
-        await app.hosts.failed("runflow", "submit", patience, job_id="another")
+        await app.hosts.on_failed("runflow", "submit", patience, job_id="another")
         app.provider.away, app.provider.sees = DOWN, [DOWN]
 
         assert await seconds(app, waiting) < 200
@@ -155,7 +155,7 @@ async def test_a_model_that_is_gone_while_the_other_host_asks_for_patience_is_wa
     async with rig(tmp_path, beside="runflow") as app:
         app.provider.sees = app.beside.sees = [app.ready()]
         patience = ProviderUnavailable("429", retry_after=10)
-        await app.hosts.failed("runflow", "submit", patience, job_id="another")
+        await app.hosts.on_failed("runflow", "submit", patience, job_id="another")
         app.provider.submits = [ModelGone("404")]
         app.provider.absent = {"google/nano-banana-2/text-to-image": ModelGone("404")}
         job_id = await app.imagine()
@@ -232,7 +232,7 @@ async def test_a_preferred_host_that_asks_more_gets_jobs_again_when_it_is_well(t
 async def test_a_price_is_that_of_the_host_that_would_take_it_now(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow", models=dearer_at_runflow()) as app:
         app.beside.sees = [app.ready()]
-        await app.hosts.failed("runcomfy", "submit", PATIENCE, job_id="another")
+        await app.hosts.on_failed("runcomfy", "submit", TIMEOUT, job_id="another")
         job_id = await app.imagine()
 
         assert (await app.service.card(job_id)).charge.reserved.micro_usd == 100_000
@@ -259,7 +259,7 @@ class Moods:
         async def answer(job_id: str) -> None:
             job = await app.job(job_id)
             assert (job.state, job.provider) == (State.SUBMITTING, provider.name)
-            _, running = await app.store.line(provider.name)
+            _, running = await app.store.queue(provider.name)
             self.most[provider.name] = max(self.most[provider.name], len(running))
             provider.submits = [self._says(job_id, provider.name)]
 
@@ -302,6 +302,6 @@ async def test_whatever_the_hosts_do_a_job_is_taken_once_at_most_and_all_jobs_en
         await seconds(app, *jobs)
 
         assert all([(await app.job(each)).state.is_final for each in jobs])
-        assert await Audit(app.store.database).differences() == []
+        assert await Audit(app.store.database).mismatches() == []
     assert max(moods.taken.values()) == 1
     assert max(moods.most.values()) <= 2

@@ -7,10 +7,10 @@ import pytest
 
 from bot.core.jobs import HOUR
 from bot.core.quota import Holder, Rule, Unit
-from bot.core.server_settings import House
+from bot.core.server_settings import ServerSettings
 from bot.core.windows import Window
-from bot.maintenance.audit import Auditor
-from bot.store.alerts import Untold
+from bot.maintenance.audit import LedgerAudit
+from bot.store.alerts import PendingAlert
 from bot.store.quotas import By
 from tests.kit import GUILD, NOON, Rig
 from tests.store.ledger_model import execute, faults, rows
@@ -23,7 +23,7 @@ class Board:
         self.works = True
         self.posted: list[tuple[int | None, str, int]] = []
 
-    async def post(self, channel: int | None, alert: Untold) -> bool:
+    async def post(self, channel: int | None, alert: PendingAlert) -> bool:
         if self.works:
             self.posted.append((channel, alert.body["scope"], alert.body["percent"]))
         return self.works
@@ -35,28 +35,28 @@ async def limit(app: Rig, holder: Holder, amount: int, *, subject: int = 0) -> N
 
 
 async def send_to(app: Rig, channel: int) -> None:
-    def change(house: House) -> House:
-        return house.model_copy(update={"alerts": channel})
+    def change(server_settings: ServerSettings) -> ServerSettings:
+        return server_settings.model_copy(update={"alerts": channel})
 
-    await app.service.quotas.change_house(By("alerts", GUILD, 1, NOON), change, told={})
+    await app.service.quotas.change_server_settings(By("alerts", GUILD, 1, NOON), change, told={})
 
 
 async def test_a_servers_limit_is_told_of_at_eighty_and_at_a_hundred_per_cent_and_each_only_once(app: Rig) -> None:
     await limit(app, Holder.GUILD, 5)
     await send_to(app, 77)
     board = Board()
-    auditor = Auditor(app.store, app.service, post=board.post)
+    auditor = LedgerAudit(app.store, app.service, post=board.post)
     seen: list[Sequence[Any]] = []
     for _ in range(5):
         app.provider.sees = [app.ready()]
         job_id = await app.imagine()
-        await auditor.round()
+        await auditor.run_once()
         seen.append(list(board.posted))
         await app.until_final(job_id)
     assert seen[2] == []
     assert seen[3] == [(77, "guild", 80)]
     assert seen[4] == [(77, "guild", 80), (77, "guild", 100)]
-    await auditor.round()
+    await auditor.run_once()
     assert board.posted == seen[4]
 
 
@@ -65,11 +65,11 @@ async def test_what_could_not_be_posted_is_posted_when_the_channel_can_be_reache
     await send_to(app, 77)
     board = Board()
     board.works = False
-    auditor = Auditor(app.store, app.service, post=board.post)
+    auditor = LedgerAudit(app.store, app.service, post=board.post)
     await app.imagine()
-    await auditor.round()
+    await auditor.run_once()
     board.works = True
-    await Auditor(app.store, app.service, post=board.post).round()  # after a restart, too
+    await LedgerAudit(app.store, app.service, post=board.post).run_once()  # after a restart, too
     assert board.posted == [(77, "guild", 100)]
 
 
@@ -79,7 +79,7 @@ async def test_an_alert_that_nobody_could_be_told_of_for_a_day_is_let_go(app: Ri
     board = Board()
     await app.imagine()
     app.time.now += 25 * HOUR
-    await Auditor(app.store, app.service, post=board.post).round()
+    await LedgerAudit(app.store, app.service, post=board.post).run_once()
     assert board.posted == []
 
 
@@ -87,11 +87,11 @@ async def test_an_alert_that_nobody_could_be_told_of_for_a_day_is_let_go(app: Ri
 async def test_the_operators_cap_is_the_operators_business_and_a_channels_limit_the_servers(
     app: Rig, holder: Holder, channel: int | None
 ) -> None:
-    await limit(app, holder, 1, subject=app.intake().place.channel_id if holder is Holder.CHANNEL else 0)
+    await limit(app, holder, 1, subject=app.context().place.channel_id if holder is Holder.CHANNEL else 0)
     await send_to(app, 77)
     board = Board()
     await app.imagine()
-    await Auditor(app.store, app.service, post=board.post).round()
+    await LedgerAudit(app.store, app.service, post=board.post).run_once()
     assert board.posted == [(channel, str(holder), 100)]
 
 
@@ -99,7 +99,7 @@ async def test_a_server_that_named_no_channel_is_told_nothing(app: Rig) -> None:
     await limit(app, Holder.GUILD, 1)
     board = Board()
     await app.imagine()
-    await Auditor(app.store, app.service, post=board.post).round()
+    await LedgerAudit(app.store, app.service, post=board.post).run_once()
     assert board.posted == []
     assert (await rows(app.store, "SELECT told_at FROM alerts"))[0]["told_at"] is not None
 
@@ -109,37 +109,37 @@ async def test_a_server_that_named_no_channel_is_told_nothing(app: Rig) -> None:
 
 async def test_a_total_that_is_not_the_sum_of_its_rows_is_told_to_the_operator(app: Rig) -> None:
     await app.imagine()
-    await Auditor(app.store, app.service, post=Board().post).round()
+    await LedgerAudit(app.store, app.service, post=Board().post).run_once()
     assert app.told == []
     await execute(app.store, "UPDATE totals SET spent_micro_usd = 5 WHERE scope = 'guild' AND bucket = 'total'")
-    await Auditor(app.store, app.service, post=Board().post).round()
+    await LedgerAudit(app.store, app.service, post=Board().post).run_once()
     assert [(key, values["count"]) for key, values in app.told] == [("operator.totals_differ", 1)]
 
 
 async def test_the_audit_runs_at_start_and_every_hour(app: Rig) -> None:
-    auditor = Auditor(app.store, app.service, post=Board().post)
-    await auditor.round()
+    auditor = LedgerAudit(app.store, app.service, post=Board().post)
+    await auditor.run_once()
     await execute(app.store, "INSERT INTO totals VALUES ('guild', 9, 'total', 0, 1, 0, 0, 0, 0, 0, 0)")
     app.time.now += HOUR - 1
-    await auditor.round()
+    await auditor.run_once()
     assert app.told == []
     app.time.now += 1
-    await auditor.round()
+    await auditor.run_once()
     assert [key for key, _ in app.told] == ["operator.totals_differ"]
 
 
 async def test_an_audit_that_failed_is_made_up_for_in_the_next_round_and_told_once(
     app: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    auditor = Auditor(app.store, app.service, post=Board().post)
+    auditor = LedgerAudit(app.store, app.service, post=Board().post)
     await app.imagine()
     app.time.now += 24 * HOUR + 1
     with monkeypatch.context() as patch:
         patch.setattr(auditor._audit, "differences", _away)
         with pytest.raises(OSError, match="away"):
-            await auditor.round()
-    await auditor.round()
-    await auditor.round()
+            await auditor.run_once()
+    await auditor.run_once()
+    await auditor.run_once()
     assert [key for key, _ in app.told] == ["operator.old_reservations"]
 
 
@@ -150,20 +150,20 @@ async def _away() -> None:
 async def test_a_reservation_that_is_open_for_a_day_is_told_to_the_operator(app: Rig) -> None:
     await app.imagine()
     app.time.now += 24 * HOUR + 1
-    await Auditor(app.store, app.service, post=Board().post).round()
+    await LedgerAudit(app.store, app.service, post=Board().post).run_once()
     assert [(key, values["count"]) for key, values in app.told] == [("operator.old_reservations", 1)]
 
 
 async def test_a_reservation_that_outlived_its_job_is_ended(app: Rig) -> None:
     job_id = await app.imagine()
     await execute(app.store, f"UPDATE jobs SET state = 'failed', ended_at = 1 WHERE id = '{job_id}'")  # noqa: S608
-    await Auditor(app.store, app.service, post=Board().post).round()
+    await LedgerAudit(app.store, app.service, post=Board().post).run_once()
     assert await faults(app.store) == []
 
 
 async def test_what_the_last_audit_found_is_known_until_the_next(app: Rig) -> None:
     job_id = await app.imagine()
-    auditor = Auditor(app.store, app.service, post=Board().post)
+    auditor = LedgerAudit(app.store, app.service, post=Board().post)
     await auditor.audit()
     assert set(auditor.found.values()) == {0}
 

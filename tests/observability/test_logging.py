@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import BaseModel
 
-from bot.observability.logging import Lines, Redactor, printable, without_quotes
+from bot.observability.logging import LineFormatter, Redactor, printable, without_quotes
 
 TOKEN = "MTA0.canary-bot-token.abcdef"
 WEBHOOK = "https://discord.com/api/v10/webhooks/12345/aW50ZXJhY3Rpb246MTIzNDU2Nzg5MDEy:canary/messages/@original"
@@ -17,13 +17,13 @@ def record(message: str, *args: object, **extra: object) -> str:
     made = logging.LogRecord("bot.jobs.steps", logging.WARNING, "x.py", 1, message, args, None)
     made.__dict__.update(extra)
     Redactor([TOKEN]).filter(made)
-    return Lines().format(made)
+    return LineFormatter().format(made)
 
 
 def test_a_line_has_a_sentence_and_keys() -> None:
     line = record("A job has ended", event="job_ended", job_id="01ABC", unknown="x")
 
-    assert line.endswith("WARNING bot.steps: A job has ended  event=job_ended job_id=01ABC")
+    assert line.endswith("WARNING bot.jobs.steps: A job has ended  event=job_ended job_id=01ABC")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_secrets_are_taken_out_by_value_and_by_shape(text: str) -> None:
 def _traceback_of(exc: Exception) -> str:
     made = logging.LogRecord("bot", logging.ERROR, "x.py", 1, "broken", (), (type(exc), exc, exc.__traceback__))
     Redactor([TOKEN]).filter(made)
-    return Lines().format(made)
+    return LineFormatter().format(made)
 
 
 def test_secrets_are_taken_out_of_tracebacks() -> None:

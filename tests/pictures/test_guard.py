@@ -7,7 +7,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from bot.core.errors import BadPicture
-from bot.pictures.guard import MOST_SCANS, Checked, check, check_reference, peek
+from bot.pictures.guard import MOST_SCANS, Checked, check, check_head, check_reference
 from tests.pictures.make import (
     claiming,
     encoded,
@@ -164,8 +164,8 @@ def test_a_jpeg_that_goes_over_its_picture_without_end_is_refused_before_it_is_d
 
 
 def test_a_peek_refuses_what_already_shows() -> None:
-    peek(plain("webp")[:4096], most_pixels=1)
-    peek(claiming(plain("jpeg"), 8000, 6000), most_pixels=PHONE)
+    check_head(plain("webp")[:4096], most_pixels=1)
+    check_head(claiming(plain("jpeg"), 8000, 6000), most_pixels=PHONE)
     refused = [
         (b"", "empty"),
         (SVG, "type"),
@@ -177,7 +177,7 @@ def test_a_peek_refuses_what_already_shows() -> None:
     ]
     for head, word in refused:
         with pytest.raises(BadPicture, match=word):
-            peek(head[:4096], most_pixels=PHONE)
+            check_head(head[:4096], most_pixels=PHONE)
 
 
 def test_what_has_too_many_pixels_says_how_many_and_how_many_may_be() -> None:

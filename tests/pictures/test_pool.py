@@ -16,7 +16,7 @@ from bot.pictures.chart import Chart, Day, draw
 from bot.pictures.pool import PicturePool, _Budget
 from tests.pictures.make import encoded, grain, plain
 
-PATIENCE = 20  # seconds until a test that hangs says so
+TIMEOUT = 20  # seconds until a test that hangs says so
 FOR_EVER = partial(time.sleep, 600)
 PIDFD = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for processes by Linux' pidfd")
 
@@ -42,7 +42,7 @@ async def ended(pid: int) -> None:
     loop = asyncio.get_running_loop()
     loop.add_reader(fd, over.set)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await over.wait()
     finally:
         loop.remove_reader(fd)
@@ -160,7 +160,7 @@ async def test_one_that_takes_too_long_frees_the_pool(pool: PicturePool) -> None
         await pool._run(FOR_EVER, size=0)
 
     assert not alive(before)
-    pool._timeout = PATIENCE
+    pool._timeout = TIMEOUT
     assert (await pool.check(plain())).type == "png"
 
 
@@ -196,7 +196,7 @@ async def test_closing_ends_work_under_way_and_refuses_more(pool: PicturePool) -
     waiting = asyncio.create_task(pool.check(plain()))
     await asyncio.sleep(0)
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         await pool.aclose()
         outcomes = await asyncio.gather(running, waiting, return_exceptions=True)
 
@@ -238,7 +238,7 @@ async def test_giving_up_the_wait_for_bytes_lets_the_next_one_through() -> None:
 
     large.cancel()
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         assert await small == 40
     assert budget._free == 0
 
@@ -277,7 +277,7 @@ async def test_killing_the_program_leaves_no_worker_behind() -> None:
     )
     assert program.stdout is not None
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             worker = int(await program.stdout.readline())
     finally:
         program.kill()

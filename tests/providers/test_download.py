@@ -113,29 +113,29 @@ async def test_a_refused_connection_is_worth_another_try() -> None:
 
 async def test_a_peek_takes_the_beginning_and_leaves_the_rest() -> None:
     async with file_server(endless) as (files, server, hosts):
-        assert await files.peek(f"{server.url}/a", hosts=hosts, size=100, within=1) == b"x" * 100
+        assert await files.read_head(f"{server.url}/a", hosts=hosts, size=100, within=1) == b"x" * 100
         assert server.got[0].headers["range"] == "bytes=0-99"
 
 
 async def test_a_peek_takes_a_part_where_the_server_sends_one() -> None:
     async with file_server(answer(206, PNG[:50], kind="image/png")) as (files, server, hosts):
-        assert await files.peek(f"{server.url}/a", hosts=hosts, size=50, within=1) == PNG[:50]
+        assert await files.read_head(f"{server.url}/a", hosts=hosts, size=50, within=1) == PNG[:50]
 
 
 async def test_a_peek_that_takes_too_long_is_given_up() -> None:
     async with file_server(hang) as (files, server, hosts):
         with pytest.raises(DownloadFailed) as caught:
-            await files.peek(f"{server.url}/a", hosts=hosts, within=0.1)
+            await files.read_head(f"{server.url}/a", hosts=hosts, within=0.1)
         assert not caught.value.lasting
 
 
 async def test_a_peek_judges_hosts_and_answers_like_a_fetch() -> None:
     async with file_server(answer(404)) as (files, server, hosts):
         with pytest.raises(DownloadFailed) as caught:
-            await files.peek(f"{server.url}/a", hosts=hosts, within=1)
+            await files.read_head(f"{server.url}/a", hosts=hosts, within=1)
         assert caught.value.lasting
         with pytest.raises(HostNotAllowed):
-            await files.peek(f"{server.url}/a", hosts=LISTED, within=1)
+            await files.read_head(f"{server.url}/a", hosts=LISTED, within=1)
 
 
 @pytest.mark.parametrize(

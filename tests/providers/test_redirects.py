@@ -90,7 +90,7 @@ async def test_each_hop_is_checked_like_the_first(location: str, error: type[Exc
 async def test_a_peek_follows_no_redirect() -> None:
     async with file_server(in_turn(answer(302, Location="/b"), DONE)) as (files, server, hosts):
         with pytest.raises(DownloadFailed) as caught:
-            await files.peek(f"{server.url}/a", hosts=hosts, within=1)
+            await files.read_head(f"{server.url}/a", hosts=hosts, within=1)
         assert caught.value.lasting
         assert len(server.got) == 1
 
@@ -113,7 +113,7 @@ async def test_a_packed_file_is_unpacked_and_its_size_counted_unpacked(encoding:
     assert len(packed) < len(PNG)
     async with file_server(answer(body=packed, kind="image/png", Content_Encoding=encoding)) as (files, server, hosts):
         assert await files.fetch(f"{server.url}/a", hosts=hosts, most=len(PNG)) == PNG
-        assert await files.peek(f"{server.url}/a", hosts=hosts, size=50, within=1) == PNG[:50]
+        assert await files.read_head(f"{server.url}/a", hosts=hosts, size=50, within=1) == PNG[:50]
         with pytest.raises(DownloadFailed) as caught:
             await files.fetch(f"{server.url}/a", hosts=hosts, most=len(PNG) - 1)
         assert caught.value.lasting
@@ -122,7 +122,7 @@ async def test_a_packed_file_is_unpacked_and_its_size_counted_unpacked(encoding:
 async def test_the_beginning_of_a_packed_file_is_enough_for_a_peek() -> None:
     part = answer(206, gzip.compress(PNG)[:300], kind="image/png", Content_Encoding="gzip")
     async with file_server(part) as (files, server, hosts):
-        seen = await files.peek(f"{server.url}/a", hosts=hosts, size=300, within=1)
+        seen = await files.read_head(f"{server.url}/a", hosts=hosts, size=300, within=1)
         assert seen
         assert PNG.startswith(seen)
 

@@ -26,7 +26,7 @@ FLAGS = [
     "--no-first-run",
 ]
 SHOTS = os.environ.get("DARKROOM_SHOTS")
-PATIENCE = 15_000.0  # milliseconds
+TIMEOUT = 15_000.0  # milliseconds
 PROMPT = "the moon over misty mountains, paper cut"
 CHANGE = "a calm evening, seen through a frame"
 SEED = 16  # the local image service draws the same pictures for it every time
@@ -37,11 +37,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="
 @asynccontextmanager
 async def opened(folder: Path, *, pace: Pace) -> AsyncIterator[Page]:
     """The demo's page as a member sees it. No fixture: the local Discord must end in the context it began in."""
-    expect.set_options(timeout=PATIENCE)
+    expect.set_options(timeout=TIMEOUT)
     async with demo.stage(folder, port=0, pace=pace) as scene, async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = await browser.new_page(viewport={"width": 960, "height": 1290})
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(TIMEOUT)
         await page.goto(scene.url)
         await expect(page.locator("#action-status")).to_have_text("Viewport updated")  # typing before is lost
         yield page

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.core.jobs import Verb
-from bot.core.request_draft import Wish
-from bot.observability.logging import Lines, Redactor
+from bot.core.request_draft import RequestDraft
+from bot.observability.logging import LineFormatter, Redactor
 from bot.providers.http import client
 from bot.providers.runcomfy.client import RunComfy
 from bot.providers.runflow.client import Runflow
@@ -56,7 +56,7 @@ def logged() -> Iterator[io.StringIO]:
     """All that is logged at INFO and above, as it is written."""
     written, root = io.StringIO(), logging.getLogger()
     handler = logging.StreamHandler(written)
-    handler.setFormatter(Lines())
+    handler.setFormatter(LineFormatter())
     handler.addFilter(Redactor([]))
     before = root.level
     root.setLevel(logging.INFO)
@@ -82,7 +82,7 @@ async def live(folder: Path, prompt: str, *, host: str, status: int, body: objec
         http = client(server.url, "rf_live_key")
         provider = RunComfy(http) if host == "runcomfy" else Runflow(http)
         async with rig(folder, host=host, real={host: provider}) as app:
-            card = await app.service.accept(app.intake(), Wish(verb=Verb.IMAGINE, prompt=prompt))
+            card = await app.service.accept(app.context(), RequestDraft(verb=Verb.IMAGINE, prompt=prompt))
             await app.service.acknowledged(card.job.id, message_id=7, ephemeral=False)
             await app.turn(40, times=5)
         await provider.aclose()
@@ -91,7 +91,7 @@ async def live(folder: Path, prompt: str, *, host: str, status: int, body: objec
 @settings(max_examples=20, deadline=None)
 @given(
     prompt=prompts.filter(lambda text: len(text) >= 20),
-    way=st.sampled_from(sorted(WAYS)),
+    path=st.sampled_from(sorted(WAYS)),
     shape=st.sampled_from(range(len(SHAPES))),
     fields=st.sets(st.sampled_from(FIELDS), min_size=1),
     host=st.sampled_from(["runcomfy", "runflow"]),

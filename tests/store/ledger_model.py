@@ -144,7 +144,7 @@ class Seen:
 
 
 async def seen(store: Store, place: Place, *, now: int) -> Seen:
-    used = (await store.standing(place, limits=FREE, now=now)).used
+    used = (await store.quota_status(place, limits=FREE, now=now)).used
     return Seen(
         user_day=used.tally(Scope.USER, Window.DAY).counts,
         guild_month=used.tally(Scope.GUILD, Window.MONTH).counts,

@@ -9,7 +9,7 @@ import pytest
 from bot.core.errors import UserError
 from bot.core.jobs import Place, State
 from bot.core.quota import Grant, Holder, Scope, Unit
-from bot.store.audit import Audit, Difference
+from bot.store.audit import Audit, Mismatch
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
 from bot.store.totals import COLUMNS
@@ -50,8 +50,8 @@ async def some_history(store: Store, seed: int, *, jobs: int = 40) -> None:
             job = moved
 
 
-async def differences(store: Store) -> Sequence[Difference]:
-    return await Audit(store.database).differences()
+async def differences(store: Store) -> Sequence[Mismatch]:
+    return await Audit(store.database).mismatches()
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -103,7 +103,7 @@ async def test_a_total_that_is_missing_and_one_that_nothing_stands_behind_are_fo
 async def test_the_two_books_stand_side_by_side_month_by_month(store: Store) -> None:
     await some_history(store, 6)
     ledger, costs = await rows(store, "SELECT * FROM ledger"), await rows(store, "SELECT * FROM host_cost")
-    books = await Audit(store.database).books()
+    books = await Audit(store.database).summaries()
     assert [each.month for each in books] == sorted({each.month for each in books}, reverse=True)
     assert sum(each.jobs for each in books) == sum(row["kind"] == "reserve" for row in ledger)
     assert sum(each.settled for each in books) == sum(row["micro_usd"] for row in ledger if row["kind"] == "settle")

@@ -128,7 +128,7 @@ async def test_a_broken_connection_is_never_opened_on_another_file(
         with pytest.raises(sqlite3.OperationalError, match=r"taken the place|cannot be reached"):
             await database.write(put("lost"))
     assert not await database.writable()
-    assert not await database.forget_for_good(thoroughly=True)
+    assert not await database.purge_deleted(thoroughly=True)
     put_back()
     assert await database.write(put("after")) == "after"
     assert await database.read(all_keys) == {"before", "after"}

@@ -10,7 +10,7 @@ import pytest
 from bot.core.errors import UserError
 from bot.core.jobs import Job, Place, State
 from bot.core.quota import Amount, Grant, Holder, Limit, Rule, Scope, Unit
-from bot.core.server_settings import House
+from bot.core.server_settings import ServerSettings
 from bot.core.windows import Window
 from bot.core.zones import calendar_of, zone_of
 from bot.store.quotas import By, Quotas
@@ -48,21 +48,23 @@ async def limit(store: Store, unit: Unit, window: Window, amount: int) -> None:
 
 
 async def counted(store: Store, scope: Scope, window: Window, now: int) -> Amount:
-    return (await store.standing(HERE, limits=FREE, now=now)).used.tally(scope, window).counts
+    return (await store.quota_status(HERE, limits=FREE, now=now)).used.tally(scope, window).counts
 
 
 async def set_alerts(store: Store, channel: int, *, at: int) -> None:
-    await Quotas(store.database).change_house(
-        By(f"alerts-{channel}", 5, 9, at), lambda house: House(timezone=house.timezone, alerts=channel), told={}
+    await Quotas(store.database).change_server_settings(
+        By(f"alerts-{channel}", 5, 9, at),
+        lambda server_settings: ServerSettings(timezone=server_settings.timezone, alerts=channel),
+        told={},
     )
 
 
 async def settle_in(store: Store, zone: str, *, at: int = 0) -> None:
-    def change(house: House) -> House:
-        return house.model_copy(update={"timezone": zone})
+    def change(server_settings: ServerSettings) -> ServerSettings:
+        return server_settings.model_copy(update={"timezone": zone})
 
     moved = (await rows(store, "SELECT count(*) AS times FROM changes"))[0]["times"]
-    await Quotas(store.database).change_house(By(f"move-{moved}", 5, 9, at), change, told={})
+    await Quotas(store.database).change_server_settings(By(f"move-{moved}", 5, 9, at), change, told={})
 
 
 # --- days
@@ -183,7 +185,7 @@ async def test_a_server_that_walks_through_timezones_gets_no_picture_more(
         at = ANY_DAY + n
         await settle_in(store, zone, at=at)
         await set_alerts(store, 100 + n, at=at)  # another setting leaves the day in force too
-        calendar = calendar_of(await store.house(5))
+        calendar = calendar_of(await store.server_settings(5))
         for each in range(2):
             with suppress(UserError):
                 await accept(store, a_job(f"{n}-{each}", now=at), calendar=calendar)
@@ -231,9 +233,9 @@ async def test_a_clock_that_goes_back_finds_what_was_counted_then(store: Store) 
 
 async def test_a_calendar_that_this_system_does_not_know_counts_as_utc(store: Store) -> None:
     await settle_in(store, "Atlantis/Lost")
-    assert zone_of(await store.house(5)) is UTC
+    assert zone_of(await store.server_settings(5)) is UTC
     at = ms("2026-11-21T12:00")
-    assert (await store.standing(HERE, limits=ONE_A_DAY, now=at)).used.resets_at(
+    assert (await store.quota_status(HERE, limits=ONE_A_DAY, now=at)).used.resets_at(
         Limit(Scope.USER, Unit.IMAGES, Window.DAY, 1)
     ) == ms("2026-11-22")
 
@@ -242,7 +244,7 @@ async def test_a_calendar_that_this_system_does_not_know_counts_as_utc(store: St
 
 
 async def bonus_left(store: Store, now: int) -> int:
-    return sum(each.left for each in (await store.standing(HERE, limits=FREE, now=now)).grants)
+    return sum(each.left for each in (await store.quota_status(HERE, limits=FREE, now=now)).grants)
 
 
 async def test_a_bonus_that_expires_in_the_middle_of_a_job_pays_for_it_all_the_same(store: Store) -> None:
@@ -279,7 +281,7 @@ async def test_a_members_own_allowance_pays_first_and_the_bonus_for_the_rest(
     assert await bonus_left(store, at) == left
     own = min(pictures, 1)
     assert await counted(store, Scope.USER, Window.DAY, at) == Amount(own, own * 100)
-    dossier = await store.dossier(job.id)
-    assert dossier is not None
-    assert dossier.charge.bonus == from_bonus
+    record = await store.job_record(job.id)
+    assert record is not None
+    assert record.charge.bonus == from_bonus
     assert await faults(store) == []

@@ -21,11 +21,13 @@ from bot.core.quota import Block, Grant, Holder, Limits, Rule, Scope, Unit
 from bot.core.windows import Window
 from bot.store import postgres
 from bot.store.alerts import Alerts
-from bot.store.audit import Audit, Difference
+from bot.store.audit import Audit, Mismatch
 from bot.store.database import StoreBusy, Tx
-from bot.store.drafts import Desk
+from bot.store.drafts import Drafts
 from bot.store.housekeeping import Housekeeping
+from bot.store.notes import Notes
 from bot.store.postgres import PostgresDatabase
+from bot.store.provider_outages import ProviderOutages
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
 from tests.jobs.queue_stage import Cut, Line, line_to
@@ -46,7 +48,9 @@ class Ground:
     bonus: int = 0
 
     def __post_init__(self) -> None:
-        self.store, self.quotas, self.desk = Store(self.database), Quotas(self.database), Desk(self.database)
+        self.store, self.quotas = Store(self.database), Quotas(self.database)
+        self.drafts, self.notes = Drafts(self.database), Notes(self.database)
+        self.outages = ProviderOutages(self.database)
         self.rows, self.alerts, self.audit = Housekeeping(self.database), Alerts(self.database), Audit(self.database)
 
     async def took(self, name: str, *, limits: Limits = FREE, **changes: Any) -> Job:
@@ -88,22 +92,22 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Store.withdraw", lambda on: on.store.withdraw("withdrawn", now=LATER)),
     ("Store.hide", lambda on: on.store.hide("a", now=LATER)),
     ("Store.show", lambda on: on.store.show("a", now=LATER)),
-    ("Store.note", lambda on: on.store.note(on.jobs["a"], now=LATER, show=True, position=3)),
-    ("Store.learn", lambda on: on.store.learn(on.jobs["a"], due_at=LATER)),
-    ("Store.release", lambda on: on.store.release("runcomfy", now=LATER)),
+    ("Store.update", lambda on: on.store.update(on.jobs["a"], now=LATER, show=True, position=3)),
+    ("Store.update_unguarded", lambda on: on.store.update_unguarded(on.jobs["a"], due_at=LATER)),
+    ("Store.retry_waiting", lambda on: on.store.retry_waiting("runcomfy", now=LATER)),
     ("Store.move", lambda on: on.moved("a", State.COLLECTING)),
     ("Store.keep_picture", lambda on: on.store.keep_picture(on.jobs["a"], PICTURE, now=LATER)),
     ("Store.move", lambda on: on.moved("a", State.SUCCEEDED, images=1, may_be_billed=True)),
     ("Store.cost_became_known", lambda on: on.store.cost_became_known(on.jobs["a"], now=LATER, micro_usd=9)),
-    ("Store.want", lambda on: on.store.want(["a", "cancelled"], now=LATER)),
+    ("Store.request_redraw", lambda on: on.store.request_redraw(["a", "cancelled"], now=LATER)),
     ("Store.delivered", lambda on: on.store.delivered("a", version=2, message_id=8)),
-    ("Store.look_again", lambda on: on.store.look_again("cancelled", version=3, due_at=LATER + 5)),
-    ("Store.postponed", lambda on: on.store.postponed("cancelled", due_at=LATER + 9)),
-    ("Store.fresh_token", lambda on: on.store.fresh_token("a", "new", received_at=LATER, message_id=8)),
+    ("Store.retry_delivery", lambda on: on.store.retry_delivery("cancelled", version=3, due_at=LATER + 5)),
+    ("Store.postpone_delivery", lambda on: on.store.postpone_delivery("cancelled", due_at=LATER + 9)),
+    ("Store.refresh_token", lambda on: on.store.refresh_token("a", "new", received_at=LATER, message_id=8)),
     ("Store.token_died", lambda on: on.store.token_died("a", "new")),
     ("Store.text_shown", lambda on: on.store.text_shown("cancelled", version=3, message_id=8, due_at=LATER + 9)),
     ("Store.notified", lambda on: on.store.notified("cancelled")),
-    ("Store.handed_over", lambda on: on.store.handed_over("cancelled", version=3)),
+    ("Store.delivered_privately", lambda on: on.store.delivered_privately("cancelled", version=3)),
     ("Store.reply_gone", lambda on: on.store.reply_gone("cancelled")),
     ("Quotas.set_rule", lambda on: on.quotas.set_rule(by("set"), RULE)),
     ("Quotas.clear_rules", lambda on: on.quotas.clear_rules(by("clear"), [RULE])),
@@ -112,13 +116,16 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Quotas.grant", lambda on: on.granted()),
     ("Quotas.revoke", lambda on: _without_number(on.quotas.revoke(by("revoke"), on.bonus))),
     ("Quotas.reset", lambda on: on.quotas.reset(by("reset"), Holder.USER, 1)),
-    ("Quotas.change_house", lambda on: on.quotas.change_house(by("house"), _denies, told={"setting": "x"})),
-    ("Desk.keep_draft", lambda on: on.desk.keep_draft("d", {"x": 1}, user_id=1, expires_at=LATER)),
-    ("Desk.trouble", lambda on: on.desk.trouble("runcomfy", "down", now=LATER)),
-    ("Desk.recovered", lambda on: on.desk.recovered("runcomfy")),
-    ("Desk.set_note", lambda on: on.desk.set_note("k", "v")),
-    ("Alerts.told", lambda on: on.alerts.told("an alert", now=LATER)),
-    ("Audit.repair", lambda on: on.audit.repair(Difference(Scope.USER, 5, "total", 1, {}))),
+    (
+        "Quotas.change_server_settings",
+        lambda on: on.quotas.change_server_settings(by("house"), _denies, told={"setting": "x"}),
+    ),
+    ("Drafts.keep", lambda on: on.drafts.keep("d", {"x": 1}, user_id=1, expires_at=LATER)),
+    ("ProviderOutages.begin", lambda on: on.outages.begin("runcomfy", "down", now=LATER)),
+    ("ProviderOutages.end", lambda on: on.outages.end("runcomfy")),
+    ("Notes.set", lambda on: on.notes.set("k", "v")),
+    ("Alerts.mark_notified", lambda on: on.alerts.mark_notified("an alert", now=LATER)),
+    ("Audit.repair", lambda on: on.audit.repair(Mismatch(Scope.USER, 5, "total", 1, {}))),
     ("Housekeeping.not_from_the_future", lambda on: on.rows.not_from_the_future(now=LATER)),
     ("Housekeeping.end_forgotten", lambda on: on.rows.end_forgotten(now=LATER)),
     ("Housekeeping.expired_pictures", lambda on: on.rows.expired_pictures(before=LATER + 9, unseen_before=LATER + 9)),
@@ -128,14 +135,14 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Housekeeping.tidy", lambda on: on.rows.tidy(now=LATER + 10**9)),
 ]
 BY_HAND = {  # what only a defect, or a reservation near its limit, would leave behind
-    "Alerts.told": ["INSERT INTO alerts (id, guild, at, body) VALUES ('an alert', 5, 1, '{}')"],
+    "Alerts.mark_notified": ["INSERT INTO alerts (id, guild, at, body) VALUES ('an alert', 5, 1, '{}')"],
     "Audit.repair": ["UPDATE totals SET spent_images = spent_images + 7 WHERE scope = 'user' AND bucket = 'total'"],
     "Housekeeping.end_forgotten": ["UPDATE jobs SET state = 'failed', ended_at = 5 WHERE id LIKE 'forgotten%'"],
 }
 
 
-def _denies(house: Any) -> Any:
-    return house.model_copy(update={"denied": (9,)})
+def _denies(server_settings: Any) -> Any:
+    return server_settings.model_copy(update={"denied": (9,)})
 
 
 async def _without_number(revoking: Awaitable[Any]) -> object:

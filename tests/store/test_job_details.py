@@ -2,7 +2,7 @@
 
 from bot.core.jobs import State
 from bot.core.quota import Amount
-from bot.store.job_details import Entry, Event, HostCost, Record, Records
+from bot.store.job_details import Entry, Event, HostCost, JobDetails, Record
 from bot.store.store import Store
 from tests.store.ledger_model import NOON, a_job, accept, execute, walk
 
@@ -11,16 +11,16 @@ SECOND = "01KAF1111100000000000000BB"
 THIRD = "01KAF1111122222222222222CC"
 
 
-async def three(store: Store) -> Records:
+async def three(store: Store) -> JobDetails:
     """A job of user 1 in server 5 that has ended, one of user 2 there, and one of user 1 in direct messages."""
     await walk(store, await accept(store, a_job(FIRST)), [State.CANCELLED])
     await accept(store, a_job(SECOND, user=2, now=NOON + 1))
     await accept(store, a_job(THIRD, guild=None, now=NOON + 2))
-    return Records(store.database)
+    return JobDetails(store.database)
 
 
 async def full(store: Store, job_id: str) -> Record:
-    record = await Records(store.database).full(job_id)
+    record = await JobDetails(store.database).full(job_id)
     assert record is not None
     return record
 
@@ -48,7 +48,7 @@ async def test_a_list_holds_only_what_was_asked_for(store: Store) -> None:
 async def test_a_list_says_whether_the_newest_card_is_shown(store: Store) -> None:
     records = await three(store)
     await store.delivered(FIRST, version=2, message_id=9)
-    await store.want([SECOND], now=NOON)
+    await store.request_redraw([SECOND], now=NOON)
     await store.reply_gone(THIRD)
 
     shown = {each.id: each.delivered for each in await records.newest(limit=10)}
@@ -102,4 +102,4 @@ async def test_a_record_holds_no_token(store: Store) -> None:
 
 
 async def test_a_job_that_is_not_there_has_no_record(store: Store) -> None:
-    assert await Records(store.database).full(FIRST) is None
+    assert await JobDetails(store.database).full(FIRST) is None

@@ -310,7 +310,7 @@ GUARDS = [
 @pytest.mark.parametrize(("index", "statement"), GUARDS)
 async def test_the_database_itself_forbids_doing_it_twice(store: Store, index: str, statement: str) -> None:
     job = await walk(store, await accept(store, a_job("j")), way_to(State.QUEUED))
-    await store.note(job, now=NOON, run_id="run")
+    await store.update(job, now=NOON, run_id="run")
     await store.move(job, State.FAILED, now=NOON, may_be_billed=True)
     await accept(store, a_job("other"))
 
@@ -323,7 +323,7 @@ async def test_the_database_itself_forbids_doing_it_twice(store: Store, index: s
 async def test_the_same_run_at_another_host_is_another_run(store: Store) -> None:
     for n, provider in enumerate(("runcomfy", "runflow")):
         job = await accept(store, a_job(f"{n}", provider=provider))
-        assert await store.note(job, now=NOON, run_id="run") is not None
+        assert await store.update(job, now=NOON, run_id="run") is not None
     found = await store.by_run("runflow", "run")
     assert found is not None
     assert found.id == "1"
@@ -350,10 +350,10 @@ async def test_only_the_first_of_two_that_saw_the_same_job_moves_it(store: Store
 
 async def test_a_note_keeps_the_state_and_the_time_it_was_entered(store: Store) -> None:
     job = await walk(store, await accept(store, a_job("j")), COLLECTED)
-    noted = await store.note(job, now=NOON + 999, due_at=NOON + 5, flagged=True)
+    noted = await store.update(job, now=NOON + 999, due_at=NOON + 5, flagged=True)
     assert noted is not None
     assert (noted.state, noted.changed_at, noted.due_at, noted.flagged) == (job.state, job.changed_at, NOON + 5, True)
-    assert await store.note(replace(job, state=State.QUEUED), now=NOON) is None
+    assert await store.update(replace(job, state=State.QUEUED), now=NOON) is None
 
 
 async def test_only_columns_that_may_change_can_be_changed(store: Store) -> None:
@@ -361,7 +361,7 @@ async def test_only_columns_that_may_change_can_be_changed(store: Store) -> None
     changes: dict[str, Any]
     for changes in ({"user_id": 2}, {"state = 'failed' --": 1}, {"verb": "edit"}):
         with pytest.raises(ValueError, match="not a column that may change"):
-            await store.note(job, now=NOON, **changes)
+            await store.update(job, now=NOON, **changes)
 
 
 async def test_an_acknowledgement_is_recorded_once_and_not_after_the_end(store: Store) -> None:

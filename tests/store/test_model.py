@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 from bot.core.errors import UserError
 from bot.core.jobs import HOUR, NEXT, Job, Place, State
 from bot.core.quota import Block, Grant, Holder, Rule, Unit, allowances
-from bot.core.server_settings import House
+from bot.core.server_settings import ServerSettings
 from bot.core.zones import calendar_of
 from bot.store.connect import open_database
 from bot.store.housekeeping import Housekeeping
@@ -90,15 +90,15 @@ class Darkroom(RuleBasedStateMachine):
 
     # --- asking
 
-    def _job(self, wish: tuple[Place, int, int]) -> Ask:
-        place, count, price = wish
+    def _job(self, draft: tuple[Place, int, int]) -> Ask:
+        place, count, price = draft
         self.last = place
         return a_job(f"job-{self.next()}", now=self.now, count=count, place=place), price
 
     async def _ask(self, ask: Ask, *, through: int) -> Job:
         job, price = ask
         store, number = self.stores[through], int(job.id[4:])
-        calendar = calendar_of(await store.house(job.place.server))
+        calendar = calendar_of(await store.server_settings(job.place.server))
         return await accept(store, job, price=price, limits=LIMITS, interaction=number, calendar=calendar)
 
     async def _refusal(self, ask: Ask, *, through: int) -> UserError | None:
@@ -108,9 +108,9 @@ class Darkroom(RuleBasedStateMachine):
             return refusal
         return None
 
-    @rule(target=ids, wish=wishes, through=st.integers(0, 1))
-    def asks(self, wish: tuple[Place, int, int], through: int) -> Any:
-        return self._asks(wish, through=through)[0]
+    @rule(target=ids, draft=wishes, through=st.integers(0, 1))
+    def asks(self, draft: tuple[Place, int, int], through: int) -> Any:
+        return self._asks(draft, through=through)[0]
 
     @rule(target=ids, wishes=st.lists(wishes, min_size=3, max_size=5), place=places, pictures=st.integers(0, 4))
     def is_busy(self, wishes: Sequence[tuple[Place, int, int]], place: Place, pictures: int) -> Any:
@@ -121,8 +121,8 @@ class Darkroom(RuleBasedStateMachine):
                 self._finish(each, max(pictures, each.job.request.count - 1))
         return multiple(*(job_id for job_id, _ in asked))
 
-    def _asks(self, wish: tuple[Place, int, int], *, through: int) -> tuple[str, Entry | None]:
-        ask = self._job(wish)
+    def _asks(self, draft: tuple[Place, int, int], *, through: int) -> tuple[str, Entry | None]:
+        ask = self._job(draft)
         before = self._used()
         expected = self.model.asked(*ask)
         refusal = self.do(self._refusal(ask, through=through))
@@ -137,7 +137,7 @@ class Darkroom(RuleBasedStateMachine):
         return ask[0].id, expected
 
     def _used(self) -> dict[str, tuple[int, int]]:
-        standing = self.do(self.stores[0].standing(self.last, limits=LIMITS, now=self.now))
+        standing = self.do(self.stores[0].quota_status(self.last, limits=LIMITS, now=self.now))
         return {each.name: (each.used, each.limit) for each in allowances(standing.limits, standing.used)}
 
     @rule(target=ids, wishes=st.lists(wishes, min_size=2, max_size=4))
@@ -330,11 +330,11 @@ class Darkroom(RuleBasedStateMachine):
 
     @rule(server=servers, zone=st.sampled_from(ZONES))
     def a_server_moves(self, server: int, zone: str) -> None:
-        def change(house: House) -> House:
-            return house.model_copy(update={"timezone": zone})
+        def change(server_settings: ServerSettings) -> ServerSettings:
+            return server_settings.model_copy(update={"timezone": zone})
 
         before = self._used()
-        self.do(self.quotas.change_house(self._by(server), change, told={}))
+        self.do(self.quotas.change_server_settings(self._by(server), change, told={}))
         assert self._used() == before
         self.model.move(server, zone, now=self.now)
 
@@ -364,10 +364,10 @@ class Darkroom(RuleBasedStateMachine):
     def the_rows_say_what_the_model_says(self) -> None:
         for job_id in self.touched:
             entry = self.model.entries[job_id]
-            dossier = self.do(self.stores[0].dossier(job_id))
-            assert dossier is not None
-            assert dossier.job == entry.job
-            charge = dossier.charge
+            record = self.do(self.stores[0].job_record(job_id))
+            assert record is not None
+            assert record.job == entry.job
+            charge = record.charge
             assert charge.reserved.micro_usd == entry.job.request.count * entry.price
             assert (charge.settled.images if charge.settled else 0) == entry.paid
             assert (charge.settled.micro_usd if charge.settled else 0) == entry.paid * entry.price
@@ -377,7 +377,7 @@ class Darkroom(RuleBasedStateMachine):
 
     @invariant()
     def the_limits_and_what_is_used_of_them_are_the_models(self) -> None:
-        standing = self.do(self.stores[1].standing(self.last, limits=LIMITS, now=self.now))
+        standing = self.do(self.stores[1].quota_status(self.last, limits=LIMITS, now=self.now))
         ours = self.model.limits(self.last)
         assert {(each.scope, each.unit, each.window): each.amount for each in standing.limits} == ours
         for limit in standing.limits:

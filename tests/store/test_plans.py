@@ -88,8 +88,8 @@ async def test_an_ending_looks_through_no_table(store: Store, path: Path, pictur
 async def test_where_a_member_stands_is_known_without_looking_through_a_table(store: Store, path: Path) -> None:
     await furnish(store)
     async with heard(store) as said:
-        await store.standing(Place(1, 6, 5, roles=(5, 701)), limits=LIMITS, now=NOON)
-        await store.house(5)
+        await store.quota_status(Place(1, 6, 5, roles=(5, 701)), limits=LIMITS, now=NOON)
+        await store.server_settings(5)
     assert any("FROM totals" in each for each in said)
     assert scans(path, said) == []
 

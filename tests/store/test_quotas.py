@@ -8,7 +8,7 @@ import pytest
 from bot.core.errors import UserError
 from bot.core.jobs import Job, Place, State
 from bot.core.quota import Amount, Block, Grant, Holder, Limits, Rule, Scope, Unit
-from bot.core.server_settings import House
+from bot.core.server_settings import ServerSettings
 from bot.core.windows import Window
 from bot.store.alerts import Alerts
 from bot.store.quotas import By, Quotas
@@ -36,11 +36,11 @@ async def history(store: Store) -> Sequence[tuple[object, ...]]:
 
 
 async def left(store: Store, place: Place = HERE) -> list[tuple[Unit, int]]:
-    return [(each.unit, each.left) for each in (await store.standing(place, limits=FREE, now=NOON)).grants]
+    return [(each.unit, each.left) for each in (await store.quota_status(place, limits=FREE, now=NOON)).grants]
 
 
 async def limits_at(store: Store, place: Place = HERE, limits: Limits = ONE_A_DAY) -> dict[str, int]:
-    return {each.name: each.amount for each in (await store.standing(place, limits=limits, now=NOON)).limits}
+    return {each.name: each.amount for each in (await store.quota_status(place, limits=limits, now=NOON)).limits}
 
 
 # --- limits
@@ -168,7 +168,7 @@ async def test_a_reset_among_reservations_and_endings_leaves_the_books_in_order(
             await asyncio.gather(*(live(n) for n in range(30)), *(reset(n) for n in range(9)))
         assert await faults(one) == []
         await asyncio.gather(*(reset(n) for n in range(100, 103)))
-        used = (await one.standing(HERE, limits=FREE, now=NOON)).used
+        used = (await one.quota_status(HERE, limits=FREE, now=NOON)).used
         for scope in (Scope.USER, Scope.CHANNEL, Scope.GUILD):
             assert [used.tally(scope, window).counts for window in Window] == [Amount()] * len(Window)
         assert used.tally(Scope.HOST, Window.TOTAL).counts.images > 0  # what the host made stays made
@@ -184,9 +184,9 @@ async def test_a_reset_leaves_what_is_unfinished_counting_and_its_release_does_n
     assert await quotas.reset(by("r"), Holder.USER, 1) == Amount(2, 160_000)
     assert await quotas.reset(by("r"), Holder.USER, 1) is None
 
-    assert (await store.standing(HERE, limits=FREE, now=NOON)).used.tally(Scope.USER, Window.DAY).counts.images == 3
+    assert (await store.quota_status(HERE, limits=FREE, now=NOON)).used.tally(Scope.USER, Window.DAY).counts.images == 3
     await store.move(flying, State.FAILED, now=NOON)
-    assert (await store.standing(HERE, limits=FREE, now=NOON)).used.tally(Scope.USER, Window.DAY).counts == Amount()
+    assert (await store.quota_status(HERE, limits=FREE, now=NOON)).used.tally(Scope.USER, Window.DAY).counts == Amount()
     assert await faults(store) == []
 
 
@@ -200,7 +200,7 @@ async def test_a_reset_leaves_the_part_that_a_bonus_pays_to_the_bonus(
     assert await quotas.reset(by("r"), Holder.USER, 1) == Amount()
     job = await walk(store, job, way_to(State.COLLECTING))
     await store.move(job, State.SUCCEEDED, now=NOON, images=pictures)
-    used = (await store.standing(HERE, limits=FREE, now=NOON)).used
+    used = (await store.quota_status(HERE, limits=FREE, now=NOON)).used
     assert used.tally(Scope.USER, Window.DAY).counts == Amount(counts, counts)
     assert await left(store) == [(Unit.IMAGES, 9 - max(0, pictures - 1))]
     assert await faults(store) == []
@@ -210,14 +210,14 @@ async def test_two_admins_who_change_the_settings_at_once_both_do(url: str) -> N
     async with opened(url) as one, opened(url) as other:
 
         async def deny(channel: int) -> None:
-            def change(house: House) -> House:
-                return house.model_copy(update={"denied": (*house.denied, channel)})
+            def change(server_settings: ServerSettings) -> ServerSettings:
+                return server_settings.model_copy(update={"denied": (*server_settings.denied, channel)})
 
             store = (one, other)[channel % 2]
-            await Quotas(store.database).change_house(by(f"c{channel}"), change, told={"denied": channel})
+            await Quotas(store.database).change_server_settings(by(f"c{channel}"), change, told={"denied": channel})
 
         await asyncio.gather(*(deny(n) for n in range(1, 9)))
-        assert sorted((await one.house(5)).denied) == list(range(1, 9))
+        assert sorted((await one.server_settings(5)).denied) == list(range(1, 9))
         assert len(await history(one)) == 8
 
 
@@ -227,18 +227,18 @@ async def test_two_admins_who_change_the_settings_at_once_both_do(url: str) -> N
 async def test_a_threshold_is_told_of_once_however_often_it_is_passed(store: Store) -> None:
     limits, alerts = Limits(guild_month_micro_usd=1000), Alerts(store.database)
     job = await accept(store, a_job("a"), price=850, limits=limits)
-    (first,) = await alerts.untold(since=0)
+    (first,) = await alerts.pending(since=0)
     assert (first.server, first.body["percent"], first.body["used"]) == (5, 80, 850)
-    await alerts.told(first.id, now=NOON)
+    await alerts.mark_notified(first.id, now=NOON)
     await store.move(job, State.FAILED, now=NOON)
     await accept(store, a_job("b"), price=850, limits=limits)
-    assert await alerts.untold(since=0) == []
+    assert await alerts.pending(since=0) == []
     await accept(store, a_job("c"), price=150, limits=limits)
-    (second,) = await alerts.untold(since=0)
+    (second,) = await alerts.pending(since=0)
     assert second.body["percent"] == 100
 
 
 async def test_a_refused_reservation_raises_no_alert(store: Store) -> None:
     with pytest.raises(UserError):
         await accept(store, a_job("a"), price=1001, limits=Limits(guild_month_micro_usd=1000))
-    assert await Alerts(store.database).untold(since=0) == []
+    assert await Alerts(store.database).pending(since=0) == []

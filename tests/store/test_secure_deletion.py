@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from bot.core.jobs import Verb
-from bot.core.request_draft import Wish
-from bot.maintenance.retention import Janitor
+from bot.core.request_draft import RequestDraft
+from bot.maintenance.retention import Retention
 from bot.store.database import Tx
+from bot.store.drafts import Drafts
 from tests.kit import ALICE, BOB, Rig, rig
 
 WORDS = "a lighthouse"  # what the rig asks for
@@ -46,20 +47,20 @@ async def test_after_delete_nothing_of_what_was_asked_for_is_left(tmp_path: Path
         job_id = await ended(app)
         job = await app.service.own_job(job_id, user_id=ALICE)
         wishes = [
-            app.service.wish_again(job),
-            replace(app.service.wish_again(job), prompt=f"{WORDS} by night"),  # typed into the form over that job
-            Wish(verb=Verb.IMAGINE, prompt=f" {WORDS}\n"),  # what was refused before it was taken
+            app.service.repeat(job),
+            replace(app.service.repeat(job), prompt=f"{WORDS} by night"),  # typed into the form over that job
+            RequestDraft(verb=Verb.IMAGINE, prompt=f" {WORDS}\n"),  # what was refused before it was taken
         ]
         drafts = [await app.service.keep_draft(each, user_id=ALICE) for each in wishes]
-        other = await app.service.keep_draft(Wish(verb=Verb.IMAGINE, prompt="a boat"), user_id=ALICE)
-        theirs = await app.service.keep_draft(Wish(verb=Verb.IMAGINE, prompt="a buoy"), user_id=BOB)
+        other = await app.service.keep_draft(RequestDraft(verb=Verb.IMAGINE, prompt="a boat"), user_id=ALICE)
+        theirs = await app.service.keep_draft(RequestDraft(verb=Verb.IMAGINE, prompt="a buoy"), user_id=BOB)
         assert sorted(await in_tables(app, url)) == ["drafts", "jobs"]
 
         await app.service.delete(job_id, user_id=ALICE)
 
         assert (await in_tables(app, url), in_files(app)) == ([], [])
         for each in drafts:
-            assert await app.desk.draft(each, user_id=ALICE, now=app.time.now) is None
+            assert await Drafts(app.store.database).load(each, user_id=ALICE, now=app.time.now) is None
         assert (await app.service.draft(other, user_id=ALICE)).prompt == "a boat"
         assert (await app.service.draft(theirs, user_id=BOB)).prompt == "a buoy"
 
@@ -82,20 +83,20 @@ async def test_a_reader_holds_up_neither_the_answer_nor_writers_and_then_it_is_g
     written = log.stat().st_size
     async with asyncio.timeout(5):
         await app.service.delete(job_id, user_id=ALICE)
-        await app.desk.set_note("writers", "go on")
+        await app.notes.set("writers", "go on")
     left, grown = in_files(app), log.stat().st_size - written
     go_on.set()
     await scan
     assert left != []
     assert grown < 1.5 * pages, "it is written anew once, however often that is tried"
     async with asyncio.timeout(10):
-        await asyncio.gather(*app.service._aside)
+        await asyncio.gather(*app.service._background)
     assert in_files(app) == []
 
 
 async def test_a_copy_in_the_unused_part_of_a_page_goes_too_and_many_who_delete_are_served_together(app: Rig) -> None:
     ids = [await ended(app) for _ in range(5)]
-    await app.store.database.forget_for_good()
+    await app.store.database.purge_deleted()
     path = app.folder / "darkroom.db"
     with closing(sqlite3.connect(path)) as database:
         (page,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'drafts'").fetchone()
@@ -114,25 +115,25 @@ async def test_what_we_do_for_it_ourselves_does_not_look_like_another_process(ap
     await ended(app)
     before = await app.store.database.outside_changes()
 
-    assert await app.store.database.forget_for_good(thoroughly=True)
-    assert await app.store.database.forget_for_good()
+    assert await app.store.database.purge_deleted(thoroughly=True)
+    assert await app.store.database.purge_deleted()
 
     assert await app.store.database.outside_changes() == before
 
 
 async def test_drafts_and_tokens_leave_the_files_when_they_expire_and_prompts_when_they_are_old(app: Rig) -> None:
-    janitor = Janitor(app.store, app.service, data=app.folder, keep_hours=24, keep_prompts_days=30)
-    await janitor.round()
+    janitor = Retention(app.store, app.service, data=app.folder, keep_hours=24, keep_prompts_days=30)
+    await janitor.run_once()
     await ended(app)
-    await app.service.keep_draft(Wish(verb=Verb.IMAGINE, prompt="a buoy"), user_id=BOB)
+    await app.service.keep_draft(RequestDraft(verb=Verb.IMAGINE, prompt="a buoy"), user_id=BOB)
     app.time.go(14 * 60)
-    await janitor.round()
+    await janitor.run_once()
     assert [bool(in_files(app, each)) for each in ("a buoy", "token-7000", WORDS)] == [True, True, True]
 
     app.time.go(2 * 60)
-    await janitor.round()
+    await janitor.run_once()
     assert [bool(in_files(app, each)) for each in ("a buoy", "token-7000", WORDS)] == [False, False, True]
 
     app.time.go(31 * 24 * 3600)
-    await janitor.round()
+    await janitor.run_once()
     assert in_files(app) == []

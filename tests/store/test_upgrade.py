@@ -74,7 +74,7 @@ async def test_a_database_of_an_earlier_version_opens_with_its_books_in_order(ur
         jobs = await all_jobs(store)
         assert {each.state for each in jobs} == set(State)
         assert await faults(store) == []
-        assert await Audit(store.database).differences() == []
+        assert await Audit(store.database).mismatches() == []
     async with opened(url) as store:  # and the second time there is nothing to do
         assert await all_jobs(store) == jobs
         assert await faults(store) == []
@@ -91,7 +91,7 @@ async def test_the_new_totals_say_what_the_old_rows_say(url: str) -> None:
                 month[job.place.server] += found.get("settle", found["reserve"]).micro_usd
         for server in (0, 5, 6):
             place = Place(1, 6, server or None)
-            used = (await store.standing(place, limits=FREE, now=LAST_OF_MONTH)).used
+            used = (await store.quota_status(place, limits=FREE, now=LAST_OF_MONTH)).used
             assert used.tally(Scope.GUILD, None).jobs == flying[server] > 0
             assert used.tally(Scope.GUILD, Window.MONTH).counts.micro_usd == month[server] > 0
         assert used.tally(Scope.HOST, None).jobs == flying.total()
@@ -120,7 +120,7 @@ async def test_an_unfinished_job_ends_in_the_windows_of_its_old_reservation(
             price = held.micro_usd // held.images
             assert found.get("settle", Amount()) == Amount(got, got * price)
         assert await faults(store) == []
-        used = (await store.standing(Place(1, 65, 5), limits=FREE, now=LATER)).used
+        used = (await store.quota_status(Place(1, 65, 5), limits=FREE, now=LATER)).used
         assert used.tally(Scope.USER, Window.MONTH).counts == Amount()  # it all counts where it was reserved
         assert used.tally(Scope.GUILD, None).jobs == used.tally(Scope.HOST, None).jobs == 0
 

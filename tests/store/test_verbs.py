@@ -23,7 +23,7 @@ async def test_only_a_job_that_still_waits_with_us_is_withdrawn(store: Store, st
 @pytest.mark.parametrize("answer", [Cancel.ASKED, Cancel.WANTED])
 async def test_a_second_wish_to_cancel_asks_for_nothing_more(store: Store, answer: Cancel) -> None:
     job = await walk(store, await accept(store, a_job("j")), way_to(State.QUEUED))
-    noted = await store.note(job, now=NOON, cancel=answer, due_at=NOON + 60_000)
+    noted = await store.update(job, now=NOON, cancel=answer, due_at=NOON + 60_000)
     assert await store.cancel("j", now=NOON + 1) == noted
     assert await store.job("j") == noted
 
@@ -42,7 +42,7 @@ async def test_only_what_may_be_submitted_is_tried_now_that_a_host_is_well(store
         if job_id != "unseen":
             await store.acknowledged(job_id, message_id=9, ephemeral=False, now=NOON)
     await execute(store, f"UPDATE jobs SET due_at = {NOON + 60_000}")  # noqa: S608 - a number
-    await store.release("runcomfy", now=NOON + 1)
+    await store.retry_waiting("runcomfy", now=NOON + 1)
     assert await store.due_times() == {"seen": NOON + 1, "unseen": NOON + 60_000, "elsewhere": NOON + 60_000}
 
 
@@ -55,7 +55,7 @@ async def shown(store: Store) -> Job:
     """A job whose card has come to version 3, which is due; Discord shows version 1."""
     job = await accept(store, a_job("j"))
     await store.acknowledged("j", message_id=9, ephemeral=False, now=NOON)
-    await store.want(["j", "j"], now=NOON + 5)
+    await store.request_redraw(["j", "j"], now=NOON + 5)
     return job
 
 
@@ -71,10 +71,10 @@ async def test_a_version_that_arrives_late_takes_nothing_back_from_a_newer_one(s
 
 async def test_only_the_newest_version_puts_off_the_next_attempt(store: Store) -> None:
     await shown(store)
-    await store.postponed("j", due_at=NOON + 60_000, version=2)
-    await store.look_again("j", version=2, due_at=NOON + 60_000)
+    await store.postpone_delivery("j", due_at=NOON + 60_000, version=2)
+    await store.retry_delivery("j", version=2, due_at=NOON + 60_000)
     assert (await reply_of(store, "j"))["due_at"] == NOON + 5
-    await store.postponed("j", due_at=NOON + 60_000, version=3)
+    await store.postpone_delivery("j", due_at=NOON + 60_000, version=3)
     assert (await reply_of(store, "j"))["due_at"] == NOON + 60_000
 
 
@@ -82,9 +82,9 @@ async def test_nothing_is_wanted_of_a_reply_that_is_gone(store: Store) -> None:
     await shown(store)
     await store.reply_gone("j")
     before = await reply_of(store, "j")
-    await store.want(["j"], now=NOON + 9)
-    await store.look_again("j", version=3, due_at=NOON + 9)
-    await store.fresh_token("j", "fresh", received_at=NOON + 10**6, message_id=9)
+    await store.request_redraw(["j"], now=NOON + 9)
+    await store.retry_delivery("j", version=3, due_at=NOON + 9)
+    await store.refresh_token("j", "fresh", received_at=NOON + 10**6, message_id=9)
     assert await reply_of(store, "j") == before
     assert before["due_at"] is None
     assert [row["token"] for row in await rows(store, "SELECT token FROM tokens")] == ["token"]
@@ -96,10 +96,10 @@ async def test_a_token_gives_way_to_a_younger_one_only_and_dies_alone(store: Sto
     async def token() -> list[str]:
         return [row["token"] for row in await rows(store, "SELECT token FROM tokens")]
 
-    await store.fresh_token("j", "older", received_at=NOON - 1, message_id=9)
-    await store.fresh_token("j", "elsewhere", received_at=NOON + 10, message_id=8)
+    await store.refresh_token("j", "older", received_at=NOON - 1, message_id=9)
+    await store.refresh_token("j", "elsewhere", received_at=NOON + 10, message_id=8)
     assert await token() == ["token"]
-    await store.fresh_token("j", "younger", received_at=NOON + 10, message_id=9)
+    await store.refresh_token("j", "younger", received_at=NOON + 10, message_id=9)
     await store.token_died("j", "token")
     assert await token() == ["younger"]
     await store.token_died("j", "younger")
@@ -108,7 +108,7 @@ async def test_a_token_gives_way_to_a_younger_one_only_and_dies_alone(store: Sto
 
 async def test_of_a_deleted_job_nothing_is_left_to_see_and_nothing_comes_any_more(store: Store) -> None:
     job = await walk(store, await accept(store, a_job("j")), way_to(State.FAILED))
-    watched = await store.learn(job, watch_until=NOON + 10**8, due_at=NOON + 10)
+    watched = await store.update_unguarded(job, watch_until=NOON + 10**8, due_at=NOON + 10)
     assert watched is not None
     await store.delete_pictures(watched, now=NOON)
     left = await store.job("j")

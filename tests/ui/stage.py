@@ -13,14 +13,14 @@ import simcord.backend.cdn
 from simcord.results import ResponseMessage
 
 from bot.core.cards import Picture
-from bot.core.catalog import Asked, Catalog
+from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.jobs import Job, Place, Reference, State, Verb
 from bot.core.quota import Limits
 from bot.core.references import ReferenceLimits
-from bot.core.request_draft import Wish
+from bot.core.request_draft import RequestDraft
 from bot.pictures.chart import Chart
 from bot.settings.settings import SHIPPED
-from bot.store.queries import Dossier
+from bot.store.queries import JobRecord
 from bot.ui.cards.texts import load
 from bot.ui.client import DarkroomClient
 from bot.ui.interactions.access import Access
@@ -62,12 +62,12 @@ class Stage:
     async def jobs(self) -> int:
         return len(await self.rig.store.due_times())
 
-    async def dossier(self, job_id: str) -> Dossier:
-        found = await self.rig.store.dossier(job_id)
+    async def record(self, job_id: str) -> JobRecord:
+        found = await self.rig.store.job_record(job_id)
         assert found is not None
         return found
 
-    async def finish(self, job: Job, *, pictures: int = 1, show: bool = True) -> Dossier:
+    async def finish(self, job: Job, *, pictures: int = 1, show: bool = True) -> JobRecord:
         """Bring a job to its good end without a host, and its reply up to date where it can be reached."""
         store, now = self.rig.store, self.rig.time.now
         current: Job | None = job
@@ -83,7 +83,7 @@ class Stage:
         assert await store.move(current, State.SUCCEEDED, now=now, images=pictures) is not None
         if show:
             await self.rig.delivery.run_due()
-        return await self.dossier(job.id)
+        return await self.record(job.id)
 
     async def fail(self, job: Job) -> None:
         assert await self.rig.store.move(job, State.FAILED, now=self.rig.time.now, reason="host_failed") is not None
@@ -95,14 +95,14 @@ class Stage:
 
     async def card(self, job: Job) -> Any:
         """The job's reply as its owner sees it now."""
-        reply = (await self.dossier(job.id)).reply
+        reply = (await self.record(job.id)).reply
         return ResponseMessage(self.env, self.env.backend.get_message(reply.channel_id, reply.message_id))
 
 
 async def spend(on: Rig, place: Place, *, pictures: int = 1) -> None:
     """Let somebody make pictures that are paid for, as the books see it."""
-    wish = Wish(verb=Verb.IMAGINE, prompt="a lighthouse", asked=Asked(count=pictures))
-    job: Job | None = (await on.service.accept(on.intake(place=place), wish)).job
+    draft = RequestDraft(verb=Verb.IMAGINE, prompt="a lighthouse", asked=RequestedOptions(count=pictures))
+    job: Job | None = (await on.service.accept(on.context(place=place), draft)).job
     for state in (State.SUBMITTING, State.QUEUED, State.COLLECTING, State.SUCCEEDED):
         assert job is not None
         job = await on.store.move(job, state, now=on.time.now, images=pictures)

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from bot.core.jobs import Job, State
-from bot.observability.logging import is_no_babble
+from bot.observability.logging import is_relevant
 from bot.store.store import Store
 from bot.web.callbacks import BODY_LIMIT, CallbackLinks, Callbacks
 from bot.web.listener import CONNECTIONS, Listener
@@ -275,7 +275,7 @@ async def test_whoever_hangs_up_or_babbles_leaves_no_traceback(at: Door, caplog:
     await writer.wait_closed()
     assert b" 400 " in await at.raw(head.decode().replace("\r", "") + "Transfer-Encoding: chunked\n\nzz\n")
     assert await at.calls(job_id) == 200
-    assert not [each for each in caplog.records if each.exc_info and is_no_babble(each)]
+    assert not [each for each in caplog.records if each.exc_info and is_relevant(each)]
 
 
 async def test_the_log_hears_of_each_kind_once_and_of_no_secret(at: Door, caplog: pytest.LogCaptureFixture) -> None:
@@ -295,7 +295,7 @@ async def test_a_database_that_does_not_answer_costs_no_ring(at: Door) -> None:
 
     assert await at.calls(job_id) == 200
 
-    assert at.app.service.bells.jobs == {job_id}
+    assert at.app.service.wakeups.jobs == {job_id}
     assert at.outcomes == {"unread": 1}
 
 
@@ -309,7 +309,7 @@ async def test_a_call_that_a_job_ends_before_is_not_remembered(at: Door) -> None
     await at.app.turn()
 
     assert (await at.app.job(job_id)).state is State.SUCCEEDED
-    assert at.app.service.called == set()
+    assert at.app.service.called_back == set()
 
 
 async def test_without_callbacks_there_is_no_such_address(app: Rig) -> None:

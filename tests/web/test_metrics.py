@@ -126,7 +126,7 @@ async def test_what_is_left_on_an_account_is_shown_where_it_is_known(app: Rig) -
 
 async def test_routes_that_are_gone_are_counted(app: Rig) -> None:
     assert (await scrape(app))("models_gone", provider="runcomfy") == 0
-    await app.service.supply.route_gone("runcomfy", "google/nano-banana/pro/edit")
+    await app.service.availability.mark_route_gone("runcomfy", "google/nano-banana/pro/edit")
     assert (await scrape(app))("models_gone", provider="runcomfy") == 1
 
 
@@ -190,7 +190,7 @@ async def test_the_event_loops_lag_is_measured_each_time(app: Rig) -> None:
     [
         (health(), (200, "ready\n")),
         (health(lag=3, overdue=900), (200, "ready\n")),
-        (health(intake_open=False), (503, "the bot is about to end and takes no new jobs\n")),
+        (health(accepts_requests=False), (503, "the bot is about to end and takes no new jobs\n")),
         (health(age=None), (503, "not connected to Discord\n")),
         (health(age=120), (503, "not connected to Discord\n")),
         (health(writable=False), (503, "the database cannot be written\n")),

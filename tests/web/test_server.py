@@ -41,7 +41,7 @@ def health(
     overdue: float = 0.0,
     writable: bool = True,
     lag: float = 0.0,
-    intake_open: bool = True,
+    accepts_requests: bool = True,
     outages: Sequence[str] = (),
     unsafe: str | None = None,
 ) -> Health:
@@ -58,7 +58,7 @@ def health(
         heartbeat_age=lambda: age,
         overdue=late,
         writable=writes,
-        intake_open=lambda: intake_open,
+        accepts_requests=lambda: accepts_requests,
         outages=lambda: outages,
         unsafe=lambda: unsafe,
     )

@@ -10,8 +10,8 @@ from bot.core.cards import Reply
 from bot.core.errors import ProviderUnavailable
 from bot.core.jobs import Job, Reference, State
 from bot.core.polling import Timing, backoff
-from bot.jobs.provider_health import Hosts
-from bot.jobs.results import Collector
+from bot.jobs.provider_health import ProviderHealth
+from bot.jobs.results import ResultDownloader
 from bot.jobs.routing import Routing
 from bot.jobs.service import Service
 from bot.observability.logging import without_quotes
@@ -30,10 +30,10 @@ class Stepping:
         store: Store,
         service: Service,
         *,
-        hosts: Hosts,
+        hosts: ProviderHealth,
         routing: Routing,
         providers: Mapping[str, Provider],
-        collector: Collector,
+        collector: ResultDownloader,
         find: Find,
         check_references: CheckReferences,
         callback_url: Callable[[Job], str | None] = lambda _: None,  # where its host calls when the run has ended
@@ -70,7 +70,7 @@ class Stepping:
         self._unreadable_since.pop(job.id, None)
         self._routing.forget(job.id)
         self._hosts.forget(job.id)
-        self._service.called.discard(job.id)
+        self._service.called_back.discard(job.id)
         if ended is not None:
             extra = {"event": "job_ended", "job_id": job.id, "state": state.value, "reason": reason}
             log.info("A job has ended", extra=extra)
@@ -79,7 +79,7 @@ class Stepping:
         """Seconds to leave the host alone."""
         self._say(job, "unavailable", exc)
         if self._service.outages.seen(exc) is None:  # else it is we who could not ask
-            await self._hosts.failed(job.provider, what, exc, job_id=job.id)
+            await self._hosts.on_failed(job.provider, what, exc, job_id=job.id)
         return backoff(self._again(job, what), retry_after=exc.retry_after, jitter=self._draw())
 
     def _host(self, job: Job) -> Provider:
@@ -96,7 +96,7 @@ class Stepping:
     def _timing(self, job: Job) -> Timing:
         model = self._catalog.models.get(job.request.model)
         timing = model.timing if model else Timing()
-        waits = self._callback_url(job) is not None and job.id not in self._service.called
+        waits = self._callback_url(job) is not None and job.id not in self._service.called_back
         return timing.called_back() if waits else timing
 
     def _in(self, seconds: float) -> int:

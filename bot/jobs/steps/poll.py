@@ -34,13 +34,13 @@ class Steps(Submits):
 
     async def confirm(self, job: Job) -> int | None:
         """Find out whether Discord shows the card of a job whose acknowledgement was never recorded."""
-        dossier = await self._store.dossier(job.id)
+        record = await self._store.job_record(job.id)
         now = self._clock()
-        if dossier is None or dossier.reply.token is None or now >= job.created_at + WAIT_LIMIT:
+        if record is None or record.reply.token is None or now >= job.created_at + WAIT_LIMIT:
             await self._end(job, State.CANCELLED, reason="unacknowledged")
             return None
         try:
-            found = await self._find_reply(dossier.reply)
+            found = await self._find_reply(record.reply)
         except DeliverLater as exc:
             return self._in(exc.retry_after or AGAIN * self._again(job, "confirm"))
         if found is not None:
@@ -68,13 +68,15 @@ class Steps(Submits):
         if any(each.fault for each in references):
             await self._end(job, State.FAILED, reason="bad_input_picture", request=request)
             return None
-        await self._store.note(job, now=self._clock(), checked=True, request=request, due_at=self._clock())
+        await self._store.update(job, now=self._clock(), checked=True, request=request, due_at=self._clock())
         return self._clock()
 
     async def expire(self, job: Job) -> int | None:
         now = self._clock()
         links_died = job.inputs_expire_at is not None and now >= job.inputs_expire_at
-        reason = "inputs_expired" if links_died else self._service.supply.troubles.get(job.provider, "expired_waiting")
+        reason = (
+            "inputs_expired" if links_died else self._service.availability.outages.get(job.provider, "expired_waiting")
+        )
         await self._end(job, State.FAILED, reason=reason)
         return None
 
@@ -82,7 +84,7 @@ class Steps(Submits):
 
     async def poll(self, job: Job) -> int | None:
         """Ask what the run has come to, and write it down if that is news."""
-        if (until := self._hosts.quiet_until(job.provider, "poll")) > self._clock():
+        if (until := self._hosts.retry_after_until(job.provider, "poll")) > self._clock():
             return until + int(self._draw() * 1000)
         try:
             seen = await self._observe(job)
@@ -93,13 +95,13 @@ class Steps(Submits):
             return self._in(await self._failed(job, "poll", exc))
         except ProviderPaused as exc:
             await self._begun(job, exc)
-            await self._hosts.paused(job.provider, exc)
+            await self._hosts.on_paused(job.provider, exc)
             return self._in(BLOCKED_EVERY)
         except RunLost as exc:
             self._say(job, "run_lost", exc)
             await self._end(job, State.FAILED, reason="run_lost", may_be_billed=True)
             return None
-        await self._hosts.answered(job.provider, job_id=job.id)
+        await self._hosts.on_answered(job.provider, job_id=job.id)
         self._tries.pop((job.id, "poll"), None)
         if not is_news(job, seen):
             return await self._wait(job)
@@ -132,7 +134,7 @@ class Steps(Submits):
             self._say(job, "answer_unreadable", exc)
         if now - self._unreadable_since.setdefault(job.id, now) < UNREADABLE_LIMIT:
             return self._in(UNREADABLE_EVERY)
-        await self._service.supply.unreadable(job.provider, exc.shape)
+        await self._service.availability.report_unreadable(job.provider, exc.shape)
         return await self._end_with_what_is_there(job, reason="unreadable")
 
     async def _wait(self, job: Job) -> int:
@@ -140,7 +142,7 @@ class Steps(Submits):
         timing = self._timing(job)
         if age >= timing.soft and job.id not in self._slow:
             self._slow.add(job.id)
-            await self._store.want([job.id], now=self._clock())
+            await self._store.request_redraw([job.id], now=self._clock())
         return self._in(poll_delay(timing, age=age, jitter=self._draw()))
 
     async def _observed(self, job: Job, seen: Observation) -> int | None:
@@ -184,7 +186,7 @@ class Steps(Submits):
         if outcome is CancelOutcome.UNKNOWN and self._again(job, "cancel") < CANCEL_TRIES:
             return await self.poll(job)
         answer = Cancel.ASKED if outcome is CancelOutcome.CANCELLED else Cancel.TOO_LATE
-        noted = await self._store.note(job, now=self._clock(), show=True, cancel=answer, due_at=self._clock())
+        noted = await self._store.update(job, now=self._clock(), show=True, cancel=answer, due_at=self._clock())
         return await self.poll(noted) if noted is not None else self._clock()
 
     # --- at the end
@@ -204,20 +206,20 @@ class Steps(Submits):
                 seen = Observation(State.COLLECTING)
         if seen.state in (State.QUEUED, State.RUNNING):  # not everywhere at the host is it known to be ready
             return self._in(AGAIN * self._again(job, "collect"))
-        haul = await self._collector.collect(job, seen.image_urls)
-        if haul.blocked_host is not None:
-            await self._service.supply.result_blocked(job, haul.blocked_host)
+        result = await self._collector.download(job, seen.image_urls)
+        if result.blocked_host is not None:
+            await self._service.availability.report_blocked_host(job, result.blocked_host)
             return self._in(BLOCKED_EVERY)
-        if haul.wanting:
+        if result.incomplete:
             return self._in(AGAIN * self._again(job, "collect"))
-        await self._finish(job, haul.in_hand, cost=seen.cost_micro_usd)
+        await self._finish(job, result.downloaded, cost=seen.cost_micro_usd)
         return None
 
-    async def _finish(self, job: Job, in_hand: int, *, cost: int | None) -> None:
-        self._service.supply.blocked.pop(job.id, None)
-        state = State.SUCCEEDED if in_hand else State.FAILED
-        reason = None if in_hand else "no_pictures"
-        await self._end(job, state, reason=reason, images=in_hand, cost=cost, may_be_billed=True)
+    async def _finish(self, job: Job, downloaded: int, *, cost: int | None) -> None:
+        self._service.availability.blocked.pop(job.id, None)
+        state = State.SUCCEEDED if downloaded else State.FAILED
+        reason = None if downloaded else "no_pictures"
+        await self._end(job, state, reason=reason, images=downloaded, cost=cost, may_be_billed=True)
 
     async def give_up(self, job: Job) -> int | None:
         """Past the deadline: the member gets everything back, and a late picture is a present."""
@@ -226,14 +228,14 @@ class Steps(Submits):
         return await self._end_watched(job, reason="unknown" if job.state is State.UNKNOWN else "gave_up")
 
     async def _give_up_collecting(self, job: Job) -> int | None:
-        blocked = job.id in self._service.supply.blocked
+        blocked = job.id in self._service.availability.blocked
         return await self._end_with_what_is_there(job, reason="result_host_blocked" if blocked else "no_pictures")
 
     async def _end_with_what_is_there(self, job: Job, *, reason: str) -> int | None:
-        self._service.supply.blocked.pop(job.id, None)
-        dossier = await self._store.dossier(job.id)
-        if dossier is not None and dossier.pictures:
-            await self._finish(job, len(dossier.pictures), cost=None)
+        self._service.availability.blocked.pop(job.id, None)
+        record = await self._store.job_record(job.id)
+        if record is not None and record.pictures:
+            await self._finish(job, len(record.pictures), cost=None)
             return None
         return await self._end_watched(job, reason=reason)
 
@@ -261,13 +263,13 @@ class Steps(Submits):
             return self._in(WATCH_DELAY)
         if seen.cost_micro_usd is not None:
             await self._store.cost_became_known(job, now=now, micro_usd=seen.cost_micro_usd)
-        haul = await self._collector.collect(job, seen.image_urls)
-        if haul.wanting or haul.blocked_host:
+        result = await self._collector.download(job, seen.image_urls)
+        if result.incomplete or result.blocked_host:
             return self._in(WATCH_DELAY)
-        changes: dict[str, Any] = {"watch_until": None, "due_at": None, "images": haul.in_hand}
-        if haul.in_hand:
+        changes: dict[str, Any] = {"watch_until": None, "due_at": None, "images": result.downloaded}
+        if result.downloaded:
             changes["reason"] = "late"
-        await self._store.note(job, now=now, show=haul.in_hand > 0, **changes)
+        await self._store.update(job, now=now, show=result.downloaded > 0, **changes)
         return None
 
     async def _watch_for_run(self, job: Job) -> int | None:
@@ -277,5 +279,5 @@ class Steps(Submits):
             run_id = None
         if run_id is None or await self._belongs_to_another(job, run_id):
             return self._in(WATCH_DELAY)
-        found = await self._store.learn(job, run_id=run_id)
+        found = await self._store.update_unguarded(job, run_id=run_id)
         return await self.watch(found) if found is not None else None

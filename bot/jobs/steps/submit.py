@@ -25,24 +25,24 @@ FIND_EVERY = 15.0  # seconds between searches for a lost submit
 class Submits(Stepping):
     async def choose_host(self, job: Job) -> Job | None:
         """Let a waiting job stand in line at the host that is best for it now; None when it no longer waits."""
-        route = await self._routing.best(job)
+        route = await self._routing.preferred(job)
         if route is None:  # the model was taken out while the job waited
             await self._end(job, State.FAILED, reason="model_gone")
             return None
         if is_of(route, job):
             return job
-        return await self._store.note(job, now=self._clock(), show=True, provider=route.provider, route=route.id)
+        return await self._store.update(job, now=self._clock(), show=True, provider=route.provider, route=route.id)
 
     async def look_at(self, job: Job) -> int | None:
         """When a host may take a job that waits, where that is a question of time."""
-        return await self._routing.look_at(job)
+        return await self._routing.retry_at(job)
 
     async def begin_submit(self, job: Job) -> Job | None:
         """Say on disk that the paid request is about to be sent; None when the job is not to be sent after all."""
         now = self._clock()
         mine = await self._store.move(job, State.SUBMITTING, now=now, submitted_at=now, due_at=now + SUBMIT_LEASE)
         if mine is not None:
-            self._hosts.begins(job.provider)
+            self._hosts.on_submit(job.provider)
         return mine
 
     async def submit(self, job: Job) -> int | None:
@@ -58,13 +58,13 @@ class Submits(Stepping):
             return await self._not_taken(job)
         except ProviderPaused as exc:
             self._say(job, "not_taken", exc)
-            await self._hosts.paused(job.provider, exc, submitting=True)
+            await self._hosts.on_paused(job.provider, exc, submitting=True)
             return await self._not_taken(job)
         except ModelGone as exc:
             self._say(job, "model_gone", exc)
             return await self._gone(job)
         except (ProviderRefused, ProviderRejected) as exc:
-            await self._hosts.judged(job.provider)
+            await self._hosts.on_refused(job.provider)
             refused = isinstance(exc, ProviderRefused)
             self._say(job, "refused" if refused else "rejected", exc)
             await self._end(
@@ -72,7 +72,7 @@ class Submits(Stepping):
             )
         except SubmitUnknown as exc:
             self._say(job, "submit_unknown", exc)
-            await self._hosts.failed(job.provider, "submit", exc, job_id=job.id)
+            await self._hosts.on_failed(job.provider, "submit", exc, job_id=job.id)
             return await self._not_known(job)
         else:
             self._runs[job.id] = run_id  # kept until it is on disk: a full disk must not lose a paid run
@@ -81,10 +81,10 @@ class Submits(Stepping):
 
     async def _gone(self, job: Job) -> int | None:
         """Its host knows the model no more: another one may."""
-        await self._hosts.judged(job.provider)
+        await self._hosts.on_refused(job.provider)
         if gone := await self._is_gone(job):
-            await self._service.supply.route_gone(job.provider, job.route)
-        if (route := await self._routing.next(job) or await self._routing.later(job)) is not None:
+            await self._service.availability.mark_route_gone(job.provider, job.route)
+        if (route := await self._routing.fallback(job) or await self._routing.eventual(job)) is not None:
             return await self._over_to(job, route)
         await self._end(job, State.FAILED, reason="model_gone" if gone else "rejected")
         return None
@@ -102,9 +102,9 @@ class Submits(Stepping):
     async def _not_taken(self, job: Job) -> int | None:
         """Back in line: at another host at once, or where all have been tried, at this one after a while.
 
-        What patience the host asked for holds for all jobs, and is kept with the host (`Hosts.quiet_until`).
+        What patience the host asked for holds for all jobs, and is kept with the host (`Hosts.retry_after_until`).
         """
-        if (route := await self._routing.next(job)) is not None:
+        if (route := await self._routing.fallback(job)) is not None:
             return await self._over_to(job, route)
         wait = backoff(self._again(job, "round"), retry_after=None, jitter=self._draw())
         return await self._back_in_line(job, due_at=self._in(wait))
@@ -131,7 +131,7 @@ class Submits(Stepping):
         moved = await self._store.move(job, State.QUEUED, now=self._clock(), run_id=run_id, due_at=due_at)
         self._runs.pop(job.id, None)
         self._routing.forget(job.id)
-        await self._hosts.took(job.provider)
+        await self._hosts.on_accepted(job.provider)
         return due_at if moved is not None else self._clock()
 
     async def _belongs_to_another(self, job: Job, run_id: str) -> bool:

@@ -52,7 +52,7 @@ def status_answer(run: Run, *, origin: str, faults: Iterable[Fault]) -> Answer:
         word = "failed"
     body: dict[str, Any] = {"request_id": run.id, "status": word}
     if word.lower() == "in_queue":
-        body["queue_position"] = int(met["queue"].word) if "queue" in met else run.line.place_of(run)
+        body["queue_position"] = int(met["queue"].word) if "queue" in met else run.queue.position_of(run)
     base = f"{origin}/v1/requests/{run.id}"
     return Answer(200, {**body, "status_url": f"{base}/status", "result_url": f"{base}/result"})
 
@@ -91,7 +91,7 @@ def cancel_answer(run: Run, *, faults: Iterable[Fault]) -> Answer:
         return Answer(202, {"request_id": run.id, "status": "completed", "outcome": "cancelled"})
     if not queued or "cancel:not_cancellable" in met:
         return Answer(202, {"request_id": run.id, "status": run.state, "outcome": "not_cancellable"})
-    run.line.move(run, "cancelled")
+    run.queue.move(run, "cancelled")
     return Answer(202, {"request_id": run.id, "status": "completed", "outcome": "cancelled"})
 
 

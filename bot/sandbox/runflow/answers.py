@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from bot.sandbox.faults import Fault
-from bot.sandbox.responses import CRASHED, REFUSED, Answer, Met
+from bot.sandbox.responses import CRASHED, REFUSED, Answer, FaultedCall
 from bot.sandbox.runflow.models import uuid_of
 from bot.sandbox.runflow.runs import FlowRun
 
@@ -69,7 +69,7 @@ class Outcome:
     failure: Failure | None = None
 
 
-def outcome(run: FlowRun, met: Met, *, sign: Sign, broken: str | None) -> Outcome:
+def outcome(run: FlowRun, met: FaultedCall, *, sign: Sign, broken: str | None) -> Outcome:
     """*broken*: why it failed by itself (a reference that could not be fetched)."""
     status = _progress(run, met)
     if status != "succeeded":
@@ -82,7 +82,7 @@ def outcome(run: FlowRun, met: Met, *, sign: Sign, broken: str | None) -> Outcom
     return Outcome(status, None if "no_output" in met else _output(run, met, sign=sign))
 
 
-def record(run: FlowRun, came_to: Outcome, met: Met) -> dict[str, Any]:
+def record(run: FlowRun, came_to: Outcome, met: FaultedCall) -> dict[str, Any]:
     """The run as `GET /v1/runs/{id}` tells it; the answer to a submit is the same."""
     over = came_to.status in OVER
     cost = Decimal(billed_micro_usd(run, came_to, met)) / 1_000_000
@@ -124,12 +124,12 @@ def record(run: FlowRun, came_to: Outcome, met: Met) -> dict[str, Any]:
     return _older(told) if "old_words" in met else told
 
 
-def billed_micro_usd(run: FlowRun, came_to: Outcome, met: Met) -> int:
+def billed_micro_usd(run: FlowRun, came_to: Outcome, met: FaultedCall) -> int:
     """Failed runs are not billed, and of a partial one only the pictures that came."""
     return run.entry.cost_micro_usd(run.asked, images=run.delivered(met)) if came_to.status in PAID else 0
 
 
-def payload(run: FlowRun, came_to: Outcome, met: Met, *, event: str | None = None) -> dict[str, Any]:
+def payload(run: FlowRun, came_to: Outcome, met: FaultedCall, *, event: str | None = None) -> dict[str, Any]:
     """What a callback says; a run that is not over is told of as if it were."""
     status = came_to.status if came_to.status in OVER else "succeeded"
     word = EVENTS.get(status, status)
@@ -155,7 +155,7 @@ def iso(at: int | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="microseconds")
 
 
-def _progress(run: FlowRun, met: Met) -> str:
+def _progress(run: FlowRun, met: FaultedCall) -> str:
     if fault := met.get("unknown_status"):
         return fault.word
     if "stuck_queue" in met:
@@ -164,13 +164,13 @@ def _progress(run: FlowRun, met: Met) -> str:
         return "queued" if int(fault.word) > 1 else "dispatching"
     status = {"in_progress": "running", "completed": "succeeded", "cancelled": "canceled"}.get(run.state)
     if status is None:
-        status = "queued" if run.line.hold or run.line.place_of(run) > 1 else "dispatching"
+        status = "queued" if run.queue.hold or run.queue.position_of(run) > 1 else "dispatching"
     if status == "succeeded" and "result_pending" in met:
         return "running"
     return BACKWARDS.get(status, status) if "backwards" in met else status
 
 
-def _failure(met: Met, broken: str | None) -> Failure | None:
+def _failure(met: FaultedCall, broken: str | None) -> Failure | None:
     if fault := met.get("refuse"):
         return Failure("CONTENT_POLICY_VIOLATION", fault.params.get("text", REFUSED), "inference")
     if fault := met.get("fail"):
@@ -181,7 +181,7 @@ def _failure(met: Met, broken: str | None) -> Failure | None:
     return Failure("INPUT_VALIDATION_FAILED", broken, "preprocess") if broken else None
 
 
-def _output(run: FlowRun, met: Met, *, sign: Sign) -> Any:
+def _output(run: FlowRun, met: FaultedCall, *, sign: Sign) -> Any:
     if fault := met.get("empty_output"):
         return fault.params.get("output", {"outputs": []})
     nsfw = met.get("nsfw")
@@ -200,7 +200,7 @@ def _output(run: FlowRun, met: Met, *, sign: Sign) -> Any:
     }
 
 
-def _entry(run: FlowRun, path: str, met: Met, *, sign: Sign) -> dict[str, Any]:
+def _entry(run: FlowRun, path: str, met: FaultedCall, *, sign: Sign) -> dict[str, Any]:
     elsewhere = met.get("foreign_host")
     kind = run.asked.output_format
     url = str(elsewhere.params.get("url", f"https://pictures.example.net/{run.id}.{kind}")) if elsewhere else sign(path)

@@ -14,7 +14,7 @@ from bot.sandbox.faults import OUTCOME, SEARCH, Fault
 from bot.sandbox.files import Files
 from bot.sandbox.host import FUNDS_MICRO_USD, Host, origin
 from bot.sandbox.models import Inputs
-from bot.sandbox.responses import Answer, Met
+from bot.sandbox.responses import Answer, FaultedCall
 from bot.sandbox.runflow.answers import (
     NOT_FOUND,
     STATUSES,
@@ -44,7 +44,7 @@ class Runflow(Host):
 
     def __init__(
         self,
-        desk: Controls,
+        controls: Controls,
         files: Files,
         *,
         key: str | None,
@@ -53,9 +53,9 @@ class Runflow(Host):
         secrets: Sequence[str],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
-        super().__init__(desk, files, key=key, now=now, stopping=stopping)
+        super().__init__(controls, files, key=key, now=now, stopping=stopping)
         self.origin = ""  # where it is, for the addresses in callbacks
-        self.callbacks = Callbacks(desk, tell=self._told, secrets=secrets, sleep=sleep)
+        self.callbacks = Callbacks(controls, tell=self._told, secrets=secrets, sleep=sleep)
         self._signer = Signer(now)
 
     def routes(self) -> list[web.RouteDef]:
@@ -89,7 +89,7 @@ class Runflow(Host):
         run = self.run(request)
         return run if isinstance(run, FlowRun) else None
 
-    async def _submit(self, request: web.Request, body: bytes, met: Met) -> Answer:
+    async def _submit(self, request: web.Request, body: bytes, met: FaultedCall) -> Answer:
         model = MODELS.get(request.match_info["model"])
         if model is None:
             return NO_MODEL
@@ -98,20 +98,20 @@ class Runflow(Host):
             met.note = SYNC_MODE if any(each["message"] == SYNC_MODE for each in wrong) else ""
             return problem(422, message="The request is not valid.", errors=wrong)
         first, *_ = [self._accept(model.id, *read, met=met) for _ in range(2 if "twice" in met else 1)]
-        told = record(first, Outcome("queued"), Met([]))
+        told = record(first, Outcome("queued"), FaultedCall([]))
         if "callback:early" in met and first.callback_url:
-            self.desk.line.move(first, "completed")
+            self.controls.queue.move(first, "completed")
             await first.rung.wait()
         return Answer(200 if "created_200" in met else 201, told)
 
-    def _accept(self, model: str, order: Order, asked: Inputs, *, met: Met) -> FlowRun:
+    def _accept(self, model: str, order: Order, asked: Inputs, *, met: FaultedCall) -> FlowRun:
         run = FlowRun(
             id=uuid7(),
             model=model,
             inputs=asked.model_dump(exclude_unset=True),
             asked=asked,
             entry=MODELS[model],
-            line=self.desk.line,
+            queue=self.controls.queue,
             created_at=utc_ms(),
             client_ref=order.client_ref,
             metadata=order.metadata,
@@ -120,7 +120,7 @@ class Runflow(Host):
         self.take_in(run, met)
         return run
 
-    async def _run(self, request: web.Request, _body: bytes, met: Met) -> Answer:
+    async def _run(self, request: web.Request, _body: bytes, met: FaultedCall) -> Answer:
         run = self.found(request)
         if run is None or "lost" in met or "404_after_submit" in met:
             return NOT_FOUND
@@ -128,7 +128,7 @@ class Runflow(Host):
         asked = request.query.get("add_signature") == "true"
         return Answer(200, record(run, await self._came_to(run, met, at=origin(request), asked=asked), met))
 
-    async def _came_to(self, run: FlowRun, met: Met, *, at: str, asked: bool = False) -> Outcome:
+    async def _came_to(self, run: FlowRun, met: FaultedCall, *, at: str, asked: bool = False) -> Outcome:
         """*asked*: whether addresses were asked for with a signature; only a fault heeds it."""
         broken = await self.files.trouble(run) if run.state == "completed" else None
         signs = asked or "unsigned" not in met
@@ -138,12 +138,12 @@ class Runflow(Host):
 
         return outcome(run, met, sign=address, broken=broken)
 
-    async def _told(self, run: FlowRun, met: Met) -> dict[str, Any]:
+    async def _told(self, run: FlowRun, met: FaultedCall) -> dict[str, Any]:
         """What a callback about *run* says."""
-        shown = Met(run.faults.look(OUTCOME.keys() - {"result_pending"}))
+        shown = FaultedCall(run.faults.look(OUTCOME.keys() - {"result_pending"}))
         return payload(run, await self._came_to(run, shown, at=self.origin), met)
 
-    async def _search(self, request: web.Request, _body: bytes, met: Met) -> Answer:
+    async def _search(self, request: web.Request, _body: bytes, met: FaultedCall) -> Answer:
         try:
             spelling = met.get("spelling")
             search = read_search(
@@ -156,23 +156,23 @@ class Runflow(Host):
         listed = [run for run in self._flow_runs() if not run.faults.take("search", [""], among=SEARCH)]
         records = []
         for run in listed:
-            shown = Met(run.faults.look(OUTCOME))
+            shown = FaultedCall(run.faults.look(OUTCOME))
             records.append(record(run, await self._came_to(run, shown, at=origin(request)), shown))
         return Answer(200, search.page(records))
 
     def _flow_runs(self) -> list[FlowRun]:
         return [each for each in self.runs() if isinstance(each, FlowRun)]
 
-    async def _statuses(self, _request: web.Request, _body: bytes, _met: Met) -> Answer:
+    async def _statuses(self, _request: web.Request, _body: bytes, _met: FaultedCall) -> Answer:
         return Answer(200, list(STATUSES))
 
-    async def _deliveries(self, request: web.Request, _body: bytes, _met: Met) -> Answer:
+    async def _deliveries(self, request: web.Request, _body: bytes, _met: FaultedCall) -> Answer:
         run = self.found(request)
         if run is None:
             return NOT_FOUND
         return Answer(200, [each.as_json() for each in self.callbacks.deliveries if each.run_id == run.id])
 
-    async def _redeliver(self, request: web.Request, _body: bytes, _met: Met) -> Answer:
+    async def _redeliver(self, request: web.Request, _body: bytes, _met: FaultedCall) -> Answer:
         run = self.found(request)
         if run is None:
             return NOT_FOUND
@@ -182,38 +182,38 @@ class Runflow(Host):
             return problem(409, message=str(exc))
         return Answer(201, sent.as_json())
 
-    async def _models(self, request: web.Request, _body: bytes, _met: Met) -> Answer:
+    async def _models(self, request: web.Request, _body: bytes, _met: FaultedCall) -> Answer:
         listed = [entry(each, schema=False) for each in MODELS.values()]
         wanted = request.query.get("q", "").lower()
         items = [each for each in listed if wanted in f"{each['owner']}/{each['slug']} {each['name']}".lower()]
         return Answer(200, {"items": items, "next_pq": None, "prev_pq": None})
 
-    async def _model(self, request: web.Request, _body: bytes, _met: Met) -> Answer:
+    async def _model(self, request: web.Request, _body: bytes, _met: FaultedCall) -> Answer:
         name = request.match_info["model"]
         model = next((each for each in MODELS.values() if name in (each.id, uuid_of(each.id))), None)
         return Answer(200, entry(model)) if model else NO_MODEL
 
-    async def _balance(self, _request: web.Request, _body: bytes, _met: Met) -> Answer:
+    async def _balance(self, _request: web.Request, _body: bytes, _met: FaultedCall) -> Answer:
         return Answer(200, {"balance_cents": await self._left() // 10_000, "currency": "USD"})
 
-    async def _credit_balances(self, _request: web.Request, _body: bytes, _met: Met) -> Answer:
+    async def _credit_balances(self, _request: web.Request, _body: bytes, _met: FaultedCall) -> Answer:
         """As the host's own scripts read it."""
         return Answer(200, {"items": [{"balance_usd": await self._left() / 1_000_000, "currency": "USD"}]})
 
     async def _left(self) -> int:
         left = FUNDS_MICRO_USD
         for run in self._flow_runs():
-            shown = Met(run.faults.look(OUTCOME))
+            shown = FaultedCall(run.faults.look(OUTCOME))
             left -= billed_micro_usd(run, await self._came_to(run, shown, at=self.origin), shown)
         return left
 
-    async def _health(self, _request: web.Request, _body: bytes, _met: Met) -> Answer:
+    async def _health(self, _request: web.Request, _body: bytes, _met: FaultedCall) -> Answer:
         return Answer(200, {"status": "ok"})
 
-    async def _unknown(self, _request: web.Request, _body: bytes, _met: Met) -> Answer:
+    async def _unknown(self, _request: web.Request, _body: bytes, _met: FaultedCall) -> Answer:
         return problem(404, code="NOT_FOUND", message="There is no such endpoint.")
 
-    async def _file(self, request: web.Request, _body: bytes, met: Met) -> web.StreamResponse:
+    async def _file(self, request: web.Request, _body: bytes, met: FaultedCall) -> web.StreamResponse:
         run, version = self.found(request), self._signer.version(request.path, request.query)
         if run is not None and "file:expired" in met:
             run.expired = max(run.expired, run.version)

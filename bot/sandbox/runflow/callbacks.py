@@ -20,14 +20,14 @@ import aiohttp
 from bot.core.references import is_loopback
 from bot.sandbox.control import Controls
 from bot.sandbox.faults import CALLBACK, Fault
-from bot.sandbox.responses import Met
+from bot.sandbox.responses import FaultedCall
 from bot.sandbox.runflow.answers import iso
 from bot.sandbox.runflow.runs import FlowRun, uuid7
 from bot.sandbox.runs import Run, utc_ms
 
 PAUSES = (1.0, 2.0)  # seconds before the second and the third attempt
-PATIENCE = 10.0  # seconds for an answer
-Tell = Callable[[FlowRun, Met], Awaitable[dict[str, Any]]]
+TIMEOUT = 10.0  # seconds for an answer
+Tell = Callable[[FlowRun, FaultedCall], Awaitable[dict[str, Any]]]
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -77,10 +77,10 @@ class Delivery:
 class Callbacks:
     """*secrets*: the first signs, both are valid; without any there is no signature. *sleep*: how to wait."""
 
-    def __init__(self, desk: Controls, *, tell: Tell, secrets: Sequence[str], sleep: Sleep) -> None:
+    def __init__(self, controls: Controls, *, tell: Tell, secrets: Sequence[str], sleep: Sleep) -> None:
         self.secrets = list(secrets)
         self.deliveries: list[Delivery] = []
-        self._desk = desk
+        self._controls = controls
         self._tell = tell
         self._sleep = sleep
         self._woken = asyncio.Event()
@@ -88,11 +88,11 @@ class Callbacks:
         self._watching: asyncio.Task[None] | None = None
         self._owed: list[FlowRun] = []  # ended while nobody was there to send anything
         self._http: aiohttp.ClientSession | None = None
-        desk.line.changed = self._woken.set
-        desk.line.ended = self._ended
+        controls.queue.changed = self._woken.set
+        controls.queue.ended = self._ended
 
     async def start(self) -> None:
-        timeout = aiohttp.ClientTimeout(total=PATIENCE)
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
         self._http = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
         self._watching = asyncio.create_task(self._watch())
         while self._owed:
@@ -110,7 +110,7 @@ class Callbacks:
 
     async def settled(self) -> None:
         """Wait until nothing is on its way any more."""
-        self._desk.line.settle()
+        self._controls.queue.settle()
         while self._tasks:
             await asyncio.gather(*self._tasks)
             await asyncio.sleep(0)  # those that are done take themselves off the list
@@ -119,13 +119,13 @@ class Callbacks:
         self, run_id: str, faults: Iterable[Fault] = (), *, url: str | None = None, event: str | None = None
     ) -> list[Delivery]:
         """Call back about a run now, whatever its state; `KeyError` for no run, `ValueError` for no address."""
-        run = self._desk.runs[run_id]
+        run = self._controls.runs[run_id]
         if not isinstance(run, FlowRun):
             raise ValueError("RunComfy calls nobody back")  # noqa: TRY004 - as wrong as no address
-        return await self._send(run, Met(faults), url=url, event=event)
+        return await self._send(run, FaultedCall(faults), url=url, event=event)
 
     async def _send(
-        self, run: FlowRun, met: Met, *, url: str | None = None, event: str | None = None
+        self, run: FlowRun, met: FaultedCall, *, url: str | None = None, event: str | None = None
     ) -> list[Delivery]:
         address = url or run.callback_url
         if not address:
@@ -148,8 +148,8 @@ class Callbacks:
         """Let runs end when they are due, though nobody asks."""
         while True:
             self._woken.clear()
-            self._desk.line.settle()
-            seconds = self._desk.line.wait()
+            self._controls.queue.settle()
+            seconds = self._controls.queue.wait()
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if seconds is None else max(seconds, 0.001)):
                     await self._woken.wait()
@@ -165,14 +165,14 @@ class Callbacks:
         task.add_done_callback(self._tasks.discard)
 
     async def _call_back(self, run: FlowRun) -> None:
-        met = Met(self._desk.faults.take("callback", run.about, host=run.host, among=CALLBACK))
+        met = FaultedCall(self._controls.faults.take("callback", run.about, host=run.host, among=CALLBACK))
         met.add(run.faults.take("callback", [""], among=CALLBACK))
         try:
             await self._send(run, met)
         finally:
             run.rung.set()
 
-    async def _deliver(self, delivery: Delivery, met: Met, *, done: asyncio.Event) -> None:
+    async def _deliver(self, delivery: Delivery, met: FaultedCall, *, done: asyncio.Event) -> None:
         body, headers = self._written(delivery, met)
         for pause in (*PAUSES, None):
             delivery.next_attempt_at = None
@@ -184,7 +184,7 @@ class Callbacks:
             delivery.next_attempt_at = utc_ms() + round(pause * 1000)
             await self._sleep(pause)
 
-    def _written(self, delivery: Delivery, met: Met) -> tuple[bytes, dict[str, str]]:
+    def _written(self, delivery: Delivery, met: FaultedCall) -> tuple[bytes, dict[str, str]]:
         """The body as it is sent, and the headers that go with it."""
         body = json.dumps(delivery.payload, separators=(",", ":"), ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json", "Runflow-Request-Id": delivery.request_id}
@@ -195,7 +195,7 @@ class Callbacks:
             body = json.dumps(delivery.payload, indent=1).encode()
         return body, headers
 
-    def _signature(self, body: bytes, met: Met) -> str | None:
+    def _signature(self, body: bytes, met: FaultedCall) -> str | None:
         secrets = self.secrets[1:] if "callback:second_secret" in met else self.secrets
         if "callback:bad_signature" in met:
             secrets = ["whsec_of_nobody"]

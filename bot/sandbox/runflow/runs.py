@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from bot.sandbox.responses import Met
+from bot.sandbox.responses import FaultedCall
 from bot.sandbox.runs import Run
 
 TTL = 900.0  # seconds an address is good for; the host does not say how many
@@ -42,7 +42,7 @@ class FlowRun(Run):
     def images(self) -> tuple[str, ...]:
         return tuple(f"/storage/{self.id}/{index + 1}.{self.asked.output_format}" for index in range(self.count))
 
-    def delivered(self, met: Met) -> int:
+    def delivered(self, met: FaultedCall) -> int:
         """How many of the pictures come."""
         name = next((each for each in ("partial", "fewer_images") if each in met), None)
         return self.count if name is None else min(self.count, int(met.number(name, "n", max(1, self.count - 1))))

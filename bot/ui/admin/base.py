@@ -19,7 +19,7 @@ from bot.core.errors import UserError
 from bot.store.quotas import By
 from bot.ui.cards import texts
 from bot.ui.cards.texts import Words
-from bot.ui.interactions.responder import Front, Interaction
+from bot.ui.interactions.responder import Interaction, Responder
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ CHANNEL = app_commands.Transform[Any, _AnyChannel]
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class AdminAction:
     """An admin's command or button, permission checked. *given* holds the options, None where one was left out."""
 
     interaction: Interaction
@@ -62,8 +62,10 @@ class Act:
         return By(str(self.interaction.id), self.server, self.interaction.user.id, self.received_at)
 
 
-Work = Callable[[Act], Awaitable[None]]
-Complete = Callable[[Act, str], Awaitable[Sequence[tuple[str, str]]]]  # shown and sent, for what is typed so far
+Work = Callable[[AdminAction], Awaitable[None]]
+Complete = Callable[
+    [AdminAction, str], Awaitable[Sequence[tuple[str, str]]]
+]  # shown and sent, for what is typed so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,10 @@ class Option:
 class Admin:
     """The door: nothing an admin can do goes past `add` or `press`."""
 
-    def __init__(self, front: Front) -> None:
-        self.front = front
-        self.service = front.service
-        self._english = front.texts.for_locale(texts.ENGLISH)
+    def __init__(self, responder: Responder) -> None:
+        self.responder = responder
+        self.service = responder.service
+        self._english = responder.texts.for_locale(texts.ENGLISH)
         self._buttons: dict[str, Work] = {}
 
     # --- commands
@@ -111,7 +113,7 @@ class Admin:
                     raise UserError("admin.category")
                 await work(act)
 
-            await self.front.handle(interaction, handler, late=LATE[(group.parent or group).name])
+            await self.responder.handle(interaction, handler, late=LATE[(group.parent or group).name])
 
         first = inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Interaction)
         parameters = [first, *(_parameter(each) for each in options)]
@@ -131,7 +133,7 @@ class Admin:
         async def offer(interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
             try:
                 given = {name: value for name, value in interaction.namespace}  # noqa: C416 - dict() takes it for a mapping
-                act = self._act(interaction, received_at=self.front.clock(), given=given)
+                act = self._act(interaction, received_at=self.responder.clock(), given=given)
             except UserError:  # what may not be done is not completed either
                 return []
             try:
@@ -159,10 +161,10 @@ class Admin:
 
     def _act(
         self, interaction: Interaction, *, received_at: int, given: Mapping[str, Any], what: str | None = None
-    ) -> Act:  # fmt: skip
+    ) -> AdminAction:  # fmt: skip
         """`UserError` for whoever may not; *what* is logged, and None for what is typed before a command is sent."""
         server = interaction.guild_id
-        if server is None or not self.front.is_member(interaction):
+        if server is None or not self.responder.is_member(interaction):
             raise UserError("admin.server")
         extra = {"what": what, "guild_id": server, "user_id": interaction.user.id}
         if not (interaction.permissions.manage_guild or interaction.permissions.administrator):
@@ -171,7 +173,7 @@ class Admin:
             raise UserError("admin.permission")
         if what is not None:
             log.info("An admin used %s", what, extra={"event": "admin", **extra})
-        return Act(interaction, server, received_at, self.front.words(interaction), dict(given))
+        return AdminAction(interaction, server, received_at, self.responder.words(interaction), dict(given))
 
     def said(self, key: str) -> locale_str:
         """The sentence `command.<key>` as Discord is told it, in every language."""

@@ -13,9 +13,9 @@ from bot.core.quota import Holder, Rule, Scope, Unit
 from bot.core.windows import Window
 from bot.core.zones import zone_of
 from bot.jobs.service import Service
-from bot.store.quotas import Held
-from bot.ui.admin.base import Act
-from bot.ui.admin.quota_targets import SERVER, SET_HERE, block_value, plain, rule_value, target_of
+from bot.store.quotas import HeldGrant
+from bot.ui.admin.base import AdminAction
+from bot.ui.admin.quota_targets import SERVER, SET_HERE, block_value, plain_mention, rule_value, target_of
 from bot.ui.cards import quota as quota_cards
 from bot.ui.cards.targets import about
 
@@ -32,12 +32,12 @@ NEVER = "never"
 Offered = Sequence[tuple[str, str]]
 
 
-class Choices:
+class RuleChoices:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._quotas = service.quotas
 
-    async def held(self, act: Act) -> Sequence[Held]:
+    async def rules(self, act: AdminAction) -> Sequence[HeldGrant]:
         """Bonuses that are left to the member named, or to all."""
         target = target_of(act)
         if target.holder not in (Holder.USER, Holder.GUILD):
@@ -45,7 +45,7 @@ class Choices:
         user = target.subject if target.holder is Holder.USER else None
         return await self._quotas.grants(act.server, user=user, now=self._service.clock(), limit=COUNTED)
 
-    async def amounts(self, act: Act, typed: str) -> Offered:
+    async def amounts(self, act: AdminAction, typed: str) -> Offered:
         try:
             unit, target = unit_of(act, default=Unit.IMAGES), target_of(act)
             window = amounts.window(unit, act.given.get("per"))
@@ -60,7 +60,7 @@ class Choices:
         except UserError:  # not yet an amount, or never one
             return offered
 
-    async def _in_force(self, act: Act, wanted: Rule) -> str | None:
+    async def _in_force(self, act: AdminAction, wanted: Rule) -> str | None:
         """What is set now, or configured where nothing is, as it would be typed; None where a role may decide."""
         overview = await self._quotas.overview(act.server)
         alike = [each for each in overview.rules if _slot(each) == _slot(wanted)]
@@ -74,27 +74,27 @@ class Choices:
             return NONE
         return _plain_number(found.amount, found.unit)
 
-    async def limits(self, act: Act, typed: str) -> Offered:
+    async def limits(self, act: AdminAction, typed: str) -> Offered:
         """Rules that are there, also of what was deleted, and bonuses that are left."""
         target = target_of(act)
         overview = await self._quotas.overview(act.server)
         rules = [each for each in overview.rules if each.holder in SET_HERE]
         rules = rules if target == SERVER else [each for each in rules if about(target, [each])]
         offered = [(_named(act, each), rule_value(each)) for each in rules]
-        for each in await self.held(act):
+        for each in await self.rules(act):
             left = quota_cards.left(act.words, each.grant)
-            bonus = act.words.say("quota.bonus_of", who=plain(Holder.USER, each.user, act), amount=left)
+            bonus = act.words.say("quota.bonus_of", who=plain_mention(Holder.USER, each.user, act), amount=left)
             offered.append((bonus, f"{BONUS}:{each.grant.id}"))
         return _matching(offered, typed)
 
-    async def blocks(self, act: Act, typed: str) -> Offered:
+    async def blocks(self, act: AdminAction, typed: str) -> Offered:
         target = target_of(act)
         overview = await self._quotas.overview(act.server)
         blocks = [each for each in overview.blocks if target == SERVER or about(target, [each])]
-        return _matching([(plain(each.holder, each.subject, act), block_value(each)) for each in blocks], typed)
+        return _matching([(plain_mention(each.holder, each.subject, act), block_value(each)) for each in blocks], typed)
 
-    async def expiries(self, act: Act, typed: str) -> Offered:
-        zone = zone_of((await self._quotas.overview(act.server)).house)
+    async def expiries(self, act: AdminAction, typed: str) -> Offered:
+        zone = zone_of((await self._quotas.overview(act.server)).server_settings)
         today = datetime.fromtimestamp(act.received_at / 1000, zone).date()
         month = ((today.replace(day=1) + timedelta(days=32)).replace(day=1) - timedelta(days=1)).isoformat()
         words = act.words
@@ -103,10 +103,10 @@ class Choices:
         return _matching(offered, typed)
 
 
-def _named(act: Act, rule: Rule) -> str:
+def _named(act: AdminAction, rule: Rule) -> str:
     number = quota_cards.amount(act.words, rule.unit, rule.amount)
     told = f"{quota_cards.what(act.words, rule.unit, rule.window)}: {number}"
-    return f"{plain(rule.holder, rule.subject, act)} · {told}"
+    return f"{plain_mention(rule.holder, rule.subject, act)} · {told}"
 
 
 def _slot(rule: Rule) -> tuple[Scope, Unit, Window | None]:
@@ -120,7 +120,7 @@ def _plain_number(number: int, unit: Unit) -> str:
     return f"{whole}.{rest.rstrip('0').ljust(2, '0')}"
 
 
-def _shown(act: Act, unit: Unit, text: str) -> str:
+def _shown(act: AdminAction, unit: Unit, text: str) -> str:
     return quota_cards.amount(act.words, unit, amounts.amount(text, unit))
 
 
@@ -131,7 +131,7 @@ def _matching(offered: Offered, typed: str) -> Offered:
     return found or offered
 
 
-def unit_of(act: Act, *, default: Unit | None = None) -> Unit:
+def unit_of(act: AdminAction, *, default: Unit | None = None) -> Unit:
     given = act.given.get("unit") or default
     if given not in list(Unit):
         raise UserError("admin.choice", given=given)

@@ -19,24 +19,24 @@ from bot.core.windows import Window
 from bot.core.zones import zone_of
 from bot.jobs.delivery import FILE_SLACK, REQUEST_LIMIT
 from bot.store.reports import Entry
-from bot.ui.admin.base import CHANNEL, Act, Admin, Option
+from bot.ui.admin.base import CHANNEL, Admin, AdminAction, Option
 from bot.ui.admin.quota_targets import SERVER, target_of
 from bot.ui.cards.reports import CHANGES, ON_A_PAGE, SPENDING, Asked, change, exported, history, spent, top
 from bot.ui.interactions.parsing import place_of
 from bot.ui.interactions.responder import NOBODY
-from bot.ui.interactions.timeouts import in_time
+from bot.ui.interactions.timeouts import database_timeout
 
 TOP = 10
 WINDOWS = (Window.DAY, Window.WEEK, Window.MONTH, Window.TOTAL)
 MOST_ROWS = 50_000
 AT_A_TIME = 2_000  # rows; so many are read and written down before anybody else has a turn
-PATIENCE = 60.0  # seconds for an upload
+TIMEOUT = 60.0  # seconds for an upload
 
 
 class QuotaReports:
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
-        self._front = admin.front
+        self._responder = admin.responder
         self._reports = admin.service.reports
 
     def add_to(self, group: app_commands.Group) -> None:
@@ -60,25 +60,25 @@ class QuotaReports:
 
     # --- history
 
-    async def _history(self, act: Act) -> None:
+    async def _history(self, act: AdminAction) -> None:
         if act.given["member"] is not None and act.given["channel"] is not None:
             raise UserError("history.both")
         target = target_of(act)
         asked = Asked(act.given["what"] or CHANGES)
         if target != SERVER:
             asked = replace(asked, holder=target.holder, subject=target.subject)
-        await self._front.whisper(act.interaction, await self._page(act, asked))
+        await self._responder.reply_privately(act.interaction, await self._page(act, asked))
 
-    async def _turn(self, act: Act) -> None:
+    async def _turn(self, act: AdminAction) -> None:
         view = await self._page(act, Asked.read(act.given["parts"]))
-        async with self._front.answering(act.interaction):
+        async with self._responder.answering(act.interaction):
             await act.interaction.response.edit_message(view=view, allowed_mentions=NOBODY)
 
-    async def _page(self, act: Act, asked: Asked) -> discord.ui.LayoutView:
+    async def _page(self, act: AdminAction, asked: Asked) -> discord.ui.LayoutView:
         """Read anew from the page's start each time: entries that came in between move nothing."""
         begin = asked.number * ON_A_PAGE
         read = self._changes if asked.what == CHANGES else self._spending
-        async with in_time("busy"):
+        async with database_timeout("busy"):
             found = await read(act, asked, limit=begin + ON_A_PAGE + 1)
         if asked.start is None and found:
             at, n = found[0][1]
@@ -86,13 +86,13 @@ class QuotaReports:
         lines = [line for line, _ in found[begin : begin + ON_A_PAGE]]
         return history(lines, act.words, asked=asked, more=len(found) > begin + ON_A_PAGE)
 
-    async def _changes(self, act: Act, asked: Asked, *, limit: int) -> Sequence[tuple[str, tuple[int, int]]]:
+    async def _changes(self, act: AdminAction, asked: Asked, *, limit: int) -> Sequence[tuple[str, tuple[int, int]]]:
         found = await self._reports.changes(
             act.server, holder=asked.holder, subject=asked.subject, before=asked.start, limit=limit
         )
         return [(change(each, act.words, server=act.server), cursor) for each, cursor in found]
 
-    async def _spending(self, act: Act, asked: Asked, *, limit: int) -> Sequence[tuple[str, tuple[int, int]]]:
+    async def _spending(self, act: AdminAction, asked: Asked, *, limit: int) -> Sequence[tuple[str, tuple[int, int]]]:
         user = asked.subject if asked.holder is Holder.USER else None
         channel = asked.subject if asked.holder is Holder.CHANNEL else None
         found = await self._reports.spending(act.server, user=user, channel=channel, before=asked.start, limit=limit)
@@ -100,32 +100,32 @@ class QuotaReports:
 
     # --- top
 
-    async def _top(self, act: Act) -> None:
+    async def _top(self, act: AdminAction) -> None:
         window = Window(act.given["window"] or Window.MONTH)
-        async with in_time("busy"):
-            standing = await self._admin.service.standing(place_of(act.interaction, member=True))
+        async with database_timeout("busy"):
+            standing = await self._admin.service.quota_status(place_of(act.interaction, member=True))
             bucket = standing.used.moment(Scope.GUILD).buckets[window]
             spenders = await self._reports.top(act.server, bucket, limit=TOP)
         whole = standing.used.tally(Scope.GUILD, window)
         view = top(spenders, act.words, window=window, spent=whole.spent, reserved=whole.reserved)
-        await self._front.whisper(act.interaction, view)
+        await self._responder.reply_privately(act.interaction, view)
 
     # --- export
 
-    async def _export(self, act: Act) -> None:
-        async with in_time("busy"):
-            house = await self._admin.service.store.house(act.server)
-        zone = zone_of(house)
+    async def _export(self, act: AdminAction) -> None:
+        async with database_timeout("busy"):
+            server_settings = await self._admin.service.store.server_settings(act.server)
+        zone = zone_of(server_settings)
         since, until = period(act.given["since"], act.given["until"], now=act.received_at, zone=zone)
-        async with self._front.answering(act.interaction):
+        async with self._responder.answering(act.interaction):
             await act.interaction.response.defer(ephemeral=True, thinking=True)
         most = min(act.interaction.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
         count, content = await self._written(act.server, since, until, zone=zone, most=most)
         first, last = day_of(since, zone), day_of(until - 1, zone)
         name = f"quota-{first}-{last}.csv" if count else None
-        view = exported(act.words, count=count, since=first, until=last, zone=house.timezone, file=name)
+        view = exported(act.words, count=count, since=first, until=last, zone=server_settings.timezone, file=name)
         files = [discord.File(io.BytesIO(content), filename=name)] if name else []
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await act.interaction.edit_original_response(view=view, attachments=files, allowed_mentions=NOBODY)
 
     async def _written(self, server: int, since: int, until: int, *, zone: tzinfo, most: int) -> tuple[int, bytes]:
@@ -133,7 +133,7 @@ class QuotaReports:
         parts: list[bytes] = []
         count, size, after = 0, 0, (0, 0)
         while True:
-            async with in_time("busy", seconds=PATIENCE):
+            async with database_timeout("busy", seconds=TIMEOUT):
                 found = await self._reports.export(server, since=since, until=until, after=after, limit=AT_A_TIME)
             count += len(found)
             if count > MOST_ROWS:
@@ -146,17 +146,17 @@ class QuotaReports:
                 return count, b"".join(parts)
             after = (found[-1].at, found[-1].id)
 
-    async def _periods(self, act: Act, typed: str) -> Sequence[tuple[str, str]]:
+    async def _periods(self, act: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
         """The words for periods, and the days that make sense without one."""
         named = [(act.words.say(f"export.period.{each.replace(' ', '_')}"), each) for each in PERIODS]
         return _matching([*named, *await self._recent(act)], typed)
 
-    async def _days(self, act: Act, typed: str) -> Sequence[tuple[str, str]]:
+    async def _days(self, act: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
         return _matching(await self._recent(act), typed)
 
-    async def _recent(self, act: Act) -> Sequence[tuple[str, str]]:
+    async def _recent(self, act: AdminAction) -> Sequence[tuple[str, str]]:
         """Today and the two weeks before it."""
-        zone = zone_of(await self._admin.service.store.house(act.server))
+        zone = zone_of(await self._admin.service.store.server_settings(act.server))
         today = datetime.fromtimestamp(act.received_at / 1000, zone).date()
         days = [(today - timedelta(days=each)).isoformat() for each in range(15)]
         return [(each, each) for each in days]

@@ -7,7 +7,7 @@ import discord
 
 from bot.core.errors import UserError
 from bot.core.quota import Block, Holder, Rule
-from bot.ui.admin.base import Act
+from bot.ui.admin.base import AdminAction
 from bot.ui.cards.targets import Target
 from bot.ui.interactions.parsing import THREADS
 
@@ -19,7 +19,7 @@ SET_HERE = frozenset({*OPTIONS.values(), Holder.GUILD})  # what admins set; the 
 SERVER = Target(Holder.GUILD)
 
 
-def target_of(act: Act) -> Target:
+def target_of(act: AdminAction) -> Target:
     """What the options name, the server where they name nothing; `UserError` for two at once."""
     named = [each for each in OPTIONS if act.given.get(each) is not None]
     if len(named) > 1:
@@ -48,7 +48,7 @@ def _target(option: str, value: Any, *, server: int) -> Target:
     return Target(Holder.CHANNEL, parent or value.id, not isinstance(value, discord.Object))
 
 
-def pointed_at(act: Act, value: str) -> Target:
+def target_from_choice(act: AdminAction, value: str) -> Target:
     """Whom a choice from a list is about; `UserError` where it is of no list of ours, or an option names another."""
     holder, _, rest = value.partition(":")
     subject = rest.partition(":")[0]
@@ -72,7 +72,7 @@ def block_value(block: Block) -> str:
     return f"{block.holder}:{block.subject}"
 
 
-def plain(holder: Holder, subject: int, act: Act) -> str:
+def plain_mention(holder: Holder, subject: int, act: AdminAction) -> str:
     """The same for a list of choices, where nothing can be mentioned; what memory does not know has its number."""
     guild, words = act.interaction.guild, act.words
     if holder is Holder.GUILD:

@@ -9,13 +9,13 @@ from discord import app_commands
 from bot.core.catalog import Catalog
 from bot.core.errors import UserError
 from bot.core.jobs import Verb
-from bot.core.server_settings import Cap, House, resolutions
+from bot.core.server_settings import ChannelCeiling, ServerSettings, resolutions
 from bot.core.zones import check_zone, names
-from bot.ui.admin.base import CHANNEL, Act, Admin, Option
+from bot.ui.admin.base import CHANNEL, Admin, AdminAction, Option
 from bot.ui.cards import settings as settings_cards
 from bot.ui.cards.escape import show
-from bot.ui.cards.settings import Known
-from bot.ui.interactions.timeouts import in_time
+from bot.ui.cards.settings import SettingsView
+from bot.ui.interactions.timeouts import database_timeout
 from bot.ui.transport.channels import may_write, missing, open_somewhere, title
 
 NO_MESSAGES = frozenset({discord.ChannelType.forum, discord.ChannelType.media})
@@ -26,7 +26,7 @@ OFTEN = ("UTC", "Europe/London", "Europe/Paris", "Europe/Berlin", "Europe/Madrid
          "America/New_York", "America/Mexico_City", "America/Chicago",
          "America/Denver", "America/Los_Angeles", "Africa/Lagos")  # fmt: skip
 
-Change = Callable[[House], House]
+Change = Callable[[ServerSettings], ServerSettings]
 
 
 class SettingsCommands:
@@ -63,28 +63,34 @@ class SettingsCommands:
 
     # --- channels
 
-    async def _allow(self, act: Act) -> None:
+    async def _allow(self, act: AdminAction) -> None:
         channel = _there(act.given["channel"])
 
-        def change(house: House) -> House:
-            denied = _without(house.denied, channel)
-            if house.allowed or channel not in house.denied:  # with no list, what was denied is open once more
-                return house.model_copy(update={"allowed": _with(house.allowed, channel), "denied": denied})
-            return house.model_copy(update={"denied": denied})
+        def change(server_settings: ServerSettings) -> ServerSettings:
+            denied = _without(server_settings.denied, channel)
+            if (
+                server_settings.allowed or channel not in server_settings.denied
+            ):  # with no list, what was denied is open once more
+                return server_settings.model_copy(
+                    update={"allowed": _with(server_settings.allowed, channel), "denied": denied}
+                )
+            return server_settings.model_copy(update={"denied": denied})
 
         await self._change_channels(act, change, setting="channels.allow", channel=channel)
 
-    async def _deny(self, act: Act) -> None:
+    async def _deny(self, act: AdminAction) -> None:
         channel = _there(act.given["channel"])
 
-        def change(house: House) -> House:
+        def change(server_settings: ServerSettings) -> ServerSettings:
             # An empty list would open every channel: the last one stays on it, and denied all the same.
-            allowed = _without(house.allowed, channel) or house.allowed
-            return house.model_copy(update={"allowed": allowed, "denied": _with(house.denied, channel)})
+            allowed = _without(server_settings.allowed, channel) or server_settings.allowed
+            return server_settings.model_copy(
+                update={"allowed": allowed, "denied": _with(server_settings.denied, channel)}
+            )
 
         await self._change_channels(act, change, setting="channels.deny", channel=channel)
 
-    async def _limit(self, act: Act) -> None:
+    async def _limit(self, act: AdminAction) -> None:
         """What is left out stays as it is."""
         channel = _there(act.given["channel"])
         given = {
@@ -96,58 +102,65 @@ class SettingsCommands:
             raise UserError("settings.nothing")
         asked = {name: value or None for name, value in wanted.items()}
 
-        def change(house: House) -> House:
-            cap = house.caps.get(channel, Cap()).model_copy(update=asked)
-            caps = {**house.caps, channel: cap}
-            return house.model_copy(update={"caps": {each: one for each, one in caps.items() if one != Cap()}})
+        def change(server_settings: ServerSettings) -> ServerSettings:
+            cap = server_settings.caps.get(channel, ChannelCeiling()).model_copy(update=asked)
+            caps = {**server_settings.caps, channel: cap}
+            return server_settings.model_copy(
+                update={"caps": {each: one for each, one in caps.items() if one != ChannelCeiling()}}
+            )
 
         await self._change_channels(act, change, setting="channels.limit", channel=channel, **asked)
 
-    async def _clear(self, act: Act) -> None:
+    async def _clear(self, act: AdminAction) -> None:
         given = act.given["listed_channel"]
         channel = _number(given) if given else None
 
-        def change(house: House) -> House:
+        def change(server_settings: ServerSettings) -> ServerSettings:
             if channel is None:
-                return house.model_copy(update={"allowed": (), "denied": (), "caps": {}})
-            caps = {each: cap for each, cap in house.caps.items() if each != channel}
-            lists = {"allowed": _without(house.allowed, channel), "denied": _without(house.denied, channel)}
-            return house.model_copy(update={**lists, "caps": caps})
+                return server_settings.model_copy(update={"allowed": (), "denied": (), "caps": {}})
+            caps = {each: cap for each, cap in server_settings.caps.items() if each != channel}
+            lists = {
+                "allowed": _without(server_settings.allowed, channel),
+                "denied": _without(server_settings.denied, channel),
+            }
+            return server_settings.model_copy(update={**lists, "caps": caps})
 
         await self._change_channels(act, change, setting="channels.clear", channel=channel)
 
     async def _change_channels(
-        self, act: Act, change: Change, *, setting: str, channel: int | None, **cap: object
+        self, act: AdminAction, change: Change, *, setting: str, channel: int | None, **cap: object
     ) -> None:
         told = {"setting": setting, "channel": channel, **cap}
-        house, is_news = await self._changed(act, change, told=told)
-        known = await self._known(act, house)
+        server_settings, is_news = await self._changed(act, change, told=told)
+        known = await self._known(act, server_settings)
         key = setting.replace(".", "_") + ("" if channel else "_none")
         named = settings_cards.channel(channel, act.words, known=known) if channel else ""
         done = act.words.say(f"settings.done.{key}", channel=named)
-        lines = settings_cards.channels(house, act.words, known=known)
+        lines = settings_cards.channels(server_settings, act.words, known=known)
         await self._answer(act, done if is_news else None, lines, warning=known.nowhere)
 
-    async def _list_channels(self, act: Act) -> None:
-        house = await self._house(act)
-        known = await self._known(act, house)
-        await self._answer(act, "", settings_cards.channels(house, act.words, known=known), warning=known.nowhere)
+    async def _list_channels(self, act: AdminAction) -> None:
+        server_settings = await self._house(act)
+        known = await self._known(act, server_settings)
+        await self._answer(
+            act, "", settings_cards.channels(server_settings, act.words, known=known), warning=known.nowhere
+        )
 
     # --- models
 
-    async def _allow_model(self, act: Act) -> None:
-        house = await self._house(act)
-        model = self._model(act.given["model"], among={**dict.fromkeys(house.models, ""), **self._names()})
+    async def _allow_model(self, act: AdminAction) -> None:
+        server_settings = await self._house(act)
+        model = self._model(act.given["model"], among={**dict.fromkeys(server_settings.models, ""), **self._names()})
 
-        def change(now: House) -> House:
+        def change(now: ServerSettings) -> ServerSettings:
             return now.model_copy(update={"models": tuple(each for each in now.models if each != model)})
 
         await self._change_models(act, change, setting="models.allow", model=model)
 
-    async def _deny_model(self, act: Act) -> None:
+    async def _deny_model(self, act: AdminAction) -> None:
         model = self._model(act.given["model"], among=self._names())
 
-        def change(now: House) -> House:
+        def change(now: ServerSettings) -> ServerSettings:
             hidden = (*(each for each in now.models if each != model), model)
             for verb in Verb:
                 for catalog in (self._catalog, self._offered):
@@ -158,72 +171,82 @@ class SettingsCommands:
 
         await self._change_models(act, change, setting="models.deny", model=model)
 
-    async def _change_models(self, act: Act, change: Change, *, setting: str, model: str) -> None:
+    async def _change_models(self, act: AdminAction, change: Change, *, setting: str, model: str) -> None:
         name = self._names().get(model, model)
-        house, is_news = await self._changed(act, change, told={"setting": setting, "model": name})
+        server_settings, is_news = await self._changed(act, change, told={"setting": setting, "model": name})
         done = act.words.say(f"settings.done.{setting.replace('.', '_')}", model=show(name, most=60))
-        known = Known(self._names(), absent=self._absent())
-        lines = settings_cards.models(house, act.words, known=known)
+        known = SettingsView(self._names(), absent=self._absent())
+        lines = settings_cards.models(server_settings, act.words, known=known)
         await self._answer(act, done if is_news else None, lines)
 
-    async def _list_models(self, act: Act) -> None:
-        known = Known(self._names(), absent=self._absent())
+    async def _list_models(self, act: AdminAction) -> None:
+        known = SettingsView(self._names(), absent=self._absent())
         lines = settings_cards.models(await self._house(act), act.words, known=known)
         await self._answer(act, "", lines)
 
     # --- calendar, alerts, everything
 
-    async def _timezone(self, act: Act) -> None:
+    async def _timezone(self, act: AdminAction) -> None:
         zone, before = check_zone(act.given["timezone"]), (await self._house(act)).timezone
         told = {"setting": "timezone", "timezone": zone, "before": before}
-        house, is_news = await self._changed(act, lambda now: now.model_copy(update={"timezone": zone}), told=told)
-        lines = settings_cards.calendar(house, act.words, now=act.received_at)
+        server_settings, is_news = await self._changed(
+            act, lambda now: now.model_copy(update={"timezone": zone}), told=told
+        )
+        lines = settings_cards.calendar(server_settings, act.words, now=act.received_at)
         await self._answer(act, act.words.say("settings.done.timezone") if is_news else None, lines)
 
-    async def _alerts(self, act: Act) -> None:
+    async def _alerts(self, act: AdminAction) -> None:
         given = act.given["alerts_channel"]
         channel = _there(given) if given is not None else None
         if channel is not None and given.type in NO_MESSAGES:
             raise UserError("settings.no_messages")
         told = {"setting": "alerts", "channel": channel}
-        house, is_news = await self._changed(act, lambda now: now.model_copy(update={"alerts": channel}), told=told)
-        known = await self._known(act, house)
+        server_settings, is_news = await self._changed(
+            act, lambda now: now.model_copy(update={"alerts": channel}), told=told
+        )
+        known = await self._known(act, server_settings)
         done = act.words.say("settings.done.alerts" if channel else "settings.done.alerts_none")
-        lines = settings_cards.alerts(house, act.words, known=known)
+        lines = settings_cards.alerts(server_settings, act.words, known=known)
         await self._answer(act, done if is_news else None, lines, warning=known.mute)
 
-    async def _show(self, act: Act) -> None:
-        house = await self._house(act)
-        known = await self._known(act, house)
-        view = settings_cards.everything(house, act.words, known=known, now=act.received_at)
-        await self._admin.front.whisper(act.interaction, view)
+    async def _show(self, act: AdminAction) -> None:
+        server_settings = await self._house(act)
+        known = await self._known(act, server_settings)
+        view = settings_cards.everything(server_settings, act.words, known=known, now=act.received_at)
+        await self._admin.responder.reply_privately(act.interaction, view)
 
     # --- what they share
 
-    async def _house(self, act: Act) -> House:
-        async with in_time("busy"):
-            return await self._service.store.house(act.server)
+    async def _house(self, act: AdminAction) -> ServerSettings:
+        async with database_timeout("busy"):
+            return await self._service.store.server_settings(act.server)
 
-    async def _changed(self, act: Act, change: Change, *, told: Mapping[str, Any]) -> tuple[House, bool]:
+    async def _changed(
+        self, act: AdminAction, change: Change, *, told: Mapping[str, Any]
+    ) -> tuple[ServerSettings, bool]:
         """What holds now, and whether that is new."""
         before = await self._house(act)
-        async with in_time("settings.unsure"):
-            house = await self._service.quotas.change_house(act.by, change, told=told)
-        return house, house != before
+        async with database_timeout("settings.unsure"):
+            server_settings = await self._service.quotas.change_server_settings(act.by, change, told=told)
+        return server_settings, server_settings != before
 
-    async def _answer(self, act: Act, done: str | None, lines: Sequence[str], *, warning: bool = False) -> None:
+    async def _answer(self, act: AdminAction, done: str | None, lines: Sequence[str], *, warning: bool = False) -> None:
         """*done* is None where everything stayed as it was."""
         done = act.words.say("settings.unchanged") if done is None else done
         view = settings_cards.changed(done, lines, act.words, warning=warning)
-        await self._admin.front.whisper(act.interaction, view)
+        await self._admin.responder.reply_privately(act.interaction, view)
 
-    async def _known(self, act: Act, house: House) -> Known:
+    async def _known(self, act: AdminAction, server_settings: ServerSettings) -> SettingsView:
         guild = act.interaction.guild
-        named = {*house.allowed, *house.denied, *house.caps} | ({house.alerts} if house.alerts else set())
+        named = {*server_settings.allowed, *server_settings.denied, *server_settings.caps} | (
+            {server_settings.alerts} if server_settings.alerts else set()
+        )
         gone = await missing(act.interaction.client, guild, named)
-        mute = house.alerts is not None and (house.alerts in gone or may_write(guild, house.alerts) is False)
-        nowhere = not open_somewhere(guild, house, gone=gone)
-        return Known(self._names(), gone, nowhere=nowhere, mute=mute, absent=self._absent())
+        mute = server_settings.alerts is not None and (
+            server_settings.alerts in gone or may_write(guild, server_settings.alerts) is False
+        )
+        nowhere = not open_somewhere(guild, server_settings, gone=gone)
+        return SettingsView(self._names(), gone, nowhere=nowhere, mute=mute, absent=self._absent())
 
     def _names(self) -> dict[str, str]:
         return {key: each.name for key, each in self._catalog.models.items()}
@@ -272,7 +295,7 @@ class SettingsCommands:
 
     # --- what is offered
 
-    async def _zones(self, act: Act, typed: str) -> Sequence[tuple[str, str]]:
+    async def _zones(self, act: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
         """Without a word what is set and what is common; else those with the word in them, at its start first."""
         wanted = typed.strip().casefold().replace(" ", "_")
         if not wanted:
@@ -282,28 +305,28 @@ class SettingsCommands:
             found.sort(key=lambda each: not any(part.startswith(wanted) for part in each.casefold().split("/")))
         return [(each.replace("_", " "), each) for each in found]
 
-    async def _listed(self, act: Act, typed: str) -> Sequence[tuple[str, str]]:
-        house = await self._house(act)
-        listed = dict.fromkeys([*house.allowed, *house.denied, *house.caps])
+    async def _listed(self, act: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
+        server_settings = await self._house(act)
+        listed = dict.fromkeys([*server_settings.allowed, *server_settings.denied, *server_settings.caps])
         found = [(self._title(act, each), str(each)) for each in listed]
         return _matching(found, typed)
 
-    def _title(self, act: Act, channel: int) -> str:
+    def _title(self, act: AdminAction, channel: int) -> str:
         return title(act.interaction.guild, channel) or act.words.say("quota.unnamed.channel", id=channel)
 
-    async def _hidden_models(self, act: Act, typed: str) -> Sequence[tuple[str, str]]:
+    async def _hidden_models(self, act: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
         known = self._names()
         return _matching([(known.get(each, each), each) for each in (await self._house(act)).models], typed)
 
-    async def _offered_models(self, act: Act, typed: str) -> Sequence[tuple[str, str]]:
+    async def _offered_models(self, act: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
         hidden = (await self._house(act)).models
         return _matching([(each.name, key) for key, each in self._offered.models.items() if key not in hidden], typed)
 
-    async def _resolutions(self, act: Act, typed: str) -> Sequence[tuple[str, str]]:
+    async def _resolutions(self, act: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
         found = [(each, each) for each in resolutions(self._catalog)]
         return _matching([*found, (act.words.say("settings.no_cap"), NO_CAP)], typed)
 
-    async def _counts(self, act: Act, typed: str) -> Sequence[tuple[str, str]]:
+    async def _counts(self, act: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
         found = [(str(each), str(each)) for each in range(1, self._most() + 1)]
         return _matching([*found, (act.words.say("settings.no_cap"), NO_CAP)], typed)
 

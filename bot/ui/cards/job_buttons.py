@@ -13,7 +13,7 @@ from bot.ui.cards.texts import Words
 MOST_LINK = 512
 CANCELLABLE = frozenset({State.ACCEPTED, State.SUBMITTING, State.QUEUED})
 # Where the same request would end the same way: only another prompt or other pictures help.
-HOPELESS = frozenset({"bad_input_picture", "inputs_expired", "rejected", "model_gone"})
+FATAL_CODES = frozenset({"bad_input_picture", "inputs_expired", "rejected", "model_gone"})
 
 
 def can_cancel(card: Card) -> bool:
@@ -56,7 +56,7 @@ def _hidden(card: Card, words: Words) -> list[ui.Button[Any]]:
 def _again(card: Card, words: Words, label: str, *, now: int) -> list[ui.Button[Any]]:
     job = card.job
     links_died = job.inputs_expire_at is not None and now >= job.inputs_expire_at
-    if links_died or job.state is State.REFUSED or job.reason in HOPELESS:
+    if links_died or job.state is State.REFUSED or job.reason in FATAL_CODES:
         return []
     told = words.say(f"button.{label}", price=_price(card, words))
     return [button(told, job_button(job.id, "again"), style=PRIMARY)]

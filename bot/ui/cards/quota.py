@@ -17,7 +17,7 @@ from bot.core.quota import (
     Used,
     allowances,
 )
-from bot.core.server_settings import House
+from bot.core.server_settings import ServerSettings
 from bot.core.windows import Window
 from bot.ui.cards.components import BLURPLE, YELLOW, box, page, paragraph, small
 from bot.ui.cards.escape import show
@@ -36,12 +36,12 @@ UNITS = (Unit.JOBS, Unit.IMAGES, Unit.MICRO_USD)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class QuotaView:
     """What is known of a target, from one moment. *limits* are those that hold there, the host's among them."""
 
     server: int
     target: Target
-    house: House
+    server_settings: ServerSettings
     rules: Sequence[Rule]
     blocks: Sequence[Block]
     defaults: Sequence[Rule]
@@ -55,15 +55,15 @@ class Look:
         own, roles = about(self.target, self.blocks), self.target.roles
         return [each for each in self.blocks if each in own or (each.holder is Holder.ROLE and each.subject in roles)]
 
-    def having(self, rule: Rule) -> "Look":
+    def having(self, rule: Rule) -> "QuotaView":
         """The same once *rule* has been set."""
         return replace(self, rules=[*(each for each in self.rules if _key(each) != _key(rule)), rule])
 
-    def without(self, gone: Iterable[Rule]) -> "Look":
+    def without(self, gone: Iterable[Rule]) -> "QuotaView":
         keys = {_key(each) for each in gone}
         return replace(self, rules=[each for each in self.rules if _key(each) not in keys])
 
-    def freed(self, block: Block) -> "Look":
+    def freed(self, block: Block) -> "QuotaView":
         return replace(self, blocks=[each for each in self.blocks if each != block])
 
 
@@ -79,7 +79,7 @@ class Line:
     allowance: Allowance | None = None  # None: no limit, or nothing counts in it
 
 
-def lines(look: Look) -> Sequence[Line]:
+def lines(look: QuotaView) -> Sequence[Line]:
     """What holds for the target, narrowest first, each with where it comes from."""
     found: dict[tuple[Scope, Unit, Window | None], tuple[int | None, Rule | None]] = {}
     scopes = _scopes(look.target)
@@ -110,14 +110,14 @@ def _rank(rule: Rule) -> tuple[bool, bool, int]:
     return rule.holder is not Holder.ROLE, rule.amount is None, rule.amount or 0
 
 
-def _line(line: Line, look: Look) -> Line:
+def _line(line: Line, look: QuotaView) -> Line:
     if line.amount is None or look.target.holder is Holder.ROLE:
         return line
     limit = Limit(line.scope, line.unit, line.window, line.amount)
     return replace(line, allowance=next(iter(allowances([limit], look.used))))
 
 
-def ceilings(rule: Rule, look: Look) -> Iterator[Limit]:
+def ceilings(rule: Rule, look: QuotaView) -> Iterator[Limit]:
     """Wider limits that what *rule* allows cannot pass: the server's, the operator's, the host's."""
     above = {Scope.CAP, Scope.HOST} if rule.holder is Holder.GUILD else {Scope.GUILD, Scope.CAP, Scope.HOST}
     for each in look.limits:
@@ -164,7 +164,7 @@ def ceiling(words: Words, limit: Limit) -> str:
     return words.say("quota.above", whose=words.say(f"limits.whose.{limit.scope}"), limit=told)
 
 
-def change(words: Words, rule: Rule, *, before: Look, after: Rule | None) -> str:
+def change(words: Words, rule: Rule, *, before: QuotaView, after: Rule | None) -> str:
     """`pictures a day: 10 → 25`, from what was set or held without being set."""
     own = next((each for each in before.rules if _key(each) == _key(rule)), None)
     new = words.say("quota.unset") if after is None else amount(words, rule.unit, after.amount)
@@ -172,7 +172,7 @@ def change(words: Words, rule: Rule, *, before: Look, after: Rule | None) -> str
     return words.say("quota.change", what=what(words, rule.unit, rule.window), before=old, after=new)
 
 
-def _held(words: Words, rule: Rule, before: Look) -> str:
+def _held(words: Words, rule: Rule, before: QuotaView) -> str:
     for each in lines(before):
         if (each.scope, each.unit, each.window) == (rule.holder.scope, rule.unit, rule.window):
             return words.say("quota.unset_until", amount=amount(words, rule.unit, each.amount))
@@ -185,7 +185,7 @@ def _held(words: Words, rule: Rule, before: Look) -> str:
 def changed(
     words: Words,
     key: str,
-    look: Look,
+    look: QuotaView,
     *,
     told: Sequence[str] = (),
     notes: Sequence[str] = (),
@@ -203,7 +203,7 @@ def changed(
     return page(box(*(paragraph(*each) for each in parts if any(each)), colour=BLURPLE))
 
 
-def overview_of_one(words: Words, look: Look) -> ui.LayoutView:
+def overview_of_one(words: Words, look: QuotaView) -> ui.LayoutView:
     """A member, role or channel: what holds for it and why, bonuses, and whether it is blocked."""
     target = look.target
     who = mention(target.holder, target.subject, words, server=look.server)
@@ -225,25 +225,25 @@ def overview_of_one(words: Words, look: Look) -> ui.LayoutView:
     return page(box(*(paragraph(*each) for each in parts if any(each)), colour=colour))
 
 
-def overview_of_server(words: Words, look: Look, *, bonuses: int) -> ui.LayoutView:
+def overview_of_server(words: Words, look: QuotaView, *, bonuses: int) -> ui.LayoutView:
     """All that is set in a server, and what it has used. *bonuses* is how many are left to its members."""
     held = [_told(words, each, look) for each in lines(look)] or [words.say("quota.no_limits")]
     others = [each for each in look.rules if each.holder in (Holder.USER, Holder.ROLE, Holder.CHANNEL)]
     rules = [_rule(words, each, server=look.server) for each in sorted(others, key=_order)]
     blocks = [mention(each.holder, each.subject, words, server=look.server) for each in look.blocks]
-    house = [words.say("quota.timezone", zone=show(look.house.timezone, most=60))]
-    house += [words.say("quota.active", count=bonuses)] if bonuses else []
+    server_settings = [words.say("quota.timezone", zone=show(look.server_settings.timezone, most=60))]
+    server_settings += [words.say("quota.active", count=bonuses)] if bonuses else []
     parts = [
         [words.say("quota.title", who=words.say("limits.whose.guild"))],
         _cut(words, held, most=MOST_LIMITS),
         [words.say("quota.rules"), *(_cut(words, rules, most=MOST_RULES) or [words.say("quota.no_rules")])],
         [words.say("quota.blocks"), *_cut(words, blocks, most=MOST_OTHERS)] if blocks else [],
-        [*house, small(words.say("quota.next.show_guild"))],
+        [*server_settings, small(words.say("quota.next.show_guild"))],
     ]
     return page(box(*(paragraph(*each) for each in parts if any(each)), colour=BLURPLE))
 
 
-def _told(words: Words, line: Line, look: Look, *, marked: Rule | None = None) -> str:
+def _told(words: Words, line: Line, look: QuotaView, *, marked: Rule | None = None) -> str:
     own = line.scope is look.target.holder.scope
     name = what(words, line.unit, line.window)
     name = name if own else f"{words.say(f'limits.whose.{line.scope}')} · {name}"
@@ -280,14 +280,14 @@ def _order(rule: Rule) -> tuple[int, int, int, int]:
     return holders.index(rule.holder), rule.subject, SPANS.index(rule.window), UNITS.index(rule.unit)
 
 
-def _house(words: Words, look: Look) -> list[str]:
+def _house(words: Words, look: QuotaView) -> list[str]:
     """How the server's own settings narrow a channel."""
     if look.target.holder is not Holder.CHANNEL:
         return []
     channel = (look.target.subject,)
-    cap = look.house.cap(channel)
+    cap = look.server_settings.ceiling(channel)
     return [
-        "" if look.house.opens(channel) else words.say("quota.house.closed"),
+        "" if look.server_settings.opens(channel) else words.say("quota.house.closed"),
         "" if cap.resolution is None else words.say("quota.house.resolution", limit=show(cap.resolution, most=20)),
         "" if cap.count is None else words.say("quota.house.count", limit=words.say("card.asked", count=cap.count)),
     ]

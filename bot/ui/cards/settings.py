@@ -6,7 +6,7 @@ from datetime import datetime
 
 from discord import ui
 
-from bot.core.server_settings import Cap, House
+from bot.core.server_settings import ChannelCeiling, ServerSettings
 from bot.core.zones import zone_of
 from bot.ui.cards.components import BLURPLE, YELLOW, box, page, paragraph
 from bot.ui.cards.escape import show
@@ -17,7 +17,7 @@ MOST_NAMED = 15  # channels of one list; all lists together stay within a messag
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class SettingsView:
     """What a server's numbers stand for. *gone*: channels that Discord does not have any more."""
 
     models: Mapping[str, str]  # names by key
@@ -32,26 +32,26 @@ def changed(done: str, lines: Iterable[str], words: Words, *, warning: bool = Fa
     return page(box(paragraph(words.say("settings.title"), done, "", *lines), colour=YELLOW if warning else BLURPLE))
 
 
-def everything(house: House, words: Words, *, known: Known, now: int) -> ui.LayoutView:
+def everything(server_settings: ServerSettings, words: Words, *, known: SettingsView, now: int) -> ui.LayoutView:
     lines = [
-        *channels(house, words, known=known),
-        *models(house, words, known=known),
-        *calendar(house, words, now=now),
-        *alerts(house, words, known=known),
+        *channels(server_settings, words, known=known),
+        *models(server_settings, words, known=known),
+        *calendar(server_settings, words, now=now),
+        *alerts(server_settings, words, known=known),
     ]
     return page(box(paragraph(words.say("settings.title"), *lines), colour=BLURPLE))
 
 
-def channels(house: House, words: Words, *, known: Known) -> list[str]:
+def channels(server_settings: ServerSettings, words: Words, *, known: SettingsView) -> list[str]:
     """Where pictures are made, and how large."""
-    open_ones = [each for each in house.allowed if each not in house.denied]
-    if not house.allowed:
+    open_ones = [each for each in server_settings.allowed if each not in server_settings.denied]
+    if not server_settings.allowed:
         lines = [words.say("settings.open")]
     else:
         lines = [words.say("settings.only", channels=_named(open_ones, words, known=known))] if open_ones else []
-    if house.denied:
-        lines.append(words.say("settings.denied", channels=_named(house.denied, words, known=known)))
-    caps = list(house.caps.items())
+    if server_settings.denied:
+        lines.append(words.say("settings.denied", channels=_named(server_settings.denied, words, known=known)))
+    caps = list(server_settings.caps.items())
     if caps:
         told = [f"{channel(each, words, known=known)}: {cap_of(cap, words)}" for each, cap in caps[:MOST_NAMED]]
         told += [words.say("settings.more", count=len(caps) - MOST_NAMED)] if len(caps) > MOST_NAMED else []
@@ -59,38 +59,42 @@ def channels(house: House, words: Words, *, known: Known) -> list[str]:
     return [*lines, words.say("settings.nowhere")] if known.nowhere else lines
 
 
-def models(house: House, words: Words, *, known: Known) -> list[str]:
-    offered = [show(name, most=40) for key, name in known.models.items() if key not in {*house.models, *known.absent}]
+def models(server_settings: ServerSettings, words: Words, *, known: SettingsView) -> list[str]:
+    offered = [
+        show(name, most=40) for key, name in known.models.items() if key not in {*server_settings.models, *known.absent}
+    ]
     lines = [words.say("settings.models", models=_first(offered, words))]
-    hidden = [show(known.models.get(key, key), most=40) for key in house.models]
+    hidden = [show(known.models.get(key, key), most=40) for key in server_settings.models]
     return [*lines, words.say("settings.models_hidden", models=_first(hidden, words))] if hidden else lines
 
 
-def calendar(house: House, words: Words, *, now: int) -> list[str]:
-    local = datetime.fromtimestamp(now / 1000, zone_of(house))
-    return [words.say("settings.timezone", timezone=show(house.timezone, most=60), time=f"{local:%Y-%m-%d %H:%M}")]
+def calendar(server_settings: ServerSettings, words: Words, *, now: int) -> list[str]:
+    local = datetime.fromtimestamp(now / 1000, zone_of(server_settings))
+    return [
+        words.say("settings.timezone", timezone=show(server_settings.timezone, most=60), time=f"{local:%Y-%m-%d %H:%M}")
+    ]
 
 
-def alerts(house: House, words: Words, *, known: Known) -> list[str]:
-    if house.alerts is None:
+def alerts(server_settings: ServerSettings, words: Words, *, known: SettingsView) -> list[str]:
+    if server_settings.alerts is None:
         return [words.say("settings.alerts_none")]
-    told = channel(house.alerts, words, known=known)
+    told = channel(server_settings.alerts, words, known=known)
     lines = [words.say("settings.alerts", channel=told)]
     return [*lines, words.say("settings.alerts_mute", channel=told)] if known.mute else lines
 
 
-def channel(number: int, words: Words, *, known: Known) -> str:
+def channel(number: int, words: Words, *, known: SettingsView) -> str:
     return words.say("settings.gone", id=number) if number in known.gone else f"<#{number}>"
 
 
-def cap_of(cap: Cap, words: Words) -> str:
+def cap_of(cap: ChannelCeiling, words: Words) -> str:
     """`up to 1K · up to 2 pictures`."""
     told = [words.say("settings.cap_resolution", limit=cap.resolution)] if cap.resolution else []
     told += [words.say("settings.cap_count", limit=words.say("card.asked", count=cap.count))] if cap.count else []
     return " · ".join(told)
 
 
-def _named(numbers: Sequence[int], words: Words, *, known: Known) -> str:
+def _named(numbers: Sequence[int], words: Words, *, known: SettingsView) -> str:
     return _first([channel(each, words, known=known) for each in numbers], words, most=MOST_NAMED)
 
 

@@ -8,24 +8,24 @@ from discord.app_commands import Choice, Namespace
 
 from bot.core import quota
 from bot.core.cards import granted, tightest
-from bot.core.catalog import Asked, Catalog, Quote
+from bot.core.catalog import Catalog, Quote, RequestedOptions
 from bot.core.errors import UserError
 from bot.core.jobs import ImageRequest, Place, Verb
-from bot.core.request_draft import Wish
+from bot.core.request_draft import RequestDraft
 from bot.core.routes import Options, Wire
-from bot.core.server_settings import House
-from bot.store.database import TROUBLE
-from bot.store.queries import Standing
+from bot.core.server_settings import ServerSettings
+from bot.store.database import DATABASE_ERRORS
+from bot.store.queries import QuotaStatus
 from bot.ui.cards import quota_text
 from bot.ui.cards.texts import Words
-from bot.ui.commands.pricing import ANY_PROMPT, SAMPLE, SEPARATOR, _first, each_costs, meant_model, meant_resolution
+from bot.ui.commands.pricing import ANY_PROMPT, SAMPLE, SEPARATOR, _first, each_costs, resolve_model, resolve_resolution
 from bot.ui.interactions.parsing import place_of
-from bot.ui.interactions.responder import Front, Interaction
+from bot.ui.interactions.responder import Interaction, Responder
 
 MOST_CHOICES = 25
 MOST_NAME = 100
 QUICK = 1.5  # seconds; Discord waits for three, and the one who types for less
-NOTHING_KNOWN: tuple[type[Exception], ...] = (UserError, *TROUBLE)
+NOTHING_KNOWN: tuple[type[Exception], ...] = (UserError, *DATABASE_ERRORS)
 FILLED: Mapping[str, type] = {
     "aspect_ratio": str,
     "count": int,
@@ -41,23 +41,23 @@ class _Counter:
     """Where somebody types, and what has been filled in so far."""
 
     place: Place
-    house: House
-    standing: Standing | None  # None where no pictures are made, or nothing is known in time
+    server_settings: ServerSettings
+    standing: QuotaStatus | None  # None where no pictures are made, or nothing is known in time
     words: Words
     model: str | None
     filled: Mapping[str, Wire]  # the other options
 
 
-class Prices:
+class OptionCompletion:
     """The autocompletion of one command; what is offered is what would be accepted."""
 
-    def __init__(self, front: Front, verb: Verb) -> None:
-        self._front = front
+    def __init__(self, responder: Responder, verb: Verb) -> None:
+        self._responder = responder
         self._verb = verb
 
     @property
     def _offered(self) -> Catalog:
-        return self._front.service.offered
+        return self._responder.service.offered
 
     async def model(self, interaction: Interaction, typed: str) -> list[Choice[str]]:
         at = await self._counter(interaction)
@@ -95,36 +95,36 @@ class Prices:
     # --- where, and what would come of it
 
     async def _counter(self, interaction: Interaction) -> _Counter:
-        front, filled = self._front, interaction.namespace
-        place = place_of(interaction, member=front.is_member(interaction))
+        responder, filled = self._responder, interaction.namespace
+        place = place_of(interaction, member=responder.is_member(interaction))
         standing = await self._standing(interaction, place)
         return _Counter(
             place=place,
-            house=standing.house if standing else House(),
+            server_settings=standing.server_settings if standing else ServerSettings(),
             standing=standing,
-            words=front.words(interaction),
-            model=meant_model(front.service.catalog, filled.model),
+            words=responder.words(interaction),
+            model=resolve_model(responder.service.catalog, filled.model),
             filled=self._filled(filled),
         )
 
     def _filled(self, typed: Namespace) -> Mapping[str, Wire]:
         found = {name: getattr(typed, name) for name, kind in FILLED.items() if isinstance(getattr(typed, name), kind)}
-        resolution = meant_resolution(self._front.service.catalog, typed.resolution)
+        resolution = resolve_resolution(self._responder.service.catalog, typed.resolution)
         return {"resolution": resolution, **found} if resolution is not None else found
 
-    async def _standing(self, interaction: Interaction, place: Place) -> Standing | None:
+    async def _standing(self, interaction: Interaction, place: Place) -> QuotaStatus | None:
         try:
             async with asyncio.timeout(QUICK):
-                await self._front.check_place(interaction)
-                found = await self._front.service.standing(place)
+                await self._responder.check_place(interaction)
+                found = await self._responder.service.quota_status(place)
         except NOTHING_KNOWN:
             return None
-        return found if found.house.opens(place.channels) else None
+        return found if found.server_settings.opens(place.channels) else None
 
     def _chosen(self, at: _Counter) -> tuple[str | None, Options]:
         """The model that was filled in, or where that cannot be had here, the one that would be taken."""
         for model in (at.model, None):
-            request = self._request(at, model, Asked())
+            request = self._request(at, model, RequestedOptions())
             if request is not None:
                 return request.model, self._offered.endpoint(request.model, self._verb).options
         return None, Options()
@@ -133,20 +133,20 @@ class Prices:
         self, at: _Counter, model: str | None, *, resolution: str | None = None, count: int | None = None
     ) -> Quote | None:
         """The price of a picture with these; what else was filled in counts as far as it goes with them."""
-        offered = Asked(resolution=resolution, count=count)
+        offered = RequestedOptions(resolution=resolution, count=count)
         best = self._request(at, model, offered)
         for name, value in at.filled.items():
             if best is not None and getattr(offered, name) is None:
                 fuller = replace(offered, **{name: value})  # type: ignore[arg-type]
                 if (request := self._request(at, model, fuller)) is not None:
                     offered, best = fuller, request
-        return self._front.service.supply.quote(best) if best is not None else None
+        return self._responder.service.availability.quote(best) if best is not None else None
 
-    def _request(self, at: _Counter, model: str | None, asked: Asked) -> ImageRequest | None:
+    def _request(self, at: _Counter, model: str | None, asked: RequestedOptions) -> ImageRequest | None:
         references = (SAMPLE,) if self._verb is Verb.EDIT else ()
-        wish = Wish(verb=self._verb, prompt=ANY_PROMPT, model=model, asked=asked, references=references)
+        draft = RequestDraft(verb=self._verb, prompt=ANY_PROMPT, model=model, asked=asked, references=references)
         try:
-            return self._front.service.request(wish, at.place, at.house)
+            return self._responder.service.request(draft, at.place, at.server_settings)
         except UserError:
             return None
 

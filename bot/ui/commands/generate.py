@@ -8,22 +8,22 @@ import discord
 from discord import app_commands
 from discord.app_commands import locale_str
 
-from bot.core.catalog import Asked, Catalog
+from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.errors import UserError
 from bot.core.jobs import Verb
-from bot.core.request_draft import Wish
+from bot.core.request_draft import RequestDraft
 from bot.core.routes import Number, Options, Words
-from bot.jobs.availability import Supply
+from bot.jobs.availability import Availability
 from bot.ui.cards import texts
 from bot.ui.cards.job_list import jobs_list
 from bot.ui.cards.notices import ModelFact, help_page
 from bot.ui.commands import request_forms
-from bot.ui.commands.completion import Prices
-from bot.ui.commands.pricing import meant_model, meant_resolution, usual_quote
+from bot.ui.commands.completion import OptionCompletion
+from bot.ui.commands.pricing import resolve_model, resolve_resolution, usual_quote
 from bot.ui.commands.usage import Draw, Usage
 from bot.ui.interactions.parsing import reference_of
-from bot.ui.interactions.private_delivery import HandOver
-from bot.ui.interactions.responder import Front, Interaction
+from bot.ui.interactions.private_delivery import PrivateDelivery
+from bot.ui.interactions.responder import Interaction, Responder
 
 MOST_PROMPT = 4000  # what a form takes too, so that every prompt can be changed
 MOST_CHOICES = 25
@@ -35,9 +35,9 @@ HANDED_OVER_AT_ONCE = 4  # where only its user installed the bot, Discord takes 
 class Commands:
     def __init__(
         self,
-        front: Front,
+        responder: Responder,
         *,
-        hand_over: HandOver,
+        private_delivery: PrivateDelivery,
         hosts: Sequence[str],
         keep_hours: int,
         keep_days: int,
@@ -45,12 +45,12 @@ class Commands:
         chart: Draw,
     ) -> None:
         """*hosts* are the providers' names for people; pictures stay *keep_hours*, prompts *keep_days*."""
-        self._front = front
-        self._hand_over = hand_over
-        self._usage = Usage(front, chart)
+        self._responder = responder
+        self._hand_over = private_delivery
+        self._usage = Usage(responder, chart)
         self._hosts = tuple(hosts)
         self._kept = {"keep_hours": keep_hours, "keep_days": keep_days}
-        self._english = front.texts.for_locale(texts.ENGLISH)
+        self._english = responder.texts.for_locale(texts.ENGLISH)
         self._where: dict[str, Any] = {
             "allowed_installs": app_commands.AppInstallationType(guild=True, user=user_install),
             "allowed_contexts": app_commands.AppCommandContext(
@@ -70,21 +70,23 @@ class Commands:
     @property
     def _offered(self) -> Catalog:
         """What can be had now; when the commands are made, before anything is looked at, all that our hosts have."""
-        return self._front.service.offered
+        return self._responder.service.offered
 
     # --- what Discord is told
 
     def _drawing(self, verb: Verb) -> app_commands.Command[Any, ..., None]:
-        front = self._front
+        responder = self._responder
 
         async def callback(interaction: Interaction, **given: Any) -> None:
             async def handler(received_at: int) -> None:
-                await front.ask(interaction, wish_of(front.service.catalog, verb, given), received_at=received_at)
+                await responder.submit_request(
+                    interaction, draft_from_options(responder.service.catalog, verb, given), received_at=received_at
+                )
 
-            await front.handle(interaction, handler)
+            await responder.handle(interaction, handler)
 
         parameters, choices = options_of(self._offered, verb)
-        prices = Prices(front, verb)
+        prices = OptionCompletion(responder, verb)
         offers = {name: getattr(prices, name) for name in COMPLETED}
         first = inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Interaction)
         callback.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]
@@ -100,7 +102,7 @@ class Commands:
             async def handler(_: int) -> None:
                 await self._edit_message(interaction, message)
 
-            await self._front.handle(interaction, handler)
+            await self._responder.handle(interaction, handler)
 
         return app_commands.ContextMenu(name=self._said("edit_menu"), callback=callback, **self._where)
 
@@ -109,7 +111,7 @@ class Commands:
             async def handler(_: int) -> None:
                 await work(interaction)
 
-            await self._front.handle(interaction, handler)
+            await self._responder.handle(interaction, handler)
 
         return app_commands.Command(name=name, description=self._said(name), callback=callback, **self._where)
 
@@ -120,44 +122,46 @@ class Commands:
 
     async def _edit_message(self, interaction: Interaction, message: discord.Message) -> None:
         """Open the form; pictures come from the message as it was handed to us, its links are fresh."""
-        await self._front.check_form(interaction, private=False)
-        pictures = await self._front.pictures_of(message)
+        await self._responder.check_form(interaction, private=False)
+        pictures = await self._responder.pictures_of(message)
         if not pictures:
             raise UserError("references.none_in_message")
         most = [each.edit.references for each in self._offered.models.values() if each.edit]
         if not most:
             raise UserError("option.no_host")
-        wish = Wish(verb=Verb.EDIT, prompt="", references=tuple(pictures[: max(most)]))
-        await request_forms.open_draft(self._front, interaction, wish, title="edit")
+        draft = RequestDraft(verb=Verb.EDIT, prompt="", references=tuple(pictures[: max(most)]))
+        await request_forms.open_draft(self._responder, interaction, draft, title="edit")
 
     async def _jobs(self, interaction: Interaction) -> None:
-        front = self._front
-        cards, more = await front.service.open_jobs(interaction.user.id)
-        await front.whisper(interaction, jobs_list(cards, front.words(interaction), front.clock(), more=more))
+        responder = self._responder
+        cards, more = await responder.service.open_jobs(interaction.user.id)
+        await responder.reply_privately(
+            interaction, jobs_list(cards, responder.words(interaction), responder.clock(), more=more)
+        )
         waiting = [each for each in cards if each.job.state.is_final and not each.hidden]
         for card in waiting[:HANDED_OVER_AT_ONCE]:
-            await self._hand_over.give(interaction, card)
+            await self._hand_over.send(interaction, card)
 
     async def _help(self, interaction: Interaction) -> None:
-        words = self._front.words(interaction)
-        models = model_facts(self._front.service.supply)
-        await self._front.whisper(
+        words = self._responder.words(interaction)
+        models = model_facts(self._responder.service.availability)
+        await self._responder.reply_privately(
             interaction, help_page(words, models=models, hosts=self._hosts, **self._kept)
         )  # fmt: skip
 
 
-def wish_of(catalog: Catalog, verb: Verb, given: dict[str, Any]) -> Wish:
+def draft_from_options(catalog: Catalog, verb: Verb, given: dict[str, Any]) -> RequestDraft:
     """What was typed as options of a command."""
     asked = {name: given.get(name) for name in Options.model_fields}
-    asked["resolution"] = meant_resolution(catalog, given.get("resolution"))
+    asked["resolution"] = resolve_resolution(catalog, given.get("resolution"))
     attached = [given[name] for name in PICTURES if given.get(name) is not None]
     if not all(isinstance(each, discord.Attachment) for each in attached):  # a number that Discord does not explain
         raise UserError("command.outdated")
-    return Wish(
+    return RequestDraft(
         verb=verb,
         prompt=given["prompt"],
-        model=meant_model(catalog, given.get("model")),
-        asked=Asked(**asked),
+        model=resolve_model(catalog, given.get("model")),
+        asked=RequestedOptions(**asked),
         references=tuple(reference_of(each) for each in attached),
         private=bool(given.get("private")),
     )
@@ -203,10 +207,10 @@ def _parameter(name: str, annotation: Any, *, required: bool = False) -> inspect
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def model_facts(supply: Supply) -> list[ModelFact]:
+def model_facts(availability: Availability) -> list[ModelFact]:
     """What one picture of each model costs now with the model's own choices."""
     facts = []
-    for key, model in supply.offered.models.items():
-        quote = usual_quote(supply, key, Verb.IMAGINE if model.imagine else Verb.EDIT)
+    for key, model in availability.offered.models.items():
+        quote = usual_quote(availability, key, Verb.IMAGINE if model.imagine else Verb.EDIT)
         facts.append(ModelFact(model.name, model.about, quote.micro_usd, quote.estimated))
     return facts

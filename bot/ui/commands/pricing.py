@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from bot.core.catalog import Asked, Catalog, Quote
+from bot.core.catalog import Catalog, Quote, RequestedOptions
 from bot.core.errors import UserError
 from bot.core.jobs import Reference, Verb
 from bot.core.server_settings import resolutions
-from bot.jobs.availability import Supply
+from bot.jobs.availability import Availability
 from bot.ui.cards.texts import Words
 
 SEPARATOR = " · "
@@ -26,28 +26,30 @@ def each_costs(words: Words, quote: Quote) -> str:
     return words.say("charge.each", price=words.money(quote.micro_usd, about=quote.estimated))
 
 
-def usual_quote(supply: Supply, model: str, verb: Verb, *, asked: Asked | None = None) -> Quote:
+def usual_quote(availability: Availability, model: str, verb: Verb, *, asked: RequestedOptions | None = None) -> Quote:
     """What a picture by *model* would cost now with what of *asked* it has, and else as it makes it by itself."""
-    kept = supply.offered.still(model, verb, asked or Asked())
+    kept = availability.offered.still(model, verb, asked or RequestedOptions())
     try:
-        return _quoted(supply, model, verb, kept)
+        return _quoted(availability, model, verb, kept)
     except UserError:  # no host makes these together
-        return _quoted(supply, model, verb, Asked())
+        return _quoted(availability, model, verb, RequestedOptions())
 
 
-def _quoted(supply: Supply, model: str, verb: Verb, asked: Asked) -> Quote:
+def _quoted(availability: Availability, model: str, verb: Verb, asked: RequestedOptions) -> Quote:
     references = (SAMPLE,) if verb is Verb.EDIT else ()
-    request = supply.offered.request(model, verb, prompt=ANY_PROMPT, asked=asked, references=references, drawn_seed=0)
-    return supply.quote(request)
+    request = availability.offered.request(
+        model, verb, prompt=ANY_PROMPT, asked=asked, references=references, drawn_seed=0
+    )
+    return availability.quote(request)
 
 
-def meant_model(catalog: Catalog, typed: object) -> str | None:
+def resolve_model(catalog: Catalog, typed: object) -> str | None:
     """The model that *typed* names by its id or its name; *typed* itself where there is none."""
     known = {name: key for key, each in catalog.models.items() for name in (each.name.casefold(), key.casefold())}
     return _meant(known, typed)
 
 
-def meant_resolution(catalog: Catalog, typed: object) -> str | None:
+def resolve_resolution(catalog: Catalog, typed: object) -> str | None:
     return _meant({each.casefold(): each for each in resolutions(catalog)}, typed)
 
 

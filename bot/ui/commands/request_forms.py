@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bot.core.catalog import Asked, Catalog
+from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.jobs import Verb
-from bot.core.request_draft import Wish
+from bot.core.request_draft import RequestDraft
 from bot.core.server_settings import usual_model
-from bot.jobs.availability import Supply
+from bot.jobs.availability import Availability
 from bot.ui.cards.forms import Choices, prompt_form
 from bot.ui.cards.texts import Words
 from bot.ui.commands.pricing import each_costs, usual_quote
 from bot.ui.interactions.parsing import place_of
-from bot.ui.interactions.responder import Front, Interaction
+from bot.ui.interactions.responder import Interaction, Responder
 
 MOST_COUNTS = 10
 
@@ -22,42 +22,44 @@ def form_id(draft_id: str) -> str:
     return f"f1:{draft_id}"
 
 
-async def open_draft(front: Front, interaction: Interaction, wish: Wish, *, title: str = "change") -> None:
+async def open_draft(
+    responder: Responder, interaction: Interaction, draft: RequestDraft, *, title: str = "change"
+) -> None:
     """Keep *wish* for a quarter of an hour and show it as a form; sending that asks anew."""
-    draft_id = await front.service.keep_draft(wish, user_id=interaction.user.id)
-    await show_draft(front, interaction, wish, draft_id=draft_id, title=title)
+    draft_id = await responder.service.keep_draft(draft, user_id=interaction.user.id)
+    await show_draft(responder, interaction, draft, draft_id=draft_id, title=title)
 
 
 async def show_draft(
-    front: Front, interaction: Interaction, wish: Wish, *, draft_id: str, title: str = "change"
+    responder: Responder, interaction: Interaction, draft: RequestDraft, *, draft_id: str, title: str = "change"
 ) -> None:  # fmt: skip
-    supply, words = front.service.supply, front.words(interaction)
-    usual = await usual_here(front, interaction, wish.verb)
+    availability, words = responder.service.availability, responder.words(interaction)
+    usual = await usual_here(responder, interaction, draft.verb)
     form = prompt_form(
         words,
         custom_id=form_id(draft_id),
-        prompt=wish.prompt,
-        limit=supply.offered.ceilings.prompt,
+        prompt=draft.prompt,
+        limit=availability.offered.ceilings.prompt,
         title=title,
-        choices=choices_for(wish, supply, usual=usual, words=words),
+        choices=choices_for(draft, availability, usual=usual, words=words),
     )
-    await front.open_form(interaction, form)
+    await responder.open_form(interaction, form)
 
 
-async def usual_here(front: Front, interaction: Interaction, verb: Verb) -> str | None:
+async def usual_here(responder: Responder, interaction: Interaction, verb: Verb) -> str | None:
     """The model that is taken where a wish names none."""
-    place = place_of(interaction, member=front.is_member(interaction))
-    return usual_model(await front.service.house(place), front.service.offered, verb)
+    place = place_of(interaction, member=responder.is_member(interaction))
+    return usual_model(await responder.service.server_settings(place), responder.service.offered, verb)
 
 
-def choices_for(wish: Wish, supply: Supply, *, usual: str | None, words: Words) -> Choices:
+def choices_for(draft: RequestDraft, availability: Availability, *, usual: str | None, words: Words) -> Choices:
     """What a form offers: everything that any model of the verb has, with the wish's own choices chosen.
 
     Each model says what a picture would cost now with what was chosen, as far as it has that; see `filled_in`.
     *usual* is the model that is taken where none is named.
     """
-    models = supply.offered.models_for(wish.verb)
-    has = [endpoint.options for model in models.values() if (endpoint := model.endpoint(wish.verb)) is not None]
+    models = availability.offered.models_for(draft.verb)
+    has = [endpoint.options for model in models.values() if (endpoint := model.endpoint(draft.verb)) is not None]
     ratios = [choice for each in has if each.aspect_ratio for choice in each.aspect_ratio.choices]
     resolutions = [choice for each in has if each.resolution for choice in each.resolution.choices]
     most = max((each.count.max for each in has if each.count), default=1)
@@ -66,38 +68,40 @@ def choices_for(wish: Wish, supply: Supply, *, usual: str | None, words: Words) 
         ratios=list(dict.fromkeys(ratios)),
         resolutions=list(dict.fromkeys(resolutions)),
         counts=range(1, min(most, MOST_COUNTS) + 1) if most > 1 else (),
-        model=wish.model,
-        ratio=wish.asked.aspect_ratio,
-        resolution=wish.asked.resolution,
-        count=wish.asked.count,
+        model=draft.model,
+        ratio=draft.asked.aspect_ratio,
+        resolution=draft.asked.resolution,
+        count=draft.asked.count,
         prices={
-            key: each_costs(words, usual_quote(supply, key, wish.verb, asked=_followed(wish, key, usual=usual)))
+            key: each_costs(words, usual_quote(availability, key, draft.verb, asked=_followed(draft, key, usual=usual)))
             for key in models
         },
     )
 
 
-def _followed(wish: Wish, model: str, *, usual: str | None) -> Asked:
+def _followed(draft: RequestDraft, model: str, *, usual: str | None) -> RequestedOptions:
     """What of *wish* holds for *model*: what the form has, and the rest where it is the model it was chosen for."""
-    asked = wish.asked
-    if model == (wish.model or usual):
+    asked = draft.asked
+    if model == (draft.model or usual):
         return asked
-    return Asked(aspect_ratio=asked.aspect_ratio, resolution=asked.resolution, count=asked.count)
+    return RequestedOptions(aspect_ratio=asked.aspect_ratio, resolution=asked.resolution, count=asked.count)
 
 
-def filled_in(wish: Wish, fields: Mapping[str, str | None], catalog: Catalog, *, usual: str | None) -> Wish:
+def filled_in(
+    draft: RequestDraft, fields: Mapping[str, str | None], catalog: Catalog, *, usual: str | None
+) -> RequestDraft:
     """*wish* with what a form says; options that only the old model had do not follow to another one.
 
     Of what the form does not ask for, only what *catalog* still offers is left: nobody could take it out of a form.
     """
-    model = fields.get("model") if "model" in fields else wish.model
+    model = fields.get("model") if "model" in fields else draft.model
     taken = model or usual
-    asked = wish.asked if taken == (wish.model or usual) else Asked()
-    asked = catalog.still(taken, wish.verb, asked) if taken else asked
+    asked = draft.asked if taken == (draft.model or usual) else RequestedOptions()
+    asked = catalog.still(taken, draft.verb, asked) if taken else asked
     count = fields.get("count") or ""
     changes: dict[str, str | int | None] = {
         name: fields[name] for name in ("aspect_ratio", "resolution") if name in fields
     }  # fmt: skip
     if "count" in fields:
         changes["count"] = int(count) if count.isdecimal() else None
-    return replace(wish, prompt=fields.get("prompt") or "", model=model, asked=replace(asked, **changes))  # type: ignore[arg-type]
+    return replace(draft, prompt=fields.get("prompt") or "", model=model, asked=replace(asked, **changes))  # type: ignore[arg-type]

@@ -14,44 +14,44 @@ from discord import ui
 from bot.core import quota
 from bot.core.quota import Amount, Scope, Unit
 from bot.pictures.chart import Chart, Day
-from bot.store.queries import Standing
+from bot.store.queries import QuotaStatus
 from bot.ui.cards import quota_text
 from bot.ui.cards.texts import Words
 from bot.ui.cards.usage import Shown, UsageLine, usage
 from bot.ui.interactions.parsing import place_of
-from bot.ui.interactions.responder import NOBODY, Front, Interaction
+from bot.ui.interactions.responder import NOBODY, Interaction, Responder
 
 log = logging.getLogger(__name__)
 
 DAYS = 30
 FILE = "usage.png"
-PATIENCE = 20.0  # seconds for the upload
+TIMEOUT = 20.0  # seconds for the upload
 # The pool's own troubles, what a chart may not be drawn of, and what Discord does not take.
-TROUBLE = (RuntimeError, ValueError, OSError, aiohttp.ClientError, discord.DiscordException)
+CHART_ERRORS = (RuntimeError, ValueError, OSError, aiohttp.ClientError, discord.DiscordException)
 
 Draw = Callable[[Chart], Awaitable[bytes]]
 
 
 class Usage:
-    def __init__(self, front: Front, draw: Draw) -> None:
+    def __init__(self, responder: Responder, draw: Draw) -> None:
         """*draw* makes a PNG of a chart: `PicturePool.draw`."""
-        self._front = front
+        self._responder = responder
         self._draw = draw
 
     async def show(self, interaction: Interaction) -> None:
-        front = self._front
-        words = front.words(interaction)
-        place = place_of(interaction, member=front.is_member(interaction))
-        standing = await front.service.standing(place)
-        days = await front.service.last_days(place, standing.house, days=DAYS)
-        page = functools.partial(usage, lines_of(standing), standing.grants, words, now=front.clock())
+        responder = self._responder
+        words = responder.words(interaction)
+        place = place_of(interaction, member=responder.is_member(interaction))
+        standing = await responder.service.quota_status(place)
+        days = await responder.service.last_days(place, standing.server_settings, days=DAYS)
+        page = functools.partial(usage, lines_of(standing), standing.grants, words, now=responder.clock())
         if all(spent == Amount() for _, spent in days):
-            await front.whisper(interaction, page(idle_days=DAYS))
+            await responder.reply_privately(interaction, page(idle_days=DAYS))
             return
-        await front.whisper(interaction, page())
+        await responder.reply_privately(interaction, page())
         try:
             await self._add_chart(interaction, days, words, page=page)
-        except TROUBLE as exc:  # what was said in words stays
+        except CHART_ERRORS as exc:  # what was said in words stays
             log.warning("A /usage has no chart: %s: %s", type(exc).__name__, exc, extra={"event": "chart_failed"})
 
     async def _add_chart(
@@ -66,7 +66,7 @@ class Usage:
         total = functools.reduce(Amount.__add__, (spent for _, spent in days))
         pictures = quota_text.amount(words, Unit.IMAGES, total.images)
         alt = words.say("usage.chart_alt", days=len(days), pictures=pictures, price=words.money(total.micro_usd))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await interaction.edit_original_response(
                 view=page(chart=Shown(FILE, alt)),
                 attachments=[discord.File(BytesIO(drawn), filename=FILE)],
@@ -74,7 +74,7 @@ class Usage:
             )
 
 
-def lines_of(standing: Standing) -> list[UsageLine]:
+def lines_of(standing: QuotaStatus) -> list[UsageLine]:
     """The limits to show. What all servers spend together is the operator's business, until it stops this member."""
     used = standing.used
     every = [_line(each, used) for each in standing.limits]

@@ -14,7 +14,7 @@ EVERY = "*"
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class Location:
     """Where an interaction comes from. *owner_id* is None where the server's owner is not known."""
 
     user_id: int
@@ -32,7 +32,7 @@ class Access:
         self._user_install = user_install
         self._operators: frozenset[int] = frozenset()
 
-    def learn(self, operators: Iterable[int]) -> None:
+    def set_owners(self, operators: Iterable[int]) -> None:
         """Who the application belongs to, as Discord says."""
         self._operators = frozenset(operators)
 
@@ -43,7 +43,7 @@ class Access:
     def guild_is_open(self, guild_id: int, *, owner_id: int | None) -> bool:
         return not self.needs_owner(guild_id) or owner_id in self._operators
 
-    def check(self, spot: Spot) -> None:
+    def check(self, spot: Location) -> None:
         """Raise `UserError` where nothing may be made."""
         if spot.guild_id is not None and spot.member:
             if not self.guild_is_open(spot.guild_id, owner_id=spot.owner_id):

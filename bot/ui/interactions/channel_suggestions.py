@@ -14,7 +14,7 @@ from bot.ui.transport.channels import may_write
 MOST_FOUND = 3  # of channels that no admin has chosen
 
 
-def elsewhere(
+def suggest_channels(
     error: UserError, overview: Overview, *, guild: discord.Guild | None, user: discord.User | discord.Member
 ) -> Sequence[int]:
     """Channels to name in *error*: those an admin opened, else any, in which *user* and the bot may write.
@@ -43,12 +43,12 @@ def _open(
 
 def _works(error: UserError, overview: Overview, *, channel: int) -> bool:
     """Whether what *error* says does not hold in *channel*, and nothing else closes it."""
-    house = overview.house
-    cap = house.cap((channel,))
+    server_settings = overview.server_settings
+    cap = server_settings.ceiling((channel,))
     blocked = {each.subject for each in overview.blocks if each.holder is Holder.CHANNEL}
     limited = {each.subject for each in overview.rules if each.holder is Holder.CHANNEL}
     return (
-        house.opens((channel,))
+        server_settings.opens((channel,))
         and channel not in blocked
         and not (error.values.get("scope") == Scope.CHANNEL and channel in limited)
         and not (error.key == "house.resolution" and cap.resolution is not None)

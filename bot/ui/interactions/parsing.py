@@ -9,7 +9,7 @@ import discord
 
 from bot.core.jobs import Place, Reference
 from bot.core.references import UNSPECIFIC, link_expires_at, media_type, path_of
-from bot.core.request_draft import Intake
+from bot.core.request_draft import InteractionContext
 
 THREADS = frozenset(
     {discord.ChannelType.news_thread, discord.ChannelType.public_thread, discord.ChannelType.private_thread}
@@ -40,12 +40,12 @@ def is_direct(interaction: discord.Interaction[Any]) -> bool:
     return interaction.guild_id is None and bool(interaction.context.dm_channel)
 
 
-def intake_of(
+def context_of(
     interaction: discord.Interaction[Any], *, received_at: int, member: bool, private: bool
-) -> Intake:  # fmt: skip
+) -> InteractionContext:  # fmt: skip
     """*member*: the bot itself is in the server."""
     can_edit, can_post = _reach(interaction, member=member)
-    return Intake(
+    return InteractionContext(
         interaction_id=interaction.id,
         application_id=interaction.application_id,
         token=interaction.token,

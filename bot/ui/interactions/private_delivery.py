@@ -10,33 +10,33 @@ import discord
 from bot.core.cards import Card
 from bot.jobs.delivery import FILE_SLACK, REQUEST_LIMIT, Upload
 from bot.ui.cards.job import render
-from bot.ui.interactions.responder import NOBODY, Front, Interaction
+from bot.ui.interactions.responder import NOBODY, Interaction, Responder
 from bot.ui.transport.messenger import files_of
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 60.0  # seconds, uploads included
+TIMEOUT = 60.0  # seconds, uploads included
 
 Uploads = Callable[..., Awaitable[tuple[Card, Sequence[Upload]]]]  # (card, *, most), Delivery's
 
 
-class HandOver:
-    def __init__(self, front: Front, uploads: Uploads) -> None:
+class PrivateDelivery:
+    def __init__(self, responder: Responder, uploads: Uploads) -> None:
         """*uploads* fits a card's pictures into a message."""
-        self._front = front
+        self._responder = responder
         self._uploads = uploads
 
-    async def give(self, interaction: Interaction, card: Card) -> None:
+    async def send(self, interaction: Interaction, card: Card) -> None:
         """Send *card* after an interaction's first answer, hidden or not; what Discord does not take is left."""
-        front = self._front
-        version = await front.service.version_wanted(card.job.id)
-        card = (await front.service.card(card.job.id)).revealed()
+        responder = self._responder
+        version = await responder.service.version_wanted(card.job.id)
+        card = (await responder.service.card(card.job.id)).revealed()
         most = min(interaction.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
         fitted, uploads = await self._uploads(card, most=most)
         names = [each.name for each in uploads]
-        view = render(fitted, front.words(interaction), files=names, now=front.clock())
+        view = render(fitted, responder.words(interaction), files=names, now=responder.clock())
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await interaction.followup.send(
                     view=view, files=files_of(uploads), ephemeral=True, allowed_mentions=NOBODY
                 )
@@ -45,4 +45,4 @@ class HandOver:
             log.warning("A result could not be handed over: %s", exc, extra=extra)
             return
         if not fitted.withheld:
-            await front.service.handed_over(card.job.id, version=version)
+            await responder.service.delivered_privately(card.job.id, version=version)

@@ -16,19 +16,26 @@ from bot.core.errors import UserError
 from bot.core.jobs import SECOND, Place, Reference
 from bot.core.quota import EVERYWHERE
 from bot.core.references import TYPES, ReferenceLimits, check_references, media_type
-from bot.core.request_draft import Intake, Wish
+from bot.core.request_draft import InteractionContext, RequestDraft
 from bot.jobs.service import Service
 from bot.observability.metrics import Metrics
-from bot.store.database import TROUBLE
+from bot.store.database import DATABASE_ERRORS
 from bot.store.store import AlreadySeen
 from bot.ui.cards.job import render
 from bot.ui.cards.notices import refusal
 from bot.ui.cards.quota_text import about_channel
 from bot.ui.cards.texts import Texts, Words
-from bot.ui.interactions.access import Access, Spot
-from bot.ui.interactions.channel_suggestions import elsewhere
-from bot.ui.interactions.parsing import intake_of, is_direct, pictures_in, place_of
-from bot.ui.interactions.timeouts import ANSWER, ASIDE, DECIDE, LEAST, PEEK, Lateness
+from bot.ui.interactions.access import Access, Location
+from bot.ui.interactions.channel_suggestions import suggest_channels
+from bot.ui.interactions.parsing import context_of, is_direct, pictures_in, place_of
+from bot.ui.interactions.timeouts import (
+    ACK_TIMEOUT,
+    DECISION_TIMEOUT,
+    MIN_TIMEOUT,
+    OPTIONAL_TIMEOUT,
+    REFERENCE_TIMEOUT,
+    AckDeadline,
+)
 from bot.ui.transport.errors import ALREADY_ACKNOWLEDGED, UNKNOWN_INTERACTION, UNKNOWN_MESSAGE
 
 log = logging.getLogger(__name__)
@@ -40,7 +47,7 @@ Interaction = discord.Interaction[Any]
 Peek = Callable[..., Awaitable[None]]  # (references, *, limits), Looker's
 
 
-class Front:
+class Responder:
     """What commands, buttons and forms have in common."""
 
     def __init__(
@@ -57,12 +64,12 @@ class Front:
         self.service = service
         self.texts = texts
         self.clock = service.clock
-        self.intake_open = True  # False: the program is about to end
+        self.accepts_requests = True  # False: the program is about to end
         self._client = client
         self._access = access
         self._peek = peek
         self._metrics = metrics
-        self._lateness = Lateness()
+        self._deadline = AckDeadline()
         self._owners: dict[int, int] = {}
 
     def words(self, interaction: Interaction) -> Words:
@@ -70,9 +77,9 @@ class Front:
 
     # --- around one interaction
 
-    def is_late(self, interaction: Interaction) -> bool:
+    def deadline_passed(self, interaction: Interaction) -> bool:
         """Whether Discord does not wait for an answer any more."""
-        return self._lateness.is_late(interaction.id, now=self.clock())
+        return self._deadline.has_passed(interaction.id, now=self.clock())
 
     async def handle(
         self, interaction: Interaction, handler: Callable[[int], Awaitable[None]], *, late: str = "busy"
@@ -82,22 +89,22 @@ class Front:
         One that has not begun to answer in time is broken off, and *late* is what the member is told then.
         """
         received_at = self.clock()
-        expired = self._lateness.is_late(interaction.id, now=received_at)
-        self.service.outages.clock_is_off(off=self._lateness.clock_is_off)
+        expired = self._deadline.has_passed(interaction.id, now=received_at)
+        self.service.outages.clock_is_off(off=self._deadline.clock_is_off)
         if expired:
             log.warning("An interaction came too late to be answered", extra={"event": "interaction_late"})
             return
         try:
-            async with asyncio.timeout(DECIDE) as limit:
+            async with asyncio.timeout(DECISION_TIMEOUT) as limit:
                 interaction.extras[LIMIT] = limit
                 await handler(received_at)
         except Exception as exc:  # noqa: BLE001 - one interaction's trouble is answered here and goes no further
             interaction.extras.pop(LIMIT, None)
             broken_off = isinstance(exc, TimeoutError) and limit.expired()
-            await self.fail(interaction, UserError(late) if broken_off else exc)
+            await self.report_error(interaction, UserError(late) if broken_off else exc)
 
     @asynccontextmanager
-    async def answering(self, interaction: Interaction, *, seconds: float = ANSWER) -> AsyncIterator[None]:
+    async def answering(self, interaction: Interaction, *, seconds: float = ACK_TIMEOUT) -> AsyncIterator[None]:
         """Around a first answer, which gets *seconds*; what is done after it has all the time it needs."""
         limit: asyncio.Timeout | None = interaction.extras.pop(LIMIT, None)
         if limit is not None and not limit.expired():
@@ -105,27 +112,27 @@ class Front:
         async with asyncio.timeout(seconds):
             yield
 
-    async def fail(self, interaction: Interaction, exc: Exception) -> None:
-        """Tell a member what went wrong; what they cannot put right gets a reference, and the log the rest."""
+    async def report_error(self, interaction: Interaction, exc: Exception) -> None:
+        """Notify a member what went wrong; what they cannot put right gets a reference, and the log the rest."""
         if isinstance(exc, UserError):
-            await self.refuse(interaction, exc)
+            await self.reply_refusal(interaction, exc)
         elif _is_nobodys_fault(exc):
             log.info("Discord did not take an answer: %s", exc, extra={"event": "interaction_lost"})
         elif isinstance(exc, discord.HTTPException) and (exc.status == 429 or exc.status >= 500):
             log.warning("Discord is in trouble: %s", exc, extra={"event": "discord_trouble"})
-            await self.refuse(interaction, UserError("discord.down"))
+            await self.reply_refusal(interaction, UserError("discord.down"))
         elif isinstance(exc, discord.Forbidden):
             log.warning("Discord does not let the bot answer: %s", exc, extra={"event": "answer_forbidden"})
-            await self.refuse(interaction, UserError("discord.forbidden"))
+            await self.reply_refusal(interaction, UserError("discord.forbidden"))
         elif (outage := self.service.outages.seen(exc)) is not None:
-            await self.refuse(interaction, UserError("outage", outage=outage.value))
+            await self.reply_refusal(interaction, UserError("outage", outage=outage.value))
         else:
             reference = secrets.token_hex(4)
             extra = {"event": "interaction_failed", "reference": reference}
             log.error("An interaction could not be handled", exc_info=exc, extra=extra)
-            await self.refuse(interaction, UserError("internal", reference=reference))
+            await self.reply_refusal(interaction, UserError("internal", reference=reference))
 
-    async def refuse(self, interaction: Interaction, error: UserError, *, draft_id: str | None = None) -> None:
+    async def reply_refusal(self, interaction: Interaction, error: UserError, *, draft_id: str | None = None) -> None:
         if error.key == "busy" and (outage := self.service.outages.failing) is not None:
             error = UserError("outage", outage=outage.value)  # why the database takes so long
         if error.key == "place.permissions":  # neither buttons nor menus have the option `private`
@@ -134,11 +141,11 @@ class Front:
         outside = not self.is_member(interaction)
         view = refusal(error, self.words(interaction), draft_id=draft_id, outside=outside)
         try:
-            await self.whisper(interaction, view)
+            await self.reply_privately(interaction, view)
         except (discord.DiscordException, aiohttp.ClientError, OSError) as exc:
             log.info("A refusal could not be shown: %s", exc, extra={"event": "refusal_lost", "key": error.key})
 
-    async def whisper(
+    async def reply_privately(
         self, interaction: Interaction, view: ui.LayoutView, *, files: Sequence[discord.File] = ()
     ) -> None:
         """Show *view* to the one who asked, as the first answer or as one more."""
@@ -168,7 +175,7 @@ class Front:
         member = self.is_member(interaction)
         owner_id = await self._owner(guild_id) if guild_id is not None and member else None
         self._access.check(
-            Spot(
+            Location(
                 user_id=interaction.user.id,
                 guild_id=guild_id,
                 owner_id=owner_id,
@@ -193,7 +200,7 @@ class Front:
         if known is not None:
             return known
         try:
-            async with asyncio.timeout(ASIDE):
+            async with asyncio.timeout(OPTIONAL_TIMEOUT):
                 fetched = (await self._client.fetch_guild(guild_id, with_counts=False)).owner_id
         except (discord.DiscordException, aiohttp.ClientError, OSError):
             return None
@@ -203,50 +210,52 @@ class Front:
 
     # --- asking for pictures
 
-    async def ask(self, interaction: Interaction, wish: Wish, *, received_at: int, most: int | None = None) -> None:
+    async def submit_request(
+        self, interaction: Interaction, draft: RequestDraft, *, received_at: int, most: int | None = None
+    ) -> None:
         """Make *wish* a job with a card that Discord shows, or refuse it with a way to change it.
 
         *most*: what the pressed button said that it costs, in micro-dollars.
         """
         await self.check_place(interaction)
-        intake = intake_of(
-            interaction, received_at=received_at, member=self.is_member(interaction), private=wish.private
+        context = context_of(
+            interaction, received_at=received_at, member=self.is_member(interaction), private=draft.private
         )  # fmt: skip
         try:
-            if not self.intake_open:
+            if not self.accepts_requests:
                 raise UserError("busy")  # noqa: TRY301 - refused like everything else, with a draft
-            self.service.check_permissions(intake.place, intake.app_permissions, private=intake.private)
-            await self._look_at(wish, intake.place)
-            card = await self.service.accept(intake, wish, most=most)
+            self.service.check_permissions(context.place, context.app_permissions, private=context.private)
+            await self._look_at(draft, context.place)
+            card = await self.service.accept(context, draft, most=most)
         except AlreadySeen:  # delivered twice: the other one answers
             return
         except UserError as error:
-            told = await self._with_channels(error, interaction, intake.place)
-            await self.refuse(interaction, told, draft_id=await self._kept(wish, user_id=interaction.user.id))
+            told = await self._with_channels(error, interaction, context.place)
+            await self.reply_refusal(interaction, told, draft_id=await self._kept(draft, user_id=interaction.user.id))
             return
-        await self._show(interaction, card, intake=intake)
+        await self._show(interaction, card, context=context)
 
     async def _with_channels(self, error: UserError, interaction: Interaction, place: Place) -> UserError:
         """*error* with the channels in which the same would work, as far as we know any."""
         if place.server == EVERYWHERE or not about_channel(error):
             return error
         try:
-            async with asyncio.timeout(ASIDE):
+            async with asyncio.timeout(OPTIONAL_TIMEOUT):
                 overview = await self.service.quotas.overview(place.server)
-        except TROUBLE:
+        except DATABASE_ERRORS:
             return error
-        found = elsewhere(error, overview, guild=self._client.get_guild(place.server), user=interaction.user)
+        found = suggest_channels(error, overview, guild=self._client.get_guild(place.server), user=interaction.user)
         return UserError(error.key, **{**error.values, "channels": found})
 
-    async def _look_at(self, wish: Wish, place: Place) -> None:
+    async def _look_at(self, draft: RequestDraft, place: Place) -> None:
         """`UserError` for what is wrong with *wish*, as far as it shows in time."""
-        request = self.service.request(wish, place, await self.service.house(place))
-        if not wish.references:
+        request = self.service.request(draft, place, await self.service.server_settings(place))
+        if not draft.references:
             return
         limits = self.service.offered.reference_limits(request)
         # What Discord says of them costs no time.
-        check_references(wish.references, hosts=self.service.cdn_hosts, limits=limits)
-        await self._look_quickly(wish.references, limits)
+        check_references(draft.references, hosts=self.service.cdn_hosts, limits=limits)
+        await self._look_quickly(draft.references, limits)
 
     async def pictures_of(self, message: discord.Message) -> Sequence[Reference]:
         """The pictures of *message*, without what shows in time to be none that we take."""
@@ -266,25 +275,25 @@ class Front:
 
     async def _look_quickly(self, references: Sequence[Reference], limits: ReferenceLimits) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(PEEK):
+            async with asyncio.timeout(REFERENCE_TIMEOUT):
                 await self._peek(references, limits=limits)
 
-    async def _kept(self, wish: Wish, *, user_id: int) -> str | None:
+    async def _kept(self, draft: RequestDraft, *, user_id: int) -> str | None:
         try:
-            async with asyncio.timeout(ASIDE):
-                return await self.service.keep_draft(wish, user_id=user_id)
+            async with asyncio.timeout(OPTIONAL_TIMEOUT):
+                return await self.service.keep_draft(draft, user_id=user_id)
         except TimeoutError:
             return None
 
-    async def _show(self, interaction: Interaction, card: Card, *, intake: Intake) -> None:
+    async def _show(self, interaction: Interaction, card: Card, *, context: InteractionContext) -> None:
         """Acknowledge with the card itself. What Discord leaves unanswered is asked again by the worker."""
         job_id = card.job.id
         view = render(card, self.words(interaction), now=self.clock())
-        left = max(LEAST, ANSWER - (self.clock() - intake.received_at) / SECOND)
+        left = max(MIN_TIMEOUT, ACK_TIMEOUT - (self.clock() - context.received_at) / SECOND)
         try:
             async with self.answering(interaction, seconds=left):
                 shown = await interaction.response.send_message(
-                    view=view, ephemeral=intake.private, allowed_mentions=NOBODY
+                    view=view, ephemeral=context.private, allowed_mentions=NOBODY
                 )
         except discord.HTTPException as exc:
             log.info("Discord did not show a card: %s", exc, extra={"event": "ack_failed", "job_id": job_id})
@@ -295,16 +304,16 @@ class Front:
             extra = {"event": "ack_unknown", "job_id": job_id}
             log.info("Nobody knows whether Discord shows a card: %s", type(exc).__name__, extra=extra)
         else:
-            self._metrics.acknowledged((self.clock() - intake.received_at) / SECOND)
+            self._metrics.acknowledged((self.clock() - context.received_at) / SECOND)
             if shown.message_id is not None:
-                ephemeral = intake.private or shown.is_ephemeral()
+                ephemeral = context.private or shown.is_ephemeral()
                 await self._acknowledged(job_id, message_id=shown.message_id, ephemeral=ephemeral)
 
     async def _acknowledged(self, job_id: str, *, message_id: int, ephemeral: bool) -> None:
         """Write down that Discord shows the card; where that fails, the worker asks Discord."""
         try:
             await self.service.acknowledged(job_id, message_id=message_id, ephemeral=ephemeral)
-        except TROUBLE as exc:
+        except DATABASE_ERRORS as exc:
             if self.service.outages.seen(exc) is None:
                 raise
 

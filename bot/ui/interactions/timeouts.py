@@ -10,18 +10,18 @@ import discord
 
 from bot.core.errors import UserError
 from bot.core.jobs import MINUTE, SECOND
-from bot.store.database import TROUBLE
+from bot.store.database import DATABASE_ERRORS
 from bot.store.outages import outage_of
 
 log = logging.getLogger(__name__)
 
-EACH = 0.7  # seconds for each of at most three looks into the database: Discord waits three
+QUERY_TIMEOUT = 0.7  # seconds for each of at most three looks into the database: Discord waits three
 
 
-ANSWER = 2.5  # seconds from an interaction to its first answer; Discord gives three
-LEAST = 0.3  # what an answer gets even when little time is left
-PEEK = 1.2
-ASIDE = 0.5  # for what is good to have but not worth the answer
+ACK_TIMEOUT = 2.5  # seconds from an interaction to its first answer; Discord gives three
+MIN_TIMEOUT = 0.3  # what an answer gets even when little time is left
+REFERENCE_TIMEOUT = 1.2
+OPTIONAL_TIMEOUT = 0.5  # for what is good to have but not worth the answer
 
 
 TOO_OLD = int(2.5 * SECOND)  # Discord gives three
@@ -29,10 +29,10 @@ BEHIND = 30 * SECOND  # our clock, by an interaction from the future
 AHEAD = 10 * MINUTE  # our clock; what a connection missed may come some minutes late
 
 
-DECIDE = 2.2  # seconds until a first answer is begun, or what it waits for is broken off
+DECISION_TIMEOUT = 2.2  # seconds until a first answer is begun, or what it waits for is broken off
 
 
-class Lateness:
+class AckDeadline:
     """Tells which interactions reached us too late to be answered.
 
     Their age is the difference of two clocks, Discord's and ours. The smallest of the last few is taken for
@@ -49,7 +49,7 @@ class Lateness:
         least = min(self._seen, default=0)
         return least < -BEHIND or (least > AHEAD and len(self._seen) == self._seen.maxlen)
 
-    def is_late(self, interaction_id: int, *, now: int) -> bool:
+    def has_passed(self, interaction_id: int, *, now: int) -> bool:
         age = now - int(discord.utils.snowflake_time(interaction_id).timestamp() * 1000)
         difference = min(self._seen, default=0)
         self._seen.append(age)
@@ -57,12 +57,12 @@ class Lateness:
 
 
 @asynccontextmanager
-async def in_time(trouble: str, *, seconds: float | None = None) -> AsyncIterator[None]:
-    """`UserError` *trouble* where what is inside takes longer than *seconds* (`EACH`), or the database fails."""
+async def database_timeout(trouble: str, *, seconds: float | None = None) -> AsyncIterator[None]:
+    """`UserError` *trouble* where the block takes longer than *seconds* (`QUERY_TIMEOUT`) or the database fails."""
     try:
-        async with asyncio.timeout(EACH if seconds is None else seconds):
+        async with asyncio.timeout(QUERY_TIMEOUT if seconds is None else seconds):
             yield
-    except TROUBLE as exc:
+    except DATABASE_ERRORS as exc:
         named = isinstance(exc, TimeoutError) or outage_of(exc) is not None
         extra = {"event": "admin_waits"}
         log.warning("An admin's command waits for the database in vain", exc_info=None if named else exc, extra=extra)

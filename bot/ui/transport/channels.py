@@ -6,11 +6,11 @@ from collections.abc import Iterable
 import aiohttp
 import discord
 
-from bot.core.server_settings import House
+from bot.core.server_settings import ServerSettings
 from bot.ui.transport.state import State
 
 MOST_ASKED = 10  # channels that one answer may ask Discord about
-PATIENCE = 1.0  # seconds
+TIMEOUT = 1.0  # seconds
 
 
 async def missing(client: discord.Client, guild: discord.Guild | None, channels: Iterable[int]) -> frozenset[int]:
@@ -21,7 +21,7 @@ async def missing(client: discord.Client, guild: discord.Guild | None, channels:
         if guild is None or not (is_hidden(guild, each) or guild.get_channel_or_thread(each) is not None)
     ]
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             found = await asyncio.gather(*(_is_gone(client, each) for each in unknown[:MOST_ASKED]))
     except TimeoutError:
         return frozenset()
@@ -65,9 +65,9 @@ def may_write(guild: discord.Guild | None, channel: int) -> bool | None:
     return may.view_channel and writes
 
 
-def open_somewhere(guild: discord.Guild | None, house: House, *, gone: frozenset[int]) -> bool:
+def open_somewhere(guild: discord.Guild | None, server_settings: ServerSettings, *, gone: frozenset[int]) -> bool:
     """Whether any channel that the bot views is left for pictures; where memory does not say, one is."""
-    if house.allowed:
-        return any(each not in house.denied and each not in gone for each in house.allowed)
+    if server_settings.allowed:
+        return any(each not in server_settings.denied and each not in gone for each in server_settings.allowed)
     there = [each for each in guild.channels if not isinstance(each, discord.CategoryChannel)] if guild else []
-    return not there or any(house.opens((each.id,)) for each in there)
+    return not there or any(server_settings.opens((each.id,)) for each in there)

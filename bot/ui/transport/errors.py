@@ -1,13 +1,12 @@
-"""Says what each of Discord's refusals means for a reply: another way, smaller files, patience, or the end."""
+"""Says what each of Discord's refusals means for a reply: another path, smaller files, patience, or the end."""
 
 import logging
 
 import aiohttp
 import discord
 
-from bot.core.cards import Path as Way
-from bot.core.cards import Reply
-from bot.core.errors import ContentBlocked, DeliverLater, MessageGone, TooLarge, WayClosed
+from bot.core.cards import Reply, ReplyPath
+from bot.core.errors import ContentBlocked, DeliverLater, MessageGone, PathClosed, TooLarge
 
 log = logging.getLogger(__name__)
 
@@ -37,29 +36,29 @@ LIVE_TOKEN_WAIT = 10.0
 LONGEST_WAIT = 86_400.0  # seconds
 CLOUDFLARE_PAUSE = 600.0  # seconds, where it does not say how long
 
-TROUBLE = (discord.DiscordException, aiohttp.ClientError, OSError, RuntimeError)
+DISCORD_ERRORS = (discord.DiscordException, aiohttp.ClientError, OSError, RuntimeError)
 
 
-def judged(exc: Exception, *, way: Way, reply: Reply, now: int, files: bool) -> Exception:
+def judged(exc: Exception, *, path: ReplyPath, reply: Reply, now: int, files: bool) -> Exception:
     """The error class of `bot.delivery` that *exc* comes to."""
     text = f"{type(exc).__name__}: {exc}"
     match exc:
         case discord.RateLimited():
             return DeliverLater(text, retry_after=exc.retry_after)
         case discord.HTTPException():
-            return _refused(exc, text, way=way, reply=reply, now=now, files=files)
+            return _refused(exc, text, path=path, reply=reply, now=now, files=files)
         case aiohttp.ClientError() | OSError() | RuntimeError():  # RuntimeError: the session is closed
             return DeliverLater(text)
     return DeliverLater(text, retry_after=60.0)
 
 
 def _refused(
-    exc: discord.HTTPException, text: str, *, way: Way, reply: Reply, now: int, files: bool
+    exc: discord.HTTPException, text: str, *, path: ReplyPath, reply: Reply, now: int, files: bool
 ) -> Exception:  # fmt: skip
     code, status = exc.code, exc.status
     if status == 429 or code == OLD_MESSAGE_LIMIT:
         return DeliverLater(text, retry_after=retry_after(exc))
-    if status >= 500 or (status == 401 and code != TOKEN_INVALID and way is not Way.TOKEN):
+    if status >= 500 or (status == 401 and code != TOKEN_INVALID and path is not ReplyPath.TOKEN):
         return DeliverLater(text)
     if code in LARGE or status == 413:
         return TooLarge(text)
@@ -72,10 +71,10 @@ def _refused(
     if code == MISSING_PERMISSION and files:  # it may be the one to attach files
         return ContentBlocked(text)
     if code in CLOSED or status in (401, 403):
-        outside = code == UNKNOWN_CHANNEL or (code == MISSING_ACCESS and way is not Way.TOKEN)
-        return WayClosed(text, for_good=code in FOR_GOOD or status == 401, channel=outside)
+        outside = code == UNKNOWN_CHANNEL or (code == MISSING_ACCESS and path is not ReplyPath.TOKEN)
+        return PathClosed(text, for_good=code in FOR_GOOD or status == 401, channel=outside)
     log.error("Discord does not take a card: %s", text, extra={"event": "card_refused", "job_id": reply.job_id})
-    return ContentBlocked(text) if files else WayClosed(text)
+    return ContentBlocked(text) if files else PathClosed(text)
 
 
 def retry_after(exc: discord.HTTPException) -> float | None:

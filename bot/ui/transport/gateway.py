@@ -14,38 +14,40 @@ log = logging.getLogger(__name__)
 FIRST_WAIT = 2.0  # seconds before a broken client is started again; doubled up to LONGEST_WAIT
 LONGEST_WAIT = 120.0
 STEADY = 300.0  # a client that lived that long starts again with the first wait
-HOPELESS = {
+FATAL_CODES = {
     4004: "Discord does not know this token: set DARKROOM_DISCORD__TOKEN to the one on the Developer Portal's Bot page",
     4014: "Discord refused an intent: Darkroom asks only for guilds, so check the application in the Developer Portal",
 }
 
 
-class Hopeless(Exception):
+class FatalGatewayError(Exception):
     """Discord will not have this bot as it is configured; the text is one line for the operator."""
 
 
-class OutOfReach(Exception):
+class DiscordUnreachable(Exception):
     """Discord did not do what was asked of it now; the text is one line for the operator."""
 
 
 async def sync_commands(client: discord.Client, token: str, *, sync: Callable[[], Awaitable[object]]) -> None:
-    """Log in, have the commands sent to Discord by *sync*, and leave; `Hopeless`, or `OutOfReach`."""
+    """Log in, have the commands sent to Discord by *sync*, and leave; `FatalGatewayError`, or `DiscordUnreachable`."""
     try:
         await client.login(token)
         await sync()
     except discord.LoginFailure as exc:
-        raise Hopeless(HOPELESS[4004]) from exc
+        raise FatalGatewayError(FATAL_CODES[4004]) from exc
     except discord.HTTPException as exc:
-        raise OutOfReach(f"Discord did not take the commands (HTTP {exc.status}): try again in a while") from exc
+        raise DiscordUnreachable(
+            f"Discord did not take the commands (HTTP {exc.status}): try again in a while"
+        ) from exc
     except (aiohttp.ClientError, OSError) as exc:
         why = f"Discord cannot be reached ({type(exc).__name__})"
-        raise OutOfReach(f"{why}: check the network and DARKROOM_DISCORD__API_BASE") from exc
+        raise DiscordUnreachable(f"{why}: check the network and DARKROOM_DISCORD__API_BASE") from exc
     finally:
         await client.close()
 
 
 async def stay_connected(client: discord.Client, token: str, *, closing: asyncio.Event) -> None:
-    """Run *client* until somebody sets *closing* and closes it; `Hopeless` when trying again would only do harm.
+    """Run *client* until *closing* is set and it is closed; `FatalGatewayError` where retrying would do harm.
 
     An event with one missing key ends discord.py's client with the parser's exception, so whatever ends it
     is logged and it is started again, slower each time: a thousand identifies a day reset the token.
@@ -77,13 +79,13 @@ async def _open_again(client: discord.Client) -> None:
 
 
 def _judge(error: BaseException) -> None:
-    """Raise `Hopeless` for what only the operator can mend, log everything else."""
+    """Raise `FatalGatewayError` for what only the operator can mend, log everything else."""
     if isinstance(error, discord.LoginFailure):
-        raise Hopeless(HOPELESS[4004]) from error
+        raise FatalGatewayError(FATAL_CODES[4004]) from error
     if isinstance(error, discord.PrivilegedIntentsRequired):
-        raise Hopeless(HOPELESS[4014]) from error
-    if isinstance(error, discord.ConnectionClosed) and error.code in HOPELESS:
-        raise Hopeless(HOPELESS[error.code]) from error
+        raise FatalGatewayError(FATAL_CODES[4014]) from error
+    if isinstance(error, discord.ConnectionClosed) and error.code in FATAL_CODES:
+        raise FatalGatewayError(FATAL_CODES[error.code]) from error
     if isinstance(error, discord.HTTPException | aiohttp.ClientError | OSError):
         log.warning("Discord cannot be reached: %s", error, extra={"event": "gateway_down"})
         return

@@ -11,8 +11,7 @@ import discord
 from discord import ui
 from discord.webhook.async_ import async_context
 
-from bot.core.cards import Card, Reply
-from bot.core.cards import Path as Way
+from bot.core.cards import Card, Reply, ReplyPath
 from bot.core.clock import Clock
 from bot.core.errors import DeliverLater
 from bot.core.jobs import MINUTE
@@ -21,10 +20,10 @@ from bot.ui.cards.job import ended_notice, render
 from bot.ui.cards.texts import Texts
 from bot.ui.transport.errors import (
     CLOUDFLARE_PAUSE,
+    DISCORD_ERRORS,
     MISSING_ACCESS,
     THREAD_ARCHIVED,
     TOKEN_INVALID,
-    TROUBLE,
     UNKNOWN_INTERACTION,
     UNKNOWN_MESSAGE,
     UNKNOWN_WEBHOOK,
@@ -36,7 +35,7 @@ from bot.ui.transport.errors import (
 log = logging.getLogger(__name__)
 
 NOBODY = discord.AllowedMentions.none()
-PATIENCE = 60.0  # seconds for one request, uploads included
+TIMEOUT = 60.0  # seconds for one request, uploads included
 ASKING = 10.0
 A_SECOND = 45  # Discord allows a bot fifty requests; interaction routes are not counted
 NONCE = 25  # characters
@@ -69,34 +68,34 @@ class DiscordMessenger:
         self._pacer = Pacer()
         self._shut_until = 0
 
-    async def send(self, card: Card, reply: Reply, *, way: Way, uploads: Sequence[Upload]) -> int:
+    async def send(self, card: Card, reply: Reply, *, path: ReplyPath, uploads: Sequence[Upload]) -> int:
         """Show *card* by *way* and return the message's id; raises only what `bot.delivery` knows."""
         self._check_line()
         try:
-            async with asyncio.timeout(PATIENCE):
-                match way:
-                    case Way.TOKEN:
+            async with asyncio.timeout(TIMEOUT):
+                match path:
+                    case ReplyPath.TOKEN:
                         return await self._by_token(card, reply, uploads)
-                    case Way.CHANNEL:
+                    case ReplyPath.CHANNEL:
                         return await self._by_channel(card, reply, uploads)
-                    case Way.POST:
+                    case ReplyPath.POST:
                         return await self._as_new_message(card, reply, uploads)
-        except TROUBLE as exc:
+        except DISCORD_ERRORS as exc:
             self._note_shut(exc)
-            raise judged(exc, way=way, reply=reply, now=self._clock(), files=bool(uploads)) from exc
+            raise judged(exc, path=path, reply=reply, now=self._clock(), files=bool(uploads)) from exc
 
     async def notify(self, card: Card, reply: Reply) -> bool:
-        """Tell the member by a direct message how the job ended; False where they take none from us."""
+        """Notify the member by a direct message how the job ended; False where they take none from us."""
         self._check_line()
         view = ended_notice(card, self._texts.for_locale(reply.locale), channel_id=reply.channel_id)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await self._pacer.turn()
                 direct = await self._client.create_dm(discord.Object(card.job.place.user_id))
                 await direct.send(view=view, nonce=_nonce(reply), allowed_mentions=NOBODY)
-        except TROUBLE as exc:
+        except DISCORD_ERRORS as exc:
             self._note_shut(exc)
-            why = judged(exc, way=Way.POST, reply=reply, now=self._clock(), files=False)
+            why = judged(exc, path=ReplyPath.POST, reply=reply, now=self._clock(), files=False)
             if isinstance(why, DeliverLater):
                 raise why from exc
             if getattr(exc, "code", 0) == MISSING_ACCESS and not reply.attempts:  # Discord has taken it minutes later
@@ -119,7 +118,7 @@ class DiscordMessenger:
                 found = await async_context.get().get_original_interaction_response(
                     reply.application_id, reply.token or "", session=webhook.session, proxy=webhook.proxy
                 )
-        except TROUBLE as exc:
+        except DISCORD_ERRORS as exc:
             self._note_shut(exc)
             if isinstance(exc, discord.HTTPException) and (exc.code in NO_REPLY or exc.status == 404):
                 return None
@@ -162,7 +161,7 @@ class DiscordMessenger:
         """Post the card anew, and take away the message that could not be changed: it says what is not so any more."""
         posted = await self._posted(card, reply, uploads)
         if reply.message_id is not None and posted != reply.message_id:
-            with suppress(*TROUBLE):
+            with suppress(*DISCORD_ERRORS):
                 await self._pacer.turn()
                 await self._channel(reply).get_partial_message(reply.message_id).delete()
         return posted

@@ -11,14 +11,14 @@ import discord
 from discord import ui
 
 from bot.core.quota import Unit
-from bot.store.alerts import Untold
+from bot.store.alerts import PendingAlert
 from bot.ui.cards.components import YELLOW, box, page, paragraph, sentence, small
 from bot.ui.cards.notices import notice
 from bot.ui.cards.texts import ENGLISH, Texts, Words, relative
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 10.0  # seconds
+TIMEOUT = 10.0  # seconds
 MOST_UNSENT = 20
 
 
@@ -31,7 +31,7 @@ class OperatorChannel:
         self._unsent: deque[tuple[str, Mapping[str, object]]] = deque(maxlen=MOST_UNSENT)
         client.event(self.on_ready)
 
-    async def tell(self, key: str, values: Mapping[str, object]) -> None:
+    async def notify(self, key: str, values: Mapping[str, object]) -> None:
         """Post the sentence for *key*; the log has it whatever happens, and nothing is raised.
 
         What is said before the bot is connected is posted when it is.
@@ -39,17 +39,17 @@ class OperatorChannel:
         english = self._texts.for_locale(ENGLISH)
         log.warning("%s", sentence(english, key, values), extra={"event": "operator", "key": key})
         if self._channel_id:
-            await self._notify(key, values)
+            await self._post_message(key, values)
 
     async def on_ready(self) -> None:
         for _ in range(len(self._unsent)):
-            await self._notify(*self._unsent.popleft())
+            await self._post_message(*self._unsent.popleft())
 
-    async def _notify(self, key: str, values: Mapping[str, object]) -> None:
+    async def _post_message(self, key: str, values: Mapping[str, object]) -> None:
         if not await self._post(self._channel_id, notice(key, self._words(self._channel_id), **values)):
             self._unsent.append((key, values))
 
-    async def alert(self, channel_id: int | None, alert: Untold) -> bool:
+    async def alert(self, channel_id: int | None, alert: PendingAlert) -> bool:
         """Say that a limit comes near its end, in a server's channel or (None) the operator's; whether it is there.
 
         Where the operator has named no channel, the log has said it.
@@ -64,7 +64,7 @@ class OperatorChannel:
             return False
         channel = self._client.get_partial_messageable(channel_id)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await channel.send(view=view, allowed_mentions=discord.AllowedMentions.none())
         except (discord.Forbidden, discord.NotFound) as exc:  # it will not come by itself
             log.warning("A channel for messages cannot be used: %s", exc, extra={"event": "operator_unreached"})
@@ -80,7 +80,7 @@ class OperatorChannel:
         return self._texts.for_locale(str(guild.preferred_locale) if guild else ENGLISH)
 
 
-def limit_alert(alert: Untold, words: Words) -> ui.LayoutView:
+def limit_alert(alert: PendingAlert, words: Words) -> ui.LayoutView:
     """What has been used of which limit, and when it begins anew."""
     body = alert.body
     shown = [_amount(body, name, words) for name in ("used", "limit")]

@@ -10,7 +10,7 @@ from tests.store.ledger_model import rows
 from tests.ui.stage import Stage
 
 DAY = 24 * 60 * 60 * 1000
-EACH = Limits(user_day_images=10, user_day_micro_usd=1_000_000, guild_month_micro_usd=20_000_000)
+QUERY_TIMEOUT = Limits(user_day_images=10, user_day_micro_usd=1_000_000, guild_month_micro_usd=20_000_000)
 
 
 def admin(on: Stage, guild: Any = None) -> Any:

@@ -100,9 +100,9 @@ async def furnish(case: Case) -> None:
     await quotas.set_rule(by("rule"), Rule(Holder.GUILD, 0, Unit.IMAGES, Window.DAY, 50))
     await quotas.block(by("block"), Block(Holder.USER, 77))
     await quotas.grant(by("grant"), user, Grant(0, Unit.IMAGES, 5))
-    await quotas.change_house(
+    await quotas.change_server_settings(
         by("house"),
-        lambda house: house.model_copy(update={"models": ("gone",), "denied": (9,)}),
+        lambda server_settings: server_settings.model_copy(update={"models": ("gone",), "denied": (9,)}),
         told={"setting": "other"},
     )
 

@@ -7,18 +7,18 @@ import pytest
 from discord import ChannelType
 
 from bot.core.quota import Holder, Rule, Unit
-from bot.core.server_settings import House
+from bot.core.server_settings import ServerSettings
 from bot.core.windows import Window
 from bot.store.quotas import By
 from bot.ui.admin.quota_targets import target_of
 from tests.store.ledger_model import rows
-from tests.ui.admin.quotas import DAY, EACH, admin, changes, limits, offered, raw, untouched
+from tests.ui.admin.quotas import DAY, QUERY_TIMEOUT, admin, changes, limits, offered, raw, untouched
 from tests.ui.stage import Stage, on_stage, text
 
 # --- set
 
 
-@on_stage(limits=EACH)
+@on_stage(limits=QUERY_TIMEOUT)
 async def test_a_members_own_limit_is_set_and_the_answer_says_what_holds_besides(on: Stage) -> None:
     shown = await admin(on).slash(on.channel, "quota set", unit="images", amount="25", member=on.alice)
 
@@ -34,7 +34,7 @@ async def test_a_members_own_limit_is_set_and_the_answer_says_what_holds_besides
     assert "$0.00 of $1.00" in told
 
 
-@on_stage(limits=EACH)
+@on_stage(limits=QUERY_TIMEOUT)
 async def test_setting_again_says_from_what_to_what(on: Stage) -> None:
     ada = admin(on)
     await ada.slash(on.channel, "quota set", unit="micro_usd", amount="$2.50", per="week", channel=on.channel)
@@ -46,7 +46,7 @@ async def test_setting_again_says_from_what_to_what(on: Stage) -> None:
     assert f"<#{on.channel.id}>" in text(shown)
 
 
-@on_stage(limits=EACH)
+@on_stage(limits=QUERY_TIMEOUT)
 async def test_a_limit_above_the_operators_says_that_it_cannot_be_passed(on: Stage) -> None:
     cap = Rule(Holder.CAP, 0, Unit.MICRO_USD, Window.MONTH, 5_000_000)
     await on.rig.service.quotas.set_rule(By("cli-1", on.guild.id, 0, on.rig.time.now), cap)
@@ -58,7 +58,7 @@ async def test_a_limit_above_the_operators_says_that_it_cannot_be_passed(on: Sta
     assert "This bot, everywhere: $50.00 a month. That comes first" in text(shown)
 
 
-@on_stage(limits=EACH)
+@on_stage(limits=QUERY_TIMEOUT)
 async def test_a_role_with_its_rules_is_explained(on: Stage) -> None:
     role = on.guild.create_role("Artists")
 
@@ -70,7 +70,7 @@ async def test_a_role_with_its_rules_is_explained(on: Stage) -> None:
     assert "of several roles the best one counts" in text(shown)
 
 
-@on_stage(limits=EACH)
+@on_stage(limits=QUERY_TIMEOUT)
 async def test_what_is_set_counts_at_once(on: Stage) -> None:
     await admin(on).slash(on.channel, "quota set", unit="images", amount="2", member=on.alice)
 
@@ -149,7 +149,7 @@ def test_a_thread_counts_as_its_channel() -> None:
 # --- show
 
 
-@on_stage(limits=EACH)
+@on_stage(limits=QUERY_TIMEOUT)
 async def test_a_member_is_shown_with_what_is_used_and_where_each_limit_comes_from(on: Stage) -> None:
     ada, artists = admin(on), on.guild.create_role("Artists")
     carol = on.guild.add_member(on.env.create_user("carol"), roles=[artists])
@@ -171,14 +171,14 @@ async def test_a_member_is_shown_with_what_is_used_and_where_each_limit_comes_fr
     assert "blocked" not in of_alice
 
 
-@on_stage(limits=EACH)
+@on_stage(limits=QUERY_TIMEOUT)
 async def test_a_channel_is_shown_with_its_use_and_its_caps(on: Stage) -> None:
     ada = admin(on)
     await ada.slash(on.channel, "quota set", unit="images", amount="4", per="total", channel=on.channel)
     await on.imagine(count=4)
     settings = By("x", on.guild.id, 1, on.rig.time.now)
-    house = House.model_validate({"caps": {on.channel.id: {"resolution": "1K", "count": 2}}})
-    await on.rig.service.quotas.change_house(settings, lambda _: house, told={})
+    server_settings = ServerSettings.model_validate({"caps": {on.channel.id: {"resolution": "1K", "count": 2}}})
+    await on.rig.service.quotas.change_server_settings(settings, lambda _: server_settings, told={})
 
     shown = text(await ada.slash(on.channel, "quota show", channel=on.channel))
 
@@ -187,7 +187,7 @@ async def test_a_channel_is_shown_with_its_use_and_its_caps(on: Stage) -> None:
     assert "At a time: 2 pictures at most" in shown
 
 
-@on_stage(limits=EACH)
+@on_stage(limits=QUERY_TIMEOUT)
 async def test_the_server_is_shown_with_everything_that_is_set_in_it(on: Stage) -> None:
     ada = admin(on)
     await ada.slash(on.channel, "quota set", unit="images", amount="100", per="week")
@@ -208,7 +208,7 @@ async def test_the_server_is_shown_with_everything_that_is_set_in_it(on: Stage) 
     assert "everywhere" not in told  # what all servers spend together is nobody's business here
 
 
-@on_stage(limits=EACH)
+@on_stage(limits=QUERY_TIMEOUT)
 async def test_what_a_member_does_in_another_server_is_not_seen(on: Stage) -> None:
     elsewhere = on.env.create_guild("Elsewhere")
     there, alice = elsewhere.create_text_channel("there"), elsewhere.add_member(on.env.create_user("alice2"))
@@ -228,7 +228,7 @@ async def test_what_a_member_does_in_another_server_is_not_seen(on: Stage) -> No
 # --- clear
 
 
-@on_stage(limits=EACH)
+@on_stage(limits=QUERY_TIMEOUT)
 async def test_a_members_limits_are_taken_away_together(on: Stage) -> None:
     ada = admin(on)
     await ada.slash(on.channel, "quota set", unit="images", amount="30", member=on.alice)
@@ -309,7 +309,7 @@ async def test_a_bonus_is_taken_back_in_its_own_server_only(on: Stage) -> None:
 # --- grant and reset
 
 
-@on_stage(limits=EACH)
+@on_stage(limits=QUERY_TIMEOUT)
 async def test_a_bonus_is_given_with_its_end_and_reason(on: Stage) -> None:
     ada = admin(on)
     await ada.slash(on.channel, "quota grant", member=on.alice, amount="3")
@@ -345,7 +345,7 @@ async def test_a_bonus_that_cannot_be_meant_writes_nothing(on: Stage, given: dic
     assert await untouched(on)
 
 
-@on_stage(limits=EACH)
+@on_stage(limits=QUERY_TIMEOUT)
 async def test_a_reset_takes_off_what_counts_and_says_how_much(on: Stage) -> None:
     ada = admin(on)
     _, job = await on.imagine(count=4)

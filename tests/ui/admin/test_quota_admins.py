@@ -10,7 +10,7 @@ from bot.ui.interactions import timeouts
 from tests.discord.schema import check_schema
 from tests.discord.world import MANAGE_GUILD
 from tests.store.ledger_model import rows
-from tests.ui.admin.quotas import EACH, admin, changes, offered, untouched
+from tests.ui.admin.quotas import QUERY_TIMEOUT, admin, changes, offered, untouched
 from tests.ui.stage import Stage, on_stage, text
 from tests.ui.transport.test_sockets import connected
 
@@ -38,13 +38,13 @@ async def test_the_permission_is_checked_again_whatever_discord_shows(on: Stage)
 
 @on_stage()
 async def test_a_command_delivered_twice_changes_once(on: Stage) -> None:
-    inner = on.client.front.handle
+    inner = on.client.responder.handle
 
     async def twice(interaction: Any, handler: Any, **late: str) -> None:
         await inner(interaction, handler, **late)
         await inner(interaction, handler, **late)
 
-    on.client.front.handle = twice  # type: ignore[method-assign]
+    on.client.responder.handle = twice  # type: ignore[method-assign]
     ada = admin(on)
     await ada.slash(on.channel, "quota grant", member=on.alice, amount="5")
     await ada.slash(on.channel, "quota set", member=on.alice, unit="images", amount="5")
@@ -62,7 +62,7 @@ async def test_a_database_that_hangs_is_not_waited_for(
     async def hangs(*_: Any, **__: Any) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(timeouts, "EACH", 0.05)
+    monkeypatch.setattr(timeouts, "QUERY_TIMEOUT", 0.05)
     async with connected(tmp_path, monkeypatch) as on:
         guild = on.discord.add_guild("Own")
         channel, ada = guild.add_channel("pictures"), on.discord.add_member("ada", guild, permissions=MANAGE_GUILD)
@@ -123,7 +123,7 @@ async def test_nobody_is_pinged(on: Stage) -> None:
 # --- completing
 
 
-@on_stage(limits=EACH)
+@on_stage(limits=QUERY_TIMEOUT)
 async def test_amounts_are_completed_with_what_holds_now(on: Stage) -> None:
     ada = admin(on)
     first = next(iter((await offered(on, ada, "set", "amount", unit="micro_usd", per="day", member=on.alice)).items()))

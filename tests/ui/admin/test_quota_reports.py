@@ -63,7 +63,7 @@ async def test_every_kind_of_change_reads_as_a_sentence(on: Stage) -> None:
     await quotas.reset(by(on, "6"), Holder.USER, alice)
     await quotas.block(by(on, "7"), Block(Holder.CHANNEL, on.channel.id), reason="noise")
     await quotas.unblock(by(on, "8"), Block(Holder.CHANNEL, on.channel.id))
-    await quotas.change_house(
+    await quotas.change_server_settings(
         by(on, "9"), lambda now: now.model_copy(update={"alerts": 5}), told={"setting": "alerts", "channel": 5}
     )
 
@@ -151,7 +151,7 @@ async def test_spending_tells_what_was_paid_and_what_came_back(on: Stage) -> Non
     of_bob = await carol.slash(on.channel, "quota history", what="spending", member=on.bob)
     of_channel = await carol.slash(on.channel, "quota history", what="spending", channel=on.channel)
 
-    charge = (await on.dossier(job.id)).charge
+    charge = (await on.record(job.id)).charge
     assert charge is not None
     assert charge.settled is not None
     price = EN.money(charge.settled.micro_usd)

@@ -4,7 +4,7 @@ from typing import Any
 
 import discord
 
-from bot.core.server_settings import Cap, House
+from bot.core.server_settings import ChannelCeiling, ServerSettings
 from bot.store.quotas import By
 from bot.store.reports import Reports
 from tests.ui.stage import Stage, on_stage, text
@@ -19,8 +19,8 @@ def admin(on: Stage, *, name: str = "carol") -> Any:
     return on.guild.add_member(on.env.create_user(name), roles=[role])
 
 
-async def house(on: Stage) -> House:
-    return await on.rig.store.house(on.guild.id)
+async def server_settings(on: Stage) -> ServerSettings:
+    return await on.rig.store.server_settings(on.guild.id)
 
 
 async def told(on: Stage) -> list[dict[str, Any]]:
@@ -60,7 +60,7 @@ async def test_a_denied_channel_makes_nothing_and_allowing_it_again_closes_no_ot
     assert refused.ephemeral
     assert await on.jobs() == 0
     assert "every channel" in text(again)
-    assert await house(on) == House()
+    assert await server_settings(on) == ServerSettings()
 
 
 @on_stage()
@@ -71,8 +71,8 @@ async def test_denying_the_only_allowed_channel_opens_no_other_and_says_that_non
     shown = await carol.slash(on.channel, "settings channels deny", channel=on.channel)
 
     assert "No channel is left" in text(shown)
-    assert not (await house(on)).opens((on.channel.id,))
-    assert not (await house(on)).opens((1,))
+    assert not (await server_settings(on)).opens((on.channel.id,))
+    assert not (await server_settings(on)).opens((1,))
 
 
 @on_stage()
@@ -93,11 +93,11 @@ async def test_clearing_takes_one_channel_or_all_off_every_list(on: Stage) -> No
         await carol.slash(on.channel, "settings channels limit", channel=each, max_resolution="1K")
 
     await carol.slash(on.channel, "settings channels clear", listed_channel=str(art.id))
-    one = await house(on)
+    one = await server_settings(on)
     await carol.slash(on.channel, "settings channels clear")
 
     assert (one.allowed, set(one.caps)) == ((on.channel.id,), {on.channel.id})
-    assert await house(on) == House()
+    assert await server_settings(on) == ServerSettings()
 
 
 @on_stage()
@@ -114,7 +114,7 @@ async def test_a_deleted_channel_is_shown_as_such_and_can_be_taken_off_through_c
     assert "a deleted channel" in text(listed)
     assert "No channel is left" in text(listed)
     assert [each["value"] for each in offered] == [str(art.id)]
-    assert await house(on) == House()
+    assert await server_settings(on) == ServerSettings()
 
 
 # --- how large
@@ -126,17 +126,17 @@ async def test_a_channels_caps_are_kept_apart_and_left_out_ones_stay(on: Stage) 
 
     await carol.slash(on.channel, "settings channels limit", channel=on.channel, max_resolution="1k")
     both = await carol.slash(on.channel, "settings channels limit", channel=on.channel, max_count="2")
-    capped = await house(on)
+    capped = await server_settings(on)
     refused = await on.alice.slash(on.channel, "imagine", prompt="x", count=3)
     await carol.slash(on.channel, "settings channels limit", channel=on.channel, max_count="none")
-    lifted = await house(on)
+    lifted = await server_settings(on)
     await carol.slash(on.channel, "settings channels limit", channel=on.channel, max_resolution="none")
 
     assert "up to 1K · 2 pictures at a time" in text(both)
-    assert capped.caps == {on.channel.id: Cap(resolution="1K", count=2)}
+    assert capped.caps == {on.channel.id: ChannelCeiling(resolution="1K", count=2)}
     assert refused.ephemeral
-    assert lifted.caps == {on.channel.id: Cap(resolution="1K")}
-    assert await house(on) == House()
+    assert lifted.caps == {on.channel.id: ChannelCeiling(resolution="1K")}
+    assert await server_settings(on) == ServerSettings()
 
 
 @on_stage()
@@ -152,7 +152,7 @@ async def test_caps_that_no_model_has_are_refused_with_what_would_do(on: Stage) 
     assert "1 to 4" in text(many)
     assert "max_count" in text(nothing)
     assert [each["value"] for each in offered] == ["0.5K", "1K", "2K", "4K", "none"]
-    assert await house(on) == House()
+    assert await server_settings(on) == ServerSettings()
 
 
 # --- models
@@ -183,14 +183,14 @@ async def test_the_last_model_of_a_command_cannot_be_denied(on: Stage) -> None:
     answers = [await carol.slash(on.channel, "settings models deny", model=each) for each in models]
 
     assert "last model" in text(answers[-1])
-    assert (await house(on)).models == tuple(models[:-1])
+    assert (await server_settings(on)).models == tuple(models[:-1])
     assert len(await told(on)) == len(models) - 1
 
 
 @on_stage()
 async def test_a_model_that_its_host_gave_up_is_not_listed_and_does_not_count_as_one_that_is_left(on: Stage) -> None:
     for model in ("text-to-image", "edit"):
-        await on.rig.service.supply.route_gone("runcomfy", f"google/nano-banana/pro/{model}")
+        await on.rig.service.availability.mark_route_gone("runcomfy", f"google/nano-banana/pro/{model}")
     carol = admin(on)
 
     choices = await carol.autocomplete(on.channel, "settings models deny", "model", "")
@@ -227,7 +227,7 @@ async def test_the_timezone_is_found_by_what_is_typed_and_windows_follow_it(on: 
     assert len(many) == 25
     assert "Asia/Tokyo" in text(shown)
     assert "Mars/Olympus" in text(wrong)
-    assert (await house(on)).timezone == "Asia/Tokyo"
+    assert (await server_settings(on)).timezone == "Asia/Tokyo"
     assert await told(on) == [{"setting": "timezone", "timezone": "Asia/Tokyo", "before": "UTC"}]
 
 
@@ -236,14 +236,14 @@ async def test_alerts_go_to_a_channel_and_none_switches_them_off(on: Stage) -> N
     carol = admin(on)
 
     chosen = await carol.slash(on.channel, "settings alerts", alerts_channel=on.channel)
-    on_now = (await house(on)).alerts
+    on_now = (await server_settings(on)).alerts
     off = await carol.slash(on.channel, "settings alerts")
 
     assert f"<#{on.channel.id}>" in text(chosen)
     assert "may not write" not in text(chosen)
     assert on_now == on.channel.id
     assert "switched off" in text(off)
-    assert (await house(on)).alerts is None
+    assert (await server_settings(on)).alerts is None
 
 
 @on_stage()
@@ -256,7 +256,7 @@ async def test_an_admin_is_warned_of_an_alerts_channel_in_which_the_bot_may_not_
     shown = await carol.slash(on.channel, "settings alerts", alerts_channel=closed)
 
     assert "may not write" in text(shown)
-    assert (await house(on)).alerts == closed.id
+    assert (await server_settings(on)).alerts == closed.id
 
 
 # --- everything
@@ -266,12 +266,12 @@ async def test_an_admin_is_warned_of_an_alerts_channel_in_which_the_bot_may_not_
 async def test_a_database_that_does_not_answer_is_told_of_in_time(on: Stage) -> None:
     carol = admin(on)
 
-    async def hanging(*_: object, **__: object) -> House:
+    async def hanging(*_: object, **__: object) -> ServerSettings:
         raise TimeoutError
 
-    on.client.service.quotas.change_house = hanging  # type: ignore[method-assign]
+    on.client.service.quotas.change_server_settings = hanging  # type: ignore[method-assign]
     unsure = await carol.slash(on.channel, "settings channels deny", channel=on.channel)
-    on.client.service.store.house = hanging  # type: ignore[method-assign]
+    on.client.service.store.server_settings = hanging  # type: ignore[method-assign]
     busy = await carol.slash(on.channel, "settings show")
 
     assert "may have been made" in text(unsure)
@@ -301,7 +301,7 @@ async def test_a_server_sees_and_changes_nothing_of_another(on: Stage) -> None:
     role = other.create_role("admin", permissions=MANAGER)
     dave = other.add_member(on.env.create_user("dave"), roles=[role])
     await carol.slash(on.channel, "settings channels allow", channel=on.channel)
-    before = await house(on)
+    before = await server_settings(on)
 
     shown = await dave.slash(away, "settings show")
     offered = await dave.autocomplete(away, "settings channels clear", "listed_channel", "")
@@ -310,20 +310,20 @@ async def test_a_server_sees_and_changes_nothing_of_another(on: Stage) -> None:
 
     assert str(on.channel.id) not in text(shown)
     assert offered == []
-    assert await house(on) == before
-    assert (await on.rig.store.house(other.id)).models == ("nano-banana-pro",)
+    assert await server_settings(on) == before
+    assert (await on.rig.store.server_settings(other.id)).models == ("nano-banana-pro",)
 
 
 @on_stage()
 async def test_the_page_of_a_server_with_very_long_lists_still_fits(on: Stage) -> None:
     carol = admin(on)
-    many = House(
+    many = ServerSettings(
         allowed=tuple(range(10**17, 10**17 + 500)),
         denied=tuple(range(2 * 10**17, 2 * 10**17 + 500)),
-        caps={each: Cap(resolution="1K", count=1) for each in range(10**17, 10**17 + 500)},
+        caps={each: ChannelCeiling(resolution="1K", count=1) for each in range(10**17, 10**17 + 500)},
     )
 
-    await on.rig.service.quotas.change_house(
+    await on.rig.service.quotas.change_server_settings(
         By("fill", on.guild.id, 0, on.rig.time.now), lambda _: many, told={"setting": "other"}
     )
 

@@ -54,7 +54,7 @@ async def test_a_hidden_job_ends_without_pictures_in_the_channel_and_jobs_hands_
     await on.rig.delivery.run_due()
     assert gallery(await on.card(job)) == []
     assert "🙈 Hidden" in text(await on.alice.slash(on.channel, "jobs"))
-    assert (await on.dossier(job.id)).charge.settled == Amount(1, 80_000)
+    assert (await on.record(job.id)).charge.settled == Amount(1, 80_000)
 
 
 @on_stage(host="runflow")

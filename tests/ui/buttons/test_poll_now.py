@@ -11,7 +11,7 @@ from tests.ui.stage import Stage, gallery, on_stage, text
 async def test_a_press_is_answered_before_its_token_is_used(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     shown, job = await on.imagine(private=True)
     await on.finish(job, show=False)
-    use = on.rig.service.clicked
+    use = on.rig.service.button_clicked
     answers: list[int] = []
 
     async def clicked(*given: Any, **more: Any) -> None:
@@ -28,7 +28,7 @@ async def test_a_press_is_answered_before_its_token_is_used(on: Stage, monkeypat
 async def test_check_now_renews_a_card_whose_result_was_handed_over(on: Stage) -> None:
     shown, job = await on.imagine(private=True)
     await on.finish(job, show=False)
-    await on.rig.service.handed_over(job.id, version=await on.rig.service.version_wanted(job.id))
+    await on.rig.service.delivered_privately(job.id, version=await on.rig.service.version_wanted(job.id))
 
     await on.alice.click(shown.response.message, label="Check now")
     await on.rig.delivery.run_due()

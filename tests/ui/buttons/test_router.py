@@ -5,10 +5,10 @@ from dataclasses import replace
 import discord
 
 from bot.core.jobs import Cancel, State, Verb
-from bot.core.request_draft import Wish
+from bot.core.request_draft import RequestDraft
 from bot.store.database import Tx
 from bot.ui.commands.request_forms import filled_in
-from bot.ui.interactions.timeouts import Lateness
+from bot.ui.interactions.timeouts import AckDeadline
 from tests.kit import catalog
 from tests.ui.stage import PNG, Stage, field_value, gallery, on_stage, text, walk
 
@@ -27,7 +27,7 @@ async def test_a_waiting_job_is_cancelled_at_once_and_its_card_says_so(on: Stage
     assert pressed.acknowledged
     assert "Cancelled" in text(await on.card(job))
     assert (await on.rig.job(job.id)).state is State.CANCELLED
-    assert (await on.dossier(job.id)).charge.released is not None
+    assert (await on.record(job.id)).charge.released is not None
 
 
 @on_stage()
@@ -76,13 +76,13 @@ async def test_a_press_gives_the_reply_another_quarter_of_an_hour(on: Stage) -> 
     shown, job = await on.imagine(private=True)
     await on.go(14 * 60)
     await on.finish(job, show=False)
-    before = (await on.dossier(job.id)).reply
+    before = (await on.record(job.id)).reply
     assert on.rig.time.now > before.token_expires_at - 120_000
 
     pressed = await on.alice.click(shown.response.message, label="Check now")
     await on.rig.delivery.run_due()
 
-    after = (await on.dossier(job.id)).reply
+    after = (await on.record(job.id)).reply
     assert pressed.acknowledged
     assert after.token_expires_at == on.rig.time.now + 15 * 60_000
     assert after.delivered == after.wanted
@@ -120,7 +120,7 @@ async def test_a_press_proves_that_a_card_whose_answer_was_lost_is_shown(on: Sta
 
     await on.alice.click(shown.response.message, label="Check now")
 
-    assert (await on.dossier(job.id)).reply.message_id == shown.response.id
+    assert (await on.record(job.id)).reply.message_id == shown.response.id
     assert (await on.rig.job(job.id)).acked_at == on.rig.time.now
 
 
@@ -235,9 +235,9 @@ async def test_another_model_does_not_inherit_options_it_may_not_have(on: Stage)
 
 
 def test_a_form_with_only_a_prompt_leaves_everything_else_as_it_was() -> None:
-    wish = Wish(verb=Verb.IMAGINE, prompt="old", model="m")
+    draft = RequestDraft(verb=Verb.IMAGINE, prompt="old", model="m")
 
-    assert filled_in(wish, {"prompt": "new"}, catalog("runcomfy"), usual=None) == replace(wish, prompt="new")
+    assert filled_in(draft, {"prompt": "new"}, catalog("runcomfy"), usual=None) == replace(draft, prompt="new")
 
 
 # --- edit
@@ -295,7 +295,7 @@ async def test_a_button_of_a_job_that_is_gone_says_so(on: Stage) -> None:
 
 @on_stage()
 async def test_a_draft_is_nobody_elses(on: Stage) -> None:
-    draft_id = await on.rig.service.keep_draft(Wish(verb=Verb.IMAGINE, prompt="mine"), user_id=on.alice.id)
+    draft_id = await on.rig.service.keep_draft(RequestDraft(verb=Verb.IMAGINE, prompt="mine"), user_id=on.alice.id)
     message = await _with_button(on, f"d1:{draft_id}:change")
 
     refused = await on.bob.click(message, custom_id=f"d1:{draft_id}:change")
@@ -308,7 +308,7 @@ async def test_a_draft_is_nobody_elses(on: Stage) -> None:
 
 @on_stage()
 async def test_a_draft_lives_for_a_quarter_of_an_hour(on: Stage) -> None:
-    draft_id = await on.rig.service.keep_draft(Wish(verb=Verb.IMAGINE, prompt="mine"), user_id=on.alice.id)
+    draft_id = await on.rig.service.keep_draft(RequestDraft(verb=Verb.IMAGINE, prompt="mine"), user_id=on.alice.id)
     message = await _with_button(on, f"d1:{draft_id}:change")
     await on.go(15 * 60)
 
@@ -349,7 +349,7 @@ async def test_a_form_sent_after_a_place_was_closed_makes_nothing(on: Stage) -> 
 @on_stage()
 async def test_a_press_that_comes_too_late_changes_nothing(on: Stage) -> None:
     shown, job = await on.imagine()
-    on.client.front._lateness = Lateness()
+    on.client.responder._deadline = AckDeadline()
     on.rig.time.go(2.6)
 
     pressed = await on.alice.click(shown.response.message, label="Cancel")

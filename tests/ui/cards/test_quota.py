@@ -20,10 +20,10 @@ from bot.core.quota import (
     Used,
     effective,
 )
-from bot.core.server_settings import House
+from bot.core.server_settings import ServerSettings
 from bot.core.windows import Window
 from bot.ui.admin.quota_targets import SERVER
-from bot.ui.cards.quota import Look, ceilings, changed, lines, overview_of_one, overview_of_server
+from bot.ui.cards.quota import QuotaView, ceilings, changed, lines, overview_of_one, overview_of_server
 from bot.ui.cards.targets import Target
 from tests.ui.cards.drawing import EN, NOW, TEXTS, read, text_of
 from tests.ui.cards.test_hostile_input import HEADING
@@ -36,11 +36,17 @@ DEFAULTS = tuple(Limits().rules(guild=True))
 IMAGES, DAY = Unit.IMAGES, Window.DAY
 
 
-def look(target: Target = MEMBER, *rules: Rule, **others: Any) -> Look:
+def look(target: Target = MEMBER, *rules: Rule, **others: Any) -> QuotaView:
     tally = Tally(spent=Sum(3, 240_000))
     used = Used(NOW, tallies={(Scope.USER, Used(NOW).moment(Scope.USER).buckets[DAY]): tally})
-    given_: dict[str, Any] = {"house": House(), "blocks": (), "defaults": DEFAULTS, "used": used, **others}
-    return Look(server=GUILD, target=target, rules=rules, **given_)
+    given_: dict[str, Any] = {
+        "server_settings": ServerSettings(),
+        "blocks": (),
+        "defaults": DEFAULTS,
+        "used": used,
+        **others,
+    }
+    return QuotaView(server=GUILD, target=target, rules=rules, **given_)
 
 
 def rule(holder: Holder, subject: int, amount: int | None, *, unit: Unit = IMAGES, window: Window | None = DAY) -> Rule:
@@ -159,7 +165,7 @@ def test_however_much_is_set_a_page_fits_and_says_how_much_is_left_out(locale: s
              for unit in (IMAGES, Unit.MICRO_USD) for window in Window]  # fmt: skip
     blocks = [Block(holder, n) for holder in (Holder.USER, Holder.ROLE, Holder.CHANNEL) for n in roles]
     grants = [Grant(n, Unit.MICRO_USD, 10**12, NOW) for n in range(100)]
-    house = House.model_validate(
+    server_settings = ServerSettings.model_validate(
         {"timezone": "America/" + "x" * 300, "caps": {roles[0]: {"resolution": "4K", "count": 1}}}
     )
 
@@ -167,7 +173,7 @@ def test_however_much_is_set_a_page_fits_and_says_how_much_is_left_out(locale: s
         Target(Holder.USER, roles[0], roles=roles), Target(Holder.ROLE, roles[0], roles=roles[:1], here=False),
         Target(Holder.CHANNEL, roles[0]), SERVER,
     ):  # fmt: skip
-        whole = look(target, *many, *every, blocks=blocks, grants=grants, house=house)
+        whole = look(target, *many, *every, blocks=blocks, grants=grants, server_settings=server_settings)
         told = ["x" * 200] * 30
         pages = [
             overview_of_one(words, whole) if target != SERVER else overview_of_server(words, whole, bonuses=100),

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from bot.core.catalog import Asked, Catalog
+from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.errors import UserError
 from bot.core.jobs import Verb
-from bot.core.request_draft import Wish
+from bot.core.request_draft import RequestDraft
 from bot.core.routes import wire_inputs
 from bot.core.visible import visible
 from bot.settings.settings import SHIPPED
@@ -61,18 +61,22 @@ def sent(form: Any) -> Any:
 @given(hostile())
 def test_any_text_put_through_a_form_unchanged_reaches_the_host_unchanged(typed: str) -> None:
     typed = typed.replace("\x00", "").encode("utf-8", "ignore").decode()  # no client sends these
-    wish = Wish.load(json.loads(json.dumps(Wish(verb=Verb.IMAGINE, prompt=typed).dump())))  # as a draft is kept
-    form = prompt_form(EN, custom_id="f", prompt=wish.prompt)
+    draft = RequestDraft.load(
+        json.loads(json.dumps(RequestDraft(verb=Verb.IMAGINE, prompt=typed).dump()))
+    )  # as a draft is kept
+    form = prompt_form(EN, custom_id="f", prompt=draft.prompt)
 
-    again = filled_in(wish, fields_of(sent(form)), CATALOG, usual=None)
+    again = filled_in(draft, fields_of(sent(form)), CATALOG, usual=None)
 
-    assert again == wish
+    assert again == draft
     if not visible(typed):
         with pytest.raises(UserError):
-            CATALOG.request("nano-banana-2", Verb.IMAGINE, prompt=again.prompt, asked=Asked(), drawn_seed=1)
+            CATALOG.request("nano-banana-2", Verb.IMAGINE, prompt=again.prompt, asked=RequestedOptions(), drawn_seed=1)
         return
-    request = CATALOG.request("nano-banana-2", Verb.IMAGINE, prompt=again.prompt, asked=Asked(), drawn_seed=1)
-    route = CATALOG.takers(request)[0]
+    request = CATALOG.request(
+        "nano-banana-2", Verb.IMAGINE, prompt=again.prompt, asked=RequestedOptions(), drawn_seed=1
+    )
+    route = CATALOG.routes_for(request)[0]
     assert json.loads(json.dumps(wire_inputs(route, request)))["prompt"] == typed
 
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from bot.core.catalog import Asked
+from bot.core.catalog import RequestedOptions
 from bot.core.jobs import Verb
 from bot.core.quota import Grant, Holder, Limits, Rule, Unit
-from bot.core.request_draft import Wish
-from bot.core.server_settings import Cap, House
+from bot.core.request_draft import RequestDraft
+from bot.core.server_settings import ChannelCeiling, ServerSettings
 from bot.core.windows import Window
 from bot.store.quotas import By
 from bot.ui.commands.request_forms import choices_for
-from bot.ui.interactions.timeouts import Lateness
+from bot.ui.interactions.timeouts import AckDeadline
 from tests.ui.cards.drawing import EN
 from tests.ui.stage import PNG, Stage, on_stage
 
@@ -32,8 +32,8 @@ def by_admin(on: Stage) -> By:
     return By(id=str(next(NUMBERS)), server=on.guild.id, actor=1, at=on.rig.time.now)
 
 
-async def house(on: Stage, wanted: House) -> None:
-    await on.rig.service.quotas.change_house(by_admin(on), lambda _: wanted, told={})
+async def server_settings(on: Stage, wanted: ServerSettings) -> None:
+    await on.rig.service.quotas.change_server_settings(by_admin(on), lambda _: wanted, told={})
 
 
 @on_stage()
@@ -49,7 +49,7 @@ async def test_models_are_offered_with_the_price_of_a_picture_and_what_is_left(o
 
 @on_stage()
 async def test_a_model_that_its_host_gave_up_is_not_offered(on: Stage) -> None:
-    await on.rig.service.supply.route_gone("runcomfy", "google/nano-banana/pro/text-to-image")
+    await on.rig.service.availability.mark_route_gone("runcomfy", "google/nano-banana/pro/text-to-image")
     edits = await on.alice.autocomplete(on.channel, "edit", "model", "")
 
     assert [each[:13] for each in await offered(on, "model")] == ["Nano Banana 2"]
@@ -103,20 +103,22 @@ async def test_choices_are_filtered_by_what_is_typed(on: Stage) -> None:
 
 @on_stage()
 async def test_what_a_server_does_not_allow_is_not_offered(on: Stage) -> None:
-    cap = Cap(resolution="1K", count=2)
-    await house(on, House(models=("nano-banana-2",), caps={on.channel.id: Cap(resolution="2K")}))
+    cap = ChannelCeiling(resolution="1K", count=2)
+    await server_settings(
+        on, ServerSettings(models=("nano-banana-2",), caps={on.channel.id: ChannelCeiling(resolution="2K")})
+    )
     assert not [each for each in await offered(on, "model") if each.startswith("Nano Banana 2")]
     models = await on.alice.autocomplete(on.channel, "imagine", "resolution", "", model="nano-banana-pro")
     assert [each["value"] for each in models] == ["1K", "2K"]
 
-    await house(on, House(caps={on.channel.id: cap}))
+    await server_settings(on, ServerSettings(caps={on.channel.id: cap}))
     assert [each[:4] for each in await offered(on, "resolution")] == ["0.5K", "1K ·"]
     assert len(await offered(on, "count")) == 2
 
 
 @on_stage()
 async def test_where_a_channel_is_closed_prices_are_told_but_nothing_is_left_there(on: Stage) -> None:
-    await house(on, House(denied=(on.channel.id,)))
+    await server_settings(on, ServerSettings(denied=(on.channel.id,)))
 
     assert (await offered(on, "count"))[0] == "1 picture · about $0.08"
     assert (await offered(on, "model"))[0] == "Nano Banana 2 · about $0.08 a picture"
@@ -160,7 +162,7 @@ async def test_a_database_that_does_not_answer_costs_only_what_is_left(on: Stage
     async def broken(*_: object, **__: object) -> None:
         raise OSError("disk")
 
-    on.rig.store.standing = broken  # type: ignore[method-assign, assignment]
+    on.rig.store.quota_status = broken  # type: ignore[method-assign, assignment]
 
     assert await offered(on, "count", "1") == ["1 picture · about $0.08"]
 
@@ -169,8 +171,8 @@ async def test_a_database_that_does_not_answer_costs_only_what_is_left(on: Stage
 async def test_choices_that_discord_waits_for_no_more_are_not_worked_out(
     on: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    on.client.front._lateness = Lateness()
-    on.client.front._lateness._seen.append(0)
+    on.client.responder._deadline = AckDeadline()
+    on.client.responder._deadline._seen.append(0)
     on.rig.time.go(5)
 
     with caplog.at_level(logging.WARNING):
@@ -218,14 +220,14 @@ async def test_a_form_tells_the_price_of_every_model(on: Stage) -> None:
 
 @on_stage(host="runflow")
 async def test_a_form_counts_what_it_has_no_field_for_only_where_that_is_kept(on: Stage) -> None:
-    asked = Asked(resolution="4K", thinking="high", format="a kind of yesterday")
-    wish = Wish(verb=Verb.EDIT, prompt="x", model="nano-banana-2", asked=asked)
-    supply = on.rig.service.supply
+    asked = RequestedOptions(resolution="4K", thinking="high", format="a kind of yesterday")
+    draft = RequestDraft(verb=Verb.EDIT, prompt="x", model="nano-banana-2", asked=asked)
+    availability = on.rig.service.availability
 
-    told = choices_for(wish, supply, usual=None, words=EN).prices
+    told = choices_for(draft, availability, usual=None, words=EN).prices
 
     assert told == {"nano-banana-2": "about $0.162 a picture", "nano-banana-pro": "about $0.30 a picture"}
-    another = choices_for(replace(wish, model="nano-banana-pro"), supply, usual=None, words=EN).prices
+    another = choices_for(replace(draft, model="nano-banana-pro"), availability, usual=None, words=EN).prices
     assert another["nano-banana-2"] == "about $0.16 a picture"
-    unnamed = choices_for(replace(wish, model=None), supply, usual="nano-banana-2", words=EN).prices
+    unnamed = choices_for(replace(draft, model=None), availability, usual="nano-banana-2", words=EN).prices
     assert unnamed == told

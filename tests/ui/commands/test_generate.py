@@ -9,7 +9,7 @@ import pytest
 from bot.core.errors import UserError
 from bot.core.jobs import Place, State, Verb
 from bot.core.quota import Limits
-from bot.ui.interactions.timeouts import Lateness
+from bot.ui.interactions.timeouts import AckDeadline
 from tests.store.ledger_model import seen
 from tests.ui.stage import PNG, Stage, buttons, field_value, gallery, on_stage, text
 
@@ -24,7 +24,7 @@ async def test_imagine_is_answered_with_the_card_itself_and_only_then_may_be_sub
     assert not shown.ephemeral
     assert (job.request.prompt, job.request.count) == ("a lighthouse", 2)
     assert (job.request.options["resolution"], job.request.options["seed"]) == ("2K", 7)
-    reply = (await on.dossier(job.id)).reply
+    reply = (await on.record(job.id)).reply
     assert (reply.message_id, job.acked_at) == (shown.response.id, on.rig.time.now)
     assert (reply.bot_can_edit, reply.bot_can_post, reply.ephemeral) == (True, True, False)
     assert f"j1:{job.id}:cancel" in buttons(shown)
@@ -35,7 +35,7 @@ async def test_a_private_reply_is_seen_by_its_owner_only(on: Stage) -> None:
     shown, job = await on.imagine(private=True)
 
     assert shown.ephemeral
-    assert (await on.dossier(job.id)).reply.ephemeral
+    assert (await on.record(job.id)).reply.ephemeral
 
 
 @on_stage()
@@ -73,7 +73,7 @@ async def test_what_only_one_host_has_is_offered_where_that_host_is_used(on: Sta
 
     assert (job.request.options["thinking"], job.provider) == ("high", "runflow")
     assert "thinking: high" in text(shown)
-    assert (await on.dossier(job.id)).charge.reserved.micro_usd == 82_000
+    assert (await on.record(job.id)).charge.reserved.micro_usd == 82_000
     refused = await on.alice.slash(on.channel, "imagine", prompt="x", model="nano-banana-pro", thinking="high")
     assert "Nano Banana Pro has no `thinking` option" in text(refused)
 
@@ -125,14 +125,14 @@ async def test_an_option_that_a_model_lacks_is_refused_with_what_would_work(on: 
 @on_stage()
 async def test_the_same_interaction_delivered_twice_makes_one_job(on: Stage) -> None:
     captured: list[discord.Interaction[Any]] = []
-    inner = on.client.front.ask
+    inner = on.client.responder.submit_request
 
-    async def twice(interaction: Any, wish: Any, *, received_at: int, most: int | None = None) -> None:
+    async def twice(interaction: Any, draft: Any, *, received_at: int, most: int | None = None) -> None:
         captured.append(interaction)
-        await inner(interaction, wish, received_at=received_at)
-        await inner(interaction, wish, received_at=received_at)
+        await inner(interaction, draft, received_at=received_at)
+        await inner(interaction, draft, received_at=received_at)
 
-    on.client.front.ask = twice  # type: ignore[method-assign]
+    on.client.responder.submit_request = twice  # type: ignore[method-assign]
     shown, _ = await on.imagine()
 
     assert len(captured) == 1
@@ -183,18 +183,18 @@ async def test_an_interaction_that_comes_too_late_is_not_even_tried(on: Stage) -
 
 
 def test_a_clock_that_is_off_does_not_make_interactions_late() -> None:
-    lateness, sent = Lateness(), discord.utils.time_snowflake(discord.utils.utcnow())
+    lateness, sent = AckDeadline(), discord.utils.time_snowflake(discord.utils.utcnow())
     at = int(discord.utils.snowflake_time(sent).timestamp() * 1000) + 60_000
 
-    lateness.is_late(sent, now=at)
+    lateness.has_passed(sent, now=at)
 
-    assert not lateness.is_late(sent, now=at + 1_000)
-    assert lateness.is_late(sent, now=at + 2_600)
+    assert not lateness.has_passed(sent, now=at + 1_000)
+    assert lateness.has_passed(sent, now=at + 2_600)
 
 
 @on_stage()
 async def test_new_jobs_are_refused_while_the_program_ends(on: Stage) -> None:
-    on.client.intake_open = False
+    on.client.accepts_requests = False
 
     shown = await on.alice.slash(on.channel, "imagine", prompt="one more")
 
@@ -260,7 +260,7 @@ async def test_jobs_hands_over_what_never_arrived(on: Stage) -> None:
     (given,) = shown.followups
     assert given.ephemeral
     assert len(gallery(given)) == 2
-    reply = (await on.dossier(job.id)).reply
+    reply = (await on.record(job.id)).reply
     assert reply.delivered == reply.wanted
 
 
@@ -272,7 +272,7 @@ async def test_a_result_that_could_not_be_handed_over_stays_undelivered(on: Stag
 
     await on.alice.slash(on.channel, "jobs")
 
-    reply = (await on.dossier(job.id)).reply
+    reply = (await on.record(job.id)).reply
     assert reply.delivered < reply.wanted
 
 

@@ -1,6 +1,6 @@
 """*Edit this image* in the menu of a message, and models that are gone by the time somebody asks for them."""
 
-from bot.ui.interactions.timeouts import Lateness
+from bot.ui.interactions.timeouts import AckDeadline
 from tests.ui.stage import PNG, Stage, gallery, on_stage, text
 
 # --- the message menu
@@ -60,8 +60,8 @@ async def test_a_form_that_is_too_old_says_so(on: Stage) -> None:
     form = await on.alice.context_menu(on.channel, "Edit this image", message)
 
     on.rig.time.go(16 * 60)
-    on.client.front._lateness = Lateness()
-    on.client.front._lateness._seen.append(16 * 60_000)
+    on.client.responder._deadline = AckDeadline()
+    on.client.responder._deadline._seen.append(16 * 60_000)
     refused = await on.alice.submit_modal(form, {"prompt": "in winter"})
 
     assert refused.ephemeral
@@ -73,14 +73,14 @@ async def test_a_form_that_is_too_old_says_so(on: Stage) -> None:
 
 async def _none_left(on: Stage) -> None:
     for route in on.rig.service.catalog.routes_at("runcomfy"):
-        await on.rig.service.supply.route_gone("runcomfy", route)
+        await on.rig.service.availability.mark_route_gone("runcomfy", route)
 
 
 @on_stage()
 async def test_a_model_that_is_gone_is_refused_by_either_name_and_leaves_form_and_help(on: Stage) -> None:
     shown, _ = await on.imagine(model="Nano Banana Pro")
-    await on.rig.service.supply.route_gone("runcomfy", "google/nano-banana/pro/text-to-image")
-    await on.rig.service.supply.route_gone("runcomfy", "google/nano-banana/pro/edit")
+    await on.rig.service.availability.mark_route_gone("runcomfy", "google/nano-banana/pro/text-to-image")
+    await on.rig.service.availability.mark_route_gone("runcomfy", "google/nano-banana/pro/edit")
 
     for model in ("nano-banana-pro", "Nano Banana Pro"):
         refused = await on.alice.slash(on.channel, "imagine", prompt="a boat", model=model)

@@ -25,7 +25,7 @@ async def test_a_server_that_is_not_open_makes_nothing(on: Stage) -> None:
 
 @on_stage(guilds=())
 async def test_a_server_of_the_applications_owner_is_open_from_the_start(on: Stage) -> None:
-    on.client.access.learn([on.guild.owner.id])
+    on.client.access.set_owners([on.guild.owner.id])
 
     _, job = await on.imagine()
 
@@ -34,7 +34,7 @@ async def test_a_server_of_the_applications_owner_is_open_from_the_start(on: Sta
 
 @on_stage(guilds=())
 async def test_an_open_server_is_known_without_the_cache(on: Stage) -> None:
-    on.client.access.learn([on.guild.owner.id])
+    on.client.access.set_owners([on.guild.owner.id])
     guild = on.client.get_guild(on.guild.id)
     assert guild is not None
     guild.owner_id = None
@@ -52,7 +52,7 @@ async def test_direct_messages_make_pictures_once_every_server_is_open(on: Stage
 
     job = await on.newest()
     assert (job.place.guild_id, job.acked_at) == (None, on.rig.time.now)
-    reply = (await on.dossier(job.id)).reply
+    reply = (await on.record(job.id)).reply
     assert (reply.bot_can_edit, reply.bot_can_post) == (True, True)
     assert not shown.ephemeral
 
@@ -120,7 +120,7 @@ async def test_any_other_server_is_welcomed_through_its_owner(on: Stage) -> None
 @on_stage()
 async def test_the_channel_for_the_operator_gets_the_sentence(on: Stage) -> None:
     channel = OperatorChannel(on.client, on.client.texts, channel_id=on.channel.id)
-    await channel.tell("operator.balance", {"provider": "RunComfy"})
+    await channel.notify("operator.balance", {"provider": "RunComfy"})
 
     assert "RunComfy" in text(_last(on))
 
@@ -132,7 +132,7 @@ async def test_what_was_said_before_the_bot_was_connected_is_posted_when_it_is(
     channel = OperatorChannel(on.client, on.client.texts, channel_id=on.channel.id)
     with monkeypatch.context() as patch:
         patch.setattr(on.client._connection, "user", None)
-        await channel.tell("operator.balance", {"provider": "RunComfy"})
+        await channel.notify("operator.balance", {"provider": "RunComfy"})
         assert on.channel.history() == []
 
     for _ in range(2):
@@ -144,8 +144,12 @@ async def test_what_was_said_before_the_bot_was_connected_is_posted_when_it_is(
 @on_stage()
 async def test_an_operator_who_cannot_be_reached_raises_nothing(on: Stage, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        await OperatorChannel(on.client, on.client.texts, channel_id=0).tell("operator.down", {"provider": "RunComfy"})
-        await OperatorChannel(on.client, on.client.texts, channel_id=12).tell("operator.down", {"provider": "RunComfy"})
+        await OperatorChannel(on.client, on.client.texts, channel_id=0).notify(
+            "operator.down", {"provider": "RunComfy"}
+        )
+        await OperatorChannel(on.client, on.client.texts, channel_id=12).notify(
+            "operator.down", {"provider": "RunComfy"}
+        )
 
     assert sum("RunComfy" in each.getMessage() for each in caplog.records) == 2
 

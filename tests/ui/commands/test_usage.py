@@ -7,7 +7,7 @@ import pytest
 
 from bot.core.jobs import Place
 from bot.core.quota import Grant, Holder, Limits, Rule, Unit
-from bot.core.server_settings import House
+from bot.core.server_settings import ServerSettings
 from bot.core.windows import Window
 from bot.store.quotas import By
 from bot.ui.commands.usage import short_date
@@ -102,14 +102,14 @@ async def test_the_chart_comes_after_the_words_and_says_the_sums(on: Stage) -> N
 
 @on_stage()
 async def test_the_days_are_those_of_the_servers_calendar(on: Stage) -> None:
-    kiritimati = House(timezone="Pacific/Kiritimati")  # fourteen hours ahead of UTC
-    await on.rig.service.quotas.change_house(by_admin(on, 1), lambda _: kiritimati, told={})
+    kiritimati = ServerSettings(timezone="Pacific/Kiritimati")  # fourteen hours ahead of UTC
+    await on.rig.service.quotas.change_server_settings(by_admin(on, 1), lambda _: kiritimati, told={})
     now = on.rig.time.now
     on.rig.time.now = now - now % (DAY * 1000) + 11 * 60 * 60 * 1000  # past midnight there, noon is near here
     await spend(on.rig, here(on))
 
     days = await on.rig.service.last_days(here(on), kiritimati, days=30)
-    in_utc = await on.rig.service.last_days(here(on), House(), days=30)
+    in_utc = await on.rig.service.last_days(here(on), ServerSettings(), days=30)
 
     assert (days[-1][0] - in_utc[-1][0]).days == 1
     assert days[-1][1].images == 1

@@ -4,7 +4,7 @@ import discord
 import pytest
 
 from bot.core.errors import UserError
-from bot.ui.interactions.access import Access, Spot
+from bot.ui.interactions.access import Access, Location
 from bot.ui.interactions.parsing import _in_embeds
 
 OPERATOR, MEMBER = 1, 2
@@ -13,11 +13,11 @@ OWN, LISTED, OTHER = 10, 11, 12
 
 def access(*guilds: str, user_install: bool = False) -> Access:
     made = Access(guilds, user_install=user_install)
-    made.learn([OPERATOR])
+    made.set_owners([OPERATOR])
     return made
 
 
-def verdict(of: Access, spot: Spot) -> str | None:
+def verdict(of: Access, spot: Location) -> str | None:
     try:
         of.check(spot)
     except UserError as error:
@@ -25,8 +25,8 @@ def verdict(of: Access, spot: Spot) -> str | None:
     return None
 
 
-def in_guild(guild_id: int, *, owner_id: int | None = MEMBER) -> Spot:
-    return Spot(user_id=MEMBER, guild_id=guild_id, owner_id=owner_id, member=True)
+def in_guild(guild_id: int, *, owner_id: int | None = MEMBER) -> Location:
+    return Location(user_id=MEMBER, guild_id=guild_id, owner_id=owner_id, member=True)
 
 
 def test_spending_is_closed_except_in_the_operators_own_servers() -> None:
@@ -45,16 +45,16 @@ def test_ids_open_other_servers_beside_the_operators_own() -> None:
 
 def test_a_star_opens_every_server_and_direct_messages() -> None:
     assert verdict(access("*"), in_guild(OTHER)) is None
-    assert verdict(access("*"), Spot(user_id=MEMBER, direct=True)) is None
+    assert verdict(access("*"), Location(user_id=MEMBER, direct=True)) is None
 
 
 def test_direct_messages_are_for_the_operator_until_every_server_is_open() -> None:
-    assert verdict(access(str(LISTED)), Spot(user_id=MEMBER, direct=True)) == "place.dm_off"
-    assert verdict(access(), Spot(user_id=OPERATOR, direct=True)) is None
+    assert verdict(access(str(LISTED)), Location(user_id=MEMBER, direct=True)) == "place.dm_off"
+    assert verdict(access(), Location(user_id=OPERATOR, direct=True)) is None
 
 
-@pytest.mark.parametrize("spot", [Spot(user_id=MEMBER, guild_id=LISTED), Spot(user_id=MEMBER)])
-def test_where_the_bot_is_no_member_only_user_install_decides(spot: Spot) -> None:
+@pytest.mark.parametrize("spot", [Location(user_id=MEMBER, guild_id=LISTED), Location(user_id=MEMBER)])
+def test_where_the_bot_is_no_member_only_user_install_decides(spot: Location) -> None:
     assert verdict(access("*", str(LISTED)), spot) == "place.user_install_off"
     assert verdict(access(user_install=True), spot) is None
 

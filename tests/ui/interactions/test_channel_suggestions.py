@@ -7,7 +7,7 @@ import discord
 import pytest
 
 from bot.core.quota import Block, Holder, Rule, Unit
-from bot.core.server_settings import Cap, House
+from bot.core.server_settings import ChannelCeiling, ServerSettings
 from bot.core.windows import Window
 from bot.store.quotas import By
 from tests.ui.stage import Stage, on_stage, text
@@ -20,8 +20,8 @@ def by_admin(on: Stage) -> By:
     return By(id=str(next(NUMBERS)), server=on.guild.id, actor=1, at=on.rig.time.now)
 
 
-async def house(on: Stage, **wanted: Any) -> None:
-    await on.rig.service.quotas.change_house(by_admin(on), lambda _: House(**wanted), told={})
+async def server_settings(on: Stage, **wanted: Any) -> None:
+    await on.rig.service.quotas.change_server_settings(by_admin(on), lambda _: ServerSettings(**wanted), told={})
 
 
 async def refused(on: Stage, **options: Any) -> str:
@@ -35,7 +35,7 @@ async def refused(on: Stage, **options: Any) -> str:
 async def test_the_channels_that_an_admin_opened_are_named(on: Stage) -> None:
     art = on.guild.create_text_channel("art")
     on.guild.create_text_channel("talk")
-    await house(on, allowed=(art.id,))
+    await server_settings(on, allowed=(art.id,))
 
     assert f"Use <#{art.id}>." in await refused(on)
 
@@ -43,14 +43,14 @@ async def test_the_channels_that_an_admin_opened_are_named(on: Stage) -> None:
 @on_stage()
 async def test_a_channel_is_found_where_an_admin_named_none(on: Stage) -> None:
     art = on.guild.create_text_channel("art")
-    await house(on, denied=(on.channel.id,))
+    await server_settings(on, denied=(on.channel.id,))
 
     assert f"Use <#{art.id}>." in await refused(on)
 
 
 @on_stage()
 async def test_where_no_channel_is_known_none_is_named(on: Stage) -> None:
-    await house(on, denied=(on.channel.id,))
+    await server_settings(on, denied=(on.channel.id,))
 
     assert "Use another channel. An admin of this server can change that with `/settings`." in await refused(on)
 
@@ -59,7 +59,7 @@ async def test_where_no_channel_is_known_none_is_named(on: Stage) -> None:
 async def test_a_channel_that_was_deleted_or_is_hidden_from_the_member_is_not_named(on: Stage) -> None:
     hidden = on.guild.create_text_channel("staff", overwrites={on.guild.default_role: CLOSED})
     art = on.guild.create_text_channel("art")
-    await house(on, allowed=(4711, hidden.id, art.id))
+    await server_settings(on, allowed=(4711, hidden.id, art.id))
 
     told = await refused(on)
 
@@ -96,7 +96,7 @@ async def test_a_channels_own_limit_names_a_channel_that_has_none(on: Stage) -> 
 @on_stage()
 async def test_a_capped_channel_names_one_that_is_roomier(on: Stage, options: dict[str, Any]) -> None:
     art = on.guild.create_text_channel("art")
-    await house(on, caps={on.channel.id: Cap(resolution="2K", count=2)})
+    await server_settings(on, caps={on.channel.id: ChannelCeiling(resolution="2K", count=2)})
 
     assert f"More is possible in <#{art.id}>." in await refused(on, **options)
 
@@ -111,7 +111,7 @@ async def test_a_refusal_that_is_not_about_a_channel_names_none(on: Stage) -> No
 
 @on_stage()
 async def test_a_database_that_does_not_answer_leaves_the_refusal_as_it_is(on: Stage) -> None:
-    await house(on, denied=(on.channel.id,))
+    await server_settings(on, denied=(on.channel.id,))
 
     async def broken(*_: object, **__: object) -> None:
         raise OSError("disk")

@@ -8,7 +8,7 @@ import discord
 import pytest
 
 from bot.core.jobs import HOUR, MINUTE
-from bot.ui.interactions.timeouts import Lateness
+from bot.ui.interactions.timeouts import AckDeadline
 from tests.disk import files_up_to
 from tests.ui.stage import Stage, on_stage, text
 from tests.ui.transport.test_sockets import SOON, connected
@@ -76,9 +76,9 @@ async def test_a_card_whose_acknowledgement_could_not_be_written_down_is_found_a
     ],
 )
 def test_a_clock_that_is_off_is_told_from_interactions_that_come_late(ages: list[int], *, off: bool) -> None:
-    lateness = Lateness()
+    lateness = AckDeadline()
     sent = discord.utils.time_snowflake(discord.utils.snowflake_time(1 << 60), high=False)
     for age in ages:
-        lateness.is_late(sent, now=int(discord.utils.snowflake_time(sent).timestamp() * 1000) + age)
+        lateness.has_passed(sent, now=int(discord.utils.snowflake_time(sent).timestamp() * 1000) + age)
 
     assert lateness.clock_is_off is off

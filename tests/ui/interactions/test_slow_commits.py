@@ -13,7 +13,7 @@ import pytest
 
 from bot.core.cards import Picture
 from bot.core.jobs import Job, Place, State, Verb
-from bot.core.request_draft import Wish
+from bot.core.request_draft import RequestDraft
 from bot.jobs import service
 from bot.store.sqlite import SqliteDatabase, _Connection, _lane, _Reader
 from bot.ui.interactions import responder
@@ -59,8 +59,8 @@ class Trial:
 
     async def job(self, *, ended: bool = False) -> Job:
         place = Place(self.who.id, self.case.channel.id, self.case.channel.guild.id)  # type: ignore[union-attr]
-        wish = Wish(verb=Verb.IMAGINE, prompt="a lighthouse")
-        job = (await self.on.rig.service.accept(self.on.rig.intake(place=place), wish)).job
+        draft = RequestDraft(verb=Verb.IMAGINE, prompt="a lighthouse")
+        job = (await self.on.rig.service.accept(self.on.rig.context(place=place), draft)).job
         await self.on.rig.service.acknowledged(job.id, message_id=5, ephemeral=False)
         for state in (State.SUBMITTING, State.QUEUED, State.COLLECTING, State.SUCCEEDED) if ended else ():
             if state is State.SUCCEEDED:
@@ -77,7 +77,7 @@ class Trial:
     async def settled(self) -> None:
         """Until whatever was given up on has come to its end."""
         self.slow(0)
-        aside = [*self.on.rig.service._aside, *self.on.client._router._aside]
+        aside = [*self.on.rig.service._background, *self.on.client._router._background]
         await asyncio.gather(*aside, return_exceptions=True)
         await self.on.rig.store.database.given_up_ended()
 
@@ -140,11 +140,11 @@ async def everything(at: Trial) -> Mapping[str, Callable[[], Awaitable[Interacti
     for action in router._actions:
         job = await at.job(ended=action in {"delete", "again", "change", "edit"})
         made[f"press {action}"] = _press(at, f"j1:{job.id}:{action}")
-    wish = Wish(verb=Verb.IMAGINE, prompt="a boat")
-    draft = await at.on.rig.service.keep_draft(wish, user_id=who.id)
-    opened = await at.press(f"d1:{draft}:change")
+    draft = RequestDraft(verb=Verb.IMAGINE, prompt="a boat")
+    draft_id = await at.on.rig.service.keep_draft(draft, user_id=who.id)
+    opened = await at.press(f"d1:{draft_id}:change")
     await opened.acked()
-    made["draft"] = _press(at, f"d1:{draft}:change")
+    made["draft"] = _press(at, f"d1:{draft_id}:change")
     made["form"] = lambda: who.submit(opened)
     for name, custom_id in PRESSED.items():
         made[f"press {name}"] = _press(at, custom_id)
@@ -200,8 +200,8 @@ async def test_every_command_button_and_form_answers_in_time_and_what_was_refuse
 async def test_who_cancels_or_orders_at_a_slow_commit_is_told_the_truth(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(responder, "DECIDE", 0.6)
-    monkeypatch.setattr(service, "PATIENCE", 0.3)
+    monkeypatch.setattr(responder, "DECISION_TIMEOUT", 0.6)
+    monkeypatch.setattr(service, "DATABASE_TIMEOUT", 0.3)
     async with trial(url, tmp_path, monkeypatch) as at:
         job = await at.job()
         at.slow(1)

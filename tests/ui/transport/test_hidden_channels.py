@@ -7,7 +7,7 @@ from typing import Any
 import discord
 import pytest
 
-from bot.core.server_settings import House
+from bot.core.server_settings import ServerSettings
 from bot.store.quotas import By
 from bot.ui.interactions.parsing import place_of
 from bot.ui.transport.channels import is_hidden, missing
@@ -135,8 +135,8 @@ async def test_no_channel_out_of_the_bots_reach_is_suggested_and_no_hidden_one_n
         quiet = guild.add_channel("quiet", bot_can_post=False)
         boss = on.discord.add_member("boss", guild, permissions=MANAGE_GUILD)
         await on.discord.ready("settings")
-        wanted = House(denied=(channel.id,), allowed=(secret.id, quiet.id), alerts=secret.id)
-        await on.rig.service.quotas.change_house(By("1", guild.id, boss.id, 1), lambda _: wanted, told={})
+        wanted = ServerSettings(denied=(channel.id,), allowed=(secret.id, quiet.id), alerts=secret.id)
+        await on.rig.service.quotas.change_server_settings(By("1", guild.id, boss.id, 1), lambda _: wanted, told={})
 
         asked = await boss.slash(channel, "imagine", prompt="a lighthouse")
         listed = await choices(

@@ -10,8 +10,8 @@ import aiohttp
 import discord
 import pytest
 
-from bot.core.cards import Card, Path, Reply
-from bot.core.errors import ContentBlocked, DeliverLater, MessageGone, TooLarge, WayClosed
+from bot.core.cards import Card, Reply, ReplyPath
+from bot.core.errors import ContentBlocked, DeliverLater, MessageGone, PathClosed, TooLarge
 from bot.jobs.delivery import Upload
 from bot.ui.client import connect_to
 from bot.ui.transport.errors import judged, retry_after
@@ -44,51 +44,51 @@ def refusal(status: int, code: int, **headers: str) -> discord.HTTPException:
     return kind(response, {"code": code, "message": "no"})
 
 
-def came_to(exc: Exception, *, way: Path = Path.TOKEN, attempts: int = 0, files: bool = True) -> Exception:
-    return judged(exc, way=way, reply=replace(REPLY, attempts=attempts), now=NOW, files=files)
+def came_to(exc: Exception, *, path: ReplyPath = ReplyPath.TOKEN, attempts: int = 0, files: bool = True) -> Exception:
+    return judged(exc, path=path, reply=replace(REPLY, attempts=attempts), now=NOW, files=files)
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "way", "outcome"),
+    ("status", "code", "path", "outcome"),
     [
-        (401, 50027, Path.TOKEN, WayClosed),
-        (401, 0, Path.TOKEN, WayClosed),
-        (401, 0, Path.CHANNEL, DeliverLater),  # the bot's own token: the operator's business, not this reply's
-        (403, 50001, Path.CHANNEL, WayClosed),
-        (403, 50013, Path.POST, ContentBlocked),  # it may be the one to attach files
-        (403, 160005, Path.POST, WayClosed),
-        (400, 50083, Path.CHANNEL, WayClosed),
-        (404, 10003, Path.CHANNEL, WayClosed),
-        (404, 10008, Path.TOKEN, MessageGone),
-        (404, 10008, Path.CHANNEL, MessageGone),
-        (413, 0, Path.TOKEN, TooLarge),
-        (400, 40005, Path.CHANNEL, TooLarge),
-        (400, 50045, Path.TOKEN, TooLarge),
-        (400, 200000, Path.CHANNEL, ContentBlocked),
-        (400, 240000, Path.TOKEN, ContentBlocked),
-        (400, 20009, Path.TOKEN, ContentBlocked),
-        (400, 400001, Path.TOKEN, ContentBlocked),
-        (429, 0, Path.CHANNEL, DeliverLater),
-        (429, 30046, Path.CHANNEL, DeliverLater),
-        (500, 0, Path.TOKEN, DeliverLater),
-        (503, 0, Path.CHANNEL, DeliverLater),
+        (401, 50027, ReplyPath.TOKEN, PathClosed),
+        (401, 0, ReplyPath.TOKEN, PathClosed),
+        (401, 0, ReplyPath.CHANNEL, DeliverLater),  # the bot's own token: the operator's business, not this reply's
+        (403, 50001, ReplyPath.CHANNEL, PathClosed),
+        (403, 50013, ReplyPath.POST, ContentBlocked),  # it may be the one to attach files
+        (403, 160005, ReplyPath.POST, PathClosed),
+        (400, 50083, ReplyPath.CHANNEL, PathClosed),
+        (404, 10003, ReplyPath.CHANNEL, PathClosed),
+        (404, 10008, ReplyPath.TOKEN, MessageGone),
+        (404, 10008, ReplyPath.CHANNEL, MessageGone),
+        (413, 0, ReplyPath.TOKEN, TooLarge),
+        (400, 40005, ReplyPath.CHANNEL, TooLarge),
+        (400, 50045, ReplyPath.TOKEN, TooLarge),
+        (400, 200000, ReplyPath.CHANNEL, ContentBlocked),
+        (400, 240000, ReplyPath.TOKEN, ContentBlocked),
+        (400, 20009, ReplyPath.TOKEN, ContentBlocked),
+        (400, 400001, ReplyPath.TOKEN, ContentBlocked),
+        (429, 0, ReplyPath.CHANNEL, DeliverLater),
+        (429, 30046, ReplyPath.CHANNEL, DeliverLater),
+        (500, 0, ReplyPath.TOKEN, DeliverLater),
+        (503, 0, ReplyPath.CHANNEL, DeliverLater),
     ],
 )
-def test_discords_refusals_name_their_remedy(status: int, code: int, way: Path, outcome: type[Exception]) -> None:
-    assert type(came_to(refusal(status, code), way=way)) is outcome
+def test_discords_refusals_name_their_remedy(status: int, code: int, path: ReplyPath, outcome: type[Exception]) -> None:
+    assert type(came_to(refusal(status, code), path=path)) is outcome
 
 
 def test_a_live_token_that_discord_does_not_know_is_tried_three_times() -> None:
     outcomes = [type(came_to(refusal(404, 10015), attempts=each)) for each in range(4)]
 
     assert outcomes[:3] == [DeliverLater] * 3
-    assert outcomes[3] is WayClosed
+    assert outcomes[3] is PathClosed
 
 
 def test_a_dead_token_that_discord_does_not_know_is_not_tried_again() -> None:
-    outcome = judged(refusal(404, 10015), way=Path.TOKEN, reply=REPLY, now=REPLY.token_expires_at, files=False)
+    outcome = judged(refusal(404, 10015), path=ReplyPath.TOKEN, reply=REPLY, now=REPLY.token_expires_at, files=False)
 
-    assert type(outcome) is WayClosed
+    assert type(outcome) is PathClosed
 
 
 @pytest.mark.parametrize(
@@ -119,13 +119,13 @@ def test_a_broken_line_is_tried_again(exc: Exception) -> None:
 def test_only_what_cannot_open_again_is_closed_for_good(code: int, *, for_good: bool) -> None:
     outcome = came_to(refusal(404 if code == 10003 else 403, code), files=False)
 
-    assert isinstance(outcome, WayClosed)
+    assert isinstance(outcome, PathClosed)
     assert outcome.for_good is for_good
 
 
 def test_a_card_that_discord_finds_malformed_goes_without_files_then_another_way() -> None:
     assert type(came_to(refusal(400, 50035), files=True)) is ContentBlocked
-    assert type(came_to(refusal(400, 50035), files=False)) is WayClosed
+    assert type(came_to(refusal(400, 50035), files=False)) is PathClosed
 
 
 def test_what_is_raised_does_not_hold_the_token() -> None:
@@ -142,8 +142,8 @@ def test_what_is_raised_does_not_hold_the_token() -> None:
 async def test_a_card_goes_by_its_token_and_by_the_channel_with_fresh_files(on: Stage) -> None:
     card, reply = await _finished(on)
 
-    for way in (Path.TOKEN, Path.CHANNEL):
-        sent = await on.messenger.send(card, reply, way=way, uploads=_uploads(card))
+    for path in (ReplyPath.TOKEN, ReplyPath.CHANNEL):
+        sent = await on.messenger.send(card, reply, path=path, uploads=_uploads(card))
         assert sent == reply.message_id
 
     shown = await on.card(card.job)
@@ -155,8 +155,8 @@ async def test_a_card_goes_by_its_token_and_by_the_channel_with_fresh_files(on: 
 async def test_a_new_message_is_the_last_way_and_is_not_sent_twice(on: Stage) -> None:
     card, reply = await _finished(on)
 
-    posted = await on.messenger.send(card, reply, way=Path.POST, uploads=_uploads(card))
-    again = await on.messenger.send(card, _tried(reply), way=Path.POST, uploads=_uploads(card))
+    posted = await on.messenger.send(card, reply, path=ReplyPath.POST, uploads=_uploads(card))
+    again = await on.messenger.send(card, _tried(reply), path=ReplyPath.POST, uploads=_uploads(card))
 
     assert posted != reply.message_id
     assert again == posted
@@ -168,13 +168,13 @@ async def test_a_new_message_is_the_last_way_and_is_not_sent_twice(on: Stage) ->
 @on_stage()
 async def test_every_card_forbids_mentions(on: Stage) -> None:
     _, job = await on.imagine("@everyone")
-    dossier = await on.finish(job)
-    card = await on.rig.service.card_of(dossier)
+    record = await on.finish(job)
+    card = await on.rig.service.card_of(record)
     await on.alice.slash(on.channel, "jobs")
     await on.alice.click((await on.card(job)).message, label="Full prompt")
-    for way in (Path.CHANNEL, Path.POST):
-        await on.messenger.send(card, dossier.reply, way=way, uploads=_uploads(card))
-    await on.messenger.notify(card, dossier.reply)
+    for path in (ReplyPath.CHANNEL, ReplyPath.POST):
+        await on.messenger.send(card, record.reply, path=path, uploads=_uploads(card))
+    await on.messenger.notify(card, record.reply)
 
     bodies = [each.json.get("data", each.json) for each in on.env.http_requests if isinstance(each.json, dict)]
     shown = [each for each in bodies if "components" in each]
@@ -188,7 +188,7 @@ async def test_a_deleted_reply_is_gone(on: Stage) -> None:
     await on.channel.history()[0].delete()
 
     with pytest.raises(MessageGone):
-        await on.messenger.send(card, reply, way=Path.TOKEN, uploads=())
+        await on.messenger.send(card, reply, path=ReplyPath.TOKEN, uploads=())
 
 
 @on_stage()
@@ -196,8 +196,8 @@ async def test_a_token_that_died_closes_its_way(on: Stage) -> None:
     card, reply = await _finished(on)
     on.env.inject_error("PATCH", "/webhooks/*", status=401, code=50027, message="Invalid Webhook Token")
 
-    with pytest.raises(WayClosed):
-        await on.messenger.send(card, reply, way=Path.TOKEN, uploads=())
+    with pytest.raises(PathClosed):
+        await on.messenger.send(card, reply, path=ReplyPath.TOKEN, uploads=())
 
 
 @on_stage()
@@ -207,12 +207,12 @@ async def test_the_whole_address_being_shut_out_stops_every_request(on: Stage) -
     before = len(on.env.http_requests)
 
     with pytest.raises(DeliverLater) as caught:
-        await on.messenger.send(card, reply, way=Path.TOKEN, uploads=())
+        await on.messenger.send(card, reply, path=ReplyPath.TOKEN, uploads=())
     assert caught.value.retry_after == 120
     assert len(on.env.http_requests) == before
 
     on.rig.time.go(121)
-    assert await on.messenger.send(card, reply, way=Path.TOKEN, uploads=()) == reply.message_id
+    assert await on.messenger.send(card, reply, path=ReplyPath.TOKEN, uploads=()) == reply.message_id
 
 
 @on_stage()
@@ -221,7 +221,7 @@ async def test_nothing_is_sent_before_the_client_is_logged_in(on: Stage) -> None
     on.client._connection.user = None
 
     with pytest.raises(DeliverLater):
-        await on.messenger.send(card, reply, way=Path.TOKEN, uploads=())
+        await on.messenger.send(card, reply, path=ReplyPath.TOKEN, uploads=())
 
 
 # --- finding
@@ -231,7 +231,7 @@ async def test_nothing_is_sent_before_the_client_is_logged_in(on: Stage) -> None
 async def test_a_shown_card_is_found_by_its_token(on: Stage) -> None:
     shown, job = await on.imagine(private=True)
 
-    found = await on.messenger.find((await on.dossier(job.id)).reply)
+    found = await on.messenger.find((await on.record(job.id)).reply)
 
     assert found == (shown.response.id, True)
 
@@ -239,7 +239,7 @@ async def test_a_shown_card_is_found_by_its_token(on: Stage) -> None:
 @on_stage()
 async def test_an_answer_that_is_not_the_jobs_card_does_not_prove_that_it_is_shown(on: Stage) -> None:
     _, job = await on.imagine()
-    reply = (await on.dossier(job.id)).reply
+    reply = (await on.record(job.id)).reply
 
     assert await on.messenger.find(replace(reply, job_id="01M7Y0XSNXXPA2WVYTX3MESRVG")) is None
 
@@ -249,7 +249,7 @@ async def test_a_card_that_was_never_shown_is_not_there(on: Stage) -> None:
     on.env.inject_error("POST", "/interactions/*/callback", status=400, code=40060, message="lost")
     _, job = await on.imagine()
 
-    assert await on.messenger.find((await on.dossier(job.id)).reply) is None
+    assert await on.messenger.find((await on.record(job.id)).reply) is None
 
 
 @on_stage()
@@ -258,7 +258,7 @@ async def test_a_card_whose_token_has_died_is_not_asked_for(on: Stage) -> None:
     on.rig.time.go(15 * 60)
     before = len(on.env.http_requests)
 
-    assert await on.messenger.find((await on.dossier(job.id)).reply) is None
+    assert await on.messenger.find((await on.record(job.id)).reply) is None
     assert len(on.env.http_requests) == before
 
 
@@ -268,7 +268,7 @@ async def test_discord_being_down_says_nothing_about_a_card(on: Stage) -> None:
     on.env.inject_error("GET", "/webhooks/*", status=503, code=0, times=None)
 
     with pytest.raises(DeliverLater):
-        await on.messenger.find((await on.dossier(job.id)).reply)
+        await on.messenger.find((await on.record(job.id)).reply)
 
 
 # --- the rest
@@ -306,8 +306,8 @@ def test_a_discord_on_this_machine_is_used_for_everything(monkeypatch: pytest.Mo
 
 async def _finished(on: Stage) -> tuple[Card, Reply]:
     _, job = await on.imagine()
-    dossier = await on.finish(job, show=False)
-    return await on.rig.service.card_of(dossier), dossier.reply
+    record = await on.finish(job, show=False)
+    return await on.rig.service.card_of(record), record.reply
 
 
 def _uploads(card: Card) -> Sequence[Upload]:

@@ -6,7 +6,7 @@ import aiohttp
 import discord
 import pytest
 
-from bot.core.cards import Path as Way
+from bot.core.cards import ReplyPath
 from bot.observability.logging import Redactor
 from bot.settings.settings import Settings
 from bot.ui.application_check import DiscordSaysNo, examine
@@ -28,13 +28,13 @@ async def test_gateway_commands_and_replies_by_every_way_go_through_the_proxy(
         channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
         await (await alice.slash(channel, "imagine", prompt="a lighthouse")).acked(within=SOON)
         await (await alice.slash(channel, "usage")).acked(within=SOON)
-        dossier = await on.rig.store.dossier((await acknowledged(on)).id)
-        assert dossier is not None
-        card, reply = await on.rig.service.card_of(dossier), dossier.reply
+        record = await on.rig.store.job_record((await acknowledged(on)).id)
+        assert record is not None
+        card, reply = await on.rig.service.card_of(record), record.reply
 
         assert await on.messenger.find(reply) == (reply.message_id, False)
-        for way in Way:
-            await on.messenger.send(card, reply, way=way, uploads=())
+        for way in ReplyPath:
+            await on.messenger.send(card, reply, path=way, uploads=())
         found = await examine(on.discord.token, access=Access((), user_install=False), proxy=proxy.url)
         assert [each.name for each in found.servers] == ["Own"]
         assert on.discord.violations == []

@@ -12,8 +12,8 @@ import discord
 import pytest
 import yarl
 
-from bot.core.cards import Path as Way
-from bot.core.errors import DeliverLater, MessageGone, WayClosed
+from bot.core.cards import ReplyPath
+from bot.core.errors import DeliverLater, MessageGone, PathClosed
 from bot.core.jobs import Job, Place
 from bot.settings.settings import SHIPPED
 from bot.ui.cards.texts import load
@@ -160,21 +160,21 @@ async def test_a_shown_card_is_found_and_changed_by_both_ways(tmp_path: Path, mo
         asked = await alice.slash(channel, "imagine", prompt="a lighthouse")
         await asked.acked(within=SOON)
         job = await acknowledged(on)
-        dossier = await on.rig.store.dossier(job.id)
-        assert dossier is not None
-        card, reply = await on.rig.service.card_of(dossier), dossier.reply
+        record = await on.rig.store.job_record(job.id)
+        assert record is not None
+        card, reply = await on.rig.service.card_of(record), record.reply
 
         assert await on.messenger.find(reply) == (reply.message_id, False)
-        for way in (Way.TOKEN, Way.CHANNEL):
-            assert await on.messenger.send(card, reply, way=way, uploads=()) == reply.message_id
-        posted = await on.messenger.send(card, reply, way=Way.POST, uploads=())
-        assert await on.messenger.send(card, reply, way=Way.POST, uploads=()) == posted  # the nonce is the job's
+        for way in (ReplyPath.TOKEN, ReplyPath.CHANNEL):
+            assert await on.messenger.send(card, reply, path=way, uploads=()) == reply.message_id
+        posted = await on.messenger.send(card, reply, path=ReplyPath.POST, uploads=())
+        assert await on.messenger.send(card, reply, path=ReplyPath.POST, uploads=()) == posted  # the nonce is the job's
 
         assert asked.message is not None
         await alice.delete(asked.message)
-        for way in (Way.TOKEN, Way.CHANNEL):
+        for way in (ReplyPath.TOKEN, ReplyPath.CHANNEL):
             with pytest.raises(MessageGone):
-                await on.messenger.send(card, reply, way=way, uploads=())
+                await on.messenger.send(card, reply, path=way, uploads=())
         assert on.discord.violations == []
 
 
@@ -189,12 +189,12 @@ async def test_an_answer_that_was_lost_on_its_way_back_is_found(
         await asked.acked(within=SOON)
 
         job = await on.job()
-        dossier = await on.rig.store.dossier(job.id)
+        record = await on.rig.store.job_record(job.id)
 
-        assert dossier is not None
-        assert (job.acked_at, dossier.reply.message_id) == (None, None)
+        assert record is not None
+        assert (job.acked_at, record.reply.message_id) == (None, None)
         assert asked.message is not None
-        assert await on.messenger.find(dossier.reply) == (asked.message.id, False)
+        assert await on.messenger.find(record.reply) == (asked.message.id, False)
 
 
 async def test_a_command_that_discord_sends_twice_makes_one_job(
@@ -221,11 +221,11 @@ async def test_where_only_its_user_installed_the_bot_discord_may_make_a_reply_pr
         channel, alice = guild.add_channel("talk"), on.discord.add_member("alice", guild, installed=True)
         asked = await alice.slash(channel, "imagine", prompt="a lighthouse")
         ack = await asked.acked(within=SOON)
-        dossier = await on.rig.store.dossier((await acknowledged(on)).id)
+        record = await on.rig.store.job_record((await acknowledged(on)).id)
 
-        assert dossier is not None
-        assert dossier.reply.ephemeral is ack.ephemeral
-        assert (dossier.reply.bot_can_edit, dossier.reply.bot_can_post) == (False, False)
+        assert record is not None
+        assert record.reply.ephemeral is ack.ephemeral
+        assert (record.reply.bot_can_edit, record.reply.bot_can_post) == (False, False)
 
 
 async def test_a_shut_out_address_and_a_broken_line_are_told_apart(
@@ -235,17 +235,17 @@ async def test_a_shut_out_address_and_a_broken_line_are_told_apart(
         guild = on.discord.add_guild("Own")
         channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
         await (await alice.slash(channel, "imagine", prompt="a lighthouse")).acked(within=SOON)
-        dossier = await on.rig.store.dossier((await acknowledged(on)).id)
-        assert dossier is not None
-        card, reply = await on.rig.service.card_of(dossier), dossier.reply
+        record = await on.rig.store.job_record((await acknowledged(on)).id)
+        assert record is not None
+        card, reply = await on.rig.service.card_of(record), record.reply
 
-        for do, outcome in (("reset", DeliverLater), ("code:401:50027", WayClosed), ("cloudflare", DeliverLater)):
+        for do, outcome in (("reset", DeliverLater), ("code:401:50027", PathClosed), ("cloudflare", DeliverLater)):
             fault = on.discord.fault("edit_by_token", do=do, retry_after=60)
             with pytest.raises(outcome):
-                await on.messenger.send(card, reply, way=Way.TOKEN, uploads=())
+                await on.messenger.send(card, reply, path=ReplyPath.TOKEN, uploads=())
             assert fault.hits == 1
         with pytest.raises(DeliverLater) as caught:
-            await on.messenger.send(card, reply, way=Way.CHANNEL, uploads=())
+            await on.messenger.send(card, reply, path=ReplyPath.CHANNEL, uploads=())
         assert caught.value.retry_after == 60
 
 
@@ -253,6 +253,6 @@ async def acknowledged(on: Scene) -> Job:
     """Wait until it is on disk that Discord shows the newest job; that job."""
     async with asyncio.timeout(SOON):
         while not (await on.rig.store.due_times()) or (await on.job()).acked_at is None:
-            await on.rig.service.bells.worker.wait()
-            on.rig.service.bells.worker.clear()
+            await on.rig.service.wakeups.worker.wait()
+            on.rig.service.wakeups.worker.clear()
     return await on.job()
