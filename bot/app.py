@@ -1,4 +1,4 @@
-"""Builds everything once, hands it what it needs, runs it, and stops it in order."""
+"""Composition root: builds everything once, room by room, runs it, and stops it in order."""
 
 import asyncio
 import logging
@@ -7,30 +7,21 @@ import random
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-from aiohttp import web
+from typing import Protocol
 
 from bot.core.clock import Clock
 from bot.core.jobs import Job
 from bot.files.modes import make_folder, tighten
-from bot.jobs.availability import Availability
-from bot.jobs.delivery import Delivery
-from bot.jobs.outages import Outages
-from bot.jobs.provider_health import ProviderHealth
+from bot.jobs.build import JobSettings, JobsRoom, Services
+from bot.jobs.build import build as build_jobs
 from bot.jobs.reference_check import ReferenceChecker
-from bot.jobs.results import ResultDownloader
-from bot.jobs.routing import Routing
-from bot.jobs.service import Service
-from bot.jobs.steps.poll import Steps
-from bot.jobs.wakeups import Wakeups
-from bot.jobs.worker import Worker
-from bot.maintenance.audit import LedgerAudit
-from bot.maintenance.provider_checks import ProviderChecks
-from bot.maintenance.retention import OURS, Retention, remove_files
+from bot.maintenance.build import MaintenanceRoom
+from bot.maintenance.build import build as build_maintenance
+from bot.maintenance.retention import OURS, remove_files
 from bot.observability.metrics import Metrics
 from bot.pictures import guard
 from bot.pictures.pool import PicturePool
@@ -46,6 +37,8 @@ from bot.store.connect import database_files, open_database
 from bot.store.database import DATABASE_ERRORS
 from bot.store.notes import Notes
 from bot.store.store import Store
+from bot.ui.build import InterfaceSettings
+from bot.ui.build import build as build_ui
 from bot.ui.cards.texts import Texts
 from bot.ui.cards.texts import load as load_texts
 from bot.ui.client import DarkroomClient, connect_to
@@ -53,11 +46,11 @@ from bot.ui.interactions.access import Access
 from bot.ui.transport import gateway
 from bot.ui.transport.messenger import DiscordMessenger
 from bot.ui.transport.operator_channel import OperatorChannel
-from bot.web import server
+from bot.web.build import Probes, WebRoom
+from bot.web.build import build as build_web
 from bot.web.callbacks import CallbackLinks, Callbacks
-from bot.web.health import Health, Pulse
 from bot.web.listener import Listener
-from bot.web.metrics import Page
+from bot.web.server import PictureLinks
 
 log = logging.getLogger(__name__)
 
@@ -71,48 +64,63 @@ def steady_clock() -> Clock:
     return lambda: int((offset + time.monotonic()) * 1000)
 
 
+class Runner(Protocol):
+    """A loop that runs as long as the bot does."""
+
+    async def run(self, stop: asyncio.Event) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class App:
-    """Everything built and nothing running; `working` sets it going."""
+    """Everything built and nothing running; `working` starts it."""
 
     settings: Settings
     client: DarkroomClient
-    service: Service
-    worker: Worker
-    delivery: Delivery
-    janitor: Retention
-    auditor: LedgerAudit
-    inspector: ProviderChecks
-    pulse: Pulse
-    outages: Outages
-    site: web.Application
+    jobs: JobsRoom
+    maintenance: MaintenanceRoom
+    web: WebRoom
+
+    @property
+    def services(self) -> Services:
+        return self.jobs.services
+
+    @property
+    def runners(self) -> Sequence[Runner]:
+        checks, jobs = self.maintenance, self.jobs
+        return (
+            jobs.worker,
+            jobs.delivery,
+            self.services.outages,
+            checks.retention,
+            checks.audit,
+            checks.provider_checks,
+            self.web.pulse,
+        )
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
         """Run the loops, which it yields, and the web server; on the way out, let replies go out first."""
         stop = asyncio.Event()
         listener = await self._serve()
-        await self.service.availability.start()
-        await self.worker.start()
-        busy = (self.worker, self.delivery, self.janitor, self.auditor, self.inspector, self.pulse, self.outages)
-        tasks = [asyncio.create_task(each.run(stop)) for each in busy]
+        await self.services.availability.start()
+        await self.jobs.worker.start()
+        tasks = [asyncio.create_task(each.run(stop)) for each in self.runners]
         try:
             yield tasks
         finally:
             stop.set()
-            self.service.wakeups.worker.set()
-            self.service.wakeups.replies.set()
-            self.outages.wake.set()
+            self.services.wakeups.wake_all()
+            self.services.outages.wake.set()
             await asyncio.wait(tasks, timeout=DRAIN)
             with suppress(*DATABASE_ERRORS):  # what is not sent now goes out at the next start
-                await self.delivery.drain(seconds=DRAIN / 2)
+                await self.jobs.delivery.drain(seconds=DRAIN / 2)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await listener.close()
 
     async def _serve(self) -> Listener:
-        listener, section = Listener(self.site), self.settings.web
+        listener, section = Listener(self.web.site), self.settings.web
         try:
             address = await listener.start(section.host, section.port)
         except (OSError, ValueError) as exc:  # no name that could be looked up, for one
@@ -133,144 +141,109 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
 
 
 async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> App:
-    catalog, words = settings.catalog(), texts(settings)
     data = settings.data.dir
     make_folder(data)
     database = await open_database(settings.database.url.get_secret_value(), running=True)
     stack.push_async_callback(database.aclose)
     await asyncio.to_thread(_close_to_others, settings)
-    store, notes = Store(database), Notes(database)
-    pool = PicturePool()
+    store, metrics, pool = Store(database), Metrics(), PicturePool()
     stack.push_async_callback(pool.aclose)
     downloader = Downloader(proxy=settings.http.address)
     stack.push_async_callback(downloader.aclose)
-    metrics = Metrics()
     hosts = {name: Measured(each, metrics.request) for name, each in providers(settings).items()}
     for each in hosts.values():
         stack.push_async_callback(each.aclose)
-
-    async def tell(key: str, values: Mapping[str, object]) -> None:
-        await operator.notify(key, values)
-
-    wakeups = Wakeups()
-    availability = Availability(
+    secret = await _link_secret(Notes(database))
+    picture_links = PictureLinks(settings.web.public_url, secret=secret)
+    callback_links = _callback_links(settings, secret=secret)
+    references = ReferenceChecker(downloader, judge=guard.check_head, checker=pool, hosts=settings.discord.cdn_hosts)
+    client = _client(settings)
+    operator = OperatorChannel(client, client.texts, channel_id=settings.discord.log_channel)
+    messenger = DiscordMessenger(client, client.texts, clock=clock)
+    jobs = build_jobs(
         store,
-        notes,
-        catalog=catalog,
-        providers={name: HOST_NAMES[name] for name in hosts},
-        cancels=[name for name, each in hosts.items() if each.cancels],
+        _job_settings(settings, hosts),
+        providers=hosts,
+        messenger=messenger,
+        find_reply=messenger.find,
+        notify=operator.notify,
+        fetcher=downloader,
+        checker=pool,
+        fitter=pool,
+        check_references=references.check,
+        callback_url=_callback_url(callback_links),
+        picture_link=picture_links,
+        metrics=metrics,
         clock=clock,
-        wakeups=wakeups,
-        notify=tell,
+        random=random.random,
     )
-    outages = Outages(database, data=data, clock=clock, notify=tell)
-    service = Service(
-        store,
-        notes,
-        availability=availability,
-        outages=outages,
-        limits=settings.quota.limits(),
-        cdn_hosts=settings.discord.cdn_hosts,
-        clock=clock,
-        wakeups=wakeups,
-        notify=tell,
-        ai_label=settings.discord.ai_label,
-    )
-    looker = ReferenceChecker(downloader, judge=guard.check_head, checker=pool, hosts=settings.discord.cdn_hosts)
-    secret = await _link_secret(notes)
-    links = server.PictureLinks(settings.web.public_url, secret=secret)
-    callbacks = _callbacks(settings, service, secret=secret, count=metrics.callback)
-    connect_to(settings.discord.api_base, settings.discord.gateway_url)
-    client = DarkroomClient(
-        service,
-        texts=words,
-        access=Access(settings.discord.guilds, user_install=settings.discord.user_install),
-        peek=looker.check_within_ack,
-        uploads=lambda card, most: delivery.uploads(card, most=most),
+    build_ui(
+        client,
+        jobs.services,
+        InterfaceSettings(
+            provider_names=[HOST_NAMES[name] for name in hosts],
+            keep_hours=settings.data.keep_hours,
+            keep_days=settings.data.keep_prompts_days,
+            user_install=settings.discord.user_install,
+        ),
+        peek=references.check_within_ack,
+        uploads=jobs.delivery.uploads,
         remove_files=lambda pictures: remove_files(data, [each.file for each in pictures]),
-        user_install=settings.discord.user_install,
         chart=pool.draw,
         metrics=metrics,
-        log_channel=settings.discord.log_channel,
-        proxy=settings.http.proxy_to(settings.discord.api_base),
-        hosts=[HOST_NAMES[name] for name in hosts],
-        keep_hours=settings.data.keep_hours,
-        keep_days=settings.data.keep_prompts_days,
     )
-    operator = OperatorChannel(client, words, channel_id=settings.discord.log_channel)
-    messenger = DiscordMessenger(client, words, clock=clock)
-    delivery = Delivery(store, service, messenger, fitter=pool, data=data, link=links, random=random.random)
-    collector = ResultDownloader(
-        store,
-        downloader,
-        checker=pool,
-        result_hosts={"runcomfy": settings.runcomfy.result_hosts, "runflow": settings.runflow.result_hosts},
-        data=data,
-        max_wait=lambda job: catalog.download_timeout(job.request),
-        clock=clock,
-    )
-    eye = ProviderHealth(availability, hosts, clock=clock)
-    steps = Steps(
-        store,
-        service,
-        hosts=eye,
-        routing=Routing(store, service, health=eye),
+    maintenance = build_maintenance(
+        jobs.services,
         providers=hosts,
-        collector=collector,
-        find=messenger.find,
-        check_references=looker.check,
-        callback_url=_callback_url(callbacks),
-        draw=random.random,
+        low_balance=settings.routing.low_balance,
+        probe=jobs.health.probe,
+        post_alert=operator.alert,
+        data=data,
+        keep_hours=settings.data.keep_hours,
+        keep_prompts_days=settings.data.keep_prompts_days,
     )
-    slots = {"runcomfy": settings.runcomfy.max_in_flight, "runflow": settings.runflow.max_in_flight}
-    worker = Worker(store, service, steps=steps, hosts=eye, max_in_flight=slots, metrics=metrics)
-    pulse = Pulse(metrics.loop_lag)
-    health = Health(
-        pulse=pulse,
-        heartbeat_age=client.heartbeat_age,
-        overdue=worker.overdue,
-        writable=database.writable,
-        accepts_requests=lambda: client.accepts_requests,
-        outages=lambda: outages.current,
-        unsafe=lambda: outages.unsafe,
-    )
-    auditor = LedgerAudit(store, service, post=operator.alert)
-    inspector = ProviderChecks(service, providers=hosts, low=settings.routing.low_balance, probe=eye.probe)
-    page = Page(
-        metrics,
-        service,
+    web = build_web(
+        jobs.services,
+        Probes(
+            heartbeat_age=client.heartbeat_age,
+            accepts_requests=lambda: client.accepts_requests,
+            overdue=jobs.worker.overdue,
+            audit=lambda: maintenance.audit.found,
+            balances=maintenance.provider_checks.balances,
+            mode=jobs.health.mode,
+        ),
         providers=tuple(hosts),
-        audit=lambda: auditor.found,
-        balances=inspector.balances,
-        mode=eye.mode,
+        picture_links=picture_links,
+        callback_links=callback_links,
+        webhook_secrets=[each.get_secret_value() for each in settings.runflow.webhook_secrets],
+        metrics=metrics,
+        metrics_token=settings.web.metrics_token.get_secret_value(),
+        data=data,
     )
-    return App(
-        settings=settings,
-        client=client,
-        service=service,
-        worker=worker,
-        delivery=delivery,
-        janitor=Retention(
-            store,
-            service,
-            data=data,
-            keep_hours=settings.data.keep_hours,
-            keep_prompts_days=settings.data.keep_prompts_days,
-        ),
-        auditor=auditor,
-        inspector=inspector,
-        pulse=pulse,
-        outages=outages,
-        site=server.build(
-            service,
-            health=health.report,
-            unready=health.unready,
-            metrics=page.text,
-            links=links,
-            data=data,
-            callbacks=callbacks,
-            metrics_token=settings.web.metrics_token.get_secret_value(),
-        ),
+    return App(settings, client, jobs, maintenance, web)
+
+
+def _client(settings: Settings) -> DarkroomClient:
+    discord = settings.discord
+    connect_to(discord.api_base, discord.gateway_url)
+    return DarkroomClient(
+        texts(settings),
+        access=Access(discord.guilds, user_install=discord.user_install),
+        log_channel=discord.log_channel,
+        proxy=settings.http.proxy_to(discord.api_base),
+    )
+
+
+def _job_settings(settings: Settings, used: Collection[str]) -> JobSettings:
+    return JobSettings(
+        catalog=settings.catalog(),
+        limits=settings.quota.limits(),
+        data=settings.data.dir,
+        provider_names={name: HOST_NAMES[name] for name in used},
+        slots={"runcomfy": settings.runcomfy.max_in_flight, "runflow": settings.runflow.max_in_flight},
+        result_hosts={"runcomfy": settings.runcomfy.result_hosts, "runflow": settings.runflow.result_hosts},
+        cdn_hosts=settings.discord.cdn_hosts,
+        ai_label=settings.discord.ai_label,
     )
 
 
@@ -306,19 +279,15 @@ def texts(settings: Settings) -> Texts:
         raise BadSettings(str(exc)) from exc
 
 
-def _callbacks(
-    settings: Settings, service: Service, *, secret: bytes, count: Callable[[str], None]
-) -> Callbacks | None:  # fmt: skip
-    """Who answers Runflow when it calls; None unless it can reach us and we can tell its calls from others'."""
-    secrets_ = [each.get_secret_value() for each in settings.runflow.webhook_secrets]
-    if not settings.web.public_url or not secrets_:
+def _callback_links(settings: Settings, *, secret: bytes) -> CallbackLinks | None:
+    """Where Runflow calls; None unless it can reach us and its calls can be told from others'."""
+    if not settings.web.public_url or not settings.runflow.webhook_secrets:
         return None
-    links = CallbackLinks(settings.web.public_url, secret=secret)
-    return Callbacks(service, links=links, secrets=secrets_, count=count)
+    return CallbackLinks(settings.web.public_url, secret=secret)
 
 
-def _callback_url(callbacks: Callbacks | None) -> Callable[[Job], str | None]:
-    return lambda job: callbacks.links(job.id) if callbacks and job.provider == callbacks.provider else None
+def _callback_url(links: CallbackLinks | None) -> Callable[[Job], str | None]:
+    return lambda job: links(job.id) if links is not None and job.provider == Callbacks.provider else None
 
 
 async def _link_secret(notes: Notes) -> bytes:

@@ -18,15 +18,10 @@ from bot.core.jobs import SECOND, Job, Observation, Place, Reference, State, Ver
 from bot.core.quota import Limits
 from bot.core.references import ReferenceLimits
 from bot.core.request_draft import InteractionContext, RequestDraft
-from bot.jobs.availability import Availability
-from bot.jobs.delivery import Delivery, Upload
-from bot.jobs.outages import Outages
+from bot.jobs.build import JobSettings, Services, build
+from bot.jobs.delivery import Delivery, Messenger, Upload
 from bot.jobs.provider_health import ProviderHealth
-from bot.jobs.results import Fetcher, ResultDownloader
-from bot.jobs.routing import Routing
-from bot.jobs.service import Service
-from bot.jobs.steps.poll import Steps
-from bot.jobs.wakeups import Wakeups
+from bot.jobs.results import Fetcher
 from bot.jobs.worker import Worker
 from bot.observability.metrics import Metrics
 from bot.pictures import guard
@@ -194,7 +189,7 @@ class Rig:
     time: Time
     store: Store
     notes: Notes
-    service: Service
+    services: Services
     worker: Worker
     delivery: Delivery
     provider: FakeProvider
@@ -204,7 +199,7 @@ class Rig:
     found: dict[str, tuple[int, bool] | None]  # job → what Discord answers to "is its card shown?"
     checks: list[Any]  # what the next checks of reference pictures come to: references or an exception
     metrics: Metrics
-    hosts: ProviderHealth
+    health: ProviderHealth
     beside: FakeProvider  # the second host, where there is one
     _probed_at: int = NOON
     _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(70_000))
@@ -234,16 +229,18 @@ class Rig:
         model = changes.pop("model", None)
         asked = RequestedOptions(count=count) if count != 1 else RequestedOptions()
         draft = RequestDraft(verb=Verb.IMAGINE, prompt="a lighthouse", model=model, asked=asked)
-        card = await self.service.accept(self.context(user, **changes), draft)
+        card = await self.services.requests.accept(self.context(user, **changes), draft)
         if acked:
-            await self.service.acknowledged(card.job.id, message_id=int(card.job.created_at % 10**9), ephemeral=False)
+            await self.services.requests.acknowledged(
+                card.job.id, message_id=int(card.job.created_at % 10**9), ephemeral=False
+            )
         return card.job.id
 
     async def edit(self, *, expires_at: int | None = None) -> str:
         reference = Reference("https://cdn.discordapp.com/a.png", "a.png", "image/png", 900, expires_at)
         draft = RequestDraft(verb=Verb.EDIT, prompt="at night", references=(reference,))
-        card = await self.service.accept(self.context(), draft)
-        await self.service.acknowledged(card.job.id, message_id=8, ephemeral=False)
+        card = await self.services.requests.accept(self.context(), draft)
+        await self.services.requests.acknowledged(card.job.id, message_id=8, ephemeral=False)
         return card.job.id
 
     async def turn(self, seconds: float = 0, *, times: int = 1) -> None:
@@ -259,7 +256,7 @@ class Rig:
         """As the inspector does, every twenty seconds."""
         if self.time.now - self._probed_at >= 20 * SECOND:
             self._probed_at = self.time.now
-            await self.hosts.probe()
+            await self.health.probe()
 
     async def until_final(self, job_id: str, *, step: float = 10, most: int = 400) -> Job:
         for _ in range(most):
@@ -296,6 +293,7 @@ async def rig(
     fetcher: Fetcher | None = None,
     result_hosts: Sequence[str] = ("*",),
     callback_url: Callable[[Job], str | None] = lambda _: None,
+    messenger: Messenger | None = None,
 ) -> AsyncIterator[Rig]:
     """A Darkroom on *folder*; opened again on the same folder and *url* it is the same one after a restart.
 
@@ -304,17 +302,18 @@ async def rig(
     """
     clock = time or Time()
     database = await open_database(url or f"sqlite:///{folder}/darkroom.db")
-    store, notes = Store(database), Notes(database)
+    store = Store(database)
     provider, other = (
         FakeProvider(each, searchable=each == "runflow", cancels=each != "runflow") for each in (host, beside or "")
     )
-    files, messenger = FakeFiles(), FakeMessenger()
+    files, fake = FakeFiles(), FakeMessenger()
     providers: Mapping[str, Provider] = real or {host: provider} | ({beside: other} if beside else {})
     told: list[tuple[str, Mapping[str, object]]] = []
     found: dict[str, tuple[int, bool] | None] = {}
     checks: list[Any] = []
+    metrics = Metrics()
 
-    async def tell(key: str, values: Mapping[str, object]) -> None:
+    async def notify(key: str, values: Mapping[str, object]) -> None:
         told.append((key, values))
 
     async def find(reply: Reply) -> tuple[int, bool] | None:
@@ -326,63 +325,52 @@ async def rig(
             raise outcome
         return outcome
 
-    wakeups = Wakeups()
-    availability = Availability(
+    jobs = build(
         store,
-        notes,
-        catalog=models or catalog(*providers),
-        providers={name: NAMES[name] for name in providers},
-        cancels=[name for name, each in providers.items() if each.cancels],
-        clock=clock,
-        wakeups=wakeups,
-        notify=tell,
-    )
-    service = Service(
-        store,
-        notes,
-        availability=availability,
-        outages=Outages(database, data=folder, clock=clock, notify=tell),
-        limits=limits or Limits(),
-        cdn_hosts=("cdn.discordapp.com",),
-        clock=clock,
-        wakeups=wakeups,
-        notify=tell,
-    )
-    collector = ResultDownloader(
-        store,
-        fetcher or files,
+        JobSettings(
+            catalog=models or catalog(*providers),
+            limits=limits or Limits(),
+            data=folder,
+            provider_names={name: NAMES[name] for name in providers},
+            slots=dict.fromkeys(providers, slots),
+            result_hosts=dict.fromkeys(providers, result_hosts),
+            cdn_hosts=("cdn.discordapp.com",),
+        ),
+        providers={name: Measured(each, metrics.request) for name, each in providers.items()},
+        messenger=messenger or fake,
+        find_reply=find,
+        notify=notify,
+        fetcher=fetcher or files,
         checker=files,
-        result_hosts=dict.fromkeys(providers, result_hosts),
-        data=folder,
-        max_wait=lambda _: 60.0,
-        clock=clock,
-    )
-    metrics = Metrics()
-    measured = {name: Measured(each, metrics.request) for name, each in providers.items()}
-    hosts = ProviderHealth(availability, measured, clock=clock)
-    steps = Steps(
-        store,
-        service,
-        hosts=hosts,
-        routing=Routing(store, service, health=hosts),
-        providers=measured,
-        collector=collector,
-        find=find,
+        fitter=files,
         check_references=check_references,
         callback_url=callback_url,
-        draw=lambda: 0.5,
+        picture_link=lambda _job, _picture: None,
+        metrics=metrics,
+        clock=clock,
+        random=lambda: 0.5,
     )
-    worker = Worker(
-        store, service, steps=steps, hosts=hosts, max_in_flight=dict.fromkeys(providers, slots), metrics=metrics
-    )
-    delivery = Delivery(
-        store, service, messenger, fitter=files, data=folder, link=lambda _job, _picture: None, random=lambda: 0.5
-    )
-    await availability.start()
-    await worker.start()
+    await jobs.services.availability.start()
+    await jobs.worker.start()
     try:
-        parts = (store, notes, service, worker, delivery, provider, files, messenger)
-        yield Rig(folder, clock, *parts, told, found, checks, metrics, hosts, other)
+        yield Rig(
+            folder=folder,
+            time=clock,
+            store=store,
+            notes=jobs.services.notes,
+            services=jobs.services,
+            worker=jobs.worker,
+            delivery=jobs.delivery,
+            provider=provider,
+            files=files,
+            messenger=fake,
+            told=told,
+            found=found,
+            checks=checks,
+            metrics=metrics,
+            health=jobs.health,
+            beside=other,
+        )
     finally:
         await database.aclose()
 

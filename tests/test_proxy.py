@@ -1,6 +1,7 @@
 """`http.proxy` in the whole program: who is handed it."""
 
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import discord
@@ -8,6 +9,7 @@ import pytest
 
 from bot import app
 from bot.core.errors import DownloadFailed, ProviderUnavailable
+from bot.core.jobs import Step
 from bot.settings.settings import Settings
 from tests.providers.proxy import proxying
 
@@ -38,8 +40,9 @@ async def test_discord_hosts_and_pictures_are_reached_through_the_configured_pro
         async with app.build(settings) as built:
             with pytest.raises(aiohttp.ClientHttpProxyError):
                 await built.client.login("token")
+            collect: Any = built.jobs.worker._steps[Step.COLLECT]
             with pytest.raises(DownloadFailed):
-                await built.worker._steps._collector._fetcher.fetch("https://a.example/", hosts=["a.example"], most=9)
+                await collect._context.results._fetcher.fetch("https://a.example/", hosts=["a.example"], most=9)
             await built.client.close()
     asked = [each.partition(" ")[2] for each in proxy.asked]
     assert asked == ["balance.example", "runflow.example", "discord.example", "a.example"]

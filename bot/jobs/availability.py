@@ -1,16 +1,15 @@
-"""What can be had of the hosts now: who takes jobs, which models they have, and who is told when that changes."""
+"""Which providers, models and prices are available right now, and who is notified when that changes."""
 
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from bot.core.catalog import Catalog, Quote
+from bot.core.catalog import Catalog
 from bot.core.clock import Clock
-from bot.core.errors import UserError
 from bot.core.fair_queue import fair_order
-from bot.core.jobs import ImageRequest, Job
-from bot.core.routes import Route
+from bot.core.jobs import Job
+from bot.jobs.outages import Notify
 from bot.jobs.wakeups import Wakeups
 from bot.store.notes import Notes
 from bot.store.provider_outages import ProviderOutages
@@ -19,8 +18,6 @@ from bot.store.store import Store
 log = logging.getLogger(__name__)
 
 GONE = "gone"  # a note: the routes that were not there when last looked at
-
-Notify = Callable[[str, Mapping[str, object]], Awaitable[None]]  # a message key for the operator, and its values
 
 
 class Availability:
@@ -41,8 +38,7 @@ class Availability:
         self.gone: frozenset[tuple[str, str]] = frozenset()  # routes (provider and id) that their hosts do not have
         self.offered = catalog.at(tuple(providers))  # what may be asked for now
         self.outages: dict[str, str] = {}  # provider → credentials | balance | down
-        self.blocked: dict[str, str] = {}  # job → host its pictures lie on
-        self.is_healthy: Callable[[str], bool] = lambda provider: provider not in self.outages  # the breakers know more
+        self._blocked_hosts: dict[str, str] = {}  # job → internet host of its pictures that the settings do not allow
         self._store = store
         self._notes = notes
         self._provider_outages = ProviderOutages(store.database)
@@ -69,19 +65,6 @@ class Availability:
     def cancels(self, provider: str) -> bool:
         """Whether a host can ever stop a run."""
         return provider in self._cancels
-
-    # --- what a job would cost, and where it would go
-
-    def quote(self, request: ImageRequest) -> Quote:
-        """What a picture of *request* would cost if it were asked for now."""
-        return self.offered.quote(request, self.route(request))
-
-    def route(self, request: ImageRequest) -> Route:
-        """The preferred route of a host that is well; while none is, the preferred of all: the job waits there."""
-        routes_for = self.offered.routes_for(request)
-        if not routes_for:
-            raise UserError("option.no_host")
-        return next((each for each in routes_for if self.is_healthy(each.provider)), routes_for[0])
 
     async def queue(self, provider: str) -> Sequence[str]:
         """Ids of the jobs that wait for a slot at *provider*, next first."""
@@ -115,13 +98,20 @@ class Availability:
 
     async def report_blocked_host(self, job: Job, host: str) -> None:
         """Finished pictures lie where the operator has not allowed us to fetch them."""
-        if self.blocked.get(job.id) != host:
-            self.blocked[job.id] = host
+        if self._blocked_hosts.get(job.id) != host:
+            self._blocked_hosts[job.id] = host
             await self._store.request_redraw([job.id], now=self._clock())
         if (job.provider, host) not in self._reported:
             self._reported.add((job.provider, host))
             told = {"host": host, "provider": self.name_of(job.provider), "setting": f"{job.provider}.result_hosts"}
             await self._notify("operator.result_host", told)
+
+    def blocked_host_of(self, job_id: str) -> str | None:
+        """The internet host that a finished job's pictures may not be downloaded from; None where there is none."""
+        return self._blocked_hosts.get(job_id)
+
+    def forget_blocked_host(self, job_id: str) -> None:
+        self._blocked_hosts.pop(job_id, None)
 
     async def report_unreadable(self, provider: str, shape: str) -> None:
         """A job has ended because its host's answers are of a form that we do not know."""

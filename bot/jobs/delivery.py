@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Protocol
 
 from bot.core.cards import IN_JOBS_FOR, Card, Picture, Reply, ReplyPath, paths
+from bot.core.clock import Clock
 from bot.core.errors import BadPicture, ContentBlocked, DeliverLater, MessageGone, PathClosed, TooLarge
 from bot.core.jobs import HOUR, MINUTE, SECOND, Verb
 from bot.core.polling import backoff
 from bot.jobs import outages
-from bot.jobs.service import Service
+from bot.jobs.outages import Outages
+from bot.jobs.service import Jobs
+from bot.jobs.wakeups import Wakeups
 from bot.pictures.fit import Fitted
 from bot.pictures.provenance import ai_mark
 from bot.store.database import CONNECTION_LOST
@@ -74,23 +77,28 @@ class Delivery:
     def __init__(
         self,
         store: Store,
-        service: Service,
+        jobs: Jobs,
         messenger: Messenger,
         *,
         fitter: Fitter,
         data: Path,
         link: Callable[[str, Picture], str | None],
+        outages: Outages,
+        wakeups: Wakeups,
+        clock: Clock,
         random: Callable[[], float],
     ) -> None:
         """*link* gives a picture's address for people where the operator serves one, else None."""
         self._store = store
-        self._service = service
+        self._jobs = jobs
         self._messenger = messenger
         self._fitter = fitter
         self._data = data
         self._link = link
         self._random = random
-        self._clock = service.clock
+        self._outages = outages
+        self._wakeups = wakeups
+        self._clock = clock
         self._sent_at: dict[str, int] = {}
         self._busy: set[str] = set()
         self._held: dict[str, int] = {}  # job → until when not to try, after something went wrong
@@ -99,12 +107,12 @@ class Delivery:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver what is due until *stop*; what is under path then is finished by `drain`."""
-        bell = self._service.wakeups.replies
+        bell = self._wakeups.replies
         async with asyncio.TaskGroup() as group:
             while not stop.is_set():
                 bell.clear()
                 pause = TROUBLE_PAUSE
-                with self._service.outages.outlasting(outages.UNREAD):
+                with self._outages.outlasting(outages.UNREAD):
                     for job_id in await self._due():
                         group.create_task(self._attend(job_id))
                     pause = await self._pause()
@@ -154,7 +162,7 @@ class Delivery:
             self._held[job_id] = self._clock() + CUT_AGAIN
         except Exception as exc:  # one job's trouble must not stop the others' replies
             again = outages.RETRY_AFTER
-            if self._service.outages.seen(exc) is None:
+            if self._outages.seen(exc) is None:
                 log.exception("A reply could not be sent", extra={"event": "reply_error", "job_id": job_id})
                 again = MINUTE
             self._held[job_id] = self._clock() + again  # in memory, since it may be the database that is at fault
@@ -162,7 +170,7 @@ class Delivery:
             self._held.pop(job_id, None)
         finally:
             self._busy.discard(job_id)
-            self._service.wakeups.replies.set()
+            self._wakeups.replies.set()
             if not self._busy:
                 self._idle.set()
 
@@ -176,7 +184,7 @@ class Delivery:
         if (wait := self._too_soon(record, now=now)) is not None:
             await self._store.retry_delivery(job_id, version=record.reply.wanted, due_at=wait)
             return
-        card = await self._service.card_of(record)
+        card = await self._jobs.card_of(record)
         card = replace(card, last_word=_is_last_word(record, now=now))
         await self._send(card, record.reply)
 
@@ -278,7 +286,7 @@ class Delivery:
             try:
                 upload = await self._fit(picture, card, most=share)
             except (OSError, BrokenExecutor) as exc:  # `TimeoutError` is one of the first
-                if self._service.outages.seen(exc) is None:
+                if self._outages.seen(exc) is None:
                     log.exception("A picture cannot be handed on now", extra={"event": "fit_failed"})
                 upload, later = None, True
             if upload is not None:
@@ -310,7 +318,7 @@ class Delivery:
         return None if fitted is None else Upload(f"{path.stem}.{fitted.type}", fitted.data)
 
     async def _later(self, reply: Reply, exc: DeliverLater) -> None:
-        self._service.outages.seen(exc)
+        self._outages.seen(exc)
         wait = backoff(reply.attempts + 1, retry_after=exc.retry_after, jitter=self._random())
         log.info("A reply has to wait", extra={"event": "reply_later", "job_id": reply.job_id, "seconds": round(wait)})
         log.debug("%s", exc)

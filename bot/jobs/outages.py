@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from bot.core.clock import Clock
 from bot.core.jobs import SECOND
 from bot.core.outages import HARMLESS, PROVEN, UNSAFE, Outage
 from bot.files.modes import make_folder, open_private
-from bot.jobs.availability import Notify
 from bot.store.database import DATABASE_ERRORS, Database
 from bot.store.outages import outage_of, probe
 
@@ -28,6 +27,9 @@ UNREAD = "The database cannot be read just now"  # for the log, of loops that lo
 PROBE = ".probe"  # a file in the data folder
 PROBE_SIZE = 64 * 1024  # bytes
 MIN_FREE = 64 * 1024 * 1024  # bytes that must be free, or the next pictures may not fit
+
+
+Notify = Callable[[str, Mapping[str, object]], Awaitable[None]]  # a message key for the operator, and its values
 
 
 class Outages:

@@ -25,7 +25,6 @@ class ProviderHealth:
         self._failing_jobs: dict[str, set[str]] = {}  # provider → the jobs whose runs could not be asked about
         self._faulty_jobs: set[str] = set()  # those of them whose host answers everybody else
         self._retry_after_until: dict[tuple[str, str], int] = {}
-        availability.is_healthy = self.accepts
 
     def mode(self, provider: str) -> Mode:
         return self._breaker(provider).mode(self._clock())

@@ -1,17 +1,49 @@
-"""What the loops run by: a clock, and bells that are rung when something may be due sooner than the clock says."""
+"""Wakes the loops before their next due time, and remembers which providers have called back."""
 
 import asyncio
+from collections.abc import Set as AbstractSet
 
 
 class Wakeups:
-    """Rung when something may be due sooner than its clock says; a lost ring only costs time."""
+    """Events that end a loop's sleep; a lost wake-up only costs time, since due times are in the rows."""
 
     def __init__(self) -> None:
         self.worker = asyncio.Event()
         self.replies = asyncio.Event()
-        self.jobs: set[str] = set()
+        self._jobs: set[str] = set()
+        self._called_back: set[str] = set()
 
     def wake(self, job_id: str) -> None:
-        self.jobs.add(job_id)
+        """Have both loops attend to a job now."""
+        self._jobs.add(job_id)
         self.worker.set()
         self.replies.set()
+
+    def wake_all(self) -> None:
+        """Have both loops look at what is due."""
+        self.worker.set()
+        self.replies.set()
+
+    @property
+    def jobs(self) -> AbstractSet[str]:
+        """The jobs that were woken and not taken yet."""
+        return self._jobs
+
+    def take_jobs(self) -> set[str]:
+        """The jobs that were woken since the last call."""
+        jobs, self._jobs = self._jobs, set()
+        return jobs
+
+    # --- callbacks
+
+    def mark_called_back(self, job_id: str) -> None:
+        """The provider has called: the job's run is over, whatever a poll still says."""
+        self._called_back.add(job_id)
+
+    @property
+    def called_back(self) -> AbstractSet[str]:
+        """The running jobs whose provider has called."""
+        return self._called_back
+
+    def forget_call(self, job_id: str) -> None:
+        self._called_back.discard(job_id)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from bot.core.jobs import HOUR
 from bot.core.quota import Scope
-from bot.jobs.service import Service
+from bot.jobs.build import Services
 from bot.maintenance.periodic import periodic
 from bot.store.alerts import Alerts, PendingAlert
 from bot.store.audit import Audit
@@ -26,8 +26,8 @@ Post = Callable[
 
 
 class LedgerAudit:
-    def __init__(self, store: Store, service: Service, *, post: Post) -> None:
-        self._service = service
+    def __init__(self, store: Store, services: Services, *, post: Post) -> None:
+        self._services = services
         self._store = store
         self._alerts = Alerts(store.database)
         self._audit = Audit(store.database)
@@ -43,12 +43,12 @@ class LedgerAudit:
             every=EVERY,
             stop=stop,
             log_message="The books could not be looked at",
-            outages=self._service.outages,
+            outages=self._services.outages,
         )
 
     async def run_once(self) -> None:
         await self._tell_alerts()
-        now = self._service.clock()
+        now = self._services.clock()
         if now - self._audited_at >= HOUR:
             await self.audit()
             self._audited_at = now
@@ -56,7 +56,7 @@ class LedgerAudit:
     # --- alerts
 
     async def _tell_alerts(self) -> None:
-        now = self._service.clock()
+        now = self._services.clock()
         for alert in await self._alerts.pending(since=now - STALE):
             if await self._told(alert):
                 await self._alerts.mark_notified(alert.id, now=now)
@@ -76,17 +76,17 @@ class LedgerAudit:
 
     async def audit(self) -> None:
         """End what outlived its job; compare totals and rows. Whatever is found is a defect, so it is an alarm."""
-        now = self._service.clock()
+        now = self._services.clock()
         for job_id in (outlived := await self._rows.end_forgotten(now=now)):
             log.error("A reservation had outlived its job and was ended", extra={"event": "audit", "job_id": job_id})
         old, differences = await self._audit.old_reservations(before=now - OLD), await self._audit.mismatches()
         for job_id in old:
             log.error("A reservation has been open for a day", extra={"event": "audit", "job_id": job_id})
         if old:
-            await self._service.notify_operator("operator.old_reservations", count=len(old))
+            await self._services.notify("operator.old_reservations", {"count": len(old)})
         for each in differences:
             extra = {"event": "audit", "scope": each.scope, "guild_id": each.server, "bucket": each.bucket}
             log.error("A total is not the sum of its rows: %s", dict(each.off), extra=extra)
         if differences:
-            await self._service.notify_operator("operator.totals_differ", count=len(differences))
+            await self._services.notify("operator.totals_differ", {"count": len(differences)})
         self.found = {"outlived": len(outlived), "old": len(old), "totals": len(differences)}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bot.core.errors import ModelGone, ProviderError, ProviderUnavailable
 from bot.core.jobs import HOUR, MINUTE
-from bot.jobs.service import Service
+from bot.jobs.build import Services
 from bot.maintenance.periodic import periodic
 from bot.providers.base import Provider
 
@@ -31,10 +31,10 @@ class Balance:
 
 
 class ProviderChecks:
-    def __init__(self, service: Service, *, providers: Mapping[str, Provider], low: int | None, probe: Probe) -> None:
+    def __init__(self, services: Services, *, providers: Mapping[str, Provider], low: int | None, probe: Probe) -> None:
         """*low*: below so many micro-dollars the operator is told, None: never. *probe* asks hosts in trouble."""
-        self._service = service
-        self._clock = service.clock
+        self._services = services
+        self._clock = services.clock
         self._providers = providers
         self._low = low
         self._probe = probe
@@ -48,10 +48,10 @@ class ProviderChecks:
         said = "The hosts could not be looked over"
         async with asyncio.TaskGroup() as group:
             group.create_task(
-                periodic(self.probe, every=EVERY, stop=stop, log_message=said, outages=self._service.outages)
+                periodic(self.probe, every=EVERY, stop=stop, log_message=said, outages=self._services.outages)
             )
             group.create_task(
-                periodic(self.run_once, every=EVERY, stop=stop, log_message=said, outages=self._service.outages)
+                periodic(self.run_once, every=EVERY, stop=stop, log_message=said, outages=self._services.outages)
             )
 
     async def probe(self) -> None:
@@ -75,7 +75,7 @@ class ProviderChecks:
         try:
             await work
         except ProviderError as exc:
-            self._service.outages.seen(exc)
+            self._services.outages.seen(exc)
             log.info("A host could not be looked over: %s", exc, extra={"event": "unavailable"})
             return False
         return True
@@ -85,15 +85,15 @@ class ProviderChecks:
     async def _check(self, name: str, provider: Provider) -> None:
         """Ask for each configured route, one after the other."""
         unanswered: ProviderError | None = None
-        for route in self._service.catalog.routes_at(name):
+        for route in self._services.catalog.routes_at(name):
             try:
                 await provider.describe(route)
             except ModelGone:
-                await self._service.availability.mark_route_gone(name, route)
+                await self._services.availability.mark_route_gone(name, route)
             except ProviderUnavailable as exc:  # perhaps of this route only
                 unanswered = exc
             else:
-                await self._service.availability.mark_route_back(name, route)
+                await self._services.availability.mark_route_back(name, route)
         if unanswered is not None:
             raise unanswered
 
@@ -115,13 +115,12 @@ class ProviderChecks:
 
     async def _judge(self, name: str, left: int, *, low: bool) -> None:
         """Notify the operator once; again only when it has been enough in between."""
-        notes = self._service.notes
+        notes = self._services.notes
         async with self._noting:
             told = set(json.loads(await notes.get(LOW) or "[]"))
             if low == (name in told):
                 return
             await notes.set(LOW, json.dumps(sorted(told ^ {name})))
         if low:
-            await self._service.notify_operator(
-                "operator.low_balance", provider=self._service.availability.name_of(name), left_micro_usd=left
-            )
+            provider = self._services.availability.name_of(name)
+            await self._services.notify("operator.low_balance", {"provider": provider, "left_micro_usd": left})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bot.core.cards import IN_JOBS_FOR
 from bot.core.jobs import HOUR
-from bot.jobs.service import Service
+from bot.jobs.build import Services
 from bot.maintenance.periodic import periodic
 from bot.store.housekeeping import Housekeeping
 from bot.store.store import Store
@@ -17,10 +17,12 @@ EVERY = 30.0  # seconds; tokens must be gone within a minute of their death
 
 
 class Retention:
-    def __init__(self, store: Store, service: Service, *, data: Path, keep_hours: int, keep_prompts_days: int) -> None:
+    def __init__(
+        self, store: Store, services: Services, *, data: Path, keep_hours: int, keep_prompts_days: int
+    ) -> None:
         self._store = store
         self._rows = Housekeeping(store.database)
-        self._service = service
+        self._services = services
         self._data = data
         self._keep = keep_hours * HOUR
         self._keep_prompts = keep_prompts_days * 24 * HOUR
@@ -29,11 +31,11 @@ class Retention:
 
     async def run(self, stop: asyncio.Event) -> None:
         await periodic(
-            self.run_once, every=EVERY, stop=stop, log_message="Tidying up failed", outages=self._service.outages
+            self.run_once, every=EVERY, stop=stop, log_message="Tidying up failed", outages=self._services.outages
         )
 
     async def run_once(self) -> None:
-        now = self._service.clock()
+        now = self._services.clock()
         self._left |= await self._rows.tidy(now=now)
         old = await self._rows.expired_pictures(before=now - self._keep, unseen_before=now - IN_JOBS_FOR)
         await asyncio.to_thread(remove_files, self._data, old)

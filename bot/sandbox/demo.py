@@ -85,7 +85,7 @@ class Scene:
 
     async def _job(self, act: Callable[[], Any]) -> bool:
         """Have the member do something and watch the job that comes of it, printing each state."""
-        store, user = self.app.service.store, self.member.id
+        store, user = self.app.services.store, self.member.id
         known = {each.job.id for each in (await store.open_of(user, since=0, limit=100))[0]}
         await act()
         found, _ = await store.open_of(user, since=0)

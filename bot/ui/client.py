@@ -5,8 +5,8 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,25 +17,14 @@ from discord import app_commands
 from discord.app_commands import TranslationContextTypes, locale_str
 from discord.gateway import DiscordWebSocket
 
-from bot.core.catalog import Catalog
 from bot.core.errors import UserError
-from bot.core.jobs import Verb
 from bot.core.references import is_loopback
-from bot.jobs.service import Service
-from bot.observability.metrics import Metrics
-from bot.ui.admin.base import Admin
-from bot.ui.admin.quota import QuotaCommands
-from bot.ui.admin.quota_reports import QuotaReports
-from bot.ui.admin.settings import SettingsCommands
 from bot.ui.application_check import owner_ids
-from bot.ui.buttons.router import RemoveFiles, Router
+from bot.ui.buttons.router import Router
 from bot.ui.cards.notices import welcome
 from bot.ui.cards.texts import ENGLISH, Texts
-from bot.ui.commands.generate import Commands
-from bot.ui.commands.usage import Draw
 from bot.ui.interactions.access import Access
-from bot.ui.interactions.private_delivery import PrivateDelivery, Uploads
-from bot.ui.interactions.responder import NOBODY, Peek, Responder
+from bot.ui.interactions.responder import NOBODY, Responder
 from bot.ui.transport.state import State
 
 log = logging.getLogger(__name__)
@@ -99,33 +88,19 @@ class Translated(app_commands.Translator):
         return words.say(string.extras["key"])
 
 
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """What answers interactions: commands through the client's tree, buttons and forms through the router."""
+
+    responder: Responder
+    router: Router
+
+
 class DarkroomClient(discord.Client):
     """Everything it needs is handed in; it starts no task of its own and does nothing before it logs in."""
 
-    def __init__(
-        self,
-        service: Service,
-        texts: Texts,
-        *,
-        access: Access,
-        peek: Peek,
-        uploads: Uploads,
-        remove_files: RemoveFiles,
-        keep_hours: int,
-        keep_days: int,
-        user_install: bool,
-        chart: Draw,
-        metrics: Metrics,
-        log_channel: int = 0,
-        proxy: str | None = None,
-        hosts: Sequence[str] = (),
-    ) -> None:
-        """*peek*, *uploads* and *chart* are `ReferenceChecker.quickly`, `Delivery.uploads` and `PicturePool.draw`.
-
-        *proxy* is the address of an HTTP proxy through which Discord is reached.
-
-        *hosts* are the providers' names for people; where none are given the catalogue's own are used.
-        """
+    def __init__(self, texts: Texts, *, access: Access, log_channel: int = 0, proxy: str | None = None) -> None:
+        """*log_channel*: the operator's channel, 0 where there is none. *proxy*: an HTTP proxy to reach Discord."""
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # there is no voice here to warn of
         super().__init__(
             intents=discord.Intents(guilds=True),
@@ -136,31 +111,29 @@ class DarkroomClient(discord.Client):
             max_ratelimit_timeout=LONGEST_PAUSE,
             proxy=proxy,
         )
-        self._log_channel = log_channel
-        self.service = service
         self.texts = texts
         self.access = access
-        self.responder = Responder(self, service, texts=texts, access=access, peek=peek, metrics=metrics)
         self.tree = Tree(self)
         self._translator = Translated(texts)
-        private_delivery = PrivateDelivery(self.responder, uploads)
-        admin = Admin(self.responder)
-        self._router = Router(self.responder, private_delivery=private_delivery, remove_files=remove_files, admin=admin)
-        commands = Commands(
-            self.responder,
-            private_delivery=private_delivery,
-            hosts=hosts or _hosts(service.catalog),
-            keep_hours=keep_hours,
-            keep_days=keep_days,
-            user_install=user_install,
-            chart=chart,
-        )
-        commands.add_to(self.tree)
-        quota = admin.group("quota")
-        QuotaCommands(admin).add_to(quota)
-        QuotaReports(admin).add_to(quota)
-        self.tree.add_command(quota)
-        SettingsCommands(admin).add_to(self.tree)
+        self._log_channel = log_channel
+        self._interface: Interface | None = None
+
+    def install(self, interface: Interface) -> None:
+        """Set what answers interactions, once, before the client logs in.
+
+        It cannot be an argument of the constructor: what answers needs the services, these need the delivery of
+        replies, and that needs a client.
+        """
+        self._interface = interface
+
+    @property
+    def interface(self) -> Interface:
+        assert self._interface is not None, "install() comes before the login"
+        return self._interface
+
+    @property
+    def responder(self) -> Responder:
+        return self.interface.responder
 
     def _get_state(self, **options: Any) -> State:
         return State(dispatch=self.dispatch, handlers=self._handlers, hooks=self._hooks, http=self.http, **options)
@@ -194,10 +167,10 @@ class DarkroomClient(discord.Client):
     async def sync(self, *, force: bool = False) -> bool:
         """Notify Discord our commands where they have changed; whether it was told."""
         known = await self._fingerprint()
-        if not force and await self.service.notes.get(SYNCED) == known:
+        if not force and await self.responder.services.notes.get(SYNCED) == known:
             return False
         await self.tree.sync()
-        await self.service.notes.set(SYNCED, known)
+        await self.responder.services.notes.set(SYNCED, known)
         log.info("Discord knows the commands as they are now", extra={"event": "commands_synced"})
         return True
 
@@ -208,7 +181,7 @@ class DarkroomClient(discord.Client):
         return hashlib.sha256(body.encode()).hexdigest()[:32]
 
     async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
-        await self._router.on_interaction(interaction)
+        await self.interface.router.on_interaction(interaction)
 
     async def on_guild_join(self, guild: discord.Guild) -> None:
         """Say once how to begin: in the operator's channel if that is here, else to the server's owner.
@@ -216,9 +189,9 @@ class DarkroomClient(discord.Client):
         The server's channel for system messages is only for an owner who takes no messages: nobody asked us there.
         """
         note = f"welcomed:{guild.id}"
-        if await self.service.notes.get(note) is not None:
+        if await self.responder.services.notes.get(note) is not None:
             return
-        await self.service.notes.set(note, str(self.service.clock()))
+        await self.responder.services.notes.set(note, str(self.responder.services.clock()))
         ours = guild.get_channel(self._log_channel)
         if isinstance(ours, discord.TextChannel) and await self._welcomed(guild, ours):
             return
@@ -232,7 +205,7 @@ class DarkroomClient(discord.Client):
             self.texts.for_locale(str(guild.preferred_locale)),
             is_open=self.access.guild_is_open(guild.id, owner_id=guild.owner_id),
             guild_id=guild.id,
-            limits=self.service.limits,
+            limits=self.responder.services.limits,
         )
         try:
             async with asyncio.timeout(TIMEOUT):
@@ -249,8 +222,3 @@ class DarkroomClient(discord.Client):
                 return await self.fetch_user(user_id)
         except (discord.DiscordException, aiohttp.ClientError, OSError):
             return None
-
-
-def _hosts(catalog: Catalog) -> list[str]:
-    endpoints = [found for model in catalog.models.values() for verb in Verb if (found := model.endpoint(verb))]
-    return sorted({route.provider for each in endpoints for route in each.routes})

@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
-from bot.jobs.service import Service
+from bot.jobs.build import Services
 from bot.providers.runflow.client import BadCallback, read_callback
 from bot.store.database import DATABASE_ERRORS
 
@@ -46,7 +46,7 @@ class Callbacks:
 
     def __init__(
         self,
-        service: Service,
+        services: Services,
         *,
         links: CallbackLinks,
         secrets: Sequence[str],
@@ -58,7 +58,7 @@ class Callbacks:
         *count* is told what came of each call: a key of REFUSALS, `ignored`, or what `ring` returns.
         """
         self.links = links
-        self._service = service
+        self._services = services
         self._count = count
         self._secrets = tuple(secrets)
         self._read_limit = read_limit
@@ -97,17 +97,17 @@ class Callbacks:
         """Have the job's run asked about now; what that was good for."""
         try:
             async with asyncio.timeout(TIMEOUT):
-                job = await self._service.store.job(job_id)
+                job = await self._services.store.job(job_id)
                 if job is None:
                     return "unknown_job"  # a database that was put back, for one
                 if job.provider != self.provider or job.run_id not in (None, run_id):
                     return "other_run"
                 if not job.state.is_final:
-                    self._service.called_back.add(job_id)
-                await self._service.poll_now(job_id)
+                    self._services.wakeups.mark_called_back(job_id)
+                await self._services.jobs.poll_now(job_id)
                 await self._forget_if_over(job_id)
         except DATABASE_ERRORS:  # a timeout is one
-            self._service.wakeups.wake(job_id)
+            self._services.wakeups.wake(job_id)
             return "unread"
         if job.state.is_final:
             return "late"
@@ -115,9 +115,9 @@ class Callbacks:
 
     async def _forget_if_over(self, job_id: str) -> None:
         """A job that ended after we looked, but before we noted its call, will not end again to take that back."""
-        job = await self._service.store.job(job_id)
+        job = await self._services.store.job(job_id)
         if job is None or job.state.is_final:
-            self._service.called_back.discard(job_id)
+            self._services.wakeups.forget_call(job_id)
 
     def _answer(self, outcome: str) -> web.Response:
         self._count(outcome)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from bot.core.circuit_breaker import Mode
 from bot.core.jobs import SECOND, State
-from bot.jobs.service import Service
+from bot.jobs.build import Services
 from bot.observability import metrics as names
 from bot.observability.metrics import Metrics, Reading, Values
 from bot.store import statistics
@@ -26,7 +26,7 @@ class Page:
     def __init__(
         self,
         metrics: Metrics,
-        service: Service,
+        services: Services,
         *,
         providers: Sequence[str],
         audit: Callable[[], Mapping[str, int]],
@@ -38,7 +38,7 @@ class Page:
         *mode* says how it stands with a provider.
         """
         self._metrics = metrics
-        self._service = service
+        self._services = services
         self._providers = tuple(providers)
         self._audit = audit
         self._balances = balances
@@ -50,7 +50,7 @@ class Page:
     async def text(self) -> bytes:
         """The page; without the books while the database does not answer."""
         async with self._looking:
-            now = self._service.clock()
+            now = self._services.clock()
             if self._looked_at is None or now - self._looked_at >= FRESH:
                 self._books, self._looked_at = await self._look(now), now
         now_so: Reading = {
@@ -65,22 +65,22 @@ class Page:
     async def _look(self, now: int) -> Reading:
         try:
             async with asyncio.timeout(TIMEOUT):
-                return _reading(await statistics.take(self._service.store.database, self._service.limits, now=now))
+                return _reading(await statistics.take(self._services.store.database, self._services.limits, now=now))
         except DATABASE_ERRORS as exc:  # running out of time is one of them
-            if self._service.outages.seen(exc) is None:
+            if self._services.outages.seen(exc) is None:
                 extra = {"event": "store_trouble"}
                 log.warning("The books could not be read for /metrics", exc_info=True, extra=extra)
             return {}
 
     def _troubles(self) -> Values:
-        now = self._service.availability.outages
+        now = self._services.availability.outages
         return {(name, kind): float(now.get(name) == kind) for name in self._providers for kind in KINDS}
 
     def _breakers(self) -> Values:
         return {(name, mode): float(self._mode(name) is mode) for name in self._providers for mode in Mode}
 
     def _gone(self) -> Values:
-        gone = [provider for provider, _ in self._service.availability.gone]
+        gone = [provider for provider, _ in self._services.availability.gone]
         return {(name,): gone.count(name) for name in self._providers}
 
     def _found(self) -> Values:

@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from bot.core.cards import Picture
 from bot.core.references import is_loopback
-from bot.jobs.service import Service
+from bot.jobs.build import Services
 from bot.store.database import DATABASE_ERRORS
 from bot.web.cached import Cached
 from bot.web.callbacks import Callbacks
@@ -49,7 +49,7 @@ class PictureLinks:
 
 
 def build(
-    service: Service,
+    services: Services,
     *,
     health: Health,
     unready: Unready,
@@ -60,9 +60,9 @@ def build(
     metrics_token: str = "",
 ) -> web.Application:
     """*metrics_token*: what opens /metrics; where it is empty, only this machine may read them, through no proxy."""
-    report_health = Cached(health, clock=service.clock)
-    find_reason = Cached(unready, clock=service.clock)
-    write_page = Cached(metrics, clock=service.clock)
+    report_health = Cached(health, clock=services.clock)
+    find_reason = Cached(unready, clock=services.clock)
+    write_page = Cached(metrics, clock=services.clock)
 
     async def healthz(_: web.Request) -> web.Response:
         report = await report_health()
@@ -85,7 +85,7 @@ def build(
             raise web.HTTPNotFound
         try:
             async with asyncio.timeout(TIMEOUT):
-                record = await service.store.job_record(job_id)
+                record = await services.store.job_record(job_id)
         except DATABASE_ERRORS as exc:  # running out of time is one of them
             log.warning("A picture was asked for while the database did not answer", extra={"event": "store_trouble"})
             raise web.HTTPServiceUnavailable from exc
@@ -95,7 +95,7 @@ def build(
         named = {"Content-Disposition": f'inline; filename="{held[0].file}"', "Cache-Control": "private, no-cache"}
         return web.FileResponse(data / held[0].file, headers={"Content-Type": f"image/{held[0].type}", **named})
 
-    app = web.Application(client_max_size=64 * 1024, middlewares=[_named(service)])
+    app = web.Application(client_max_size=64 * 1024, middlewares=[_named(services)])
     app.on_response_prepare.append(_with_headers)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
@@ -138,7 +138,7 @@ def _is_from_here(request: web.Request) -> bool:
     return not passed_on and is_loopback((request.remote or "").removeprefix("::ffff:")) and is_loopback(asked_for)
 
 
-def _named(service: Service) -> Middleware:
+def _named(services: Services) -> Middleware:
     """Says which outage keeps a request from its answer; any other error is a defect, which aiohttp logs."""
 
     @web.middleware
@@ -148,7 +148,7 @@ def _named(service: Service) -> Middleware:
         except web.HTTPException:
             raise
         except Exception as exc:  # one request's trouble
-            if (outage := service.outages.seen(exc)) is None:
+            if (outage := services.outages.seen(exc)) is None:
                 raise
             return web.Response(status=503, text=f"{outage}\n")
 

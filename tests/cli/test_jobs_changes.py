@@ -92,7 +92,7 @@ async def test_a_host_that_did_not_stop_a_job_is_not_asked_again(url: str, run: 
 
 async def until(app: Rig, job_id: str, *, reached: Callable[[Job], bool]) -> Job:
     """The job as soon as *reached* says so; the worker rings the replies' bell after each of its steps."""
-    bell = app.service.wakeups.replies
+    bell = app.services.wakeups.replies
     while not reached(job := await app.job(job_id)):
         await bell.wait()
         bell.clear()
@@ -119,7 +119,7 @@ async def test_a_running_worker_takes_up_what_the_command_line_wants(
 
             job = await until(app, job_id, reached=lambda job: job.state.is_final)
             stop.set()
-            app.service.wakeups.worker.set()
+            app.services.wakeups.worker.set()
         assert job.state is State.CANCELLED
         record = await app.store.job_record(job_id)
         assert record is not None

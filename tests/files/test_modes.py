@@ -52,11 +52,11 @@ async def test_new_files_and_folders_are_their_owners(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_umask")
 async def test_a_folder_of_pictures_that_was_taken_away_comes_back_as_its_owners(app: Rig) -> None:
-    app.service.outages._data = app.folder / "data" / "pictures"
-    await app.service.outages.check()
+    app.services.outages._data = app.folder / "data" / "pictures"
+    await app.services.outages.check()
 
     assert modes(app.folder / "data") == {"pictures": 0o700}
-    assert app.service.outages.current == ()
+    assert app.services.outages.current == ()
 
 
 async def test_what_is_open_is_closed_at_the_start_and_nothing_else(tmp_path: Path) -> None:

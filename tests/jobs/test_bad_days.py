@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -19,9 +20,10 @@ from bot.core.errors import (
     ProviderUnavailable,
     UserError,
 )
-from bot.core.jobs import HOUR, MINUTE, Job, Observation, State, Verb
+from bot.core.jobs import HOUR, MINUTE, Job, Observation, State, Step, Verb
 from bot.core.quota import Amount
 from bot.core.request_draft import RequestDraft
+from bot.jobs.steps.context import StepRunner
 from bot.store.database import Tx
 from bot.store.housekeeping import Housekeeping
 from tests.kit import ALICE, BOB, NOON, Rig, Time, rig
@@ -42,7 +44,7 @@ async def test_a_job_that_nobody_looks_at_is_late_and_found_within_a_minute(app:
     app.provider.sees = [RUNNING, app.ready()]
     job_id = await app.imagine()
     await app.turn(10)
-    app.worker._schedule(job_id, None)
+    app.worker._schedule.set(job_id, None)
     stop = asyncio.Event()
     working = asyncio.create_task(app.worker.run(stop))
     await asyncio.sleep(0)
@@ -51,26 +53,27 @@ async def test_a_job_that_nobody_looks_at_is_late_and_found_within_a_minute(app:
     assert await app.worker.overdue() > 50
     async with asyncio.timeout(10):
         while not (await app.job(job_id)).state.is_final:
-            app.service.wakeups.replies.clear()
-            await app.service.wakeups.replies.wait()
+            app.services.wakeups.replies.clear()
+            await app.services.wakeups.replies.wait()
             app.time.go(10)
-            app.service.wakeups.worker.set()
+            app.services.wakeups.worker.set()
     assert await app.worker.overdue() == 0
     stop.set()
-    app.service.wakeups.worker.set()
+    app.services.wakeups.worker.set()
     await working
 
 
 async def test_a_step_that_says_never_is_not_believed_where_the_row_says_when(
     app: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def believes_that_nobody_need_look(_: Job) -> int | None:
-        return None
+    class Never:
+        async def run(self, job: Job) -> int | None:
+            return None
 
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await app.worker.run_due()
-    monkeypatch.setattr(app.worker._steps, "poll", believes_that_nobody_need_look)
+    monkeypatch.setitem(cast("dict[Step, StepRunner]", app.worker._steps), Step.POLL, Never())
     await app.turn(10)
     monkeypatch.undo()
 
@@ -127,13 +130,13 @@ async def test_a_server_whose_filters_take_neither_pictures_nor_the_members_word
 
     ((_, card, uploads),) = app.messenger.shown
     assert (card.job.state, card.job.request.prompt, card.withheld, uploads) == (State.SUCCEEDED, "", True, ())
-    assert [card.job.id for card in (await app.service.open_jobs(ALICE))[0]] == [job_id]
+    assert [card.job.id for card in (await app.services.jobs.open_jobs(ALICE))[0]] == [job_id]
     app.messenger.troubles = [ContentBlocked("the pictures")]  # it says so already
     await app.turn(11 * 60)
     assert len(app.messenger.shown) == 1
     await app.turn(21 * 60)
     assert len(app.messenger.shown[-1][2]) == 1
-    assert await app.service.open_jobs(ALICE) == ([], 0)
+    assert await app.services.jobs.open_jobs(ALICE) == ([], 0)
 
 
 async def test_a_picture_that_cannot_be_read_for_now_is_said_to_be_kept_and_shown_later(app: Rig) -> None:
@@ -159,7 +162,7 @@ async def test_a_hidden_card_without_the_members_words_is_all_there_is_to_show(t
         app.provider.sees = [RUNNING, app.ready()]
         job_id = await app.imagine()
         await app.turn(5)
-        await app.service.hide(job_id, user_id=ALICE)
+        await app.services.jobs.hide(job_id, user_id=ALICE)
         await app.turn(5)
         app.messenger.troubles = [ContentBlocked("harmful_link") for _ in range(2)]
         await app.until_final(job_id)
@@ -205,7 +208,7 @@ async def test_what_jobs_has_handed_over_is_not_posted_again(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await ended_but_not_shown(app, job_id)
-    await app.service.delivered_privately(job_id, version=await app.service.version_wanted(job_id))
+    await app.services.jobs.delivered_privately(job_id, version=await app.services.jobs.wanted_version(job_id))
     app.messenger.troubles = [PathClosed("the token"), PathClosed("the channel")]
     await app.delivery.run_due()
 
@@ -217,7 +220,7 @@ async def test_a_deleted_reply_is_not_tried_for_ever(app: Rig) -> None:
     job_id = await app.imagine()
     await app.turn(5)
     await app.store.reply_gone(job_id)
-    await app.service.button_clicked(job_id, "fresh", received_at=app.time.now, message_id=NOON % 10**9)
+    await app.services.jobs.button_clicked(job_id, "fresh", received_at=app.time.now, message_id=NOON % 10**9)
     await app.store.postpone_delivery(job_id, due_at=app.time.now)
 
     assert [await app.delivery.run_due() for _ in range(3)] == [0, 0, 0]
@@ -226,8 +229,8 @@ async def test_a_deleted_reply_is_not_tried_for_ever(app: Rig) -> None:
 async def test_a_commit_that_comes_too_late_is_taken_back(app: Rig) -> None:
     context = app.context()
     with somebody_else_writes(app), pytest.raises(UserError) as caught:
-        await app.service.accept(context, RequestDraft(verb=Verb.IMAGINE, prompt="a lighthouse"))
-    await asyncio.gather(*app.service._background)
+        await app.services.requests.accept(context, RequestDraft(verb=Verb.IMAGINE, prompt="a lighthouse"))
+    await asyncio.gather(*app.services.requests._background)
 
     assert caught.value.key == "busy"
     used = await seen(app.store, context.place, now=NOON)
@@ -249,7 +252,7 @@ async def test_a_database_that_takes_no_writes_stops_no_loop_and_floods_nobody(a
 
     await app.turn(61)
     assert app.messenger.states()[-1] is State.SUCCEEDED
-    assert await app.service.open_jobs(ALICE) == ([], 0)
+    assert await app.services.jobs.open_jobs(ALICE) == ([], 0)
 
 
 async def ended_but_not_shown(app: Rig, job_id: str) -> None:
@@ -277,7 +280,7 @@ async def test_impatient_presses_do_not_use_up_the_patience_with_a_file(app: Rig
     job_id = await app.imagine()
     await app.turn(5)
     for _ in range(6):
-        await app.service.poll_now(job_id)
+        await app.services.jobs.poll_now(job_id)
         await app.worker.run_due()
     app.files.files[url] = data
 

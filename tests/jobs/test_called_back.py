@@ -22,7 +22,7 @@ class Host:
 
     def __init__(self, app: Rig) -> None:
         self.app = app
-        self.callbacks = Callbacks(app.service, links=LINKS, secrets=["whsec_2f6c8f0a1b2c"])
+        self.callbacks = Callbacks(app.services, links=LINKS, secrets=["whsec_2f6c8f0a1b2c"])
 
     async def calls(self, job_id: str) -> None:
         await self.callbacks.ring(job_id, "run-1")
@@ -61,12 +61,12 @@ async def test_calls_early_and_late_among_looks_all_end_the_same(app: Rig, order
             app.time.go(200)  # beyond the safety poll
         await app.turn()
 
-    card = await app.service.card(job_id)
+    card = await app.services.jobs.card(job_id)
     assert (card.job.state, card.job.images, app.provider.submitted) == (State.SUCCEEDED, 1, [job_id])
     assert (card.charge.settled, card.charge.released) == (Amount(1, 80_000), None)
     assert app.provider.callback_urls == [LINKS(job_id)]
     assert app.provider.asked == 1
-    assert app.service.called_back == set()
+    assert app.services.wakeups.called_back == set()
 
 
 async def test_a_call_before_the_submit_was_answered_is_not_forgotten(app: Rig) -> None:
@@ -103,7 +103,7 @@ async def test_a_call_brings_the_search_for_a_lost_submit_forward(app: Rig) -> N
 async def test_without_any_call_the_job_is_done_at_the_safety_poll(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
-    model = app.service.catalog.models[(await app.job(job_id)).request.model]
+    model = app.services.catalog.models[(await app.job(job_id)).request.model]
 
     seconds = await seconds_until_final(app, job_id)
 

@@ -157,9 +157,11 @@ async def test_in_every_order_the_job_comes_to_the_same(play: Play, ending: Endi
         app.time.go(WATCH_LIMIT / 1000)
         await app.turn()
         assert (app.provider.asked, await app.worker.overdue()) == (looks, 0), order
-        assert (await play.came_to(job_id), app.service.called_back, app.service.wakeups.jobs) == (end, set(), set()), (
-            order
-        )
+        assert (await play.came_to(job_id), app.services.wakeups.called_back, app.services.wakeups.jobs) == (
+            end,
+            set(),
+            set(),
+        ), order
     assert len(app.provider.submitted) == len(set(app.provider.submitted)) == len(ORDERS)
 
 
@@ -180,4 +182,4 @@ async def test_five_calls_at_once_while_the_worker_looks_come_to_the_same(play: 
         await app.turn()
 
         assert (await play.came_to(job_id))[:4] == (ending.state, ending.reason, ending.images, ending.ledger)
-        assert (app.provider.asked, app.service.called_back, app.service.wakeups.jobs) == (1, set(), set())
+        assert (app.provider.asked, app.services.wakeups.called_back, app.services.wakeups.jobs) == (1, set(), set())

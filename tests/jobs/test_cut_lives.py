@@ -61,9 +61,9 @@ async def test_cancel_says_what_it_did(postgres_url: str, tmp_path: Path, how: C
         await app.worker.run_due()
         await app.store.move(await app.job(waiting), State.ACCEPTED, now=app.time.now, due_at=None)
         line.cut(how)
-        first = await app.service.cancel(waiting, user_id=ALICE)
+        first = await app.services.jobs.cancel(waiting, user_id=ALICE)
         line.cut(how)
-        second = await app.service.cancel(queued, user_id=ALICE)
+        second = await app.services.jobs.cancel(queued, user_id=ALICE)
 
         assert (first.job.state, second.job.cancel) == (State.CANCELLED, Cancel.WANTED)
 
@@ -77,10 +77,10 @@ async def test_pictures_that_are_deleted_or_expire_leave_the_disk(postgres_url: 
             await app.until_final(each)
         await app.turn(1)
         line.cut(how)
-        held = await app.service.delete(deleted, user_id=ALICE)
+        held = await app.services.jobs.delete(deleted, user_id=ALICE)
         app.time.go(48 * HOUR / 1000)
         cut_all(line, how)
-        await Retention(app.store, app.service, data=tmp_path, keep_hours=24, keep_prompts_days=30).run_once()
+        await Retention(app.store, app.services, data=tmp_path, keep_hours=24, keep_prompts_days=30).run_once()
 
         assert [each.file for each in held] == [f"{deleted}-1.png"]
         assert not (tmp_path / f"{expired}-1.png").exists()
@@ -115,9 +115,9 @@ async def test_an_acceptance_that_was_given_up_on_is_withdrawn_after_its_commit(
     async with cut_off(postgres_url, tmp_path) as (app, line):
         line.delay = 1.5
         with pytest.raises(UserError, match="busy"):
-            await app.service.accept(app.context(), RequestDraft(verb=Verb.IMAGINE, prompt="a lighthouse"))
+            await app.services.requests.accept(app.context(), RequestDraft(verb=Verb.IMAGINE, prompt="a lighthouse"))
         line.delay = 0
-        (taking_back,) = app.service._background
+        (taking_back,) = app.services.requests._background
         await taking_back
 
         assert [row["state"] for row in await rows(app.store, "SELECT state FROM jobs")] == ["cancelled"]

@@ -43,13 +43,13 @@ async def ends(app: Rig, job_id: str, seen: Observation | None = None) -> Job:
 
 async def hidden_and_done(app: Rig) -> str:
     job_id = await running(app)
-    await app.service.hide(job_id, user_id=ALICE)
+    await app.services.jobs.hide(job_id, user_id=ALICE)
     await ends(app, job_id)
     return job_id
 
 
 async def in_jobs(app: Rig, user: int = ALICE) -> list[str]:
-    return [each.job.id for each in (await app.service.open_jobs(user))[0]]
+    return [each.job.id for each in (await app.services.jobs.open_jobs(user))[0]]
 
 
 async def refused(call: object) -> str:
@@ -63,10 +63,10 @@ async def refused(call: object) -> str:
 
 async def test_what_waits_with_us_is_cancelled_and_not_hidden(app: Rig) -> None:
     job_id = await app.imagine()
-    assert (await app.service.card(job_id)).hides
+    assert (await app.services.jobs.card(job_id)).hides
 
-    assert await refused(app.service.hide(job_id, user_id=ALICE)) == "hide.too_late"
-    card = await app.service.cancel(job_id, user_id=ALICE)
+    assert await refused(app.services.jobs.hide(job_id, user_id=ALICE)) == "hide.too_late"
+    card = await app.services.jobs.cancel(job_id, user_id=ALICE)
 
     assert (card.job.state, card.charge.released) == (State.CANCELLED, PRICE)
     assert app.provider.submitted == []
@@ -74,7 +74,7 @@ async def test_what_waits_with_us_is_cancelled_and_not_hidden(app: Rig) -> None:
 
 async def cancelled_while_it_is_being_sent(app: Rig) -> Job:
     async def press(job_id: str) -> None:
-        assert (await app.service.cancel(job_id, user_id=ALICE)).job.cancel is Cancel.WANTED
+        assert (await app.services.jobs.cancel(job_id, user_id=ALICE)).job.cancel is Cancel.WANTED
 
     app.provider.while_submitting = press
     job_id = await app.imagine()
@@ -92,7 +92,7 @@ async def test_what_was_taken_after_a_wish_to_cancel_can_still_be_hidden(app: Ri
     job = await cancelled_while_it_is_being_sent(app)
     assert (job.state, job.cancel) == (State.RUNNING, Cancel.TOO_LATE)
 
-    await app.service.hide(job.id, user_id=ALICE)
+    await app.services.jobs.hide(job.id, user_id=ALICE)
 
     assert (await ends(app, job.id)).state is State.SUCCEEDED
     assert app.messenger.last.hidden
@@ -101,7 +101,7 @@ async def test_what_was_taken_after_a_wish_to_cancel_can_still_be_hidden(app: Ri
 async def test_a_hidden_job_is_made_and_charged_as_without_and_never_shown(app: Rig) -> None:
     job_id = await running(app)
 
-    card = await app.service.hide(job_id, user_id=ALICE)
+    card = await app.services.jobs.hide(job_id, user_id=ALICE)
     assert (card.hidden, card.job.hidden_at, card.charge.settled) == (True, app.time.now, None)
     await app.turn(5)
     assert app.messenger.last.hidden
@@ -126,7 +126,7 @@ async def test_a_hidden_job_is_made_and_charged_as_without_and_never_shown(app: 
 )
 async def test_a_hidden_job_that_comes_to_nothing_costs_nothing(app: Rig, end: Observation, state: State) -> None:
     job_id = await running(app)
-    await app.service.hide(job_id, user_id=ALICE)
+    await app.services.jobs.hide(job_id, user_id=ALICE)
 
     job = await ends(app, job_id, end)
 
@@ -137,7 +137,7 @@ async def test_a_hidden_job_that_comes_to_nothing_costs_nothing(app: Rig, end: O
 
 async def test_for_a_hidden_ending_no_new_message_is_written(app: Rig) -> None:
     job_id = await running(app)
-    await app.service.hide(job_id, user_id=ALICE)
+    await app.services.jobs.hide(job_id, user_id=ALICE)
     await app.turn(5)
     before = len(app.messenger.shown)
     app.messenger.troubles = [PathClosed("401"), PathClosed("403")]
@@ -151,23 +151,23 @@ async def test_for_a_hidden_ending_no_new_message_is_written(app: Rig) -> None:
 
 async def test_hiding_twice_is_harmless_and_too_late_when_it_has_ended(app: Rig) -> None:
     hidden, shown = await running(app), await running(app)
-    first = await app.service.hide(hidden, user_id=ALICE)
+    first = await app.services.jobs.hide(hidden, user_id=ALICE)
     app.time.go(5)
-    second = await app.service.hide(hidden, user_id=ALICE)
+    second = await app.services.jobs.hide(hidden, user_id=ALICE)
     await ends(app, hidden)
     await ends(app, shown)
 
     assert second.job.hidden_at == first.job.hidden_at
-    assert (await app.service.hide(hidden, user_id=ALICE)).job.hidden_at == first.job.hidden_at
-    assert await refused(app.service.hide(shown, user_id=ALICE)) == "hide.too_late"
+    assert (await app.services.jobs.hide(hidden, user_id=ALICE)).job.hidden_at == first.job.hidden_at
+    assert await refused(app.services.jobs.hide(shown, user_id=ALICE)) == "hide.too_late"
 
 
 async def test_nobody_else_hides_a_job_or_shows_it_again(app: Rig) -> None:
     job_id = await running(app)
 
-    assert await refused(app.service.hide(job_id, user_id=BOB)) == "hide.not_yours"
-    await app.service.hide(job_id, user_id=ALICE)
-    assert await refused(app.service.show(job_id, user_id=BOB)) == "hide.not_yours"
+    assert await refused(app.services.jobs.hide(job_id, user_id=BOB)) == "hide.not_yours"
+    await app.services.jobs.hide(job_id, user_id=ALICE)
+    assert await refused(app.services.jobs.show(job_id, user_id=BOB)) == "hide.not_yours"
     assert (await app.job(job_id)).hidden_at is not None
 
 
@@ -175,8 +175,8 @@ async def test_what_a_host_can_stop_is_not_hidden(tmp_path: Path) -> None:
     async with rig(tmp_path) as other:
         job_id = await running(other)
 
-        assert not (await other.service.card(job_id)).hides
-        assert await refused(other.service.hide(job_id, user_id=ALICE)) == "hide.too_late"
+        assert not (await other.services.jobs.card(job_id)).hides
+        assert await refused(other.services.jobs.hide(job_id, user_id=ALICE)) == "hide.too_late"
 
 
 # --- shown after all
@@ -184,9 +184,9 @@ async def test_what_a_host_can_stop_is_not_hidden(tmp_path: Path) -> None:
 
 async def test_a_hidden_job_shown_again_before_its_end_goes_on_as_ever(app: Rig) -> None:
     job_id = await running(app)
-    await app.service.hide(job_id, user_id=ALICE)
-    await app.service.show(job_id, user_id=ALICE)
-    assert not (await app.service.show(job_id, user_id=ALICE)).hidden
+    await app.services.jobs.hide(job_id, user_id=ALICE)
+    await app.services.jobs.show(job_id, user_id=ALICE)
+    assert not (await app.services.jobs.show(job_id, user_id=ALICE)).hidden
 
     await ends(app, job_id)
 
@@ -197,7 +197,7 @@ async def test_a_hidden_job_shown_again_before_its_end_goes_on_as_ever(app: Rig)
 async def test_a_hidden_job_shown_again_after_its_end_is_delivered(app: Rig) -> None:
     job_id = await hidden_and_done(app)
 
-    card = await app.service.show(job_id, user_id=ALICE)
+    card = await app.services.jobs.show(job_id, user_id=ALICE)
     await app.turn()
 
     assert (card.hidden, card.job.state) == (False, State.SUCCEEDED)
@@ -211,11 +211,11 @@ async def test_a_hidden_job_shown_again_after_its_end_is_delivered(app: Rig) -> 
 
 async def test_jobs_has_a_hidden_job_while_it_lasts_and_a_day_longer_however_often_it_is_handed_over(app: Rig) -> None:
     job_id = await running(app)
-    await app.service.hide(job_id, user_id=ALICE)
+    await app.services.jobs.hide(job_id, user_id=ALICE)
     assert await in_jobs(app) == [job_id]
     await ends(app, job_id)
 
-    await app.service.delivered_privately(job_id, version=await app.service.version_wanted(job_id))
+    await app.services.jobs.delivered_privately(job_id, version=await app.services.jobs.wanted_version(job_id))
     assert await in_jobs(app) == [job_id]
     assert await in_jobs(app, BOB) == []
     app.time.go(24 * 3600)
@@ -226,13 +226,13 @@ async def test_jobs_has_a_hidden_job_while_it_lasts_and_a_day_longer_however_oft
 
 async def test_handing_a_hidden_job_over_leaves_its_reply_to_say_that_it_is_hidden(app: Rig) -> None:
     job_id = await running(app)
-    await app.service.hide(job_id, user_id=ALICE)
+    await app.services.jobs.hide(job_id, user_id=ALICE)
     app.provider.sees = [app.ready()]
     while not (await app.job(job_id)).state.is_final:
         app.time.go(5)
         await app.worker.run_due()
 
-    await app.service.delivered_privately(job_id, version=await app.service.version_wanted(job_id))
+    await app.services.jobs.delivered_privately(job_id, version=await app.services.jobs.wanted_version(job_id))
     await app.turn()
 
     assert (app.messenger.last.hidden, app.messenger.last.job.state) == (True, State.SUCCEEDED)
@@ -251,18 +251,18 @@ async def test_what_is_under_way_is_not_pushed_out_of_jobs_by_what_is_hidden_and
 async def test_every_hidden_picture_has_its_turn_in_jobs_before_it_is_forgotten(tmp_path: Path, url: str) -> None:
     async with rig(tmp_path, url=url, host="runflow", limits=FREE) as app:
         nothing = await running(app)
-        await app.service.hide(nothing, user_id=ALICE)
+        await app.services.jobs.hide(nothing, user_id=ALICE)
         await ends(app, nothing, Observation(State.FAILED))
         hidden = [await hidden_and_done(app) for _ in range(12)]
 
-        assert await app.service.open_jobs(BOB) == ([], 0)
-        cards, more = await app.service.open_jobs(ALICE)
+        assert await app.services.jobs.open_jobs(BOB) == ([], 0)
+        cards, more = await app.services.jobs.open_jobs(ALICE)
         assert ([each.job.id for each in cards], more) == (hidden[:10], 3)
-        await app.service.delete(hidden[0], user_id=ALICE)
-        await app.service.show(hidden[1], user_id=ALICE)
+        await app.services.jobs.delete(hidden[0], user_id=ALICE)
+        await app.services.jobs.show(hidden[1], user_id=ALICE)
         await app.turn()
 
-        cards, more = await app.service.open_jobs(ALICE)
+        cards, more = await app.services.jobs.open_jobs(ALICE)
         assert ([each.job.id for each in cards], more) == (hidden[2:], 1)
 
 
@@ -280,7 +280,7 @@ async def undelivered(app: Rig) -> str:
 async def test_pictures_whose_reply_could_not_show_them_yet_are_kept_for_a_day_from_the_end(app: Rig) -> None:
     waits, deleted = await undelivered(app), await undelivered(app)
     await app.store.reply_gone(deleted)
-    janitor = Retention(app.store, app.service, data=app.folder, keep_hours=1, keep_prompts_days=30)
+    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
 
     app.time.go(2 * 3600)
     await janitor.run_once()
@@ -293,11 +293,11 @@ async def test_pictures_whose_reply_could_not_show_them_yet_are_kept_for_a_day_f
 
 async def test_what_is_shown_after_all_is_still_there_when_discord_comes_back(app: Rig) -> None:
     job_id = await hidden_and_done(app)
-    janitor = Retention(app.store, app.service, data=app.folder, keep_hours=1, keep_prompts_days=30)
+    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
     app.time.go(5 * 3600)
     app.messenger.troubles = [DeliverLater("503")] * 3
 
-    await app.service.show(job_id, user_id=ALICE)
+    await app.services.jobs.show(job_id, user_id=ALICE)
     await app.turn()
     await janitor.run_once()
     await app.turn(60, times=5)
@@ -309,10 +309,10 @@ async def test_what_is_shown_after_all_is_still_there_when_discord_comes_back(ap
 
 async def test_pictures_of_a_hidden_job_are_kept_for_a_day_from_its_end_even_where_others_go_sooner(app: Rig) -> None:
     hidden, shown = await running(app), await running(app)
-    await app.service.hide(hidden, user_id=ALICE)
+    await app.services.jobs.hide(hidden, user_id=ALICE)
     await ends(app, shown)
     await ends(app, hidden)
-    janitor = Retention(app.store, app.service, data=app.folder, keep_hours=1, keep_prompts_days=30)
+    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
     for each in app.folder.glob("*.png"):  # as after a long stop between picture and ending: strays by their age
         os.utime(each, (0, 0))
 
@@ -321,18 +321,18 @@ async def test_pictures_of_a_hidden_job_are_kept_for_a_day_from_its_end_even_whe
     assert [each.name for each in app.folder.glob("*.png")] == [f"{hidden}-1.png"]
     app.time.go(22 * 3600)
     await janitor.run_once()
-    assert len((await app.service.card(hidden)).pictures) == 1
+    assert len((await app.services.jobs.card(hidden)).pictures) == 1
     app.time.go(1)
     await janitor.run_once()
 
     assert list(app.folder.glob("*.png")) == []
-    assert (await app.service.card(hidden)).pictures == ()
+    assert (await app.services.jobs.card(hidden)).pictures == ()
 
 
 async def test_a_hidden_job_counts_against_limits_and_slots_until_it_ends(tmp_path: Path) -> None:
     async with rig(tmp_path, host="runflow", slots=1, limits=Limits(user_in_flight=2)) as app:
         job_id = await running(app)
-        await app.service.hide(job_id, user_id=ALICE)
+        await app.services.jobs.hide(job_id, user_id=ALICE)
         waiting = await app.imagine()
         await app.turn(10)
 
@@ -345,18 +345,18 @@ async def test_a_hidden_job_counts_against_limits_and_slots_until_it_ends(tmp_pa
 async def test_a_hidden_job_that_is_over_can_be_deleted(app: Rig) -> None:
     job_id = await hidden_and_done(app)
 
-    pictures = await app.service.delete(job_id, user_id=ALICE)
+    pictures = await app.services.jobs.delete(job_id, user_id=ALICE)
 
     assert len(pictures) == 1
     assert await in_jobs(app) == []
-    assert await refused(app.service.show(job_id, user_id=ALICE)) == "job.unknown"
+    assert await refused(app.services.jobs.show(job_id, user_id=ALICE)) == "job.unknown"
 
 
 async def test_a_job_stays_hidden_over_a_restart(tmp_path: Path) -> None:
     time = Time()
     async with rig(tmp_path, host="runflow", time=time) as before:
         job_id = await running(before)
-        await before.service.hide(job_id, user_id=ALICE)
+        await before.services.jobs.hide(job_id, user_id=ALICE)
     async with rig(tmp_path, host="runflow", time=time) as after:
         await ends(after, job_id)
 

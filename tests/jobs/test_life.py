@@ -67,7 +67,7 @@ async def test_three_of_four_pictures_cost_three(app: Rig) -> None:
     job_id = await app.imagine(count=4)
 
     await app.until_final(job_id)
-    card = await app.service.card(job_id)
+    card = await app.services.jobs.card(job_id)
 
     assert (card.charge.reserved.images, card.charge.settled) == (4, Amount(3, 240_000))
 
@@ -77,7 +77,7 @@ async def test_more_pictures_than_asked_for_are_neither_kept_nor_charged(app: Ri
     job_id = await app.imagine()
 
     await app.until_final(job_id)
-    card = await app.service.card(job_id)
+    card = await app.services.jobs.card(job_id)
 
     assert (len(card.pictures), card.charge.settled) == (1, Amount(1, 80_000))
 
@@ -98,17 +98,17 @@ async def test_a_card_that_discord_never_showed_costs_nothing(app: Rig) -> None:
 
     await app.turn(4, times=3)
 
-    card = await app.service.card(job_id)
+    card = await app.services.jobs.card(job_id)
     assert (card.job.state, card.charge.released) == (State.CANCELLED, Amount(1, 80_000))
     assert app.provider.submitted == []
 
 
 async def test_the_same_interaction_twice_makes_one_job(app: Rig) -> None:
     context, draft = app.context(), RequestDraft(verb=Verb.IMAGINE, prompt="a lighthouse")
-    await app.service.accept(context, draft)
+    await app.services.requests.accept(context, draft)
 
     with pytest.raises(AlreadySeen):
-        await app.service.accept(context, draft)
+        await app.services.requests.accept(context, draft)
 
     assert (await seen(app.store, context.place, now=NOON)).user_day == Amount(1, 80_000)
 
@@ -141,7 +141,7 @@ async def test_a_no_from_the_host_ends_the_job_and_gives_everything_back(
 
     await app.turn()
 
-    card = await app.service.card(job_id)
+    card = await app.services.jobs.card(job_id)
     assert (card.job.state, card.job.reason, card.charge.settled) == (state, reason, None)
     assert card.charge.released == Amount(1, 80_000)
 
@@ -176,7 +176,7 @@ async def test_an_empty_balance_pauses_the_host_tells_the_operator_once_and_ends
     await app.until_final(second, step=30)
 
     assert [key for key, _ in app.told] == ["operator.balance"]
-    card = await app.service.card(first)
+    card = await app.services.jobs.card(first)
     assert (card.job.reason, card.charge.released) == ("balance", Amount(1, 80_000))
 
 
@@ -185,7 +185,7 @@ async def test_cancelling_before_the_host_has_it_is_free_and_at_once(tmp_path: P
         job_id = await app.imagine()
         await app.turn()
 
-        card = await app.service.cancel(job_id, user_id=ALICE)
+        card = await app.services.jobs.cancel(job_id, user_id=ALICE)
 
         assert (card.job.state, card.charge.released) == (State.CANCELLED, Amount(1, 80_000))
         assert app.provider.submitted == []
@@ -197,7 +197,7 @@ async def test_cancelling_in_the_hosts_queue_counts_when_the_run_says_so(app: Ri
     job_id = await app.imagine()
     await app.turn()
 
-    await app.service.cancel(job_id, user_id=ALICE)
+    await app.services.jobs.cancel(job_id, user_id=ALICE)
     await app.turn()
     assert (await app.job(job_id)).cancel is Cancel.ASKED
     app.provider.sees = [Observation(State.CANCELLED)]
@@ -213,11 +213,11 @@ async def test_a_cancel_that_came_too_late_says_so_and_the_picture_is_paid_for(a
     job_id = await app.imagine()
     await app.turn()
 
-    await app.service.cancel(job_id, user_id=ALICE)
+    await app.services.jobs.cancel(job_id, user_id=ALICE)
     await app.turn()
     assert (await app.job(job_id)).cancel is Cancel.TOO_LATE
     with pytest.raises(UserError, match=r"cancel\.too_late"):  # nothing is asked of the host again
-        await app.service.cancel(job_id, user_id=ALICE)
+        await app.services.jobs.cancel(job_id, user_id=ALICE)
     assert (await app.job(job_id)).cancel is Cancel.TOO_LATE
     app.provider.sees = [RUNNING, app.ready()]
     job = await app.until_final(job_id)
@@ -229,7 +229,7 @@ async def test_nobody_cancels_somebody_elses_job(app: Rig) -> None:
     job_id = await app.imagine()
 
     with pytest.raises(UserError) as caught:
-        await app.service.cancel(job_id, user_id=BOB)
+        await app.services.jobs.cancel(job_id, user_id=BOB)
 
     assert caught.value.key == "cancel.not_yours"
 
@@ -291,7 +291,7 @@ async def test_a_link_that_cannot_be_followed_keeps_no_other_picture_waiting(app
     job_id = await app.imagine(count=2)
 
     job = await app.until_final(job_id)
-    card = await app.service.card(job_id)
+    card = await app.services.jobs.card(job_id)
 
     assert job.state is State.SUCCEEDED
     assert [each.n for each in card.pictures] == [2]
@@ -332,7 +332,7 @@ async def test_a_file_that_is_no_picture_is_neither_kept_nor_charged(app: Rig) -
     job_id = await app.imagine(count=2)
 
     await app.until_final(job_id)
-    card = await app.service.card(job_id)
+    card = await app.services.jobs.card(job_id)
 
     assert [each.n for each in card.pictures] == [2]
     assert card.charge.settled == Amount(1, 80_000)
@@ -346,10 +346,10 @@ async def test_reference_pictures_are_checked_before_money_moves(app: Rig) -> No
 
     await app.turn()
 
-    card = await app.service.card(job_id)
+    card = await app.services.jobs.card(job_id)
     assert (card.job.state, card.job.reason, card.charge.settled) == (State.FAILED, "bad_input_picture", None)
     assert [each.fault for each in card.job.request.references] == [fault]
-    assert [each.fault for each in app.service.repeat(card.job).references] == [None]
+    assert [each.fault for each in app.services.drafts.repeat(card.job).references] == [None]
     assert app.provider.submitted == []
 
 
@@ -392,29 +392,29 @@ async def test_a_job_whose_card_nobody_has_seen_takes_nobodys_place_in_the_line(
         app.provider.sees = [RUNNING]
         unseen = await app.imagine(BOB, acked=False)
         app.time.go(1)
-        assert (await app.service.card(await app.imagine(ALICE))).place == 1
+        assert (await app.services.jobs.card(await app.imagine(ALICE))).place == 1
         await app.turn()
         assert len(app.provider.submitted) == 1
         assert unseen not in app.provider.submitted
 
 
-async def test_one_busy_member_does_not_starve_the_next(app: Rig) -> None:
+async def test_one_busy_member_does_not_starve_the_next(tmp_path: Path, url: str) -> None:
     """Thirty jobs of one member, then one of another, with four slots."""
-    limited = Limits(user_day_images=None, user_day_micro_usd=None, user_in_flight=None)
-    app.service.limits = limited
-    app.provider.sees = [RUNNING]
-    for _ in range(30):
-        await app.imagine(ALICE)
-    await app.turn()
-    assert len(app.provider.submitted) == 4
-    theirs = await app.imagine(BOB)
-    card = await app.service.card(theirs)
-    assert card.place == 1
+    unlimited = Limits(user_day_images=None, user_day_micro_usd=None, user_in_flight=None)
+    async with rig(tmp_path, url=url, limits=unlimited) as app:
+        app.provider.sees = [RUNNING]
+        for _ in range(30):
+            await app.imagine(ALICE)
+        await app.turn()
+        assert len(app.provider.submitted) == 4
+        theirs = await app.imagine(BOB)
+        card = await app.services.jobs.card(theirs)
+        assert card.place == 1
 
-    app.provider.sees = [Observation(State.FAILED, cost_micro_usd=0), RUNNING]
-    await app.turn(10)
+        app.provider.sees = [Observation(State.FAILED, cost_micro_usd=0), RUNNING]
+        await app.turn(10)
 
-    assert app.provider.submitted[4] == theirs
+        assert app.provider.submitted[4] == theirs
 
 
 async def test_a_restart_in_every_state_goes_on_with_one_submit_and_one_charge(tmp_path: Path, url: str) -> None:
@@ -470,12 +470,12 @@ async def test_a_reply_that_only_its_token_can_reach_says_so_in_time(app: Rig) -
     await app.turn(5 * 60)
     await app.turn()
     assert app.messenger.states()[-1] is State.RUNNING
-    assert [card.job.id for card in (await app.service.open_jobs(ALICE))[0]] == [job_id]
+    assert [card.job.id for card in (await app.services.jobs.open_jobs(ALICE))[0]] == [job_id]
 
-    await app.service.button_clicked(job_id, "fresh", received_at=app.time.now, message_id=NOON % 10**9)
+    await app.services.jobs.button_clicked(job_id, "fresh", received_at=app.time.now, message_id=NOON % 10**9)
     await app.turn()
     assert app.messenger.states()[-1] is State.SUCCEEDED
-    assert await app.service.open_jobs(ALICE) == ([], 0)
+    assert await app.services.jobs.open_jobs(ALICE) == ([], 0)
 
 
 async def test_a_deleted_reply_is_settled_and_waits_in_jobs(app: Rig) -> None:
@@ -487,7 +487,7 @@ async def test_a_deleted_reply_is_settled_and_waits_in_jobs(app: Rig) -> None:
     await app.turn(5)
 
     assert job.state is State.SUCCEEDED
-    assert [card.job.id for card in (await app.service.open_jobs(ALICE))[0]] == [job_id]
+    assert [card.job.id for card in (await app.services.jobs.open_jobs(ALICE))[0]] == [job_id]
 
 
 async def test_what_is_under_way_is_not_deleted(app: Rig) -> None:
@@ -497,7 +497,7 @@ async def test_what_is_under_way_is_not_deleted(app: Rig) -> None:
     before = await app.job(job_id)
 
     with pytest.raises(UserError, match=r"job\.running"):
-        await app.service.delete(job_id, user_id=ALICE)
+        await app.services.jobs.delete(job_id, user_id=ALICE)
 
     assert await app.job(job_id) == before
 
@@ -506,7 +506,7 @@ async def test_a_press_does_not_shorten_the_wait_of_a_job_that_no_host_has(app: 
     job = await app.job(await app.imagine())
     waiting = await app.store.update(job, now=app.time.now, due_at=app.time.now + 60_000)
 
-    await app.service.poll_now(job.id)
+    await app.services.jobs.poll_now(job.id)
 
     assert await app.job(job.id) == waiting
 
@@ -525,7 +525,7 @@ async def test_nothing_is_sent_to_a_reply_that_was_deleted_while_it_waited_for_i
     shown = len(app.messenger.shown)
     await app.store.request_redraw([gone, deleted], now=app.time.now)
     await app.store.reply_gone(gone)
-    await app.service.delete(deleted, user_id=ALICE)
+    await app.services.jobs.delete(deleted, user_id=ALICE)
 
     for each in (gone, deleted):
         await app.delivery.deliver(each)  # as one does that was found due before

@@ -40,7 +40,7 @@ async def test_it_is_not_found_and_the_member_gets_everything_back(app: Rig) -> 
 
     assert (job.state, job.reason) == (State.FAILED, "unknown")
     assert FIND_LIMIT <= (job.ended_at or 0) - job.created_at <= FIND_LIMIT + HOUR // 60
-    card = await app.service.card(job.id)
+    card = await app.services.jobs.card(job.id)
     assert card.charge.released == card.charge.reserved == Amount(1, 80_000)
     assert card.job.watch_until is not None
     assert await host_cost(app) == [("assumed", 80_000)]
@@ -166,4 +166,4 @@ async def test_a_job_whose_host_was_taken_out_of_the_settings_ends_free_at_its_d
         job = await after.until_final(job_id, step=60)
 
         assert (job.state, job.reason) == (State.FAILED, "gave_up")
-        assert (await after.service.card(job_id)).charge.settled is None
+        assert (await after.services.jobs.card(job_id)).charge.settled is None

@@ -135,7 +135,7 @@ async def test_a_disk_that_takes_nothing_is_named_once_loses_nothing_and_work_go
     with files_up_to(1), caplog.at_level(logging.INFO):
         for _ in range(5):
             await app.turn(31)
-            await app.service.outages.check()
+            await app.services.outages.check()
         with pytest.raises(UserError) as refused:
             await app.imagine()
 
@@ -147,12 +147,12 @@ async def test_a_disk_that_takes_nothing_is_named_once_loses_nothing_and_work_go
 
     job = await app.until_final(job_id)
     assert (job.state, len(app.provider.submitted)) == (State.SUCCEEDED, 1)
-    await app.service.outages.check()
+    await app.services.outages.check()
     await app.imagine()  # as soon as a write comes through
     app.time.go(61)
-    await app.service.outages.check()
+    await app.services.outages.check()
     assert told(app) == ["operator.outage.disk_error", "operator.outage_over"]
-    assert app.service.outages.current == ()
+    assert app.services.outages.current == ()
 
 
 def noise() -> bytes:
@@ -171,15 +171,15 @@ async def test_a_picture_that_does_not_fit_on_the_disk_is_asked_for_until_it_doe
     app.files.files[ready.image_urls[0]] = noise()
     with files_up_to(2_000_000), caplog.at_level(logging.INFO):
         await app.turn(31)
-        await app.service.acknowledged(later, message_id=9, ephemeral=False)
+        await app.services.requests.acknowledged(later, message_id=9, ephemeral=False)
         await app.turn(31, times=3)
 
     assert (await app.job(job_id)).state is State.COLLECTING
     assert len(app.provider.submitted) == 1  # nothing more is ordered meanwhile
     assert [each for each in caplog.records if each.exc_info] == []
-    assert app.service.outages.current == (Outage.DISK_FULL,)
+    assert app.services.outages.current == (Outage.DISK_FULL,)
     assert list(app.folder.glob("*.part")) == []
-    await app.service.outages.check()
+    await app.services.outages.check()
     await app.turn(31)
     assert (await app.job(job_id)).state is State.SUCCEEDED
     assert len(app.provider.submitted) == 2
@@ -194,36 +194,36 @@ async def test_a_database_server_that_is_away_is_named_by_its_reason_and_said_to
     monkeypatch.setattr(outages, "TIMEOUT", 0.3)
     role = urlsplit(role_url).username
     async with rig(tmp_path, url=role_url) as app:
-        await app.service.outages.check()
+        await app.services.outages.check()
         assert app.told == []
         await by_hand(postgres_url, f"ALTER ROLE {role} CONNECTION LIMIT 0")
         await cut(postgres_url)
-        await app.service.outages.check()
+        await app.services.outages.check()
         with pytest.raises(UserError) as refused:
             await app.imagine()
-        assert (refused.value.key, app.service.outages.failing) == ("busy", Outage.DATABASE_REFUSED)
+        assert (refused.value.key, app.services.outages.failing) == ("busy", Outage.DATABASE_REFUSED)
 
         await by_hand(postgres_url, f"ALTER ROLE {role} CONNECTION LIMIT -1")
-        await app.service.outages.check()
+        await app.services.outages.check()
         assert told(app) == ["operator.outage.database_refused", "operator.outage_over"]
         await app.imagine()
 
 
 async def test_a_line_to_the_database_that_breaks_once_is_no_news(app: Rig) -> None:
-    app.service.outages.seen(asyncpg.AdminShutdownError("terminating connection due to administrator command"))
-    assert app.service.outages.failing is Outage.DATABASE_AWAY
-    await app.service.outages.check()
+    app.services.outages.seen(asyncpg.AdminShutdownError("terminating connection due to administrator command"))
+    assert app.services.outages.failing is Outage.DATABASE_AWAY
+    await app.services.outages.check()
 
-    assert (app.service.outages.current, app.told) == ((), [])
+    assert (app.services.outages.current, app.told) == ((), [])
 
 
 async def test_a_password_that_was_changed_is_named(tmp_path: Path, postgres_url: str, role_url: str) -> None:
     async with rig(tmp_path, url=role_url) as app:
         await by_hand(postgres_url, f"ALTER ROLE {urlsplit(role_url).username} NOLOGIN")
         await cut(postgres_url)
-        await app.service.outages.check()
+        await app.services.outages.check()
 
-        assert app.service.outages.current == (Outage.DATABASE_REFUSED,)
+        assert app.services.outages.current == (Outage.DATABASE_REFUSED,)
 
 
 async def test_a_database_that_refuses_us_ends_no_loop_and_what_was_changed_meanwhile_is_noticed(
@@ -236,17 +236,17 @@ async def test_a_database_that_refuses_us_ends_no_loop_and_what_was_changed_mean
         await by_hand(postgres_url, f"ALTER ROLE {urlsplit(role_url).username} NOLOGIN")
         await cut(postgres_url)
         async with asyncio.timeout(20):
-            await app.service.outages.wake.wait()  # set by what the worker saw
-        assert app.service.outages.current == (Outage.DATABASE_REFUSED,)
+            await app.services.outages.wake.wait()  # set by what the worker saw
+        assert app.services.outages.current == (Outage.DATABASE_REFUSED,)
         assert not working.done()
 
         await by_hand(postgres_url, f"ALTER ROLE {urlsplit(role_url).username} LOGIN")
         async with asyncio.timeout(20):
             while app.provider.submitted != [job_id]:
-                app.service.wakeups.wake(job_id)
+                app.services.wakeups.wake(job_id)
                 await asyncio.sleep(0.05)
         stop.set()
-        app.service.wakeups.worker.set()
+        app.services.wakeups.worker.set()
         await working
 
 
@@ -261,8 +261,8 @@ async def test_a_host_that_we_could_not_ask_is_not_taken_for_one_that_fails(app:
     app.provider.sees = [trouble]
     await app.turn(31, times=10)
 
-    assert app.service.availability.outages == {}
-    assert app.service.outages.current == (Outage.OPEN_FILES,)
+    assert app.services.availability.outages == {}
+    assert app.services.outages.current == (Outage.OPEN_FILES,)
     app.provider.sees = [app.ready()]
     assert (await app.until_final(job_id)).state is State.SUCCEEDED
 
@@ -271,23 +271,23 @@ async def test_a_host_that_we_could_not_ask_is_not_taken_for_one_that_fails(app:
 
 
 async def test_a_clock_that_certificates_tell_of_is_off_until_they_do_not_for_a_while(app: Rig) -> None:
-    app.service.outages.seen(not_yet_valid())
+    app.services.outages.seen(not_yet_valid())
     for _ in range(3):
-        app.service.outages.clock_is_off(off=False)  # an interaction in good time
-        await app.service.outages.check()
+        app.services.outages.clock_is_off(off=False)  # an interaction in good time
+        await app.services.outages.check()
     assert told(app) == ["operator.outage.clock"]
 
     app.time.go(61)
-    await app.service.outages.check()
+    await app.services.outages.check()
     assert told(app) == ["operator.outage.clock", "operator.outage_over"]
 
 
 async def test_a_clock_that_discord_tells_of_is_off_until_discord_says_otherwise(app: Rig) -> None:
-    app.service.outages.clock_is_off(off=True)
+    app.services.outages.clock_is_off(off=True)
     app.time.go(3600)
-    await app.service.outages.check()
+    await app.services.outages.check()
     assert told(app) == ["operator.outage.clock"]
 
-    app.service.outages.clock_is_off(off=False)
-    await app.service.outages.check()
+    app.services.outages.clock_is_off(off=False)
+    await app.services.outages.check()
     assert told(app) == ["operator.outage.clock", "operator.outage_over"]

@@ -66,7 +66,7 @@ async def test_a_first_card_shows_the_fair_place_in_line(tmp_path: Path) -> None
             await app.imagine(ALICE)
         theirs = await app.imagine(BOB, acked=False)
 
-        assert (await app.service.card(theirs)).place == 2
+        assert (await app.services.jobs.card(theirs)).place == 2
 
 
 async def test_a_place_that_changes_twice_in_a_moment_is_told_in_the_end(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ async def test_a_place_that_changes_twice_in_a_moment_is_told_in_the_end(tmp_pat
         await app.turn(10, times=2)
 
         for each in ids[1:3]:
-            await app.service.cancel(each, user_id=ALICE)
+            await app.services.jobs.cancel(each, user_id=ALICE)
             await app.turn(1)
         await app.turn(5, times=3)
 
@@ -102,7 +102,7 @@ async def test_a_job_that_was_deleted_is_not_watched_any_more(app: Rig) -> None:
     app.provider.sees = [RUNNING]
     job_id = await app.imagine()
     await app.until_final(job_id, step=30)
-    await app.service.delete(job_id, user_id=ALICE)
+    await app.services.jobs.delete(job_id, user_id=ALICE)
     app.provider.sees = [app.ready()]
 
     await app.turn(400, times=3)

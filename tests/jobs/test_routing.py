@@ -75,7 +75,7 @@ async def test_what_one_host_refuses_is_not_asked_of_another(app: Rig, error: Pr
         await app.until_final(each)
 
     assert await asked_for(app) == (5, 0)
-    assert app.hosts.mode("runcomfy") is Mode.CLOSED
+    assert app.health.mode("runcomfy") is Mode.CLOSED
     assert app.told == []
 
 
@@ -111,7 +111,7 @@ async def test_a_host_that_is_down_gets_nothing_and_the_operator_hears_of_it_onc
 
     assert await asked_for(app) == (3, 8)
     assert [key for key, _ in app.told] == ["operator.down"]
-    assert app.hosts.mode("runcomfy") is Mode.OPEN
+    assert app.health.mode("runcomfy") is Mode.OPEN
 
 
 async def test_a_host_that_is_back_gets_one_job_first_and_then_all_again(app: Rig) -> None:
@@ -121,16 +121,16 @@ async def test_a_host_that_is_back_gets_one_job_first_and_then_all_again(app: Ri
     for _ in range(4):
         await app.imagine()
         await app.turn(2)
-    assert app.hosts.mode("runcomfy") is Mode.OPEN
+    assert app.health.mode("runcomfy") is Mode.OPEN
 
     await app.turn(20)
     app.provider.away = None
     await app.turn(20)
-    assert app.hosts.mode("runcomfy") is Mode.HALF_OPEN
+    assert app.health.mode("runcomfy") is Mode.HALF_OPEN
     await app.imagine(BOB)
     await app.turn()
 
-    assert app.hosts.mode("runcomfy") is Mode.CLOSED
+    assert app.health.mode("runcomfy") is Mode.CLOSED
     assert [key for key, _ in app.told] == ["operator.down", "operator.recovered"]
     assert len(app.provider.submitted) == 4
 
@@ -153,18 +153,18 @@ async def test_jobs_in_line_at_a_host_that_goes_down_move_to_the_next(tmp_path: 
 
 
 async def test_a_card_is_drawn_for_the_host_that_would_take_it_now(app: Rig) -> None:
-    await app.hosts.on_paused("runcomfy", EMPTY, submitting=True)
+    await app.health.on_paused("runcomfy", EMPTY, submitting=True)
 
-    card = await app.service.card(await app.imagine(acked=False))
+    card = await app.services.jobs.card(await app.imagine(acked=False))
 
     assert (card.provider, card.trouble) == ("Runflow", None)
 
 
 async def test_with_every_host_in_trouble_a_job_waits_at_the_preferred_one(app: Rig) -> None:
     for each in ("runcomfy", "runflow"):
-        await app.hosts.on_paused(each, EMPTY, submitting=True)
+        await app.health.on_paused(each, EMPTY, submitting=True)
 
-    card = await app.service.card(await app.imagine(acked=False))
+    card = await app.services.jobs.card(await app.imagine(acked=False))
 
     assert (card.provider, card.trouble) == ("RunComfy", "balance")
 
@@ -193,8 +193,8 @@ async def test_a_job_does_not_move_to_a_host_that_asks_more_than_is_reserved(tmp
 
 async def test_a_job_asked_for_while_the_cheaper_host_is_down_is_priced_by_the_other(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow", models=dearer_at_runflow()) as app:
-        await app.hosts.on_paused("runcomfy", EMPTY, submitting=True)
-        card = await app.service.card(await app.imagine(acked=False))
+        await app.health.on_paused("runcomfy", EMPTY, submitting=True)
+        card = await app.services.jobs.card(await app.imagine(acked=False))
         assert (card.provider, card.charge.reserved.micro_usd) == ("Runflow", 100_000)
 
 
@@ -238,7 +238,7 @@ async def test_a_model_that_is_gone_at_one_host_is_offered_from_the_other(app: R
     app.provider.absent = {route: ModelGone("404")}
     await app.until_final(await app.imagine())
 
-    card = await app.service.card(await app.imagine(acked=False))
+    card = await app.services.jobs.card(await app.imagine(acked=False))
 
     assert card.provider == "Runflow"
     assert [(key, values["route"]) for key, values in app.told] == [("operator.model_gone", route)]
@@ -248,7 +248,7 @@ async def test_a_page_of_html_with_status_404_takes_no_model_out(app: Rig) -> No
     app.provider.submits = [ModelGone("404")]
     assert (await app.until_final(await app.imagine())).provider == "runflow"
 
-    assert (await app.service.card(await app.imagine(acked=False))).provider == "RunComfy"
+    assert (await app.services.jobs.card(await app.imagine(acked=False))).provider == "RunComfy"
     assert app.told == []
 
 
@@ -260,7 +260,7 @@ async def test_a_waiting_job_whose_model_goes_everywhere_ends_free(tmp_path: Pat
             ("runcomfy", "google/nano-banana-2/text-to-image"),
             ("runflow", "google/nano-banana-2"),
         ):
-            await app.service.availability.mark_route_gone(provider, route)
+            await app.services.availability.mark_route_gone(provider, route)
 
         job = await app.until_final(job_id)
 

@@ -85,7 +85,7 @@ async def test_pictures_in_hand_are_settled_when_the_answer_becomes_unreadable(a
     job = await app.until_final(job_id, step=15)
 
     assert (job.state, job.images) == (State.SUCCEEDED, 1)
-    assert (await app.service.card(job_id)).charge.settled == Amount(1, 80_000)
+    assert (await app.services.jobs.card(job_id)).charge.settled == Amount(1, 80_000)
 
 
 async def test_a_finished_run_whose_result_cannot_be_fetched_is_not_shown_as_queued(app: Rig) -> None:
@@ -140,7 +140,10 @@ async def test_what_can_be_fetched_of_a_mixed_result_is_fetched_and_settled_in_p
 
         job = await app.until_final(job_id, step=2)
 
-        assert (job.state, (await app.service.card(job_id)).charge.settled) == (State.SUCCEEDED, Amount(2, 160_000))
+        assert (job.state, (await app.services.jobs.card(job_id)).charge.settled) == (
+            State.SUCCEEDED,
+            Amount(2, 160_000),
+        )
 
 
 @pytest.mark.prove

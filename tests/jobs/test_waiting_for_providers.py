@@ -44,7 +44,7 @@ async def test_when_a_pause_is_over_those_who_waited_for_it_are_tried(tmp_path: 
         for _ in range(3):
             await app.imagine()
             await app.turn(2)
-        assert app.hosts.mode("runcomfy") is Mode.OPEN
+        assert app.health.mode("runcomfy") is Mode.OPEN
         waiting = [await app.imagine(), await app.imagine(BOB)]
         await app.turn()
 
@@ -71,7 +71,7 @@ async def test_a_trial_that_is_cancelled_before_it_begins_leaves_room_for_the_ne
         await app.turn(30)
         second = await app.imagine(BOB)
         await app.turn()
-        await app.service.cancel(first, user_id=ALICE)
+        await app.services.jobs.cancel(first, user_id=ALICE)
 
         assert await seconds(app, second) < 120
 
@@ -112,7 +112,7 @@ async def test_a_job_whose_host_asked_for_patience_goes_to_the_one_that_is_back(
         app.provider.sees = app.beside.sees = [app.ready()]
         app.provider.submits, app.beside.away = [TIMEOUT], DOWN
         for n in range(3):
-            await app.hosts.on_failed("runflow", "submit", DOWN, job_id=f"another {n}")
+            await app.health.on_failed("runflow", "submit", DOWN, job_id=f"another {n}")
             app.time.go(1)
         job_id = await app.imagine()
         await app.turn(2)
@@ -144,7 +144,7 @@ async def test_a_job_that_waits_at_a_host_which_is_down_hears_when_the_others_pa
         waiting = await app.imagine(BOB)
         await app.turn(2)
         patience = ProviderUnavailable("429", retry_after=60)
-        await app.hosts.on_failed("runflow", "submit", patience, job_id="another")
+        await app.health.on_failed("runflow", "submit", patience, job_id="another")
         app.provider.away, app.provider.sees = DOWN, [DOWN]
 
         assert await seconds(app, waiting) < 200
@@ -155,7 +155,7 @@ async def test_a_model_that_is_gone_while_the_other_host_asks_for_patience_is_wa
     async with rig(tmp_path, beside="runflow") as app:
         app.provider.sees = app.beside.sees = [app.ready()]
         patience = ProviderUnavailable("429", retry_after=10)
-        await app.hosts.on_failed("runflow", "submit", patience, job_id="another")
+        await app.health.on_failed("runflow", "submit", patience, job_id="another")
         app.provider.submits = [ModelGone("404")]
         app.provider.absent = {"google/nano-banana-2/text-to-image": ModelGone("404")}
         job_id = await app.imagine()
@@ -207,7 +207,7 @@ async def test_a_head_of_the_line_that_is_cancelled_calls_the_next(tmp_path: Pat
         await app.turn()
         app.provider.balances = [DOLLARS]
         await app.turn(21)
-        await app.service.cancel(first, user_id=ALICE)
+        await app.services.jobs.cancel(first, user_id=ALICE)
 
         assert await seconds(app, second) < 120
         assert await ends(app, second) == (State.SUCCEEDED, "runcomfy")
@@ -232,10 +232,10 @@ async def test_a_preferred_host_that_asks_more_gets_jobs_again_when_it_is_well(t
 async def test_a_price_is_that_of_the_host_that_would_take_it_now(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow", models=dearer_at_runflow()) as app:
         app.beside.sees = [app.ready()]
-        await app.hosts.on_failed("runcomfy", "submit", TIMEOUT, job_id="another")
+        await app.health.on_failed("runcomfy", "submit", TIMEOUT, job_id="another")
         job_id = await app.imagine()
 
-        assert (await app.service.card(job_id)).charge.reserved.micro_usd == 100_000
+        assert (await app.services.jobs.card(job_id)).charge.reserved.micro_usd == 100_000
         assert await seconds(app, job_id) < 60
 
 

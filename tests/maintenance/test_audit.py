@@ -31,21 +31,21 @@ class Board:
 
 async def limit(app: Rig, holder: Holder, amount: int, *, subject: int = 0) -> None:
     rule = Rule(holder, subject, Unit.IMAGES, Window.MONTH, amount)
-    await app.service.quotas.set_rule(By(f"{holder}", GUILD, 1, NOON), rule)
+    await app.services.quotas.set_rule(By(f"{holder}", GUILD, 1, NOON), rule)
 
 
 async def send_to(app: Rig, channel: int) -> None:
     def change(server_settings: ServerSettings) -> ServerSettings:
         return server_settings.model_copy(update={"alerts": channel})
 
-    await app.service.quotas.change_server_settings(By("alerts", GUILD, 1, NOON), change, told={})
+    await app.services.quotas.change_server_settings(By("alerts", GUILD, 1, NOON), change, told={})
 
 
 async def test_a_servers_limit_is_told_of_at_eighty_and_at_a_hundred_per_cent_and_each_only_once(app: Rig) -> None:
     await limit(app, Holder.GUILD, 5)
     await send_to(app, 77)
     board = Board()
-    auditor = LedgerAudit(app.store, app.service, post=board.post)
+    auditor = LedgerAudit(app.store, app.services, post=board.post)
     seen: list[Sequence[Any]] = []
     for _ in range(5):
         app.provider.sees = [app.ready()]
@@ -65,11 +65,11 @@ async def test_what_could_not_be_posted_is_posted_when_the_channel_can_be_reache
     await send_to(app, 77)
     board = Board()
     board.works = False
-    auditor = LedgerAudit(app.store, app.service, post=board.post)
+    auditor = LedgerAudit(app.store, app.services, post=board.post)
     await app.imagine()
     await auditor.run_once()
     board.works = True
-    await LedgerAudit(app.store, app.service, post=board.post).run_once()  # after a restart, too
+    await LedgerAudit(app.store, app.services, post=board.post).run_once()  # after a restart, too
     assert board.posted == [(77, "guild", 100)]
 
 
@@ -79,7 +79,7 @@ async def test_an_alert_that_nobody_could_be_told_of_for_a_day_is_let_go(app: Ri
     board = Board()
     await app.imagine()
     app.time.now += 25 * HOUR
-    await LedgerAudit(app.store, app.service, post=board.post).run_once()
+    await LedgerAudit(app.store, app.services, post=board.post).run_once()
     assert board.posted == []
 
 
@@ -91,7 +91,7 @@ async def test_the_operators_cap_is_the_operators_business_and_a_channels_limit_
     await send_to(app, 77)
     board = Board()
     await app.imagine()
-    await LedgerAudit(app.store, app.service, post=board.post).run_once()
+    await LedgerAudit(app.store, app.services, post=board.post).run_once()
     assert board.posted == [(channel, str(holder), 100)]
 
 
@@ -99,7 +99,7 @@ async def test_a_server_that_named_no_channel_is_told_nothing(app: Rig) -> None:
     await limit(app, Holder.GUILD, 1)
     board = Board()
     await app.imagine()
-    await LedgerAudit(app.store, app.service, post=board.post).run_once()
+    await LedgerAudit(app.store, app.services, post=board.post).run_once()
     assert board.posted == []
     assert (await rows(app.store, "SELECT told_at FROM alerts"))[0]["told_at"] is not None
 
@@ -109,15 +109,15 @@ async def test_a_server_that_named_no_channel_is_told_nothing(app: Rig) -> None:
 
 async def test_a_total_that_is_not_the_sum_of_its_rows_is_told_to_the_operator(app: Rig) -> None:
     await app.imagine()
-    await LedgerAudit(app.store, app.service, post=Board().post).run_once()
+    await LedgerAudit(app.store, app.services, post=Board().post).run_once()
     assert app.told == []
     await execute(app.store, "UPDATE totals SET spent_micro_usd = 5 WHERE scope = 'guild' AND bucket = 'total'")
-    await LedgerAudit(app.store, app.service, post=Board().post).run_once()
+    await LedgerAudit(app.store, app.services, post=Board().post).run_once()
     assert [(key, values["count"]) for key, values in app.told] == [("operator.totals_differ", 1)]
 
 
 async def test_the_audit_runs_at_start_and_every_hour(app: Rig) -> None:
-    auditor = LedgerAudit(app.store, app.service, post=Board().post)
+    auditor = LedgerAudit(app.store, app.services, post=Board().post)
     await auditor.run_once()
     await execute(app.store, "INSERT INTO totals VALUES ('guild', 9, 'total', 0, 1, 0, 0, 0, 0, 0, 0)")
     app.time.now += HOUR - 1
@@ -131,11 +131,11 @@ async def test_the_audit_runs_at_start_and_every_hour(app: Rig) -> None:
 async def test_an_audit_that_failed_is_made_up_for_in_the_next_round_and_told_once(
     app: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    auditor = LedgerAudit(app.store, app.service, post=Board().post)
+    auditor = LedgerAudit(app.store, app.services, post=Board().post)
     await app.imagine()
     app.time.now += 24 * HOUR + 1
     with monkeypatch.context() as patch:
-        patch.setattr(auditor._audit, "differences", _away)
+        patch.setattr(auditor._audit, "mismatches", _away)
         with pytest.raises(OSError, match="away"):
             await auditor.run_once()
     await auditor.run_once()
@@ -150,20 +150,20 @@ async def _away() -> None:
 async def test_a_reservation_that_is_open_for_a_day_is_told_to_the_operator(app: Rig) -> None:
     await app.imagine()
     app.time.now += 24 * HOUR + 1
-    await LedgerAudit(app.store, app.service, post=Board().post).run_once()
+    await LedgerAudit(app.store, app.services, post=Board().post).run_once()
     assert [(key, values["count"]) for key, values in app.told] == [("operator.old_reservations", 1)]
 
 
 async def test_a_reservation_that_outlived_its_job_is_ended(app: Rig) -> None:
     job_id = await app.imagine()
     await execute(app.store, f"UPDATE jobs SET state = 'failed', ended_at = 1 WHERE id = '{job_id}'")  # noqa: S608
-    await LedgerAudit(app.store, app.service, post=Board().post).run_once()
+    await LedgerAudit(app.store, app.services, post=Board().post).run_once()
     assert await faults(app.store) == []
 
 
 async def test_what_the_last_audit_found_is_known_until_the_next(app: Rig) -> None:
     job_id = await app.imagine()
-    auditor = LedgerAudit(app.store, app.service, post=Board().post)
+    auditor = LedgerAudit(app.store, app.services, post=Board().post)
     await auditor.audit()
     assert set(auditor.found.values()) == {0}
 

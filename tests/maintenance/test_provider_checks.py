@@ -24,7 +24,7 @@ async def no_probe() -> None:
 
 
 def inspector(app: Rig, *, low: int | None = 5 * DOLLAR) -> ProviderChecks:
-    return ProviderChecks(app.service, providers={app.provider.name: app.provider}, low=low, probe=no_probe)
+    return ProviderChecks(app.services, providers={app.provider.name: app.provider}, low=low, probe=no_probe)
 
 
 def gone(*routes: str) -> dict[str, Exception]:
@@ -36,11 +36,11 @@ def told(app: Rig) -> list[str]:
 
 
 def offered(app: Rig, verb: Verb = Verb.IMAGINE) -> list[str]:
-    return list(app.service.offered.models_for(verb))
+    return list(app.services.offered.models_for(verb))
 
 
 def every_route(app: Rig) -> list[str]:
-    return list(app.service.catalog.routes_at(app.provider.name))
+    return list(app.services.catalog.routes_at(app.provider.name))
 
 
 async def refusal(app: Rig, **asked: Any) -> str:
@@ -93,8 +93,8 @@ async def test_a_job_of_a_model_that_is_gone_keeps_its_name_and_its_wish(app: Ri
     app.provider.absent = gone(PRO_IMAGINE)
     await inspector(app).run_once()
 
-    assert (await app.service.card(job_id)).model == "Nano Banana Pro"
-    assert app.service.repeat(await app.job(job_id)).model == PRO
+    assert (await app.services.jobs.card(job_id)).model == "Nano Banana Pro"
+    assert app.services.drafts.repeat(await app.job(job_id)).model == PRO
 
 
 async def test_a_model_that_is_back_is_offered_again_and_the_operator_is_told_once(app: Rig) -> None:
@@ -125,11 +125,11 @@ async def test_what_is_gone_is_known_at_once_after_a_restart_and_not_told_again(
 
 async def test_a_route_that_is_configured_no_more_is_not_gone(tmp_path: Path) -> None:
     async with rig(tmp_path) as before:
-        await before.service.availability.mark_route_gone("runcomfy", "of/yesterday")
-        assert before.service.availability.gone == {("runcomfy", "of/yesterday")}
+        await before.services.availability.mark_route_gone("runcomfy", "of/yesterday")
+        assert before.services.availability.gone == {("runcomfy", "of/yesterday")}
 
     async with rig(tmp_path) as after:
-        assert after.service.availability.gone == frozenset()
+        assert after.services.availability.gone == frozenset()
 
 
 @pytest.mark.parametrize("trouble", [ProviderUnavailable("down"), ProviderPaused("401", kind="credentials")])
@@ -150,7 +150,7 @@ async def test_a_host_that_does_not_answer_takes_no_model_away_and_is_asked_agai
 
 
 async def test_what_a_host_does_not_say_of_a_route_that_was_gone_does_not_bring_it_back(app: Rig) -> None:
-    await app.service.availability.mark_route_gone("runcomfy", PRO_IMAGINE)
+    await app.services.availability.mark_route_gone("runcomfy", PRO_IMAGINE)
     app.provider.absent = dict.fromkeys(every_route(app), ProviderUnavailable("down"))
     await inspector(app).run_once()
 
@@ -172,12 +172,12 @@ async def test_where_a_server_has_hidden_all_that_is_left_the_host_is_to_blame(a
 
     for hidden, key in (((TWO,), "option.no_host"), ((TWO, PRO), "house.model")):
         with pytest.raises(UserError) as caught:
-            app.service.request(draft, place, ServerSettings(models=hidden))
+            app.services.requests.request(draft, place, ServerSettings(models=hidden))
         assert caught.value.key == key
 
 
 async def test_a_model_that_worker_and_inspector_miss_in_the_same_moment_is_told_of_once(app: Rig) -> None:
-    await asyncio.gather(*(app.service.availability.mark_route_gone("runcomfy", PRO_IMAGINE) for _ in range(3)))
+    await asyncio.gather(*(app.services.availability.mark_route_gone("runcomfy", PRO_IMAGINE) for _ in range(3)))
 
     assert told(app) == ["operator.model_gone"]
 
@@ -280,7 +280,7 @@ async def test_a_host_that_hangs_holds_up_no_other(app: Rig) -> None:
 
     checked = asyncio.Event()
     eye = ProviderChecks(
-        app.service, providers={"runflow": Slow("runflow"), "runcomfy": Seen()}, low=None, probe=no_probe
+        app.services, providers={"runflow": Slow("runflow"), "runcomfy": Seen()}, low=None, probe=no_probe
     )
     async with asyncio.timeout(5):
         await eye.run_once()
@@ -291,7 +291,7 @@ async def test_one_route_without_an_answer_does_not_hide_that_another_is_gone(ap
     first, *_, last = every_route(app)
     app.provider.absent = {first: ProviderUnavailable("a bare 404"), last: ModelGone("404")}
     await inspector(app).run_once()
-    assert app.service.availability.gone == {("runcomfy", last)}
+    assert app.services.availability.gone == {("runcomfy", last)}
 
 
 async def test_the_loop_begins_at_once_outlives_a_bad_round_and_ends_when_told_to(
@@ -304,7 +304,7 @@ async def test_the_loop_begins_at_once_outlives_a_bad_round_and_ends_when_told_t
         raise OSError("disk full")
 
     stop = asyncio.Event()
-    eye = ProviderChecks(app.service, providers={"runcomfy": app.provider}, low=None, probe=probe)
+    eye = ProviderChecks(app.services, providers={"runcomfy": app.provider}, low=None, probe=probe)
     life = asyncio.create_task(eye.run(stop))
     async with asyncio.timeout(5):
         await begun.wait()

@@ -28,7 +28,7 @@ async def test_files_that_a_crash_left_behind_are_removed_when_no_job_can_need_t
     _write(app.folder / f"{JOB}-2.webp.part", hours_ago=49)
     _write(app.folder / f"{JOB}-3.png", hours_ago=47)
     _write(app.folder / "the operator's own.png", hours_ago=490)
-    janitor = Retention(app.store, app.service, data=app.folder, keep_hours=24, keep_prompts_days=30)
+    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
 
     await janitor.run_once()
 
@@ -39,7 +39,7 @@ async def test_a_picture_is_kept_as_long_as_promised_and_then_removed_with_its_r
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await app.until_final(job_id)
-    janitor = Retention(app.store, app.service, data=app.folder, keep_hours=24, keep_prompts_days=30)
+    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
 
     app.time.go(23 * 3600)
     await janitor.run_once()
@@ -48,7 +48,7 @@ async def test_a_picture_is_kept_as_long_as_promised_and_then_removed_with_its_r
     await janitor.run_once()
 
     assert not (app.folder / f"{job_id}-1.png").exists()
-    assert (await app.service.card(job_id)).pictures == ()
+    assert (await app.services.jobs.card(job_id)).pictures == ()
 
 
 async def test_pictures_in_hand_of_a_job_that_goes_on_are_kept_however_long_the_program_was_away(app: Rig) -> None:
@@ -61,13 +61,13 @@ async def test_pictures_in_hand_of_a_job_that_goes_on_are_kept_however_long_the_
     await app.store.keep_picture(job, Picture(1, f"{job_id}-1.png", "png", 1, 1, 5), now=app.time.now)
     _write(app.folder / f"{job_id}-1.png", hours_ago=0)
     await app.delivery.run_due()
-    janitor = Retention(app.store, app.service, data=app.folder, keep_hours=24, keep_prompts_days=30)
+    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
 
     app.time.go(49 * 3600)
     await janitor.run_once()
 
     assert (app.folder / f"{job_id}-1.png").exists()
-    assert len((await app.service.card(job_id)).pictures) == 1
+    assert len((await app.services.jobs.card(job_id)).pictures) == 1
 
 
 async def test_prompts_are_forgotten_after_their_days_and_no_file_has_them_any_more(
@@ -76,9 +76,9 @@ async def test_prompts_are_forgotten_after_their_days_and_no_file_has_them_any_m
     _let_sqlite_keep_what_it_frees(monkeypatch)
     async with rig(tmp_path) as app:
         ended = await _ask(app, "a heron")
-        await app.service.cancel(ended, user_id=ALICE)
+        await app.services.jobs.cancel(ended, user_id=ALICE)
         going_on = await _ask(app, "an otter")
-        janitor = Retention(app.store, app.service, data=app.folder, keep_hours=24, keep_prompts_days=30)
+        janitor = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
 
         app.time.go(30 * 24 * 3600)
         await janitor.run_once()
@@ -105,7 +105,7 @@ def _let_sqlite_keep_what_it_frees(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def _ask(app: Rig, prompt: str) -> str:
-    card = await app.service.accept(app.context(), RequestDraft(verb=Verb.IMAGINE, prompt=prompt))
+    card = await app.services.requests.accept(app.context(), RequestDraft(verb=Verb.IMAGINE, prompt=prompt))
     return card.job.id
 
 
@@ -115,8 +115,8 @@ def _files_with(folder: Path, words: str) -> list[str]:
 
 async def test_what_opens_doors_and_what_was_only_typed_is_dropped_when_its_time_is_over(app: Rig) -> None:
     job_id = await app.imagine()
-    await app.service.keep_draft(RequestDraft(verb=Verb.IMAGINE, prompt="a heron"), user_id=ALICE)
-    janitor = Retention(app.store, app.service, data=app.folder, keep_hours=24, keep_prompts_days=30)
+    await app.services.drafts.keep(RequestDraft(verb=Verb.IMAGINE, prompt="a heron"), user_id=ALICE)
+    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
 
     async def left() -> list[int]:
         counts = "SELECT (SELECT count(*) FROM {}) AS n"

@@ -82,8 +82,8 @@ async def live(folder: Path, prompt: str, *, host: str, status: int, body: objec
         http = client(server.url, "rf_live_key")
         provider = RunComfy(http) if host == "runcomfy" else Runflow(http)
         async with rig(folder, host=host, real={host: provider}) as app:
-            card = await app.service.accept(app.context(), RequestDraft(verb=Verb.IMAGINE, prompt=prompt))
-            await app.service.acknowledged(card.job.id, message_id=7, ephemeral=False)
+            card = await app.services.requests.accept(app.context(), RequestDraft(verb=Verb.IMAGINE, prompt=prompt))
+            await app.services.requests.acknowledged(card.job.id, message_id=7, ephemeral=False)
             await app.turn(40, times=5)
         await provider.aclose()
 

@@ -45,24 +45,24 @@ async def ended(app: Rig) -> str:
 async def test_after_delete_nothing_of_what_was_asked_for_is_left(tmp_path: Path, url: str) -> None:
     async with rig(tmp_path, url=url) as app:
         job_id = await ended(app)
-        job = await app.service.own_job(job_id, user_id=ALICE)
+        job = await app.services.jobs.own_job(job_id, user_id=ALICE)
         wishes = [
-            app.service.repeat(job),
-            replace(app.service.repeat(job), prompt=f"{WORDS} by night"),  # typed into the form over that job
+            app.services.drafts.repeat(job),
+            replace(app.services.drafts.repeat(job), prompt=f"{WORDS} by night"),  # typed into the form over that job
             RequestDraft(verb=Verb.IMAGINE, prompt=f" {WORDS}\n"),  # what was refused before it was taken
         ]
-        drafts = [await app.service.keep_draft(each, user_id=ALICE) for each in wishes]
-        other = await app.service.keep_draft(RequestDraft(verb=Verb.IMAGINE, prompt="a boat"), user_id=ALICE)
-        theirs = await app.service.keep_draft(RequestDraft(verb=Verb.IMAGINE, prompt="a buoy"), user_id=BOB)
+        drafts = [await app.services.drafts.keep(each, user_id=ALICE) for each in wishes]
+        other = await app.services.drafts.keep(RequestDraft(verb=Verb.IMAGINE, prompt="a boat"), user_id=ALICE)
+        theirs = await app.services.drafts.keep(RequestDraft(verb=Verb.IMAGINE, prompt="a buoy"), user_id=BOB)
         assert sorted(await in_tables(app, url)) == ["drafts", "jobs"]
 
-        await app.service.delete(job_id, user_id=ALICE)
+        await app.services.jobs.delete(job_id, user_id=ALICE)
 
         assert (await in_tables(app, url), in_files(app)) == ([], [])
         for each in drafts:
             assert await Drafts(app.store.database).load(each, user_id=ALICE, now=app.time.now) is None
-        assert (await app.service.draft(other, user_id=ALICE)).prompt == "a boat"
-        assert (await app.service.draft(theirs, user_id=BOB)).prompt == "a buoy"
+        assert (await app.services.drafts.load(other, user_id=ALICE)).prompt == "a boat"
+        assert (await app.services.drafts.load(theirs, user_id=BOB)).prompt == "a buoy"
 
 
 async def test_a_reader_holds_up_neither_the_answer_nor_writers_and_then_it_is_gone(app: Rig) -> None:
@@ -82,7 +82,7 @@ async def test_a_reader_holds_up_neither_the_answer_nor_writers_and_then_it_is_g
         (pages,) = database.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size").fetchone()
     written = log.stat().st_size
     async with asyncio.timeout(5):
-        await app.service.delete(job_id, user_id=ALICE)
+        await app.services.jobs.delete(job_id, user_id=ALICE)
         await app.notes.set("writers", "go on")
     left, grown = in_files(app), log.stat().st_size - written
     go_on.set()
@@ -90,7 +90,7 @@ async def test_a_reader_holds_up_neither_the_answer_nor_writers_and_then_it_is_g
     assert left != []
     assert grown < 1.5 * pages, "it is written anew once, however often that is tried"
     async with asyncio.timeout(10):
-        await asyncio.gather(*app.service._background)
+        await asyncio.gather(*app.services.jobs._background)
     assert in_files(app) == []
 
 
@@ -104,7 +104,7 @@ async def test_a_copy_in_the_unused_part_of_a_page_goes_too_and_many_who_delete_
         file.seek((page - 1) * 4096 + 2000)
         file.write(f"{WORDS}, once more".encode())
 
-    await asyncio.gather(*(app.service.delete(each, user_id=ALICE) for each in ids))
+    await asyncio.gather(*(app.services.jobs.delete(each, user_id=ALICE) for each in ids))
 
     assert in_files(app) == []
     with closing(sqlite3.connect(path)) as database:
@@ -122,10 +122,10 @@ async def test_what_we_do_for_it_ourselves_does_not_look_like_another_process(ap
 
 
 async def test_drafts_and_tokens_leave_the_files_when_they_expire_and_prompts_when_they_are_old(app: Rig) -> None:
-    janitor = Retention(app.store, app.service, data=app.folder, keep_hours=24, keep_prompts_days=30)
+    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
     await janitor.run_once()
     await ended(app)
-    await app.service.keep_draft(RequestDraft(verb=Verb.IMAGINE, prompt="a buoy"), user_id=BOB)
+    await app.services.drafts.keep(RequestDraft(verb=Verb.IMAGINE, prompt="a buoy"), user_id=BOB)
     app.time.go(14 * 60)
     await janitor.run_once()
     assert [bool(in_files(app, each)) for each in ("a buoy", "token-7000", WORDS)] == [True, True, True]

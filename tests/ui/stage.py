@@ -21,11 +21,12 @@ from bot.core.request_draft import RequestDraft
 from bot.pictures.chart import Chart
 from bot.settings.settings import SHIPPED
 from bot.store.queries import JobRecord
+from bot.ui.build import InterfaceSettings, build
 from bot.ui.cards.texts import load
 from bot.ui.client import DarkroomClient
 from bot.ui.interactions.access import Access
 from bot.ui.transport.messenger import DiscordMessenger
-from tests.kit import Rig, picture, rig
+from tests.kit import Rig, Time, picture, rig
 
 PNG = ("in.png", picture())
 
@@ -102,7 +103,7 @@ class Stage:
 async def spend(on: Rig, place: Place, *, pictures: int = 1) -> None:
     """Let somebody make pictures that are paid for, as the books see it."""
     draft = RequestDraft(verb=Verb.IMAGINE, prompt="a lighthouse", asked=RequestedOptions(count=pictures))
-    job: Job | None = (await on.service.accept(on.context(place=place), draft)).job
+    job: Job | None = (await on.services.requests.accept(on.context(place=place), draft)).job
     for state in (State.SUBMITTING, State.QUEUED, State.COLLECTING, State.SUCCEEDED):
         assert job is not None
         job = await on.store.move(job, state, now=on.time.now, images=pictures)
@@ -138,26 +139,24 @@ async def stage(
             raise peeks.pop(0)
 
     simcord.backend.cdn.CDN_BASE = "https://cdn.discordapp.com"
-    async with rig(folder, limits=limits, host=host, beside=beside, models=models) as base:
-        texts = load(SHIPPED.parent / "locales", strict=True)
-        client = DarkroomClient(
-            base.service,
-            texts,
-            access=Access(guilds, user_install=user_install),
+    texts, time = load(SHIPPED.parent / "locales", strict=True), Time()
+    client = DarkroomClient(texts, access=Access(guilds, user_install=user_install))
+    messenger = DiscordMessenger(client, texts, clock=time)
+    async with rig(
+        folder, limits=limits, host=host, beside=beside, models=models, time=time, messenger=messenger
+    ) as base:
+        build(
+            client,
+            base.services,
+            InterfaceSettings(("RunComfy",), keep_hours=72, keep_days=30, user_install=user_install),
             peek=peek,
             uploads=base.delivery.uploads,
             remove_files=lambda pictures: removed.extend(each.file for each in pictures),
-            hosts=("RunComfy",),
-            keep_hours=72,
-            keep_days=30,
-            user_install=user_install,
             chart=chart,
             metrics=base.metrics,
         )
         async with simcord.run(client, approved_intents=discord.Intents(guilds=True)) as env:
-            base.time.now = int(env.now().timestamp() * 1000)
-            messenger = DiscordMessenger(client, texts, clock=base.time)
-            base.delivery._messenger = messenger
+            time.now = int(env.now().timestamp() * 1000)
             guild = env.create_guild("Studio")
             channel = guild.create_text_channel("pictures")
             yield Stage(

@@ -10,7 +10,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
@@ -74,14 +74,20 @@ class Door:
 
 @asynccontextmanager
 async def door(
-    app: Rig, *, secrets: Sequence[str] = (SECRET,), read_limit: float = 5.0, most: int = CONNECTIONS
+    app: Rig,
+    *,
+    secrets: Sequence[str] = (SECRET,),
+    read_limit: float = 5.0,
+    most: int = CONNECTIONS,
+    store: Store | None = None,
 ) -> AsyncIterator[Door]:
     outcomes: Counter[str] = Counter()
 
     def count(outcome: str) -> None:
         outcomes[outcome] += 1
 
-    callbacks = Callbacks(app.service, links=LINKS, secrets=secrets, count=count, read_limit=read_limit)
+    services = replace(app.services, store=store or app.store)
+    callbacks = Callbacks(services, links=LINKS, secrets=secrets, count=count, read_limit=read_limit)
     listener = Listener(site(app, callbacks=callbacks), most=most)
     _, port = await listener.start("127.0.0.1", 0)
     try:
@@ -289,27 +295,26 @@ async def test_the_log_hears_of_each_kind_once_and_of_no_secret(at: Door, caplog
     assert not [each for each in caplog.messages if "canary" in each or LINKS.token(job_id) in each]
 
 
-async def test_a_database_that_does_not_answer_costs_no_ring(at: Door) -> None:
-    job_id = await submitted(at.app)
-    at.app.service.store = Deaf(at.app.store.database)
+async def test_a_call_while_the_database_does_not_answer_still_wakes_the_job(app: Rig) -> None:
+    job_id = await submitted(app)
+    async with door(app, store=Deaf(app.store.database)) as at:
+        assert await at.calls(job_id) == 200
 
-    assert await at.calls(job_id) == 200
-
-    assert at.app.service.wakeups.jobs == {job_id}
-    assert at.outcomes == {"unread": 1}
+        assert app.services.wakeups.jobs == {job_id}
+        assert at.outcomes == {"unread": 1}
 
 
-async def test_a_call_that_a_job_ends_before_is_not_remembered(at: Door) -> None:
-    job_id = await submitted(at.app)
-    at.app.provider.sees = [at.app.ready()]
-    at.app.service.store = overtaken = Overtaken(at.app.store.database)
-    overtaken.turn = lambda: at.app.turn(200)
+async def test_a_call_that_a_job_ends_before_is_not_remembered(app: Rig) -> None:
+    job_id = await submitted(app)
+    app.provider.sees = [app.ready()]
+    overtaken = Overtaken(app.store.database)
+    overtaken.turn = lambda: app.turn(200)
+    async with door(app, store=overtaken) as at:
+        assert await at.calls(job_id) == 200
+        await app.turn()
 
-    assert await at.calls(job_id) == 200
-    await at.app.turn()
-
-    assert (await at.app.job(job_id)).state is State.SUCCEEDED
-    assert at.app.service.called_back == set()
+    assert (await app.job(job_id)).state is State.SUCCEEDED
+    assert app.services.wakeups.called_back == set()
 
 
 async def test_without_callbacks_there_is_no_such_address(app: Rig) -> None:

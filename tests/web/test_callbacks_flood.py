@@ -84,7 +84,11 @@ async def test_of_ten_thousand_bad_signatures_nothing_is_kept(app: Rig) -> None:
 
         assert blocks() - before < FORGED / 10
         assert series(app) == kinds
-        assert (app.provider.asked, app.service.called_back, app.service.wakeups.jobs) == (asked, set(), set())
+        assert (app.provider.asked, app.services.wakeups.called_back, app.services.wakeups.jobs) == (
+            asked,
+            set(),
+            set(),
+        )
         app.provider.sees = [app.ready()]
         assert await at.calls(job_id) == 200
         await app.turn()

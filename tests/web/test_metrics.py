@@ -13,6 +13,7 @@ from bot.core.errors import NotSearchable, ProviderPaused, ProviderUnavailable
 from bot.core.jobs import Observation, State
 from bot.core.quota import Limits
 from bot.observability.metrics import MEASURED, READ
+from bot.providers.measured import Measured
 from bot.web.health import Health, Pulse
 from bot.web.metrics import FRESH, Page
 from tests.kit import ALICE, GUILD, Rig, rig
@@ -126,13 +127,13 @@ async def test_what_is_left_on_an_account_is_shown_where_it_is_known(app: Rig) -
 
 async def test_routes_that_are_gone_are_counted(app: Rig) -> None:
     assert (await scrape(app))("models_gone", provider="runcomfy") == 0
-    await app.service.availability.mark_route_gone("runcomfy", "google/nano-banana/pro/edit")
+    await app.services.availability.mark_route_gone("runcomfy", "google/nano-banana/pro/edit")
     assert (await scrape(app))("models_gone", provider="runcomfy") == 1
 
 
 async def test_a_search_that_a_host_does_not_offer_is_no_request(app: Rig) -> None:
     with pytest.raises(NotSearchable):
-        await app.worker._steps._providers["runcomfy"].find("a job")
+        await Measured(app.provider, app.metrics.request).find("a job")
     assert 'call="find"' not in (await scrape(app)).text
 
 
@@ -148,7 +149,7 @@ async def test_nobody_and_nothing_that_was_asked_for_is_in_it(app: Rig) -> None:
 
 async def test_the_books_are_read_again_only_after_a_while(app: Rig) -> None:
     page = Page(
-        app.metrics, app.service, providers=["runcomfy"], audit=dict, balances=dict, mode=app.hosts.mode
+        app.metrics, app.services, providers=["runcomfy"], audit=dict, balances=dict, mode=app.health.mode
     )  # fmt: skip
     first, *_ = await asyncio.gather(page.text(), page.text())
     await app.imagine()

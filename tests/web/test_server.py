@@ -75,16 +75,16 @@ def site(
 ) -> web.Application:
     page = Page(
         app.metrics,
-        app.service,
+        app.services,
         providers=["runcomfy"],
         audit=lambda: {"old": 0},
         balances=lambda: balances or {},
-        mode=app.hosts.mode,
+        mode=app.health.mode,
     )
     well = well or health()
     links = links or PictureLinks("", secret=b"x" * 32)
     return build(
-        app.service,
+        app.services,
         health=well.report,
         unready=well.unready,
         metrics=page.text,
@@ -136,8 +136,8 @@ async def test_health_and_readiness_name_what_only_the_operator_can_put_right() 
 
 
 async def test_a_bot_that_orders_all_the_same_is_ready(app: Rig) -> None:
-    app.service.outages.clock_is_off(off=True)
-    outages = app.service.outages
+    app.services.outages.clock_is_off(off=True)
+    outages = app.services.outages
     off = health(outages=outages.current, unsafe=outages.unsafe)
 
     assert ((await off.report())["ok"], await off.unready()) == (False, None)
@@ -151,7 +151,7 @@ async def test_a_request_that_an_outage_keeps_from_its_answer_is_told_its_name(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     page = build(
-        app.service,
+        app.services,
         health=health().report,
         unready=health().unready,
         metrics=full,
@@ -194,7 +194,7 @@ async def test_a_picture_opens_with_its_own_address_and_no_other(tmp_path: Path)
         app.provider.sees = [app.ready()]
         job_id = await app.imagine()
         await app.until_final(job_id)
-        (held,) = (await app.service.card(job_id)).pictures
+        (held,) = (await app.services.jobs.card(job_id)).pictures
         links = PictureLinks("https://pictures.example/", secret=b"x" * 32)
         address = links(job_id, held)
         assert address is not None
@@ -213,10 +213,10 @@ async def test_a_picture_of_a_deleted_job_opens_with_no_address(app: Rig) -> Non
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await app.until_final(job_id)
-    (held,) = (await app.service.card(job_id)).pictures
+    (held,) = (await app.services.jobs.card(job_id)).pictures
     links = PictureLinks("https://pictures.example", secret=b"x" * 32)
     path = (links(job_id, held) or "").removeprefix("https://pictures.example")
-    await app.service.delete(job_id, user_id=ALICE)  # its file is still there, and a fetch may be under way
+    await app.services.jobs.delete(job_id, user_id=ALICE)  # its file is still there, and a fetch may be under way
     await app.store.keep_picture(await app.job(job_id), held, now=app.time.now)
     assert (app.folder / held.file).exists()
     async with (
@@ -231,7 +231,7 @@ async def test_without_a_public_address_there_are_no_links(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await app.until_final(job_id)
-    (held,) = (await app.service.card(job_id)).pictures
+    (held,) = (await app.services.jobs.card(job_id)).pictures
 
     assert PictureLinks("", secret=b"x" * 32)(job_id, held) is None
 
@@ -242,7 +242,7 @@ async def test_every_answer_says_that_it_is_only_what_its_type_says(app: Rig) ->
 
     well = health()
     links = PictureLinks("", secret=b"x" * 32)
-    whole = build(app.service, health=well.report, unready=well.unready, metrics=broken, links=links, data=app.folder)
+    whole = build(app.services, health=well.report, unready=well.unready, metrics=broken, links=links, data=app.folder)
     raw = [
         b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -320,7 +320,7 @@ async def test_many_who_ask_at_once_get_one_look(app: Rig) -> None:
         return {"metrics": b"page", "health": {"ok": True}, "unready": None}[name]
 
     whole = build(
-        app.service,
+        app.services,
         health=lambda: looked("health"),
         unready=lambda: looked("unready"),
         metrics=lambda: looked("metrics"),

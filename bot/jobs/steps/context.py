@@ -1,107 +1,126 @@
-"""What all steps of a job share: its ending, the patience with its host, the words for the log."""
+"""What all steps of a job share: what they ask, how a job ends, how long to wait, and what goes to the log."""
 
 import logging
-import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from bot.core.cards import Reply
+from bot.core.catalog import Catalog
+from bot.core.clock import Clock
 from bot.core.errors import ProviderUnavailable
-from bot.core.jobs import Job, Reference, State
+from bot.core.jobs import Job, State
 from bot.core.polling import Timing, backoff
+from bot.jobs.availability import Availability
+from bot.jobs.outages import Outages
 from bot.jobs.provider_health import ProviderHealth
 from bot.jobs.results import ResultDownloader
 from bot.jobs.routing import Routing
-from bot.jobs.service import Service
+from bot.jobs.wakeups import Wakeups
 from bot.observability.logging import without_quotes
 from bot.providers.base import Provider
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)
 
-Find = Callable[[Reply], Awaitable[tuple[int, bool] | None]]
-CheckReferences = Callable[..., Awaitable[tuple[Reference, ...]]]  # (references, *, limits), Looker's
+
+class StepRunner(Protocol):
+    async def run(self, job: Job) -> int | None:
+        """Do one step of *job*: one exchange with the outside, then one guarded write of its outcome.
+
+        Returns when to attend to the job next (UTC milliseconds); None if it need not be attended to again.
+        """
+        ...
 
 
-class Stepping:
-    def __init__(
-        self,
-        store: Store,
-        service: Service,
-        *,
-        hosts: ProviderHealth,
-        routing: Routing,
-        providers: Mapping[str, Provider],
-        collector: ResultDownloader,
-        find: Find,
-        check_references: CheckReferences,
-        callback_url: Callable[[Job], str | None] = lambda _: None,  # where its host calls when the run has ended
-        draw: Callable[[], float] = random.random,
-    ) -> None:
-        """*find* asks Discord whether a card is shown; *check_references* reads reference pictures whole."""
-        self._store = store
-        self._service = service
-        self._catalog = service.catalog
-        self._clock = service.clock
-        self._hosts = hosts
-        self._routing = routing
-        self._providers = providers
-        self._collector = collector
-        self._find_reply = find
-        self._check_references = check_references
-        self._callback_url = callback_url
-        self._draw = draw
-        self._runs: dict[str, str] = {}  # submitted, but not yet on disk
-        self._tries: Counter[tuple[str, str]] = Counter()
-        self._slow: set[str] = set()
-        self._unreadable_since: dict[str, int] = {}
+@dataclass(slots=True)
+class StepMemory:
+    """What the steps remember of running jobs; a restart forgets it at no cost but some repeated attempts."""
 
-    async def _end(
+    attempts: dict[str, Counter[str]] = field(default_factory=dict)  # job → attempts by kind of request
+    slow: set[str] = field(default_factory=set)  # jobs whose card says that they take longer than usual
+    unreadable_since: dict[str, int] = field(default_factory=dict)  # job → since when its answers make no sense
+
+    def forget(self, job_id: str) -> None:
+        self.attempts.pop(job_id, None)
+        self.slow.discard(job_id)
+        self.unreadable_since.pop(job_id, None)
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    store: Store
+    availability: Availability
+    health: ProviderHealth
+    routing: Routing
+    outages: Outages
+    wakeups: Wakeups
+    providers: Mapping[str, Provider]
+    results: ResultDownloader
+    clock: Clock
+    callback_url: Callable[[Job], str | None]  # where the provider calls when a run has ended
+    random: Callable[[], float]  # jitter, from 0 to 1
+    memory: StepMemory = field(default_factory=StepMemory)
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.availability.catalog
+
+    async def end(
         self, job: Job, state: State, *, reason: str | None, cost: int | None = None, may_be_billed: bool = False,
         **changes: Any,
     ) -> None:  # fmt: skip
-        ended = await self._store.move(
-            job, state, now=self._clock(), cost_micro_usd=cost, may_be_billed=may_be_billed, reason=reason, **changes
+        """Move *job* to a final state and settle its reservation, unless it has left the state we know it in.
+
+        *cost*: micro-dollars billed by the provider. *may_be_billed*: where the cost is not known, assume the price.
+        """
+        ended = await self.store.move(
+            job, state, now=self.clock(), cost_micro_usd=cost, may_be_billed=may_be_billed, reason=reason, **changes
         )
-        for key in [each for each in self._tries if each[0] == job.id]:
-            del self._tries[key]
-        self._slow.discard(job.id)
-        self._unreadable_since.pop(job.id, None)
-        self._routing.forget(job.id)
-        self._hosts.forget(job.id)
-        self._service.called_back.discard(job.id)
+        self.memory.forget(job.id)
+        self.routing.forget(job.id)
+        self.health.forget(job.id)
+        self.wakeups.forget_call(job.id)
         if ended is not None:
             extra = {"event": "job_ended", "job_id": job.id, "state": state.value, "reason": reason}
             log.info("A job has ended", extra=extra)
 
-    async def _failed(self, job: Job, what: str, exc: ProviderUnavailable) -> float:
-        """Seconds to leave the host alone."""
-        self._say(job, "unavailable", exc)
-        if self._service.outages.seen(exc) is None:  # else it is we who could not ask
-            await self._hosts.on_failed(job.provider, what, exc, job_id=job.id)
-        return backoff(self._again(job, what), retry_after=exc.retry_after, jitter=self._draw())
+    async def unavailable(self, job: Job, request: str, exc: ProviderUnavailable) -> int:
+        """When to repeat a request that the provider did not answer; its health hears of the failure."""
+        self.log_error(job, "unavailable", exc)
+        if self.outages.seen(exc) is None:  # otherwise it is this machine that could not ask
+            await self.health.on_failed(job.provider, request, exc, job_id=job.id)
+        return self.after(backoff(self.attempt(job, request), retry_after=exc.retry_after, jitter=self.random()))
 
-    def _host(self, job: Job) -> Provider:
-        """Its host; `ProviderUnavailable` where the operator has taken it out: the job ends at its deadline."""
-        found = self._providers.get(job.provider)
-        if found is None:
+    def provider_of(self, job: Job) -> Provider:
+        """`ProviderUnavailable` where the operator has removed the provider: the job ends at its deadline."""
+        provider = self.providers.get(job.provider)
+        if provider is None:
             raise ProviderUnavailable(f"{job.provider} is not among the providers that are used")
-        return found
+        return provider
 
-    def _again(self, job: Job, what: str) -> int:
-        self._tries[job.id, what] += 1
-        return self._tries[job.id, what]
+    def attempt(self, job: Job, request: str) -> int:
+        """Count one more attempt at a kind of request of this job; how many there were."""
+        attempts = self.memory.attempts.setdefault(job.id, Counter())
+        attempts[request] += 1
+        return attempts[request]
 
-    def _timing(self, job: Job) -> Timing:
-        model = self._catalog.models.get(job.request.model)
+    def succeeded(self, job: Job, request: str) -> None:
+        """The next failure of this kind of request counts as the first."""
+        if (attempts := self.memory.attempts.get(job.id)) is not None:
+            del attempts[request]
+
+    def timing(self, job: Job) -> Timing:
+        """How often the job's run is polled: rarely while a callback is still to come."""
+        model = self.catalog.models.get(job.request.model)
         timing = model.timing if model else Timing()
-        waits = self._callback_url(job) is not None and job.id not in self._service.called_back
-        return timing.called_back() if waits else timing
+        waits_for_callback = self.callback_url(job) is not None and job.id not in self.wakeups.called_back
+        return timing.called_back() if waits_for_callback else timing
 
-    def _in(self, seconds: float) -> int:
-        return self._clock() + int(seconds * 1000)
+    def after(self, seconds: float) -> int:
+        """*seconds* from now, in UTC milliseconds."""
+        return self.clock() + int(seconds * 1000)
 
-    def _say(self, job: Job, event: str, exc: Exception) -> None:
-        said = without_quotes(str(exc), job.request.prompt)  # even a code may be an echo
-        log.warning("%s: %s", job.provider, said, extra={"event": event, "job_id": job.id, "run_id": job.run_id})
+    def log_error(self, job: Job, event: str, exc: Exception) -> None:
+        text = without_quotes(str(exc), job.request.prompt)  # even an error code may repeat the prompt
+        log.warning("%s: %s", job.provider, text, extra={"event": event, "job_id": job.id, "run_id": job.run_id})

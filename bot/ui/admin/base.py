@@ -84,7 +84,7 @@ class Admin:
 
     def __init__(self, responder: Responder) -> None:
         self.responder = responder
-        self.service = responder.service
+        self.services = responder.services
         self._english = responder.texts.for_locale(texts.ENGLISH)
         self._buttons: dict[str, Work] = {}
 

@@ -32,9 +32,9 @@ class QuotaCommands:
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
         self._responder = admin.responder
-        self._service = admin.service
-        self._quotas = admin.service.quotas
-        self._choices = RuleChoices(admin.service)
+        self._services = admin.services
+        self._quotas = admin.services.quotas
+        self._choices = RuleChoices(admin.services)
 
     def add_to(self, group: app_commands.Group) -> None:
         member, role = Option("member", discord.User), Option("role", discord.Role)
@@ -74,14 +74,14 @@ class QuotaCommands:
         place = Place(user, channel, act.server, roles=target.roles)
         async with database_timeout(trouble):
             overview = await self._quotas.overview(act.server)
-            standing = await self._service.quota_status(place)
+            standing = await self._services.usage.quota_status(place)
         return QuotaView(
             server=act.server,
             target=target,
             server_settings=overview.server_settings,
             rules=overview.rules,
             blocks=overview.blocks,
-            defaults=tuple(self._service.limits.rules(guild=True)),
+            defaults=tuple(self._services.limits.rules(guild=True)),
             used=standing.used,
             limits=standing.limits,
             grants=standing.grants if user else (),

@@ -12,7 +12,7 @@ from bot.core.errors import UserError
 from bot.core.quota import Holder, Rule, Scope, Unit
 from bot.core.windows import Window
 from bot.core.zones import zone_of
-from bot.jobs.service import Service
+from bot.jobs.build import Services
 from bot.store.quotas import HeldGrant
 from bot.ui.admin.base import AdminAction
 from bot.ui.admin.quota_targets import SERVER, SET_HERE, block_value, plain_mention, rule_value, target_of
@@ -33,9 +33,9 @@ Offered = Sequence[tuple[str, str]]
 
 
 class RuleChoices:
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._quotas = service.quotas
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._quotas = services.quotas
 
     async def rules(self, act: AdminAction) -> Sequence[HeldGrant]:
         """Bonuses that are left to the member named, or to all."""
@@ -43,7 +43,7 @@ class RuleChoices:
         if target.holder not in (Holder.USER, Holder.GUILD):
             return ()
         user = target.subject if target.holder is Holder.USER else None
-        return await self._quotas.grants(act.server, user=user, now=self._service.clock(), limit=COUNTED)
+        return await self._quotas.grants(act.server, user=user, now=self._services.clock(), limit=COUNTED)
 
     async def amounts(self, act: AdminAction, typed: str) -> Offered:
         try:
@@ -65,7 +65,7 @@ class RuleChoices:
         overview = await self._quotas.overview(act.server)
         alike = [each for each in overview.rules if _slot(each) == _slot(wanted)]
         own = [each for each in alike if rule_value(each) == rule_value(wanted)]
-        configured = [each for each in self._service.limits.rules(guild=True) if _slot(each) == _slot(wanted)]
+        configured = [each for each in self._services.limits.rules(guild=True) if _slot(each) == _slot(wanted)]
         by_role = any(each.holder is Holder.ROLE for each in alike)
         found = next(iter(own or ([] if by_role else configured)), None)
         if found is None:

@@ -37,7 +37,7 @@ class QuotaReports:
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
         self._responder = admin.responder
-        self._reports = admin.service.reports
+        self._reports = admin.services.reports
 
     def add_to(self, group: app_commands.Group) -> None:
         add, said = self._admin.add, self._admin.said
@@ -103,7 +103,7 @@ class QuotaReports:
     async def _top(self, act: AdminAction) -> None:
         window = Window(act.given["window"] or Window.MONTH)
         async with database_timeout("busy"):
-            standing = await self._admin.service.quota_status(place_of(act.interaction, member=True))
+            standing = await self._admin.services.usage.quota_status(place_of(act.interaction, member=True))
             bucket = standing.used.moment(Scope.GUILD).buckets[window]
             spenders = await self._reports.top(act.server, bucket, limit=TOP)
         whole = standing.used.tally(Scope.GUILD, window)
@@ -114,7 +114,7 @@ class QuotaReports:
 
     async def _export(self, act: AdminAction) -> None:
         async with database_timeout("busy"):
-            server_settings = await self._admin.service.store.server_settings(act.server)
+            server_settings = await self._admin.services.store.server_settings(act.server)
         zone = zone_of(server_settings)
         since, until = period(act.given["since"], act.given["until"], now=act.received_at, zone=zone)
         async with self._responder.answering(act.interaction):
@@ -156,7 +156,7 @@ class QuotaReports:
 
     async def _recent(self, act: AdminAction) -> Sequence[tuple[str, str]]:
         """Today and the two weeks before it."""
-        zone = zone_of(await self._admin.service.store.server_settings(act.server))
+        zone = zone_of(await self._admin.services.store.server_settings(act.server))
         today = datetime.fromtimestamp(act.received_at / 1000, zone).date()
         days = [(today - timedelta(days=each)).isoformat() for each in range(15)]
         return [(each, each) for each in days]

@@ -32,7 +32,7 @@ Change = Callable[[ServerSettings], ServerSettings]
 class SettingsCommands:
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
-        self._service = admin.service
+        self._services = admin.services
 
     def add_to(self, tree: app_commands.CommandTree[Any]) -> None:
         add, settings = self._admin.add, self._admin.group("settings")
@@ -55,11 +55,11 @@ class SettingsCommands:
 
     @property
     def _catalog(self) -> Catalog:
-        return self._service.catalog
+        return self._services.catalog
 
     @property
     def _offered(self) -> Catalog:
-        return self._service.offered
+        return self._services.offered
 
     # --- channels
 
@@ -219,7 +219,7 @@ class SettingsCommands:
 
     async def _house(self, act: AdminAction) -> ServerSettings:
         async with database_timeout("busy"):
-            return await self._service.store.server_settings(act.server)
+            return await self._services.store.server_settings(act.server)
 
     async def _changed(
         self, act: AdminAction, change: Change, *, told: Mapping[str, Any]
@@ -227,7 +227,7 @@ class SettingsCommands:
         """What holds now, and whether that is new."""
         before = await self._house(act)
         async with database_timeout("settings.unsure"):
-            server_settings = await self._service.quotas.change_server_settings(act.by, change, told=told)
+            server_settings = await self._services.quotas.change_server_settings(act.by, change, told=told)
         return server_settings, server_settings != before
 
     async def _answer(self, act: AdminAction, done: str | None, lines: Sequence[str], *, warning: bool = False) -> None:

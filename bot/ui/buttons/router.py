@@ -56,7 +56,7 @@ class Router:
     ) -> None:
         """*remove_files* takes a job's pictures off the disk; it may block."""
         self._responder = responder
-        self._service = responder.service
+        self._services = responder.services
         self._hand_over = private_delivery
         self._remove_files = remove_files
         self._admin = admin
@@ -100,36 +100,38 @@ class Router:
 
     async def _recognise(self, press: ButtonPress) -> None:
         """See which message was pressed; a reply that can be pressed is shown, whatever became of our answer."""
-        record = await self._service.store.job_record(press.id)
+        record = await self._services.store.job_record(press.id)
         message = press.interaction.message
         if record is None or message is None:
             return
         if record.reply.message_id is None:  # the answer to our first one was lost
-            await self._service.acknowledged(press.id, message_id=message.id, ephemeral=message.flags.ephemeral)
+            await self._services.requests.acknowledged(
+                press.id, message_id=message.id, ephemeral=message.flags.ephemeral
+            )
         press.on_reply = record.reply.message_id in (None, message.id) and not record.reply.gone
 
     async def _keep_token(self, press: ButtonPress) -> None:
         """Let the reply be reached by the press's token: Discord knows that only once the press is answered."""
         message = press.interaction.message
         if press.on_reply and message is not None:
-            await self._service.button_clicked(
+            await self._services.jobs.button_clicked(
                 press.id, press.interaction.token, received_at=press.received_at, message_id=message.id
             )
 
     async def _cancel(self, press: ButtonPress) -> None:
         """Show the ending at once; how a host takes a wish to cancel is for delivery to show when it is known."""
-        card = await self._to_the_end(self._service.cancel(press.id, user_id=press.user_id))
+        card = await self._to_the_end(self._services.jobs.cancel(press.id, user_id=press.user_id))
         await self._answer(press, card if card.job.state.is_final else None)
 
     async def _hide(self, press: ButtonPress) -> None:
         """Take the job out of sight at once."""
-        card = await self._to_the_end(self._service.hide(press.id, user_id=press.user_id))
+        card = await self._to_the_end(self._services.jobs.hide(press.id, user_id=press.user_id))
         await self._answer(press, card)
         await self._still_so(card)
 
     async def _show(self, press: ButtonPress) -> None:
         """Show a job that goes on at once; one that has ended is for delivery to show, with its pictures."""
-        card = await self._to_the_end(self._service.show(press.id, user_id=press.user_id))
+        card = await self._to_the_end(self._services.jobs.show(press.id, user_id=press.user_id))
         await self._answer(press, None if card.job.state.is_final else card)
         await self._still_so(card)
 
@@ -145,25 +147,25 @@ class Router:
 
     async def _still_so(self, card: Card) -> None:
         """Our answer may have come after a newer card by another way: that one is sent again."""
-        job = await self._service.store.job(card.job.id)
+        job = await self._services.store.job(card.job.id)
         if job is not None and (job.state, job.hidden_at) != (card.job.state, card.job.hidden_at):
-            await self._service.store.request_redraw([job.id], now=self._responder.clock())
+            await self._services.store.request_redraw([job.id], now=self._responder.clock())
 
     async def _look(self, press: ButtonPress) -> None:
         """Bring the next look, and a result that could not be shown, forward; delivery then changes the card.
 
         A press in the list of `/jobs` cannot help the reply, so a finished job is handed over there.
         """
-        if (await self._service.card(press.id)).job.deleted_at is not None:
+        if (await self._services.jobs.card(press.id)).job.deleted_at is not None:
             raise UserError("job.unknown")
-        await self._service.poll_now(press.id)
+        await self._services.jobs.poll_now(press.id)
         async with self._responder.answering(press.interaction):
             await press.interaction.response.defer()
-        card = await self._service.card(press.id)
+        card = await self._services.jobs.card(press.id)
         if not card.job.state.is_final:
             return
         if press.on_reply:  # only a card from before the end has this button, even if /jobs gave the result away
-            await self._service.store.request_redraw([press.id], now=self._responder.clock())
+            await self._services.store.request_redraw([press.id], now=self._responder.clock())
         elif card.job.place.user_id == press.user_id:
             await self._hand_over.send(press.interaction, card)
 
@@ -174,14 +176,14 @@ class Router:
         await self._responder.reply_privately(press.interaction, page.view, files=[file] if file else [])
 
     async def _again(self, press: ButtonPress) -> None:
-        draft = self._service.repeat(await self._own_job(press))
+        draft = self._services.drafts.repeat(await self._own_job(press))
         draft = replace(draft, private=press.on_ephemeral)
-        record = await self._service.store.job_record(press.id)
+        record = await self._services.store.job_record(press.id)
         said = record.charge.reserved.micro_usd if record else None  # the price on the button
         await self._responder.submit_request(press.interaction, draft, received_at=press.received_at, most=said)
 
     async def _change(self, press: ButtonPress) -> None:
-        draft = self._service.repeat(await self._own_job(press))
+        draft = self._services.drafts.repeat(await self._own_job(press))
         await self._responder.check_form(press.interaction, private=press.on_ephemeral)
         await request_forms.open_draft(self._responder, press.interaction, replace(draft, private=press.on_ephemeral))
 
@@ -200,7 +202,7 @@ class Router:
     async def _delete(self, press: ButtonPress) -> None:
         """Forget the pictures, then take the message away; one left over by a broken line goes with the next press."""
         press.on_reply = False  # there is nothing left to reach
-        job = await self._service.store.job(press.id)
+        job = await self._services.store.job(press.id)
         owner_id = _deletes_for(press, job)
         if job is None or job.deleted_at is None or job.place.user_id != owner_id:
             await self._to_the_end(self._forget(press.id, owner_id=owner_id))
@@ -209,7 +211,7 @@ class Router:
             await press.interaction.delete_original_response()
 
     async def _forget(self, job_id: str, *, owner_id: int) -> None:
-        pictures = await self._service.delete(job_id, user_id=owner_id)
+        pictures = await self._services.jobs.delete(job_id, user_id=owner_id)
         await asyncio.to_thread(self._remove_files, pictures)
 
     async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
@@ -225,7 +227,7 @@ class Router:
             log.debug("What a button was to do: %s", exc)
 
     async def _own_job(self, press: ButtonPress) -> Job:
-        return await self._service.own_job(press.id, user_id=press.user_id)
+        return await self._services.jobs.own_job(press.id, user_id=press.user_id)
 
     # --- what admins look at
 
@@ -237,13 +239,13 @@ class Router:
     async def _draft_button(self, press: ButtonPress) -> None:
         if press.action != "change":
             await _too_old(press)
-        draft = await self._service.draft(press.id, user_id=press.user_id)
+        draft = await self._services.drafts.load(press.id, user_id=press.user_id)
         await request_forms.show_draft(self._responder, press.interaction, draft, draft_id=press.id)
 
     async def _form(self, press: ButtonPress) -> None:
-        draft = await self._service.draft(press.id, user_id=press.user_id)
+        draft = await self._services.drafts.load(press.id, user_id=press.user_id)
         usual = await request_forms.usual_here(self._responder, press.interaction, draft.verb)
-        draft = request_forms.filled_in(draft, fields_of(press.interaction), self._service.offered, usual=usual)
+        draft = request_forms.filled_in(draft, fields_of(press.interaction), self._services.offered, usual=usual)
         await self._responder.submit_request(press.interaction, draft, received_at=press.received_at)
 
 

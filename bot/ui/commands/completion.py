@@ -57,7 +57,7 @@ class OptionCompletion:
 
     @property
     def _offered(self) -> Catalog:
-        return self._responder.service.offered
+        return self._responder.services.offered
 
     async def model(self, interaction: Interaction, typed: str) -> list[Choice[str]]:
         at = await self._counter(interaction)
@@ -103,20 +103,20 @@ class OptionCompletion:
             server_settings=standing.server_settings if standing else ServerSettings(),
             standing=standing,
             words=responder.words(interaction),
-            model=resolve_model(responder.service.catalog, filled.model),
+            model=resolve_model(responder.services.catalog, filled.model),
             filled=self._filled(filled),
         )
 
     def _filled(self, typed: Namespace) -> Mapping[str, Wire]:
         found = {name: getattr(typed, name) for name, kind in FILLED.items() if isinstance(getattr(typed, name), kind)}
-        resolution = resolve_resolution(self._responder.service.catalog, typed.resolution)
+        resolution = resolve_resolution(self._responder.services.catalog, typed.resolution)
         return {"resolution": resolution, **found} if resolution is not None else found
 
     async def _standing(self, interaction: Interaction, place: Place) -> QuotaStatus | None:
         try:
             async with asyncio.timeout(QUICK):
                 await self._responder.check_place(interaction)
-                found = await self._responder.service.quota_status(place)
+                found = await self._responder.services.usage.quota_status(place)
         except NOTHING_KNOWN:
             return None
         return found if found.server_settings.opens(place.channels) else None
@@ -140,13 +140,13 @@ class OptionCompletion:
                 fuller = replace(offered, **{name: value})  # type: ignore[arg-type]
                 if (request := self._request(at, model, fuller)) is not None:
                     offered, best = fuller, request
-        return self._responder.service.availability.quote(best) if best is not None else None
+        return self._responder.services.routing.quote(best) if best is not None else None
 
     def _request(self, at: _Counter, model: str | None, asked: RequestedOptions) -> ImageRequest | None:
         references = (SAMPLE,) if self._verb is Verb.EDIT else ()
         draft = RequestDraft(verb=self._verb, prompt=ANY_PROMPT, model=model, asked=asked, references=references)
         try:
-            return self._responder.service.request(draft, at.place, at.server_settings)
+            return self._responder.services.requests.request(draft, at.place, at.server_settings)
         except UserError:
             return None
 

@@ -13,7 +13,7 @@ from bot.core.errors import UserError
 from bot.core.jobs import Verb
 from bot.core.request_draft import RequestDraft
 from bot.core.routes import Number, Options, Words
-from bot.jobs.availability import Availability
+from bot.jobs.build import Services
 from bot.ui.cards import texts
 from bot.ui.cards.job_list import jobs_list
 from bot.ui.cards.notices import ModelFact, help_page
@@ -70,7 +70,7 @@ class Commands:
     @property
     def _offered(self) -> Catalog:
         """What can be had now; when the commands are made, before anything is looked at, all that our hosts have."""
-        return self._responder.service.offered
+        return self._responder.services.offered
 
     # --- what Discord is told
 
@@ -80,7 +80,7 @@ class Commands:
         async def callback(interaction: Interaction, **given: Any) -> None:
             async def handler(received_at: int) -> None:
                 await responder.submit_request(
-                    interaction, draft_from_options(responder.service.catalog, verb, given), received_at=received_at
+                    interaction, draft_from_options(responder.services.catalog, verb, given), received_at=received_at
                 )
 
             await responder.handle(interaction, handler)
@@ -134,7 +134,7 @@ class Commands:
 
     async def _jobs(self, interaction: Interaction) -> None:
         responder = self._responder
-        cards, more = await responder.service.open_jobs(interaction.user.id)
+        cards, more = await responder.services.jobs.open_jobs(interaction.user.id)
         await responder.reply_privately(
             interaction, jobs_list(cards, responder.words(interaction), responder.clock(), more=more)
         )
@@ -144,7 +144,7 @@ class Commands:
 
     async def _help(self, interaction: Interaction) -> None:
         words = self._responder.words(interaction)
-        models = model_facts(self._responder.service.availability)
+        models = model_facts(self._responder.services)
         await self._responder.reply_privately(
             interaction, help_page(words, models=models, hosts=self._hosts, **self._kept)
         )  # fmt: skip
@@ -207,10 +207,10 @@ def _parameter(name: str, annotation: Any, *, required: bool = False) -> inspect
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def model_facts(availability: Availability) -> list[ModelFact]:
+def model_facts(services: Services) -> list[ModelFact]:
     """What one picture of each model costs now with the model's own choices."""
     facts = []
-    for key, model in availability.offered.models.items():
-        quote = usual_quote(availability, key, Verb.IMAGINE if model.imagine else Verb.EDIT)
+    for key, model in services.offered.models.items():
+        quote = usual_quote(services, key, Verb.IMAGINE if model.imagine else Verb.EDIT)
         facts.append(ModelFact(model.name, model.about, quote.micro_usd, quote.estimated))
     return facts

@@ -6,7 +6,7 @@ from bot.core.catalog import Catalog, Quote, RequestedOptions
 from bot.core.errors import UserError
 from bot.core.jobs import Reference, Verb
 from bot.core.server_settings import resolutions
-from bot.jobs.availability import Availability
+from bot.jobs.build import Services
 from bot.ui.cards.texts import Words
 
 SEPARATOR = " · "
@@ -26,21 +26,19 @@ def each_costs(words: Words, quote: Quote) -> str:
     return words.say("charge.each", price=words.money(quote.micro_usd, about=quote.estimated))
 
 
-def usual_quote(availability: Availability, model: str, verb: Verb, *, asked: RequestedOptions | None = None) -> Quote:
+def usual_quote(services: Services, model: str, verb: Verb, *, asked: RequestedOptions | None = None) -> Quote:
     """What a picture by *model* would cost now with what of *asked* it has, and else as it makes it by itself."""
-    kept = availability.offered.still(model, verb, asked or RequestedOptions())
+    kept = services.offered.still(model, verb, asked or RequestedOptions())
     try:
-        return _quoted(availability, model, verb, kept)
+        return _quoted(services, model, verb, kept)
     except UserError:  # no host makes these together
-        return _quoted(availability, model, verb, RequestedOptions())
+        return _quoted(services, model, verb, RequestedOptions())
 
 
-def _quoted(availability: Availability, model: str, verb: Verb, asked: RequestedOptions) -> Quote:
+def _quoted(services: Services, model: str, verb: Verb, asked: RequestedOptions) -> Quote:
     references = (SAMPLE,) if verb is Verb.EDIT else ()
-    request = availability.offered.request(
-        model, verb, prompt=ANY_PROMPT, asked=asked, references=references, drawn_seed=0
-    )
-    return availability.quote(request)
+    request = services.offered.request(model, verb, prompt=ANY_PROMPT, asked=asked, references=references, drawn_seed=0)
+    return services.routing.quote(request)
 
 
 def resolve_model(catalog: Catalog, typed: object) -> str | None:

@@ -7,7 +7,7 @@ from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.jobs import Verb
 from bot.core.request_draft import RequestDraft
 from bot.core.server_settings import usual_model
-from bot.jobs.availability import Availability
+from bot.jobs.build import Services
 from bot.ui.cards.forms import Choices, prompt_form
 from bot.ui.cards.texts import Words
 from bot.ui.commands.pricing import each_costs, usual_quote
@@ -26,22 +26,22 @@ async def open_draft(
     responder: Responder, interaction: Interaction, draft: RequestDraft, *, title: str = "change"
 ) -> None:
     """Keep *wish* for a quarter of an hour and show it as a form; sending that asks anew."""
-    draft_id = await responder.service.keep_draft(draft, user_id=interaction.user.id)
+    draft_id = await responder.services.drafts.keep(draft, user_id=interaction.user.id)
     await show_draft(responder, interaction, draft, draft_id=draft_id, title=title)
 
 
 async def show_draft(
     responder: Responder, interaction: Interaction, draft: RequestDraft, *, draft_id: str, title: str = "change"
 ) -> None:  # fmt: skip
-    availability, words = responder.service.availability, responder.words(interaction)
+    services, words = responder.services, responder.words(interaction)
     usual = await usual_here(responder, interaction, draft.verb)
     form = prompt_form(
         words,
         custom_id=form_id(draft_id),
         prompt=draft.prompt,
-        limit=availability.offered.ceilings.prompt,
+        limit=services.offered.ceilings.prompt,
         title=title,
-        choices=choices_for(draft, availability, usual=usual, words=words),
+        choices=choices_for(draft, services, usual=usual, words=words),
     )
     await responder.open_form(interaction, form)
 
@@ -49,16 +49,16 @@ async def show_draft(
 async def usual_here(responder: Responder, interaction: Interaction, verb: Verb) -> str | None:
     """The model that is taken where a wish names none."""
     place = place_of(interaction, member=responder.is_member(interaction))
-    return usual_model(await responder.service.server_settings(place), responder.service.offered, verb)
+    return usual_model(await responder.services.requests.server_settings(place), responder.services.offered, verb)
 
 
-def choices_for(draft: RequestDraft, availability: Availability, *, usual: str | None, words: Words) -> Choices:
+def choices_for(draft: RequestDraft, services: Services, *, usual: str | None, words: Words) -> Choices:
     """What a form offers: everything that any model of the verb has, with the wish's own choices chosen.
 
     Each model says what a picture would cost now with what was chosen, as far as it has that; see `filled_in`.
     *usual* is the model that is taken where none is named.
     """
-    models = availability.offered.models_for(draft.verb)
+    models = services.offered.models_for(draft.verb)
     has = [endpoint.options for model in models.values() if (endpoint := model.endpoint(draft.verb)) is not None]
     ratios = [choice for each in has if each.aspect_ratio for choice in each.aspect_ratio.choices]
     resolutions = [choice for each in has if each.resolution for choice in each.resolution.choices]
@@ -73,7 +73,7 @@ def choices_for(draft: RequestDraft, availability: Availability, *, usual: str |
         resolution=draft.asked.resolution,
         count=draft.asked.count,
         prices={
-            key: each_costs(words, usual_quote(availability, key, draft.verb, asked=_followed(draft, key, usual=usual)))
+            key: each_costs(words, usual_quote(services, key, draft.verb, asked=_followed(draft, key, usual=usual)))
             for key in models
         },
     )

@@ -42,8 +42,8 @@ class Usage:
         responder = self._responder
         words = responder.words(interaction)
         place = place_of(interaction, member=responder.is_member(interaction))
-        standing = await responder.service.quota_status(place)
-        days = await responder.service.last_days(place, standing.server_settings, days=DAYS)
+        standing = await responder.services.usage.quota_status(place)
+        days = await responder.services.usage.last_days(place, standing.server_settings, days=DAYS)
         page = functools.partial(usage, lines_of(standing), standing.grants, words, now=responder.clock())
         if all(spent == Amount() for _, spent in days):
             await responder.reply_privately(interaction, page(idle_days=DAYS))

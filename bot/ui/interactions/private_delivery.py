@@ -29,8 +29,8 @@ class PrivateDelivery:
     async def send(self, interaction: Interaction, card: Card) -> None:
         """Send *card* after an interaction's first answer, hidden or not; what Discord does not take is left."""
         responder = self._responder
-        version = await responder.service.version_wanted(card.job.id)
-        card = (await responder.service.card(card.job.id)).revealed()
+        version = await responder.services.jobs.wanted_version(card.job.id)
+        card = (await responder.services.jobs.card(card.job.id)).revealed()
         most = min(interaction.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
         fitted, uploads = await self._uploads(card, most=most)
         names = [each.name for each in uploads]
@@ -45,4 +45,4 @@ class PrivateDelivery:
             log.warning("A result could not be handed over: %s", exc, extra=extra)
             return
         if not fitted.withheld:
-            await responder.service.delivered_privately(card.job.id, version=version)
+            await responder.services.jobs.delivered_privately(card.job.id, version=version)

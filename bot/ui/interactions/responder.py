@@ -17,7 +17,7 @@ from bot.core.jobs import SECOND, Place, Reference
 from bot.core.quota import EVERYWHERE
 from bot.core.references import TYPES, ReferenceLimits, check_references, media_type
 from bot.core.request_draft import InteractionContext, RequestDraft
-from bot.jobs.service import Service
+from bot.jobs.build import Services
 from bot.observability.metrics import Metrics
 from bot.store.database import DATABASE_ERRORS
 from bot.store.store import AlreadySeen
@@ -53,7 +53,7 @@ class Responder:
     def __init__(
         self,
         client: discord.Client,
-        service: Service,
+        services: Services,
         *,
         texts: Texts,
         access: Access,
@@ -61,9 +61,9 @@ class Responder:
         metrics: Metrics,
     ) -> None:
         """*peek* raises `UserError` for a picture that shows in time that it cannot be used."""
-        self.service = service
+        self.services = services
         self.texts = texts
-        self.clock = service.clock
+        self.clock = services.clock
         self.accepts_requests = True  # False: the program is about to end
         self._client = client
         self._access = access
@@ -90,7 +90,7 @@ class Responder:
         """
         received_at = self.clock()
         expired = self._deadline.has_passed(interaction.id, now=received_at)
-        self.service.outages.clock_is_off(off=self._deadline.clock_is_off)
+        self.services.outages.clock_is_off(off=self._deadline.clock_is_off)
         if expired:
             log.warning("An interaction came too late to be answered", extra={"event": "interaction_late"})
             return
@@ -124,7 +124,7 @@ class Responder:
         elif isinstance(exc, discord.Forbidden):
             log.warning("Discord does not let the bot answer: %s", exc, extra={"event": "answer_forbidden"})
             await self.reply_refusal(interaction, UserError("discord.forbidden"))
-        elif (outage := self.service.outages.seen(exc)) is not None:
+        elif (outage := self.services.outages.seen(exc)) is not None:
             await self.reply_refusal(interaction, UserError("outage", outage=outage.value))
         else:
             reference = secrets.token_hex(4)
@@ -133,7 +133,7 @@ class Responder:
             await self.reply_refusal(interaction, UserError("internal", reference=reference))
 
     async def reply_refusal(self, interaction: Interaction, error: UserError, *, draft_id: str | None = None) -> None:
-        if error.key == "busy" and (outage := self.service.outages.failing) is not None:
+        if error.key == "busy" and (outage := self.services.outages.failing) is not None:
             error = UserError("outage", outage=outage.value)  # why the database takes so long
         if error.key == "place.permissions":  # neither buttons nor menus have the option `private`
             slash = isinstance(interaction.command, discord.app_commands.Command)
@@ -167,7 +167,7 @@ class Responder:
         """`UserError` where a form could only be filled in for nothing."""
         await self.check_place(interaction)
         place = place_of(interaction, member=self.is_member(interaction))
-        self.service.check_permissions(place, interaction.app_permissions.value, private=private)
+        self.services.requests.check_permissions(place, interaction.app_permissions.value, private=private)
 
     async def check_place(self, interaction: Interaction) -> None:
         """`UserError` where the operator lets nobody make pictures."""
@@ -224,9 +224,9 @@ class Responder:
         try:
             if not self.accepts_requests:
                 raise UserError("busy")  # noqa: TRY301 - refused like everything else, with a draft
-            self.service.check_permissions(context.place, context.app_permissions, private=context.private)
+            self.services.requests.check_permissions(context.place, context.app_permissions, private=context.private)
             await self._look_at(draft, context.place)
-            card = await self.service.accept(context, draft, most=most)
+            card = await self.services.requests.accept(context, draft, most=most)
         except AlreadySeen:  # delivered twice: the other one answers
             return
         except UserError as error:
@@ -241,7 +241,7 @@ class Responder:
             return error
         try:
             async with asyncio.timeout(OPTIONAL_TIMEOUT):
-                overview = await self.service.quotas.overview(place.server)
+                overview = await self.services.quotas.overview(place.server)
         except DATABASE_ERRORS:
             return error
         found = suggest_channels(error, overview, guild=self._client.get_guild(place.server), user=interaction.user)
@@ -249,12 +249,12 @@ class Responder:
 
     async def _look_at(self, draft: RequestDraft, place: Place) -> None:
         """`UserError` for what is wrong with *wish*, as far as it shows in time."""
-        request = self.service.request(draft, place, await self.service.server_settings(place))
+        request = self.services.requests.request(draft, place, await self.services.requests.server_settings(place))
         if not draft.references:
             return
-        limits = self.service.offered.reference_limits(request)
+        limits = self.services.offered.reference_limits(request)
         # What Discord says of them costs no time.
-        check_references(draft.references, hosts=self.service.cdn_hosts, limits=limits)
+        check_references(draft.references, hosts=self.services.requests.cdn_hosts, limits=limits)
         await self._look_quickly(draft.references, limits)
 
     async def pictures_of(self, message: discord.Message) -> Sequence[Reference]:
@@ -281,7 +281,7 @@ class Responder:
     async def _kept(self, draft: RequestDraft, *, user_id: int) -> str | None:
         try:
             async with asyncio.timeout(OPTIONAL_TIMEOUT):
-                return await self.service.keep_draft(draft, user_id=user_id)
+                return await self.services.drafts.keep(draft, user_id=user_id)
         except TimeoutError:
             return None
 
@@ -298,7 +298,7 @@ class Responder:
         except discord.HTTPException as exc:
             log.info("Discord did not show a card: %s", exc, extra={"event": "ack_failed", "job_id": job_id})
             if _is_provably_unseen(exc):
-                await self.service.unacknowledged(job_id)
+                await self.services.requests.unacknowledged(job_id)
                 raise
         except (aiohttp.ClientError, OSError) as exc:
             extra = {"event": "ack_unknown", "job_id": job_id}
@@ -312,9 +312,9 @@ class Responder:
     async def _acknowledged(self, job_id: str, *, message_id: int, ephemeral: bool) -> None:
         """Write down that Discord shows the card; where that fails, the worker asks Discord."""
         try:
-            await self.service.acknowledged(job_id, message_id=message_id, ephemeral=ephemeral)
+            await self.services.requests.acknowledged(job_id, message_id=message_id, ephemeral=ephemeral)
         except DATABASE_ERRORS as exc:
-            if self.service.outages.seen(exc) is None:
+            if self.services.outages.seen(exc) is None:
                 raise
 
 

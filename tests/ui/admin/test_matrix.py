@@ -92,7 +92,7 @@ def case_of(on: Scene, role: str, place: str) -> Case:
 async def furnish(case: Case) -> None:
     """Give every completion something to offer, and the history something to tell."""
     server, now = case.channel.guild.id if case.channel.guild else 0, case.on.rig.time.now
-    quotas, user = case.on.rig.service.quotas, case.who.id
+    quotas, user = case.on.rig.services.quotas, case.who.id
 
     def by(name: str) -> By:
         return By(f"{name} of {server}", server, 0, now)
@@ -180,7 +180,7 @@ async def try_completions(case: Case, commands: Sequence[app_commands.Command[An
 
 
 async def try_buttons(case: Case) -> None:
-    actions = case.on.client._router._admin._buttons
+    actions = case.on.client.interface.router._admin._buttons
     assert set(actions) == set(PRESSED)
     message = case.channel.post(case.on.discord.bot)
     for custom_id in PRESSED.values():

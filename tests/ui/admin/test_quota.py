@@ -49,7 +49,7 @@ async def test_setting_again_says_from_what_to_what(on: Stage) -> None:
 @on_stage(limits=QUERY_TIMEOUT)
 async def test_a_limit_above_the_operators_says_that_it_cannot_be_passed(on: Stage) -> None:
     cap = Rule(Holder.CAP, 0, Unit.MICRO_USD, Window.MONTH, 5_000_000)
-    await on.rig.service.quotas.set_rule(By("cli-1", on.guild.id, 0, on.rig.time.now), cap)
+    await on.rig.services.quotas.set_rule(By("cli-1", on.guild.id, 0, on.rig.time.now), cap)
 
     shown = await admin(on).slash(on.channel, "quota set", unit="micro_usd", amount="100", per="month")
 
@@ -178,7 +178,7 @@ async def test_a_channel_is_shown_with_its_use_and_its_caps(on: Stage) -> None:
     await on.imagine(count=4)
     settings = By("x", on.guild.id, 1, on.rig.time.now)
     server_settings = ServerSettings.model_validate({"caps": {on.channel.id: {"resolution": "1K", "count": 2}}})
-    await on.rig.service.quotas.change_server_settings(settings, lambda _: server_settings, told={})
+    await on.rig.services.quotas.change_server_settings(settings, lambda _: server_settings, told={})
 
     shown = text(await ada.slash(on.channel, "quota show", channel=on.channel))
 
@@ -246,7 +246,7 @@ async def test_a_members_limits_are_taken_away_together(on: Stage) -> None:
 async def test_limits_of_what_was_deleted_are_offered_and_can_be_taken_away(on: Stage) -> None:
     ada = admin(on)
     by = By("1", on.guild.id, 1, on.rig.time.now)
-    await on.rig.service.quotas.set_rule(by, Rule(Holder.ROLE, 77, Unit.IMAGES, Window.DAY, 9))
+    await on.rig.services.quotas.set_rule(by, Rule(Holder.ROLE, 77, Unit.IMAGES, Window.DAY, 9))
     await ada.slash(on.channel, "quota set", unit="jobs", amount="2", channel=on.channel)
 
     choices = await offered(on, ada, "clear", "limit")
@@ -261,7 +261,7 @@ async def test_limits_of_what_was_deleted_are_offered_and_can_be_taken_away(on: 
 @on_stage()
 async def test_neither_another_servers_rules_nor_the_operators_can_be_taken_away(on: Stage) -> None:
     elsewhere = on.env.create_guild("Elsewhere")
-    quotas, now = on.rig.service.quotas, on.rig.time.now
+    quotas, now = on.rig.services.quotas, on.rig.time.now
     await quotas.set_rule(By("1", elsewhere.id, 1, now), Rule(Holder.USER, on.alice.id, Unit.IMAGES, Window.DAY, 9))
     await quotas.set_rule(By("2", on.guild.id, 0, now), Rule(Holder.CAP, 0, Unit.IMAGES, Window.DAY, 9))
     before, ada = await limits(on), admin(on)

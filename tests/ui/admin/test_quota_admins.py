@@ -66,7 +66,7 @@ async def test_a_database_that_hangs_is_not_waited_for(
     async with connected(tmp_path, monkeypatch) as on:
         guild = on.discord.add_guild("Own")
         channel, ada = guild.add_channel("pictures"), on.discord.add_member("ada", guild, permissions=MANAGE_GUILD)
-        monkeypatch.setattr(on.rig.service.quotas, verb, hangs)
+        monkeypatch.setattr(on.rig.services.quotas, verb, hangs)
         asked = await ada.slash(channel, "quota set", unit="images", amount="5", member=ada)
         answer = await asked.acked(within=2.5)
 

@@ -44,7 +44,7 @@ def by(on: Stage, name: str, *, actor: int = 0) -> By:
 async def change_often(on: Stage, times: int) -> None:
     for n in range(times):
         rule = Rule(Holder.USER, on.alice.id, Unit.IMAGES, Window.DAY, 1000 + n)
-        await on.rig.service.quotas.set_rule(by(on, f"change {n}"), rule)
+        await on.rig.services.quotas.set_rule(by(on, f"change {n}"), rule)
 
 
 # --- who changed what
@@ -52,7 +52,7 @@ async def change_often(on: Stage, times: int) -> None:
 
 @on_stage()
 async def test_every_kind_of_change_reads_as_a_sentence(on: Stage) -> None:
-    carol, quotas, alice = admin(on), on.rig.service.quotas, on.alice.id
+    carol, quotas, alice = admin(on), on.rig.services.quotas, on.alice.id
     everyone, ends = Rule(Holder.ROLE, on.guild.id, Unit.JOBS, None, None), on.rig.time.now + 86_400_000
     await quotas.set_rule(by(on, "1", actor=carol.id), Rule(Holder.GUILD, 0, Unit.MICRO_USD, Window.MONTH, 5_000_000))
     await quotas.set_rule(by(on, "2"), everyone)
@@ -93,7 +93,7 @@ async def test_the_history_is_paged_by_buttons_that_change_the_message(on: Stage
 
     first = await carol.slash(on.channel, "quota history")
     (older,), said = buttons(first), [text(first)]
-    await on.rig.service.quotas.block(by(on, "meanwhile"), Block(Holder.USER, on.bob.id))
+    await on.rig.services.quotas.block(by(on, "meanwhile"), Block(Holder.USER, on.bob.id))
     second = await carol.click(first.response.message, custom_id=older)
     (newer, oldest), said = buttons(second), [*said, text(second)]
     third = await carol.click(second.response.message, custom_id=oldest)
@@ -111,7 +111,7 @@ async def test_the_history_is_paged_by_buttons_that_change_the_message(on: Stage
 async def test_the_history_can_be_of_one_member_or_channel(on: Stage) -> None:
     carol = admin(on)
     await change_often(on, 12)
-    await on.rig.service.quotas.block(by(on, "channel"), Block(Holder.CHANNEL, on.channel.id))
+    await on.rig.services.quotas.block(by(on, "channel"), Block(Holder.CHANNEL, on.channel.id))
 
     of_alice = await carol.slash(on.channel, "quota history", member=on.alice)
     older, said = next(iter(buttons(of_alice))), text(of_alice)
@@ -207,8 +207,10 @@ async def test_an_export_holds_every_row_of_the_server_and_no_other(on: Stage) -
     _, job = await on.imagine(count=2)
     await on.finish(job, pictures=2, show=False)
     reason = "=HYPERLINK(1); @x"
-    await on.rig.service.quotas.grant(by(on, "1", actor=carol.id), on.alice.id, Grant(0, Unit.IMAGES, 5), reason=reason)
-    await on.rig.service.quotas.grant(By("2", 77, 0, on.rig.time.now), on.alice.id, Grant(0, Unit.IMAGES, 99))
+    await on.rig.services.quotas.grant(
+        by(on, "1", actor=carol.id), on.alice.id, Grant(0, Unit.IMAGES, 5), reason=reason
+    )
+    await on.rig.services.quotas.grant(By("2", 77, 0, on.rig.time.now), on.alice.id, Grant(0, Unit.IMAGES, 99))
     await carol.slash(on.channel, "settings timezone", timezone="Asia/Tokyo")
 
     shown = await carol.slash(on.channel, "quota export", since="today")
@@ -230,7 +232,7 @@ async def test_rows_are_read_in_pages_and_none_is_lost_or_doubled(on: Stage, mon
     monkeypatch.setattr(quota_reports, "AT_A_TIME", 3)
     carol = admin(on)
     for n in range(9):
-        await on.rig.service.quotas.grant(by(on, str(n)), on.alice.id, Grant(0, Unit.IMAGES, n + 1))
+        await on.rig.services.quotas.grant(by(on, str(n)), on.alice.id, Grant(0, Unit.IMAGES, n + 1))
 
     shown = await carol.slash(on.channel, "quota export", since="all")
 
@@ -242,7 +244,7 @@ async def test_rows_are_read_in_pages_and_none_is_lost_or_doubled(on: Stage, mon
 async def test_a_period_with_too_much_in_it_asks_for_a_shorter_one(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     carol = admin(on)
     for n in range(3):
-        await on.rig.service.quotas.grant(by(on, str(n)), on.alice.id, Grant(0, Unit.IMAGES, 1))
+        await on.rig.services.quotas.grant(by(on, str(n)), on.alice.id, Grant(0, Unit.IMAGES, 1))
 
     monkeypatch.setattr(quota_reports, "MOST_ROWS", 2)
     many = await carol.slash(on.channel, "quota export", since="all")
@@ -304,7 +306,7 @@ async def test_a_file_is_written_beside_the_loop(on: Stage, monkeypatch: pytest.
         return csv_of(entries, zone, header=header)
 
     monkeypatch.setattr(quota_reports, "csv_of", noting)
-    await on.rig.service.quotas.grant(by(on, "1"), on.alice.id, Grant(0, Unit.IMAGES, 1))
+    await on.rig.services.quotas.grant(by(on, "1"), on.alice.id, Grant(0, Unit.IMAGES, 1))
 
     await admin(on).slash(on.channel, "quota export", since="all")
 

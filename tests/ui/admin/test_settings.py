@@ -178,7 +178,7 @@ async def test_a_model_that_is_not_offered_is_refused_until_it_is_again(on: Stag
 
 @on_stage()
 async def test_the_last_model_of_a_command_cannot_be_denied(on: Stage) -> None:
-    carol, models = admin(on), list(on.rig.service.catalog.models)
+    carol, models = admin(on), list(on.rig.services.catalog.models)
 
     answers = [await carol.slash(on.channel, "settings models deny", model=each) for each in models]
 
@@ -190,7 +190,7 @@ async def test_the_last_model_of_a_command_cannot_be_denied(on: Stage) -> None:
 @on_stage()
 async def test_a_model_that_its_host_gave_up_is_not_listed_and_does_not_count_as_one_that_is_left(on: Stage) -> None:
     for model in ("text-to-image", "edit"):
-        await on.rig.service.availability.mark_route_gone("runcomfy", f"google/nano-banana/pro/{model}")
+        await on.rig.services.availability.mark_route_gone("runcomfy", f"google/nano-banana/pro/{model}")
     carol = admin(on)
 
     choices = await carol.autocomplete(on.channel, "settings models deny", "model", "")
@@ -269,9 +269,9 @@ async def test_a_database_that_does_not_answer_is_told_of_in_time(on: Stage) -> 
     async def hanging(*_: object, **__: object) -> ServerSettings:
         raise TimeoutError
 
-    on.client.service.quotas.change_server_settings = hanging  # type: ignore[method-assign]
+    on.rig.services.quotas.change_server_settings = hanging  # type: ignore[method-assign]
     unsure = await carol.slash(on.channel, "settings channels deny", channel=on.channel)
-    on.client.service.store.server_settings = hanging  # type: ignore[method-assign]
+    on.rig.services.store.server_settings = hanging  # type: ignore[method-assign]
     busy = await carol.slash(on.channel, "settings show")
 
     assert "may have been made" in text(unsure)
@@ -323,7 +323,7 @@ async def test_the_page_of_a_server_with_very_long_lists_still_fits(on: Stage) -
         caps={each: ChannelCeiling(resolution="1K", count=1) for each in range(10**17, 10**17 + 500)},
     )
 
-    await on.rig.service.quotas.change_server_settings(
+    await on.rig.services.quotas.change_server_settings(
         By("fill", on.guild.id, 0, on.rig.time.now), lambda _: many, told={"setting": "other"}
     )
 

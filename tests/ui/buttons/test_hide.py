@@ -116,14 +116,14 @@ async def test_hide_in_the_list_of_jobs_leaves_the_list_alone_and_changes_the_ca
 @on_stage(host="runflow")
 async def test_an_answer_that_came_after_the_end_is_put_right(on: Stage) -> None:
     message, job = await drawing(on)
-    hide = on.rig.service.hide
+    hide = on.rig.services.jobs.hide
 
     async def slow(job_id: str, *, user_id: int) -> Any:
         card = await hide(job_id, user_id=user_id)
         await on.finish(await on.rig.job(job.id))  # and its hidden ending is shown before the press is answered
         return card
 
-    on.rig.service.hide = slow  # type: ignore[method-assign]
+    on.rig.services.jobs.hide = slow  # type: ignore[method-assign]
     await on.alice.click(message, label="Hide")
     await on.rig.delivery.run_due()
 

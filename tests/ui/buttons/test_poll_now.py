@@ -11,14 +11,14 @@ from tests.ui.stage import Stage, gallery, on_stage, text
 async def test_a_press_is_answered_before_its_token_is_used(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     shown, job = await on.imagine(private=True)
     await on.finish(job, show=False)
-    use = on.rig.service.button_clicked
+    use = on.rig.services.jobs.button_clicked
     answers: list[int] = []
 
     async def clicked(*given: Any, **more: Any) -> None:
         answers.append(len([each for each in on.env.http_requests if each.path.endswith("/callback")]))
         await use(*given, **more)
 
-    monkeypatch.setattr(on.rig.service, "clicked", clicked)
+    monkeypatch.setattr(on.rig.services, "clicked", clicked)
     await on.alice.click(shown.response.message, label="Check now")
 
     assert answers == [2]  # the command's and the press's: Discord knows no token before
@@ -28,7 +28,7 @@ async def test_a_press_is_answered_before_its_token_is_used(on: Stage, monkeypat
 async def test_check_now_renews_a_card_whose_result_was_handed_over(on: Stage) -> None:
     shown, job = await on.imagine(private=True)
     await on.finish(job, show=False)
-    await on.rig.service.delivered_privately(job.id, version=await on.rig.service.version_wanted(job.id))
+    await on.rig.services.jobs.delivered_privately(job.id, version=await on.rig.services.jobs.wanted_version(job.id))
 
     await on.alice.click(shown.response.message, label="Check now")
     await on.rig.delivery.run_due()
@@ -40,7 +40,7 @@ async def test_check_now_renews_a_card_whose_result_was_handed_over(on: Stage) -
 async def test_check_now_on_a_card_left_over_from_a_deleted_job_says_so(on: Stage) -> None:
     shown, job = await on.imagine()
     await on.finish(job, show=False)
-    await on.rig.service.delete(job.id, user_id=on.alice.id)
+    await on.rig.services.jobs.delete(job.id, user_id=on.alice.id)
 
     pressed = await on.alice.click(shown.response.message, label="Check now")
 

@@ -285,7 +285,7 @@ async def test_buttons_and_forms_of_another_version_say_so(on: Stage) -> None:
 async def test_a_button_of_a_job_that_is_gone_says_so(on: Stage) -> None:
     shown, job = await on.imagine()
     await on.finish(job)
-    await on.rig.service.delete(job.id, user_id=on.alice.id)
+    await on.rig.services.jobs.delete(job.id, user_id=on.alice.id)
 
     refused = await on.alice.click(shown.response.message, custom_id=f"j1:{job.id}:again")
 
@@ -295,7 +295,7 @@ async def test_a_button_of_a_job_that_is_gone_says_so(on: Stage) -> None:
 
 @on_stage()
 async def test_a_draft_is_nobody_elses(on: Stage) -> None:
-    draft_id = await on.rig.service.keep_draft(RequestDraft(verb=Verb.IMAGINE, prompt="mine"), user_id=on.alice.id)
+    draft_id = await on.rig.services.drafts.keep(RequestDraft(verb=Verb.IMAGINE, prompt="mine"), user_id=on.alice.id)
     message = await _with_button(on, f"d1:{draft_id}:change")
 
     refused = await on.bob.click(message, custom_id=f"d1:{draft_id}:change")
@@ -308,7 +308,7 @@ async def test_a_draft_is_nobody_elses(on: Stage) -> None:
 
 @on_stage()
 async def test_a_draft_lives_for_a_quarter_of_an_hour(on: Stage) -> None:
-    draft_id = await on.rig.service.keep_draft(RequestDraft(verb=Verb.IMAGINE, prompt="mine"), user_id=on.alice.id)
+    draft_id = await on.rig.services.drafts.keep(RequestDraft(verb=Verb.IMAGINE, prompt="mine"), user_id=on.alice.id)
     message = await _with_button(on, f"d1:{draft_id}:change")
     await on.go(15 * 60)
 

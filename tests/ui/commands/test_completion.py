@@ -33,7 +33,7 @@ def by_admin(on: Stage) -> By:
 
 
 async def server_settings(on: Stage, wanted: ServerSettings) -> None:
-    await on.rig.service.quotas.change_server_settings(by_admin(on), lambda _: wanted, told={})
+    await on.rig.services.quotas.change_server_settings(by_admin(on), lambda _: wanted, told={})
 
 
 @on_stage()
@@ -44,12 +44,12 @@ async def test_models_are_offered_with_the_price_of_a_picture_and_what_is_left(o
         {"name": f"Nano Banana 2 · about $0.08 a picture · {LEFT}", "value": "nano-banana-2"},
         {"name": "Nano Banana Pro · about $0.15 a picture · $1.00 left today", "value": "nano-banana-pro"},
     ]
-    assert [each["value"] for each in found] == list(on.rig.service.catalog.models_for(Verb.IMAGINE))
+    assert [each["value"] for each in found] == list(on.rig.services.catalog.models_for(Verb.IMAGINE))
 
 
 @on_stage()
 async def test_a_model_that_its_host_gave_up_is_not_offered(on: Stage) -> None:
-    await on.rig.service.availability.mark_route_gone("runcomfy", "google/nano-banana/pro/text-to-image")
+    await on.rig.services.availability.mark_route_gone("runcomfy", "google/nano-banana/pro/text-to-image")
     edits = await on.alice.autocomplete(on.channel, "edit", "model", "")
 
     assert [each[:13] for each in await offered(on, "model")] == ["Nano Banana 2"]
@@ -131,8 +131,8 @@ async def test_where_a_server_is_closed_prices_are_told_but_nothing_is_left_ther
 
 @on_stage()
 async def test_the_tightest_window_and_a_bonus_are_told(on: Stage) -> None:
-    await on.rig.service.quotas.set_rule(by_admin(on), Rule(Holder.USER, on.alice.id, Unit.IMAGES, Window.WEEK, 3))
-    await on.rig.service.quotas.grant(by_admin(on), on.alice.id, Grant(0, Unit.IMAGES, 5))
+    await on.rig.services.quotas.set_rule(by_admin(on), Rule(Holder.USER, on.alice.id, Unit.IMAGES, Window.WEEK, 3))
+    await on.rig.services.quotas.grant(by_admin(on), on.alice.id, Grant(0, Unit.IMAGES, 5))
 
     assert await offered(on, "count", "2") == [
         "2 pictures · about $0.16 · 3 pictures left this week · bonus: 5 pictures"
@@ -222,12 +222,12 @@ async def test_a_form_tells_the_price_of_every_model(on: Stage) -> None:
 async def test_a_form_counts_what_it_has_no_field_for_only_where_that_is_kept(on: Stage) -> None:
     asked = RequestedOptions(resolution="4K", thinking="high", format="a kind of yesterday")
     draft = RequestDraft(verb=Verb.EDIT, prompt="x", model="nano-banana-2", asked=asked)
-    availability = on.rig.service.availability
+    services = on.rig.services
 
-    told = choices_for(draft, availability, usual=None, words=EN).prices
+    told = choices_for(draft, services, usual=None, words=EN).prices
 
     assert told == {"nano-banana-2": "about $0.162 a picture", "nano-banana-pro": "about $0.30 a picture"}
-    another = choices_for(replace(draft, model="nano-banana-pro"), availability, usual=None, words=EN).prices
+    another = choices_for(replace(draft, model="nano-banana-pro"), services, usual=None, words=EN).prices
     assert another["nano-banana-2"] == "about $0.16 a picture"
-    unnamed = choices_for(replace(draft, model=None), availability, usual="nano-banana-2", words=EN).prices
+    unnamed = choices_for(replace(draft, model=None), services, usual="nano-banana-2", words=EN).prices
     assert unnamed == told

@@ -51,7 +51,7 @@ async def test_every_option_comes_from_the_catalogue(on: Stage) -> None:
     assert not any(options[each].get("choices") for each in completed)
     assert [each["value"] for each in options["format"]["choices"]] == ["png", "jpeg", "webp"]
     assert (options["count"]["min_value"], options["count"]["max_value"]) == (1, 4)
-    assert options["safety"]["max_value"] == on.rig.service.catalog.ceilings.max_safety
+    assert options["safety"]["max_value"] == on.rig.services.catalog.ceilings.max_safety
     assert (options["prompt"]["max_length"], options["prompt"]["required"]) == (4000, True)
     assert "web_search" not in options  # the operator has it switched off
     edit = {each["name"]: each["required"] for each in commands["edit"]["options"]}
@@ -209,7 +209,7 @@ async def test_what_nobody_can_put_right_gets_a_reference_that_the_log_has_too(
     async def broken(*_: object) -> list[Any]:
         raise KeyError("inside")
 
-    on.client.service.open_jobs = broken  # type: ignore[method-assign, assignment]
+    on.rig.services.jobs.open_jobs = broken  # type: ignore[method-assign, assignment]
 
     with caplog.at_level(logging.ERROR):
         shown = await on.alice.slash(on.channel, "jobs")

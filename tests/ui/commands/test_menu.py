@@ -72,15 +72,15 @@ async def test_a_form_that_is_too_old_says_so(on: Stage) -> None:
 
 
 async def _none_left(on: Stage) -> None:
-    for route in on.rig.service.catalog.routes_at("runcomfy"):
-        await on.rig.service.availability.mark_route_gone("runcomfy", route)
+    for route in on.rig.services.catalog.routes_at("runcomfy"):
+        await on.rig.services.availability.mark_route_gone("runcomfy", route)
 
 
 @on_stage()
 async def test_a_model_that_is_gone_is_refused_by_either_name_and_leaves_form_and_help(on: Stage) -> None:
     shown, _ = await on.imagine(model="Nano Banana Pro")
-    await on.rig.service.availability.mark_route_gone("runcomfy", "google/nano-banana/pro/text-to-image")
-    await on.rig.service.availability.mark_route_gone("runcomfy", "google/nano-banana/pro/edit")
+    await on.rig.services.availability.mark_route_gone("runcomfy", "google/nano-banana/pro/text-to-image")
+    await on.rig.services.availability.mark_route_gone("runcomfy", "google/nano-banana/pro/edit")
 
     for model in ("nano-banana-pro", "Nano Banana Pro"):
         refused = await on.alice.slash(on.channel, "imagine", prompt="a boat", model=model)

@@ -52,7 +52,7 @@ def described(form: Any) -> dict[str, str]:
 @on_stage(host=COMFY, beside=FLOW, models=dearer(FLOW))
 async def test_forms_and_help_tell_the_price_of_the_host_that_would_take_it_now(on: Stage) -> None:
     message, _ = await done(on)
-    await on.rig.hosts.on_paused(COMFY, EMPTY, submitting=True)
+    await on.rig.health.on_paused(COMFY, EMPTY, submitting=True)
 
     form = await on.alice.click(message, label="Change prompt")
     helped = await on.alice.slash(on.channel, "help")
@@ -66,7 +66,7 @@ async def test_forms_and_help_tell_the_price_of_the_host_that_would_take_it_now(
 @on_stage(host=COMFY, beside=FLOW, models=dearer(FLOW))
 async def test_again_orders_nothing_for_more_than_the_button_said_and_one_more_press_does(on: Stage) -> None:
     message, job = await done(on, count=2)
-    await on.rig.hosts.on_paused(COMFY, EMPTY, submitting=True)
+    await on.rig.health.on_paused(COMFY, EMPTY, submitting=True)
     before = await on.jobs()
 
     refused = await again(on, message, job)
@@ -85,7 +85,7 @@ async def test_again_orders_nothing_for_more_than_the_button_said_and_one_more_p
 async def test_again_is_ordered_at_once_where_it_costs_less_than_the_button_said(on: Stage) -> None:
     message, job = await done(on)
     assert await charged(on, job) == 200_000
-    await on.rig.hosts.on_paused(COMFY, EMPTY, submitting=True)
+    await on.rig.health.on_paused(COMFY, EMPTY, submitting=True)
 
     await again(on, message, job)
 
@@ -96,7 +96,7 @@ async def test_again_is_ordered_at_once_where_it_costs_less_than_the_button_said
 async def test_again_and_change_leave_out_what_no_host_offers_any_more(on: Stage) -> None:
     message, job = await done(on, thinking="high", aspect_ratio="8:1", safety=3)
     assert job.provider == FLOW
-    await on.rig.service.availability.mark_route_gone(FLOW, "google/nano-banana-2")
+    await on.rig.services.availability.mark_route_gone(FLOW, "google/nano-banana-2")
 
     await again(on, message, job)
     fresh = await on.newest()
@@ -133,7 +133,7 @@ async def test_picking_the_model_that_would_be_taken_anyway_keeps_what_was_chose
     on: Stage, closed: tuple[str, ...], usual: str, chosen: dict[str, Any]
 ) -> None:
     by = By(id="1", server=on.guild.id, actor=1, at=on.rig.time.now)
-    await on.rig.service.quotas.change_server_settings(by, lambda _: ServerSettings(models=closed), told={})
+    await on.rig.services.quotas.change_server_settings(by, lambda _: ServerSettings(models=closed), told={})
     refused = await on.alice.slash(on.channel, "imagine", prompt=" ", **chosen)
 
     form = await on.alice.click(refused.response.message, label="Change prompt")

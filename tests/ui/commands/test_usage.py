@@ -27,7 +27,7 @@ def by_admin(on: Stage, number: int) -> By:
 
 @on_stage()
 async def test_every_limit_that_applies_is_shown_to_the_one_who_asks(on: Stage) -> None:
-    quotas = on.rig.service.quotas
+    quotas = on.rig.services.quotas
     await quotas.set_rule(by_admin(on, 1), Rule(Holder.CHANNEL, on.channel.id, Unit.IMAGES, Window.WEEK, 40))
     await quotas.set_rule(by_admin(on, 2), Rule(Holder.USER, on.alice.id, Unit.IMAGES, Window.DAY, 20))
     await quotas.grant(by_admin(on, 3), on.alice.id, Grant(0, Unit.IMAGES, 5))
@@ -59,7 +59,7 @@ async def test_what_all_servers_spend_together_is_shown_once_it_is_used_up(on: S
 
 @on_stage(limits=Limits(user_day_images=1))
 async def test_a_card_says_what_a_bonus_paid_and_what_is_left_of_it(on: Stage) -> None:
-    await on.rig.service.quotas.grant(by_admin(on, 1), on.alice.id, Grant(0, Unit.IMAGES, 3))
+    await on.rig.services.quotas.grant(by_admin(on, 1), on.alice.id, Grant(0, Unit.IMAGES, 3))
 
     asked, job = await on.imagine(count=3)
     assert text(asked).endswith("about $0.24 held · 0 pictures left today · bonus: 1 picture")
@@ -103,13 +103,13 @@ async def test_the_chart_comes_after_the_words_and_says_the_sums(on: Stage) -> N
 @on_stage()
 async def test_the_days_are_those_of_the_servers_calendar(on: Stage) -> None:
     kiritimati = ServerSettings(timezone="Pacific/Kiritimati")  # fourteen hours ahead of UTC
-    await on.rig.service.quotas.change_server_settings(by_admin(on, 1), lambda _: kiritimati, told={})
+    await on.rig.services.quotas.change_server_settings(by_admin(on, 1), lambda _: kiritimati, told={})
     now = on.rig.time.now
     on.rig.time.now = now - now % (DAY * 1000) + 11 * 60 * 60 * 1000  # past midnight there, noon is near here
     await spend(on.rig, here(on))
 
-    days = await on.rig.service.last_days(here(on), kiritimati, days=30)
-    in_utc = await on.rig.service.last_days(here(on), ServerSettings(), days=30)
+    days = await on.rig.services.usage.last_days(here(on), kiritimati, days=30)
+    in_utc = await on.rig.services.usage.last_days(here(on), ServerSettings(), days=30)
 
     assert (days[-1][0] - in_utc[-1][0]).days == 1
     assert days[-1][1].images == 1

@@ -21,7 +21,7 @@ def by_admin(on: Stage) -> By:
 
 
 async def server_settings(on: Stage, **wanted: Any) -> None:
-    await on.rig.service.quotas.change_server_settings(by_admin(on), lambda _: ServerSettings(**wanted), told={})
+    await on.rig.services.quotas.change_server_settings(by_admin(on), lambda _: ServerSettings(**wanted), told={})
 
 
 async def refused(on: Stage, **options: Any) -> str:
@@ -72,7 +72,7 @@ async def test_a_channel_that_was_deleted_or_is_hidden_from_the_member_is_not_na
 async def test_a_blocked_channel_names_one_that_is_not(on: Stage) -> None:
     other, art = on.guild.create_text_channel("other"), on.guild.create_text_channel("art")
     for each in (on.channel, other):
-        await on.rig.service.quotas.block(by_admin(on), Block(Holder.CHANNEL, each.id))
+        await on.rig.services.quotas.block(by_admin(on), Block(Holder.CHANNEL, each.id))
 
     told = await refused(on)
 
@@ -84,7 +84,7 @@ async def test_a_channels_own_limit_names_a_channel_that_has_none(on: Stage) -> 
     tight, art = on.guild.create_text_channel("tight"), on.guild.create_text_channel("art")
     for each in (on.channel, tight):
         rule = Rule(Holder.CHANNEL, each.id, Unit.IMAGES, Window.WEEK, 1)
-        await on.rig.service.quotas.set_rule(by_admin(on), rule)
+        await on.rig.services.quotas.set_rule(by_admin(on), rule)
 
     told = await refused(on, count=2)
 
@@ -104,7 +104,7 @@ async def test_a_capped_channel_names_one_that_is_roomier(on: Stage, options: di
 @on_stage()
 async def test_a_refusal_that_is_not_about_a_channel_names_none(on: Stage) -> None:
     on.guild.create_text_channel("art")
-    await on.rig.service.quotas.block(by_admin(on), Block(Holder.USER, on.alice.id))
+    await on.rig.services.quotas.block(by_admin(on), Block(Holder.USER, on.alice.id))
 
     assert "<#" not in await refused(on)
 
@@ -116,6 +116,6 @@ async def test_a_database_that_does_not_answer_leaves_the_refusal_as_it_is(on: S
     async def broken(*_: object, **__: object) -> None:
         raise OSError("disk")
 
-    on.rig.service.quotas.overview = broken  # type: ignore[method-assign, assignment]
+    on.rig.services.quotas.overview = broken  # type: ignore[method-assign, assignment]
 
     assert "Use another channel." in await refused(on)

@@ -29,7 +29,7 @@ async def test_a_disk_that_takes_nothing_is_named_to_members_without_a_traceback
     assert refused.ephemeral
     assert [each for each in caplog.records if each.exc_info] == []
     assert (await on.rig.job(job.id)).ended_at is None
-    await on.rig.service.outages.check()
+    await on.rig.services.outages.check()
     assert "Waiting" in text(await on.alice.slash(on.channel, "imagine", prompt="a lighthouse"))
 
 
@@ -50,7 +50,7 @@ async def test_a_card_whose_acknowledgement_could_not_be_written_down_is_found_a
         asked = await alice.slash(channel, "imagine", prompt="a lighthouse")
         ack = await asked.acked(within=SOON)
         async with asyncio.timeout(SOON):
-            while not on.rig.service.outages.current:  # noqa: ASYNC110 - nobody tells of it
+            while not on.rig.services.outages.current:  # noqa: ASYNC110 - nobody tells of it
                 await asyncio.sleep(0.01)
         full.__exit__(None, None, None)
         fault.stop()
@@ -59,7 +59,7 @@ async def test_a_card_whose_acknowledgement_could_not_be_written_down_is_found_a
         assert ack.message is not None
         assert (job.acked_at, asked.followups) == (None, [])  # what is shown is true: nothing went wrong for Alice
         on.rig.found[job.id] = (ack.message.id, False)
-        await on.rig.service.outages.check()
+        await on.rig.services.outages.check()
         await on.rig.turn(4)
         assert on.rig.provider.submitted == [job.id]
 

@@ -60,8 +60,8 @@ class Trial:
     async def job(self, *, ended: bool = False) -> Job:
         place = Place(self.who.id, self.case.channel.id, self.case.channel.guild.id)  # type: ignore[union-attr]
         draft = RequestDraft(verb=Verb.IMAGINE, prompt="a lighthouse")
-        job = (await self.on.rig.service.accept(self.on.rig.context(place=place), draft)).job
-        await self.on.rig.service.acknowledged(job.id, message_id=5, ephemeral=False)
+        job = (await self.on.rig.services.requests.accept(self.on.rig.context(place=place), draft)).job
+        await self.on.rig.services.requests.acknowledged(job.id, message_id=5, ephemeral=False)
         for state in (State.SUBMITTING, State.QUEUED, State.COLLECTING, State.SUCCEEDED) if ended else ():
             if state is State.SUCCEEDED:
                 kept = Picture(1, f"{job.id}-1.png", "png", 8, 8, 9)
@@ -77,15 +77,23 @@ class Trial:
     async def settled(self) -> None:
         """Until whatever was given up on has come to its end."""
         self.slow(0)
-        aside = [*self.on.rig.service._background, *self.on.client._router._background]
-        await asyncio.gather(*aside, return_exceptions=True)
+        services = self.on.rig.services
+        started = [
+            *services.requests._background,
+            *services.jobs._background,
+            *self.on.client.interface.router._background,
+        ]
+        await asyncio.gather(*started, return_exceptions=True)
         await self.on.rig.store.database.given_up_ended()
 
 
 @asynccontextmanager
 async def trial(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Trial]:
+    removed: list[Picture] = []
     if url.startswith("sqlite"):
-        async with connected(folder, monkeypatch, guilds=("*",), url=url) as on:
+        async with connected(
+            folder, monkeypatch, guilds=("*",), url=url, limits=FREE, remove_files=removed.extend
+        ) as on:
             database = on.rig.store.database
             assert isinstance(database, SqliteDatabase)
             for each in (database._writer, database._reader):
@@ -96,31 +104,31 @@ async def trial(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Asyn
             def slow(seconds: float, *, reads: bool = False) -> None:
                 Slow.delay, SlowReader.delay = seconds, seconds if reads else 0
 
-            yield await _trial(on, slow)
+            yield await _trial(on, slow, removed)
     else:
-        async with line_to(url) as line, connected(folder, monkeypatch, guilds=("*",), url=line.url) as on:
+        async with (
+            line_to(url) as line,
+            connected(folder, monkeypatch, guilds=("*",), url=line.url, limits=FREE, remove_files=removed.extend) as on,
+        ):
 
             def slow(seconds: float, *, reads: bool = False) -> None:
                 line.delay, line.read_delay = seconds, seconds if reads else 0
 
-            yield await _trial(on, slow)
+            yield await _trial(on, slow, removed)
 
 
-async def _trial(on: Scene, slow: Callable[..., None]) -> Trial:
+async def _trial(on: Scene, slow: Callable[..., None], removed: list[Picture]) -> Trial:
     await on.discord.ready("quota", "settings")
     channel = on.discord.add_guild("Studio").add_channel("pictures")
     who = on.discord.add_member("alice", channel.guild, permissions=MANAGE_GUILD)
-    on.rig.service.limits = FREE
     case = Case(on, who, channel, "manager", HERE)
     await furnish(case)
-    removed: list[Picture] = []
-    on.client._router._remove_files = removed.extend
     return Trial(on, who, case, channel.post(on.discord.bot), slow, removed)
 
 
 async def everything(at: Trial) -> Mapping[str, Callable[[], Awaitable[Interaction]]]:
     """Every command, button and form there is: a new one has to be added here."""
-    tree, router, who, channel = at.on.client.tree, at.on.client._router, at.who, at.case.channel
+    tree, router, who, channel = at.on.client.tree, at.on.client.interface.router, at.who, at.case.channel
     # What a member can ask for.
     shown = channel.post(who.user, attachments=[FILE])
     made: dict[str, Callable[[], Awaitable[Interaction]]] = {
@@ -141,7 +149,7 @@ async def everything(at: Trial) -> Mapping[str, Callable[[], Awaitable[Interacti
         job = await at.job(ended=action in {"delete", "again", "change", "edit"})
         made[f"press {action}"] = _press(at, f"j1:{job.id}:{action}")
     draft = RequestDraft(verb=Verb.IMAGINE, prompt="a boat")
-    draft_id = await at.on.rig.service.keep_draft(draft, user_id=who.id)
+    draft_id = await at.on.rig.services.drafts.keep(draft, user_id=who.id)
     opened = await at.press(f"d1:{draft_id}:change")
     await opened.acked()
     made["draft"] = _press(at, f"d1:{draft_id}:change")

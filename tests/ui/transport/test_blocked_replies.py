@@ -45,7 +45,7 @@ class Place:
         return [each.path for each in made if each.path == at]
 
     async def in_jobs(self) -> set[str]:
-        return {each.job.id for each in (await self.on.rig.service.open_jobs(self.alice.id))[0]}
+        return {each.job.id for each in (await self.on.rig.services.jobs.open_jobs(self.alice.id))[0]}
 
 
 def _lift(place: Place) -> None:
@@ -239,7 +239,7 @@ async def _end(place: Place) -> None:
     """Let each job end as its prompt says."""
     rig = place.on.rig
     ready = rig.ready()
-    await rig.service.cancel(place.jobs[State.CANCELLED].id, user_id=place.alice.id)
+    await rig.services.jobs.cancel(place.jobs[State.CANCELLED].id, user_id=place.alice.id)
     for state, seen in (
         (State.SUCCEEDED, ready),
         (State.FAILED, Observation(State.FAILED)),

@@ -169,7 +169,7 @@ async def test_a_new_message_is_the_last_way_and_is_not_sent_twice(on: Stage) ->
 async def test_every_card_forbids_mentions(on: Stage) -> None:
     _, job = await on.imagine("@everyone")
     record = await on.finish(job)
-    card = await on.rig.service.card_of(record)
+    card = await on.rig.services.jobs.card_of(record)
     await on.alice.slash(on.channel, "jobs")
     await on.alice.click((await on.card(job)).message, label="Full prompt")
     for path in (ReplyPath.CHANNEL, ReplyPath.POST):
@@ -307,7 +307,7 @@ def test_a_discord_on_this_machine_is_used_for_everything(monkeypatch: pytest.Mo
 async def _finished(on: Stage) -> tuple[Card, Reply]:
     _, job = await on.imagine()
     record = await on.finish(job, show=False)
-    return await on.rig.service.card_of(record), record.reply
+    return await on.rig.services.jobs.card_of(record), record.reply
 
 
 def _uploads(card: Card) -> Sequence[Upload]:

@@ -30,7 +30,7 @@ async def test_gateway_commands_and_replies_by_every_way_go_through_the_proxy(
         await (await alice.slash(channel, "usage")).acked(within=SOON)
         record = await on.rig.store.job_record((await acknowledged(on)).id)
         assert record is not None
-        card, reply = await on.rig.service.card_of(record), record.reply
+        card, reply = await on.rig.services.jobs.card_of(record), record.reply
 
         assert await on.messenger.find(reply) == (reply.message_id, False)
         for way in ReplyPath:

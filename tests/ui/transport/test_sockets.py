@@ -15,7 +15,10 @@ import yarl
 from bot.core.cards import ReplyPath
 from bot.core.errors import DeliverLater, MessageGone, PathClosed
 from bot.core.jobs import Job, Place
+from bot.core.quota import Limits
 from bot.settings.settings import SHIPPED
+from bot.ui.build import InterfaceSettings, build
+from bot.ui.buttons.router import RemoveFiles
 from bot.ui.cards.texts import load
 from bot.ui.client import DarkroomClient, connect_to
 from bot.ui.interactions.access import Access
@@ -48,33 +51,35 @@ async def connected(
     proxy: str | None = None,
     names: dict[str, int] | None = None,
     url: str = "",
+    limits: Limits | None = None,
+    remove_files: RemoveFiles = lambda _: None,
 ) -> AsyncIterator[Scene]:
     """With a *proxy* Discord is called discord.example, and the proxy's *names* say where that is."""
     monkeypatch.setattr(discord.http.Route, "BASE", discord.http.Route.BASE)
     gateway = discord.gateway.DiscordWebSocket
     monkeypatch.setattr(gateway, "DEFAULT_GATEWAY", gateway.DEFAULT_GATEWAY)
     clock = Time(int(time.time() * 1000))
-    async with LocalDiscord(lambda: clock.now / 1000) as server, rig(folder, url=url, time=clock) as base:
+    async with (
+        LocalDiscord(lambda: clock.now / 1000) as server,
+        rig(folder, url=url, time=clock, limits=limits) as base,
+    ):
         connect_to(server.api_base, server.gateway_url)
         if names is not None:
             names["discord.example"] = int(server.cdn_host.partition(":")[2])
             monkeypatch.setattr(discord.http.Route, "BASE", f"http://discord.example{API}")
             monkeypatch.setattr(gateway, "DEFAULT_GATEWAY", yarl.URL("ws://discord.example/gateway"))
         texts = load(SHIPPED.parent / "locales", strict=True)
-        client = DarkroomClient(
-            base.service,
-            texts,
-            access=Access(guilds, user_install=user_install),
+        access = Access(guilds, user_install=user_install)
+        client = DarkroomClient(texts, access=access, proxy=proxy)
+        build(
+            client,
+            base.services,
+            InterfaceSettings(("RunComfy",), keep_hours=72, keep_days=30, user_install=user_install),
             peek=_fine,
             uploads=base.delivery.uploads,
-            remove_files=lambda _: None,
-            hosts=("RunComfy",),
-            keep_hours=72,
-            keep_days=30,
-            user_install=user_install,
+            remove_files=remove_files,
             chart=_drawn,
             metrics=base.metrics,
-            proxy=proxy,
         )
         async with client:
             life = asyncio.create_task(client.start(server.token))
@@ -162,7 +167,7 @@ async def test_a_shown_card_is_found_and_changed_by_both_ways(tmp_path: Path, mo
         job = await acknowledged(on)
         record = await on.rig.store.job_record(job.id)
         assert record is not None
-        card, reply = await on.rig.service.card_of(record), record.reply
+        card, reply = await on.rig.services.jobs.card_of(record), record.reply
 
         assert await on.messenger.find(reply) == (reply.message_id, False)
         for way in (ReplyPath.TOKEN, ReplyPath.CHANNEL):
@@ -237,7 +242,7 @@ async def test_a_shut_out_address_and_a_broken_line_are_told_apart(
         await (await alice.slash(channel, "imagine", prompt="a lighthouse")).acked(within=SOON)
         record = await on.rig.store.job_record((await acknowledged(on)).id)
         assert record is not None
-        card, reply = await on.rig.service.card_of(record), record.reply
+        card, reply = await on.rig.services.jobs.card_of(record), record.reply
 
         for do, outcome in (("reset", DeliverLater), ("code:401:50027", PathClosed), ("cloudflare", DeliverLater)):
             fault = on.discord.fault("edit_by_token", do=do, retry_after=60)
@@ -253,6 +258,6 @@ async def acknowledged(on: Scene) -> Job:
     """Wait until it is on disk that Discord shows the newest job; that job."""
     async with asyncio.timeout(SOON):
         while not (await on.rig.store.due_times()) or (await on.job()).acked_at is None:
-            await on.rig.service.wakeups.worker.wait()
-            on.rig.service.wakeups.worker.clear()
+            await on.rig.services.wakeups.worker.wait()
+            on.rig.services.wakeups.worker.clear()
     return await on.job()

@@ -1,0 +1,215 @@
+"""Builds what carries jobs from acceptance to delivery."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.core.cards import Picture
+from bot.core.catalog import Catalog
+from bot.core.clock import Clock
+from bot.core.jobs import Job
+from bot.core.quota import Limits
+from bot.jobs.availability import Availability
+from bot.jobs.delivery import Delivery, Fitter, Messenger
+from bot.jobs.drafts import Drafts
+from bot.jobs.outages import Notify, Outages
+from bot.jobs.provider_health import ProviderHealth
+from bot.jobs.queue import Queue
+from bot.jobs.requests import Requests
+from bot.jobs.results import Checker, Fetcher, ResultDownloader
+from bot.jobs.routing import Routing
+from bot.jobs.schedule import Schedule
+from bot.jobs.service import Jobs
+from bot.jobs.steps import table
+from bot.jobs.steps.check import CheckReferences
+from bot.jobs.steps.confirm import FindReply
+from bot.jobs.steps.context import StepContext
+from bot.jobs.usage import Usage
+from bot.jobs.wakeups import Wakeups
+from bot.jobs.worker import Worker
+from bot.observability.metrics import Metrics
+from bot.providers.base import Provider
+from bot.store import drafts
+from bot.store.notes import Notes
+from bot.store.quotas import Quotas
+from bot.store.reports import Reports
+from bot.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings:
+    """What the operator has configured about jobs."""
+
+    catalog: Catalog
+    limits: Limits
+    data: Path  # the folder of pictures
+    provider_names: Mapping[str, str]  # provider → its name for people, preferred first
+    slots: Mapping[str, int]  # provider → how many runs it may have from us at a time
+    result_hosts: Mapping[str, Sequence[str]]  # provider → internet hosts that its pictures may come from
+    cdn_hosts: Sequence[str]  # internet hosts that references may come from
+    ai_label: bool = False  # whether cards with pictures say that a machine made them
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What commands, buttons, callbacks and background checks may ask for."""
+
+    requests: Requests
+    jobs: Jobs
+    drafts: Drafts
+    usage: Usage
+    store: Store
+    quotas: Quotas
+    reports: Reports
+    notes: Notes
+    availability: Availability
+    routing: Routing
+    outages: Outages
+    wakeups: Wakeups
+    limits: Limits
+    clock: Clock
+    notify: Notify  # the operator
+
+    @property
+    def catalog(self) -> Catalog:
+        """All that is configured, for the names, times and prices of old jobs too."""
+        return self.availability.catalog
+
+    @property
+    def offered(self) -> Catalog:
+        """What may be requested now."""
+        return self.availability.offered
+
+
+@dataclass(frozen=True, slots=True)
+class JobsRoom:
+    services: Services
+    health: ProviderHealth
+    worker: Worker
+    delivery: Delivery
+
+
+def build(
+    store: Store,
+    settings: JobSettings,
+    *,
+    providers: Mapping[str, Provider],
+    messenger: Messenger,
+    find_reply: FindReply,
+    notify: Notify,
+    fetcher: Fetcher,
+    checker: Checker,
+    fitter: Fitter,
+    check_references: CheckReferences,
+    callback_url: Callable[[Job], str | None],
+    picture_link: Callable[[str, Picture], str | None],
+    metrics: Metrics,
+    clock: Clock,
+    random: Callable[[], float],
+) -> JobsRoom:
+    """*callback_url*: where a job's provider calls when its run has ended. *picture_link*: a picture's public address.
+
+    *random*: jitter, from 0 to 1.
+    """
+    database, notes, wakeups, schedule = store.database, Notes(store.database), Wakeups(), Schedule(clock)
+    availability = Availability(
+        store,
+        notes,
+        catalog=settings.catalog,
+        providers=settings.provider_names,
+        cancels=[name for name, each in providers.items() if each.cancels],
+        clock=clock,
+        wakeups=wakeups,
+        notify=notify,
+    )
+    outages = Outages(database, data=settings.data, clock=clock, notify=notify)
+    health = ProviderHealth(availability, providers, clock=clock)
+    routing = Routing(store, availability=availability, health=health, clock=clock)
+    usage = Usage(store, limits=settings.limits, clock=clock)
+    jobs = Jobs(store, availability=availability, usage=usage, wakeups=wakeups, clock=clock, ai_label=settings.ai_label)
+    requests = Requests(
+        store,
+        jobs,
+        availability=availability,
+        routing=routing,
+        outages=outages,
+        wakeups=wakeups,
+        limits=settings.limits,
+        cdn_hosts=settings.cdn_hosts,
+        clock=clock,
+    )
+    results = ResultDownloader(
+        store,
+        fetcher,
+        checker=checker,
+        result_hosts=settings.result_hosts,
+        data=settings.data,
+        max_wait=lambda job: settings.catalog.download_timeout(job.request),
+        clock=clock,
+    )
+    context = StepContext(
+        store=store,
+        availability=availability,
+        health=health,
+        routing=routing,
+        outages=outages,
+        wakeups=wakeups,
+        providers=providers,
+        results=results,
+        clock=clock,
+        callback_url=callback_url,
+        random=random,
+    )
+    queue = Queue(
+        store,
+        schedule,
+        availability=availability,
+        health=health,
+        routing=routing,
+        outages=outages,
+        clock=clock,
+        slots=settings.slots,
+    )
+    steps = table.build(context, queue=queue, find_reply=find_reply, check_references=check_references)
+    return JobsRoom(
+        services=Services(
+            requests=requests,
+            jobs=jobs,
+            drafts=Drafts(drafts.Drafts(database), availability=availability, clock=clock),
+            usage=usage,
+            store=store,
+            quotas=Quotas(database),
+            reports=Reports(database),
+            notes=notes,
+            availability=availability,
+            routing=routing,
+            outages=outages,
+            wakeups=wakeups,
+            limits=settings.limits,
+            clock=clock,
+            notify=notify,
+        ),
+        health=health,
+        worker=Worker(
+            store,
+            schedule,
+            steps=steps,
+            queue=queue,
+            wakeups=wakeups,
+            outages=outages,
+            metrics=metrics,
+            clock=clock,
+        ),
+        delivery=Delivery(
+            store,
+            jobs,
+            messenger,
+            fitter=fitter,
+            data=settings.data,
+            link=picture_link,
+            outages=outages,
+            wakeups=wakeups,
+            clock=clock,
+            random=random,
+        ),
+    )

@@ -1,0 +1,208 @@
+"""Turns what a member asks for into an accepted job with its reservation, and takes it back where nobody sees it."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Iterable
+
+from ulid import ULID
+
+from bot.core import quota
+from bot.core.cards import TOKEN_LIFE, Card, Reply
+from bot.core.catalog import Catalog, Quote
+from bot.core.clock import Clock
+from bot.core.errors import UserError
+from bot.core.jobs import ACK_WINDOW, MINUTE, ImageRequest, Job, Place, State
+from bot.core.references import check_references
+from bot.core.request_draft import InteractionContext, RequestDraft, missing_permissions
+from bot.core.server_settings import ServerSettings, apply_settings
+from bot.core.zones import calendar_of
+from bot.jobs.availability import Availability
+from bot.jobs.outages import Outages
+from bot.jobs.routing import Routing
+from bot.jobs.service import Jobs
+from bot.jobs.wakeups import Wakeups
+from bot.store.database import DATABASE_ERRORS
+from bot.store.store import Store
+
+log = logging.getLogger(__name__)
+
+DATABASE_TIMEOUT = 1.0  # seconds that a member's answer may wait for the database
+DATABASE_UNUSABLE: tuple[type[Exception], ...] = (*DATABASE_ERRORS, RuntimeError)  # the store is closed, for one
+
+
+class Requests:
+    def __init__(
+        self,
+        store: Store,
+        jobs: Jobs,
+        *,
+        availability: Availability,
+        routing: Routing,
+        outages: Outages,
+        wakeups: Wakeups,
+        limits: quota.Limits,
+        cdn_hosts: Iterable[str],
+        clock: Clock,
+    ) -> None:
+        """*cdn_hosts*: the internet hosts that references may come from."""
+        self.cdn_hosts = tuple(cdn_hosts)
+        self._store = store
+        self._jobs = jobs
+        self._availability = availability
+        self._routing = routing
+        self._outages = outages
+        self._wakeups = wakeups
+        self._limits = limits
+        self._clock = clock
+        self._background: set[asyncio.Task[None]] = set()  # asyncio itself keeps no reference to a task
+
+    async def accept(self, context: InteractionContext, draft: RequestDraft, *, most: int | None = None) -> Card:
+        """Accept a job: its row and its reservation are on disk when this returns its first card.
+
+        `UserError` when it cannot be done or paid for; nothing is reserved then. `AlreadySeen` when Discord
+        delivered the interaction twice.
+        *most*: the price in micro-dollars that the member was shown; at a higher one the job is not accepted.
+        """
+        if (outage := self._outages.unsafe) is not None:
+            raise UserError("outage", outage=outage.value)
+        self.check_permissions(context.place, context.app_permissions, private=context.private)
+        server_settings = await self.server_settings(context.place)
+        job, amount, quote = self._job(context, draft, server_settings)
+        if most is not None and amount.micro_usd > most:
+            raise UserError("price.changed", price=amount.micro_usd, said=most, estimated=quote.estimated)
+        reply = _reply(context, job)
+        try:
+            async with asyncio.timeout(DATABASE_TIMEOUT):
+                await self._store.accept(
+                    context.interaction_id,
+                    job,
+                    reply=reply,
+                    amount=amount,
+                    price_version=quote.version,
+                    limits=self._limits,
+                    calendar=calendar_of(server_settings),
+                )
+                self._wakeups.wake(job.id)  # should the acknowledgement fail, the worker finds out
+                return await self._jobs.card(job.id)
+        except (TimeoutError, asyncio.CancelledError) as exc:  # it may still be committed, though we stopped waiting
+            self._background.add(withdrawing := asyncio.create_task(self._withdraw_late(job.id)))
+            withdrawing.add_done_callback(self._background.discard)
+            if isinstance(exc, asyncio.CancelledError):
+                raise
+            raise UserError("busy") from exc
+
+    def check_permissions(self, place: Place, app_permissions: int, *, private: bool) -> None:
+        """`UserError` where the reply to a job could not be shown with its pictures."""
+        if missing := missing_permissions(place, app_permissions, private=private):
+            raise UserError("place.permissions", missing=missing)
+
+    async def server_settings(self, place: Place) -> ServerSettings:
+        """The settings of the server that *place* is in; `UserError` where the database does not answer in time."""
+        try:
+            async with asyncio.timeout(DATABASE_TIMEOUT):
+                return await self._store.server_settings(place.server)
+        except TimeoutError as exc:
+            raise UserError("busy") from exc
+
+    def request(self, draft: RequestDraft, place: Place, server_settings: ServerSettings) -> ImageRequest:
+        """*draft* checked against the catalogue and the server's settings; `UserError` where it is not possible."""
+        self._check_offered(draft, server_settings)
+        model, asked = apply_settings(
+            server_settings,
+            self._offered,
+            draft.verb,
+            model=draft.model,
+            asked=draft.asked,
+            channels=place.channels,
+        )
+        return self._offered.request(
+            model,
+            draft.verb,
+            prompt=draft.prompt,
+            asked=asked,
+            references=draft.references,
+            drawn_seed=secrets.randbits(31),
+        )
+
+    async def acknowledged(self, job_id: str, *, message_id: int, ephemeral: bool) -> None:
+        """Discord shows the first card; the job may be submitted."""
+        await self._store.acknowledged(job_id, message_id=message_id, ephemeral=ephemeral, now=self._clock())
+        self._wakeups.wake(job_id)
+
+    async def unacknowledged(self, job_id: str) -> None:
+        """Discord provably does not show the card, so nobody waits for this job: it is withdrawn."""
+        await self._store.withdraw(job_id, now=self._clock())
+        self._wakeups.wake(job_id)
+
+    @property
+    def _offered(self) -> Catalog:
+        return self._availability.offered
+
+    def _check_offered(self, draft: RequestDraft, server_settings: ServerSettings) -> None:
+        """`UserError` where the model is configured, but no provider has it now."""
+        configured = self._availability.catalog.models_for(draft.verb).keys()
+        offered = self._offered.models_for(draft.verb).keys()
+        wanted = {draft.model} if draft.model in configured else configured - set(server_settings.models)
+        if wanted and not wanted & offered:
+            raise UserError("option.no_host")
+
+    def _job(
+        self, context: InteractionContext, draft: RequestDraft, server_settings: ServerSettings
+    ) -> tuple[Job, quota.Amount, Quote]:
+        now = context.received_at
+        request = self.request(draft, context.place, server_settings)
+        self._check_references(request, now=now)
+        route = self._routing.route(request)
+        quote = self._offered.quote(request, route)
+        job = Job(
+            id=str(ULID()),
+            place=context.place,
+            request=request,
+            provider=route.provider,
+            route=route.id,
+            state=State.ACCEPTED,
+            created_at=now,
+            changed_at=now,
+            due_at=now + ACK_WINDOW,
+            give_up_after=int(self._availability.catalog.models[request.model].timing.give_up * 1000),
+            checked=not request.references,
+            parent_id=draft.parent_id,
+        )
+        return job, quota.Amount(request.count, quote.micro_usd * request.count), quote
+
+    def _check_references(self, request: ImageRequest, *, now: int) -> None:
+        check_references(request.references, hosts=self.cdn_hosts, limits=self._offered.reference_limits(request))
+        for each in request.references:
+            if each.expires_at is not None and each.expires_at <= now + MINUTE:
+                raise UserError("references.expired", file=each.filename)
+
+    async def _withdraw_late(self, job_id: str) -> None:
+        """Withdraw a job whose acceptance took too long, once the database has finished with it."""
+        try:
+            await self._store.database.given_up_ended()
+            await self._store.withdraw(job_id, now=self._clock())
+        except DATABASE_UNUSABLE as exc:  # the worker asks Discord for its card, and ends what nobody sees
+            extra = {"event": "withdraw_failed", "job_id": job_id}
+            log.warning("A refused job could not be withdrawn at once: %s", type(exc).__name__, extra=extra)
+        finally:
+            self._wakeups.wake(job_id)
+
+
+def _reply(context: InteractionContext, job: Job) -> Reply:
+    return Reply(
+        job_id=job.id,
+        application_id=context.application_id,
+        channel_id=context.place.channel_id,
+        guild_id=context.place.guild_id,
+        message_id=None,
+        ephemeral=context.private,
+        bot_can_edit=context.bot_can_edit,
+        bot_can_post=context.bot_can_post,
+        filesize_limit=context.filesize_limit,
+        locale=context.locale,
+        wanted=1,
+        delivered=1,  # the acknowledgement itself shows version 1
+        token=context.token,
+        token_expires_at=context.received_at + TOKEN_LIFE,
+    )

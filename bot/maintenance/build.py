@@ -1,0 +1,42 @@
+"""Builds the background checks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.jobs.build import Services
+from bot.maintenance.audit import LedgerAudit, Post
+from bot.maintenance.provider_checks import Probe, ProviderChecks
+from bot.maintenance.retention import Retention
+from bot.providers.base import Provider
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceRoom:
+    audit: LedgerAudit
+    provider_checks: ProviderChecks
+    retention: Retention
+
+
+def build(
+    services: Services,
+    *,
+    providers: Mapping[str, Provider],
+    low_balance: int | None,
+    probe: Probe,
+    post_alert: Post,
+    data: Path,
+    keep_hours: int,
+    keep_prompts_days: int,
+) -> MaintenanceRoom:
+    """*low_balance*: micro-dollars below which the operator is notified, None: never. *data*: the folder of pictures.
+
+    *probe* asks the providers with an outage whether it is over; *post_alert* sends a limit warning.
+    """
+    return MaintenanceRoom(
+        audit=LedgerAudit(services.store, services, post=post_alert),
+        provider_checks=ProviderChecks(services, providers=providers, low=low_balance, probe=probe),
+        retention=Retention(
+            services.store, services, data=data, keep_hours=keep_hours, keep_prompts_days=keep_prompts_days
+        ),
+    )

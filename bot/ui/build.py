@@ -1,0 +1,60 @@
+"""Builds what answers members and admins, and gives it to the client."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bot.jobs.build import Services
+from bot.observability.metrics import Metrics
+from bot.ui.admin.base import Admin
+from bot.ui.admin.quota import QuotaCommands
+from bot.ui.admin.quota_reports import QuotaReports
+from bot.ui.admin.settings import SettingsCommands
+from bot.ui.buttons.router import RemoveFiles, Router
+from bot.ui.client import DarkroomClient, Interface
+from bot.ui.commands.generate import Commands
+from bot.ui.commands.usage import Draw
+from bot.ui.interactions.private_delivery import PrivateDelivery, Uploads
+from bot.ui.interactions.responder import Peek, Responder
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceSettings:
+    """What the operator has configured that members read about."""
+
+    provider_names: Sequence[str]  # for people
+    keep_hours: int  # pictures
+    keep_days: int  # prompts
+    user_install: bool
+
+
+def build(
+    client: DarkroomClient,
+    services: Services,
+    settings: InterfaceSettings,
+    *,
+    peek: Peek,
+    uploads: Uploads,
+    remove_files: RemoveFiles,
+    chart: Draw,
+    metrics: Metrics,
+) -> None:
+    """*peek*, *uploads* and *chart* are those of `ReferenceChecker`, `Delivery` and `PicturePool`."""
+    responder = Responder(client, services, texts=client.texts, access=client.access, peek=peek, metrics=metrics)
+    private_delivery, admin = PrivateDelivery(responder, uploads), Admin(responder)
+    router = Router(responder, private_delivery=private_delivery, remove_files=remove_files, admin=admin)
+    commands = Commands(
+        responder,
+        private_delivery=private_delivery,
+        hosts=settings.provider_names,
+        keep_hours=settings.keep_hours,
+        keep_days=settings.keep_days,
+        user_install=settings.user_install,
+        chart=chart,
+    )
+    commands.add_to(client.tree)
+    quota = admin.group("quota")
+    QuotaCommands(admin).add_to(quota)
+    QuotaReports(admin).add_to(quota)
+    client.tree.add_command(quota)
+    SettingsCommands(admin).add_to(client.tree)
+    client.install(Interface(responder, router))
