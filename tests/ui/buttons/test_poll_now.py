@@ -18,7 +18,7 @@ async def test_a_press_is_answered_before_its_token_is_used(on: Stage, monkeypat
         answers.append(len([each for each in on.env.http_requests if each.path.endswith("/callback")]))
         await use(*given, **more)
 
-    monkeypatch.setattr(on.rig.services, "clicked", clicked)
+    monkeypatch.setattr(on.rig.services.jobs, "button_clicked", clicked)
     await on.alice.click(shown.response.message, label="Check now")
 
     assert answers == [2]  # the command's and the press's: Discord knows no token before
