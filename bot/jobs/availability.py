@@ -17,7 +17,7 @@ from bot.store.store import Store
 
 log = logging.getLogger(__name__)
 
-GONE = "gone"  # a note: the routes that were not there when last looked at
+GONE = "gone"  # the note that lists routes that were missing at the last check
 
 
 class Availability:
@@ -33,10 +33,12 @@ class Availability:
         wakeups: Wakeups,
         notify: Notify,
     ) -> None:
-        """*providers*: the hosts we may use, preferred first, with names for people; *cancels*: who can stop a run."""
+        """*providers*: those in use, preferred first, with names for people; *cancels*: those that can stop a run."""
         self.catalog = catalog  # all that is configured: names, times and prices of old jobs
-        self.gone: frozenset[tuple[str, str]] = frozenset()  # routes (provider and id) that their hosts do not have
-        self.offered = catalog.at(tuple(providers))  # what may be asked for now
+        self.gone: frozenset[tuple[str, str]] = (
+            frozenset()
+        )  # routes (provider and id) that their provider no longer has
+        self.offered = catalog.at(tuple(providers))  # what may be requested now
         self.outages: dict[str, str] = {}  # provider → credentials | balance | down
         self._blocked_hosts: dict[str, str] = {}  # job → internet host of its pictures that the settings do not allow
         self._store = store
@@ -47,11 +49,13 @@ class Availability:
         self._clock = clock
         self._wakeups = wakeups
         self._notify = notify
-        self._reported: set[tuple[str, str]] = set()  # providers, and what of theirs cannot be fetched or read
-        self._changing = asyncio.Lock()  # of what is gone
+        self._reported: set[tuple[str, str]] = (
+            set()
+        )  # providers, with the host or answer that the operator has been notified of
+        self._changing = asyncio.Lock()  # held while `gone` changes
 
     async def start(self) -> None:
-        """Whoever starts us again may have put right what a host complained of: it is tried at once."""
+        """Load outages and missing routes. Waiting jobs retry at once: the operator may have solved the problem."""
         self.outages = await self._provider_outages.current()
         for provider in self.outages:
             await self._store.retry_waiting(provider, now=self._clock())
@@ -59,11 +63,11 @@ class Availability:
         self._offer(known & {tuple(each) for each in json.loads(await self._notes.get(GONE) or "[]")})
 
     def name_of(self, provider: str) -> str:
-        """A host's name for people."""
+        """A provider's name for people."""
         return self._providers.get(provider, provider)
 
     def cancels(self, provider: str) -> bool:
-        """Whether a host can ever stop a run."""
+        """Whether the provider can stop a run."""
         return provider in self._cancels
 
     async def queue(self, provider: str) -> Sequence[str]:
@@ -72,39 +76,41 @@ class Availability:
         return fair_order(waiting, running)
 
     async def wake_waiting(self) -> None:
-        """Have every job that waits with us look which host is best for it now."""
+        """Have every waiting job choose its provider again."""
         for provider in self._providers:
             for job_id in await self.queue(provider):
                 self._wakeups.wake(job_id)
 
-    # --- hosts
+    # --- providers
 
     async def report_outage(self, provider: str, outage: str) -> None:
-        """A host takes nothing: cards say so and the operator is told once."""
+        """A provider accepts nothing (credentials, balance, down): cards say so, the operator is notified once."""
         self.outages[provider] = outage
         if await self._provider_outages.begin(provider, outage, now=self._clock()):
             await self._notify(f"operator.{outage}", {"provider": self.name_of(provider)})
-            await self._show_waiting(provider)
-            await self.wake_waiting()  # another host may take what waits for this one
+            await self._redraw_waiting(provider)
+            await self.wake_waiting()  # another provider may take what waits for this one
 
     async def report_recovery(self, provider: str) -> None:
+        """A provider accepts requests again: waiting jobs retry now, and the operator is notified."""
         known = await self._provider_outages.end(provider)
         self.outages.pop(provider, None)
         if known:
             await self._notify("operator.recovered", {"provider": self.name_of(provider)})
-            await self._show_waiting(provider)
+            await self._redraw_waiting(provider)
             await self._store.retry_waiting(provider, now=self._clock())
             await self.wake_waiting()
 
     async def report_blocked_host(self, job: Job, host: str) -> None:
-        """Finished pictures lie where the operator has not allowed us to fetch them."""
+        """Finished pictures are on an internet host that the settings do not allow; the operator is notified once."""
         if self._blocked_hosts.get(job.id) != host:
             self._blocked_hosts[job.id] = host
             await self._store.request_redraw([job.id], now=self._clock())
         if (job.provider, host) not in self._reported:
             self._reported.add((job.provider, host))
-            told = {"host": host, "provider": self.name_of(job.provider), "setting": f"{job.provider}.result_hosts"}
-            await self._notify("operator.result_host", told)
+            setting = f"{job.provider}.result_hosts"
+            values = {"host": host, "provider": self.name_of(job.provider), "setting": setting}
+            await self._notify("operator.result_host", values)
 
     def blocked_host_of(self, job_id: str) -> str | None:
         """The internet host that a finished job's pictures may not be downloaded from; None where there is none."""
@@ -114,27 +120,27 @@ class Availability:
         self._blocked_hosts.pop(job_id, None)
 
     async def report_unreadable(self, provider: str, shape: str) -> None:
-        """A job has ended because its host's answers are of a form that we do not know."""
+        """A job has ended because its provider's answers have an unknown form; the operator is notified once."""
         if (provider, shape) not in self._reported:
             self._reported.add((provider, shape))
             log.warning("Answers of %s cannot be read: %s", provider, shape, extra={"event": "answer_unreadable"})
             await self._notify("operator.unreadable", {"provider": self.name_of(provider)})
 
-    async def _show_waiting(self, provider: str) -> None:
+    async def _redraw_waiting(self, provider: str) -> None:
         await self._store.request_redraw(await self.queue(provider), now=self._clock())
         self._wakeups.replies.set()
 
     # --- models
 
     async def mark_route_gone(self, provider: str, route_id: str) -> None:
-        """A host does not have a route any more: it is offered no longer, and the operator is told once."""
-        await self._route_is(provider, route_id, gone=True)
+        """A provider no longer has a route: it is not offered any more, and the operator is notified once."""
+        await self._set_route(provider, route_id, gone=True)
 
     async def mark_route_back(self, provider: str, route_id: str) -> None:
-        """A host has a route; the operator is told where it had not."""
-        await self._route_is(provider, route_id, gone=False)
+        """A provider has a route; the operator is notified if it was missing."""
+        await self._set_route(provider, route_id, gone=False)
 
-    async def _route_is(self, provider: str, route_id: str, *, gone: bool) -> None:
+    async def _set_route(self, provider: str, route_id: str, *, gone: bool) -> None:
         async with self._changing:
             if ((provider, route_id) in self.gone) is gone:
                 return
@@ -142,8 +148,8 @@ class Availability:
             await self._notes.set(GONE, json.dumps(sorted(now_gone)))
             self._offer(now_gone)
         models = ", ".join(self.catalog.routes_at(provider).get(route_id, ()))
-        told = {"provider": self.name_of(provider), "model": models, "route": route_id}
-        await self._notify("operator.model_gone" if gone else "operator.model_back", told)
+        values = {"provider": self.name_of(provider), "model": models, "route": route_id}
+        await self._notify("operator.model_gone" if gone else "operator.model_back", values)
         await self.wake_waiting()
 
     def _offer(self, gone: Iterable[tuple[str, str]]) -> None:

@@ -1,7 +1,7 @@
-"""The loop that keeps replies true: it sends the newest card of a job by whichever path is open.
+"""The loop that keeps replies up to date: it sends the newest card of a job by whichever path is open.
 
-It knows what to try next and when; how a card becomes a request to Discord is the Messenger's business. Longer than
-other files: what is left when one path is closed is read in one place.
+It decides what to try next and when; the Messenger turns a card into a request to Discord. Longer than other files,
+so that everything that happens when a path is closed is in one place.
 """
 
 import asyncio
@@ -33,12 +33,12 @@ REQUEST_LIMIT = 24 * 1024 * 1024  # Discord takes 25 MiB a request; the card its
 FILE_SLACK = 64 * 1024
 SPACING = 3 * SECOND  # between two cards of a job that is still under way
 QUIET_AFTER = HOUR  # Discord limits edits of messages older than that (30046)
-AT_ONCE = 8
-CUT_AGAIN = 2 * SECOND
-TROUBLE_PAUSE = 1.0  # seconds to leave a database alone that could not be read
+MAX_DELIVERIES = 8
+CONNECTION_LOST_DELAY = 2 * SECOND
+READ_RETRY_DELAY = 1.0  # seconds
 SIZE_STEPS = 3  # how often a too large message is made smaller
-BLOCKED_AGAIN = 10 * MINUTE  # until a path that Discord has closed is tried again; doubled each time
-BLOCKED_MOST = HOUR  # each attempt counts towards Discord's limit of refused requests
+BLOCKED_DELAY = 10 * MINUTE  # until a path that Discord has closed is retried; doubled each time
+MAX_BLOCKED_DELAY = HOUR  # each attempt counts towards Discord's limit of refused requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was shown: *complete* with all pictures, else *retry* says whether they may come along later."""
+    """What was sent: *complete* with all pictures; else *retry* says whether the missing ones may follow later."""
 
     message_id: int
     complete: bool = True
@@ -58,13 +58,13 @@ class Sent:
 
 class Messenger(Protocol):
     async def send(self, card: Card, reply: Reply, *, path: ReplyPath, uploads: Sequence[Upload]) -> int:
-        """Show *card* by *way* and return the message's id; raises only the classes above."""
+        """Send *card* by *path*; returns the message's id and raises only the delivery errors of `bot.core.errors`."""
         ...
 
     async def notify(self, card: Card, reply: Reply) -> bool:
-        """Notify the member by a direct message how the job ended; False where they take none.
+        """Send the member a direct message about how the job ended; False where they accept none.
 
-        `DeliverLater` when that cannot be said now.
+        `DeliverLater` when it cannot be sent now.
         """
         ...
 
@@ -88,7 +88,7 @@ class Delivery:
         clock: Clock,
         random: Callable[[], float],
     ) -> None:
-        """*link* gives a picture's address for people where the operator serves one, else None."""
+        """*link*: a picture's public address, None where the operator serves none. *data*: the folder of pictures."""
         self._store = store
         self._jobs = jobs
         self._messenger = messenger
@@ -101,22 +101,21 @@ class Delivery:
         self._clock = clock
         self._sent_at: dict[str, int] = {}
         self._busy: set[str] = set()
-        self._held: dict[str, int] = {}  # job → until when not to try, after something went wrong
+        self._retry_at: dict[str, int] = {}  # job → when to try again after an error
         self._idle = asyncio.Event()
         self._idle.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Deliver what is due until *stop*; what is under path then is finished by `drain`."""
-        bell = self._wakeups.replies
+        """Deliver what is due until *stop*; `drain` finishes what is under way then."""
         async with asyncio.TaskGroup() as group:
             while not stop.is_set():
-                bell.clear()
-                pause = TROUBLE_PAUSE
+                self._wakeups.replies.clear()
+                pause = READ_RETRY_DELAY
                 with self._outages.outlasting(outages.UNREAD):
                     for job_id in await self._due():
                         group.create_task(self._attend(job_id))
                     pause = await self._pause()
-                await _until(bell, seconds=pause)
+                await _wait(self._wakeups.replies, seconds=pause)
 
     async def run_due(self) -> int:
         """Deliver everything that is due now, once; how many that were."""
@@ -127,7 +126,7 @@ class Delivery:
         return len(due)
 
     async def drain(self, *, seconds: float) -> None:
-        """Deliver what is due for at most *seconds*, before the program ends."""
+        """Deliver what is due before the program ends, for at most *seconds*."""
         try:
             async with asyncio.timeout(seconds):
                 while await self.run_due():
@@ -137,20 +136,20 @@ class Delivery:
             log.warning("Stopped with replies still to send; they go out at the next start", extra={"event": "drain"})
 
     async def _due(self) -> list[str]:
-        room = AT_ONCE - len(self._busy)
-        if room <= 0:
+        free = MAX_DELIVERIES - len(self._busy)
+        if free <= 0:
             return []
-        rows = await self._store.due_replies(now=self._clock(), limit=AT_ONCE * 2)
+        rows = await self._store.due_replies(now=self._clock(), limit=MAX_DELIVERIES * 2)
         now = self._clock()
-        chosen = [each for each in rows if each not in self._busy and self._held.get(each, 0) <= now][:room]
+        chosen = [each for each in rows if each not in self._busy and self._retry_at.get(each, 0) <= now][:free]
         self._busy.update(chosen)
         return chosen
 
     async def _pause(self) -> float:
         next_at = await self._store.next_reply_at()
-        if next_at is None or len(self._busy) >= AT_ONCE:
+        if next_at is None or len(self._busy) >= MAX_DELIVERIES:
             return 60.0
-        return max(1.0 if self._held else 0.05 if self._busy else 0.0, min(60.0, (next_at - self._clock()) / 1000))
+        return max(1.0 if self._retry_at else 0.05 if self._busy else 0.0, min(60.0, (next_at - self._clock()) / 1000))
 
     async def _attend(self, job_id: str) -> None:
         self._idle.clear()
@@ -158,16 +157,16 @@ class Delivery:
             await self.deliver(job_id)
         except CONNECTION_LOST as exc:
             extra = {"event": "store_trouble", "job_id": job_id}
-            log.warning("A reply lost the database: %s", type(exc).__name__, extra=extra)
-            self._held[job_id] = self._clock() + CUT_AGAIN
-        except Exception as exc:  # one job's trouble must not stop the others' replies
-            again = outages.RETRY_AFTER
+            log.warning("A delivery lost the connection to the database: %s", type(exc).__name__, extra=extra)
+            self._retry_at[job_id] = self._clock() + CONNECTION_LOST_DELAY
+        except Exception as exc:  # one job's error must not stop the others' replies
+            delay = outages.RETRY_AFTER
             if self._outages.seen(exc) is None:
                 log.exception("A reply could not be sent", extra={"event": "reply_error", "job_id": job_id})
-                again = MINUTE
-            self._held[job_id] = self._clock() + again  # in memory, since it may be the database that is at fault
+                delay = MINUTE
+            self._retry_at[job_id] = self._clock() + delay  # in memory, since the database may be the cause
         else:
-            self._held.pop(job_id, None)
+            self._retry_at.pop(job_id, None)
         finally:
             self._busy.discard(job_id)
             self._wakeups.replies.set()
@@ -175,7 +174,7 @@ class Delivery:
                 self._idle.set()
 
     async def deliver(self, job_id: str) -> None:
-        """Bring one reply up to date, or note when to try again."""
+        """Bring one reply up to date, or write down when to retry."""
         record = await self._store.job_record(job_id)
         if record is None or record.reply.gone or record.job.deleted_at is not None:
             await self._store.reply_gone(job_id)
@@ -185,7 +184,7 @@ class Delivery:
             await self._store.retry_delivery(job_id, version=record.reply.wanted, due_at=wait)
             return
         card = await self._jobs.card_of(record)
-        card = replace(card, last_word=_is_last_word(record, now=now))
+        card = replace(card, last_word=_is_final_edit(record, now=now))
         await self._send(card, record.reply)
 
     def _too_soon(self, record: JobRecord, *, now: int) -> int | None:
@@ -197,27 +196,27 @@ class Delivery:
         return next_at if next_at > now else None
 
     async def _send(self, card: Card, reply: Reply) -> None:
-        final = card.job.state.is_final and not card.hidden  # for what is hidden no message is written anew
+        final = card.job.state.is_final and not card.hidden  # a hidden job gets no new message
         reopens = False
         try:
             for path in paths(reply, now=self._clock(), final=final):
                 try:
-                    sent = await self._by(path, card, reply)
+                    sent = await self._send_by(path, card, reply)
                 except PathClosed as exc:
                     await self._closed(path, reply, exc)
                     reopens = reopens or not exc.for_good
                     if exc.channel:
                         break
                 else:
-                    await self._sent(card, reply, sent)
+                    await self._record_sent(card, reply, sent)
                     return
             if final and not reply.notified:
                 await self._notify(card, reply)
         except MessageGone:
             await self._store.reply_gone(reply.job_id)
         except DeliverLater as exc:
-            await self._later(reply, exc)
-        else:  # a click on the reply, or /jobs, delivers it, and so does a path that opens again
+            await self._postpone(reply, exc)
+        else:  # a click on the reply or /jobs delivers it, and so does a path that opens again
             due_at = self._blocked_until(card, reply) if reopens else None
             await self._store.postpone_delivery(reply.job_id, due_at=due_at, version=reply.wanted)
 
@@ -228,20 +227,20 @@ class Delivery:
             await self._store.token_died(reply.job_id, reply.token)
 
     async def _notify(self, card: Card, reply: Reply) -> None:
-        """The last path to say how a job ended, used once."""
+        """Say how a job ended by a direct message, once, where no other path is left."""
         event = "notified" if await self._messenger.notify(card, reply) else "not_notified"
-        log.info("A member was to be told by a direct message", extra={"event": event, "job_id": reply.job_id})
+        log.info("A direct message was tried", extra={"event": event, "job_id": reply.job_id})
         await self._store.notified(reply.job_id)
 
     def _blocked_until(self, card: Card, reply: Reply) -> int | None:
-        """When a closed path is tried again; None once /jobs has forgotten the job and its pictures are gone."""
+        """When a closed path is retried; None once /jobs no longer lists the job and its pictures are deleted."""
         now, ended_at = self._clock(), card.job.ended_at
         if ended_at is not None and now >= ended_at + IN_JOBS_FOR and not card.pictures:
             return None
-        return now + min(BLOCKED_MOST, BLOCKED_AGAIN << min(reply.attempts, 10))
+        return now + min(MAX_BLOCKED_DELAY, BLOCKED_DELAY << min(reply.attempts, 10))
 
-    async def _by(self, path: ReplyPath, card: Card, reply: Reply) -> Sent:
-        """Send by one path, with less and less while Discord does not take it."""
+    async def _send_by(self, path: ReplyPath, card: Card, reply: Reply) -> Sent:
+        """Send by one path, smaller each time that Discord rejects it; `PathClosed` where nothing is accepted."""
         most = min(reply.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
         for _ in range(SIZE_STEPS):
             fitted, uploads, later = await self._fitted(card, most=most)
@@ -255,12 +254,12 @@ class Delivery:
                 break
             else:
                 return Sent(message_id, complete=not fitted.withheld, retry=later)
-        return await self._by_text(path, self._without_files(card), reply, tried=not uploads and not later)
+        return await self._send_text(path, self._without_files(card), reply, tried=not uploads and not later)
 
-    async def _by_text(self, path: ReplyPath, card: Card, reply: Reply, *, tried: bool) -> Sent:
-        """Send *card* without files: as it is unless that was *tried*, then without the member's words."""
+    async def _send_text(self, path: ReplyPath, card: Card, reply: Reply, *, tried: bool) -> Sent:
+        """Send *card* without files: with the prompt unless that was *tried*, then without."""
         if card.withheld and reply.text_version == reply.wanted and reply.message_id is not None:
-            return Sent(reply.message_id, complete=False, retry=True)  # it says so already
+            return Sent(reply.message_id, complete=False, retry=True)  # the message says so already
         blocked: Exception | None = None
         for each in (_without_prompt(card),) if tried else (card, _without_prompt(card)):
             try:
@@ -272,12 +271,12 @@ class Delivery:
         raise PathClosed(str(blocked)) from blocked
 
     async def uploads(self, card: Card, *, most: int) -> tuple[Card, Sequence[Upload]]:
-        """The pictures as files that fit a message; those that cannot be made to fit become links."""
+        """The pictures as files that fit a message (*most* bytes each); those that do not fit become links."""
         fitted, uploads, _ = await self._fitted(card, most=most)
         return fitted, uploads
 
     async def _fitted(self, card: Card, *, most: int) -> tuple[Card, Sequence[Upload], bool]:
-        """What `uploads` gives, and whether it may give more later."""
+        """What `uploads` returns, and whether more may fit later."""
         if not _shows_files(card):
             return card, (), False
         uploads, links, room, later = [], [], REQUEST_LIMIT, False
@@ -287,7 +286,7 @@ class Delivery:
                 upload = await self._fit(picture, card, most=share)
             except (OSError, BrokenExecutor) as exc:  # `TimeoutError` is one of the first
                 if self._outages.seen(exc) is None:
-                    log.exception("A picture cannot be handed on now", extra={"event": "fit_failed"})
+                    log.exception("A picture cannot be uploaded now", extra={"event": "fit_failed"})
                 upload, later = None, True
             if upload is not None:
                 uploads.append(upload)
@@ -311,20 +310,20 @@ class Delivery:
         if len(data) <= most:
             return Upload(picture.file, data)
         try:
-            fitted = await self._fitter.fit(data, most=most, xmp=_mark_of(card))
+            fitted = await self._fitter.fit(data, most=most, xmp=_ai_mark_of(card))
         except (BadPicture, MemoryError):
             log.exception("A picture could not be made smaller", extra={"event": "fit_failed"})
             return None
         return None if fitted is None else Upload(f"{path.stem}.{fitted.type}", fitted.data)
 
-    async def _later(self, reply: Reply, exc: DeliverLater) -> None:
+    async def _postpone(self, reply: Reply, exc: DeliverLater) -> None:
         self._outages.seen(exc)
         wait = backoff(reply.attempts + 1, retry_after=exc.retry_after, jitter=self._random())
-        log.info("A reply has to wait", extra={"event": "reply_later", "job_id": reply.job_id, "seconds": round(wait)})
+        log.info("A reply is delayed", extra={"event": "reply_later", "job_id": reply.job_id, "seconds": round(wait)})
         log.debug("%s", exc)
         await self._store.postpone_delivery(reply.job_id, due_at=self._clock() + int(wait * 1000), version=reply.wanted)
 
-    async def _sent(self, card: Card, reply: Reply, sent: Sent) -> None:
+    async def _record_sent(self, card: Card, reply: Reply, sent: Sent) -> None:
         now, final, job_id = self._clock(), card.job.state.is_final, reply.job_id
         self._sent_at[job_id] = now
         if final:
@@ -334,8 +333,8 @@ class Delivery:
             await self._store.text_shown(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
             return
         only_token = paths(reply, now=now, final=False) == (ReplyPath.TOKEN,)
-        again = reply.last_word_at if only_token and not final and not card.last_word else None
-        await self._store.delivered(job_id, version=reply.wanted, message_id=sent.message_id, due_at=again)
+        due_at = reply.last_word_at if only_token and not final and not card.last_word else None
+        await self._store.delivered(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
 
 
 def _shows_files(card: Card) -> bool:
@@ -343,17 +342,17 @@ def _shows_files(card: Card) -> bool:
 
 
 def _without_prompt(card: Card) -> Card:
-    """For a server whose filters do not take the member's words."""
+    """For a server whose filters block the prompt."""
     return replace(card, job=replace(card.job, request=replace(card.job.request, prompt="")))
 
 
-def _mark_of(card: Card) -> bytes:
-    """What a picture that is encoded anew says of its origin; untouched ones keep what their host wrote."""
+def _ai_mark_of(card: Card) -> bytes:
+    """XMP that marks a re-encoded picture as made by a machine; unchanged files keep their provider's metadata."""
     return ai_mark(card.model, edited=card.job.request.verb is Verb.EDIT)
 
 
-def _is_last_word(record: JobRecord, *, now: int) -> bool:
-    """Whether this may be the last time that an unfinished reply can change without a click."""
+def _is_final_edit(record: JobRecord, *, now: int) -> bool:
+    """Whether this may be the last edit of an unfinished reply that needs no click."""
     reply = record.reply
     if record.job.state.is_final or paths(reply, now=now, final=False) != (ReplyPath.TOKEN,):
         return False
@@ -367,9 +366,9 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
-async def _until(bell: asyncio.Event, *, seconds: float) -> None:
+async def _wait(event: asyncio.Event, *, seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
-            await bell.wait()
+            await event.wait()
     except TimeoutError:
         pass

@@ -1,4 +1,4 @@
-"""Knows what keeps the bot from its work, and tells its operator once when that begins and once when it is over."""
+"""Tracks outages of this machine (disk, database, clock) and notifies the operator when one begins and ends."""
 
 import asyncio
 import errno
@@ -20,16 +20,15 @@ from bot.store.outages import outage_of, probe
 log = logging.getLogger(__name__)
 
 EVERY = 20.0  # seconds between probes
-RETRY_AFTER = 10 * SECOND  # until what an outage has stopped is tried again
+RETRY_AFTER = 10 * SECOND  # until what an outage has interrupted is retried
 TIMEOUT = 5.0  # seconds a write may take
-QUIET = 60 * SECOND  # without a sign of an outage before it counts as over: whatever failed was tried again by then
-UNREAD = "The database cannot be read just now"  # for the log, of loops that look what is due
+QUIET = 60 * SECOND  # without a sign of an outage before it counts as over: by then everything that failed was retried
+UNREAD = "The database cannot be read just now"  # the log sentence of loops that read what is due
 PROBE = ".probe"  # a file in the data folder
 PROBE_SIZE = 64 * 1024  # bytes
 MIN_FREE = 64 * 1024 * 1024  # bytes that must be free, or the next pictures may not fit
 
-
-Notify = Callable[[str, Mapping[str, object]], Awaitable[None]]  # a message key for the operator, and its values
+Notify = Callable[[str, Mapping[str, object]], Awaitable[None]]  # notifies the operator: a message key and its values
 
 
 class Outages:
@@ -39,50 +38,50 @@ class Outages:
         self._clock = clock
         self._notify = notify
         self._seen_at: dict[Outage, int] = {}
-        self._since_probe: set[Outage] = set()  # what was seen after a probe last came through
-        self._clock_is_off = False  # by Discord's time, which only Discord can take back
+        self._since_probe: set[Outage] = set()  # seen since the last successful probe
+        self._clock_is_off = False  # compared with Discord's; only another interaction can show that it no longer is
         self.wake = asyncio.Event()
-        self._unsent: deque[tuple[str, Outage]] = deque()  # what the operator is still to be told
+        self._unsent: deque[tuple[str, Outage]] = deque()  # notifications for the operator that are not sent yet
 
     @property
     def current(self) -> Sequence[Outage]:
-        """What is wrong now, first noticed first."""
+        """The current outages, oldest first."""
         return tuple(self._seen_at)
 
     @property
     def failing(self) -> Outage | None:
-        """What has kept something from being done since a write last came through; None where nothing has."""
+        """The outage that has made something fail since the last successful write; None where nothing failed."""
         return next((each for each in self._seen_at if each in self._since_probe - HARMLESS), None)
 
     @property
     def unsafe(self) -> Outage | None:
-        """Why nothing should be ordered now; None while what is ordered can be kept."""
+        """The outage during which no paid request may be sent, since pictures could not be kept; else None."""
         return next((each for each in self._seen_at if each in self._since_probe & UNSAFE), None)
 
     def seen(self, exc: BaseException) -> Outage | None:
-        """Note the outage that *exc* comes from, and log it where it is new; None where it comes from none."""
+        """Record the outage that caused *exc*, and log it if it is new; None where *exc* has another cause."""
         outage = outage_of(exc)
         if outage is not None:
             self._note(outage, _words_of(exc))
         return outage
 
     @contextmanager
-    def outlasting(self, said: str) -> Iterator[None]:
-        """Let nothing out that disk or database may raise and that may pass; *said* is logged where it has no name."""
+    def outlasting(self, log_message: str) -> Iterator[None]:
+        """Suppress what disk or database raise in the block; *log_message* is logged where it is no known outage."""
         try:
             yield
         except DATABASE_ERRORS as exc:
             if self.seen(exc) is None:
-                log.warning("%s", said, exc_info=True, extra={"event": "store_trouble"})
+                log.warning("%s", log_message, exc_info=True, extra={"event": "store_trouble"})
 
     def clock_is_off(self, *, off: bool) -> None:
-        """Discord's time and ours are far apart, or are not (any more)."""
+        """Discord's clock and ours are far apart, or no longer."""
         self._clock_is_off = off
         if off:
-            self._note(Outage.CLOCK, "Discord's time is another one")
+            self._note(Outage.CLOCK, "this machine's clock differs from Discord's")
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Probe from time to time, and at once when something new is seen, until *stop*."""
+        """Probe regularly, and at once when a new outage is seen, until *stop*."""
         while not stop.is_set():
             self.wake.clear()
             await self.check()
@@ -91,7 +90,7 @@ class Outages:
                     await self.wake.wait()
 
     async def check(self) -> None:
-        """Write to the database and to the data folder; what was wrong and has not been seen for a while is over."""
+        """Write to the database and the data folder. An outage that has not been seen for a while is over."""
         try:
             await self._probe()
         except DATABASE_ERRORS as exc:
@@ -112,13 +111,13 @@ class Outages:
     async def _probe(self) -> None:
         async with asyncio.timeout(TIMEOUT):
             await self._database.write(probe)
-        await asyncio.to_thread(_write, self._data / PROBE, room=MIN_FREE)
+        await asyncio.to_thread(_write, self._data / PROBE, min_free=MIN_FREE)
 
     def _note(self, outage: Outage, why: str) -> None:
         if outage not in self._seen_at:
-            log.warning("The bot cannot work as it should: %s", why, extra={"event": "outage", "reason": outage.value})
+            log.warning("An outage has begun: %s", why, extra={"event": "outage", "reason": outage.value})
             self._unsent.append((f"operator.outage.{outage}", outage))
-        if outage not in self._since_probe:  # it may have been over in a moment
+        if outage not in self._since_probe:  # it may pass at once, so probe now
             self.wake.set()
         self._seen_at[outage] = self._clock()
         self._since_probe.add(outage)
@@ -126,7 +125,9 @@ class Outages:
     def _over(self, outage: Outage) -> None:
         del self._seen_at[outage]
         log.info("An outage is over", extra={"event": "outage_over", "reason": outage.value})
-        if (begun := (f"operator.outage.{outage}", outage)) in self._unsent:  # it was over before anybody was told
+        if (
+            begun := (f"operator.outage.{outage}", outage)
+        ) in self._unsent:  # it ended before the operator was notified
             self._unsent.remove(begun)
         else:
             self._unsent.append(("operator.outage_over", outage))
@@ -136,13 +137,13 @@ def _words_of(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
 
 
-def _write(path: Path, *, room: int) -> None:
-    """Raise what keeps a file at *path* from being written, or *room* bytes more."""
-    make_folder(path.parent)  # somebody may have taken it away
+def _write(path: Path, *, min_free: int) -> None:
+    """Raise `OSError` where no file can be written at *path*, or where less than *min_free* bytes are left."""
+    make_folder(path.parent)  # it may have been removed
     try:
         with open(path, "wb", opener=open_private) as file:
             file.write(bytes(PROBE_SIZE))
     finally:
         path.unlink(missing_ok=True)
-    if shutil.disk_usage(path.parent).free < room:
+    if shutil.disk_usage(path.parent).free < min_free:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path.parent))

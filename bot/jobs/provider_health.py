@@ -1,4 +1,4 @@
-"""Keeps an eye on the hosts: which get paid requests, which ask for patience, and whether they are well again."""
+"""Tracks the health of each provider: circuit breaker, Retry-After, and probes after an outage."""
 
 import asyncio
 import logging
@@ -21,9 +21,9 @@ class ProviderHealth:
         self._clock = clock
         self._providers = providers
         self._breakers: dict[str, CircuitBreaker] = {}
-        self._notified: dict[str, str] = {}  # provider → the trouble that everybody concerned has been told of
-        self._failing_jobs: dict[str, set[str]] = {}  # provider → the jobs whose runs could not be asked about
-        self._faulty_jobs: set[str] = set()  # those of them whose host answers everybody else
+        self._notified: dict[str, str] = {}  # provider → the outage that cards and the operator have been notified of
+        self._failing_jobs: dict[str, set[str]] = {}  # provider → jobs whose runs could not be polled
+        self._faulty_jobs: set[str] = set()  # jobs whose polls fail while the provider answers all others
         self._retry_after_until: dict[tuple[str, str], int] = {}
 
     def mode(self, provider: str) -> Mode:
@@ -35,70 +35,70 @@ class ProviderHealth:
         return self._breaker(provider).accepts(now) and self.retry_after_until(provider, "submit") <= now
 
     def accepts_at(self, provider: str) -> int | None:
-        """When it may be that one can be sent again; None where that is not a question of time."""
+        """When a paid request may be sent again (UTC milliseconds); None where the operator has to act first."""
         now, breaker = self._clock(), self._breaker(provider)
         at = now if breaker.outage is None else breaker.accepts_at(now)
         return None if at is None else max(at, self.retry_after_until(provider, "submit"))
 
-    def retry_after_until(self, provider: str, what: str) -> int:
-        """Until when a host has asked to be spared of *what* (submit, poll, collect); in the past where it has not."""
-        return self._retry_after_until.get((provider, what), 0)
+    def retry_after_until(self, provider: str, request: str) -> int:
+        """Until when a provider has asked for no *request* (submit, poll, collect); 0 if it has not."""
+        return self._retry_after_until.get((provider, request), 0)
 
-    # --- what became of requests
+    # --- outcomes of requests
 
     def on_submit(self, provider: str) -> None:
         """A paid request is about to be sent."""
         self._breakers[provider] = self._breaker(provider).begin(self._clock())
 
-    async def on_failed(self, provider: str, what: str, exc: ProviderError, *, job_id: str) -> None:
-        """A host gave no good answer; when it keeps doing so, the cards and the operator hear of it.
+    async def on_failed(self, provider: str, request: str, exc: ProviderError, *, job_id: str) -> None:
+        """A provider gave no usable answer; repeated failures become an outage.
 
-        What is asked about one run only, and fails while others are answered, says nothing about the host.
+        A poll that fails for one run only, while others are answered, says nothing about the provider.
         """
         now = self._clock()
-        patience = exc.retry_after if isinstance(exc, ProviderUnavailable) else None
-        if patience:
-            until = now + int(patience * SECOND)
-            self._retry_after_until[provider, what] = max(self.retry_after_until(provider, what), until)
-        if isinstance(exc, RunNotKnownYet) or (what != "submit" and job_id in self._faulty_jobs):
+        retry_after = exc.retry_after if isinstance(exc, ProviderUnavailable) else None
+        if retry_after:
+            until = now + int(retry_after * SECOND)
+            self._retry_after_until[provider, request] = max(self.retry_after_until(provider, request), until)
+        if isinstance(exc, RunNotKnownYet) or (request != "submit" and job_id in self._faulty_jobs):
             return
-        if what != "submit":
+        if request != "submit":
             self._failing_jobs.setdefault(provider, set()).add(job_id)
         unsure = not isinstance(exc, ProviderUnavailable)
-        self._breakers[provider] = self._breaker(provider).fail(now, paid=what == "submit", unsure=unsure)
+        self._breakers[provider] = self._breaker(provider).fail(now, paid=request == "submit", unsure=unsure)
         await self._notify(provider)
 
     async def on_paused(self, provider: str, exc: ProviderPaused, *, submitting: bool = False) -> None:
-        """A host takes nothing from us until the operator acts."""
+        """A provider accepts nothing from this account until the operator acts."""
         self._breakers[provider] = self._breaker(provider).refuse_us(exc.kind, self._clock(), paid=submitting)
         await self._notify(provider)
 
     async def on_answered(self, provider: str, *, job_id: str | None = None) -> None:
-        """A host answered something free, as it should; *job_id* where it was about a run."""
+        """A provider answered a free request; *job_id* where it was a poll."""
         before = self._breaker(provider)
         self._breakers[provider] = after = before.answer()
         self._faulty_jobs.discard(job_id or "")
         self._faulty_jobs |= self._failing_jobs.pop(provider, set()) - {job_id}
         await self._notify(provider)
-        if after.outage is not None and not before.answered:  # from now on it is a question of time
+        if after.outage is not None and not before.answered:  # it may be retried from now on
             await self._availability.wake_waiting()
 
     def forget(self, job_id: str) -> None:
-        """A job has ended: nobody will ask about its run again."""
+        """A job has ended: its run is not polled again."""
         self._faulty_jobs.discard(job_id)
 
     async def on_refused(self, provider: str) -> None:
-        """A host refused or rejected a paid request for what it asked, which is no failure of the host."""
+        """A provider refused or rejected a paid request for its content, which is no failure of the provider."""
         self._breakers[provider] = self._breaker(provider).judge()
         await self._notify(provider)
 
     async def on_accepted(self, provider: str) -> None:
-        """A host took a paid request."""
+        """A provider accepted a paid request."""
         self._breakers[provider] = self._breaker(provider).take()
         await self._notify(provider)
 
     async def probe(self) -> None:
-        """Ask the hosts in trouble something free: an answer is the first sign that they are well again."""
+        """Send a free request to each provider with an outage: an answer is the first sign of recovery."""
         await asyncio.gather(*(self._probe(each) for each in self._availability.outages if each in self._providers))
 
     async def _probe(self, name: str) -> None:
@@ -107,7 +107,7 @@ class ProviderHealth:
             if self._availability.outages.get(name) == "balance" and await self._is_empty(provider):
                 return
             for route in list(self._availability.catalog.routes_at(name))[:1]:
-                with suppress(ModelGone):  # an answer all the same
+                with suppress(ModelGone):  # that is an answer too
                     await provider.describe(route)
         except ProviderPaused as exc:
             await self.on_paused(name, exc)
@@ -117,7 +117,7 @@ class ProviderHealth:
             await self.on_answered(name)
 
     async def _is_empty(self, provider: Provider) -> bool:
-        """Whether the account is known to be empty: the wallet is a service of its own, which may be away or closed."""
+        """Whether the balance is known to be zero; the balance is a separate API, which may be unavailable."""
         try:
             left = await provider.balance()
         except ProviderError:
@@ -125,18 +125,18 @@ class ProviderHealth:
         return left is not None and left <= 0
 
     async def _notify(self, provider: str) -> None:
-        """Whoever is concerned hears of it once; where that fails, again with the next request."""
-        trouble = self._breakers[provider].outage
-        if trouble is not None and self._notified.get(provider) != trouble:
-            await self._availability.report_outage(provider, trouble)
-            self._notified[provider] = trouble
-        elif trouble is None and provider in self._availability.outages:
-            self._retry_after_until.pop((provider, "submit"), None)  # what it asked for was about the trouble
+        """Report a new outage or a recovery, once; if that fails, again with the next request."""
+        outage = self._breakers[provider].outage
+        if outage is not None and self._notified.get(provider) != outage:
+            await self._availability.report_outage(provider, outage)
+            self._notified[provider] = outage
+        elif outage is None and provider in self._availability.outages:
+            self._retry_after_until.pop((provider, "submit"), None)  # the Retry-After belonged to the outage
             await self._availability.report_recovery(provider)
             self._notified.pop(provider, None)
 
     def _breaker(self, provider: str) -> CircuitBreaker:
         if (found := self._breakers.get(provider)) is not None:
             return found
-        trouble = self._availability.outages.get(provider)
-        return CircuitBreaker() if trouble is None else CircuitBreaker.remembered(trouble)
+        outage = self._availability.outages.get(provider)
+        return CircuitBreaker() if outage is None else CircuitBreaker.remembered(outage)

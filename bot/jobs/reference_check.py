@@ -1,4 +1,4 @@
-"""Checks reference pictures: their first bytes before a job is acknowledged, all of them before it is submitted."""
+"""Checks reference pictures: the first bytes before a job is acknowledged, the whole file before it is submitted."""
 
 import asyncio
 from collections import OrderedDict
@@ -12,10 +12,10 @@ from bot.core.jobs import Reference
 from bot.core.references import ReferenceLimits
 from bot.pictures.guard import Checked
 
-ACK_CHECK_TIMEOUT = 1.2  # seconds: an interaction has three in all
+ACK_CHECK_TIMEOUT = 1.2  # seconds of the three that Discord gives an interaction
 HEAD = 4096  # bytes
-MAX_WHOLE_FILES = 2  # files, of all jobs: each may have thirty megabytes
-REMEMBERED = 1_000  # links that passed: they are not fetched again for another try, nor for the same once more
+MAX_WHOLE_FILES = 2  # at the same time, for all jobs: each may have thirty megabytes
+REMEMBERED = 1_000  # links that passed: a retry or a repeated request does not download them again
 
 
 class Files(Protocol):
@@ -34,7 +34,7 @@ class Checker(Protocol):
 
 class ReferenceChecker:
     def __init__(self, files: Files, *, judge: Judge, checker: Checker, hosts: Sequence[str]) -> None:
-        """*judge* and *checker* raise `BadPicture` for first bytes, and for a whole file, that we do not take."""
+        """*judge* (first bytes) and *checker* (whole file) raise `BadPicture`; *hosts* may be downloaded from."""
         self._files = files
         self._judge = judge
         self._checker = checker
@@ -43,13 +43,13 @@ class ReferenceChecker:
         self._passed: OrderedDict[str, Checked] = OrderedDict()
 
     async def check_within_ack(self, references: Sequence[Reference], *, limits: ReferenceLimits) -> None:
-        """`UserError` for one that shows within 1.2 s that it cannot be used; what takes longer is left to `check`."""
+        """`UserError` for a picture found to be unusable within 1.2 s; what takes longer is left to `check`."""
         await asyncio.gather(*(self._head(each, limits) for each in references))
 
     async def check(self, references: Sequence[Reference], *, limits: ReferenceLimits) -> tuple[Reference, ...]:
-        """*references* with what the check of each whole file found.
+        """*references* with the fault that each whole file has, if any.
 
-        `DownloadFailed` or `TimeoutError` where that cannot be said of one yet, and no other has a fault.
+        `DownloadFailed` or `TimeoutError` where one could not be checked yet and no other has a fault.
         """
         outcomes = await asyncio.gather(*(self._file(each, limits) for each in references), return_exceptions=True)
         failed = [each for each in outcomes if isinstance(each, BaseException)]
@@ -105,7 +105,7 @@ def _is_lasting(exc: Exception) -> bool:
 
 
 def _refusal(file: str, exc: Exception, *, limits: ReferenceLimits) -> UserError:
-    """What a member is told of a *file* that came to *exc*."""
+    """The refusal that a member sees for *file* after *exc*."""
     match exc:
         case BadPicture(problem="type"):
             return UserError("references.type", file=file)

@@ -1,4 +1,4 @@
-"""Brings finished pictures to disk: fetched from allowed hosts only, checked, written whole or not at all."""
+"""Downloads finished pictures: from allowed hosts only, checked, and written to disk whole or not at all."""
 
 import asyncio
 import logging
@@ -20,9 +20,9 @@ from bot.store.store import Store
 
 log = logging.getLogger(__name__)
 
-MOST_BYTES = 100 * 1024 * 1024  # a 4K PNG has about 25 MB
-MAX_IN_MEMORY = 8  # pictures in memory, of all jobs: most have a few megabytes, the largest a hundred
-LASTING_TRIES = 3  # a host may answer 404 for a while after it said that a picture is ready
+MAX_BYTES = 100 * 1024 * 1024  # a 4K PNG has about 25 MB
+MAX_IN_MEMORY = 8  # pictures of all jobs: most have a few megabytes, the largest a hundred
+LASTING_ATTEMPTS = 3  # a provider may answer 404 for a while after it reported a picture as ready
 
 
 class Fetcher(Protocol):
@@ -35,7 +35,7 @@ class Checker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DownloadResult:
-    """What one round of fetching came to: pictures in hand, some worth another try, a host to be allowed."""
+    """The outcome of one download: pictures on disk, pictures worth another attempt, an internet host not allowed."""
 
     downloaded: int
     incomplete: int
@@ -54,9 +54,9 @@ class ResultDownloader:
         max_wait: Callable[[Job], float],
         clock: Clock,
     ) -> None:
-        """*result_hosts* says for each provider where its pictures may come from.
+        """*result_hosts*: for each provider the internet hosts that its pictures may come from.
 
-        *max_wait*: for how many seconds at least a picture that is not there is asked for, however often people press.
+        *max_wait*: seconds for which a missing picture is asked for at least, however often a member presses Check now.
         """
         self._max_wait = max_wait
         self._store = store
@@ -65,31 +65,31 @@ class ResultDownloader:
         self._result_hosts = result_hosts
         self._data = data
         self._clock = clock
-        self._room = asyncio.Semaphore(MAX_IN_MEMORY)
+        self._slots = asyncio.Semaphore(MAX_IN_MEMORY)
         self._lasting: Counter[tuple[str, int]] = Counter()
         self._lasting_since: dict[tuple[str, int], int] = {}
 
     async def download(self, job: Job, urls: Sequence[str]) -> DownloadResult:
-        """Fetch what is missing of the pictures at *urls*: at most as many as were asked, and paid, for."""
+        """Download the pictures at *urls* that are not on disk: at most as many as were requested and paid for."""
         record = await self._store.job_record(job.id)
-        held = {each.n for each in record.pictures} if record else set()
+        on_disk = {each.n for each in record.pictures} if record else set()
         wanted = list(enumerate(urls[: job.request.count], start=1))
-        missing = [(n, url) for n, url in wanted if n not in held and not self._failed_for_good(job, n)]
+        missing = [(n, url) for n, url in wanted if n not in on_disk and not self._failed_for_good(job, n)]
         outcomes = await asyncio.gather(*(self._with_slot(job, n, url) for n, url in missing), return_exceptions=True)
-        for each in outcomes:  # only now: what fails for one picture does not leave the others half-way
+        for each in outcomes:  # only now, so that one failure does not interrupt the other downloads
             if isinstance(each, BaseException):
                 raise each
         blocked = next((each for each in outcomes if isinstance(each, str)), None)
-        won = sum(1 for each in outcomes if each is True)
+        new = sum(1 for each in outcomes if each is True)
         incomplete = sum(1 for (n, _), got in zip(missing, outcomes, strict=True) if got is not True)
         incomplete -= sum(1 for n, _ in missing if self._failed_for_good(job, n))
         if incomplete <= 0:
             self._forget(job)
-        return DownloadResult(downloaded=len(held) + won, incomplete=max(0, incomplete), blocked_host=blocked)
+        return DownloadResult(downloaded=len(on_disk) + new, incomplete=max(0, incomplete), blocked_host=blocked)
 
     def _failed_for_good(self, job: Job, n: int) -> bool:
         since = self._lasting_since.get((job.id, n), self._clock())
-        return self._lasting[job.id, n] >= LASTING_TRIES and self._clock() - since >= self._max_wait(job) * SECOND
+        return self._lasting[job.id, n] >= LASTING_ATTEMPTS and self._clock() - since >= self._max_wait(job) * SECOND
 
     def _forget(self, job: Job) -> None:
         for key in [each for each in self._lasting if each[0] == job.id]:
@@ -97,23 +97,23 @@ class ResultDownloader:
             self._lasting_since.pop(key, None)
 
     async def _with_slot(self, job: Job, n: int, url: str) -> bool | str:
-        async with self._room:
+        async with self._slots:
             return await self._one(job, n, url)
 
     async def _one(self, job: Job, n: int, url: str) -> bool | str:
-        """True when the picture is on disk, False when it is not, the host's name when it is not allowed."""
+        """True when the picture is on disk, False when it is not, the internet host's name when it is not allowed."""
         try:
-            data = await self._fetcher.fetch(url, hosts=self._result_hosts.get(job.provider, ()), most=MOST_BYTES)
+            data = await self._fetcher.fetch(url, hosts=self._result_hosts.get(job.provider, ()), most=MAX_BYTES)
             checked = await self._checker.check(data)
         except HostNotAllowed as exc:
             return exc.host
         except (DownloadFailed, BadPicture, BrokenExecutor, MemoryError, TimeoutError) as exc:
-            # A checker that ran out of time or memory says nothing about a picture that is paid for.
+            # Running out of time or memory says nothing about the picture, which is paid for.
             if isinstance(exc, BadPicture) or (isinstance(exc, DownloadFailed) and exc.lasting):
-                self._lasting[job.id, n] += LASTING_TRIES if isinstance(exc, BadLink) else 1
+                self._lasting[job.id, n] += LASTING_ATTEMPTS if isinstance(exc, BadLink) else 1
                 self._lasting_since.setdefault((job.id, n), 0 if isinstance(exc, BadLink) else self._clock())
             log.warning(
-                "A finished picture could not be fetched: %s",
+                "A finished picture could not be downloaded: %s",
                 exc,
                 extra={"event": "collect_failed", "job_id": job.id, "picture": n},
             )
@@ -127,14 +127,14 @@ class ResultDownloader:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write *data* so that a crash leaves the whole file or none: money follows what is on disk."""
+    """Write *data* so that a crash leaves the whole file or none: what is on disk gets settled."""
     part = path.with_name(path.name + ".part")
     try:
         with open(part, "wb", opener=open_private) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-    except OSError:  # half a picture would only keep a full disk full
+    except OSError:  # a partial file would only keep a full disk full
         part.unlink(missing_ok=True)
         raise
     part.replace(path)
