@@ -44,7 +44,7 @@ from bot.store.database import shown
 
 SECRETS = {"runcomfy": "DARKROOM_RUNCOMFY__API_TOKEN", "runflow": "DARKROOM_RUNFLOW__API_KEY"}
 WHENCE = {"runcomfy": "the API token from your RunComfy profile", "runflow": "an API key of your Runflow organisation"}
-SHIPPED = Path(__file__).parents[2] / "config" / "darkroom.toml"
+SHIPPED = Path(__file__).parents[1] / "config" / "darkroom.toml"
 
 
 class _Section(BaseModel):
