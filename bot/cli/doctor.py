@@ -217,7 +217,7 @@ async def _route(provider: Provider, route: str) -> Line:
     try:
         info = await provider.describe(route)
     except ModelGone:
-        return Line(good=False, what=f"{provider.name} has no model {route}", fix="take it out of config/models.toml")
+        return Line(good=False, what=f"{provider.name} has no model {route}", fix="take it out of models.toml")
     except ProviderError as exc:
         return Line(good=None, what=f"{provider.name} {route}: {exc}")
     price = info.base_price_micro_usd
