@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo run doctor test prove lint docs bench screenshots wheel lock clean
+.PHONY: demo run doctor test prove lint docs bench screenshots wheel release lock clean
 
 demo: $(READY)           ## the real bot against a local Discord and a local image service (ONCE=1: two jobs, then stop; PORT=n)
 	@$(BIN)/darkroom demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
@@ -37,6 +37,9 @@ screenshots: $(READY)    ## drive the demo page in Chromium and renew the README
 
 wheel: $(READY)          ## dist/darkroom-VERSION-py3-none-any.whl, which holds all that it needs
 	@$(BIN)/hatchling build --clean -t wheel
+
+release: $(READY)        ## changelog, version, wheel, commit and tag of VERSION=x.y.z; pushes nothing
+	@$(BIN)/python scripts/release.py $(VERSION)
 
 lock: $(READY)           ## resolve the dependencies anew (needs uv)
 	echo simcord | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade --extra postgres --excludes - pyproject.toml -o requirements.lock
