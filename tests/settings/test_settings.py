@@ -47,7 +47,7 @@ def test_files_at_the_place_where_earlier_versions_shipped_them_still_count(tmp_
     (tmp_path / "mine" / "own.toml").write_text("[quota]\nuser_in_flight = 2\n")
 
     looked_at = "held.quota.user_day_images, held.quota.user_in_flight, held.files.models, held.files.locales"
-    program = f"from bot.settings import Settings; held = Settings.load(); print({looked_at})"
+    program = f"from bot.settings.settings import Settings; held = Settings.load(); print({looked_at})"
 
     def loaded(**environment: str) -> list[str]:
         command = (sys.executable, "-c", program)
