@@ -45,7 +45,7 @@ from bot.store.database import shown
 SECRETS = {"runcomfy": "DARKROOM_RUNCOMFY__API_TOKEN", "runflow": "DARKROOM_RUNFLOW__API_KEY"}
 WHENCE = {"runcomfy": "the API token from your RunComfy profile", "runflow": "an API key of your Runflow organisation"}
 SHIPPED = Path(__file__).parents[1] / "config" / "darkroom.toml"
-EARLIER = Path(__file__).parents[2] / "config" / "darkroom.toml"  # where it once was; changes there hold
+EARLIER = Path(__file__).parents[2] / "config" / "darkroom.toml"  # where it was shipped before: changes there count
 
 
 class _Section(BaseModel):
