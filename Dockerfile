@@ -10,7 +10,6 @@ RUN useradd --uid 10001 --create-home darkroom \
     && install --directory --mode 0700 --owner darkroom --group darkroom /app/data
 WORKDIR /app
 COPY --from=build /venv /venv
-COPY config ./config
 COPY bot ./bot
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \

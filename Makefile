@@ -1,9 +1,9 @@
-# Everything a newcomer types. Only Python 3.11 to 3.13 and make are needed.
+# Everything a newcomer types. Only Python 3.11 or later and make are needed.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo run doctor test prove lint docs bench screenshots lock clean
+.PHONY: demo run doctor test prove lint docs bench screenshots wheel release lock clean
 
 demo: $(READY)           ## the real bot against a local Discord and a local image service (ONCE=1: two jobs, then stop; PORT=n)
 	@$(BIN)/darkroom demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
@@ -35,15 +35,21 @@ bench: $(READY)          ## list the benchmarks; NAME=x runs one and writes benc
 screenshots: $(READY)    ## drive the demo page in Chromium and renew the README's picture
 	@DARKROOM_SHOTS=docs/pictures $(BIN)/pytest -q -n 0 tests/sandbox/test_browser.py
 
+wheel: $(READY)          ## dist/darkroom-VERSION-py3-none-any.whl, which holds all that it needs
+	@$(BIN)/hatchling build --clean -t wheel
+
+release: $(READY)        ## changelog, version, wheel, commit and tag of VERSION=x.y.z; pushes nothing
+	@$(BIN)/python scripts/release.py $(VERSION)
+
 lock: $(READY)           ## resolve the dependencies anew (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade --extra postgres pyproject.toml -o requirements.lock
+	echo simcord | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade --extra postgres --excludes - pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade --all-extras -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean:
-	rm -rf .venv demo-pictures bench/out
+	rm -rf .venv demo-pictures bench/out dist
 
 $(READY): requirements-dev.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Darkroom needs Python 3.11 to 3.13: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Darkroom needs Python 3.11 or later: make PYTHON=python3.11 ...")'
 	@test -d .venv || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

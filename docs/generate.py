@@ -47,7 +47,7 @@ def states() -> Iterator[str]:
 
 
 def settings() -> Iterator[str]:
-    """A table for each section of config/darkroom.toml: its keys, defaults and comments."""
+    """A table for each section of bot/config/darkroom.toml: its keys, defaults and comments."""
     section, told = "", set()
     for line in SHIPPED.read_text().splitlines():
         if found := re.match(r"\[(\w+)\](?:\s+# (.*))?$", line):

@@ -8,7 +8,7 @@ from pathlib import Path
 from bot import app
 from bot.core.catalog import Catalog
 from bot.core.errors import ModelGone, ProviderError, ProviderPaused
-from bot.files.modes import is_open
+from bot.files.modes import is_open, is_there
 from bot.observability.logging import Redactor, printable
 from bot.providers.base import Provider
 from bot.settings.settings import SECRETS, WHENCE, Settings
@@ -116,11 +116,12 @@ def _none_yet(url: str) -> str:
 
 def _folders(settings: Settings) -> Iterator[Line]:
     data = settings.data.dir.absolute()
-    if data.exists() and not (data.is_dir() and os.access(data, os.W_OK | os.X_OK)):
+    is_made = is_there(data)
+    if is_made and not (data.is_dir() and os.access(data, os.W_OK | os.X_OK)):
         yield Line(good=False, what=f"pictures: {data} cannot be written", fix="give it to the user that runs the bot")
         return
     wide = [each for each in app.files_of_ours(settings) if is_open(each)]
-    yield Line(good=True, what=f"pictures: {data}{'' if data.exists() else ' (darkroom run makes it)'}")
+    yield Line(good=True, what=f"pictures: {data}{'' if is_made else ' (darkroom run makes it)'}")
     if wide:
         more = f" and {len(wide) - 1} more" if len(wide) > 1 else ""
         fix = "darkroom run closes what is its user's; else chmod go= as its owner"
@@ -217,7 +218,7 @@ async def _route(provider: Provider, route: str) -> Line:
     try:
         info = await provider.describe(route)
     except ModelGone:
-        return Line(good=False, what=f"{provider.name} has no model {route}", fix="take it out of config/models.toml")
+        return Line(good=False, what=f"{provider.name} has no model {route}", fix="take it out of models.toml")
     except ProviderError as exc:
         return Line(good=None, what=f"{provider.name} {route}: {exc}")
     price = info.base_price_micro_usd

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bot import app
+from bot import __version__, app
 from bot.cli import doctor, jobs, ledger, quota
 from bot.cli.arguments import Parser
 from bot.cli.output import CannotRun, NotDone
@@ -81,6 +81,7 @@ def _secrets() -> Sequence[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="darkroom", description="A Discord bot that makes and edits pictures.")
+    parser.add_argument("--version", action="version", version=f"darkroom {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
 
     run = commands.add_parser("run", help="run the bot")
@@ -129,9 +130,11 @@ def _run(_: argparse.Namespace) -> int:
 
 def _demo(chosen: argparse.Namespace) -> int:
     try:
-        from bot.sandbox import demo  # noqa: PLC0415 - its local Discord is an extra that a real deployment has not
+        from bot.sandbox import demo  # noqa: PLC0415 - its local Discord is left out of requirements.lock
     except ModuleNotFoundError as exc:
-        raise BadSettings(f"the demo needs the package {exc.name}: run `make demo` in a checkout") from exc
+        raise BadSettings(
+            f"the demo needs the package {exc.name}: install it, or run `make demo` in a checkout"
+        ) from exc
 
     once = chosen.once or not sys.stdin.isatty()
     return asyncio.run(demo.play(folder=chosen.data, port=chosen.port, once=once, seconds=chosen.seconds))

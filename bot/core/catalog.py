@@ -1,4 +1,4 @@
-"""Which models there are, what each can be asked for, at what price: `config/models.toml`, validated.
+"""Which models there are, what each can be asked for, at what price: `bot/config/models.toml`, validated.
 
 Members pick a *model*; a *route* is that model's address at one provider. Adding a model of a
 known provider is an entry in the file and no code.

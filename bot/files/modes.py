@@ -29,6 +29,15 @@ def make_file(path: Path) -> None:
         os.close(open_private(path, os.O_CREAT | os.O_RDWR))
 
 
+def is_there(path: Path) -> bool:
+    """Whether *path* exists; `OSError` where that cannot be told, which `Path.exists` takes for no since 3.14."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def tighten(paths: Iterable[Path]) -> list[Path]:
     """Take from others what they may do with each of *paths*; those where that cannot be done, by another's file."""
     left = []

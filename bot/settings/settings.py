@@ -44,7 +44,8 @@ from bot.store.database import shown
 
 SECRETS = {"runcomfy": "DARKROOM_RUNCOMFY__API_TOKEN", "runflow": "DARKROOM_RUNFLOW__API_KEY"}
 WHENCE = {"runcomfy": "the API token from your RunComfy profile", "runflow": "an API key of your Runflow organisation"}
-SHIPPED = Path(__file__).parents[2] / "config" / "darkroom.toml"
+SHIPPED = Path(__file__).parents[1] / "config" / "darkroom.toml"
+EARLIER = Path(__file__).parents[2] / "config" / "darkroom.toml"  # where it was shipped before: changes there count
 
 
 class _Section(BaseModel):
@@ -195,8 +196,9 @@ class Settings(_Section):
     def load(cls, environment: Mapping[str, str] | None = None) -> Self:
         """The shipped file, the operator's own over it, the environment over both; `BadSettings` if they are wrong."""
         env = dict(os.environ if environment is None else environment)
-        path = Path(tidy(env.get(CONFIG, "")) or SHIPPED)
-        files = [TomlFile.read(each) for each in dict.fromkeys((SHIPPED, path))]
+        places = [SHIPPED, EARLIER] if EARLIER.exists() else [SHIPPED]
+        path = Path(tidy(env.get(CONFIG, "")) or places[-1])
+        files = [TomlFile.read(each) for each in dict.fromkeys((*places, path))]
         sources = Sources(files, env, model=cls)
         try:
             settings = cls.model_validate(sources.values)
@@ -259,7 +261,7 @@ def _micro(dollars: Decimal | None) -> int | None:
 
 def _beside(files: FilesSection, config: Path) -> FilesSection:
     """Paths in `[files]` count from the config file; what is not there is taken from the shipped folder."""
-    folders = (config.parent, SHIPPED.parent)
+    folders = (config.parent, EARLIER.parent, SHIPPED.parent)
 
     def find(path: Path) -> Path:
         return next((each / path for each in folders if (each / path).exists()), folders[0] / path)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from bot.files.modes import is_there
 from bot.store.database import StoreUnusable
 from bot.store.versions import migrations
 
@@ -35,7 +36,7 @@ def family(path: Path) -> list[Path]:
 def sqlite_status(path: Path) -> Status:
     """`StoreUnusable` for what is there and is no database of ours."""
     newest = len(migrations("sqlite"))
-    if not path.exists():
+    if not is_there(path):
         above = next(each for each in path.absolute().parents if each.exists())
         may = above.is_dir() and os.access(above, os.W_OK | os.X_OK)
         return Status(None, newest, obstacle="" if may else f"{above} cannot be written by this user")

@@ -119,7 +119,8 @@ def test_an_hour_is_one_of_utc_whatever_the_clock_on_the_wall_does(name: str) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "day"), [("Africa/Cairo", "2027-04-30"), ("Asia/Beirut", "2027-03-28"), ("America/Havana", "2027-03-14")]
+    ("name", "day"),  # of a year that is over: governments change what is to come
+    [("Africa/Cairo", "2025-04-25"), ("Asia/Beirut", "2025-03-30"), ("America/Havana", "2025-03-09")],
 )
 def test_a_day_whose_midnight_is_leapt_over_begins_with_the_leap(name: str, day: str) -> None:
     zone = ZoneInfo(name)
@@ -133,7 +134,7 @@ def test_a_day_whose_midnight_is_leapt_over_begins_with_the_leap(name: str, day:
 @pytest.mark.parametrize("name", ["Africa/Cairo", "Asia/Beirut", "America/Havana"])
 def test_a_midnight_that_is_put_back_makes_one_long_day(name: str) -> None:
     zone = ZoneInfo(name)
-    (back,) = [at for at in leaps(zone) if ms("2026-08-01") < at < ms("2026-12-01")]
+    (back,) = leaps(zone, ms("2025-08-01"), ms("2025-12-01"))
     day = bucket(Window.DAY, back - 1, zone)
     assert bucket(Window.DAY, back, zone) == day
     end = ends_at(Window.DAY, back - 1, zone)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bot.app import build
+from bot.files.modes import is_there
 from bot.jobs.results import write_whole
 from bot.settings.settings import Settings
 from bot.store.database import Tx
@@ -83,3 +84,12 @@ async def test_what_is_open_is_closed_at_the_start_and_nothing_else(tmp_path: Pa
         f"home/pictures/{PICTURE}": 0o600,
         "home/pictures/mine.txt": 0o644,
     }
+
+
+def test_what_cannot_be_told_is_not_taken_for_missing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to("circle")
+
+    assert [is_there(tmp_path / each) for each in ("file", "none", "file/below")] == [True, False, False]
+    with pytest.raises(OSError, match="circle"):
+        is_there(tmp_path / "circle")

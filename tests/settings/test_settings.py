@@ -1,6 +1,8 @@
 """Settings: the shipped file, the operator's over it, the environment over both; one line for what is wrong."""
 
 import json
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,6 +34,28 @@ def test_the_environment_stands_over_the_operators_file_and_that_over_the_shippe
     assert settings.discord.guilds == ("12",)
     assert settings.quota.guild_in_flight == Settings.load({}).quota.guild_in_flight
     assert settings.files.models == SHIPPED.parent / "models.toml"
+
+
+def test_files_at_the_place_where_earlier_versions_shipped_them_still_count(tmp_path: Path) -> None:
+    """Operators changed them in the checkout, or mounted their own over those of the image."""
+    (tmp_path / "bot").symlink_to(SHIPPED.parents[1])
+    earlier = tmp_path / "config"
+    (earlier / "locales").mkdir(parents=True)
+    (earlier / "darkroom.toml").write_text("[quota]\nuser_day_images = 3\nuser_in_flight = 1\n")
+    (earlier / "models.toml").touch()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "own.toml").write_text("[quota]\nuser_in_flight = 2\n")
+
+    looked_at = "held.quota.user_day_images, held.quota.user_in_flight, held.files.models, held.files.locales"
+    program = f"from bot.settings.settings import Settings; held = Settings.load(); print({looked_at})"
+
+    def loaded(**environment: str) -> list[str]:
+        command = (sys.executable, "-c", program)
+        return subprocess.check_output(command, cwd=tmp_path, env=environment, text=True).split()  # noqa: S603 - ours
+
+    files = [str(earlier / "models.toml"), str(earlier / "locales")]
+    assert loaded() == ["3", "1", *files]
+    assert loaded(DARKROOM_CONFIG=str(tmp_path / "mine" / "own.toml")) == ["3", "2", *files]
 
 
 def test_none_is_no_limit_and_zero_is_nothing_allowed() -> None:

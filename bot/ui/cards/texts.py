@@ -1,6 +1,6 @@
 """Turns keys and values into sentences people read, in their language.
 
-The sentences are in `config/locales`, one TOML file a language; English is complete by definition
+The sentences are in `bot/config/locales`, one TOML file a language; English is complete by definition
 and stands in for anything that another language cannot say.
 """
 

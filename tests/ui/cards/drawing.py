@@ -14,7 +14,7 @@ from bot.ui.cards.texts import Texts, load
 
 NOW = 1_700_000_000_000
 JOB_ID = "01HF0000000000000000000042"
-TEXTS: Texts = load(Path(__file__).parents[3] / "config" / "locales", strict=True)
+TEXTS: Texts = load(Path(__file__).parents[3] / "bot/config/locales", strict=True)
 EN = TEXTS.for_locale("en-US")
 HELD = Amount(1, 80_000)
 

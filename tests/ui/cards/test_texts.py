@@ -8,7 +8,7 @@ from bot.ui.cards.texts import PLACEHOLDER, Texts, Words, load, relative
 from tests.ui.cards.drawing import EN, TEXTS
 
 ROOT = Path(__file__).parents[3]
-LOCALES = ROOT / "config" / "locales"
+LOCALES = ROOT / "bot/config/locales"
 
 REASONS = (
     "expired_waiting", "inputs_expired", "rejected", "model_gone", "unknown", "gave_up", "run_lost", "host_failed",
