@@ -1,4 +1,4 @@
-"""Writes the parts of the documentation that the code knows best; `--check` fails when they are out of date.
+"""Generates the blocks of docs/*.md that come from code and configuration; `--check` fails if any is out of date.
 
 python -m docs.generate [--check]
 """
@@ -34,7 +34,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
 
 
 def states() -> Iterator[str]:
-    """The diagram of a job's states, from the table that decides."""
+    """The state diagram of a job, from `NEXT`."""
     yield "```mermaid"
     yield "stateDiagram-v2"
     yield "    [*] --> accepted"
@@ -48,7 +48,7 @@ def states() -> Iterator[str]:
 
 def settings() -> Iterator[str]:
     """A table for each section of bot/config/darkroom.toml: its keys, defaults and comments."""
-    section, told = "", set()
+    section, documented = "", set()
     for line in SHIPPED.read_text().splitlines():
         if found := re.match(r"\[(\w+)\](?:\s+# (.*))?$", line):
             section, about = found.groups()
@@ -58,17 +58,17 @@ def settings() -> Iterator[str]:
             yield "| key | default | environment | |\n| --- | --- | --- | --- |"
         elif section and (found := re.match(r"(?:# )?(\w+) = (.*?)(?:\s+# (.*))?$", line)):
             key, default, about = found.groups()
-            told.add((section, key))
+            documented.add((section, key))
             variable = f"DARKROOM_{section.upper()}__{key.upper()}"
             about = (about or "").removeprefix(f"{variable}; ")
             yield f"| `{key}` | `{default}` | `{variable}` | {about} |"
-    held = {(name, key) for name, keys in tomllib.loads(SHIPPED.read_text()).items() for key in keys}
-    if untold := held - told:
-        raise SystemExit(f"{SHIPPED.name}: not one line each: {sorted(untold)}")
+    defined = {(name, key) for name, keys in tomllib.loads(SHIPPED.read_text()).items() for key in keys}
+    if missing := defined - documented:
+        raise SystemExit(f"{SHIPPED.name}: not on a line of their own: {sorted(missing)}")
 
 
 def models() -> Iterator[str]:
-    """What each model of the shipped catalogue can be asked for at which host and price, under the shipped ceilings."""
+    """Options, routes and prices of each model in the shipped catalogue, under the shipped ceilings."""
     catalog = Catalog.model_validate(tomllib.loads((SHIPPED.parent / "models.toml").read_text()))
     for key, model in catalog.models.items():
         default = "; the default" if key == catalog.default else ""
@@ -78,76 +78,76 @@ def models() -> Iterator[str]:
             if (endpoint := model.endpoint(verb)) is not None:
                 routes = ", ".join(f"`{route.id}` at {route.provider}" for route in endpoint.routes)
                 yield f"\n`/{verb}`: {routes}\n"
-                yield "| option | takes | default | only at |\n| --- | --- | --- | --- |"
+                yield "| option | values | default | only at |\n| --- | --- | --- | --- |"
                 for name, spec in endpoint.options:
                     if spec is not None:
-                        takes, usual = _takes(name, spec, catalog.ceilings)
-                        yield f"| `{name}` | {takes} | {usual} | {_only_at(endpoint, name, spec)} |"
+                        values, usual = _values_and_default(name, spec, catalog.ceilings)
+                        yield f"| `{name}` | {values} | {usual} | {_only_at(endpoint, name, spec)} |"
                 if endpoint.references:
                     yield f"| pictures | 1 to {endpoint.references} | | |"
 
 
 def _prices(model: Model) -> Iterator[str]:
     mark = " (estimate)" if model.price.estimated else ""
-    yield f"| resolution | a picture{mark} | usually takes |\n| --- | --- | --- |"
+    yield f"| resolution | price per picture{mark} | typical time |\n| --- | --- | --- |"
     for name, factor in (model.price.resolution or {"any": Decimal(1)}).items():
         low, high = model.usual.get(name, (0, 0))
         yield f"| {name} | ${model.price.per_image * factor:.2f} | {f'{low} to {high} s' if high else ''} |"
     more = {f"thinking {level}": dollars for level, dollars in model.price.thinking.items()}
     more |= {"web_search": model.price.web_search} if model.price.web_search else {}
     if more:
-        yield f"\nMore for each picture: {', '.join(f'`{name}` ${dollars}' for name, dollars in more.items())}."
+        yield f"\nAdded per picture: {', '.join(f'`{name}` ${dollars}' for name, dollars in more.items())}."
 
 
-def _takes(name: str, spec: Option, ceilings: Ceilings) -> tuple[str, str]:
+def _values_and_default(name: str, spec: Option, ceilings: Ceilings) -> tuple[str, str]:
     match spec:
         case Words():
             return " ".join(spec.choices), spec.default
         case Number():
             high = min(spec.max, ceilings.max_safety) if name == "safety" else spec.max
-            default = "drawn for each job" if spec.default is None else str(min(spec.default, high))
+            default = "random for each job" if spec.default is None else str(min(spec.default, high))
             return f"{spec.min} to {high}", default
         case Switch() if name == "web_search" and not ceilings.web_search:
-            return "switched off by `ceilings.web_search`", "no"
+            return "disabled by `ceilings.web_search`", "no"
         case Switch():
             return "yes, no", "yes" if spec.default else "no"
 
 
 def _only_at(endpoint: Endpoint, name: str, spec: Option) -> str:
-    """The hosts to which an option, or some of its choices, are confined; empty where all have all of it."""
-    hosts = [each for each in endpoint.routes if name in each.fields]
-    if len(hosts) < len(endpoint.routes):
-        return ", ".join(each.provider for each in hosts)
-    made: dict[str, list[str]] = {}  # choices by the hosts that make them
+    """The providers that alone support an option, or some of its choices; empty if all support all of it."""
+    routes = [each for each in endpoint.routes if name in each.fields]
+    if len(routes) < len(endpoint.routes):
+        return ", ".join(each.provider for each in routes)
+    choices_by_providers: dict[str, list[str]] = {}
     for choice in spec.choices if isinstance(spec, Words) else ():
-        makers = [each.provider for each in hosts if each.supports(name, choice, default=None)]
-        if len(makers) < len(hosts):
-            made.setdefault(", ".join(makers), []).append(choice)
-    return "; ".join(f"{' '.join(choices)}: {makers}" for makers, choices in made.items())
+        providers = [each.provider for each in routes if each.supports(name, choice, default=None)]
+        if len(providers) < len(routes):
+            choices_by_providers.setdefault(", ".join(providers), []).append(choice)
+    return "; ".join(f"{' '.join(choices)}: {providers}" for providers, choices in choices_by_providers.items())
 
 
 def commands() -> Iterator[str]:
-    """Every command with its description, in the words that members read."""
-    said = tomllib.loads((SHIPPED.parent / "locales" / "en.toml").read_text())["command"]
+    """Members' commands and options with the descriptions that Discord shows."""
+    descriptions = tomllib.loads((SHIPPED.parent / "locales" / "en.toml").read_text())["command"]
     yield "| command | |\n| --- | --- |"
     for name in ("imagine", "edit", "jobs", "usage", "help"):
-        yield f"| `/{name}` | {said[name]} |"
-    yield f"| *{said['edit_menu']}* | in the menu of any message with pictures, under *Apps* |"
+        yield f"| `/{name}` | {descriptions[name]} |"
+    yield f"| *{descriptions['edit_menu']}* | in the menu of any message with pictures, under *Apps* |"
     yield "\n| option | |\n| --- | --- |"
-    for name, about in said["option"].items():
+    for name, about in descriptions["option"].items():
         yield f"| `{name}` | {about} |"
 
 
 def admin_commands() -> Iterator[str]:
-    """What those who manage a server can do, in the words that Discord shows them."""
-    said = tomllib.loads((SHIPPED.parent / "locales" / "en.toml").read_text())["command"]
+    """Admin commands with the descriptions that Discord shows."""
+    descriptions = tomllib.loads((SHIPPED.parent / "locales" / "en.toml").read_text())["command"]
     yield "| command | |\n| --- | --- |"
     for group in ("quota", "settings"):
-        yield from _listed(group, said[group])
+        yield from _listed(group, descriptions[group])
 
 
-def _listed(path: str, said: Mapping[str, Any]) -> Iterator[str]:
-    for name, about in said.items():
+def _listed(path: str, descriptions: Mapping[str, Any]) -> Iterator[str]:
+    for name, about in descriptions.items():
         if isinstance(about, str) and name != "about":
             yield f"| `/{path} {name}` | {about} |"
         elif not isinstance(about, str):
@@ -155,7 +155,7 @@ def _listed(path: str, said: Mapping[str, Any]) -> Iterator[str]:
 
 
 def faults() -> Iterator[str]:
-    """What the local image service can be told to do wrong."""
+    """Faults of the local image service."""
     yield "| when | fault | |\n| --- | --- | --- |"
     for when, kind in KINDS.items():
         for name, about in kind.items():
@@ -163,7 +163,7 @@ def faults() -> Iterator[str]:
 
 
 def metrics() -> Iterator[str]:
-    """Everything that /metrics shows."""
+    """Every metric of /metrics."""
     yield "| name | kind | labels | |\n| --- | --- | --- | --- |"
     for each in (*measured.MEASURED, *measured.READ):
         yield f"| `{each.name}` | {each.kind} | {', '.join(f'`{label}`' for label in each.labels)} | {each.about} |"
@@ -180,7 +180,7 @@ PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
 
 
 def renewed(text: str, parts: dict[str, Callable[[], Iterator[str]]]) -> str:
-    """*text* with what stands between the markers of each part written anew."""
+    """*text* with the block of each part regenerated."""
     for name, write in parts.items():
         begin = BEGIN.format(name)
         before, marker, rest = text.partition(begin)

@@ -15,7 +15,9 @@ from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.jobs import Verb
 from bot.settings.settings import SHIPPED
 
-PAGE = Path(__file__).parents[1] / "docs" / "providers.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "providers.md"
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 EXAMPLES: list[dict[str, Any]] = [
     tomllib.loads(each)["models"]
     for each in re.findall(r"<!-- example: model -->\n```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -45,6 +47,24 @@ def test_the_model_of_two_hosts_goes_where_the_documentation_says() -> None:
     assert told() == (["runcomfy", "runflow"], 40_000)
     assert told(count=4) == (["runflow"], 45_000)
     assert told(thinking="high") == (["runflow"], 47_000)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(each.relative_to(ROOT)) for each in PAGES])
+def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: Path) -> None:
+    links = [each for each in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if "://" not in each]
+
+    def leads_nowhere(link: str) -> bool:
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        return not target.exists() or (anchor != "" and anchor not in anchors(target))
+
+    assert [each for each in links if leads_nowhere(each)] == []
 
 
 @pytest.mark.skipif(shutil.which("sqlite3") is None, reason="the commands are those of SQLite's own shell")

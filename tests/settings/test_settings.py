@@ -206,10 +206,12 @@ def test_a_broken_file_is_named_with_the_line(tmp_path: Path, text: str, says: s
 
 
 def test_half_a_file_never_starts_with_half_a_meaning(tmp_path: Path) -> None:
-    """Cut anywhere, the shipped file is refused or says the same for what is left of it."""
+    """Cut anywhere but inside a number, the shipped file is refused or says the same for what is left of it."""
     whole, path = SHIPPED.read_text(), tmp_path / "darkroom.toml"
     expected = Settings.load({})
     for length in range(0, len(whole), 97):
+        if whole[length - 1 : length + 1].isdecimal():  # "50" cut short is 5, which no program can notice
+            continue
         path.write_text(whole[:length])
         with suppress(BadSettings):
             assert Settings.load({"DARKROOM_CONFIG": str(path)}).quota == expected.quota
