@@ -16,7 +16,7 @@ from typing import Protocol
 from bot.core.clock import Clock
 from bot.core.jobs import Job
 from bot.files.modes import make_folder, tighten
-from bot.jobs.build import JobSettings, JobsRoom, Services
+from bot.jobs.build import JobSettings, JobsRoom, Outside, Services
 from bot.jobs.build import build as build_jobs
 from bot.jobs.reference_check import ReferenceChecker
 from bot.maintenance.build import MaintenanceRoom
@@ -160,9 +160,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
     client = _client(settings)
     operator = OperatorChannel(client, client.texts, channel_id=settings.discord.log_channel)
     messenger = DiscordMessenger(client, client.texts, clock=clock)
-    jobs = build_jobs(
-        store,
-        _job_settings(settings, hosts),
+    outside = Outside(
         providers=hosts,
         messenger=messenger,
         find_reply=messenger.find,
@@ -177,6 +175,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         clock=clock,
         random=random.random,
     )
+    jobs = build_jobs(store, _job_settings(settings, hosts), outside)
     build_ui(
         client,
         jobs.services,

@@ -18,7 +18,7 @@ from bot.core.jobs import SECOND, Job, Observation, Place, Reference, State, Ver
 from bot.core.quota import Limits
 from bot.core.references import ReferenceLimits
 from bot.core.request_draft import InteractionContext, RequestDraft
-from bot.jobs.build import JobSettings, Services, build
+from bot.jobs.build import JobSettings, Outside, Services, build
 from bot.jobs.delivery import Delivery, Messenger, Upload
 from bot.jobs.provider_health import ProviderHealth
 from bot.jobs.results import Fetcher
@@ -336,19 +336,21 @@ async def rig(
             result_hosts=dict.fromkeys(providers, result_hosts),
             cdn_hosts=("cdn.discordapp.com",),
         ),
-        providers={name: Measured(each, metrics.request) for name, each in providers.items()},
-        messenger=messenger or fake,
-        find_reply=find,
-        notify=notify,
-        fetcher=fetcher or files,
-        checker=files,
-        fitter=files,
-        check_references=check_references,
-        callback_url=callback_url,
-        picture_link=lambda _job, _picture: None,
-        metrics=metrics,
-        clock=clock,
-        random=lambda: 0.5,
+        Outside(
+            providers={name: Measured(each, metrics.request) for name, each in providers.items()},
+            messenger=messenger or fake,
+            find_reply=find,
+            notify=notify,
+            fetcher=fetcher or files,
+            checker=files,
+            fitter=files,
+            check_references=check_references,
+            callback_url=callback_url,
+            picture_link=lambda _job, _picture: None,
+            metrics=metrics,
+            clock=clock,
+            random=lambda: 0.5,
+        ),
     )
     await jobs.services.availability.start()
     await jobs.worker.start()

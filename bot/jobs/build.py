@@ -82,6 +82,25 @@ class Services:
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """What jobs need of the other rooms."""
+
+    providers: Mapping[str, Provider]
+    messenger: Messenger
+    find_reply: FindReply
+    notify: Notify  # the operator
+    fetcher: Fetcher
+    checker: Checker
+    fitter: Fitter
+    check_references: CheckReferences
+    callback_url: Callable[[Job], str | None]  # where a job's provider calls when its run has ended
+    picture_link: Callable[[str, Picture], str | None]  # a picture's public address, None where there is none
+    metrics: Metrics
+    clock: Clock
+    random: Callable[[], float]  # jitter, from 0 to 1
+
+
+@dataclass(frozen=True, slots=True)
 class JobsRoom:
     services: Services
     health: ProviderHealth
@@ -89,64 +108,21 @@ class JobsRoom:
     delivery: Delivery
 
 
-def build(
-    store: Store,
-    settings: JobSettings,
-    *,
-    providers: Mapping[str, Provider],
-    messenger: Messenger,
-    find_reply: FindReply,
-    notify: Notify,
-    fetcher: Fetcher,
-    checker: Checker,
-    fitter: Fitter,
-    check_references: CheckReferences,
-    callback_url: Callable[[Job], str | None],
-    picture_link: Callable[[str, Picture], str | None],
-    metrics: Metrics,
-    clock: Clock,
-    random: Callable[[], float],
-) -> JobsRoom:
-    """*callback_url*: where a job's provider calls when its run has ended. *picture_link*: a picture's public address.
-
-    *random*: jitter, from 0 to 1.
-    """
-    database, notes, wakeups, schedule = store.database, Notes(store.database), Wakeups(), Schedule(clock)
+def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
+    clock, wakeups = outside.clock, Wakeups()
     availability = Availability(
         store,
-        notes,
+        Notes(store.database),
         catalog=settings.catalog,
         providers=settings.provider_names,
-        cancels=[name for name, each in providers.items() if each.cancels],
+        cancels=[name for name, each in outside.providers.items() if each.cancels],
         clock=clock,
         wakeups=wakeups,
-        notify=notify,
+        notify=outside.notify,
     )
-    outages = Outages(database, data=settings.data, clock=clock, notify=notify)
-    health = ProviderHealth(availability, providers, clock=clock)
+    outages = Outages(store.database, data=settings.data, clock=clock, notify=outside.notify)
+    health = ProviderHealth(availability, outside.providers, clock=clock)
     routing = Routing(store, availability=availability, health=health, clock=clock)
-    usage = Usage(store, limits=settings.limits, clock=clock)
-    jobs = Jobs(store, availability=availability, usage=usage, wakeups=wakeups, clock=clock, ai_label=settings.ai_label)
-    requests = Requests(
-        store,
-        jobs,
-        availability=availability,
-        routing=routing,
-        outages=outages,
-        wakeups=wakeups,
-        limits=settings.limits,
-        cdn_hosts=settings.cdn_hosts,
-        clock=clock,
-    )
-    results = ResultDownloader(
-        store,
-        fetcher,
-        checker=checker,
-        result_hosts=settings.result_hosts,
-        data=settings.data,
-        max_wait=lambda job: settings.catalog.download_timeout(job.request),
-        clock=clock,
-    )
     context = StepContext(
         store=store,
         availability=availability,
@@ -154,62 +130,101 @@ def build(
         routing=routing,
         outages=outages,
         wakeups=wakeups,
-        providers=providers,
-        results=results,
+        providers=outside.providers,
+        results=_results(store, settings, outside),
         clock=clock,
-        callback_url=callback_url,
-        random=random,
+        callback_url=outside.callback_url,
+        random=outside.random,
     )
-    queue = Queue(
+    services = _services(context, settings, outside.notify)
+    delivery = Delivery(
         store,
-        schedule,
-        availability=availability,
-        health=health,
-        routing=routing,
+        services.jobs,
+        outside.messenger,
+        fitter=outside.fitter,
+        data=settings.data,
+        link=outside.picture_link,
         outages=outages,
+        wakeups=wakeups,
         clock=clock,
+        random=outside.random,
+    )
+    return JobsRoom(services, health, _worker(context, settings, outside), delivery)
+
+
+def _results(store: Store, settings: JobSettings, outside: Outside) -> ResultDownloader:
+    return ResultDownloader(
+        store,
+        outside.fetcher,
+        checker=outside.checker,
+        result_hosts=settings.result_hosts,
+        data=settings.data,
+        max_wait=lambda job: settings.catalog.download_timeout(job.request),
+        clock=outside.clock,
+    )
+
+
+def _services(at: StepContext, settings: JobSettings, notify: Notify) -> Services:
+    database = at.store.database
+    usage = Usage(at.store, limits=settings.limits, clock=at.clock)
+    jobs = Jobs(
+        at.store,
+        availability=at.availability,
+        usage=usage,
+        wakeups=at.wakeups,
+        clock=at.clock,
+        ai_label=settings.ai_label,
+    )
+    requests = Requests(
+        at.store,
+        jobs,
+        availability=at.availability,
+        routing=at.routing,
+        outages=at.outages,
+        wakeups=at.wakeups,
+        limits=settings.limits,
+        cdn_hosts=settings.cdn_hosts,
+        clock=at.clock,
+    )
+    return Services(
+        requests=requests,
+        jobs=jobs,
+        drafts=Drafts(drafts.Drafts(database), availability=at.availability, clock=at.clock),
+        usage=usage,
+        store=at.store,
+        quotas=Quotas(database),
+        reports=Reports(database),
+        notes=Notes(database),
+        availability=at.availability,
+        routing=at.routing,
+        outages=at.outages,
+        wakeups=at.wakeups,
+        limits=settings.limits,
+        clock=at.clock,
+        notify=notify,
+    )
+
+
+def _worker(at: StepContext, settings: JobSettings, outside: Outside) -> Worker:
+    schedule = Schedule(at.clock)
+    queue = Queue(
+        at.store,
+        schedule,
+        availability=at.availability,
+        health=at.health,
+        routing=at.routing,
+        outages=at.outages,
+        clock=at.clock,
         slots=settings.slots,
     )
-    steps = table.build(context, queue=queue, find_reply=find_reply, check_references=check_references)
-    return JobsRoom(
-        services=Services(
-            requests=requests,
-            jobs=jobs,
-            drafts=Drafts(drafts.Drafts(database), availability=availability, clock=clock),
-            usage=usage,
-            store=store,
-            quotas=Quotas(database),
-            reports=Reports(database),
-            notes=notes,
-            availability=availability,
-            routing=routing,
-            outages=outages,
-            wakeups=wakeups,
-            limits=settings.limits,
-            clock=clock,
-            notify=notify,
-        ),
-        health=health,
-        worker=Worker(
-            store,
-            schedule,
-            steps=steps,
-            queue=queue,
-            wakeups=wakeups,
-            outages=outages,
-            metrics=metrics,
-            clock=clock,
-        ),
-        delivery=Delivery(
-            store,
-            jobs,
-            messenger,
-            fitter=fitter,
-            data=settings.data,
-            link=picture_link,
-            outages=outages,
-            wakeups=wakeups,
-            clock=clock,
-            random=random,
-        ),
+    steps = table.build(at, queue=queue, find_reply=outside.find_reply, check_references=outside.check_references)
+    return Worker(
+        at.store,
+        schedule,
+        steps=steps,
+        queue=queue,
+        wakeups=at.wakeups,
+        outages=at.outages,
+        metrics=outside.metrics,
+        clock=at.clock,
     )
