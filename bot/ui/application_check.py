@@ -36,7 +36,7 @@ async def examine(token: str, *, access: Access, proxy: str | None = None) -> Fi
     try:
         await client.login(token)
         info = await client.application_info()
-        commands = await client.http.get_global_commands(info.id)
+        commands = await discord.app_commands.CommandTree(client).fetch_commands()
         guilds = [guild async for guild in client.fetch_guilds(limit=200)]
         owners = {guild.id: (await client.fetch_guild(guild.id)).owner_id for guild in guilds}
     except discord.LoginFailure as exc:
@@ -50,7 +50,7 @@ async def examine(token: str, *, access: Access, proxy: str | None = None) -> Fi
         name=info.name,
         application_id=info.id,
         public=info.bot_public,
-        commands=tuple(sorted(each["name"] for each in commands)),
+        commands=tuple(sorted(each.name for each in commands)),
         servers=tuple(
             Server(guild.id, guild.name, access.guild_is_open(guild.id, owner_id=owners[guild.id])) for guild in guilds
         ),

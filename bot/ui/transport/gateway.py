@@ -56,26 +56,20 @@ async def stay_connected(client: discord.Client, token: str, *, closing: asyncio
     loop = asyncio.get_running_loop()
     while not closing.is_set():
         began = loop.time()
-        life = asyncio.create_task(client.start(token), name="discord client")
-        await asyncio.wait({life})
-        error = life.exception()
+        async with client:  # `login` sets up only a client's first connection; the context manager each one
+            connection = asyncio.create_task(client.start(token), name="discord client")
+            await asyncio.wait({connection})
+        error = connection.exception()
         if closing.is_set():
             return
-        await client.close()
         if error is not None:
             _judge(error)
         wait = FIRST_WAIT if loop.time() - began > STEADY else min(LONGEST_WAIT, wait * 2)
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await closing.wait()
-        await _open_again(client)
-
-
-async def _open_again(client: discord.Client) -> None:
-    """Make a closed client usable: `clear` alone leaves it the closed connector and no event loop."""
-    client.clear()
-    client.http.connector = MISSING
-    await client._async_setup_hook()  # noqa: SLF001 - what login does, but only for a client's first life
+        client.clear()
+        client.http.connector = MISSING  # `clear` keeps the closed one, and `login` creates one only for `MISSING`
 
 
 def _judge(error: BaseException) -> None:

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import discord
-from discord import InteractionType
-from discord.channel import _threaded_channel_factory
+from discord import ChannelType, InteractionType
 from discord.state import ConnectionState
 
 from bot.ui.transport.payloads import TEXT, Json, complete
@@ -19,7 +18,19 @@ from bot.ui.transport.payloads import TEXT, Json, complete
 log = logging.getLogger(__name__)
 
 OBFUSCATED = 1 << 17  # a flag of channels
-FOR_THE_TREE = frozenset({InteractionType.application_command, InteractionType.autocomplete})
+COMMAND_TYPES = frozenset({InteractionType.application_command, InteractionType.autocomplete})
+# The classes that discord.py has for the types of a server's channels; a text channel stands in for unknown types.
+CHANNEL_CLASSES: Mapping[int, Any] = {
+    ChannelType.voice.value: discord.VoiceChannel,
+    ChannelType.category.value: discord.CategoryChannel,
+    ChannelType.stage_voice.value: discord.StageChannel,
+    ChannelType.forum.value: discord.ForumChannel,
+    ChannelType.media.value: discord.ForumChannel,
+    **dict.fromkeys(
+        (ChannelType.news_thread.value, ChannelType.public_thread.value, ChannelType.private_thread.value),
+        discord.Thread,
+    ),
+}
 
 
 class State(ConnectionState[Any]):
@@ -84,7 +95,7 @@ class State(ConnectionState[Any]):
             extra = {"event": "interaction_unreadable"}
             log.error("An interaction could not be read: %s", type(exc).__name__, extra=extra)  # noqa: TRY400 - it has what was typed
             return
-        if interaction.type in FOR_THE_TREE and self._command_tree is not None:
+        if interaction.type in COMMAND_TYPES and self._command_tree is not None:
             self._command_tree._from_interaction(interaction)  # noqa: SLF001 - as the library does
         self.dispatch("interaction", interaction)
 
@@ -92,8 +103,8 @@ class State(ConnectionState[Any]):
         interaction = discord.Interaction(data=data, state=self)  # type: ignore[arg-type]
         guild, said = interaction.guild, data["channel"]
         if guild is not None and ("type" in said or interaction.channel is None):
-            factory: Any = _threaded_channel_factory(said.get("type", TEXT))[0] or discord.TextChannel
-            interaction.channel = factory(guild=guild, state=self, data={"type": TEXT, **said})
+            channel_class = CHANNEL_CLASSES.get(said.get("type", TEXT), discord.TextChannel)
+            interaction.channel = channel_class(guild=guild, state=self, data={"type": TEXT, **said})
         return interaction
 
 
