@@ -310,7 +310,7 @@ async def run(settings: Settings) -> None:
             life = asyncio.create_task(gateway.stay_connected(app.client, token, closing=closing))
             waiting = asyncio.create_task(told.wait())
             await asyncio.wait({life, waiting, *loops}, return_when=asyncio.FIRST_COMPLETED)
-            app.client.accepts_requests = False  # no new jobs; what is under way goes on
+            app.client.stop_accepting()  # active jobs continue
             broken = [each for each in loops if each.done()]
         closing.set()
         waiting.cancel()

@@ -140,12 +140,12 @@ class DarkroomClient(discord.Client):
 
     @property
     def accepts_requests(self) -> bool:
-        """Whether new jobs are taken; everything else is answered all the same."""
+        """Whether new jobs are accepted; other interactions are answered either way."""
         return self.responder.accepts_requests
 
-    @accepts_requests.setter
-    def accepts_requests(self, value: bool) -> None:
-        self.responder.accepts_requests = value
+    def stop_accepting(self) -> None:
+        """Refuse new jobs from now on, because the process is about to end."""
+        self.responder.stop_accepting()
 
     def heartbeat_age(self) -> float | None:
         """Seconds since Discord last answered a heartbeat; None while not connected."""

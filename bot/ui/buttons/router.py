@@ -4,7 +4,7 @@ import asyncio
 import io
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import discord
@@ -30,24 +30,52 @@ T = TypeVar("T")
 RemoveFiles = Callable[[Sequence[Picture]], None]
 
 
+@dataclass(frozen=True, slots=True)
 class ButtonPress:
-    """A pressed button or a sent form: `<kind and version>:<id>[:<action>[:<n>]]`."""
+    """A pressed button or a submitted form. Its custom id is `<kind and version>:<id>[:<action>[:<n>]]`.
 
-    def __init__(self, interaction: Interaction, *, received_at: int) -> None:
-        data: Mapping[str, Any] = interaction.data or {}
-        self.parts = parts = str(data.get("custom_id", "")).split(":")
-        self.interaction = interaction
-        self.received_at = received_at
-        self.kind = parts[0]
-        self.id = parts[1] if len(parts) > 1 else ""
-        self.action = parts[2] if len(parts) > 2 else ""
-        self.n = int(parts[3]) if len(parts) > 3 and parts[3].isdecimal() else 0
-        self.user_id = interaction.user.id
-        self.on_reply = False  # whether the button is on the job's own card, and not in a list
+    *received_at* is in UTC milliseconds. *on_reply*: the button is on the job's own reply, not in a list such as
+    `/jobs`.
+    """
+
+    interaction: Interaction
+    received_at: int
+    on_reply: bool = False
+
+    @property
+    def parts(self) -> Sequence[str]:
+        data: Mapping[str, Any] = self.interaction.data or {}
+        return str(data.get("custom_id", "")).split(":")
+
+    @property
+    def kind(self) -> str:
+        return self._part(0)
+
+    @property
+    def id(self) -> str:
+        return self._part(1)
+
+    @property
+    def action(self) -> str:
+        return self._part(2)
+
+    @property
+    def n(self) -> int:
+        """The number of a picture, from 1; 0 where the custom id has none."""
+        number = self._part(3)
+        return int(number) if number.isdecimal() else 0
+
+    @property
+    def user_id(self) -> int:
+        return self.interaction.user.id
 
     @property
     def on_ephemeral(self) -> bool:
         return self.interaction.message is not None and self.interaction.message.flags.ephemeral
+
+    def _part(self, position: int) -> str:
+        parts = self.parts
+        return parts[position] if position < len(parts) else ""
 
 
 class Router:
@@ -84,34 +112,36 @@ class Router:
             return
 
         async def handler(received_at: int) -> None:
-            press = ButtonPress(interaction, received_at=received_at)
+            press = ButtonPress(interaction, received_at)
             await self._kinds.get(press.kind, _too_old)(press)
 
-        action = ButtonPress(interaction, received_at=0).action
+        action = ButtonPress(interaction, 0).action
         await self._responder.handle(interaction, handler, late="unsure" if action in CHANGES else "busy")
 
     # --- buttons of a job's reply
 
     async def _job_button(self, press: ButtonPress) -> None:
-        do = self._actions.get(press.action, _too_old)
-        await self._recognise(press)
-        await do(press)
-        await self._keep_token(press)
+        handler = self._actions.get(press.action, _too_old)
+        press = await self._locate(press)
+        await handler(press)
+        if press.action != "delete":
+            await self._refresh_token(press)
 
-    async def _recognise(self, press: ButtonPress) -> None:
-        """See which message was pressed; a reply that can be pressed is shown, whatever became of our answer."""
+    async def _locate(self, press: ButtonPress) -> ButtonPress:
+        """Return *press* with `on_reply` set. A pressed reply is evidently shown, so it is recorded as acknowledged."""
         record = await self._services.store.job_record(press.id)
         message = press.interaction.message
         if record is None or message is None:
-            return
-        if record.reply.message_id is None:  # the answer to our first one was lost
+            return press
+        if record.reply.message_id is None:  # Discord's response to the first answer was lost
             await self._services.requests.acknowledged(
                 press.id, message_id=message.id, ephemeral=message.flags.ephemeral
             )
-        press.on_reply = record.reply.message_id in (None, message.id) and not record.reply.gone
+        on_reply = record.reply.message_id in (None, message.id) and not record.reply.gone
+        return replace(press, on_reply=on_reply)
 
-    async def _keep_token(self, press: ButtonPress) -> None:
-        """Let the reply be reached by the press's token: Discord knows that only once the press is answered."""
+    async def _refresh_token(self, press: ButtonPress) -> None:
+        """Store the press's token for the reply. Discord accepts it only after the press has been answered."""
         message = press.interaction.message
         if press.on_reply and message is not None:
             await self._services.jobs.button_clicked(
@@ -201,7 +231,6 @@ class Router:
 
     async def _delete(self, press: ButtonPress) -> None:
         """Forget the pictures, then take the message away; one left over by a broken line goes with the next press."""
-        press.on_reply = False  # there is nothing left to reach
         job = await self._services.store.job(press.id)
         owner_id = _deletes_for(press, job)
         if job is None or job.deleted_at is None or job.place.user_id != owner_id:

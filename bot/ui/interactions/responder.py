@@ -64,7 +64,7 @@ class Responder:
         self.services = services
         self.texts = texts
         self.clock = services.clock
-        self.accepts_requests = True  # False: the program is about to end
+        self._accepts_requests = True
         self._client = client
         self._access = access
         self._peek = peek
@@ -74,6 +74,14 @@ class Responder:
 
     def words(self, interaction: Interaction) -> Words:
         return self.texts.for_locale(str(interaction.locale))
+
+    @property
+    def accepts_requests(self) -> bool:
+        return self._accepts_requests
+
+    def stop_accepting(self) -> None:
+        """Refuse new jobs from now on, because the process is about to end."""
+        self._accepts_requests = False
 
     # --- around one interaction
 
@@ -222,7 +230,7 @@ class Responder:
             interaction, received_at=received_at, member=self.is_member(interaction), private=draft.private
         )  # fmt: skip
         try:
-            if not self.accepts_requests:
+            if not self._accepts_requests:
                 raise UserError("busy")  # noqa: TRY301 - refused like everything else, with a draft
             self.services.requests.check_permissions(context.place, context.app_permissions, private=context.private)
             await self._look_at(draft, context.place)

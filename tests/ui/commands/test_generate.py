@@ -194,7 +194,7 @@ def test_a_clock_that_is_off_does_not_make_interactions_late() -> None:
 
 @on_stage()
 async def test_new_jobs_are_refused_while_the_program_ends(on: Stage) -> None:
-    on.client.accepts_requests = False
+    on.client.stop_accepting()
 
     shown = await on.alice.slash(on.channel, "imagine", prompt="one more")
 
