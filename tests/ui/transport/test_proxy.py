@@ -9,7 +9,7 @@ import pytest
 from bot.core.cards import ReplyPath
 from bot.observability.logging import Redactor
 from bot.settings.settings import Settings
-from bot.ui.application_check import DiscordSaysNo, examine
+from bot.ui.application_check import ApplicationCheckFailed, check_application
 from bot.ui.interactions.access import Access
 from tests.discord.server import API
 from tests.providers.proxy import proxying
@@ -35,7 +35,7 @@ async def test_gateway_commands_and_replies_by_every_way_go_through_the_proxy(
         assert await on.messenger.find(reply) == (reply.message_id, False)
         for way in ReplyPath:
             await on.messenger.send(card, reply, path=way, uploads=())
-        found = await examine(on.discord.token, access=Access((), user_install=False), proxy=proxy.url)
+        found = await check_application(on.discord.token, access=Access((), user_install=False), proxy=proxy.url)
         assert [each.name for each in found.servers] == ["Own"]
         assert on.discord.violations == []
     assert {each.partition(" ")[2] for each in proxy.asked} == {"discord.example"}
@@ -50,10 +50,10 @@ async def test_a_proxy_that_refuses_is_told_in_one_line_and_its_password_is_not(
     async with proxying({}, says=no) as proxy:
         address = f"http://me:{password}@127.0.0.1:{proxy.port}"
         settings = Settings.load({"DARKROOM_HTTP__PROXY": address})
-        with pytest.raises(DiscordSaysNo) as caught:
-            await examine("token", access=Access((), user_install=False), proxy=settings.http.address)
+        with pytest.raises(ApplicationCheckFailed) as caught:
+            await check_application("token", access=Access((), user_install=False), proxy=settings.http.address)
         cause = caught.value.__cause__
         assert isinstance(cause, aiohttp.ClientHttpProxyError)
-        assert str(caught.value) == "cannot be asked (ClientHttpProxyError)"
+        assert str(caught.value) == "cannot be reached (ClientHttpProxyError)"
         for told in (password, "x.9"):
             assert told not in Redactor(settings.secrets()).clean(f"{cause} {cause!r}") + repr(settings)
