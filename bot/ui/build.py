@@ -1,4 +1,4 @@
-"""Builds what answers members and admins, and gives it to the client."""
+"""Builds the handlers of interactions and installs them in the client."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from bot.ui.admin.settings import SettingsCommands
 from bot.ui.buttons.router import RemoveFiles, Router
 from bot.ui.client import DarkroomClient, Interface
 from bot.ui.commands.generate import Commands
-from bot.ui.commands.usage import Draw
+from bot.ui.commands.usage import DrawChart
 from bot.ui.interactions.private_delivery import PrivateDelivery, Uploads
 from bot.ui.interactions.responder import Peek, Responder
 
 
 @dataclass(frozen=True, slots=True)
 class InterfaceSettings:
-    """What the operator has configured that members read about."""
+    """Settings that members see: *provider_names* are display names; pictures and prompts are kept for a time."""
 
-    provider_names: Sequence[str]  # for people
-    keep_hours: int  # pictures
-    keep_days: int  # prompts
+    provider_names: Sequence[str]
+    keep_hours: int  # of pictures
+    keep_days: int  # of prompts
     user_install: bool
 
 
@@ -35,10 +35,14 @@ def build(
     peek: Peek,
     uploads: Uploads,
     remove_files: RemoveFiles,
-    chart: Draw,
+    chart: DrawChart,
     metrics: Metrics,
 ) -> None:
-    """*peek*, *uploads* and *chart* are those of `ReferenceChecker`, `Delivery` and `PicturePool`."""
+    """Register the commands and install the handlers.
+
+    *peek*: `ReferenceChecker.check_within_ack`. *uploads*: `Delivery.uploads`. *chart*: `PicturePool.draw`.
+    *remove_files* deletes pictures from the disk; it may block.
+    """
     responder = Responder(client, services, texts=client.texts, access=client.access, peek=peek, metrics=metrics)
     private_delivery, admin = PrivateDelivery(responder, uploads), Admin(responder)
     router = Router(responder, private_delivery=private_delivery, remove_files=remove_files, admin=admin)

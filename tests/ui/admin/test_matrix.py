@@ -15,7 +15,7 @@ from discord import AppCommandType, app_commands
 from bot.core.quota import Block, Grant, Holder, Rule, Unit
 from bot.core.windows import Window
 from bot.store.quotas import By
-from bot.ui.cards.reports import Asked
+from bot.ui.cards.reports import HistoryQuery
 from tests.discord.interactions import Interaction
 from tests.discord.member import Member
 from tests.discord.messages import Message
@@ -38,7 +38,7 @@ MAY = frozenset({"manager", "administrator", "owner"})
 HERE, ELSEWHERE, DIRECT = "a server with the bot", "a server where only the user has it", "a direct message"
 CASES = [(role, HERE) for role in ROLES] + [(role, ELSEWHERE) for role in ROLES] + [("member", DIRECT)]
 PRESSED: Mapping[str, str] = {  # each button that admins have, by its action; a new one has to be added here
-    "history": Asked(start=(2**40, 1)).custom_id,
+    "history": HistoryQuery(start=(2**40, 1)).custom_id,
 }
 EN = TEXTS.for_locale("en")
 WHY = frozenset(EN.say(f"error.admin.{each}") for each in ("server", "permission"))

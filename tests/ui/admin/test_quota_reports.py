@@ -20,7 +20,7 @@ from bot.store.reports import Entry, Spender
 from bot.ui.admin import quota_reports
 from bot.ui.admin.quota_reports import period
 from bot.ui.cards import reports as report_cards
-from bot.ui.cards.reports import Asked
+from bot.ui.cards.reports import HistoryQuery
 from tests.ui.cards.drawing import TEXTS
 from tests.ui.stage import Stage, buttons, on_stage, text
 
@@ -132,7 +132,7 @@ async def test_the_history_can_be_of_one_member_or_channel(on: Stage) -> None:
 )
 def test_a_button_of_another_making_is_too_old(wrong: str) -> None:
     with pytest.raises(UserError, match="too_old"):
-        Asked.read(wrong.split(":")[2:])
+        HistoryQuery.read(wrong.split(":")[2:])
 
 
 # --- who spent what
@@ -229,7 +229,7 @@ async def test_an_export_holds_every_row_of_the_server_and_no_other(on: Stage) -
 
 @on_stage(limits=RICH)
 async def test_rows_are_read_in_pages_and_none_is_lost_or_doubled(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quota_reports, "AT_A_TIME", 3)
+    monkeypatch.setattr(quota_reports, "BATCH_SIZE", 3)
     carol = admin(on)
     for n in range(9):
         await on.rig.services.quotas.grant(by(on, str(n)), on.alice.id, Grant(0, Unit.IMAGES, n + 1))
@@ -246,9 +246,9 @@ async def test_a_period_with_too_much_in_it_asks_for_a_shorter_one(on: Stage, mo
     for n in range(3):
         await on.rig.services.quotas.grant(by(on, str(n)), on.alice.id, Grant(0, Unit.IMAGES, 1))
 
-    monkeypatch.setattr(quota_reports, "MOST_ROWS", 2)
+    monkeypatch.setattr(quota_reports, "MAX_ROWS", 2)
     many = await carol.slash(on.channel, "quota export", since="all")
-    monkeypatch.setattr(quota_reports, "MOST_ROWS", 50_000)
+    monkeypatch.setattr(quota_reports, "MAX_ROWS", 50_000)
     monkeypatch.setattr(quota_reports, "REQUEST_LIMIT", 200)
     large = await carol.slash(on.channel, "quota export", since="all")
 

@@ -217,13 +217,13 @@ async def test_the_timezone_is_found_by_what_is_typed_and_windows_follow_it(on: 
     carol = admin(on)
 
     offered = await carol.autocomplete(on.channel, "settings timezone", "timezone", "tokyo")
-    usual = await carol.autocomplete(on.channel, "settings timezone", "timezone", "")
+    without_input = await carol.autocomplete(on.channel, "settings timezone", "timezone", "")
     many = await carol.autocomplete(on.channel, "settings timezone", "timezone", "a")
     shown = await carol.slash(on.channel, "settings timezone", timezone=offered[0]["value"])
     wrong = await carol.slash(on.channel, "settings timezone", timezone="Mars/Olympus")
 
     assert [each["value"] for each in offered] == ["Asia/Tokyo"]
-    assert usual[0]["value"] == "UTC"
+    assert without_input[0]["value"] == "UTC"
     assert len(many) == 25
     assert "Asia/Tokyo" in text(shown)
     assert "Mars/Olympus" in text(wrong)

@@ -7,7 +7,7 @@ import discord
 from bot.core.jobs import Cancel, State, Verb
 from bot.core.request_draft import RequestDraft
 from bot.store.database import Tx
-from bot.ui.commands.request_forms import filled_in
+from bot.ui.commands.request_forms import apply_fields
 from bot.ui.interactions.timeouts import AckDeadline
 from tests.kit import catalog
 from tests.ui.stage import PNG, Stage, field_value, gallery, on_stage, text, walk
@@ -237,7 +237,9 @@ async def test_another_model_does_not_inherit_options_it_may_not_have(on: Stage)
 def test_a_form_with_only_a_prompt_leaves_everything_else_as_it_was() -> None:
     draft = RequestDraft(verb=Verb.IMAGINE, prompt="old", model="m")
 
-    assert filled_in(draft, {"prompt": "new"}, catalog("runcomfy"), usual=None) == replace(draft, prompt="new")
+    assert apply_fields(draft, {"prompt": "new"}, catalog("runcomfy"), default_model=None) == replace(
+        draft, prompt="new"
+    )
 
 
 # --- edit
@@ -325,7 +327,7 @@ async def test_a_draft_lives_for_a_quarter_of_an_hour(on: Stage) -> None:
 async def test_every_press_is_checked_against_where_it_happens(on: Stage) -> None:
     shown, job = await on.imagine()
     await on.finish(job)
-    on.client.access._every = False
+    on.client.access._all_open = False
 
     for custom_id in (f"j1:{job.id}:again", f"j1:{job.id}:change", f"j1:{job.id}:edit:1"):
         refused = await on.alice.click(shown.response.message, custom_id=custom_id)
@@ -338,7 +340,7 @@ async def test_every_press_is_checked_against_where_it_happens(on: Stage) -> Non
 async def test_a_form_sent_after_a_place_was_closed_makes_nothing(on: Stage) -> None:
     message = await on.bob.send(on.channel, attachments=[PNG])
     form = await on.alice.context_menu(on.channel, "Edit this image", message)
-    on.client.access._every = False
+    on.client.access._all_open = False
 
     refused = await on.alice.submit_modal(form, {"prompt": "in winter"})
 

@@ -18,7 +18,7 @@ from bot.ui.cards.job import render
 from bot.ui.cards.job_list import jobs_list
 from bot.ui.cards.notices import ModelFact, help_page, notice, refusal, welcome
 from bot.ui.cards.prompt import prompt_page
-from bot.ui.cards.usage import Shown, UsageLine, usage
+from bot.ui.cards.usage import ChartImage, UsageLine, usage
 from tests.ui.cards.drawing import JOB_ID, LEFT, NOW, TEXTS, card, ids, labels, names, nodes, pictures, text_of
 from tests.ui.hostile import hostile
 
@@ -163,7 +163,7 @@ async def test_lists_and_pages_keep_to_the_limits_in_every_language(locale: str)
     check(help_page(words, models=facts, hosts=[LONG] * 9, keep_hours=48, keep_days=30))
     wide = UsageLine(replace(LEFT, limit=PRICE, used=PRICE, unit="micro_usd", scope=Scope.CAP), PRICE)
     grants = [Grant(n, Unit.IMAGES, PRICE, expires_at=NOW) for n in range(99)]
-    check(usage([wide] * 66, grants, words, now=NOW, idle_days=30, chart=Shown("usage.png", "x" * 1024)))
+    check(usage([wide] * 66, grants, words, now=NOW, idle_days=30, chart=ChartImage("usage.png", "x" * 1024)))
     for is_open in (True, False):
         check(welcome(words, is_open=is_open, guild_id=10**19, limits=Limits()))
 

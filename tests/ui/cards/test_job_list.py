@@ -9,7 +9,7 @@ from bot.core.quota import Allowance, Grant, Scope, Unit
 from bot.core.windows import Window
 from bot.ui.cards.job_list import jobs_list
 from bot.ui.cards.prompt import prompt_page
-from bot.ui.cards.usage import Shown, UsageLine, bar, usage
+from bot.ui.cards.usage import ChartImage, UsageLine, bar, usage
 from tests.ui.cards.drawing import EN, HELD, JOB_ID, NOW, TEXTS, card, done, ids, labels, nodes, read, text_of
 
 
@@ -116,7 +116,7 @@ async def test_usage_shows_the_narrowest_of_more_limits_than_fit_and_counts_the_
 
 
 async def test_a_chart_is_described_for_those_who_do_not_see_it() -> None:
-    lines = read(usage([], [], EN, now=NOW, chart=Shown("usage.png", "30 days: 12 pictures for $0.96.")))
+    lines = read(usage([], [], EN, now=NOW, chart=ChartImage("usage.png", "30 days: 12 pictures for $0.96.")))
 
     assert lines[-1] == "<attachment://usage.png: 30 days: 12 pictures for $0.96.>"
 

@@ -23,7 +23,7 @@ from bot.core.quota import (
 from bot.core.server_settings import ServerSettings
 from bot.core.windows import Window
 from bot.ui.admin.quota_targets import SERVER
-from bot.ui.cards.quota import QuotaView, ceilings, changed, lines, overview_of_one, overview_of_server
+from bot.ui.cards.quota import QuotaView, ceilings, changed, limit_lines, overview_of_one, overview_of_server
 from bot.ui.cards.targets import Target
 from tests.ui.cards.drawing import EN, NOW, TEXTS, read, text_of
 from tests.ui.cards.test_hostile_input import HEADING
@@ -106,7 +106,7 @@ def test_what_is_shown_is_what_holds(rules: list[Rule]) -> None:
 
     shown = [
         Limit(each.scope, each.unit, each.window, each.amount)
-        for each in lines(look(MEMBER, *at_place))
+        for each in limit_lines(look(MEMBER, *at_place))
         if each.amount is not None
     ]
 
@@ -177,7 +177,7 @@ def test_however_much_is_set_a_page_fits_and_says_how_much_is_left_out(locale: s
         told = ["x" * 200] * 30
         pages = [
             overview_of_one(words, whole) if target != SERVER else overview_of_server(words, whole, bonuses=100),
-            *(changed(words, key, whole, told=told, notes=told, marked=many[0])
+            *(changed(words, key, whole, lines=told, notes=told, marked=many[0])
               for key in ("set", "clear", "revoke", "grant", "reset", "block", "unblock")),
         ]  # fmt: skip
         for page in pages:

@@ -9,7 +9,7 @@ from bot.core.quota import Scope, Unit
 from bot.core.windows import Window
 from bot.ui.cards.components import YELLOW
 from bot.ui.cards.notices import refusal
-from bot.ui.cards.quota_text import left, name, per, refused
+from bot.ui.cards.quota_text import left, name, per, refusal_text
 from tests.ui.cards.drawing import EN, LEFT, TEXTS, colour, read
 
 SOON = 1_700_003_600_000
@@ -24,7 +24,7 @@ def over(scope: Scope = Scope.USER, **changes: Any) -> UserError:
 
 
 def said(error: UserError, *, outside: bool = False) -> str:
-    return refused(EN, error, outside=outside)
+    return refusal_text(EN, error, outside=outside)
 
 
 async def test_a_broken_limit_is_yellow_and_says_what_is_left_and_when_more_comes() -> None:
@@ -112,7 +112,7 @@ def test_every_limit_there_can_be_is_refused_in_every_language(locale: str, scop
     spans = [(Unit.JOBS, None), *((unit, each) for unit in (Unit.IMAGES, Unit.MICRO_USD) for each in Window)]
 
     told = {
-        refused(words, over(scope, unit=unit, window=window, bonus=1, channels=[7]), outside=False)
+        refusal_text(words, over(scope, unit=unit, window=window, bonus=1, channels=[7]), outside=False)
         for unit, window in spans
     }
 
@@ -176,7 +176,7 @@ def test_every_limit_there_can_be_is_refused_in_every_language(locale: str, scop
 )  # fmt: skip
 def test_what_a_server_has_closed_is_said_with_what_works(error: UserError, sentence: str) -> None:
     assert said(error) == sentence
-    assert all(refused(TEXTS.for_locale(each), error, outside=False) for each in TEXTS.locales)
+    assert all(refusal_text(TEXTS.for_locale(each), error, outside=False) for each in TEXTS.locales)
 
 
 def test_a_block_outside_of_servers_is_the_operators() -> None:

@@ -15,7 +15,7 @@ from bot.core.routes import wire_inputs
 from bot.core.visible import visible
 from bot.settings.settings import SHIPPED
 from bot.ui.cards.forms import prompt_form
-from bot.ui.commands.request_forms import filled_in
+from bot.ui.commands.request_forms import apply_fields
 from bot.ui.interactions.parsing import fields_of
 from bot.ui.transport.payloads import complete
 from tests.ui.cards.drawing import TEXTS
@@ -66,7 +66,7 @@ def test_any_text_put_through_a_form_unchanged_reaches_the_host_unchanged(typed:
     )  # as a draft is kept
     form = prompt_form(EN, custom_id="f", prompt=draft.prompt)
 
-    again = filled_in(draft, fields_of(sent(form)), CATALOG, usual=None)
+    again = apply_fields(draft, fields_of(sent(form)), CATALOG, default_model=None)
 
     assert again == draft
     if not visible(typed):

@@ -172,7 +172,7 @@ async def test_choices_that_discord_waits_for_no_more_are_not_worked_out(
     on: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
     on.client.responder._deadline = AckDeadline()
-    on.client.responder._deadline._seen.append(0)
+    on.client.responder._deadline._ages.append(0)
     on.rig.time.go(5)
 
     with caplog.at_level(logging.WARNING):
@@ -224,10 +224,10 @@ async def test_a_form_counts_what_it_has_no_field_for_only_where_that_is_kept(on
     draft = RequestDraft(verb=Verb.EDIT, prompt="x", model="nano-banana-2", asked=asked)
     services = on.rig.services
 
-    told = choices_for(draft, services, usual=None, words=EN).prices
+    told = choices_for(draft, services, default_model=None, words=EN).prices
 
     assert told == {"nano-banana-2": "about $0.162 a picture", "nano-banana-pro": "about $0.30 a picture"}
-    another = choices_for(replace(draft, model="nano-banana-pro"), services, usual=None, words=EN).prices
+    another = choices_for(replace(draft, model="nano-banana-pro"), services, default_model=None, words=EN).prices
     assert another["nano-banana-2"] == "about $0.16 a picture"
-    unnamed = choices_for(replace(draft, model=None), services, usual="nano-banana-2", words=EN).prices
+    unnamed = choices_for(replace(draft, model=None), services, default_model="nano-banana-2", words=EN).prices
     assert unnamed == told

@@ -61,7 +61,7 @@ async def test_a_form_that_is_too_old_says_so(on: Stage) -> None:
 
     on.rig.time.go(16 * 60)
     on.client.responder._deadline = AckDeadline()
-    on.client.responder._deadline._seen.append(16 * 60_000)
+    on.client.responder._deadline._ages.append(16 * 60_000)
     refused = await on.alice.submit_modal(form, {"prompt": "in winter"})
 
     assert refused.ephemeral

@@ -12,7 +12,7 @@ from bot.core.request_draft import RequestDraft
 from bot.core.server_settings import ServerSettings
 from bot.settings.settings import SHIPPED
 from bot.store.quotas import By
-from bot.ui.commands.request_forms import filled_in
+from bot.ui.commands.request_forms import apply_fields
 from tests.ui.stage import Stage, buttons, field_value, on_stage, text, walk
 
 TWO, PRO = "nano-banana-2", "nano-banana-pro"
@@ -125,22 +125,22 @@ async def test_a_refused_option_that_a_form_has_no_field_for_does_not_come_back_
 
 
 @pytest.mark.parametrize(
-    ("closed", "usual", "chosen"),
+    ("closed", "default_model", "chosen"),
     [((), TWO, {"seed": 5, "format": "jpeg", "thinking": "high"}), ((TWO,), PRO, {"format": "jpeg"})],
 )
 @on_stage(host=FLOW)
 async def test_picking_the_model_that_would_be_taken_anyway_keeps_what_was_chosen_for_it(
-    on: Stage, closed: tuple[str, ...], usual: str, chosen: dict[str, Any]
+    on: Stage, closed: tuple[str, ...], default_model: str, chosen: dict[str, Any]
 ) -> None:
     by = By(id="1", server=on.guild.id, actor=1, at=on.rig.time.now)
     await on.rig.services.quotas.change_server_settings(by, lambda _: ServerSettings(models=closed), told={})
     refused = await on.alice.slash(on.channel, "imagine", prompt=" ", **chosen)
 
     form = await on.alice.click(refused.response.message, label="Change prompt")
-    await on.alice.submit_modal(form, {"prompt": "a windmill", "model": [usual]})
+    await on.alice.submit_modal(form, {"prompt": "a windmill", "model": [default_model]})
 
     job = await on.newest()
-    assert job.request.model == usual
+    assert job.request.model == default_model
     assert {name: job.request.options[name] for name in chosen} == chosen
 
 
@@ -150,6 +150,6 @@ def test_what_a_form_itself_says_is_left_for_the_check_to_judge() -> None:
     )
     models = dearer(FLOW)
 
-    back = filled_in(draft, {"prompt": "y", "resolution": "16K", "count": None}, models, usual=TWO)
+    back = apply_fields(draft, {"prompt": "y", "resolution": "16K", "count": None}, models, default_model=TWO)
 
     assert back.asked == RequestedOptions(resolution="16K", safety=models.ceilings.max_safety)

@@ -10,7 +10,7 @@ import pytest
 from bot.core.server_settings import ServerSettings
 from bot.store.quotas import By
 from bot.ui.interactions.parsing import place_of
-from bot.ui.transport.channels import is_hidden, missing
+from bot.ui.transport.channels import deleted_channels, is_hidden
 from tests.discord import payloads
 from tests.discord.interactions import Interaction
 from tests.discord.member import Member
@@ -121,7 +121,7 @@ async def test_channels_that_were_deleted_while_the_server_was_away_are_gone_whe
 
         known, annex = on.client.get_guild(guild.id), on.client.get_guild(other.id)
         assert annex is not None
-        assert await missing(on.client, known, [old.id, secret.id]) == {old.id, secret.id}
+        assert await deleted_channels(on.client, known, [old.id, secret.id]) == {old.id, secret.id}
         assert remembered(on, guild) == {"pictures"}
         assert is_hidden(annex, elsewhere.id)
 

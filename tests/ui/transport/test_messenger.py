@@ -14,7 +14,7 @@ from bot.core.cards import Card, Reply, ReplyPath
 from bot.core.errors import ContentBlocked, DeliverLater, MessageGone, PathClosed, TooLarge
 from bot.jobs.delivery import Upload
 from bot.ui.client import connect_to
-from bot.ui.transport.errors import judged, retry_after
+from bot.ui.transport.errors import classify_error, retry_after
 from bot.ui.transport.messenger import Pacer
 from tests.ui.stage import PNG, Stage, gallery, on_stage
 
@@ -45,7 +45,7 @@ def refusal(status: int, code: int, **headers: str) -> discord.HTTPException:
 
 
 def came_to(exc: Exception, *, path: ReplyPath = ReplyPath.TOKEN, attempts: int = 0, files: bool = True) -> Exception:
-    return judged(exc, path=path, reply=replace(REPLY, attempts=attempts), now=NOW, files=files)
+    return classify_error(exc, path=path, reply=replace(REPLY, attempts=attempts), now=NOW, files=files)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,9 @@ def test_a_live_token_that_discord_does_not_know_is_tried_three_times() -> None:
 
 
 def test_a_dead_token_that_discord_does_not_know_is_not_tried_again() -> None:
-    outcome = judged(refusal(404, 10015), path=ReplyPath.TOKEN, reply=REPLY, now=REPLY.token_expires_at, files=False)
+    outcome = classify_error(
+        refusal(404, 10015), path=ReplyPath.TOKEN, reply=REPLY, now=REPLY.token_expires_at, files=False
+    )
 
     assert type(outcome) is PathClosed
 
@@ -203,7 +205,7 @@ async def test_a_token_that_died_closes_its_way(on: Stage) -> None:
 @on_stage()
 async def test_the_whole_address_being_shut_out_stops_every_request(on: Stage) -> None:
     card, reply = await _finished(on)
-    on.messenger._note_shut(refusal(429, 0, **{"Retry-After": "120"}))
+    on.messenger._note_block(refusal(429, 0, **{"Retry-After": "120"}))
     before = len(on.env.http_requests)
 
     with pytest.raises(DeliverLater) as caught:
@@ -275,12 +277,12 @@ async def test_discord_being_down_says_nothing_about_a_card(on: Stage) -> None:
 
 
 async def test_the_bots_own_requests_are_kept_apart() -> None:
-    pacer = Pacer(a_second=1000)
+    pacer = Pacer(per_second=1000)
     loop = asyncio.get_running_loop()
     began = loop.time()
 
     for _ in range(20):
-        await pacer.turn()
+        await pacer.wait_turn()
 
     assert loop.time() - began >= 0.019
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.ui.cards.reports import Asked
+from bot.ui.cards.reports import HistoryQuery
 from tests.discord.cdn import Upload
 from tests.discord.interactions import Ack, Interaction
 from tests.kit import picture
@@ -57,16 +57,16 @@ async def wrong_answers(on: Scene, act: Interaction) -> list[str]:
 
     An act that changes what comes after it, such as one that makes a job, is only compared by the kind of its answer.
     """
-    usual = said(await replay(on, act, act.payload()))
+    normal = said(await replay(on, act, act.payload()))
     asked, answers = list(odd(act.payload())), list[Ack | None]()
     for at in range(0, len(asked), AT_ONCE):
         some = asked[at : at + AT_ONCE]
         answers += await asyncio.gather(*(replay(on, act, payload) for _, payload in some))
-    steady = said(await replay(on, act, act.payload())) == usual
+    steady = said(await replay(on, act, act.payload())) == normal
     return [
-        f"{act} {what}: {said(ack)!r}, not {usual!r}"
+        f"{act} {what}: {said(ack)!r}, not {normal!r}"
         for (what, _), ack in zip(asked, answers, strict=True)
-        if ack is None or GENERIC in said(ack) or (steady and said(ack) != usual and not tells_otherwise(what))
+        if ack is None or GENERIC in said(ack) or (steady and said(ack) != normal and not tells_otherwise(what))
     ]
 
 
@@ -97,7 +97,7 @@ async def acts_of_a_member(on: Scene, case: Case) -> AsyncIterator[Interaction]:
 async def acts_of_an_admin(on: Scene, case: Case) -> AsyncIterator[Interaction]:
     commands = list(leaves(on.client.tree))
     message = case.channel.post(on.discord.bot)
-    yield await case.who.click(message, Asked(start=(2**40, 1)).custom_id, force=True)
+    yield await case.who.click(message, HistoryQuery(start=(2**40, 1)).custom_id, force=True)
     for each in commands:
         for option in completed(each):
             name, others = each.qualified_name, given(case, each, but=option)
@@ -144,11 +144,11 @@ async def test_an_odd_interaction_is_answered_like_any_other(tmp_path: Path, mon
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
         case = case_of(on, "member", HERE)
         act = await case.who.slash(case.channel, "help")
-        usual = said(await act.acked(within=SOON))
+        normal = said(await act.acked(within=SOON))
 
         answers = {what: said(await replay(on, act, {**act.payload(), **odd_one})) for what, odd_one in ODD.items()}
 
-        assert answers == dict.fromkeys(ODD, usual)
+        assert answers == dict.fromkeys(ODD, normal)
 
 
 async def test_an_interaction_of_a_kind_to_come_and_one_from_nobody_end_nothing(
@@ -157,11 +157,11 @@ async def test_an_interaction_of_a_kind_to_come_and_one_from_nobody_end_nothing(
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
         case = case_of(on, "member", HERE)
         act = await case.who.slash(case.channel, "help")
-        usual = said(await act.acked(within=SOON))
+        normal = said(await act.acked(within=SOON))
         for odd_one in ({"type": 99, "data": None}, {"member": None, "user": None}, {"id": None}):
             on.discord.gateway.dispatch("INTERACTION_CREATE", {**act.payload(), **odd_one}, guild_id=None)
 
-        assert said(await replay(on, act, act.payload())) == usual
+        assert said(await replay(on, act, act.payload())) == normal
         assert on.discord.gateway.identifies == 1
 
 
