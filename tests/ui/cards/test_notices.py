@@ -73,11 +73,11 @@ async def test_other_refusals_are_red_and_have_a_button_only_where_a_draft_was_k
         ),
     ],
 )  # fmt: skip
-async def test_values_are_put_into_words(error: UserError, sentence: str) -> None:
+async def test_values_are_formatted_by_unit(error: UserError, sentence: str) -> None:
     assert read(refusal(error, EN, draft_id=None))[1] == sentence
 
 
-async def test_a_notice_is_one_sentence_with_its_values_made_harmless() -> None:
+async def test_a_notice_is_one_sentence_with_escaped_values() -> None:
     view = notice("operator.model_gone", EN, provider="RunComfy", model="<@1>", route="a/b")
 
     assert "<@" not in text_of(view)

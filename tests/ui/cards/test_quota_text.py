@@ -1,4 +1,4 @@
-"""How refusals are said: the limit, what is left of it, when it comes back, and who can help."""
+"""Texts of refusals: the limit, what is left of it, when it resets, and who can help."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def over(scope: Scope = Scope.USER, **changes: Any) -> UserError:
     return UserError("quota.x", **{**values, "bonus": 0, "resets_at": SOON, **changes})
 
 
-def said(error: UserError, *, outside: bool = False) -> str:
+def refusal_of(error: UserError, *, outside: bool = False) -> str:
     return refusal_text(EN, error, outside=outside)
 
 
@@ -86,7 +86,7 @@ async def test_a_broken_limit_is_yellow_and_says_what_is_left_and_when_more_come
     ],
 )  # fmt: skip
 def test_a_refusal_names_the_limit_what_is_left_and_who_can_help(error: UserError, sentence: str) -> None:
-    assert said(error) == sentence
+    assert refusal_of(error) == sentence
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_refusal_names_the_limit_what_is_left_and_who_can_help(error: UserErro
     ],
 )
 def test_only_the_operator_helps_where_no_admin_can(scope: Scope, outside: bool, helper: str) -> None:  # noqa: FBT001
-    assert said(over(scope), outside=outside).endswith(helper)
+    assert refusal_of(over(scope), outside=outside).endswith(helper)
 
 
 @pytest.mark.parametrize("locale", TEXTS.locales)
@@ -174,13 +174,13 @@ def test_every_limit_there_can_be_is_refused_in_every_language(locale: str, scop
         ),
     ],
 )  # fmt: skip
-def test_what_a_server_has_closed_is_said_with_what_works(error: UserError, sentence: str) -> None:
-    assert said(error) == sentence
+def test_a_refusal_by_server_settings_names_what_works(error: UserError, sentence: str) -> None:
+    assert refusal_of(error) == sentence
     assert all(refusal_text(TEXTS.for_locale(each), error, outside=False) for each in TEXTS.locales)
 
 
-def test_a_block_outside_of_servers_is_the_operators() -> None:
-    assert said(UserError("blocked.user"), outside=True).endswith(OPERATOR)
+def test_only_the_operator_can_lift_a_block_outside_of_servers() -> None:
+    assert refusal_of(UserError("blocked.user"), outside=True).endswith(OPERATOR)
 
 
 def test_limits_are_named_in_every_unit_and_window() -> None:

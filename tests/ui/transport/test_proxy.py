@@ -1,4 +1,4 @@
-"""Discord behind an HTTP proxy: every request and the gateway take it, for Discord's name is known to nobody else."""
+"""Discord behind an HTTP proxy: all requests and the gateway use it; only the proxy can resolve Discord's name."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tests.providers.proxy import proxying
 from tests.ui.transport.test_sockets import SOON, acknowledged, connected
 
 
-async def test_gateway_commands_and_replies_by_every_way_go_through_the_proxy(
+async def test_gateway_commands_and_replies_on_every_path_use_the_proxy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names: dict[str, int] = {}
@@ -42,7 +42,7 @@ async def test_gateway_commands_and_replies_by_every_way_go_through_the_proxy(
 
 
 @pytest.mark.parametrize("password", ["hunter22", "x%2e9"])
-async def test_a_proxy_that_refuses_is_told_in_one_line_and_its_password_is_not(
+async def test_a_refusing_proxy_is_reported_in_one_line_without_its_password(
     monkeypatch: pytest.MonkeyPatch, password: str
 ) -> None:
     monkeypatch.setattr(discord.http.Route, "BASE", f"https://discord.example{API}")
