@@ -41,22 +41,22 @@ class QuotaCommands:
     def add_to(self, group: app_commands.Group) -> None:
         member, role = Option("member", discord.User), Option("role", discord.Role)
         channel, reason = Option("channel", CHANNEL), Option("reason", REASON)
-        whom = (member, role, channel)
+        targets = (member, role, channel)
         units = tuple((self._admin.localized(f"admin_choice.{each}"), each.value) for each in Unit)
-        spans = tuple((self._admin.localized(f"admin_choice.{each}"), each.value) for each in Window)
+        windows = tuple((self._admin.localized(f"admin_choice.{each}"), each.value) for each in Window)
         add = self._admin.add
-        add(group, "show", self._show, options=whom)
+        add(group, "show", self._show, options=targets)
         number = Option("amount", required=True, complete=self._choices.amounts)
-        unit, per = Option("unit", required=True, choices=units), Option("per", choices=spans)
-        add(group, "set", self._set, options=(unit, number, per, *whom))
-        add(group, "clear", self._clear, options=(*whom, Option("limit", complete=self._choices.limits)))
+        unit, per = Option("unit", required=True, choices=units), Option("per", choices=windows)
+        add(group, "set", self._set, options=(unit, number, per, *targets))
+        add(group, "clear", self._clear, options=(*targets, Option("limit", complete=self._choices.limits)))
         one, size = Option("member", discord.User, required=True), Option("amount", required=True)
         paid = Option("unit", choices=units[:2])
         expires = Option("expires", complete=self._choices.expiries)
         add(group, "grant", self._grant, options=(one, size, paid, expires, reason))
         add(group, "reset", self._reset, options=(member, channel, reason))
-        add(group, "block", self._block, options=(*whom, reason))
-        add(group, "unblock", self._unblock, options=(*whom, Option("blocked", complete=self._choices.blocks)))
+        add(group, "block", self._block, options=(*targets, reason))
+        add(group, "unblock", self._unblock, options=(*targets, Option("blocked", complete=self._choices.blocks)))
 
     # --- reading
 

@@ -132,20 +132,20 @@ class SettingsCommands:
     async def _change_channels(
         self, action: AdminAction, change: Change, *, setting: str, channel: int | None, **cap: object
     ) -> None:
-        told = {"setting": setting, "channel": channel, **cap}
-        server_settings, is_new = await self._changed(action, change, told=told)
+        entry = {"setting": setting, "channel": channel, **cap}
+        server_settings, is_new = await self._changed(action, change, entry=entry)
         view = await self._settings_view(action, server_settings)
         key = setting.replace(".", "_") + ("" if channel else "_none")
         named = settings_cards.channel(channel, action.words, view=view) if channel else ""
         done = action.words.say(f"settings.done.{key}", channel=named)
         lines = settings_cards.channels(server_settings, action.words, view=view)
-        await self._answer(action, done if is_new else None, lines, warning=view.nowhere)
+        await self._answer(action, done if is_new else None, lines, warning=view.all_closed)
 
     async def _list_channels(self, action: AdminAction) -> None:
         server_settings = await self._current(action)
         view = await self._settings_view(action, server_settings)
         await self._answer(
-            action, "", settings_cards.channels(server_settings, action.words, view=view), warning=view.nowhere
+            action, "", settings_cards.channels(server_settings, action.words, view=view), warning=view.all_closed
         )
 
     # --- models
@@ -177,14 +177,14 @@ class SettingsCommands:
 
     async def _change_models(self, action: AdminAction, change: Change, *, setting: str, model: str) -> None:
         name = self._model_names().get(model, model)
-        server_settings, is_new = await self._changed(action, change, told={"setting": setting, "model": name})
+        server_settings, is_new = await self._changed(action, change, entry={"setting": setting, "model": name})
         done = action.words.say(f"settings.done.{setting.replace('.', '_')}", model=show(name, max_length=60))
-        view = SettingsView(self._model_names(), absent=self._unavailable_models())
+        view = SettingsView(self._model_names(), unavailable=self._unavailable_models())
         lines = settings_cards.models(server_settings, action.words, view=view)
         await self._answer(action, done if is_new else None, lines)
 
     async def _list_models(self, action: AdminAction) -> None:
-        view = SettingsView(self._model_names(), absent=self._unavailable_models())
+        view = SettingsView(self._model_names(), unavailable=self._unavailable_models())
         lines = settings_cards.models(await self._current(action), action.words, view=view)
         await self._answer(action, "", lines)
 
@@ -192,9 +192,9 @@ class SettingsCommands:
 
     async def _timezone(self, action: AdminAction) -> None:
         zone, before = check_zone(action.given["timezone"]), (await self._current(action)).timezone
-        told = {"setting": "timezone", "timezone": zone, "before": before}
+        entry = {"setting": "timezone", "timezone": zone, "before": before}
         server_settings, is_new = await self._changed(
-            action, lambda now: now.model_copy(update={"timezone": zone}), told=told
+            action, lambda now: now.model_copy(update={"timezone": zone}), entry=entry
         )
         lines = settings_cards.calendar(server_settings, action.words, now=action.received_at)
         await self._answer(action, action.words.say("settings.done.timezone") if is_new else None, lines)
@@ -204,14 +204,14 @@ class SettingsCommands:
         channel = _channel_id(given) if given is not None else None
         if channel is not None and given.type in NO_MESSAGES:
             raise UserError("settings.no_messages")
-        told = {"setting": "alerts", "channel": channel}
+        entry = {"setting": "alerts", "channel": channel}
         server_settings, is_new = await self._changed(
-            action, lambda now: now.model_copy(update={"alerts": channel}), told=told
+            action, lambda now: now.model_copy(update={"alerts": channel}), entry=entry
         )
         view = await self._settings_view(action, server_settings)
         done = action.words.say("settings.done.alerts" if channel else "settings.done.alerts_none")
         lines = settings_cards.alerts(server_settings, action.words, view=view)
-        await self._answer(action, done if is_new else None, lines, warning=view.mute)
+        await self._answer(action, done if is_new else None, lines, warning=view.alerts_unwritable)
 
     async def _show(self, action: AdminAction) -> None:
         server_settings = await self._current(action)
@@ -226,12 +226,12 @@ class SettingsCommands:
             return await self._services.store.server_settings(action.server)
 
     async def _changed(
-        self, action: AdminAction, change: Change, *, told: Mapping[str, Any]
+        self, action: AdminAction, change: Change, *, entry: Mapping[str, Any]
     ) -> tuple[ServerSettings, bool]:
-        """Apply *change* and return the new settings, and whether they differ from the old ones."""
+        """Apply *change*, record *entry* in the history, and return the new settings and whether they are new."""
         before = await self._current(action)
         async with database_timeout("settings.unsure"):
-            server_settings = await self._services.quotas.change_server_settings(action.by, change, told=told)
+            server_settings = await self._services.quotas.change_server_settings(action.by, change, told=entry)
         return server_settings, server_settings != before
 
     async def _answer(
@@ -247,12 +247,18 @@ class SettingsCommands:
         named = {*server_settings.allowed, *server_settings.denied, *server_settings.caps} | (
             {server_settings.alerts} if server_settings.alerts else set()
         )
-        gone = await deleted_channels(action.interaction.client, guild, named)
-        mute = server_settings.alerts is not None and (
-            server_settings.alerts in gone or may_write(guild, server_settings.alerts) is False
+        deleted = await deleted_channels(action.interaction.client, guild, named)
+        alerts_unwritable = server_settings.alerts is not None and (
+            server_settings.alerts in deleted or may_write(guild, server_settings.alerts) is False
         )
-        nowhere = not has_open_channel(guild, server_settings, deleted=gone)
-        return SettingsView(self._model_names(), gone, nowhere=nowhere, mute=mute, absent=self._unavailable_models())
+        all_closed = not has_open_channel(guild, server_settings, deleted=deleted)
+        return SettingsView(
+            self._model_names(),
+            deleted,
+            all_closed=all_closed,
+            alerts_unwritable=alerts_unwritable,
+            unavailable=self._unavailable_models(),
+        )
 
     def _model_names(self) -> dict[str, str]:
         return {key: each.name for key, each in self._catalog.models.items()}

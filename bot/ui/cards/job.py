@@ -123,9 +123,8 @@ def _active(card: Card, words: Words, now: int) -> Iterator[str]:
         yield words.say("card.slow", when=relative(max(job.deadline, now)))
     if card.last_word:
         yield words.say("card.last_word")
-    yield quoted(
-        job.request.prompt, max_length=MAX_PROMPT_LENGTH
-    )  # last, because some clients draw the line after a quote as part of it
+    # The quote is last, because some clients draw the line after it as part of it.
+    yield quoted(job.request.prompt, max_length=MAX_PROMPT_LENGTH)
 
 
 def _cancel_key(card: Card) -> str:

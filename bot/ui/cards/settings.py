@@ -21,10 +21,10 @@ class SettingsView:
     """What is needed to draw settings: names of models, and facts about channels. *gone*: deleted channels."""
 
     models: Mapping[str, str]  # names by key
-    gone: frozenset[int] = frozenset()
-    nowhere: bool = False  # pictures can be made in no channel
-    mute: bool = False  # the bot cannot write in the alerts channel
-    absent: frozenset[str] = frozenset()  # models that no provider has now
+    deleted: frozenset[int] = frozenset()
+    all_closed: bool = False  # pictures can be made in no channel
+    alerts_unwritable: bool = False  # the bot cannot write in the alerts channel
+    unavailable: frozenset[str] = frozenset()  # models that no provider has now
 
 
 def changed(done: str, lines: Iterable[str], words: Words, *, warning: bool = False) -> ui.LayoutView:
@@ -56,14 +56,14 @@ def channels(server_settings: ServerSettings, words: Words, *, view: SettingsVie
         shown = [f"{channel(each, words, view=view)}: {cap_of(cap, words)}" for each, cap in caps[:MAX_CHANNELS]]
         shown += [words.say("settings.more", count=len(caps) - MAX_CHANNELS)] if len(caps) > MAX_CHANNELS else []
         lines += [words.say("settings.caps"), *(f"- {each}" for each in shown)]
-    return [*lines, words.say("settings.nowhere")] if view.nowhere else lines
+    return [*lines, words.say("settings.nowhere")] if view.all_closed else lines
 
 
 def models(server_settings: ServerSettings, words: Words, *, view: SettingsView) -> list[str]:
     offered = [
         show(name, max_length=40)
         for key, name in view.models.items()
-        if key not in {*server_settings.models, *view.absent}
+        if key not in {*server_settings.models, *view.unavailable}
     ]
     lines = [words.say("settings.models", models=_list(offered, words))]
     hidden = [show(view.models.get(key, key), max_length=40) for key in server_settings.models]
@@ -84,11 +84,11 @@ def alerts(server_settings: ServerSettings, words: Words, *, view: SettingsView)
         return [words.say("settings.alerts_none")]
     shown = channel(server_settings.alerts, words, view=view)
     lines = [words.say("settings.alerts", channel=shown)]
-    return [*lines, words.say("settings.alerts_mute", channel=shown)] if view.mute else lines
+    return [*lines, words.say("settings.alerts_mute", channel=shown)] if view.alerts_unwritable else lines
 
 
 def channel(number: int, words: Words, *, view: SettingsView) -> str:
-    return words.say("settings.gone", id=number) if number in view.gone else f"<#{number}>"
+    return words.say("settings.gone", id=number) if number in view.deleted else f"<#{number}>"
 
 
 def cap_of(cap: ChannelCeiling, words: Words) -> str:

@@ -126,11 +126,12 @@ class OptionCompletion:
         )
 
     def _filled_options(self, typed: Namespace) -> Mapping[str, Wire]:
-        found = {
+        # While an option is typed, Discord may send a value of another type for it.
+        options = {
             name: getattr(typed, name) for name, kind in OPTION_TYPES.items() if isinstance(getattr(typed, name), kind)
-        }  # Discord sends what is typed so far, of any type
+        }
         resolution = resolve_resolution(self._responder.services.catalog, typed.resolution)
-        return {"resolution": resolution, **found} if resolution is not None else found
+        return {"resolution": resolution, **options} if resolution is not None else options
 
     async def _quota_status(self, interaction: Interaction, place: Place) -> QuotaStatus | None:
         try:
