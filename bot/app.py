@@ -185,7 +185,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
             keep_days=settings.data.keep_prompts_days,
             user_install=settings.discord.user_install,
         ),
-        peek=references.check_within_ack,
+        check_first_bytes=references.check_within_ack,
         uploads=jobs.delivery.uploads,
         remove_files=lambda pictures: remove_files(data, [each.file for each in pictures]),
         chart=pool.draw,

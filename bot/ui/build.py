@@ -14,7 +14,7 @@ from bot.ui.client import DarkroomClient, Interface
 from bot.ui.commands.generate import Commands
 from bot.ui.commands.usage import DrawChart
 from bot.ui.interactions.private_delivery import PrivateDelivery, Uploads
-from bot.ui.interactions.responder import Peek, Responder
+from bot.ui.interactions.responder import CheckFirstBytes, Responder
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def build(
     services: Services,
     settings: InterfaceSettings,
     *,
-    peek: Peek,
+    check_first_bytes: CheckFirstBytes,
     uploads: Uploads,
     remove_files: RemoveFiles,
     chart: DrawChart,
@@ -40,16 +40,18 @@ def build(
 ) -> None:
     """Register the commands and install the handlers.
 
-    *peek*: `ReferenceChecker.check_within_ack`. *uploads*: `Delivery.uploads`. *chart*: `PicturePool.draw`.
-    *remove_files* deletes pictures from the disk; it may block.
+    *check_first_bytes* is `ReferenceChecker.check_within_ack`, *uploads* is `Delivery.uploads`, *chart* is
+    `PicturePool.draw`. *remove_files* deletes pictures from the disk; it may block.
     """
-    responder = Responder(client, services, texts=client.texts, access=client.access, peek=peek, metrics=metrics)
+    responder = Responder(
+        client, services, texts=client.texts, access=client.access, check_first_bytes=check_first_bytes, metrics=metrics
+    )
     private_delivery, admin = PrivateDelivery(responder, uploads), Admin(responder)
     router = Router(responder, private_delivery=private_delivery, remove_files=remove_files, admin=admin)
     commands = Commands(
         responder,
         private_delivery=private_delivery,
-        hosts=settings.provider_names,
+        provider_names=settings.provider_names,
         keep_hours=settings.keep_hours,
         keep_days=settings.keep_days,
         user_install=settings.user_install,

@@ -133,7 +133,7 @@ async def stage(
             raise answer
         return bytes(answer)
 
-    async def peek(references: Sequence[Reference], *, limits: ReferenceLimits) -> None:
+    async def check_first_bytes(references: Sequence[Reference], *, limits: ReferenceLimits) -> None:
         checked_references.append(references)
         if reference_errors:
             raise reference_errors.pop(0)
@@ -149,7 +149,7 @@ async def stage(
             client,
             base.services,
             InterfaceSettings(("RunComfy",), keep_hours=72, keep_days=30, user_install=user_install),
-            peek=peek,
+            check_first_bytes=check_first_bytes,
             uploads=base.delivery.uploads,
             remove_files=lambda pictures: removed.extend(each.file for each in pictures),
             chart=chart,

@@ -61,14 +61,14 @@ def notice(key: str, words: Words, **values: object) -> ui.LayoutView:
 
 
 def help_page(
-    words: Words, *, models: Sequence[ModelFact], hosts: Sequence[str], keep_hours: int, keep_days: int
+    words: Words, *, models: Sequence[ModelFact], provider_names: Sequence[str], keep_hours: int, keep_days: int
 ) -> ui.LayoutView:
     """The help page: commands, models and prices, and privacy.
 
-    *hosts*: display names of the providers. Pictures are kept *keep_hours*, prompts *keep_days*.
+    *provider_names*: display names of the providers. Pictures are kept *keep_hours*, prompts *keep_days*.
     """
     kept = words.say("help.kept", hours=keep_hours, days=keep_days)
-    providers = words.either([show(each, max_length=60) for each in hosts[:MAX_PROVIDERS]])
+    providers = words.either([show(each, max_length=60) for each in provider_names[:MAX_PROVIDERS]])
     privacy = (words.say("help.privacy", hosts=providers), words.say("help.attached"))
     return page(
         box(

@@ -43,17 +43,17 @@ class Commands:
         responder: Responder,
         *,
         private_delivery: PrivateDelivery,
-        hosts: Sequence[str],
+        provider_names: Sequence[str],
         keep_hours: int,
         keep_days: int,
         user_install: bool,
         chart: DrawChart,
     ) -> None:
-        """*hosts*: display names of the providers. Pictures are kept *keep_hours*, prompts *keep_days*."""
+        """*provider_names*: display names of the providers. Pictures are kept *keep_hours*, prompts *keep_days*."""
         self._responder = responder
         self._private_delivery = private_delivery
         self._usage = UsageCommand(responder, chart)
-        self._hosts = tuple(hosts)
+        self._provider_names = tuple(provider_names)
         self._retention = {"keep_hours": keep_hours, "keep_days": keep_days}
         self._english = responder.texts.for_locale(texts.ENGLISH)
         self._contexts: dict[str, Any] = {
@@ -155,7 +155,7 @@ class Commands:
         words = self._responder.words(interaction)
         models = model_facts(self._responder.services)
         await self._responder.reply_privately(
-            interaction, help_page(words, models=models, hosts=self._hosts, **self._retention)
+            interaction, help_page(words, models=models, provider_names=self._provider_names, **self._retention)
         )  # fmt: skip
 
 

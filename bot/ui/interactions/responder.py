@@ -44,7 +44,7 @@ NOBODY = discord.AllowedMentions.none()
 DECISION = "limit"  # key in `Interaction.extras`: the handler's timeout until its first answer starts
 
 Interaction = discord.Interaction[Any]
-Peek = Callable[..., Awaitable[None]]  # `ReferenceChecker.check_within_ack(references, *, limits)`
+CheckFirstBytes = Callable[..., Awaitable[None]]  # `ReferenceChecker.check_within_ack(references, *, limits)`
 
 
 class Responder:
@@ -57,17 +57,17 @@ class Responder:
         *,
         texts: Texts,
         access: Access,
-        peek: Peek,
+        check_first_bytes: CheckFirstBytes,
         metrics: Metrics,
     ) -> None:
-        """*peek* reads the first bytes of reference pictures and raises `UserError` for an unusable one."""
+        """*check_first_bytes* reads the start of reference pictures and raises `UserError` for an unusable one."""
         self.services = services
         self.texts = texts
         self.clock = services.clock
         self._accepts_requests = True
         self._client = client
         self._access = access
-        self._peek = peek
+        self._check_first_bytes = check_first_bytes
         self._metrics = metrics
         self._deadline = AckDeadline()
         self._owners: dict[int, int] = {}
@@ -288,7 +288,7 @@ class Responder:
     async def _check_references(self, references: Sequence[Reference], limits: ReferenceLimits) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(REFERENCE_TIMEOUT):
-                await self._peek(references, limits=limits)
+                await self._check_first_bytes(references, limits=limits)
 
     async def _keep_draft(self, draft: RequestDraft, *, user_id: int) -> str | None:
         try:

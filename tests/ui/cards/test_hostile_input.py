@@ -158,7 +158,7 @@ async def test_lists_and_pages_keep_to_the_limits_in_every_language(locale: str)
         for state in State:
             cards = [_numbered(next(each for each in worst(LONG) if each.job.state is state), n) for n in range(number)]
             check(jobs_list(cards, words, NOW))
-    check(help_page(words, models=facts, hosts=[LONG] * 9, keep_hours=48, keep_days=30))
+    check(help_page(words, models=facts, provider_names=[LONG] * 9, keep_hours=48, keep_days=30))
     wide = UsageLine(replace(LEFT, limit=PRICE, used=PRICE, unit="micro_usd", scope=Scope.CAP), PRICE)
     grants = [Grant(n, Unit.IMAGES, PRICE, expires_at=NOW) for n in range(99)]
     check(usage([wide] * 66, grants, words, now=NOW, idle_days=30, chart=ChartImage("usage.png", "x" * 1024)))

@@ -75,7 +75,7 @@ async def connected(
             client,
             base.services,
             InterfaceSettings(("RunComfy",), keep_hours=72, keep_days=30, user_install=user_install),
-            peek=_fine,
+            check_first_bytes=_fine,
             uploads=base.delivery.uploads,
             remove_files=remove_files,
             chart=_drawn,
