@@ -81,8 +81,8 @@ def sentence(words: Words, key: str, values: Mapping[str, object], *, kind: str 
     "micro_usd") is the unit of the other numbers; so is *kind*, an error's key, for errors about sizes.
     """
     unit = "bytes" if kind in SIZE_ERRORS else str(values.get("unit", ""))
-    text = {name: _format_value(words, name, value, unit=unit) for name, value in values.items()}
-    return words.say(key, **text)
+    formatted = {name: _format_value(words, name, value, unit=unit) for name, value in values.items()}
+    return words.say(key, **formatted)
 
 
 def _format_value(words: Words, name: str, value: object, *, unit: str) -> object:

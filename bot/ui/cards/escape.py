@@ -82,9 +82,8 @@ def _shapes(char: str, before: Sequence[str], after: str) -> bool:
         return False
     if VIRAMA in (unicodedata.combining(last), unicodedata.combining(after)):  # RFC 5892, A.1 and A.2
         return True
-    return (
-        unicodedata.bidirectional(base) == unicodedata.bidirectional(after) == "AL"
-    )  # letters of Arabic and related scripts
+    # Letters of Arabic and related scripts.
+    return unicodedata.bidirectional(base) == unicodedata.bidirectional(after) == "AL"
 
 
 def _is_attached(char: str) -> bool:

@@ -30,8 +30,8 @@ def amount(words: Words, unit: str, number: int) -> str:
 
 def per(words: Words, unit: str, number: int, *, window: Window | None) -> str:
     """`10 pictures a day`, `$5.00 in total`; jobs have no window."""
-    parts = amount(words, unit, number)
-    return parts if window is None else words.say("limits.per", amount=parts, each=words.say(f"limits.each.{window}"))
+    text = amount(words, unit, number)
+    return text if window is None else words.say("limits.per", amount=text, each=words.say(f"limits.each.{window}"))
 
 
 def name(words: Words, scope: Scope, unit: str, *, window: Window | None) -> str:

@@ -32,9 +32,8 @@ PATH_CLOSED_CODES = frozenset(
      THREAD_LOCKED, NO_DIRECT_MESSAGES, NO_COMMON_SERVER}
 )  # fmt: skip
 PERMANENT_CODES = frozenset({UNKNOWN_CHANNEL, TOKEN_INVALID, UNKNOWN_WEBHOOK})
-CONTENT_BLOCKED_CODES = frozenset(
-    {200000, 240000, 20009, 400001}
-)  # AutoMod, harmful links, explicit content, no uploads here
+# AutoMod, harmful links, explicit content, no uploads here
+CONTENT_BLOCKED_CODES = frozenset({200000, 240000, 20009, 400001})
 TOO_LARGE_CODES = frozenset({40005, 50045})
 MAX_LIVE_TOKEN_ATTEMPTS = 3  # Discord sometimes reports a valid token as unknown
 LIVE_TOKEN_RETRY_DELAY = 10.0  # seconds
