@@ -53,7 +53,7 @@ def test_direct_messages_are_for_the_operator_until_every_server_is_open() -> No
     assert verdict(access(), Location(user_id=OPERATOR, direct=True)) is None
 
 
-@pytest.mark.parametrize("spot", [Location(user_id=MEMBER, guild_id=LISTED), Location(user_id=MEMBER)])
+@pytest.mark.parametrize("location", [Location(user_id=MEMBER, guild_id=LISTED), Location(user_id=MEMBER)])
 def test_outside_the_bots_servers_only_user_install_decides(location: Location) -> None:
     assert verdict(access("*", str(LISTED)), location) == "place.user_install_off"
     assert verdict(access(user_install=True), location) is None

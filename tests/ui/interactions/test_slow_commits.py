@@ -14,7 +14,7 @@ import pytest
 from bot.core.cards import Picture
 from bot.core.jobs import Job, Place, State, Verb
 from bot.core.request_draft import RequestDraft
-from bot.jobs import service
+from bot.jobs import requests
 from bot.store.sqlite import SqliteDatabase, _Connection, _lane, _Reader
 from bot.ui.interactions import responder
 from tests.discord.cdn import Upload
@@ -209,7 +209,7 @@ async def test_cancel_and_again_during_a_slow_commit_answer_truthfully(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(responder, "DECISION_TIMEOUT", 0.6)
-    monkeypatch.setattr(service, "DATABASE_TIMEOUT", 0.3)
+    monkeypatch.setattr(requests, "DATABASE_TIMEOUT", 0.3)
     async with trial(url, tmp_path, monkeypatch) as at:
         job = await at.job()
         at.slow(1)
