@@ -185,7 +185,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
             keep_days=settings.data.keep_prompts_days,
             user_install=settings.discord.user_install,
         ),
-        peek=references.check_within_ack,
+        check_first_bytes=references.check_within_ack,
         uploads=jobs.delivery.uploads,
         remove_files=lambda pictures: remove_files(data, [each.file for each in pictures]),
         chart=pool.draw,
@@ -310,7 +310,7 @@ async def run(settings: Settings) -> None:
             life = asyncio.create_task(gateway.stay_connected(app.client, token, closing=closing))
             waiting = asyncio.create_task(told.wait())
             await asyncio.wait({life, waiting, *loops}, return_when=asyncio.FIRST_COMPLETED)
-            app.client.accepts_requests = False  # no new jobs; what is under way goes on
+            app.client.stop_accepting()  # active jobs continue
             broken = [each for each in loops if each.done()]
         closing.set()
         waiting.cancel()

@@ -15,8 +15,7 @@ from bot.settings.settings import SECRETS, WHENCE, Settings
 from bot.settings.sources import BadSettings
 from bot.store.connect import SQLITE, place, status
 from bot.store.database import StoreUnusable
-from bot.ui.application_check import DiscordSaysNo, Findings
-from bot.ui.application_check import examine as look_at_discord
+from bot.ui.application_check import Application, ApplicationCheckFailed, check_application
 from bot.ui.client import connect_to
 from bot.ui.interactions.access import Access
 
@@ -138,8 +137,8 @@ async def _discord(settings: Settings) -> AsyncIterator[Line]:
         connect_to(settings.discord.api_base, settings.discord.gateway_url)
         access = Access(settings.discord.guilds, user_install=settings.discord.user_install)
         proxy = settings.http.proxy_to(settings.discord.api_base)
-        found = await look_at_discord(token, access=access, proxy=proxy)
-    except DiscordSaysNo as exc:
+        found = await check_application(token, access=access, proxy=proxy)
+    except ApplicationCheckFailed as exc:
         yield Line(good=False, what=f"Discord {exc}", fix="check DARKROOM_DISCORD__TOKEN and the network")
         return
     yield Line(good=True, what=f"Discord knows the token: {found.name} ({found.application_id}); intents: guilds only")
@@ -147,7 +146,7 @@ async def _discord(settings: Settings) -> AsyncIterator[Line]:
         yield line
 
 
-def _application(found: Findings) -> list[Line]:
+def _application(found: Application) -> list[Line]:
     lines = [
         Line(good=True, what=f"commands: {', '.join(found.commands)}")
         if "imagine" in found.commands

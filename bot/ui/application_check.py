@@ -1,4 +1,4 @@
-"""What Discord says of our application, for `darkroom doctor`: asked over HTTP, without connecting."""
+"""Asks Discord about the application for `darkroom doctor`, over HTTP only."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,16 @@ from bot.ui.interactions.access import Access
 
 @dataclass(frozen=True, slots=True)
 class Server:
+    """A server that the bot is in. *may_spend*: pictures may be made there."""
+
     id: int
     name: str
     may_spend: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
-    """*public*: whether anybody may invite the bot."""
+class Application:
+    """*public*: anybody may invite the bot. *commands*: names of the registered global commands."""
 
     name: str
     application_id: int
@@ -26,31 +28,34 @@ class Findings:
     servers: tuple[Server, ...]
 
 
-class DiscordSaysNo(Exception):
-    """Discord did not let us look; the text is for the operator."""
+class ApplicationCheckFailed(Exception):
+    """The check failed; the message completes the sentence "Discord …" for the operator."""
 
 
-async def examine(token: str, *, access: Access, proxy: str | None = None) -> Findings:
-    """Log in, look around, leave. `DiscordSaysNo` when the token is wrong or Discord cannot be reached."""
+async def check_application(token: str, *, access: Access, proxy: str | None = None) -> Application:
+    """Log in, read the application, its commands and servers, and close the client.
+
+    Sets the owners of *access*. Raises `ApplicationCheckFailed` if the token is wrong or Discord cannot be reached.
+    """
     client = discord.Client(intents=discord.Intents(guilds=True), proxy=proxy)
     try:
         await client.login(token)
         info = await client.application_info()
-        commands = await client.http.get_global_commands(info.id)
+        commands = await discord.app_commands.CommandTree(client).fetch_commands()
         guilds = [guild async for guild in client.fetch_guilds(limit=200)]
         owners = {guild.id: (await client.fetch_guild(guild.id)).owner_id for guild in guilds}
     except discord.LoginFailure as exc:
-        raise DiscordSaysNo("does not know this token") from exc
+        raise ApplicationCheckFailed("does not know this token") from exc
     except (discord.HTTPException, aiohttp.ClientError, OSError) as exc:
-        raise DiscordSaysNo(f"cannot be asked ({type(exc).__name__})") from exc
+        raise ApplicationCheckFailed(f"cannot be reached ({type(exc).__name__})") from exc
     finally:
         await client.close()
     access.set_owners(owner_ids(info))
-    return Findings(
+    return Application(
         name=info.name,
         application_id=info.id,
         public=info.bot_public,
-        commands=tuple(sorted(each["name"] for each in commands)),
+        commands=tuple(sorted(each.name for each in commands)),
         servers=tuple(
             Server(guild.id, guild.name, access.guild_is_open(guild.id, owner_id=owners[guild.id])) for guild in guilds
         ),
@@ -58,5 +63,5 @@ async def examine(token: str, *, access: Access, proxy: str | None = None) -> Fi
 
 
 def owner_ids(info: discord.AppInfo) -> set[int]:
-    """The people an application belongs to: its owner, or the members of its team."""
+    """The user ids of an application's owner, or of the members of its team."""
     return {member.id for member in info.team.members} if info.team else {info.owner.id}

@@ -1,4 +1,4 @@
-"""Builds what answers members and admins, and gives it to the client."""
+"""Builds the handlers of interactions and installs them in the client."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from bot.ui.admin.settings import SettingsCommands
 from bot.ui.buttons.router import RemoveFiles, Router
 from bot.ui.client import DarkroomClient, Interface
 from bot.ui.commands.generate import Commands
-from bot.ui.commands.usage import Draw
+from bot.ui.commands.usage import DrawChart
 from bot.ui.interactions.private_delivery import PrivateDelivery, Uploads
-from bot.ui.interactions.responder import Peek, Responder
+from bot.ui.interactions.responder import CheckFirstBytes, Responder
 
 
 @dataclass(frozen=True, slots=True)
 class InterfaceSettings:
-    """What the operator has configured that members read about."""
+    """Settings that members see: *provider_names* are display names; pictures and prompts are kept for a time."""
 
-    provider_names: Sequence[str]  # for people
-    keep_hours: int  # pictures
-    keep_days: int  # prompts
+    provider_names: Sequence[str]
+    keep_hours: int  # of pictures
+    keep_days: int  # of prompts
     user_install: bool
 
 
@@ -32,20 +32,26 @@ def build(
     services: Services,
     settings: InterfaceSettings,
     *,
-    peek: Peek,
+    check_first_bytes: CheckFirstBytes,
     uploads: Uploads,
     remove_files: RemoveFiles,
-    chart: Draw,
+    chart: DrawChart,
     metrics: Metrics,
 ) -> None:
-    """*peek*, *uploads* and *chart* are those of `ReferenceChecker`, `Delivery` and `PicturePool`."""
-    responder = Responder(client, services, texts=client.texts, access=client.access, peek=peek, metrics=metrics)
+    """Register the commands and install the handlers.
+
+    *check_first_bytes* is `ReferenceChecker.check_within_ack`, *uploads* is `Delivery.uploads`, *chart* is
+    `PicturePool.draw`. *remove_files* deletes pictures from the disk; it may block.
+    """
+    responder = Responder(
+        client, services, texts=client.texts, access=client.access, check_first_bytes=check_first_bytes, metrics=metrics
+    )
     private_delivery, admin = PrivateDelivery(responder, uploads), Admin(responder)
     router = Router(responder, private_delivery=private_delivery, remove_files=remove_files, admin=admin)
     commands = Commands(
         responder,
         private_delivery=private_delivery,
-        hosts=settings.provider_names,
+        provider_names=settings.provider_names,
         keep_hours=settings.keep_hours,
         keep_days=settings.keep_days,
         user_install=settings.user_install,

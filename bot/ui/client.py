@@ -1,4 +1,4 @@
-"""The bot's connection to Discord: which events it takes, and who answers them."""
+"""The Discord client: receives events, syncs the commands and passes interactions to their handlers."""
 
 import asyncio
 import hashlib
@@ -29,13 +29,17 @@ from bot.ui.transport.state import State
 
 log = logging.getLogger(__name__)
 
-SYNCED = "commands"  # a note: which commands Discord was told last
+SYNCED_COMMANDS = "commands"  # key of a note: the fingerprint of the commands that Discord has
 TIMEOUT = 10.0  # seconds
-LONGEST_PAUSE = 60.0  # seconds the library may sleep for a rate limit
+MAX_RATE_LIMIT_WAIT = 60.0  # seconds; discord.py raises `RateLimited` for longer ones
 
 
 def connect_to(api_base: str, gateway_url: str) -> None:
-    """Talk to another Discord than Discord's, for the demo and tests; without TLS only on this machine."""
+    """Use other addresses than Discord's, for the demo and tests; an empty one keeps Discord's.
+
+    Raises `ValueError` for an address without TLS that is not on this machine. discord.py has no option for the
+    addresses, so they are set on its classes.
+    """
     for url, secure in ((api_base, "https"), (gateway_url, "wss")):
         parts = urlsplit(url)
         if url and parts.scheme != secure and not is_loopback(parts.hostname or ""):
@@ -47,21 +51,26 @@ def connect_to(api_base: str, gateway_url: str) -> None:
 
 
 class Tree(app_commands.CommandTree["DarkroomClient"]):
+    """The slash commands and the message menu; answers what their own handlers do not see."""
+
     async def interaction_check(self, interaction: discord.Interaction["DarkroomClient"], /) -> bool:
-        """Choices that Discord does not wait for any more are not worked out: it would refuse them."""
+        """Skip an autocompletion that arrives too late: Discord would reject its choices."""
         completes = interaction.type is discord.InteractionType.autocomplete
         return not (completes and self.client.responder.deadline_passed(interaction))
 
     async def on_error(
         self, interaction: discord.Interaction["DarkroomClient"], error: app_commands.AppCommandError, /
     ) -> None:
-        """Answer what our own handlers never saw, such as a command that Discord still knows and we do not."""
-        odd = UserError("command.outdated")
-        cause = error.original if isinstance(error, app_commands.CommandInvokeError) else odd
+        """Answer errors raised outside our handlers, such as a command that Discord still has and we do not."""
+        outdated = UserError("command.outdated")
+        cause = error.original if isinstance(error, app_commands.CommandInvokeError) else outdated
         await self.client.responder.report_error(interaction, cause)
 
     async def _call(self, interaction: discord.Interaction["DarkroomClient"]) -> None:
-        """Offer nothing where the library finds nothing to complete, and would leave Discord waiting."""
+        """Answer an autocompletion with no choices if discord.py does not answer it, so that Discord does not wait.
+
+        discord.py has no public hook around an autocompletion.
+        """
         completes = interaction.type is discord.InteractionType.autocomplete
         try:
             await super()._call(interaction)
@@ -73,8 +82,8 @@ class Tree(app_commands.CommandTree["DarkroomClient"]):
                 await interaction.response.autocomplete([])
 
 
-class Translated(app_commands.Translator):
-    """Gives Discord the sentences of `command` in every language we have."""
+class CommandTranslator(app_commands.Translator):
+    """Translates names and descriptions of commands: the texts below `command`, in every language but English."""
 
     def __init__(self, texts: Texts) -> None:
         self._texts = texts
@@ -90,39 +99,40 @@ class Translated(app_commands.Translator):
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """What answers interactions: commands through the client's tree, buttons and forms through the router."""
+    """The handlers of interactions: commands go through the client's tree, buttons and forms through the router."""
 
     responder: Responder
     router: Router
 
 
 class DarkroomClient(discord.Client):
-    """Everything it needs is handed in; it starts no task of its own and does nothing before it logs in."""
+    """The client; it starts no task of its own and sends nothing before it logs in."""
 
     def __init__(self, texts: Texts, *, access: Access, log_channel: int = 0, proxy: str | None = None) -> None:
-        """*log_channel*: the operator's channel, 0 where there is none. *proxy*: an HTTP proxy to reach Discord."""
-        discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # there is no voice here to warn of
+        """*log_channel*: the id of the operator's channel, 0 for none. *proxy*: the URL of an HTTP proxy to Discord."""
+        # discord.py warns about missing voice packages, and has no other way to turn that off.
+        discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
         super().__init__(
             intents=discord.Intents(guilds=True),
             max_messages=None,
             chunk_guilds_at_startup=False,
             member_cache_flags=discord.MemberCacheFlags.none(),
             allowed_mentions=NOBODY,
-            max_ratelimit_timeout=LONGEST_PAUSE,
+            max_ratelimit_timeout=MAX_RATE_LIMIT_WAIT,
             proxy=proxy,
         )
         self.texts = texts
         self.access = access
         self.tree = Tree(self)
-        self._translator = Translated(texts)
+        self._translator = CommandTranslator(texts)
         self._log_channel = log_channel
         self._interface: Interface | None = None
 
     def install(self, interface: Interface) -> None:
-        """Set what answers interactions, once, before the client logs in.
+        """Set the handlers of interactions, once, before the client logs in.
 
-        It cannot be an argument of the constructor: what answers needs the services, these need the delivery of
-        replies, and that needs a client.
+        They cannot be arguments of the constructor: they need the services, which need the delivery of replies, which
+        needs a client.
         """
         self._interface = interface
 
@@ -136,24 +146,25 @@ class DarkroomClient(discord.Client):
         return self.interface.responder
 
     def _get_state(self, **options: Any) -> State:
+        # discord.py creates its cache here; there is no public way to replace it.
         return State(dispatch=self.dispatch, handlers=self._handlers, hooks=self._hooks, http=self.http, **options)
 
     @property
     def accepts_requests(self) -> bool:
-        """Whether new jobs are taken; everything else is answered all the same."""
+        """Whether new jobs are accepted; other interactions are answered either way."""
         return self.responder.accepts_requests
 
-    @accepts_requests.setter
-    def accepts_requests(self, value: bool) -> None:
-        self.responder.accepts_requests = value
+    def stop_accepting(self) -> None:
+        """Refuse new jobs from now on, because the process is about to end."""
+        self.responder.stop_accepting()
 
     def heartbeat_age(self) -> float | None:
-        """Seconds since Discord last answered a heartbeat; None while not connected."""
-        # discord.py shows only how long the last answer took, which does not grow when answers stop.
-        heart = getattr(self.ws, "_keep_alive", None)
-        if self.is_closed() or heart is None:
+        """Seconds since Discord last acknowledged a heartbeat; None while not connected."""
+        # The public `latency` is the duration of the last acknowledgement, which does not grow when they stop.
+        keep_alive = getattr(self.ws, "_keep_alive", None)
+        if self.is_closed() or keep_alive is None:
             return None
-        return time.perf_counter() - float(heart._last_ack)  # noqa: SLF001 - see above
+        return time.perf_counter() - float(keep_alive._last_ack)  # noqa: SLF001 - see above
 
     async def setup_hook(self) -> None:
         if self.application is not None:
@@ -162,20 +173,20 @@ class DarkroomClient(discord.Client):
         try:
             await self.sync()
         except discord.HTTPException:
-            log.exception("Discord does not take our commands; the old ones stay", extra={"event": "sync_failed"})
+            log.exception("Discord rejected the commands; it keeps the old ones", extra={"event": "sync_failed"})
 
     async def sync(self, *, force: bool = False) -> bool:
-        """Notify Discord our commands where they have changed; whether it was told."""
-        known = await self._fingerprint()
-        if not force and await self.responder.services.notes.get(SYNCED) == known:
+        """Send the commands to Discord if they have changed, or if *force* is set; whether they were sent."""
+        fingerprint = await self._fingerprint()
+        if not force and await self.responder.services.notes.get(SYNCED_COMMANDS) == fingerprint:
             return False
         await self.tree.sync()
-        await self.responder.services.notes.set(SYNCED, known)
-        log.info("Discord knows the commands as they are now", extra={"event": "commands_synced"})
+        await self.responder.services.notes.set(SYNCED_COMMANDS, fingerprint)
+        log.info("The commands were sent to Discord", extra={"event": "commands_synced"})
         return True
 
     async def _fingerprint(self) -> str:
-        """What of our commands Discord is told, and for which application, in a few letters."""
+        """A hash of the commands as sent to Discord and of the application id: 32 hexadecimal digits."""
         payload = [await each.get_translated_payload(self.tree, self._translator) for each in self.tree.get_commands()]
         body = json.dumps([self.application_id, payload], sort_keys=True, default=str)
         return hashlib.sha256(body.encode()).hexdigest()[:32]
@@ -184,22 +195,22 @@ class DarkroomClient(discord.Client):
         await self.interface.router.on_interaction(interaction)
 
     async def on_guild_join(self, guild: discord.Guild) -> None:
-        """Say once how to begin: in the operator's channel if that is here, else to the server's owner.
+        """Send a welcome message once: in the operator's channel if it is in this server, else to the server's owner.
 
-        The server's channel for system messages is only for an owner who takes no messages: nobody asked us there.
+        If the owner accepts no direct messages, it is sent to the server's system channel.
         """
-        note = f"welcomed:{guild.id}"
-        if await self.responder.services.notes.get(note) is not None:
+        note_key = f"welcomed:{guild.id}"
+        if await self.responder.services.notes.get(note_key) is not None:
             return
-        await self.responder.services.notes.set(note, str(self.responder.services.clock()))
-        ours = guild.get_channel(self._log_channel)
-        if isinstance(ours, discord.TextChannel) and await self._welcomed(guild, ours):
+        await self.responder.services.notes.set(note_key, str(self.responder.services.clock()))
+        channel = guild.get_channel(self._log_channel)
+        if isinstance(channel, discord.TextChannel) and await self._send_welcome(guild, channel):
             return
-        if not await self._welcomed(guild, await self._user(guild.owner_id)):
-            await self._welcomed(guild, guild.system_channel)
+        if not await self._send_welcome(guild, await self._fetch_user(guild.owner_id)):
+            await self._send_welcome(guild, guild.system_channel)
 
-    async def _welcomed(self, guild: discord.Guild, where: discord.TextChannel | discord.User | None) -> bool:
-        if where is None:
+    async def _send_welcome(self, guild: discord.Guild, recipient: discord.TextChannel | discord.User | None) -> bool:
+        if recipient is None:
             return False
         view = welcome(
             self.texts.for_locale(str(guild.preferred_locale)),
@@ -209,12 +220,12 @@ class DarkroomClient(discord.Client):
         )
         try:
             async with asyncio.timeout(TIMEOUT):
-                await where.send(view=view, allowed_mentions=NOBODY)
+                await recipient.send(view=view, allowed_mentions=NOBODY)
         except (discord.DiscordException, aiohttp.ClientError, OSError):
             return False
         return True
 
-    async def _user(self, user_id: int | None) -> discord.User | None:
+    async def _fetch_user(self, user_id: int | None) -> discord.User | None:
         if user_id is None:
             return None
         try:

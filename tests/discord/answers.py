@@ -1,4 +1,4 @@
-"""Takes what a bot answers to interactions and sends through their tokens, and keeps Discord's rules on the way."""
+"""Handlers for answers to interactions and for messages sent with their tokens, under Discord's rules."""
 
 from tests.discord import payloads
 from tests.discord.calls import Call, note_mentions
@@ -12,14 +12,14 @@ CHAT_REPLY, MENU_REPLY, PLAIN_REPLY = 20, 23, 19
 
 
 def callback(world: World, call: Call) -> Json | None:
-    """The first answer: exactly one, within three seconds."""
+    """The first answer to an interaction: exactly one is accepted, within three seconds."""
     interaction = world.interactions.get(int(call.params["id"]))
     if interaction is None or interaction.token != call.params["token"]:
         raise Refused(404, 10062, "Unknown interaction")
     interaction.require_unanswered()
     kind, data = int(call.json["type"]), call.json.get("data") or {}
     _answer(world, interaction, kind=kind, data=data, call=call)
-    return _described(interaction, kind) if call.flag("with_response") else None
+    return _callback_response(interaction, kind) if call.flag("with_response") else None
 
 
 def _answer(world: World, interaction: Interaction, *, kind: int, data: Json, call: Call) -> None:
@@ -30,7 +30,7 @@ def _answer(world: World, interaction: Interaction, *, kind: int, data: Json, ca
         case 5:
             shown = blank(world, flags=LOADING | (EPHEMERAL if private else 0))
             interaction.reply(_message(world, interaction, shown=shown))
-            _added(interaction)
+            _add_to_world(interaction)
         case 6 | 7 if interaction.source is not None and interaction.kind != COMMAND:
             interaction.reply(interaction.source)
             private = interaction.source.ephemeral
@@ -55,18 +55,18 @@ def _modal(interaction: Interaction, data: Json) -> Modal:
     return Modal(interaction, data["title"], data["custom_id"], components)
 
 
-def _described(interaction: Interaction, kind: int) -> Json:
-    about: Json = {"id": str(interaction.id), "type": interaction.kind}
+def _callback_response(interaction: Interaction, kind: int) -> Json:
+    summary: Json = {"id": str(interaction.id), "type": interaction.kind}
     resource: Json = {"type": kind}
     message = interaction.message
     if message is not None:
-        about |= {
+        summary |= {
             "response_message_id": str(message.id),
             "response_message_loading": kind == DEFER,
             "response_message_ephemeral": message.ephemeral,
         }
         resource["message"] = payloads.message(message, complete=True)
-    return {"interaction": about, "resource": resource}
+    return {"interaction": summary, "resource": resource}
 
 
 def _new_reply(world: World, interaction: Interaction, data: Json, call: Call, *, ephemeral: bool) -> None:
@@ -75,7 +75,7 @@ def _new_reply(world: World, interaction: Interaction, data: Json, call: Call, *
         world, interaction.channel.id, body=data, files=call.files, limit=interaction.size_limit, ephemeral=ephemeral
     )
     interaction.reply(_message(world, interaction, shown=shown))
-    _added(interaction)
+    _add_to_world(interaction)
 
 
 def _message(world: World, interaction: Interaction, *, shown: Shown) -> Message:
@@ -90,7 +90,7 @@ def _message(world: World, interaction: Interaction, *, shown: Shown) -> Message
     )
 
 
-def _added(interaction: Interaction) -> None:
+def _add_to_world(interaction: Interaction) -> None:
     assert interaction.message is not None
     interaction.world.add_message(interaction.message)
 
@@ -138,7 +138,7 @@ def delete_by_token(world: World, call: Call) -> None:
 
 
 def follow_up(world: World, call: Call) -> Json:
-    """A further message. The first one after a deferral takes the place of its placeholder, as at Discord."""
+    """A follow-up message. The first one after a deferral replaces its placeholder, as at Discord."""
     interaction = _by_token(world, call)
     if interaction.message is not None and interaction.message.now.thinking and not interaction.message.deleted:
         _edit(world, interaction, interaction.message, body=call.json, call=call, keep_unlisted=True)

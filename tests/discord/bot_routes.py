@@ -1,4 +1,4 @@
-"""Answers what a bot asks with its own token: itself, its commands, channels and their messages."""
+"""Handlers for requests with the bot's token: the application, its commands, channels and messages."""
 
 from tests.discord import payloads
 from tests.discord.calls import Call, note_mentions
@@ -6,7 +6,7 @@ from tests.discord.messages import Message, compose
 from tests.discord.rules import EPHEMERAL, Json, Refused
 from tests.discord.world import MANAGE_MESSAGES, MIB, Channel, World
 
-NONCE_LIFE = 300.0  # seconds; Discord says "past few minutes"
+NONCE_LIFETIME = 300.0  # seconds; Discord says "past few minutes"
 
 
 def me(world: World, _: Call) -> Json:
@@ -37,7 +37,7 @@ def _guild_id(world: World, call: Call) -> int | None:
 
 
 def put_commands(world: World, call: Call) -> list[Json]:
-    """Overwrites the commands; one that keeps its name and type keeps its id."""
+    """Overwrite the commands; a command with the same name and type keeps its id."""
     guild_id = _guild_id(world, call)
     old = {(each["name"], each["type"]): each["id"] for each in world.commands.get(guild_id, [])}
     world.commands[guild_id] = [_command(world, each, guild_id, old) for each in call.json]
@@ -87,7 +87,7 @@ def _channel(world: World, call: Call) -> Channel:
 
 
 def _message(world: World, call: Call) -> Message:
-    """Ephemeral messages are unknown to every route but their token's."""
+    """The message in the path; ephemeral messages are known only to routes with their token."""
     channel = _channel(world, call)
     message = world.messages.get(int(call.params["message"]))
     if message is None or message.channel is not channel or message.deleted or message.flags & EPHEMERAL:
@@ -100,7 +100,7 @@ def get_channel(world: World, call: Call) -> Json:
 
 
 def change_channel(world: World, call: Call) -> Json:
-    """Only this much: an archived thread is brought back."""
+    """Reopen an archived thread; nothing else is supported."""
     channel = _channel(world, call)
     if channel.parent is None or call.json != {"archived": False}:
         raise Refused(403, 50013, "Missing Permissions")
@@ -116,7 +116,7 @@ def open_dm(world: World, call: Call) -> Json:
 
 
 def create_message(world: World, call: Call) -> Json:
-    """A new message; with an enforced nonce the same one again within minutes."""
+    """Post a message; with an enforced nonce that was used minutes ago, return the earlier message."""
     channel = _channel(world, call)
     channel.require_posting()
     channel.require_files(call.files)
@@ -125,7 +125,7 @@ def create_message(world: World, call: Call) -> Json:
     if nonce is not None and len(nonce) > 25:
         raise Refused(400, 50035, "Invalid Form Body")
     known = world.nonces.get((channel.id, nonce)) if nonce and call.json.get("enforce_nonce") else None
-    if known is not None and world.now() - known.history[0].at < NONCE_LIFE:
+    if known is not None and world.now() - known.history[0].at < NONCE_LIFETIME:
         return payloads.message(known, complete=True) | {"nonce": nonce}
     shown = compose(world, channel.id, body=call.json, files=call.files, limit=_limit(channel))
     message = Message(message_id=world.ids.next(), channel=channel, author=world.bot, shown=shown)

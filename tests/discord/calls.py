@@ -1,4 +1,4 @@
-"""One request of the bot, read and recorded, and the rule it may break without being refused."""
+"""Requests of the bot: reading, recording, and the check of mentions, which never refuses a request."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from tests.discord.world import World
 
 @dataclass(slots=True)
 class Recorded:
-    """What a bot asked for. *path* is without the API's base; *status* None while unanswered, or never answered."""
+    """A recorded request. *path* is without the API's base; *status* is None until it is answered."""
 
     route: str
     method: str
@@ -37,14 +37,14 @@ class Call:
     files: Sequence[Upload]
     size: int
     authorization: str
-    what: str  # method and path, for complaints
+    what: str  # method and path, for violations
 
     def flag(self, name: str) -> bool:
         return self.query.get(name, "").lower() in {"1", "true"}
 
 
 async def read(request: web.Request) -> tuple[Any, list[Upload], int]:
-    """The JSON, the files in their order, and the bytes in all."""
+    """The JSON, the files in order, and the size of the body in bytes."""
     if request.content_type == "multipart/form-data":
         return await _read_parts(request)
     raw = await request.read()
@@ -64,11 +64,11 @@ async def _read_parts(request: web.Request) -> tuple[Any, list[Upload], int]:
         elif part.name is not None:
             index = int(part.name.removeprefix("files[").removesuffix("]"))
             files[index] = Upload(part.filename or "unknown", data)
-        await asyncio.sleep(0)  # a large upload leaves the loop to others in between
+        await asyncio.sleep(0)  # lets other tasks run during a large upload
     return body, [files[n] for n in sorted(files)], size
 
 
 def note_mentions(world: World, call: Call, body: Json) -> None:
-    """Discord takes a message that may mention people; this bot must never send one."""
+    """Record a violation if a message may mention people: Discord accepts that, but the bot must never do it."""
     if not mentions_are_off(body):
         world.violations.append(f"{call.what}: allowed_mentions is {body.get('allowed_mentions')!r}")

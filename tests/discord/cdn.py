@@ -1,4 +1,4 @@
-"""Holds the files of the local Discord, and signs the links that stop working after a day."""
+"""The CDN of the local Discord: files, and signed links that expire after a day."""
 
 import hashlib
 import hmac
@@ -12,12 +12,12 @@ from urllib.parse import quote, unquote, urlsplit
 from PIL import Image
 
 Json = dict[str, Any]
-LINK_LIFE = 24 * 3600  # seconds; Discord does not promise it, this is what is seen
+LINK_LIFETIME = 24 * 3600  # seconds; observed, not documented by Discord
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file as somebody hands it in. Discord takes the type from the name, not from the bytes."""
+    """An uploaded file. Discord derives the type from the name, not from the bytes."""
 
     filename: str
     data: bytes
@@ -26,7 +26,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file Discord keeps. *folder* is `attachments` or `ephemeral-attachments`, *channel_id* part of its address."""
+    """A stored file. *folder* is `attachments`, `ephemeral-attachments` or `external`; *channel_id* is in its URL."""
 
     id: int
     folder: str
@@ -60,20 +60,20 @@ class Cdn:
         return file
 
     def link(self, file: File) -> str:
-        """A fresh link; embeds' proxied pictures live as long as they like, as at Discord."""
+        """A newly signed link; links of embeds' proxied pictures do not expire, as at Discord."""
         if file.folder == "external":
             return f"http://{self.host}{file.path}"
         issued = int(self._now())
-        until = issued + LINK_LIFE
+        until = issued + LINK_LIFETIME
         return f"http://{self.host}{file.path}?ex={until:x}&is={issued:x}&hm={self._sign(file.path, until, issued)}"
 
     def find(self, url: str) -> File | None:
-        """The file an address of ours names, whether or not its signature holds."""
+        """The file for a URL of this CDN, even if its signature is invalid or expired."""
         parts = urlsplit(url)
         return self._files.get(unquote(parts.path)) if parts.netloc == self.host else None
 
     def fetch(self, path: str, query: Mapping[str, str]) -> File | None:
-        """What the CDN hands out for a link: nothing when unsigned, forged or expired."""
+        """The file for a link; None if it is unsigned, forged or expired."""
         file = self._files.get(unquote(path))
         if file is None or file.folder == "external":
             return file
@@ -107,7 +107,7 @@ class Cdn:
         return payload
 
     def media(self, file: File, *, attached: bool) -> Json:
-        """How a component's file is shown: the address, and what Discord found out about it."""
+        """The media object of a component's file: its URL, and what Discord knows about it."""
         link = self.link(file)
         return {
             "id": str(file.id),

@@ -1,4 +1,4 @@
-"""A small real discord.py client to try the local Discord with: every handler is what the test says it is."""
+"""A small discord.py client for tests of the local Discord; each test sets its handler."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -38,7 +38,7 @@ class SmallBot(dpy.Client):
             self.outcomes.put_nowait(error)
 
     async def outcome(self) -> Any:
-        """What the handler came to: its result, or what it raised."""
+        """The handler's result, or the exception it raised."""
         async with asyncio.timeout(5):
             return await self.outcomes.get()
 
@@ -103,7 +103,7 @@ def card(
     pictures: Sequence[str] = (),
     alt: str | None = None,
 ) -> ui.LayoutView:
-    """A v2 view, stopped as views should be."""
+    """A v2 view, stopped, so that discord.py does not store it."""
     view = ui.LayoutView(timeout=None)
     if pictures:
         view.add_item(ui.MediaGallery(*(dpy.MediaGalleryItem(each, description=alt) for each in pictures)))
@@ -131,7 +131,7 @@ def file(name: str, data: bytes | None = None) -> dpy.File:
 
 
 async def show(event: Event, text: str = "hello", **parts: Any) -> None:
-    """Answers with a card at once."""
+    """Answer with a card."""
     files = parts.pop("files", [])
     private = parts.pop("ephemeral", False)
     await event.response.send_message(view=card(text, **parts), files=files, ephemeral=private, allowed_mentions=SILENT)

@@ -1,4 +1,4 @@
-"""What Discord's own client lets a member send: options of a synced command, places it works in, form fields."""
+"""Checks of Discord's own client before it sends a command or a form: place, permissions, options, fields."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -42,14 +42,14 @@ def fill(
     force: bool,
     focus: str | None = None,
 ) -> list[Json]:
-    """The `options` of the payload, nested as the command's groups are; files and people go into `resolved`."""
+    """Build the payload's `options`, nested like the command's groups; files and people go into `resolved`."""
     options: list[Json] = command.get("options") or []
     if path:
-        inner = next((each for each in options if each["name"] == path[0] and each["type"] in GROUPS), None)
-        if inner is None:
+        subcommand = next((each for each in options if each["name"] == path[0] and each["type"] in GROUPS), None)
+        if subcommand is None:
             raise LookupError(f"{command['name']} has no {path[0]!r}")
-        held = fill(member, inner, path[1:], values, channel=channel, data=data, force=force, focus=focus)
-        return [{"name": inner["name"], "type": inner["type"], "options": held}]
+        inner_options = fill(member, subcommand, path[1:], values, channel=channel, data=data, force=force, focus=focus)
+        return [{"name": subcommand["name"], "type": subcommand["type"], "options": inner_options}]
     by_name = {each["name"]: each for each in options}
     if unknown := values.keys() - by_name.keys():
         raise LookupError(f"{command['name']} has no option {sorted(unknown)}, only {sorted(by_name)}")
@@ -59,7 +59,7 @@ def fill(
     for name, value in values.items():
         if not force:
             require_value(by_name[name], value)
-        sent = _sent(member, by_name[name], value, channel=channel, data=data)
+        sent = _wire_value(member, by_name[name], value, channel=channel, data=data)
         entry: Json = {"name": name, "type": by_name[name]["type"], "value": sent}
         filled.append(entry | ({"focused": True} if name == focus else {}))
     return filled
@@ -72,7 +72,7 @@ def require_complete(command: Json, by_name: Mapping[str, Json], values: Mapping
 
 
 def require_value(option: Json, value: Any) -> None:
-    """`ValueError` for a value the client would not send."""
+    """`ValueError` for a value that the client would not send."""
     name = option["name"]
     expected = TYPES.get(option["type"])
     if expected is not None and (not isinstance(value, expected) or isinstance(value, bool) != (option["type"] == 5)):
@@ -87,7 +87,7 @@ def require_value(option: Json, value: Any) -> None:
         raise ValueError(f"{name} must be between {low} and {high}, got {size}")
 
 
-def _sent(member: "Member", option: Json, value: Any, *, channel: Channel, data: Json) -> Any:
+def _wire_value(member: "Member", option: Json, value: Any, *, channel: Channel, data: Json) -> Any:
     match option["type"]:
         case 6:
             return _person(value.user if isinstance(value, HasUser) else value, channel=channel, data=data)
@@ -111,14 +111,16 @@ def _person(user: User, *, channel: Channel, data: Json) -> str:
     resolved = data.setdefault("resolved", {})
     resolved.setdefault("users", {})[str(user.id)] = payloads.user(user)
     if channel.guild and user.id in channel.guild.members:
-        seat = channel.guild.members[user.id]
-        described = payloads.member(seat, with_user=False) | {"permissions": str(channel.guild.permissions_of(user))}
+        membership = channel.guild.members[user.id]
+        described = payloads.member(membership, with_user=False) | {
+            "permissions": str(channel.guild.permissions_of(user))
+        }
         resolved.setdefault("members", {})[str(user.id)] = described
     return str(user.id)
 
 
 def require_field(item: Json, value: Any) -> None:
-    """`ValueError` for a form field the client would not send off."""
+    """`ValueError` for a form field that the client would not submit."""
     kind, name = item["type"], item["custom_id"]
     if item.get("required", kind != 23) and not value:
         raise ValueError(f"the field {name} must be filled in")

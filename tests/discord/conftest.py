@@ -40,7 +40,7 @@ class Scene:
         return await place.get_partial_message(message.id).edit(view=card(text), allowed_mentions=SILENT)
 
     async def refusal(self) -> tuple[int, int]:
-        """The status and code the bot's handler was refused with."""
+        """The HTTP status and error code that the bot's handler got."""
         error = await self.bot.outcome()
         assert isinstance(error, dpy.HTTPException), error
         return error.status, error.code

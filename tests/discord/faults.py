@@ -1,4 +1,4 @@
-"""Makes chosen requests fail the way Discord, Cloudflare and networks fail."""
+"""Faults for chosen requests: errors of Discord, Cloudflare and the network."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Match = str | Callable[[str, str], bool]
 
 @dataclass(slots=True)
 class Fault:
-    """*match* is a route's name or a function of method and path; *left* None means until it is taken away."""
+    """*match* is a route's name or a function of method and path; *left* None: until `stop()`."""
 
     match: Match
     do: str
@@ -39,11 +39,11 @@ class Fault:
 
     @property
     def taken(self) -> bool:
-        """Whether Discord does what was asked although the bot never hears of it."""
+        """Whether the request takes effect although the bot gets no success response."""
         return self.do.startswith("accepted_then_")
 
     def answer(self) -> web.Response | None:
-        """What the bot gets to hear; None is nothing at all."""
+        """The response; None for a hanging or broken connection."""
         match self.do:
             case "500" | "accepted_then_500":
                 return reply(500, {"message": "500: Internal Server Error", "code": 0})
@@ -74,6 +74,6 @@ class Fault:
 
 
 def reply(status: int, body: object, *, headers: dict[str, str] | None = None) -> web.Response:
-    """JSON with the plain content type: with a charset discord.py would read it as text."""
+    """A JSON response without a charset in its content type: with one, discord.py would read it as text."""
     raw = json.dumps(body).encode()
     return web.Response(status=status, body=raw, headers={"Content-Type": "application/json", **(headers or {})})

@@ -1,4 +1,4 @@
-"""One interaction from the member's act to the last edit: what the bot is told, its answer, its reply, its clocks."""
+"""An interaction: its payload, the bot's first answer, the reply and follow-ups, and the time limits."""
 
 import secrets
 import time
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tests.discord.world import World
 
 COMMAND, COMPONENT, AUTOCOMPLETE, FORM = 2, 3, 4, 5
-FIRST_ANSWER = 3.0  # seconds
-TOKEN_LIFE = 15 * 60.0
+ANSWER_TIMEOUT = 3.0  # seconds
+TOKEN_LIFETIME = 15 * 60.0
 FOLLOWUPS_USER_INSTALL = 5
 
 
@@ -26,7 +26,7 @@ class Field:
     custom_id: str
     kind: int
     label: str
-    value: Any  # what the form is filled with when it opens
+    value: Any  # what the form contains when it opens
     required: bool
 
 
@@ -56,7 +56,7 @@ class Modal:
 
 
 def preset(item: Json) -> Any:
-    """What a form's field holds when nobody touches it."""
+    """The initial value of a form's field."""
     chosen = [each["value"] for each in item.get("options") or [] if each.get("default")]
     match item["type"]:
         case 4:
@@ -70,7 +70,7 @@ def preset(item: Json) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """The bot's first answer. *ms* is the real time it took; *type* Discord's number for it."""
+    """The bot's first answer. *type* is Discord's callback type; *ms* is the real time it took, in milliseconds."""
 
     type: int
     ephemeral: bool
@@ -81,7 +81,7 @@ class Ack:
 
 
 class Interaction:
-    """A handle on what a member did."""
+    """An interaction of a member, with methods to wait for the bot's answers."""
 
     def __init__(
         self, world: "World", *, kind: int, user: User, channel: Channel, data: Json, source: Message | None = None
@@ -93,7 +93,7 @@ class Interaction:
         self.user = user
         self.channel = channel
         self.data = data
-        self.source = source  # the message a button was on, also for a form that came from one
+        self.source = source  # the message of the pressed button, also for a form opened by it
         self.created_at = world.now()
         self.first: Ack | None = None
         self.message: Message | None = None
@@ -106,11 +106,11 @@ class Interaction:
         return f"<Interaction {self.data.get('name') or self.data.get('custom_id')} {answer} {self.message}>"
 
     async def acked(self, *, within: float = 3.0) -> Ack:
-        """The first answer; `TimeoutError` when there is none in so many real seconds."""
+        """Wait for the first answer; `TimeoutError` after *within* real seconds."""
         return await self.changes.until(lambda: self.first, within=within, seen=lambda: self)
 
     async def until(self, predicate: Callable[[Message], bool], *, within: float) -> Message:
-        """The reply, once *predicate* holds for it; every version is looked at."""
+        """Wait until *predicate* is true for a version of the reply."""
 
         def look() -> Message | None:
             return self.message if self.message is not None and predicate(self.message) else None
@@ -118,13 +118,13 @@ class Interaction:
         return await self.changes.until(look, within=within, seen=lambda: self)
 
     async def followed_up(self, predicate: Callable[[Message], bool], *, within: float) -> Message:
-        """The first follow-up for which *predicate* holds."""
+        """Wait for a follow-up for which *predicate* is true."""
         look = lambda: next((each for each in self.followups if predicate(each)), None)  # noqa: E731
         return await self.changes.until(look, within=within, seen=lambda: self.followups)
 
     @property
     def owners(self) -> Json:
-        """Who let the application in here: key 0 the server (or "0" for the bot's own DM), 1 the user themselves."""
+        """`authorizing_integration_owners`: key 0 is the server ("0" in the bot's direct messages), 1 the user."""
         owners: Json = {}
         if self.channel.with_bot:
             owners["0"] = str(self.channel.guild.id) if self.channel.guild else "0"
@@ -138,7 +138,7 @@ class Interaction:
 
     @property
     def forced_ephemeral(self) -> bool:
-        """Where members may not use external apps, an app only they installed answers privately."""
+        """Whether answers are private: a user-installed app in a channel without the external-apps permission."""
         return self.only_user_install and not self.channel.external_apps
 
     @property
@@ -164,11 +164,11 @@ class Interaction:
     def require_unanswered(self) -> None:
         if self.first is not None:
             raise Refused(400, 40060, "Interaction has already been acknowledged.")
-        if self.world.now() - self.created_at > FIRST_ANSWER:
+        if self.world.now() - self.created_at > ANSWER_TIMEOUT:
             raise Refused(404, 10062, "Unknown interaction")
 
     def require_token(self) -> None:
-        if self.world.now() - self.created_at >= TOKEN_LIFE:
+        if self.world.now() - self.created_at >= TOKEN_LIFETIME:
             raise Refused(401, 50027, "Invalid Webhook Token")
         if self.first is None:
             raise Refused(404, 10015, "Unknown Webhook")
@@ -176,7 +176,7 @@ class Interaction:
             raise Refused(404, 10003, "Unknown Channel")
 
     def owned(self, message_id: str) -> Message:
-        """The message of this token that the route names, or 10008."""
+        """The message of this token with the given id; `Refused` 10008 if there is none."""
         mine = [each for each in (self.message, self.source, *self.followups) if each is not None]
         named = self.message if message_id == "@original" else next((m for m in mine if str(m.id) == message_id), None)
         if named is None or named.deleted:
@@ -184,7 +184,7 @@ class Interaction:
         return named
 
     def payload(self) -> Json:
-        """INTERACTION_CREATE."""
+        """The data of the INTERACTION_CREATE event."""
         body: Json = {
             "id": str(self.id),
             "application_id": str(self.world.application.id),
@@ -224,7 +224,7 @@ class Interaction:
 
 
 def dispatch(interaction: Interaction) -> Interaction:
-    """Tells the bot."""
+    """Send the interaction to the bot."""
     world = interaction.world
     world.interactions[interaction.id] = interaction
     world.by_token[interaction.token] = interaction

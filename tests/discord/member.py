@@ -1,4 +1,4 @@
-"""A person at their screen: what they can do to the bot, in the payloads Discord makes of it."""
+"""A member's actions in Discord's client, sent to the bot as Discord sends them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +9,11 @@ from tests.discord.gateway import DIRECT_MESSAGES, GUILD_MESSAGES
 from tests.discord.interactions import AUTOCOMPLETE, COMMAND, COMPONENT, FORM, Interaction, Modal, dispatch, preset
 from tests.discord.messages import Message
 from tests.discord.rules import Json, walk
-from tests.discord.world import Channel, Guild, HasUser, Seat, User, World
+from tests.discord.world import Channel, Guild, HasUser, Membership, User, World
 
 
 class Member(HasUser):
-    """A user who acts. Every act tells the bot and returns at once, with a handle to wait on."""
+    """A user who acts. Each action sends an interaction to the bot and returns it at once, to wait on."""
 
     def __init__(self, world: World, user: User) -> None:
         self.world = world
@@ -24,10 +24,10 @@ class Member(HasUser):
         return self.user.id
 
     def join(self, guild: Guild, *, roles: tuple[int, ...] = (), permissions: int | None = None) -> "Member":
-        """A member of *guild*; *permissions* are added to everyone's."""
-        seat = Seat(self.user, list(roles))
-        seat.permissions |= permissions or 0
-        guild.members[self.user.id] = seat
+        """Join *guild*; *permissions* are added to those of everyone."""
+        membership = Membership(self.user, list(roles))
+        membership.permissions |= permissions or 0
+        guild.members[self.user.id] = membership
         return self
 
     def dm(self) -> Channel:
@@ -35,7 +35,7 @@ class Member(HasUser):
         return self.world.dm(self.world.bot, self.user)
 
     async def slash(self, channel: Channel, command: str, /, *, force: bool = False, **options: Any) -> Interaction:
-        """A slash command; groups as `quota show`. Refuses what the client would not let one send, unless *force*."""
+        """Use a slash command, a group's as `quota show`. Raises what the client would not send, unless *force*."""
         entry = self._command(channel, command.split(maxsplit=1)[0], kind=1, force=force)
         data = self._data(entry)
         path = command.split()[1:]
@@ -45,7 +45,7 @@ class Member(HasUser):
     async def complete(
         self, channel: Channel, command: str, /, *, option: str, typed: str, force: bool = False, **others: Any
     ) -> Interaction:
-        """Types into an option with autocomplete; the choices are in the acknowledgement."""
+        """Type into an option with autocompletion; the choices are in the first answer."""
         entry = self._command(channel, command.split(maxsplit=1)[0], kind=1, force=force)
         data = self._data(entry)
         values, path = {**others, option: typed}, command.split()[1:]
@@ -53,7 +53,7 @@ class Member(HasUser):
         return self._act(AUTOCOMPLETE, channel, data)
 
     async def menu(self, channel: Channel, name: str, message: Message, /) -> Interaction:
-        """A message menu: the target comes complete, whatever the bot may read itself."""
+        """Use a message menu; the payload contains the whole message, even if the bot may not read it."""
         data = self._data(self._command(channel, name, kind=3, force=False))
         data["target_id"] = str(message.id)
         data["resolved"] = {"messages": {str(message.id): payloads.message(message, complete=True)}}
@@ -62,7 +62,7 @@ class Member(HasUser):
     async def click(
         self, message: Message, custom_id: str | None = None, /, *, label: str | None = None, force: bool = False
     ) -> Interaction:
-        """Presses a button, named by custom_id or by label; *force* one that is not there (any more), too."""
+        """Press a button, given by custom id or label; with *force* also one that is missing or disabled."""
         buttons = [each for _, each in walk(message.now.components) if each.get("type") == 2]
         named = [b for b in buttons if (b.get("custom_id") == custom_id if custom_id else b.get("label") == label)]
         if force and not named and custom_id:
@@ -77,7 +77,7 @@ class Member(HasUser):
     async def submit(
         self, form: "Interaction | Modal", values: Mapping[str, Any] | None = None, /, *, force: bool = False
     ) -> Interaction:
-        """Sends a form off; fields not in *values* keep what they were opened with. Files are lists of `Upload`."""
+        """Submit a form; fields not in *values* keep their initial values. Files are lists of `Upload`."""
         modal = form if isinstance(form, Modal) else form.first.modal if form.first else None
         if modal is None:
             raise LookupError(f"{form!r} has opened no form")
@@ -90,7 +90,7 @@ class Member(HasUser):
         return self._act(FORM, origin.channel, data, source=origin.source)
 
     async def delete(self, message: Message, /) -> None:
-        """Deletes a message, or dismisses an ephemeral one."""
+        """Delete a message, or dismiss an ephemeral one."""
         message.vanish()
         guild = message.channel.guild
         place = {"guild_id": str(guild.id)} if guild else {}
@@ -103,7 +103,7 @@ class Member(HasUser):
             )
 
     def upload(self, channel: Channel, upload: Upload, *, data: Json) -> File:
-        """Keeps a file handed in with an interaction, and resolves it there."""
+        """Store a file uploaded with an interaction, and add it to the data's `resolved`."""
         cdn, number = self.world.cdn, self.world.ids.next()
         file = cdn.keep(upload, file_id=number, channel_id=channel.id, folder="ephemeral-attachments")
         data.setdefault("resolved", {}).setdefault("attachments", {})[str(number)] = cdn.attachment(file)
@@ -128,15 +128,15 @@ class Member(HasUser):
         return data
 
     def _filled(self, channel: Channel, top: Json, given: dict[str, Any], data: Json, *, force: bool) -> Json:
-        kept: Json = {"type": top["type"], "id": top["id"]}
+        component: Json = {"type": top["type"], "id": top["id"]}
         match top["type"]:
             case 1:
-                kept["components"] = [
+                component["components"] = [
                     self._field(channel, each, given, data, force=force) for each in top["components"]
                 ]
             case 18:
-                kept["component"] = self._field(channel, top["component"], given, data, force=force)
-        return kept
+                component["component"] = self._field(channel, top["component"], given, data, force=force)
+        return component
 
     def _field(self, channel: Channel, item: Json, given: dict[str, Any], data: Json, *, force: bool) -> Json:
         value = given.get(item["custom_id"], preset(item))

@@ -1,4 +1,4 @@
-"""A message as its readers see it, version by version, and how a bot's request body becomes one."""
+"""Messages with their versions, and building a version from a request body."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One version of a message. Media of components hold the `File` itself under `file`; links are signed when read."""
+    """One version of a message. Media of components contain the `File` under `file`; links are signed when read."""
 
     cdn: Cdn
     at: float
@@ -62,12 +62,12 @@ class Shown:
 
     @property
     def shown_ids(self) -> frozenset[int]:
-        """The files that components show: Discord leaves them out of a v2 message's attachments."""
+        """The ids of files in components, which Discord leaves out of a v2 message's attachments."""
         media = [one for _, each in rules.walk(self.components) for _, one in rules.media_of(each)]
         return frozenset(one["file"].id for one in media if "file" in one)
 
     def files(self) -> list[bytes]:
-        """The bytes of the gallery's own pictures, in order."""
+        """The bytes of the gallery's uploaded pictures, in order."""
         return [item["media"]["file"].data for item in self._items() if "file" in item["media"]]
 
     def _items(self) -> list[Json]:
@@ -173,7 +173,7 @@ def compose(
     keep_unlisted: bool = True,
     ephemeral: bool = False,
 ) -> Shown:
-    """The version of a message that *body* makes, or `Refused`. *before* is what is being edited."""
+    """The version of a message that *body* creates; raises `Refused`. *before* is the version that is edited."""
     if any(len(each.data) > limit for each in files):
         raise Refused(413, 40005, "Request entity too large")
     attachments = _attachments(world, channel_id, body, files, before, keep_unlisted=keep_unlisted)
@@ -199,14 +199,14 @@ def compose(
 
 
 def _flags(body: Json, before: Shown | None, *, ephemeral: bool) -> int:
-    """v2 is one-way, ephemeral is fixed by the first answer, and an edit ends the thinking."""
+    """The new flags: v2 cannot be unset, ephemeral is set by the first answer, and an edit clears loading."""
     wanted = int(body.get("flags") or 0) & ~(EPHEMERAL | LOADING)
     kept = before.flags & ~LOADING if before else 0
     return wanted | kept | (EPHEMERAL if ephemeral else 0)
 
 
 def _as_sent(shown: Shown) -> list[Json]:
-    """Components that an edit leaves alone, in the form that the rules check."""
+    """Components that an edit does not change, in the form that the rules check."""
     components: list[Json] = copy.deepcopy(list(shown.components))
     for _, each in rules.walk(components):
         for _, media in rules.media_of(each):
@@ -246,10 +246,10 @@ def _attachments(
 
 
 def _resolve(cdn: Cdn, components: list[Json], attachments: Sequence[File]) -> list[Json]:
-    """A copy (the request log keeps what was sent) with ids given and addresses turned into files."""
-    mine: list[Json] = copy.deepcopy(components)
+    """A copy of the components with ids assigned and URLs resolved to files; the request log keeps the original."""
+    copied: list[Json] = copy.deepcopy(components)
     by_name = {each.filename: each for each in attachments}
-    for n, (_, component) in enumerate(rules.walk(mine), start=1):
+    for n, (_, component) in enumerate(rules.walk(copied), start=1):
         component["id"] = component.get("id") or n
         for _, media in rules.media_of(component):
             url = str(media["url"])
@@ -257,7 +257,7 @@ def _resolve(cdn: Cdn, components: list[Json], attachments: Sequence[File]) -> l
             if named is not None:
                 media.clear()
                 media["file"] = named
-    return mine
+    return copied
 
 
 def blank(world: "World", *, flags: int) -> Shown:
@@ -266,7 +266,7 @@ def blank(world: "World", *, flags: int) -> Shown:
 
 
 def render(shown: Shown) -> list[Json]:
-    """A version's components as Discord sends them: media with fresh links and what is known of the file."""
+    """A version's components as Discord sends them: media with newly signed links and facts about the file."""
     attached = {each.id for each in shown.attachments}
     components: list[Json] = copy.deepcopy(list(shown.components))
     for _, component in rules.walk(components):

@@ -1,4 +1,4 @@
-"""Builds the JSON Discord sends of users, servers, channels, messages: all keys discord.py demands, and a few more."""
+"""JSON of users, servers, channels and messages, with all keys that discord.py requires."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ from tests.discord.messages import Message, is_v2, render
 from tests.discord.rules import Json
 
 if TYPE_CHECKING:
-    from tests.discord.world import Application, Channel, Guild, Seat, User, World
+    from tests.discord.world import Application, Channel, Guild, Membership, User, World
 
 
 OBFUSCATED = 1 << 17  # a flag of channels
@@ -85,9 +85,9 @@ def role(role_id: int, name: str, permissions: int) -> Json:
     }
 
 
-def member(seat: "Seat", *, with_user: bool = True) -> Json:
+def member(membership: "Membership", *, with_user: bool = True) -> Json:
     payload: Json = {
-        "roles": [str(each) for each in seat.roles],
+        "roles": [str(each) for each in membership.roles],
         "flags": 0,
         "nick": None,
         "avatar": None,
@@ -98,7 +98,7 @@ def member(seat: "Seat", *, with_user: bool = True) -> Json:
         "mute": False,
         "pending": False,
     }
-    return payload | ({"user": user(seat.user)} if with_user else {})
+    return payload | ({"user": user(membership.user)} if with_user else {})
 
 
 def guild(one: "Guild") -> Json:
@@ -112,8 +112,8 @@ def guild(one: "Guild") -> Json:
         "emojis": [],
         "stickers": [],
         "features": [],
-        "channels": [told(each) for each in one.channels if each.parent is None],
-        "threads": [told(each) for each in one.channels if each.parent is not None and each.bot_sees],
+        "channels": [channel_for_bot(each) for each in one.channels if each.parent is None],
+        "threads": [channel_for_bot(each) for each in one.channels if each.parent is not None and each.bot_sees],
         "members": [member(bot)],
         "member_count": len(one.members),
         "presences": [],
@@ -178,8 +178,8 @@ def _thread(one: "Channel") -> Json:
     }
 
 
-def told(one: "Channel") -> Json:
-    """A server's channel as the gateway tells the bot of it: obfuscated where it cannot view it."""
+def channel_for_bot(one: "Channel") -> Json:
+    """A server's channel as the gateway sends it to the bot: obfuscated if the bot cannot view it."""
     if one.bot_sees:
         return channel(one)
     rules = [{"id": str(one.guild.id if one.guild else 0), "type": 0, "allow": "0", "deny": str(VIEW_CHANNEL)}]
@@ -188,13 +188,13 @@ def told(one: "Channel") -> Json:
 
 
 def readable(one: Message) -> bool:
-    """Whether a bot without the message-content intent may read it: its own, and what is said to it directly."""
+    """Whether a bot without the message-content intent may read it: its own, direct messages and mentions."""
     bot = one.channel.world.bot
     return one.author is bot or one.channel.guild is None or f"<@{bot.id}>" in one.now.content
 
 
 def message(one: Message, *, complete: bool) -> Json:
-    """A message; unless *complete*, without what the message-content intent would show."""
+    """A message; unless *complete*, without the fields that need the message-content intent."""
     shown = one.now
     hidden = shown.shown_ids if is_v2(shown) else frozenset()
     cdn = shown.cdn

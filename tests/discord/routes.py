@@ -1,4 +1,4 @@
-"""Lists what the local Discord answers, and turns what a handler says into a response."""
+"""The routes of the local Discord, and conversion of a handler's result into a response."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from aiohttp import web
 from tests.discord import answers, bot_routes
 from tests.discord.calls import Call
 from tests.discord.faults import reply
-from tests.discord.rules import MOST_REQUEST, Json, Refused
+from tests.discord.rules import MAX_REQUEST_BYTES, Json, Refused
 from tests.discord.world import World
 
 Handler = Callable[[World, Call], Json | list[Json] | None]
@@ -55,15 +55,15 @@ ROUTES = (
 
 def handle(world: World, route: Route, *, call: Call) -> web.StreamResponse:
     try:
-        _admit(world, route, call)
+        _check_access(world, route, call)
         answer = route.handle(world, call)
     except Refused as no:
         return reply(no.status, no.body)
     return web.Response(status=204) if answer is None else reply(200, answer)
 
 
-def _admit(world: World, route: Route, call: Call) -> None:
+def _check_access(world: World, route: Route, call: Call) -> None:
     if route.token and call.authorization != f"Bot {world.token}":
         raise Refused(401, 0, "401: Unauthorized")
-    if call.size > MOST_REQUEST:
+    if call.size > MAX_REQUEST_BYTES:
         raise Refused(413, 40005, "Request entity too large")

@@ -1,4 +1,4 @@
-"""What Discord refuses in a message or a form: pure checks of bodies, with its codes and error paths."""
+"""Discord's validation of messages and forms: pure checks of bodies, with its error codes and paths."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,9 +8,9 @@ Json = dict[str, Any]
 V2 = 1 << 15
 EPHEMERAL = 1 << 6
 LOADING = 1 << 7
-MOST_COMPONENTS = 40
-MOST_TEXT = 4000
-MOST_REQUEST = 25 * 1024 * 1024
+MAX_COMPONENTS = 40
+MAX_TEXT_LENGTH = 4000
+MAX_REQUEST_BYTES = 25 * 1024 * 1024
 V2_ONLY = frozenset({9, 10, 11, 12, 13, 14, 17})
 TOP_V2 = frozenset({1, 9, 10, 12, 13, 14, 17})
 IN_CONTAINER = frozenset({1, 9, 10, 12, 13, 14})
@@ -19,7 +19,7 @@ SELECTS = frozenset({3, 5, 6, 7, 8})
 
 
 class Refused(Exception):
-    """Discord's no: an HTTP status and a JSON error code."""
+    """A refused request: an HTTP status and a JSON error code."""
 
     def __init__(self, status: int, code: int, message: str, *, errors: Json | None = None) -> None:
         super().__init__(f"{status} {code}: {message}")
@@ -36,10 +36,10 @@ def invalid(path: str, why: str) -> Refused:
 
 
 def children(component: Json) -> list[tuple[str, Json]]:
-    """What a component holds, with the path to each."""
-    held = [(f"components.{n}", each) for n, each in enumerate(component.get("components") or [])]
-    held += [(key, component[key]) for key in ("accessory", "component") if component.get(key)]
-    return held
+    """A component's children, each with its path."""
+    items = [(f"components.{n}", each) for n, each in enumerate(component.get("components") or [])]
+    items += [(key, component[key]) for key in ("accessory", "component") if component.get(key)]
+    return items
 
 
 def walk(components: Sequence[Json], at: str = "components") -> Iterator[tuple[str, Json]]:
@@ -54,7 +54,7 @@ def _walk(component: Json, at: str) -> Iterator[tuple[str, Json]]:
 
 
 def media_of(component: Json) -> list[tuple[str, Json]]:
-    """The media items a component shows, with the path to each."""
+    """The media items of a component, each with its path."""
     match component.get("type"):
         case 12:
             return [
@@ -68,7 +68,7 @@ def media_of(component: Json) -> list[tuple[str, Json]]:
 
 
 def check_message(body: Mapping[str, Any], *, filenames: frozenset[str]) -> None:
-    """Raises `Refused` for a message Discord would not take. *body* is the message as it would become."""
+    """Raise `Refused` for a message that Discord would not accept. *body* is the resulting message."""
     components: list[Json] = body.get("components") or []
     v2 = bool(body.get("flags", 0) & V2)
     if len(body.get("content") or "") > 2000:
@@ -96,25 +96,25 @@ def _check_top(components: list[Json], *, v2: bool) -> None:
 
 def _check_totals(components: list[Json]) -> None:
     every = list(walk(components))
-    if len(every) > MOST_COMPONENTS:
-        raise invalid("components", f"The total number of components must be {MOST_COMPONENTS} or fewer")
+    if len(every) > MAX_COMPONENTS:
+        raise invalid("components", f"The total number of components must be {MAX_COMPONENTS} or fewer")
     text = sum(len(each.get("content") or "") for _, each in every if each.get("type") == 10)
-    if text > MOST_TEXT:
-        raise invalid("components", f"The total length of all text must be {MOST_TEXT} or fewer")
+    if text > MAX_TEXT_LENGTH:
+        raise invalid("components", f"The total length of all text must be {MAX_TEXT_LENGTH} or fewer")
     _check_custom_ids(every)
 
 
 def _check_custom_ids(every: list[tuple[str, Json]]) -> None:
-    taken: set[str] = set()
+    used: set[str] = set()
     for at, component in every:
         custom_id = component.get("custom_id")
         if custom_id is None:
             continue
         if not 1 <= len(custom_id) <= 100:
             raise invalid(f"{at}.custom_id", "Must be between 1 and 100 in length.")
-        if custom_id in taken:
+        if custom_id in used:
             raise invalid(f"{at}.custom_id", "Component custom id cannot be duplicated")
-        taken.add(custom_id)
+        used.add(custom_id)
 
 
 def _check_component(at: str, component: Json) -> None:
@@ -126,17 +126,17 @@ def _check_component(at: str, component: Json) -> None:
         case 9:
             _check_section(at, component)
         case 10:
-            _check_length(f"{at}.content", component.get("content"), most=MOST_TEXT)
+            _check_length(f"{at}.content", component.get("content"), limit=MAX_TEXT_LENGTH)
         case 11:
             _check_alt(at, component)
         case 12:
             _check_gallery(at, component.get("items") or [])
         case 17:
-            _check_kinds(at, component, allowed=IN_CONTAINER, most=MOST_COMPONENTS)
+            _check_kinds(at, component, allowed=IN_CONTAINER, limit=MAX_COMPONENTS)
 
 
 def _check_section(at: str, section: Json) -> None:
-    _check_kinds(at, section, allowed=frozenset({10}), most=3)
+    _check_kinds(at, section, allowed=frozenset({10}), limit=3)
     if (section.get("accessory") or {}).get("type") not in {2, 11}:
         raise invalid(f"{at}.accessory", "This field is required")
 
@@ -148,21 +148,21 @@ def _check_gallery(at: str, items: list[Json]) -> None:
         _check_alt(f"{at}.items.{n}", item)
 
 
-def _check_kinds(at: str, component: Json, *, allowed: frozenset[int], most: int) -> None:
-    held = component.get("components") or []
-    if not 1 <= len(held) <= most:
-        raise invalid(f"{at}.components", f"Must be between 1 and {most} in length.")
-    for n, child in enumerate(held):
+def _check_kinds(at: str, component: Json, *, allowed: frozenset[int], limit: int) -> None:
+    items = component.get("components") or []
+    if not 1 <= len(items) <= limit:
+        raise invalid(f"{at}.components", f"Must be between 1 and {limit} in length.")
+    for n, child in enumerate(items):
         if child.get("type") not in allowed:
             raise invalid(f"{at}.components.{n}.type", f"Value must be one of {sorted(allowed)}")
 
 
 def _check_row(at: str, row: Json) -> None:
-    held = row.get("components") or []
-    selects = [each for each in held if each.get("type") in SELECTS]
-    if selects and len(held) > 1:
+    items = row.get("components") or []
+    selects = [each for each in items if each.get("type") in SELECTS]
+    if selects and len(items) > 1:
         raise invalid(f"{at}.components", "A select fills its row")
-    _check_kinds(at, row, allowed=frozenset({2, *SELECTS}), most=5)
+    _check_kinds(at, row, allowed=frozenset({2, *SELECTS}), limit=5)
 
 
 def _check_button(at: str, button: Json) -> None:
@@ -180,12 +180,12 @@ def _check_button(at: str, button: Json) -> None:
 def _check_alt(at: str, item: Json) -> None:
     alt = item.get("description")
     if alt is not None:
-        _check_length(f"{at}.description", alt, most=1024)
+        _check_length(f"{at}.description", alt, limit=1024)
 
 
-def _check_length(at: str, text: str | None, *, most: int) -> None:
-    if not 1 <= len(text or "") <= most:
-        raise invalid(at, f"Must be between 1 and {most} in length.")
+def _check_length(at: str, text: str | None, *, limit: int) -> None:
+    if not 1 <= len(text or "") <= limit:
+        raise invalid(at, f"Must be between 1 and {limit} in length.")
 
 
 def _check_media(at: str, url: str, filenames: frozenset[str]) -> None:
@@ -197,9 +197,9 @@ def _check_media(at: str, url: str, filenames: frozenset[str]) -> None:
 
 
 def check_modal(data: Json) -> None:
-    """Raises `Refused` for a form Discord would not open."""
-    _check_length("data.title", data.get("title"), most=45)
-    _check_length("data.custom_id", data.get("custom_id"), most=100)
+    """Raise `Refused` for a form that Discord would not open."""
+    _check_length("data.title", data.get("title"), limit=45)
+    _check_length("data.custom_id", data.get("custom_id"), limit=100)
     components: list[Json] = data.get("components") or []
     if not 1 <= len(components) <= 5:
         raise invalid("data.components", "Must be between 1 and 5 in length.")
@@ -212,15 +212,15 @@ def _check_form_item(at: str, component: Json) -> None:
     top = at.count(".") == 2
     match component.get("type"):
         case 1:
-            _check_kinds(at, component, allowed=frozenset({4}), most=1)
+            _check_kinds(at, component, allowed=frozenset({4}), limit=1)
         case 18:
-            _check_length(f"{at}.label", component.get("label"), most=45)
+            _check_length(f"{at}.label", component.get("label"), limit=45)
             if len(component.get("description") or "") > 100:
                 raise invalid(f"{at}.description", "Must be 100 or fewer in length.")
             if (component.get("component") or {}).get("type") not in IN_LABEL:
                 raise invalid(f"{at}.component.type", f"Value must be one of {sorted(IN_LABEL)}")
         case 10:
-            _check_length(f"{at}.content", component.get("content"), most=MOST_TEXT)
+            _check_length(f"{at}.content", component.get("content"), limit=MAX_TEXT_LENGTH)
         case _ if top:
             raise invalid(f"{at}.type", "Value must be one of [1, 10, 18]")
         case 4:
@@ -228,11 +228,11 @@ def _check_form_item(at: str, component: Json) -> None:
 
 
 def _check_text_input(at: str, field: Json) -> None:
-    most = field.get("max_length") or MOST_TEXT
-    if most > MOST_TEXT:
-        raise invalid(f"{at}.max_length", f"Must be {MOST_TEXT} or fewer")
-    if len(field.get("value") or "") > most:
-        raise invalid(f"{at}.value", f"Must be {most} or fewer in length.")
+    limit = field.get("max_length") or MAX_TEXT_LENGTH
+    if limit > MAX_TEXT_LENGTH:
+        raise invalid(f"{at}.max_length", f"Must be {MAX_TEXT_LENGTH} or fewer")
+    if len(field.get("value") or "") > limit:
+        raise invalid(f"{at}.value", f"Must be {limit} or fewer in length.")
     if len(field.get("placeholder") or "") > 100:
         raise invalid(f"{at}.placeholder", "Must be 100 or fewer in length.")
 

@@ -1,4 +1,4 @@
-"""Holds recorded requests against Discord's own published schema, where a copy of it and its checker lie near by."""
+"""Checks recorded requests against Discord's published schema, if a copy of it and its checker are present."""
 
 import importlib.util
 import warnings
@@ -13,7 +13,7 @@ CHECKER = Path("shared", "tools", "discord_spec_check.py")
 
 
 class Problems(list[str]):
-    """What the schema says against requests. *skipped*: there was no checker to ask."""
+    """Violations of the schema. *skipped*: there is no checker."""
 
     skipped = False
 
@@ -29,12 +29,12 @@ def _spec() -> Any:
     module = importlib.util.module_from_spec(described)
     described.loader.exec_module(module)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # it leaves its file to the garbage collector
+        warnings.simplefilter("ignore", ResourceWarning)  # the checker does not close its file
         return module.Spec()
 
 
 def check_schema(requests: Iterable[Recorded]) -> Problems:
-    """One line for each complaint, with the request it is about; the CDN is not part of the schema."""
+    """One line for each violation, with its request; the CDN is not part of the schema."""
     problems = Problems()
     spec = _spec()
     if spec is None:

@@ -1,4 +1,4 @@
-"""Runs the local Discord on a loopback port: REST, gateway and CDN for a bot in this or another process."""
+"""The local Discord on a loopback port: REST, gateway and CDN, for a bot in this or another process."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ CDN_FOLDERS = ("attachments", "ephemeral-attachments", "external")
 
 
 class LocalDiscord(World):
-    """A Discord of one's own. Use it as an async context manager; see `World` for what can be put into it."""
+    """The server. Use it as an async context manager; see `World` for what it can contain."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         super().__init__(now)
@@ -76,44 +76,44 @@ class LocalDiscord(World):
         installed: bool = False,
         locale: str = "en-US",
     ) -> Member:
-        """A person, in *guild* or in none. *installed*: they have the application for themselves."""
+        """Add a user, as a member of *guild* if given. *installed*: they have installed the application."""
         user = self.add_user(name)
         user.installed, user.locale = installed, locale
         member = Member(self, user)
         return member if guild is None else member.join(guild, permissions=permissions)
 
     def operator(self, guild: Guild | None = None) -> Member:
-        """The application's owner, as a person who can act."""
+        """The application's owner, as a member who can act."""
         member = Member(self, self.application.owner)
         return member if guild is None else member.join(guild)
 
     async def until(self, check: Callable[[], bool], *, within: float) -> None:
-        """Waits for something about requests, commands or connections; looks after each of them."""
+        """Wait until *check* is true; it is called after every request, sync and connection."""
         await self.changes.until(lambda: check() or None, within=within, seen=lambda: self.requests[-5:])
 
     async def ready(self, *commands: str, within: float = 10.0) -> None:
-        """Waits until a bot is connected and these commands are synced."""
+        """Wait until a bot is connected and these commands are synced."""
 
         def look() -> bool:
-            known = {each["name"] for held in self.commands.values() for each in held}
+            known = {each["name"] for group in self.commands.values() for each in group}
             return bool(self.gateway.live) and known.issuperset(commands)
 
         await self.until(look, within=within)
 
     def fault(self, match: Match, *, do: str, times: int | None = 1, retry_after: float = 0.2) -> Fault:
-        """The next *times* requests that match go wrong; None: until its `stop()`.
+        """Make the next *times* matching requests fail; None: until `stop()` of the returned fault.
 
         *match* is a name of `ROUTES` (or `cdn`), or a function of method and path. *do*: 500, 429, cloudflare,
         hang, reset, accepted_then_lost, accepted_then_500, code:<status>:<JSON code>.
         """
         fault = Fault(match, do, times, retry_after)
         if not fault.taken and do != "hang":
-            fault.answer()  # a name misspelt fails here, not in the bot
+            fault.answer()  # raises here for a misspelt name
         self._faults.append(fault)
         return fault
 
     async def down(self) -> None:
-        """Refuses connections and cuts the ones there are."""
+        """Refuse connections and abort existing ones."""
         assert self._runner is not None
         assert self._runner.server is not None
         if self._site is not None:
@@ -124,7 +124,7 @@ class LocalDiscord(World):
                 connection.transport.abort()
 
     async def up(self) -> None:
-        """Listens (again), always on the port of the first time."""
+        """Listen (again), always on the same port."""
         assert self._runner is not None
         self._site = web.TCPSite(self._runner, "127.0.0.1", self._port)
         await self._site.start()
@@ -136,17 +136,17 @@ class LocalDiscord(World):
         await self.gateway.close(code)
 
     def reconnect(self) -> None:
-        """Asks every bot to connect anew and resume (op 7)."""
+        """Ask every bot to reconnect and resume (opcode 7)."""
         self.gateway.control(7)
 
     def invalid_session(self, *, resumable: bool) -> None:
-        """Op 9. A bot sleeps five seconds of its own before it identifies again."""
+        """Send opcode 9. discord.py sleeps five seconds before it identifies again."""
         if not resumable:
             self.gateway.forget()
         self.gateway.control(9, resumable)
 
     def send_again(self, interaction: Interaction) -> None:
-        """The same INTERACTION_CREATE once more: events may come twice."""
+        """Send the same INTERACTION_CREATE event once more, as Discord sometimes does."""
         guild = interaction.channel.guild
         where = guild.id if guild is not None and guild.bot_in else None
         self.gateway.dispatch("INTERACTION_CREATE", interaction.payload(), guild_id=where)

@@ -42,13 +42,13 @@ async def test_any_code_can_be_asked_for_until_stopped(scene: Scene) -> None:
     await _send(scene)
 
 
-async def test_a_fault_of_no_known_kind_is_refused_at_once(scene: Scene) -> None:
+async def test_an_unknown_fault_raises_at_once(scene: Scene) -> None:
     with pytest.raises(ValueError, match="no such fault"):
         scene.discord.fault("create_message", do="explode")
 
 
 @pytest.mark.parametrize("do", ["reset", "accepted_then_lost"])
-async def test_a_lost_connection_tells_nothing_of_what_was_taken(scene: Scene, do: str) -> None:
+async def test_a_lost_connection_does_not_show_whether_a_request_was_accepted(scene: Scene, do: str) -> None:
     scene.discord.fault("create_message", do=do)
 
     with pytest.raises(aiohttp.ClientConnectionError):
@@ -57,7 +57,7 @@ async def test_a_lost_connection_tells_nothing_of_what_was_taken(scene: Scene, d
     assert scene.discord.requests[-1].status is None
 
 
-async def test_a_server_error_after_the_answer_was_taken_is_repeated_into_40060(scene: Scene) -> None:
+async def test_a_retry_after_an_accepted_answer_gets_40060(scene: Scene) -> None:
     scene.discord.fault("callback", do="accepted_then_500")
     scene.bot.handle = show
     handle = await scene.alice.slash(scene.channel, "paint", prompt="a dog")
@@ -97,7 +97,7 @@ async def test_discord_can_be_down_and_come_back_on_the_same_address(scene: Scen
     await scene.discord.until(lambda: scene.discord.gateway.resumes == 1, within=10)
 
 
-async def test_an_unknown_route_is_noted(scene: Scene) -> None:
+async def test_an_unknown_route_is_a_violation(scene: Scene) -> None:
     with pytest.raises(dpy.NotFound):
         await scene.bot.fetch_widget(scene.guild.id)
 

@@ -17,7 +17,7 @@ async def _painted(scene: Scene, prompt: str = "a dog") -> None:
     await scene.bot.outcome()
 
 
-async def test_a_bot_hears_of_its_servers_and_channels(scene: Scene) -> None:
+async def test_a_bot_receives_its_servers_and_channels(scene: Scene) -> None:
     await scene.bot.wait_until_ready()
     guild = scene.bot.get_guild(scene.guild.id)
 
@@ -27,7 +27,7 @@ async def test_a_bot_hears_of_its_servers_and_channels(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("how", ["reconnect", "close", "invalid"])
-async def test_a_resumed_session_hears_what_it_missed_once(scene: Scene, how: str) -> None:
+async def test_a_resumed_session_receives_missed_events_once(scene: Scene, how: str) -> None:
     await _painted(scene)
     scene.discord.gateway.silent = True
     missed = await scene.alice.slash(scene.channel, "paint", prompt="missed")
@@ -46,14 +46,14 @@ async def test_a_resumed_session_hears_what_it_missed_once(scene: Scene, how: st
     assert scene.bot.outcomes.empty()
 
 
-async def test_a_session_that_cannot_be_resumed_is_opened_anew(scene: Scene) -> None:
+async def test_a_session_that_cannot_be_resumed_identifies_again(scene: Scene) -> None:
     scene.discord.invalid_session(resumable=False)
     await scene.discord.until(lambda: scene.discord.gateway.identifies == 2, within=5)
 
     await _painted(scene)
 
 
-async def test_an_event_can_come_twice(scene: Scene) -> None:
+async def test_an_event_can_be_sent_twice(scene: Scene) -> None:
     scene.bot.handle = show
     handle = await scene.alice.slash(scene.channel, "paint", prompt="a dog")
     scene.discord.send_again(handle)
@@ -63,7 +63,7 @@ async def test_an_event_can_come_twice(scene: Scene) -> None:
     assert len(scene.channel.messages) == 1
 
 
-async def test_a_wrong_token_is_turned_away(discord: LocalDiscord) -> None:
+async def test_a_wrong_token_is_rejected(discord: LocalDiscord) -> None:
     async with SmallBot() as bot:
         with pytest.raises(dpy.LoginFailure):
             await bot.start("wrong")

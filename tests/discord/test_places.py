@@ -9,7 +9,7 @@ from tests.discord.client import SILENT, Event, card, png, show
 from tests.discord.conftest import Scene
 
 
-async def test_a_hidden_channel_takes_answers_by_token_only(scene: Scene) -> None:
+async def test_a_hidden_channel_accepts_answers_by_token_only(scene: Scene) -> None:
     hidden = scene.guild.add_channel("hidden", bot_sees=False)
 
     async def answer(event: Event) -> dpy.Permissions:

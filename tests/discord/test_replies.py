@@ -11,7 +11,7 @@ from tests.discord.client import SILENT, Event, card, file, png, show
 from tests.discord.conftest import Scene
 
 
-async def test_a_command_arrives_with_everything_real_discord_tells(scene: Scene) -> None:
+async def test_a_command_arrives_with_every_field_of_discord(scene: Scene) -> None:
     async def keep(event: Event) -> Event:
         await show(event)
         return event
@@ -129,7 +129,7 @@ async def test_the_first_follow_up_takes_the_place_of_a_deferred_answer(scene: S
     assert [each.text for each in scene.channel.messages] == ["second"]
 
 
-async def test_an_answer_after_three_seconds_is_too_late(scene: Scene) -> None:
+async def test_an_answer_after_three_seconds_is_refused(scene: Scene) -> None:
     async def late(event: Event) -> None:
         scene.clock.ahead += 3.5
         await show(event)
@@ -161,7 +161,7 @@ async def test_a_second_answer_is_refused(scene: Scene) -> None:
     assert await scene.refusal() == (400, 40060)
 
 
-async def test_a_token_dies_after_fifteen_minutes_and_the_channel_route_does_not(scene: Scene) -> None:
+async def test_a_token_expires_after_fifteen_minutes_and_the_channel_route_does_not(scene: Scene) -> None:
     async def late(event: Event) -> None:
         await show(event)
         scene.clock.ahead += 15 * 60
@@ -224,7 +224,7 @@ async def test_the_same_nonce_makes_one_message(scene: Scene) -> None:
     assert len(scene.channel.messages) == 1
 
 
-async def test_a_message_that_could_mention_people_is_noted(scene: Scene) -> None:
+async def test_a_message_that_could_mention_people_is_a_violation(scene: Scene) -> None:
     sent = await scene.bot.get_partial_messageable(scene.channel.id).send(view=card(), allowed_mentions=SILENT)
     assert scene.discord.violations == []
 

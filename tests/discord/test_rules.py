@@ -77,7 +77,7 @@ def test_a_message_that_breaks_a_rule_is_an_invalid_form_body(name: str) -> None
     assert _where(refused.value.body["errors"]) == where
 
 
-def test_a_message_at_the_limits_is_taken() -> None:
+def test_a_message_at_the_limits_is_accepted() -> None:
     texts = [{"type": 10, "content": "x" * 1000}] * 4
     box = {"type": 17, "components": [*texts, _gallery(*[FINE] * 10, description="x" * 1024), _button()]}
 

@@ -64,7 +64,7 @@ async def test_a_bot_in_another_process_is_served_and_can_be_killed(discord: Loc
     await discord.until(lambda: not discord.gateway.live, within=5)
 
 
-async def test_every_request_is_recorded_and_fits_discords_schema(scene: Scene) -> None:
+async def test_every_request_is_recorded_and_matches_discords_schema(scene: Scene) -> None:
     scene.bot.handle = lambda event: show(event, files=[file("p.png")], pictures=["attachment://p.png"], alt="a dog")
     handle = await scene.alice.slash(scene.channel, "paint", prompt="a dog")
     await scene.bot.outcome()
@@ -77,7 +77,7 @@ async def test_every_request_is_recorded_and_fits_discords_schema(scene: Scene) 
     assert check_schema(scene.discord.requests) == []
 
 
-def test_a_request_that_does_not_fit_is_told_where_there_is_a_checker() -> None:
+def test_a_request_that_violates_the_schema_is_reported_if_there_is_a_checker() -> None:
     wrong = Recorded("callback", "POST", "/interactions/1/t/callback", {"type": "four"}, [], 0.0, {})
     problems = check_schema([wrong])
 

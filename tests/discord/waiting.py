@@ -1,4 +1,4 @@
-"""Waits for a change by being told of it: every change is looked at once, none is missed, nothing polls."""
+"""Waiting for a condition that is checked after every notified change, without polling."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class Changes:
-    """Something that changes. `until` looks at once and after every `notify`, so a passing state counts too."""
+    """A source of changes. `until` checks at once and after every `notify`, so it does not miss a short-lived state."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
@@ -22,7 +22,7 @@ class Changes:
                 self._waiting.remove(entry)
 
     async def until(self, check: Callable[[], T | None], *, within: float, seen: Callable[[], object]) -> T:
-        """The first true value of *check*; `TimeoutError` says what *seen* gives, after *within* real seconds."""
+        """The first true value of *check*; `TimeoutError` with the result of *seen* after *within* real seconds."""
         found: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         entry = (check, found)
         self._waiting.append(entry)
@@ -40,7 +40,7 @@ class Changes:
 def _look(check: Callable[[], Any], found: asyncio.Future[Any]) -> None:
     try:
         value = check()
-    except Exception as error:  # noqa: BLE001 - a test's own predicate failed: the test that waits is told
+    except Exception as error:  # noqa: BLE001 - an error of a test's predicate is raised in the waiting test
         found.set_exception(error)
     else:
         if value:

@@ -1,4 +1,4 @@
-"""Who and what exists on the local Discord: users, servers, channels, the application, and what it may do where."""
+"""The state of the local Discord: users, servers, channels, the application and its permissions."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -33,11 +33,11 @@ EXTERNAL_APPS = 1 << 50
 EVERYONE = (
     VIEW_CHANNEL | SEND_MESSAGES | SEND_IN_THREADS | EMBED_LINKS | ATTACH_FILES | READ_HISTORY | APP_COMMANDS
 )  # fmt: skip
-EVERYTHING = (1 << 53) - 1
+ALL_PERMISSIONS = (1 << 53) - 1
 
 
 class Snowflakes:
-    """Ids that tell the time they were made at, and are never the same."""
+    """Generates unique ids that contain their creation time."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -69,7 +69,7 @@ class Guild:
     locale: str = "en-US"
     channels: "list[Channel]" = field(default_factory=list)
     roles: dict[int, tuple[str, int]] = field(default_factory=dict)  # id → name, permissions
-    members: dict[int, "Seat"] = field(default_factory=dict)
+    members: dict[int, "Membership"] = field(default_factory=dict)
 
     def add_channel(
         self,
@@ -88,7 +88,7 @@ class Guild:
         return channel
 
     def add_thread(self, parent: "Channel", name: str) -> "Channel":
-        """A public thread, which the bot sees where it sees *parent*."""
+        """Add a public thread, which the bot can view if it can view *parent*."""
         thread = Channel(self.world, self.world.ids.next(), name, self, parent=parent, nsfw=parent.nsfw)
         thread.bot_sees, thread.bot_can_post = parent.bot_sees, parent.bot_can_post
         self.channels.append(thread)
@@ -98,16 +98,16 @@ class Guild:
         return thread
 
     def let_bot_see(self, channel: "Channel", *, sees: bool) -> None:
-        """Change whether the bot may view *channel*; the gateway tells it."""
+        """Change whether the bot may view *channel*, and send the event."""
         channel.bot_sees = sees
         self._tell("CHANNEL_UPDATE", channel)
 
     def _tell(self, event: str, channel: "Channel") -> None:
         if self.bot_in:
-            self.world.gateway.dispatch(event, payloads.told(channel), guild_id=self.id)
+            self.world.gateway.dispatch(event, payloads.channel_for_bot(channel), guild_id=self.id)
 
     def delete_channel(self, channel: "Channel") -> None:
-        """Takes a channel or a thread away, with all its messages."""
+        """Delete a channel or a thread with all its messages."""
         del self.world.channels[channel.id]
         channel.deleted = True
         if channel in self.channels:
@@ -117,7 +117,7 @@ class Guild:
             self.world.gateway.dispatch(kind, payloads.channel(channel), guild_id=self.id)
 
     def remove_bot(self) -> None:
-        """Somebody removes the bot from the server: tokens of interactions go on to work."""
+        """Remove the bot from the server; tokens of interactions remain valid."""
         self.bot_in = False
         self.world.gateway.dispatch("GUILD_DELETE", {"id": str(self.id)}, guild_id=self.id)
 
@@ -127,12 +127,12 @@ class Guild:
 
     def permissions_of(self, user: User) -> int:
         if user.id == self.owner_id:
-            return EVERYTHING
-        seat = self.members[user.id]
-        granted = seat.permissions
-        for role in seat.roles:
+            return ALL_PERMISSIONS
+        membership = self.members[user.id]
+        granted = membership.permissions
+        for role in membership.roles:
             granted |= self.roles[role][1]
-        return EVERYTHING if granted & ADMINISTRATOR else granted
+        return ALL_PERMISSIONS if granted & ADMINISTRATOR else granted
 
     def add_role(self, name: str, *, permissions: int = 0) -> int:
         role_id = self.world.ids.next()
@@ -141,8 +141,8 @@ class Guild:
 
 
 @dataclass(slots=True)
-class Seat:
-    """A user's place in one server. *permissions* are their own, besides those of their roles."""
+class Membership:
+    """A user's membership of a server. *permissions* are in addition to those of their roles."""
 
     user: User
     roles: list[int] = field(default_factory=list)
@@ -150,7 +150,7 @@ class Seat:
 
 
 class Channel:
-    """A text channel, or without a guild a direct one between *people*."""
+    """A text channel or thread, or without *guild* a direct channel between *people*."""
 
     def __init__(
         self,
@@ -171,10 +171,10 @@ class Channel:
         self.people = tuple(people)
         self.nsfw = nsfw
         self.parent = parent  # of a thread
-        self.external_apps = external_apps  # whether members may use apps they installed for themselves, publicly
+        self.external_apps = external_apps  # whether user-installed apps may answer publicly
         self.archived = self.locked = self.deleted = False
         self.bot_sees = self.bot_can_post = self.bot_can_attach = True
-        self.messages: list[Message] = []  # what everybody sees: no ephemeral ones
+        self.messages: list[Message] = []  # without ephemeral ones
         self.changes = Changes()
 
     @property
@@ -196,7 +196,7 @@ class Channel:
 
     @property
     def overwrite(self) -> int:
-        """What the channel denies the bot."""
+        """The permissions that the channel denies the bot."""
         posting = SEND_MESSAGES | SEND_IN_THREADS
         denied = 0 if self.bot_can_attach else ATTACH_FILES
         return denied | (0 if self.bot_sees else VIEW_CHANNEL) | (0 if self.bot_can_post and self.bot_sees else posting)
@@ -206,7 +206,7 @@ class Channel:
             raise Refused(403, 50001, "Missing Access")
 
     def require_editable(self) -> None:
-        """Nothing in an archived thread can be changed."""
+        """Raise `Refused` in an archived thread: its messages cannot be edited."""
         if self.archived:
             raise Refused(400, 50083, "Thread is archived")
 
@@ -215,7 +215,7 @@ class Channel:
             raise Refused(403, 50013, "Missing Permissions")
 
     def require_posting(self) -> None:
-        """A new message brings an archived thread back, unless it is locked."""
+        """Raise `Refused` if the bot cannot post; an archived thread is no obstacle unless it is locked."""
         self.require_bot()
         if self.locked:
             raise Refused(403, 160005, "Thread is locked")
@@ -225,14 +225,14 @@ class Channel:
             raise Refused(403, 50007, "Cannot send messages to this user")
 
     def unarchive(self) -> None:
-        """Takes the permission to manage threads where the thread is locked, else the one to write in it."""
+        """Reopen a thread: needs the permission to write in it; a locked one cannot be reopened."""
         self.require_bot()
         if self.locked or not self.bot_permissions & SEND_IN_THREADS:
             raise Refused(403, 50013, "Missing Permissions")
         self.archived = False
 
     async def until(self, predicate: Callable[[Message], bool], *, within: float) -> Message:
-        """The first message of the channel for which *predicate* holds, now or after a change."""
+        """Wait for a message of the channel for which *predicate* is true."""
         found = lambda: next((each for each in self.messages if predicate(each)), None)  # noqa: E731
         return await self.changes.until(found, within=within, seen=lambda: self.messages[-5:])
 
@@ -244,7 +244,7 @@ class Channel:
         attachments: Sequence[Upload] = (),
         embeds: Sequence[Json] = (),
     ) -> Message:
-        """A plain message. An `Upload` as an embed's image or thumbnail becomes a proxied picture."""
+        """Post a plain message. An `Upload` as an embed's image or thumbnail becomes a proxied picture."""
         world = self.world
         files = tuple(world.cdn.keep(each, file_id=world.ids.next(), channel_id=self.id) for each in attachments)
         shown = Shown(world.cdn, world.now(), content, 0, (), tuple(map(self._embed, embeds)), files)
@@ -254,19 +254,19 @@ class Channel:
         return message
 
     def _embed(self, embed: Json) -> Json:
-        made = {"type": "rich", **embed}
+        payload = {"type": "rich", **embed}
         for key in ("image", "thumbnail"):
-            if isinstance(made.get(key), Upload):
-                upload: Upload = made[key]
+            if isinstance(payload.get(key), Upload):
+                upload: Upload = payload[key]
                 cdn, number = self.world.cdn, self.world.ids.next()
                 file = cdn.keep(upload, file_id=number, channel_id=self.id, folder="external")
                 origin = f"https://pictures.example/{upload.filename}"
-                made[key] = {"url": origin, "proxy_url": cdn.link(file), "width": file.width, "height": file.height}
-        return made
+                payload[key] = {"url": origin, "proxy_url": cdn.link(file), "width": file.width, "height": file.height}
+        return payload
 
 
 class HasUser:
-    """Somebody who acts for a user."""
+    """Has a user, such as a `Member`."""
 
     user: User
 
@@ -282,7 +282,7 @@ class Application:
 
 
 class World:
-    """Everything there is, without the sockets."""
+    """The whole state, without sockets."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.now = now
@@ -301,7 +301,7 @@ class World:
         self.by_token: dict[str, Interaction] = {}
         self.nonces: dict[tuple[int, str], Message] = {}
         self.violations: list[str] = []
-        self.changes = Changes()  # told of every request, sync and connection
+        self.changes = Changes()  # notified of every request, sync and connection
         self.gateway = Gateway(token=self.token, greet=self.greet, changes=self.changes)
 
     def greet(self) -> tuple[Json, list[tuple[int, Json]]]:
@@ -317,14 +317,14 @@ class World:
         owner = self.application.owner.id if owner_id is None else owner_id
         guild = Guild(self, self.ids.next(), name, owner, bot_in)
         guild.roles[guild.id] = ("@everyone", EVERYONE)
-        guild.members[self.bot.id] = Seat(self.bot)
+        guild.members[self.bot.id] = Membership(self.bot)
         self.guilds[guild.id] = guild
         if bot_in:
             guild.add_bot()
         return guild
 
     def dm(self, *people: User) -> Channel:
-        """The direct channel between these people: the same one every time."""
+        """The direct channel between these people, created the first time."""
         for channel in self.channels.values():
             if channel.guild is None and set(map(_id, channel.people)) == set(map(_id, people)):
                 return channel

@@ -1,4 +1,4 @@
-"""Words meant to do harm, and what of them must never reach Discord alive."""
+"""Hostile input for tests, and the markup in it that must never reach Discord unescaped."""
 
 import re
 
@@ -16,7 +16,7 @@ WEAPONS = [
     "\u3164", "👨\u200d👩\u200d👧", "🦊" * 40, "*" * 400, "a" * 900,
 ]  # fmt: skip
 
-# A token that Discord would act on: nothing before it takes its meaning away.
+# A token that Discord would act on, because nothing before it escapes it.
 ACTIVE = re.compile(
     r"""
       <(?:@|\#|/|a?:|t:|id:|mailto:|https?:)

@@ -1,4 +1,4 @@
-"""The bot's client on a local Discord, over a real service and a real database; no worker runs."""
+"""The bot's client on a simulated Discord, with real services and a real database; no worker runs."""
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -41,15 +41,15 @@ class Stage:
     channel: Any
     alice: Any
     bob: Any
-    peeked: list[Sequence[Reference]]
-    peeks: list[Exception]  # what the next looks at pictures come to
+    checked_references: list[Sequence[Reference]]
+    reference_errors: list[Exception]  # raised by the next checks of reference pictures
     removed: list[str]
     charts: list[Chart]
-    drawn: list[Any]  # what the next charts come to: bytes or an exception
+    chart_results: list[Any]  # results of the next charts: bytes, or an exception to raise
     seen: set[str] = field(default_factory=set)
 
     async def imagine(self, prompt: str = "a lighthouse", *, by: Any = None, **options: Any) -> tuple[Any, Job]:
-        """Ask for pictures; Discord's answer and the job."""
+        """Request pictures; returns Discord's response and the job."""
         shown = await (by or self.alice).slash(self.channel, "imagine", prompt=prompt, **options)
         return shown, await self.newest()
 
@@ -69,7 +69,7 @@ class Stage:
         return found
 
     async def finish(self, job: Job, *, pictures: int = 1, show: bool = True) -> JobRecord:
-        """Bring a job to its good end without a host, and its reply up to date where it can be reached."""
+        """Complete a job successfully without a provider, and update its reply if it can be reached."""
         store, now = self.rig.store, self.rig.time.now
         current: Job | None = job
         states = (State.SUBMITTING, State.QUEUED, State.RUNNING, State.COLLECTING)
@@ -95,13 +95,13 @@ class Stage:
         await self.env.advance_time(seconds)
 
     async def card(self, job: Job) -> Any:
-        """The job's reply as its owner sees it now."""
+        """The job's reply as its owner sees it."""
         reply = (await self.record(job.id)).reply
         return ResponseMessage(self.env, self.env.backend.get_message(reply.channel_id, reply.message_id))
 
 
 async def spend(on: Rig, place: Place, *, pictures: int = 1) -> None:
-    """Let somebody make pictures that are paid for, as the books see it."""
+    """Record a completed job in the ledger."""
     draft = RequestDraft(verb=Verb.IMAGINE, prompt="a lighthouse", asked=RequestedOptions(count=pictures))
     job: Job | None = (await on.services.requests.accept(on.context(place=place), draft)).job
     for state in (State.SUBMITTING, State.QUEUED, State.COLLECTING, State.SUCCEEDED):
@@ -120,23 +120,23 @@ async def stage(
     beside: str | None = None,
     models: Catalog | None = None,
 ) -> AsyncIterator[Stage]:
-    peeked: list[Sequence[Reference]] = []
-    peeks: list[Exception] = []
+    checked_references: list[Sequence[Reference]] = []
+    reference_errors: list[Exception] = []
     removed: list[str] = []
     charts: list[Chart] = []
-    drawn: list[Any] = []
+    chart_results: list[Any] = []
 
     async def chart(wanted: Chart) -> bytes:
         charts.append(wanted)
-        answer = drawn.pop(0) if drawn else PNG[1]
+        answer = chart_results.pop(0) if chart_results else PNG[1]
         if isinstance(answer, Exception):
             raise answer
         return bytes(answer)
 
-    async def peek(references: Sequence[Reference], *, limits: ReferenceLimits) -> None:
-        peeked.append(references)
-        if peeks:
-            raise peeks.pop(0)
+    async def check_first_bytes(references: Sequence[Reference], *, limits: ReferenceLimits) -> None:
+        checked_references.append(references)
+        if reference_errors:
+            raise reference_errors.pop(0)
 
     simcord.backend.cdn.CDN_BASE = "https://cdn.discordapp.com"
     texts, time = load(SHIPPED.parent / "locales", strict=True), Time()
@@ -149,7 +149,7 @@ async def stage(
             client,
             base.services,
             InterfaceSettings(("RunComfy",), keep_hours=72, keep_days=30, user_install=user_install),
-            peek=peek,
+            check_first_bytes=check_first_bytes,
             uploads=base.delivery.uploads,
             remove_files=lambda pictures: removed.extend(each.file for each in pictures),
             chart=chart,
@@ -168,11 +168,11 @@ async def stage(
                 channel=channel,
                 alice=guild.add_member(env.create_user("alice")),
                 bob=guild.add_member(env.create_user("bob")),
-                peeked=peeked,
-                peeks=peeks,
+                checked_references=checked_references,
+                reference_errors=reference_errors,
                 removed=removed,
                 charts=charts,
-                drawn=drawn,
+                chart_results=chart_results,
             )
 
 

@@ -1,7 +1,7 @@
-"""What all commands and buttons of admins have in common: who may use them, in which server, and that it is logged.
+"""Registration, permission check and logging of the admins' commands and buttons.
 
-Discord hides the commands from members without *Manage Server*, but a server's own settings may show them to anybody:
-so the permission is checked again at every command, completion and button.
+Discord hides the commands from members without *Manage Server*, but a server can show them to anybody in its
+integration settings. So the permission is checked again for every command, completion and button.
 """
 
 import asyncio
@@ -23,16 +23,17 @@ from bot.ui.interactions.responder import Interaction, Responder
 
 log = logging.getLogger(__name__)
 
-MOST_CHOICES = 25
-MOST_CHOICE = 100  # characters
-LATE = {"quota": "admin.unsure", "settings": "settings.unsure"}  # by group: a change may have been made all the same
-COMPLETING = 1.5  # seconds; Discord waits three, and the next letter asks again
+MAX_CHOICES = 25
+MAX_CHOICE_LENGTH = 100  # characters
+# Error keys by group, for a command that timed out: its change may still have been made.
+LATE_ERRORS = {"quota": "admin.unsure", "settings": "settings.unsure"}
+COMPLETION_TIMEOUT = 1.5  # seconds; Discord waits three, and sends a new request for the next letter
 
 
 class _AnyChannel(app_commands.Transformer[discord.Client]):
-    """A channel or thread as Discord describes it, or only its number where Discord does not know it any more.
+    """An option for a channel or thread of any type; the value is a `discord.Object` if Discord does not know it.
 
-    Of every type: Discord's published schema does not know all the types that its channels have.
+    It declares no channel types, because Discord's published schema does not contain all of them.
     """
 
     @property
@@ -58,87 +59,90 @@ class AdminAction:
 
     @property
     def by(self) -> By:
-        """Who to write down for a change; the interaction's id keeps one delivered twice from changing twice."""
+        """The author of a change, for the audit log. The interaction's id makes a repeated delivery idempotent."""
         return By(str(self.interaction.id), self.server, self.interaction.user.id, self.received_at)
 
 
-Work = Callable[[AdminAction], Awaitable[None]]
-Complete = Callable[
-    [AdminAction, str], Awaitable[Sequence[tuple[str, str]]]
-]  # shown and sent, for what is typed so far
+Handler = Callable[[AdminAction], Awaitable[None]]
+# From what is typed so far to pairs of label and value.
+Completer = Callable[[AdminAction, str], Awaitable[Sequence[tuple[str, str]]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option of an admin's command; *complete* offers what exists, *choices* is all there is (see `Admin.said`)."""
+    """One option of an admin's command. *choices*: the only values, as (label, value). *complete*: suggests values."""
 
     name: str
     type: Any = str
     required: bool = False
     choices: Sequence[tuple[str | locale_str, str]] = ()
-    complete: Complete | None = None
+    complete: Completer | None = None
 
 
 class Admin:
-    """The door: nothing an admin can do goes past `add` or `press`."""
+    """Registers admins' commands and buttons; all of them are checked in `_authorize`."""
 
     def __init__(self, responder: Responder) -> None:
         self.responder = responder
         self.services = responder.services
         self._english = responder.texts.for_locale(texts.ENGLISH)
-        self._buttons: dict[str, Work] = {}
+        self._buttons: dict[str, Handler] = {}
 
     # --- commands
 
     def group(self, name: str, *, parent: app_commands.Group | None = None) -> app_commands.Group:
-        """A group of commands, shown by Discord to those who manage the server, and nowhere but in servers."""
+        """Create a group of commands that Discord shows in servers only, to members with *Manage Server*."""
         if parent is not None:
-            return app_commands.Group(name=name, description=self.said(f"{parent.name}.{name}.about"), parent=parent)
+            return app_commands.Group(
+                name=name, description=self.localized(f"{parent.name}.{name}.about"), parent=parent
+            )
         return app_commands.Group(
             name=name,
-            description=self.said(f"{name}.about"),
+            description=self.localized(f"{name}.about"),
             guild_only=True,
             default_permissions=discord.Permissions(manage_guild=True),
             allowed_installs=app_commands.AppInstallationType(guild=True, user=False),
             allowed_contexts=app_commands.AppCommandContext(guild=True, dm_channel=False, private_channel=False),
         )
 
-    def add(self, group: app_commands.Group, name: str, work: Work, *, options: Sequence[Option] = ()) -> None:
-        """Add a command to *group*; its words are `command.<group>.<name>` and `command.admin_option.<option>`."""
+    def add(self, group: app_commands.Group, name: str, handle: Handler, *, options: Sequence[Option] = ()) -> None:
+        """Add a command to *group*; its texts are `command.<group>.<name>` and `command.admin_option.<option>`."""
 
         async def callback(interaction: Interaction, **given: Any) -> None:
             async def handler(received_at: int) -> None:
-                act = self._act(interaction, received_at=received_at, given=given, what=f"{group.name} {name}")
+                admin_action = self._authorize(
+                    interaction, received_at=received_at, given=given, what=f"{group.name} {name}"
+                )
                 if any(getattr(each, "type", None) is discord.ChannelType.category for each in given.values()):
                     raise UserError("admin.category")
-                await work(act)
+                await handle(admin_action)
 
-            await self.responder.handle(interaction, handler, late=LATE[(group.parent or group).name])
+            await self.responder.handle(interaction, handler, late=LATE_ERRORS[(group.parent or group).name])
 
         first = inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Interaction)
         parameters = [first, *(_parameter(each) for each in options)]
         callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         app_commands.choices(**{each.name: _choices(each.choices) for each in options if each.choices})(callback)
-        app_commands.describe(**{each.name: self.said(f"admin_option.{each.name}") for each in options})(callback)
+        app_commands.describe(**{each.name: self.localized(f"admin_option.{each.name}") for each in options})(callback)
         path = f"{group.parent.name}.{group.name}" if group.parent else group.name
         command: app_commands.Command[Any, ..., None] = app_commands.Command(
-            name=name, description=self.said(f"{path}.{name}"), callback=callback
+            name=name, description=self.localized(f"{path}.{name}"), callback=callback
         )
         for each in options:
             if each.complete is not None:
-                command.autocomplete(each.name)(self._completing(each.complete))
+                command.autocomplete(each.name)(self._autocomplete(each.complete))
         group.add_command(command)
 
-    def _completing(self, complete: Complete) -> Any:
+    def _autocomplete(self, complete: Completer) -> Any:
         async def offer(interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
             try:
                 given = {name: value for name, value in interaction.namespace}  # noqa: C416 - dict() takes it for a mapping
-                act = self._act(interaction, received_at=self.responder.clock(), given=given)
-            except UserError:  # what may not be done is not completed either
+                admin_action = self._authorize(interaction, received_at=self.responder.clock(), given=given)
+            except UserError:  # no choices for what the member may not do
                 return []
             try:
-                async with asyncio.timeout(COMPLETING):
-                    return _choices(await complete(act, current))
+                async with asyncio.timeout(COMPLETION_TIMEOUT):
+                    return _choices(await complete(admin_action, current))
             except (UserError, TimeoutError):
                 return []
 
@@ -146,37 +150,40 @@ class Admin:
 
     # --- buttons
 
-    def button(self, action: str, work: Work) -> None:
-        """Answer buttons called `q1:<action>:…`; *work* finds the rest in `given["parts"]`."""
-        self._buttons[action] = work
+    def button(self, action: str, handle: Handler) -> None:
+        """Register *handle* for buttons with the custom id `q1:<action>:…`; `given["parts"]` holds the rest."""
+        self._buttons[action] = handle
 
     async def press(self, interaction: Interaction, *, received_at: int, parts: Sequence[str]) -> None:
+        """Run the handler of a pressed button; *parts* are those of its custom id."""
         action = parts[1] if len(parts) > 1 else ""
         if action not in self._buttons:
             raise UserError("button.too_old")
         given = {"parts": tuple(parts[2:])}
-        await self._buttons[action](self._act(interaction, received_at=received_at, given=given, what=action))
+        await self._buttons[action](self._authorize(interaction, received_at=received_at, given=given, what=action))
 
-    # --- who may
+    # --- permission
 
-    def _act(
+    def _authorize(
         self, interaction: Interaction, *, received_at: int, given: Mapping[str, Any], what: str | None = None
     ) -> AdminAction:  # fmt: skip
-        """`UserError` for whoever may not; *what* is logged, and None for what is typed before a command is sent."""
+        """Check the permission; `UserError` without it. *what* is logged; None (a completion) is not."""
         server = interaction.guild_id
         if server is None or not self.responder.is_member(interaction):
             raise UserError("admin.server")
         extra = {"what": what, "guild_id": server, "user_id": interaction.user.id}
         if not (interaction.permissions.manage_guild or interaction.permissions.administrator):
             if what is not None:
-                log.warning("Somebody tried an admin's command", extra={"event": "admin_refused", **extra})
+                log.warning(
+                    "A member without permission used an admin's command", extra={"event": "admin_refused", **extra}
+                )
             raise UserError("admin.permission")
         if what is not None:
             log.info("An admin used %s", what, extra={"event": "admin", **extra})
         return AdminAction(interaction, server, received_at, self.responder.words(interaction), dict(given))
 
-    def said(self, key: str) -> locale_str:
-        """The sentence `command.<key>` as Discord is told it, in every language."""
+    def localized(self, key: str) -> locale_str:
+        """The text `command.<key>`, which `CommandTranslator` translates for Discord."""
         return locale_str(self._english.say(f"command.{key}"), key=f"command.{key}")
 
 
@@ -188,6 +195,6 @@ def _parameter(option: Option) -> inspect.Parameter:
 
 
 def _choices(offered: Sequence[tuple[str | locale_str, str]]) -> list[app_commands.Choice[str]]:
-    few = [(shown, sent) for shown, sent in offered if len(sent) <= MOST_CHOICE][:MOST_CHOICES]
-    return [app_commands.Choice(name=shown if isinstance(shown, locale_str) else shown[:MOST_CHOICE], value=sent)
-            for shown, sent in few]  # fmt: skip
+    fitting = [(shown, sent) for shown, sent in offered if len(sent) <= MAX_CHOICE_LENGTH][:MAX_CHOICES]
+    return [app_commands.Choice(name=shown if isinstance(shown, locale_str) else shown[:MAX_CHOICE_LENGTH], value=sent)
+            for shown, sent in fitting]  # fmt: skip

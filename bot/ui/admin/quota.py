@@ -1,6 +1,6 @@
-"""The commands with which admins see and change quotas: `/quota show, set, clear, grant, reset, block, unblock`.
+"""The admins' commands `/quota show, set, clear, grant, reset, block, unblock`.
 
-Each reads what is there first, writes once, and says what changed, for whom, from what to what, and what holds now.
+Each reads the current state, writes once, and replies with the target, the old and new values and the limits now.
 """
 
 from collections.abc import Sequence
@@ -16,19 +16,21 @@ from bot.core.visible import visible
 from bot.core.windows import Window
 from bot.core.zones import zone_of
 from bot.ui.admin.base import CHANNEL, Admin, AdminAction, Option
-from bot.ui.admin.quota_completion import BONUS, COUNTED, RuleChoices, unit_of
-from bot.ui.admin.quota_targets import SERVER, present, rule_value, target_from_choice, target_of
+from bot.ui.admin.quota_completion import BONUS, MAX_GRANTS, RuleChoices, unit_of
+from bot.ui.admin.quota_targets import SERVER, require_present, rule_value, target_from_choice, target_of
 from bot.ui.cards import quota as quota_cards
 from bot.ui.cards.escape import show
-from bot.ui.cards.quota import MOST_REASON, QuotaView
+from bot.ui.cards.quota import MAX_REASON_LENGTH, QuotaView
 from bot.ui.cards.quota_text import sums
-from bot.ui.cards.targets import Target, about
+from bot.ui.cards.targets import Target, belonging_to
 from bot.ui.interactions.timeouts import database_timeout
 
-REASON = app_commands.Range[str, 1, MOST_REASON]
+REASON = app_commands.Range[str, 1, MAX_REASON_LENGTH]
 
 
 class QuotaCommands:
+    """Registers and runs the commands."""
+
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
         self._responder = admin.responder
@@ -39,190 +41,194 @@ class QuotaCommands:
     def add_to(self, group: app_commands.Group) -> None:
         member, role = Option("member", discord.User), Option("role", discord.Role)
         channel, reason = Option("channel", CHANNEL), Option("reason", REASON)
-        whom = (member, role, channel)
-        units = tuple((self._admin.said(f"admin_choice.{each}"), each.value) for each in Unit)
-        spans = tuple((self._admin.said(f"admin_choice.{each}"), each.value) for each in Window)
+        targets = (member, role, channel)
+        units = tuple((self._admin.localized(f"admin_choice.{each}"), each.value) for each in Unit)
+        windows = tuple((self._admin.localized(f"admin_choice.{each}"), each.value) for each in Window)
         add = self._admin.add
-        add(group, "show", self._show, options=whom)
+        add(group, "show", self._show, options=targets)
         number = Option("amount", required=True, complete=self._choices.amounts)
-        unit, per = Option("unit", required=True, choices=units), Option("per", choices=spans)
-        add(group, "set", self._set, options=(unit, number, per, *whom))
-        add(group, "clear", self._clear, options=(*whom, Option("limit", complete=self._choices.limits)))
+        unit, per = Option("unit", required=True, choices=units), Option("per", choices=windows)
+        add(group, "set", self._set, options=(unit, number, per, *targets))
+        add(group, "clear", self._clear, options=(*targets, Option("limit", complete=self._choices.limits)))
         one, size = Option("member", discord.User, required=True), Option("amount", required=True)
         paid = Option("unit", choices=units[:2])
         expires = Option("expires", complete=self._choices.expiries)
         add(group, "grant", self._grant, options=(one, size, paid, expires, reason))
         add(group, "reset", self._reset, options=(member, channel, reason))
-        add(group, "block", self._block, options=(*whom, reason))
-        add(group, "unblock", self._unblock, options=(*whom, Option("blocked", complete=self._choices.blocks)))
+        add(group, "block", self._block, options=(*targets, reason))
+        add(group, "unblock", self._unblock, options=(*targets, Option("blocked", complete=self._choices.blocks)))
 
-    # --- looking
+    # --- reading
 
-    async def _show(self, act: AdminAction) -> None:
-        look = await self._look(act, target_of(act))
-        if look.target != SERVER:
-            view = quota_cards.overview_of_one(act.words, look)
+    async def _show(self, action: AdminAction) -> None:
+        view = await self._view(action, target_of(action))
+        if view.target != SERVER:
+            page = quota_cards.overview_of_one(action.words, view)
         else:
             async with database_timeout("busy"):
-                left = await self._quotas.grants(act.server, now=self._responder.clock(), limit=COUNTED)
-            view = quota_cards.overview_of_server(act.words, look, bonuses=len(left))
-        await self._responder.reply_privately(act.interaction, view)
+                left = await self._quotas.grants(action.server, now=self._responder.clock(), limit=MAX_GRANTS)
+            page = quota_cards.overview_of_server(action.words, view, bonuses=len(left))
+        await self._responder.reply_privately(action.interaction, page)
 
-    async def _look(self, act: AdminAction, target: Target, *, trouble: str = "busy") -> QuotaView:
+    async def _view(self, action: AdminAction, target: Target, *, error_key: str = "busy") -> QuotaView:
         user = target.subject if target.holder is Holder.USER else 0
         channel = target.subject if target.holder is Holder.CHANNEL else 0
-        place = Place(user, channel, act.server, roles=target.roles)
-        async with database_timeout(trouble):
-            overview = await self._quotas.overview(act.server)
-            standing = await self._services.usage.quota_status(place)
+        place = Place(user, channel, action.server, roles=target.roles)
+        async with database_timeout(error_key):
+            overview = await self._quotas.overview(action.server)
+            status = await self._services.usage.quota_status(place)
         return QuotaView(
-            server=act.server,
+            server=action.server,
             target=target,
             server_settings=overview.server_settings,
             rules=overview.rules,
             blocks=overview.blocks,
             defaults=tuple(self._services.limits.rules(guild=True)),
-            used=standing.used,
-            limits=standing.limits,
-            grants=standing.grants if user else (),
+            used=status.used,
+            limits=status.limits,
+            grants=status.grants if user else (),
         )
 
     # --- limits
 
-    async def _set(self, act: AdminAction) -> None:
-        target, unit = present(target_of(act)), unit_of(act)
-        window = amounts.window(unit, act.given.get("per"))
-        rule = Rule(target.holder, target.subject, unit, window, amounts.amount(act.given["amount"], unit))
-        before = await self._look(act, target)
+    async def _set(self, action: AdminAction) -> None:
+        target, unit = require_present(target_of(action)), unit_of(action)
+        window = amounts.window(unit, action.given.get("per"))
+        rule = Rule(target.holder, target.subject, unit, window, amounts.amount(action.given["amount"], unit))
+        before = await self._view(action, target)
         async with database_timeout("admin.unsure"):
-            await self._quotas.set_rule(act.by, rule)
-        notes = [quota_cards.ceiling(act.words, each) for each in quota_cards.ceilings(rule, before)]
+            await self._quotas.set_rule(action.by, rule)
+        notes = [quota_cards.ceiling(action.words, each) for each in quota_cards.ceilings(rule, before)]
         if target.holder in (Holder.ROLE, Holder.GUILD):
-            notes.append(act.words.say(f"quota.note.{target.holder}"))
-        told = [quota_cards.change(act.words, rule, before=before, after=rule)]
-        await self._tell(act, "set", before.having(rule), told=told, notes=notes, marked=rule)
+            notes.append(action.words.say(f"quota.note.{target.holder}"))
+        lines = [quota_cards.change(action.words, rule, before=before, after=rule)]
+        await self._reply(action, "set", before.with_rule(rule), lines=lines, notes=notes, marked=rule)
 
-    async def _clear(self, act: AdminAction) -> None:
-        wanted = (act.given.get("limit") or "").strip()
-        if wanted.startswith(f"{BONUS}:"):
-            await self._revoke(act, wanted)
+    async def _clear(self, action: AdminAction) -> None:
+        choice = (action.given.get("limit") or "").strip()
+        if choice.startswith(f"{BONUS}:"):
+            await self._revoke(action, choice)
             return
-        target = target_from_choice(act, wanted) if wanted else target_of(act)
-        before = await self._look(act, target)
-        own = [each for each in before.rules if about(target, [each])]
-        found = [each for each in own if not wanted or rule_value(each) == wanted]
-        if not found:
+        target = target_from_choice(action, choice) if choice else target_of(action)
+        before = await self._view(action, target)
+        own = [each for each in before.rules if belonging_to(target, [each])]
+        rules = [each for each in own if not choice or rule_value(each) == choice]
+        if not rules:
             raise UserError("admin.nothing_set")
         async with database_timeout("admin.unsure"):
-            gone = await self._quotas.clear_rules(act.by, found)
-        told = [quota_cards.change(act.words, each, before=before, after=None) for each in gone]
-        await self._tell(act, "clear", before.without(found), told=told, held=_knows_roles(act, target))
+            cleared = await self._quotas.clear_rules(action.by, rules)
+        lines = [quota_cards.change(action.words, each, before=before, after=None) for each in cleared]
+        await self._reply(
+            action, "clear", before.without_rules(rules), lines=lines, show_limits=_knows_roles(action, target)
+        )
 
-    async def _revoke(self, act: AdminAction, wanted: str) -> None:
-        """Take back what is left of a bonus; the member's option, where it is given, must be its owner."""
+    async def _revoke(self, action: AdminAction, choice: str) -> None:
+        """Revoke what is left of a bonus. The option `member`, if given, must name its owner."""
         async with database_timeout("busy"):
-            held = await self._choices.rules(act)
-        found = next((each for each in held if f"{BONUS}:{each.grant.id}" == wanted), None)
-        if found is None:
-            raise UserError("admin.choice", given=wanted)
-        target = target_from_choice(act, f"{Holder.USER}:{found.user}")
+            grants = await self._choices.grants(action)
+        held = next((each for each in grants if f"{BONUS}:{each.grant.id}" == choice), None)
+        if held is None:
+            raise UserError("admin.choice", given=choice)
+        target = target_from_choice(action, f"{Holder.USER}:{held.user}")
         async with database_timeout("admin.unsure"):
-            revoked = await self._quotas.revoke(act.by, found.grant.id)
+            revoked = await self._quotas.revoke(action.by, held.grant.id)
         if revoked is None:
             raise UserError("admin.nothing_set")
-        look = await self._look(act, target, trouble="admin.unsure")
-        told = [act.words.say("quota.revoked", bonus=quota_cards.bonus(act.words, revoked.grant))]
-        await self._tell(act, "revoke", look, told=told, held=_knows_roles(act, target))
+        view = await self._view(action, target, error_key="admin.unsure")
+        lines = [action.words.say("quota.revoked", bonus=quota_cards.bonus(action.words, revoked.grant))]
+        await self._reply(action, "revoke", view, lines=lines, show_limits=_knows_roles(action, target))
 
     # --- bonuses and resets
 
-    async def _grant(self, act: AdminAction) -> None:
-        target, unit = present(target_of(act)), unit_of(act, default=Unit.IMAGES)
-        left = amounts.bonus(act.given["amount"], unit)
-        before = await self._look(act, target)
+    async def _grant(self, action: AdminAction) -> None:
+        target, unit = require_present(target_of(action)), unit_of(action, default=Unit.IMAGES)
+        left = amounts.bonus(action.given["amount"], unit)
+        before = await self._view(action, target)
         zone = zone_of(before.server_settings)
-        ends = amounts.expiry(act.given.get("expires"), now=act.received_at, zone=zone)
-        grant, reason = Grant(0, unit, left, ends), _reason(act)
+        ends = amounts.expiry(action.given.get("expires"), now=action.received_at, zone=zone)
+        grant, reason = Grant(0, unit, left, ends), _reason(action)
         async with database_timeout("admin.unsure"):
-            await self._quotas.grant(act.by, target.subject, grant, reason=reason)
-        words = act.words
-        told = [words.say("quota.granted", bonus=quota_cards.bonus(words, grant)), *_because(act)]
+            await self._quotas.grant(action.by, target.subject, grant, reason=reason)
+        words = action.words
+        lines = [words.say("quota.granted", bonus=quota_cards.bonus(words, grant)), *_reason_lines(action)]
         if before.grants:
-            told += [words.say("quota.earlier"), *(quota_cards.bonus(words, each) for each in before.grants)]
+            lines += [words.say("quota.earlier"), *(quota_cards.bonus(words, each) for each in before.grants)]
         notes = [words.say("quota.note.blocked")] if before.blocked_by else []
-        await self._tell(act, "grant", before, told=told, notes=notes)
+        await self._reply(action, "grant", before, lines=lines, notes=notes)
 
-    async def _reset(self, act: AdminAction) -> None:
-        target = present(target_of(act))
+    async def _reset(self, action: AdminAction) -> None:
+        target = require_present(target_of(action))
         if target == SERVER:
             raise UserError("admin.reset")
         async with database_timeout("admin.unsure"):
-            taken = await self._quotas.reset(act.by, target.holder, target.subject, reason=_reason(act))
-        if taken is None:  # delivered twice: the other one answers
+            taken = await self._quotas.reset(action.by, target.holder, target.subject, reason=_reason(action))
+        if taken is None:  # Discord delivered the interaction twice; the first delivery is answered
             return
-        look = await self._look(act, target, trouble="admin.unsure")
-        off = act.words.say("quota.taken", amount=sums(act.words, taken))
-        told = [off if taken != Amount() else act.words.say("quota.untouched")]
-        await self._tell(act, "reset", look, told=[*told, *_because(act)])
+        view = await self._view(action, target, error_key="admin.unsure")
+        amount = action.words.say("quota.taken", amount=sums(action.words, taken))
+        lines = [amount if taken != Amount() else action.words.say("quota.untouched")]
+        await self._reply(action, "reset", view, lines=[*lines, *_reason_lines(action)])
 
     # --- blocks
 
-    async def _block(self, act: AdminAction) -> None:
-        target = present(target_of(act))
+    async def _block(self, action: AdminAction) -> None:
+        target = require_present(target_of(action))
         if target == SERVER:
             raise UserError("admin.block")
         block = Block(target.holder, target.subject)
-        before = await self._look(act, target)
+        before = await self._view(action, target)
         if block in before.blocks:
             raise UserError("admin.blocked_already")
         async with database_timeout("admin.unsure"):
-            await self._quotas.block(act.by, block, reason=_reason(act))
-        everyone = target.holder is Holder.ROLE and target.subject == act.server
-        told = [act.words.say("quota.blocked_all" if everyone else f"quota.blocked_now.{target.holder}")]
-        await self._tell(act, "block", before, told=[*told, *_because(act)], held=False)
+            await self._quotas.block(action.by, block, reason=_reason(action))
+        everyone = target.holder is Holder.ROLE and target.subject == action.server
+        lines = [action.words.say("quota.blocked_all" if everyone else f"quota.blocked_now.{target.holder}")]
+        await self._reply(action, "block", before, lines=[*lines, *_reason_lines(action)], show_limits=False)
 
-    async def _unblock(self, act: AdminAction) -> None:
-        wanted = (act.given.get("blocked") or "").strip()
-        target = target_from_choice(act, wanted) if wanted else target_of(act)
+    async def _unblock(self, action: AdminAction) -> None:
+        choice = (action.given.get("blocked") or "").strip()
+        target = target_from_choice(action, choice) if choice else target_of(action)
         if target == SERVER:
             raise UserError("admin.unblock")
         block = Block(target.holder, target.subject)
-        before = await self._look(act, target)
+        before = await self._view(action, target)
         if block not in before.blocks:
             raise UserError("admin.not_blocked")
         async with database_timeout("admin.unsure"):
-            await self._quotas.unblock(act.by, block)
-        after = before.freed(block)
-        others = [quota_cards.blocked(act.words, each, server=act.server) for each in after.blocked_by]
-        told = [act.words.say("quota.unblocked"), *others]
-        await self._tell(act, "unblock", after, told=told, held=_knows_roles(act, target))
+            await self._quotas.unblock(action.by, block)
+        after = before.without_block(block)
+        others = [quota_cards.blocked(action.words, each, server=action.server) for each in after.blocked_by]
+        lines = [action.words.say("quota.unblocked"), *others]
+        await self._reply(action, "unblock", after, lines=lines, show_limits=_knows_roles(action, target))
 
-    async def _tell(
+    async def _reply(
         self,
-        act: AdminAction,
+        action: AdminAction,
         key: str,
-        look: QuotaView,
+        view: QuotaView,
         *,
-        told: Sequence[str],
+        lines: Sequence[str],
         notes: Sequence[str] = (),
         marked: Rule | None = None,
-        held: bool = True,
+        show_limits: bool = True,
     ) -> None:
-        view = quota_cards.changed(act.words, key, look, told=told, notes=notes, marked=marked, held=held)
-        await self._responder.reply_privately(act.interaction, view)
+        page = quota_cards.changed(
+            action.words, key, view, lines=lines, notes=notes, marked=marked, show_limits=show_limits
+        )
+        await self._responder.reply_privately(action.interaction, page)
 
 
-def _knows_roles(act: AdminAction, target: Target) -> bool:
-    """What holds for a member depends on their roles, which only the option tells: not a choice of the list."""
-    return target.holder is not Holder.USER or act.given.get("member") is not None
+def _knows_roles(action: AdminAction, target: Target) -> bool:
+    """Whether the limits that apply to *target* can be shown: a member's roles come only with the option `member`."""
+    return target.holder is not Holder.USER or action.given.get("member") is not None
 
 
-def _reason(act: AdminAction) -> str | None:
-    """The reason as typed; None for one with nothing to read in it."""
-    given = act.given.get("reason")
+def _reason(action: AdminAction) -> str | None:
+    """The reason as typed; None if it has no visible character."""
+    given = action.given.get("reason")
     return given if given and visible(given) else None
 
 
-def _because(act: AdminAction) -> list[str]:
-    reason = _reason(act)
-    return [act.words.say("quota.because", reason=show(reason, most=MOST_REASON * 2))] if reason else []
+def _reason_lines(action: AdminAction) -> list[str]:
+    reason = _reason(action)
+    return [action.words.say("quota.because", reason=show(reason, max_length=MAX_REASON_LENGTH * 2))] if reason else []

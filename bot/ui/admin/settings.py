@@ -1,4 +1,4 @@
-"""The commands with which admins say how their server wants it: channels, models, calendar, alerts: `/settings`."""
+"""The admins' command `/settings`: channels, models, time zone and limit alerts of a server."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,20 +16,23 @@ from bot.ui.cards import settings as settings_cards
 from bot.ui.cards.escape import show
 from bot.ui.cards.settings import SettingsView
 from bot.ui.interactions.timeouts import database_timeout
-from bot.ui.transport.channels import may_write, missing, open_somewhere, title
+from bot.ui.transport.channels import channel_title, deleted_channels, has_open_channel, may_write
 
 NO_MESSAGES = frozenset({discord.ChannelType.forum, discord.ChannelType.media})
 NO_CAP = "none"
-OFTEN = ("UTC", "Europe/London", "Europe/Paris", "Europe/Berlin", "Europe/Madrid", "Europe/Istanbul", "Europe/Moscow",
-         "Asia/Dubai", "Asia/Kolkata", "Asia/Jakarta", "Asia/Shanghai", "Asia/Seoul", "Asia/Tokyo", "Australia/Sydney",
-         "Pacific/Auckland", "America/Sao_Paulo", "America/Argentina/Buenos_Aires", "America/Bogota",
-         "America/New_York", "America/Mexico_City", "America/Chicago",
-         "America/Denver", "America/Los_Angeles", "Africa/Lagos")  # fmt: skip
+COMMON_ZONES = (  # the first suggestions for `/settings timezone`
+    "UTC", "Europe/London", "Europe/Paris", "Europe/Berlin", "Europe/Madrid", "Europe/Istanbul", "Europe/Moscow",
+    "Asia/Dubai", "Asia/Kolkata", "Asia/Jakarta", "Asia/Shanghai", "Asia/Seoul", "Asia/Tokyo", "Australia/Sydney",
+    "Pacific/Auckland", "America/Sao_Paulo", "America/Argentina/Buenos_Aires", "America/Bogota", "America/New_York",
+    "America/Mexico_City", "America/Chicago", "America/Denver", "America/Los_Angeles", "Africa/Lagos",
+)  # fmt: skip
 
 Change = Callable[[ServerSettings], ServerSettings]
 
 
 class SettingsCommands:
+    """Registers and runs the commands."""
+
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
         self._services = admin.services
@@ -37,7 +40,7 @@ class SettingsCommands:
     def add_to(self, tree: app_commands.CommandTree[Any]) -> None:
         add, settings = self._admin.add, self._admin.group("settings")
         add(settings, "show", self._show)
-        add(settings, "timezone", self._timezone, options=[_completed("timezone", self._zones)])
+        add(settings, "timezone", self._timezone, options=[_required("timezone", self._zones)])
         add(settings, "alerts", self._alerts, options=[Option("alerts_channel", CHANNEL)])
         channels = self._admin.group("channels", parent=settings)
         place = Option("channel", CHANNEL, required=True)
@@ -48,8 +51,8 @@ class SettingsCommands:
         add(channels, "clear", self._clear, options=[Option("listed_channel", complete=self._listed)])
         add(channels, "list", self._list_channels)
         models = self._admin.group("models", parent=settings)
-        add(models, "allow", self._allow_model, options=[_completed("model", self._hidden_models)])
-        add(models, "deny", self._deny_model, options=[_completed("model", self._offered_models)])
+        add(models, "allow", self._allow_model, options=[_required("model", self._hidden_models)])
+        add(models, "deny", self._deny_model, options=[_required("model", self._offered_models)])
         add(models, "list", self._list_models)
         tree.add_command(settings)
 
@@ -63,39 +66,38 @@ class SettingsCommands:
 
     # --- channels
 
-    async def _allow(self, act: AdminAction) -> None:
-        channel = _there(act.given["channel"])
+    async def _allow(self, action: AdminAction) -> None:
+        channel = _channel_id(action.given["channel"])
 
         def change(server_settings: ServerSettings) -> ServerSettings:
             denied = _without(server_settings.denied, channel)
-            if (
-                server_settings.allowed or channel not in server_settings.denied
-            ):  # with no list, what was denied is open once more
+            # Without a list every channel is open, so that a denied channel needs no entry in it.
+            if server_settings.allowed or channel not in server_settings.denied:
                 return server_settings.model_copy(
                     update={"allowed": _with(server_settings.allowed, channel), "denied": denied}
                 )
             return server_settings.model_copy(update={"denied": denied})
 
-        await self._change_channels(act, change, setting="channels.allow", channel=channel)
+        await self._change_channels(action, change, setting="channels.allow", channel=channel)
 
-    async def _deny(self, act: AdminAction) -> None:
-        channel = _there(act.given["channel"])
+    async def _deny(self, action: AdminAction) -> None:
+        channel = _channel_id(action.given["channel"])
 
         def change(server_settings: ServerSettings) -> ServerSettings:
-            # An empty list would open every channel: the last one stays on it, and denied all the same.
+            # An empty list would open every channel, so the last one stays on it and is denied as well.
             allowed = _without(server_settings.allowed, channel) or server_settings.allowed
             return server_settings.model_copy(
                 update={"allowed": allowed, "denied": _with(server_settings.denied, channel)}
             )
 
-        await self._change_channels(act, change, setting="channels.deny", channel=channel)
+        await self._change_channels(action, change, setting="channels.deny", channel=channel)
 
-    async def _limit(self, act: AdminAction) -> None:
-        """What is left out stays as it is."""
-        channel = _there(act.given["channel"])
+    async def _limit(self, action: AdminAction) -> None:
+        """Set the maximum resolution or count of a channel; an omitted option is not changed."""
+        channel = _channel_id(action.given["channel"])
         given = {
-            "resolution": self._resolution(act.given["max_resolution"]),
-            "count": self._count(act.given["max_count"]),
+            "resolution": self._resolution(action.given["max_resolution"]),
+            "count": self._count(action.given["max_count"]),
         }
         wanted = {name: value for name, value in given.items() if value is not None}
         if not wanted:
@@ -109,11 +111,11 @@ class SettingsCommands:
                 update={"caps": {each: one for each, one in caps.items() if one != ChannelCeiling()}}
             )
 
-        await self._change_channels(act, change, setting="channels.limit", channel=channel, **asked)
+        await self._change_channels(action, change, setting="channels.limit", channel=channel, **asked)
 
-    async def _clear(self, act: AdminAction) -> None:
-        given = act.given["listed_channel"]
-        channel = _number(given) if given else None
+    async def _clear(self, action: AdminAction) -> None:
+        given = action.given["listed_channel"]
+        channel = _parse_channel(given) if given else None
 
         def change(server_settings: ServerSettings) -> ServerSettings:
             if channel is None:
@@ -125,40 +127,42 @@ class SettingsCommands:
             }
             return server_settings.model_copy(update={**lists, "caps": caps})
 
-        await self._change_channels(act, change, setting="channels.clear", channel=channel)
+        await self._change_channels(action, change, setting="channels.clear", channel=channel)
 
     async def _change_channels(
-        self, act: AdminAction, change: Change, *, setting: str, channel: int | None, **cap: object
+        self, action: AdminAction, change: Change, *, setting: str, channel: int | None, **cap: object
     ) -> None:
-        told = {"setting": setting, "channel": channel, **cap}
-        server_settings, is_news = await self._changed(act, change, told=told)
-        known = await self._known(act, server_settings)
+        entry = {"setting": setting, "channel": channel, **cap}
+        server_settings, is_new = await self._changed(action, change, entry=entry)
+        view = await self._settings_view(action, server_settings)
         key = setting.replace(".", "_") + ("" if channel else "_none")
-        named = settings_cards.channel(channel, act.words, known=known) if channel else ""
-        done = act.words.say(f"settings.done.{key}", channel=named)
-        lines = settings_cards.channels(server_settings, act.words, known=known)
-        await self._answer(act, done if is_news else None, lines, warning=known.nowhere)
+        named = settings_cards.channel(channel, action.words, view=view) if channel else ""
+        done = action.words.say(f"settings.done.{key}", channel=named)
+        lines = settings_cards.channels(server_settings, action.words, view=view)
+        await self._answer(action, done if is_new else None, lines, warning=view.all_closed)
 
-    async def _list_channels(self, act: AdminAction) -> None:
-        server_settings = await self._house(act)
-        known = await self._known(act, server_settings)
+    async def _list_channels(self, action: AdminAction) -> None:
+        server_settings = await self._current(action)
+        view = await self._settings_view(action, server_settings)
         await self._answer(
-            act, "", settings_cards.channels(server_settings, act.words, known=known), warning=known.nowhere
+            action, "", settings_cards.channels(server_settings, action.words, view=view), warning=view.all_closed
         )
 
     # --- models
 
-    async def _allow_model(self, act: AdminAction) -> None:
-        server_settings = await self._house(act)
-        model = self._model(act.given["model"], among={**dict.fromkeys(server_settings.models, ""), **self._names()})
+    async def _allow_model(self, action: AdminAction) -> None:
+        server_settings = await self._current(action)
+        model = self._model(
+            action.given["model"], among={**dict.fromkeys(server_settings.models, ""), **self._model_names()}
+        )
 
         def change(now: ServerSettings) -> ServerSettings:
             return now.model_copy(update={"models": tuple(each for each in now.models if each != model)})
 
-        await self._change_models(act, change, setting="models.allow", model=model)
+        await self._change_models(action, change, setting="models.allow", model=model)
 
-    async def _deny_model(self, act: AdminAction) -> None:
-        model = self._model(act.given["model"], among=self._names())
+    async def _deny_model(self, action: AdminAction) -> None:
+        model = self._model(action.given["model"], among=self._model_names())
 
         def change(now: ServerSettings) -> ServerSettings:
             hidden = (*(each for each in now.models if each != model), model)
@@ -166,104 +170,112 @@ class SettingsCommands:
                 for catalog in (self._catalog, self._offered):
                     offered = catalog.models_for(verb).keys()
                     if model in offered and not offered - set(hidden):
-                        raise UserError("settings.last_model", model=self._names()[model], command=verb.value)
+                        raise UserError("settings.last_model", model=self._model_names()[model], command=verb.value)
             return now if model in now.models else now.model_copy(update={"models": hidden})
 
-        await self._change_models(act, change, setting="models.deny", model=model)
+        await self._change_models(action, change, setting="models.deny", model=model)
 
-    async def _change_models(self, act: AdminAction, change: Change, *, setting: str, model: str) -> None:
-        name = self._names().get(model, model)
-        server_settings, is_news = await self._changed(act, change, told={"setting": setting, "model": name})
-        done = act.words.say(f"settings.done.{setting.replace('.', '_')}", model=show(name, most=60))
-        known = SettingsView(self._names(), absent=self._absent())
-        lines = settings_cards.models(server_settings, act.words, known=known)
-        await self._answer(act, done if is_news else None, lines)
+    async def _change_models(self, action: AdminAction, change: Change, *, setting: str, model: str) -> None:
+        name = self._model_names().get(model, model)
+        server_settings, is_new = await self._changed(action, change, entry={"setting": setting, "model": name})
+        done = action.words.say(f"settings.done.{setting.replace('.', '_')}", model=show(name, max_length=60))
+        view = SettingsView(self._model_names(), unavailable=self._unavailable_models())
+        lines = settings_cards.models(server_settings, action.words, view=view)
+        await self._answer(action, done if is_new else None, lines)
 
-    async def _list_models(self, act: AdminAction) -> None:
-        known = SettingsView(self._names(), absent=self._absent())
-        lines = settings_cards.models(await self._house(act), act.words, known=known)
-        await self._answer(act, "", lines)
+    async def _list_models(self, action: AdminAction) -> None:
+        view = SettingsView(self._model_names(), unavailable=self._unavailable_models())
+        lines = settings_cards.models(await self._current(action), action.words, view=view)
+        await self._answer(action, "", lines)
 
-    # --- calendar, alerts, everything
+    # --- time zone, alerts, all settings
 
-    async def _timezone(self, act: AdminAction) -> None:
-        zone, before = check_zone(act.given["timezone"]), (await self._house(act)).timezone
-        told = {"setting": "timezone", "timezone": zone, "before": before}
-        server_settings, is_news = await self._changed(
-            act, lambda now: now.model_copy(update={"timezone": zone}), told=told
+    async def _timezone(self, action: AdminAction) -> None:
+        zone, before = check_zone(action.given["timezone"]), (await self._current(action)).timezone
+        entry = {"setting": "timezone", "timezone": zone, "before": before}
+        server_settings, is_new = await self._changed(
+            action, lambda now: now.model_copy(update={"timezone": zone}), entry=entry
         )
-        lines = settings_cards.calendar(server_settings, act.words, now=act.received_at)
-        await self._answer(act, act.words.say("settings.done.timezone") if is_news else None, lines)
+        lines = settings_cards.calendar(server_settings, action.words, now=action.received_at)
+        await self._answer(action, action.words.say("settings.done.timezone") if is_new else None, lines)
 
-    async def _alerts(self, act: AdminAction) -> None:
-        given = act.given["alerts_channel"]
-        channel = _there(given) if given is not None else None
+    async def _alerts(self, action: AdminAction) -> None:
+        given = action.given["alerts_channel"]
+        channel = _channel_id(given) if given is not None else None
         if channel is not None and given.type in NO_MESSAGES:
             raise UserError("settings.no_messages")
-        told = {"setting": "alerts", "channel": channel}
-        server_settings, is_news = await self._changed(
-            act, lambda now: now.model_copy(update={"alerts": channel}), told=told
+        entry = {"setting": "alerts", "channel": channel}
+        server_settings, is_new = await self._changed(
+            action, lambda now: now.model_copy(update={"alerts": channel}), entry=entry
         )
-        known = await self._known(act, server_settings)
-        done = act.words.say("settings.done.alerts" if channel else "settings.done.alerts_none")
-        lines = settings_cards.alerts(server_settings, act.words, known=known)
-        await self._answer(act, done if is_news else None, lines, warning=known.mute)
+        view = await self._settings_view(action, server_settings)
+        done = action.words.say("settings.done.alerts" if channel else "settings.done.alerts_none")
+        lines = settings_cards.alerts(server_settings, action.words, view=view)
+        await self._answer(action, done if is_new else None, lines, warning=view.alerts_unwritable)
 
-    async def _show(self, act: AdminAction) -> None:
-        server_settings = await self._house(act)
-        known = await self._known(act, server_settings)
-        view = settings_cards.everything(server_settings, act.words, known=known, now=act.received_at)
-        await self._admin.responder.reply_privately(act.interaction, view)
+    async def _show(self, action: AdminAction) -> None:
+        server_settings = await self._current(action)
+        view = await self._settings_view(action, server_settings)
+        page = settings_cards.everything(server_settings, action.words, view=view, now=action.received_at)
+        await self._admin.responder.reply_privately(action.interaction, page)
 
-    # --- what they share
+    # --- shared
 
-    async def _house(self, act: AdminAction) -> ServerSettings:
+    async def _current(self, action: AdminAction) -> ServerSettings:
         async with database_timeout("busy"):
-            return await self._services.store.server_settings(act.server)
+            return await self._services.store.server_settings(action.server)
 
     async def _changed(
-        self, act: AdminAction, change: Change, *, told: Mapping[str, Any]
+        self, action: AdminAction, change: Change, *, entry: Mapping[str, Any]
     ) -> tuple[ServerSettings, bool]:
-        """What holds now, and whether that is new."""
-        before = await self._house(act)
+        """Apply *change*, record *entry* in the history, and return the new settings and whether they are new."""
+        before = await self._current(action)
         async with database_timeout("settings.unsure"):
-            server_settings = await self._services.quotas.change_server_settings(act.by, change, told=told)
+            server_settings = await self._services.quotas.change_server_settings(action.by, change, told=entry)
         return server_settings, server_settings != before
 
-    async def _answer(self, act: AdminAction, done: str | None, lines: Sequence[str], *, warning: bool = False) -> None:
-        """*done* is None where everything stayed as it was."""
-        done = act.words.say("settings.unchanged") if done is None else done
-        view = settings_cards.changed(done, lines, act.words, warning=warning)
-        await self._admin.responder.reply_privately(act.interaction, view)
+    async def _answer(
+        self, action: AdminAction, done: str | None, lines: Sequence[str], *, warning: bool = False
+    ) -> None:
+        """Reply with *done*, the sentence for the change (None for no change), and the settings now."""
+        done = action.words.say("settings.unchanged") if done is None else done
+        page = settings_cards.changed(done, lines, action.words, warning=warning)
+        await self._admin.responder.reply_privately(action.interaction, page)
 
-    async def _known(self, act: AdminAction, server_settings: ServerSettings) -> SettingsView:
-        guild = act.interaction.guild
+    async def _settings_view(self, action: AdminAction, server_settings: ServerSettings) -> SettingsView:
+        guild = action.interaction.guild
         named = {*server_settings.allowed, *server_settings.denied, *server_settings.caps} | (
             {server_settings.alerts} if server_settings.alerts else set()
         )
-        gone = await missing(act.interaction.client, guild, named)
-        mute = server_settings.alerts is not None and (
-            server_settings.alerts in gone or may_write(guild, server_settings.alerts) is False
+        deleted = await deleted_channels(action.interaction.client, guild, named)
+        alerts_unwritable = server_settings.alerts is not None and (
+            server_settings.alerts in deleted or may_write(guild, server_settings.alerts) is False
         )
-        nowhere = not open_somewhere(guild, server_settings, gone=gone)
-        return SettingsView(self._names(), gone, nowhere=nowhere, mute=mute, absent=self._absent())
+        all_closed = not has_open_channel(guild, server_settings, deleted=deleted)
+        return SettingsView(
+            self._model_names(),
+            deleted,
+            all_closed=all_closed,
+            alerts_unwritable=alerts_unwritable,
+            unavailable=self._unavailable_models(),
+        )
 
-    def _names(self) -> dict[str, str]:
+    def _model_names(self) -> dict[str, str]:
         return {key: each.name for key, each in self._catalog.models.items()}
 
-    def _absent(self) -> frozenset[str]:
-        return frozenset(self._names()) - self._offered.models.keys()
+    def _unavailable_models(self) -> frozenset[str]:
+        return frozenset(self._model_names()) - self._offered.models.keys()
 
     def _model(self, given: str, *, among: Mapping[str, str]) -> str:
-        """The key of a model, which may be typed or called by its name."""
+        """The key of the model in *among* (names by key) with this key or name; `UserError` if there is none."""
         wanted = given.strip().casefold()
         for key, name in among.items():
             if wanted in (key.casefold(), name.casefold()):
                 return key
-        raise UserError("option.model", given=given, choices=list(self._names().values()))
+        raise UserError("option.model", given=given, choices=list(self._model_names().values()))
 
     def _resolution(self, given: str | None) -> str | None:
-        """As the catalogue spells it; empty for no cap, None where nothing was said."""
+        """The resolution as the catalogue spells it, "" for `none`, None if not given."""
         if given is None:
             return None
         known = {each.casefold(): each for each in resolutions(self._catalog)} | {NO_CAP: ""}
@@ -273,77 +285,76 @@ class SettingsCommands:
         return known[wanted]
 
     def _count(self, given: str | None) -> int | None:
-        """0 for no cap, None where nothing was said."""
+        """The count, 0 for `none`, None if not given."""
         if given is None:
             return None
-        wanted, most = given.strip().casefold(), self._most()
+        wanted, max_count = given.strip().casefold(), self._max_count()
         if wanted == NO_CAP:
             return 0
-        if not wanted.isdecimal() or not 1 <= int(wanted) <= most:
-            raise UserError("settings.count", given=given, limit=most, choice=NO_CAP)
+        if not wanted.isdecimal() or not 1 <= int(wanted) <= max_count:
+            raise UserError("settings.count", given=given, limit=max_count, choice=NO_CAP)
         return int(wanted)
 
-    def _most(self) -> int:
-        """How many pictures any model makes at once."""
-        found = [
+    def _max_count(self) -> int:
+        """The largest number of pictures that any model makes in one job."""
+        counts = [
             endpoint.options.count.max
             for model in self._catalog.models.values()
             for verb in Verb
             if (endpoint := model.endpoint(verb)) and endpoint.options.count
         ]
-        return max(found, default=1)
+        return max(counts, default=1)
 
-    # --- what is offered
+    # --- completions
 
-    async def _zones(self, act: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
-        """Without a word what is set and what is common; else those with the word in them, at its start first."""
+    async def _zones(self, action: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
+        """Time zones that contain *typed*, first those with a part that starts with it; common ones if it is empty."""
         wanted = typed.strip().casefold().replace(" ", "_")
         if not wanted:
-            found = list(dict.fromkeys([(await self._house(act)).timezone, *OFTEN]))
+            zones = list(dict.fromkeys([(await self._current(action)).timezone, *COMMON_ZONES]))
         else:
-            found = [each for each in names() if wanted in each.casefold()]
-            found.sort(key=lambda each: not any(part.startswith(wanted) for part in each.casefold().split("/")))
-        return [(each.replace("_", " "), each) for each in found]
+            zones = [each for each in names() if wanted in each.casefold()]
+            zones.sort(key=lambda each: not any(part.startswith(wanted) for part in each.casefold().split("/")))
+        return [(each.replace("_", " "), each) for each in zones]
 
-    async def _listed(self, act: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
-        server_settings = await self._house(act)
+    async def _listed(self, action: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
+        server_settings = await self._current(action)
         listed = dict.fromkeys([*server_settings.allowed, *server_settings.denied, *server_settings.caps])
-        found = [(self._title(act, each), str(each)) for each in listed]
-        return _matching(found, typed)
+        return _matching([(self._title(action, each), str(each)) for each in listed], typed)
 
-    def _title(self, act: AdminAction, channel: int) -> str:
-        return title(act.interaction.guild, channel) or act.words.say("quota.unnamed.channel", id=channel)
+    def _title(self, action: AdminAction, channel: int) -> str:
+        return channel_title(action.interaction.guild, channel) or action.words.say("quota.unnamed.channel", id=channel)
 
-    async def _hidden_models(self, act: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
-        known = self._names()
-        return _matching([(known.get(each, each), each) for each in (await self._house(act)).models], typed)
+    async def _hidden_models(self, action: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
+        known = self._model_names()
+        return _matching([(known.get(each, each), each) for each in (await self._current(action)).models], typed)
 
-    async def _offered_models(self, act: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
-        hidden = (await self._house(act)).models
+    async def _offered_models(self, action: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
+        hidden = (await self._current(action)).models
         return _matching([(each.name, key) for key, each in self._offered.models.items() if key not in hidden], typed)
 
-    async def _resolutions(self, act: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
-        found = [(each, each) for each in resolutions(self._catalog)]
-        return _matching([*found, (act.words.say("settings.no_cap"), NO_CAP)], typed)
+    async def _resolutions(self, action: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
+        choices = [(each, each) for each in resolutions(self._catalog)]
+        return _matching([*choices, (action.words.say("settings.no_cap"), NO_CAP)], typed)
 
-    async def _counts(self, act: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
-        found = [(str(each), str(each)) for each in range(1, self._most() + 1)]
-        return _matching([*found, (act.words.say("settings.no_cap"), NO_CAP)], typed)
+    async def _counts(self, action: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
+        choices = [(str(each), str(each)) for each in range(1, self._max_count() + 1)]
+        return _matching([*choices, (action.words.say("settings.no_cap"), NO_CAP)], typed)
 
 
-def _completed(name: str, complete: Any) -> Option:
+def _required(name: str, complete: Any) -> Option:
     return Option(name, required=True, complete=complete)
 
 
-def _there(channel: Any) -> int:
-    """The number of a channel; `UserError` for one that Discord does not know any more, which is a bare number."""
+def _channel_id(channel: Any) -> int:
+    """A channel's id; `UserError` for a deleted channel, which discord.py passes as a `discord.Object`."""
     if isinstance(channel, discord.Object):
         raise UserError("admin.gone.channel")
     return int(channel.id)
 
 
-def _number(given: str) -> int:
-    """A channel as it was completed, or typed as a number or mention."""
+def _parse_channel(given: str) -> int:
+    """The id of a channel given as an id (the completion) or as a mention; `UserError` for anything else."""
     digits = given.strip().removeprefix("<#").removesuffix(">")
     if not digits.isdecimal() or len(digits) > 20:
         raise UserError("settings.channel", given=given)

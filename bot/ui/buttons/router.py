@@ -1,10 +1,10 @@
-"""Answers buttons and forms by their custom id alone: nothing is remembered, so they work after every restart."""
+"""Routes buttons and submitted forms by custom id. No state is kept in memory, so they work after a restart."""
 
 import asyncio
 import io
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import discord
@@ -17,47 +17,77 @@ from bot.ui.admin.base import Admin
 from bot.ui.cards.job import render
 from bot.ui.cards.prompt import PROMPT_FILE, prompt_page
 from bot.ui.commands import request_forms
-from bot.ui.interactions.parsing import fields_of, picture_numbered
+from bot.ui.interactions.parsing import fields_of, picture_by_number
 from bot.ui.interactions.private_delivery import PrivateDelivery
 from bot.ui.interactions.responder import NOBODY, Interaction, Responder
 
 log = logging.getLogger(__name__)
 
-CHANGES = frozenset({"cancel", "hide", "show", "look", "delete"})  # what may be done although nobody could say so
-ANSWERED = frozenset({discord.InteractionType.component, discord.InteractionType.modal_submit})
+CHANGING_ACTIONS = frozenset({"cancel", "hide", "show", "look", "delete"})  # may take effect although unanswered
+HANDLED_TYPES = frozenset({discord.InteractionType.component, discord.InteractionType.modal_submit})
 
 T = TypeVar("T")
 RemoveFiles = Callable[[Sequence[Picture]], None]
 
 
+@dataclass(frozen=True, slots=True)
 class ButtonPress:
-    """A pressed button or a sent form: `<kind and version>:<id>[:<action>[:<n>]]`."""
+    """A pressed button or a submitted form. Its custom id is `<kind and version>:<id>[:<action>[:<n>]]`.
 
-    def __init__(self, interaction: Interaction, *, received_at: int) -> None:
-        data: Mapping[str, Any] = interaction.data or {}
-        self.parts = parts = str(data.get("custom_id", "")).split(":")
-        self.interaction = interaction
-        self.received_at = received_at
-        self.kind = parts[0]
-        self.id = parts[1] if len(parts) > 1 else ""
-        self.action = parts[2] if len(parts) > 2 else ""
-        self.n = int(parts[3]) if len(parts) > 3 and parts[3].isdecimal() else 0
-        self.user_id = interaction.user.id
-        self.on_reply = False  # whether the button is on the job's own card, and not in a list
+    *received_at* is in UTC milliseconds. *on_reply*: the button is on the job's own reply, not in a list such as
+    `/jobs`.
+    """
+
+    interaction: Interaction
+    received_at: int
+    on_reply: bool = False
+
+    @property
+    def parts(self) -> Sequence[str]:
+        data: Mapping[str, Any] = self.interaction.data or {}
+        return str(data.get("custom_id", "")).split(":")
+
+    @property
+    def kind(self) -> str:
+        return self._part(0)
+
+    @property
+    def id(self) -> str:
+        return self._part(1)
+
+    @property
+    def action(self) -> str:
+        return self._part(2)
+
+    @property
+    def n(self) -> int:
+        """The number of a picture, from 1; 0 where the custom id has none."""
+        number = self._part(3)
+        return int(number) if number.isdecimal() else 0
+
+    @property
+    def user_id(self) -> int:
+        return self.interaction.user.id
 
     @property
     def on_ephemeral(self) -> bool:
         return self.interaction.message is not None and self.interaction.message.flags.ephemeral
 
+    def _part(self, position: int) -> str:
+        parts = self.parts
+        return parts[position] if position < len(parts) else ""
+
 
 class Router:
+    """Calls the handler of a pressed button or a submitted form, and answers errors."""
+
     def __init__(
         self, responder: Responder, *, private_delivery: PrivateDelivery, remove_files: RemoveFiles, admin: Admin
     ) -> None:
-        """*remove_files* takes a job's pictures off the disk; it may block."""
+        """*remove_files* deletes a job's pictures from the disk; it may block, so it is called in a thread."""
         self._responder = responder
         self._services = responder.services
-        self._hand_over = private_delivery
+        self._private_delivery = private_delivery
         self._remove_files = remove_files
         self._admin = admin
         self._background: set[asyncio.Task[Any]] = set()
@@ -71,47 +101,49 @@ class Router:
             "cancel": self._cancel,
             "hide": self._hide,
             "show": self._show,
-            "look": self._look,
+            "look": self._poll_now,
             "prompt": self._prompt,
-            "again": self._again,
+            "again": self._repeat,
             "change": self._change,
             "delete": self._delete,
             "edit": self._edit,
         }
 
     async def on_interaction(self, interaction: Interaction) -> None:
-        if interaction.type not in ANSWERED:
+        if interaction.type not in HANDLED_TYPES:
             return
 
         async def handler(received_at: int) -> None:
-            press = ButtonPress(interaction, received_at=received_at)
-            await self._kinds.get(press.kind, _too_old)(press)
+            press = ButtonPress(interaction, received_at)
+            await self._kinds.get(press.kind, _reject_outdated)(press)
 
-        action = ButtonPress(interaction, received_at=0).action
-        await self._responder.handle(interaction, handler, late="unsure" if action in CHANGES else "busy")
+        action = ButtonPress(interaction, 0).action
+        await self._responder.handle(interaction, handler, late="unsure" if action in CHANGING_ACTIONS else "busy")
 
     # --- buttons of a job's reply
 
     async def _job_button(self, press: ButtonPress) -> None:
-        do = self._actions.get(press.action, _too_old)
-        await self._recognise(press)
-        await do(press)
-        await self._keep_token(press)
+        handler = self._actions.get(press.action, _reject_outdated)
+        press = await self._locate(press)
+        await handler(press)
+        if press.action != "delete":
+            await self._refresh_token(press)
 
-    async def _recognise(self, press: ButtonPress) -> None:
-        """See which message was pressed; a reply that can be pressed is shown, whatever became of our answer."""
+    async def _locate(self, press: ButtonPress) -> ButtonPress:
+        """Return *press* with `on_reply` set. A pressed reply is evidently shown, so it is recorded as acknowledged."""
         record = await self._services.store.job_record(press.id)
         message = press.interaction.message
         if record is None or message is None:
-            return
-        if record.reply.message_id is None:  # the answer to our first one was lost
+            return press
+        if record.reply.message_id is None:  # Discord's response to the first answer was lost
             await self._services.requests.acknowledged(
                 press.id, message_id=message.id, ephemeral=message.flags.ephemeral
             )
-        press.on_reply = record.reply.message_id in (None, message.id) and not record.reply.gone
+        on_reply = record.reply.message_id in (None, message.id) and not record.reply.gone
+        return replace(press, on_reply=on_reply)
 
-    async def _keep_token(self, press: ButtonPress) -> None:
-        """Let the reply be reached by the press's token: Discord knows that only once the press is answered."""
+    async def _refresh_token(self, press: ButtonPress) -> None:
+        """Store the press's token for the reply. Discord accepts it only after the press has been answered."""
         message = press.interaction.message
         if press.on_reply and message is not None:
             await self._services.jobs.button_clicked(
@@ -119,24 +151,24 @@ class Router:
             )
 
     async def _cancel(self, press: ButtonPress) -> None:
-        """Show the ending at once; how a host takes a wish to cancel is for delivery to show when it is known."""
-        card = await self._to_the_end(self._services.jobs.cancel(press.id, user_id=press.user_id))
+        """Cancel. A job that has ended with that is shown at once; otherwise delivery shows the provider's answer."""
+        card = await self._run_to_completion(self._services.jobs.cancel(press.id, user_id=press.user_id))
         await self._answer(press, card if card.job.state.is_final else None)
 
     async def _hide(self, press: ButtonPress) -> None:
-        """Take the job out of sight at once."""
-        card = await self._to_the_end(self._services.jobs.hide(press.id, user_id=press.user_id))
+        """Hide the job, at once on its own reply."""
+        card = await self._run_to_completion(self._services.jobs.hide(press.id, user_id=press.user_id))
         await self._answer(press, card)
-        await self._still_so(card)
+        await self._redraw_if_changed(card)
 
     async def _show(self, press: ButtonPress) -> None:
-        """Show a job that goes on at once; one that has ended is for delivery to show, with its pictures."""
-        card = await self._to_the_end(self._services.jobs.show(press.id, user_id=press.user_id))
+        """Show a hidden job again, at once if it is active; delivery shows an ended one with its pictures."""
+        card = await self._run_to_completion(self._services.jobs.show(press.id, user_id=press.user_id))
         await self._answer(press, None if card.job.state.is_final else card)
-        await self._still_so(card)
+        await self._redraw_if_changed(card)
 
     async def _answer(self, press: ButtonPress, card: Card | None) -> None:
-        """Let the job's own reply show *card*; None, or a press elsewhere, leaves it to delivery."""
+        """Answer the press, with *card* if it was on the job's own reply; otherwise delivery updates the reply."""
         response = press.interaction.response
         async with self._responder.answering(press.interaction):
             if card is not None and press.on_reply:
@@ -145,16 +177,16 @@ class Router:
             else:
                 await response.defer()
 
-    async def _still_so(self, card: Card) -> None:
-        """Our answer may have come after a newer card by another way: that one is sent again."""
+    async def _redraw_if_changed(self, card: Card) -> None:
+        """Request a redraw if the job has changed since *card*: the answer may have overwritten a newer card."""
         job = await self._services.store.job(card.job.id)
         if job is not None and (job.state, job.hidden_at) != (card.job.state, card.job.hidden_at):
             await self._services.store.request_redraw([job.id], now=self._responder.clock())
 
-    async def _look(self, press: ButtonPress) -> None:
-        """Bring the next look, and a result that could not be shown, forward; delivery then changes the card.
+    async def _poll_now(self, press: ButtonPress) -> None:
+        """Poll the provider now and retry a failed delivery; delivery then updates the reply.
 
-        A press in the list of `/jobs` cannot help the reply, so a finished job is handed over there.
+        A press in the list of `/jobs` does not make the reply reachable, so a finished job is delivered privately.
         """
         if (await self._services.jobs.card(press.id)).job.deleted_at is not None:
             raise UserError("job.unknown")
@@ -164,10 +196,11 @@ class Router:
         card = await self._services.jobs.card(press.id)
         if not card.job.state.is_final:
             return
-        if press.on_reply:  # only a card from before the end has this button, even if /jobs gave the result away
+        # On a reply only cards of active jobs have this button: it is outdated, even if /jobs has delivered the result.
+        if press.on_reply:
             await self._services.store.request_redraw([press.id], now=self._responder.clock())
         elif card.job.place.user_id == press.user_id:
-            await self._hand_over.send(press.interaction, card)
+            await self._private_delivery.send(press.interaction, card)
 
     async def _prompt(self, press: ButtonPress) -> None:
         job = await self._own_job(press)
@@ -175,12 +208,12 @@ class Router:
         file = discord.File(io.BytesIO(job.request.prompt.encode()), filename=PROMPT_FILE) if page.attach else None
         await self._responder.reply_privately(press.interaction, page.view, files=[file] if file else [])
 
-    async def _again(self, press: ButtonPress) -> None:
+    async def _repeat(self, press: ButtonPress) -> None:
         draft = self._services.drafts.repeat(await self._own_job(press))
         draft = replace(draft, private=press.on_ephemeral)
         record = await self._services.store.job_record(press.id)
-        said = record.charge.reserved.micro_usd if record else None  # the price on the button
-        await self._responder.submit_request(press.interaction, draft, received_at=press.received_at, most=said)
+        price = record.charge.reserved.micro_usd if record else None  # as shown on the button
+        await self._responder.submit_request(press.interaction, draft, received_at=press.received_at, most=price)
 
     async def _change(self, press: ButtonPress) -> None:
         draft = self._services.drafts.repeat(await self._own_job(press))
@@ -188,10 +221,10 @@ class Router:
         await request_forms.open_draft(self._responder, press.interaction, replace(draft, private=press.on_ephemeral))
 
     async def _edit(self, press: ButtonPress) -> None:
-        """Whoever sees a picture may edit it; its link is read from the message the button is on."""
+        """Open the edit form for a picture. Any member may edit it; its URL is read from the button's message."""
         await self._responder.check_form(press.interaction, private=press.on_ephemeral)
         message = press.interaction.message
-        picture = picture_numbered(message, press.id, press.n) if message else None
+        picture = picture_by_number(message, press.id, press.n) if message else None
         if picture is None:
             raise UserError("references.none_in_message")
         draft = RequestDraft(
@@ -200,36 +233,35 @@ class Router:
         await request_forms.open_draft(self._responder, press.interaction, draft, title="edit")
 
     async def _delete(self, press: ButtonPress) -> None:
-        """Forget the pictures, then take the message away; one left over by a broken line goes with the next press."""
-        press.on_reply = False  # there is nothing left to reach
+        """Delete the job's pictures, then the message. If that fails, the next press deletes the message alone."""
         job = await self._services.store.job(press.id)
-        owner_id = _deletes_for(press, job)
+        owner_id = _deletable_owner(press, job)
         if job is None or job.deleted_at is None or job.place.user_id != owner_id:
-            await self._to_the_end(self._forget(press.id, owner_id=owner_id))
+            await self._run_to_completion(self._delete_pictures(press.id, owner_id=owner_id))
         async with self._responder.answering(press.interaction):
             await press.interaction.response.defer()
             await press.interaction.delete_original_response()
 
-    async def _forget(self, job_id: str, *, owner_id: int) -> None:
+    async def _delete_pictures(self, job_id: str, *, owner_id: int) -> None:
         pictures = await self._services.jobs.delete(job_id, user_id=owner_id)
         await asyncio.to_thread(self._remove_files, pictures)
 
-    async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do *work* also where there is no time left to wait for it: what was written is to be followed up."""
+    async def _run_to_completion(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await *work* in a task of its own, so that it also finishes if the handler times out: it writes rows."""
         self._background.add(task := asyncio.create_task(work))
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_done)
         await asyncio.wait((task,))
         return task.result()
 
-    def _ended(self, task: "asyncio.Task[Any]") -> None:
+    def _on_done(self, task: "asyncio.Task[Any]") -> None:
         self._background.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
-            log.debug("What a button was to do: %s", exc)
+            log.debug("A button's task failed: %s", exc)
 
     async def _own_job(self, press: ButtonPress) -> Job:
         return await self._services.jobs.own_job(press.id, user_id=press.user_id)
 
-    # --- what admins look at
+    # --- buttons of admins' reports
 
     async def _admin_button(self, press: ButtonPress) -> None:
         await self._admin.press(press.interaction, received_at=press.received_at, parts=press.parts)
@@ -238,24 +270,25 @@ class Router:
 
     async def _draft_button(self, press: ButtonPress) -> None:
         if press.action != "change":
-            await _too_old(press)
+            await _reject_outdated(press)
         draft = await self._services.drafts.load(press.id, user_id=press.user_id)
         await request_forms.show_draft(self._responder, press.interaction, draft, draft_id=press.id)
 
     async def _form(self, press: ButtonPress) -> None:
         draft = await self._services.drafts.load(press.id, user_id=press.user_id)
-        usual = await request_forms.usual_here(self._responder, press.interaction, draft.verb)
-        draft = request_forms.filled_in(draft, fields_of(press.interaction), self._services.offered, usual=usual)
+        default_model = await request_forms.default_model_here(self._responder, press.interaction, draft.verb)
+        fields = fields_of(press.interaction)
+        draft = request_forms.apply_fields(draft, fields, self._services.offered, default_model=default_model)
         await self._responder.submit_request(press.interaction, draft, received_at=press.received_at)
 
 
-def _deletes_for(press: ButtonPress, job: Job | None) -> int:
-    """Whose job the presser may delete: their own, or any of their server if they may delete messages there."""
+def _deletable_owner(press: ButtonPress, job: Job | None) -> int:
+    """The owner whose jobs the member may delete: themselves, or *job*'s if they may manage messages in its server."""
     interaction = press.interaction
     if job is None or interaction.guild_id is None or job.place.guild_id != interaction.guild_id:
         return press.user_id
     return job.place.user_id if interaction.permissions.manage_messages else press.user_id
 
 
-async def _too_old(_: ButtonPress) -> None:
+async def _reject_outdated(_: ButtonPress) -> None:
     raise UserError("button.too_old")

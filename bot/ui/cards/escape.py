@@ -1,4 +1,4 @@
-"""Makes members' words harmless: what Discord shows of them pings nobody, links nowhere and formats nothing."""
+"""Escapes text from members and providers, so that Discord shows it literally: no mentions, links or formatting."""
 
 import re
 import unicodedata
@@ -6,36 +6,36 @@ from collections.abc import Sequence
 
 from bot.core.visible import is_invisible
 
-ZERO_WIDTH = "\u200b"  # breaks a token apart without being seen
+ZERO_WIDTH = "\u200b"  # splits a token invisibly
 ELLIPSIS = "…"
-MOST_ALT = 1024  # Discord's limit for a picture's description
-STACKED = 4  # combining marks kept on one letter; more would run over the lines around it
+MAX_ALT_LENGTH = 1024  # characters, Discord's limit for a picture's description
+MAX_COMBINING = 4  # combining marks kept on one letter; more would overlap the lines around it
 
-ZWNJ, ZWJ = "\u200c", "\u200d"  # keep letters apart, and join them
+ZWNJ, ZWJ = "\u200c", "\u200d"  # zero-width non-joiner and joiner
 VIRAMA = 9  # the combining class of the mark after which Indic letters join
-SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")  # of a variant: text or emoji, a form of an ideograph
-MONGOLIAN = re.compile("[\u1800-\u18af]")
-SKINS = re.compile("[\U0001f3fb-\U0001f3ff]")
+VARIATION_SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")  # text or emoji, a variant of an ideograph
+MONGOLIAN_LETTERS = re.compile("[\u1800-\u18af]")
+SKIN_TONES = re.compile("[\U0001f3fb-\U0001f3ff]")
 MARKS = frozenset({"Mn", "Me"})
-NEAR = 2 + STACKED  # characters: what can stand between a letter and its joiner
+JOINER_REACH = 2 + MAX_COMBINING  # characters that can stand between a letter and its joiner
 # The flags of England, Scotland, Wales and others to come: a black flag and its region in tags (UTS #51).
 FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")
 
 LINE_ENDS = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
-# One match is one piece that may only be kept or dropped whole.
+# Each match is a piece of text that is kept or dropped as a whole.
 PIECES = re.compile(
     r"""
       (?P<break_after>  <                              # mentions, channels, commands, times, emoji, <links>
                       | @                              # everyone, here
                       | :(?=//)                        # any scheme
-                      | discord(?:app)?(?=\.[a-z]) )   # invites work without a scheme
+                      | discord(?:app)?(?=\.[a-z]) )   # Discord links invites without a scheme
     | (?P<escape>       [\\*_~`|\[\]()\#>]             # Discord takes a backslash before any of these
                       | (?:(?<=\n)|(?<=\n\ )|(?<=\n\ \ )|(?<=\n\ \ \ )) [-+] )
     | (?P<number>       (?<=\n)\d{1,9}\.(?=\s) )       # an ordered list
     | \n
     | [\U0001f1e6-\U0001f1ff]{2}                         # a flag
-    # An emoji of several. What is joined is never ASCII, which may be markup or begin a link.
+    # A composed emoji. ASCII after a joiner is not part of it: it may be markup or start a link.
     | . (?: [\ufe00-\ufe0f\u20e3\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f] | \u200d[^\x00-\x7f] )*
     """,
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
@@ -43,9 +43,10 @@ PIECES = re.compile(
 
 
 def clean(text: str) -> str:
-    """*text* without what cannot be seen or cannot be sent; its lines end in newlines only.
+    """*text* without invisible characters and characters that cannot be sent; line ends become newlines.
 
-    What cannot be seen and shapes what can be stays: joiners and selectors in emoji, and in scripts that need them.
+    Invisible characters that change how others are drawn are kept: joiners and variation selectors in emoji, and in
+    scripts that need them.
     """
     text = LINE_ENDS.sub("\n", text).replace("\t", " ")
     tags = {at for flag in FLAG.finditer(text) for at in range(*flag.span())}
@@ -55,42 +56,43 @@ def clean(text: str) -> str:
         category = unicodedata.category(char)
         if is_invisible(char) or (category == "Cc" and char != "\n"):
             after = text[at + 1 : at + 2]
-            cut = stacked == STACKED and unicodedata.category(after or " ") in MARKS
-            if at in tags or (not cut and _shapes(char, kept[-NEAR:], after)):
+            cut = stacked == MAX_COMBINING and unicodedata.category(after or " ") in MARKS
+            if at in tags or (not cut and _shapes(char, kept[-JOINER_REACH:], after)):
                 kept.append(char)
             continue
         stacked = stacked + 1 if category in MARKS else 0
-        if stacked <= STACKED:
+        if stacked <= MAX_COMBINING:
             kept.append(char)
     return "".join(kept).strip()
 
 
 def _shapes(char: str, before: Sequence[str], after: str) -> bool:
-    """Whether *char* changes how its neighbours are drawn; *before* is what is shown before it."""
+    """Whether *char* changes how its neighbours are drawn; *before* holds the visible characters before it."""
     last = before[-1] if before else " "
-    if SELECTORS.match(char):
+    if VARIATION_SELECTORS.match(char):
         return not (is_invisible(last) or last.isspace())
-    if MONGOLIAN.match(char):
-        return MONGOLIAN.match(last) is not None
+    if MONGOLIAN_LETTERS.match(char):
+        return MONGOLIAN_LETTERS.match(last) is not None
     if char not in (ZWNJ, ZWJ) or not after or is_invisible(after):
         return False
-    base = next((each for each in reversed(before) if not _is_on_top(each)), " ")
+    base = next((each for each in reversed(before) if not _is_attached(each)), " ")
     if char == ZWJ and _is_symbol(base) and _is_symbol(after):
         return True
     if is_invisible(last):
         return False
     if VIRAMA in (unicodedata.combining(last), unicodedata.combining(after)):  # RFC 5892, A.1 and A.2
         return True
-    return unicodedata.bidirectional(base) == unicodedata.bidirectional(after) == "AL"  # Arabic letters and their kin
+    # Letters of Arabic and related scripts.
+    return unicodedata.bidirectional(base) == unicodedata.bidirectional(after) == "AL"
 
 
-def _is_on_top(char: str) -> bool:
-    """Whether *char* stands on the one before it: a mark, a selector or the tone of a skin."""
-    return unicodedata.category(char) in MARKS or SKINS.match(char) is not None
+def _is_attached(char: str) -> bool:
+    """Whether *char* modifies the one before it: a combining mark, a variation selector or a skin tone."""
+    return unicodedata.category(char) in MARKS or SKIN_TONES.match(char) is not None
 
 
 def _is_symbol(char: str) -> bool:
-    """Whether *char* is of the kinds that emoji are."""
+    """Whether *char* has a Unicode category that emoji have."""
     return unicodedata.category(char) in ("So", "Sm") and not char.isascii()
 
 
@@ -98,31 +100,31 @@ def one_line(text: str) -> str:
     return " ".join(clean(text).split())
 
 
-def show(text: str, *, most: int, lines: bool = False) -> str:
-    """*text* as Discord will show it literally, at most *most* characters counted after escaping.
+def show(text: str, *, max_length: int, lines: bool = False) -> str:
+    """Escape *text* so that Discord shows it literally, in at most *max_length* characters including escapes.
 
-    Newlines become spaces unless *lines* is set. Empty when there is nothing to see in *text*.
+    Newlines become spaces unless *lines* is set. The result is empty if *text* has no visible character.
     """
-    tidy = clean(text) if lines else one_line(text)
-    found = PIECES.finditer("\n" + tidy)  # the newline lets the first line be judged like every other
-    next(found)
+    cleaned = clean(text) if lines else one_line(text)
+    matches = PIECES.finditer("\n" + cleaned)  # with a newline in front, the first line matches like every other
+    next(matches)
     pieces, length = list[str](), 0
-    for each in found:
-        pieces.append(_harmless(each))
+    for each in matches:
+        pieces.append(_escape(each))
         length += len(pieces[-1])
-        if length > most:
+        if length > max_length:
             break
-    return _cut(pieces, most=most)
+    return _truncate(pieces, max_length=max_length)
 
 
 def alt_text(prompt: str, n: int, total: int) -> str:
-    """What a screen reader says of picture *n* of *total*: never empty, never over Discord's limit."""
+    """The description of picture *n* of *total* for screen readers; not empty, within Discord's limit."""
     number = f"{n}/{total}: " if total > 1 else ""
     words = one_line(prompt) or "…"
-    return _cut(list(number + words), most=MOST_ALT)
+    return _truncate(list(number + words), max_length=MAX_ALT_LENGTH)
 
 
-def _harmless(piece: re.Match[str]) -> str:
+def _escape(piece: re.Match[str]) -> str:
     match piece.lastgroup:
         case "break_after":
             return piece[0] + ZERO_WIDTH
@@ -134,10 +136,10 @@ def _harmless(piece: re.Match[str]) -> str:
             return piece[0]
 
 
-def _cut(pieces: list[str], *, most: int) -> str:
-    if sum(map(len, pieces)) <= most:
+def _truncate(pieces: list[str], *, max_length: int) -> str:
+    if sum(map(len, pieces)) <= max_length:
         return "".join(pieces)
-    room, kept = most - len(ELLIPSIS), list[str]()
+    room, kept = max_length - len(ELLIPSIS), list[str]()
     for piece in pieces:
         if len(piece) > room:
             break

@@ -1,4 +1,4 @@
-"""Draws the forms in which people write or change a prompt. Pure; the router answers them by their custom id."""
+"""Draws the forms to write or change a request. Pure; `Router` answers them by custom id."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,15 +9,15 @@ from discord import ui
 
 from bot.ui.cards.texts import Words
 
-MOST_PROMPT = 4000  # Discord's limit for a field of a form
-MOST_OPTIONS = 25
-MOST_TITLE = 45
-MOST_CHOICE = 100
+MAX_PROMPT_LENGTH = 4000  # characters, Discord's limit for a form's text field
+MAX_OPTIONS = 25
+MAX_TITLE_LENGTH = 45
+MAX_CHOICE_LENGTH = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What the form offers beside the prompt, and what is chosen at first; None leaves it to the model."""
+    """The options of a form's selects, and which are selected; None selects none, and the default applies."""
 
     models: Sequence[tuple[str, str]]  # id and name
     ratios: Sequence[str]
@@ -27,7 +27,7 @@ class Choices:
     ratio: str | None = None
     resolution: str | None = None
     count: int | None = None
-    prices: Mapping[str, str] = field(default_factory=dict)  # what a picture by each model costs, in words
+    prices: Mapping[str, str] = field(default_factory=dict)  # texts by model id, as `about $0.08 a picture`
 
 
 def prompt_form(
@@ -35,17 +35,17 @@ def prompt_form(
     *,
     custom_id: str,
     prompt: str = "",
-    limit: int = MOST_PROMPT,
+    limit: int = MAX_PROMPT_LENGTH,
     title: str = "change",
     choices: Choices | None = None,
 ) -> ui.Modal:
-    """A form called *title* (a key below `form`): the prompt alone, or with model, ratio, resolution and count.
+    """A form with the title `form.<title>` and the field `prompt`.
 
-    Its fields are called `prompt`, `model`, `aspect_ratio`, `resolution` and `count`. A choice left empty is
-    absent from what comes back. The form is stopped, so that the library keeps nothing of it.
+    With *choices* it has the selects `model`, `aspect_ratio`, `resolution` and `count` too. A select without options
+    is left out. The form is stopped, so that discord.py does not store it.
     """
-    form = ui.Modal(title=words.say(f"form.{title}")[:MOST_TITLE], custom_id=custom_id, timeout=None)
-    form.add_item(_prompt(words, prompt, limit=min(limit, MOST_PROMPT)))
+    form = ui.Modal(title=words.say(f"form.{title}")[:MAX_TITLE_LENGTH], custom_id=custom_id, timeout=None)
+    form.add_item(_prompt(words, prompt, limit=min(limit, MAX_PROMPT_LENGTH)))
     for each in _selects(words, choices) if choices else []:
         form.add_item(each)
     form.stop()
@@ -53,14 +53,14 @@ def prompt_form(
 
 
 def _prompt(words: Words, prompt: str, *, limit: int) -> ui.Label[Any]:
-    """The field holds *prompt* to the letter, also where it has become longer than *limit*."""
-    length = len(prompt) + sum(each > "\uffff" for each in prompt)  # in UTF-16: a client may count so, a server not
+    """The prompt's field, filled with *prompt* unchanged even if it exceeds *limit* (characters)."""
+    length = len(prompt) + sum(each > "\uffff" for each in prompt)  # in UTF-16 units, which clients may count
     field: ui.TextInput[Any] = ui.TextInput(
         custom_id="prompt",
         style=discord.TextStyle.paragraph,
-        default=prompt[:MOST_PROMPT] or None,
+        default=prompt[:MAX_PROMPT_LENGTH] or None,
         min_length=1,
-        max_length=min(max(limit, length), MOST_PROMPT),
+        max_length=min(max(limit, length), MAX_PROMPT_LENGTH),
     )
     return ui.Label(text=words.say("form.prompt"), description=words.say("form.prompt_about"), component=field)
 
@@ -89,12 +89,12 @@ def _select(
     unique = dict(options)
     offered = [
         discord.SelectOption(
-            label=label[:MOST_CHOICE],
+            label=label[:MAX_CHOICE_LENGTH],
             value=value,
-            description=about.get(value, "")[:MOST_CHOICE] or None,
+            description=about.get(value, "")[:MAX_CHOICE_LENGTH] or None,
             default=value == chosen,
         )
-        for value, label in list(unique.items())[:MOST_OPTIONS]
+        for value, label in list(unique.items())[:MAX_OPTIONS]
     ]
     field: ui.Select[Any] = ui.Select(
         custom_id=name, options=offered, placeholder=words.say("form.default"), required=False

@@ -1,6 +1,6 @@
-"""Draws the one message that a job has: card data in, components out. Pure.
+"""Draws a job's message from its card. Pure.
 
-What it says about money is read from the card's `Charge`, which is the ledger's, and from nowhere else.
+Amounts of money come only from the card's `Charge`, which is read from the ledger.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from bot.ui.cards import quota_text
 from bot.ui.cards.components import (
     BLURPLE,
     GREY,
-    MOST_PICTURES,
+    MAX_PICTURES,
     RED,
     YELLOW,
     box,
@@ -32,11 +32,11 @@ from bot.ui.cards.escape import alt_text, show
 from bot.ui.cards.job_buttons import CANCELLABLE, buttons, can_hide, done_rows, links
 from bot.ui.cards.texts import Words, moment, relative
 
-PROMPT_SHOWN = 300
-MOST_FILES = 3
+MAX_PROMPT_LENGTH = 300
+MAX_FILES = 3
 SHOWN_OPTIONS = ("resolution", "aspect_ratio")
 NO_THINKING = "off"
-WISHED = (Cancel.WANTED, Cancel.ASKED)
+CANCEL_REQUESTED = (Cancel.WANTED, Cancel.ASKED)
 
 SHAPES: Mapping[State, str] = {
     State.ACCEPTED: "waiting",
@@ -62,29 +62,29 @@ COLOURS: Mapping[str, int] = {
 
 
 def render(card: Card, words: Words, *, files: Sequence[str] = (), now: int) -> ui.LayoutView:
-    """The message for *card* at *now*; *files* are the names of the pictures uploaded with it."""
+    """The message for *card* at *now* (UTC milliseconds); *files*: names of the pictures uploaded with it."""
     hidden = card.hidden and card.job.deleted_at is None
     shape = "hidden" if hidden else shape_of(card)
     if shape in ("done", "late"):
         return _with_pictures(card, words, files=files, shape=shape)
-    says = _hidden if hidden else _ended if card.job.state.is_final else _under_way
-    body = paragraph(f"### {words.say(f'state.{shape}')}", *says(card, words, now))
-    fine_print = small(meta(card, words), *what_is_left(card, words))
+    body_of = _hidden if hidden else _ended if card.job.state.is_final else _active
+    body = paragraph(f"### {words.say(f'state.{shape}')}", *body_of(card, words, now))
+    fine_print = small(details(card, words), *remaining_quota(card, words))
     parts = [body, paragraph(fine_print, _reference(card, words)), *rows(buttons(card, words, now=now))]
     return page(box(*parts, colour=COLOURS.get(shape, BLURPLE)))
 
 
 def ended_notice(card: Card, words: Words, *, channel_id: int) -> ui.LayoutView:
-    """How a job ended, for its member alone: Discord does not let its card in *channel_id* be changed."""
+    """The direct message about how a job ended, for when its card in *channel_id* cannot be edited."""
     shape, count = shape_of(card), len(card.pictures)
     waiting = words.say("direct.in_jobs", count=count, when=moment(card.in_jobs_until)) if count else ""
     body = paragraph(
         f"### {words.say(f'state.{shape}')}",
         words.say("direct.unreachable", channel=f"<#{channel_id}>"),
-        why(card, words) if shape != "done" else "",
+        end_reason(card, words) if shape != "done" else "",
         waiting,
         cost(card, words),
-        quoted(card.job.request.prompt, most=PROMPT_SHOWN),
+        quoted(card.job.request.prompt, max_length=MAX_PROMPT_LENGTH),
         _reference(card, words),
     )
     look = [button(words.say("button.look"), job_button(card.job.id, "look"))] if count else []
@@ -92,29 +92,29 @@ def ended_notice(card: Card, words: Words, *, channel_id: int) -> ui.LayoutView:
 
 
 def shape_of(card: Card) -> str:
-    """Which card a job gets unless it is hidden: a key below `state` in the locale files."""
+    """The kind of card for a job, unless it is hidden: a key below `state` in the locale files."""
     job = card.job
     if job.deleted_at is not None:
         return "deleted"
     if job.state is State.FAILED and job.images > 0:
         return "late"
     stoppable = job.state in CANCELLABLE | {State.RUNNING} and not (card.hides and job.state in HIDEABLE)
-    if job.cancel in WISHED and stoppable:
+    if job.cancel in CANCEL_REQUESTED and stoppable:
         return "cancelling"
     return SHAPES[job.state]
 
 
-# --- what it says
+# --- text
 
 
-def _under_way(card: Card, words: Words, now: int) -> Iterator[str]:
+def _active(card: Card, words: Words, now: int) -> Iterator[str]:
     job = card.job
-    yield from NEWS[job.state](card, words)
+    yield from PROGRESS[job.state](card, words)
     if job.cancel is not Cancel.NONE:
-        yield words.say(f"card.{_wish(card)}", provider=_provider(card))
+        yield words.say(f"card.{_cancel_key(card)}", provider=_provider(card))
     if can_hide(card):
         yield words.say("card.hide")
-    yield from _location(card, words)
+    yield from _location_warnings(card, words)
     if card.trouble is not None:
         yield words.say(f"trouble.{card.trouble}", provider=_provider(card))
         if job.state is State.ACCEPTED:
@@ -123,11 +123,12 @@ def _under_way(card: Card, words: Words, now: int) -> Iterator[str]:
         yield words.say("card.slow", when=relative(max(job.deadline, now)))
     if card.last_word:
         yield words.say("card.last_word")
-    yield quoted(job.request.prompt, most=PROMPT_SHOWN)  # last: some viewers take the next line into a quote
+    # The quote is last, because some clients draw the line after it as part of it.
+    yield quoted(job.request.prompt, max_length=MAX_PROMPT_LENGTH)
 
 
-def _wish(card: Card) -> str:
-    """What has become of a member's wish to cancel: a key below `card`."""
+def _cancel_key(card: Card) -> str:
+    """The status of a requested cancellation: a key below `card`."""
     state = card.job.state
     if card.hides and state in (State.SUBMITTING, State.UNKNOWN):
         return "cancel_in_doubt"
@@ -140,7 +141,7 @@ def _waiting(card: Card, words: Words) -> Iterator[str]:
         yield words.say("card.next") if card.place <= 1 else words.say("card.place", place=card.place)
 
 
-def _sending(card: Card, words: Words) -> Iterator[str]:
+def _submitting(card: Card, words: Words) -> Iterator[str]:
     yield words.say("card.sending", provider=_provider(card))
 
 
@@ -149,16 +150,16 @@ def _queued(card: Card, words: Words) -> Iterator[str]:
         yield words.say("card.line", provider=_provider(card))
     else:
         yield words.say("card.position", position=card.job.position, provider=_provider(card))
-    yield _usual(card, words)
+    yield _usual_time(card, words)
     if card.hides and card.job.cancel is Cancel.NONE:
         yield words.say("card.no_stop")
 
 
-def _drawing(card: Card, words: Words) -> Iterator[str]:
+def _running(card: Card, words: Words) -> Iterator[str]:
     key = "sent" if card.started_at is None else "started"
     since = card.started_at or card.job.submitted_at or card.job.changed_at
     yield words.say(f"card.{key}", provider=_provider(card), when=relative(since))
-    yield _usual(card, words)
+    yield _usual_time(card, words)
     if card.job.cancel is Cancel.NONE:
         yield words.say("card.no_stop")
 
@@ -167,7 +168,7 @@ def _collecting(card: Card, words: Words) -> Iterator[str]:
     if card.blocked_host is None:
         yield words.say("card.collecting", provider=_provider(card))
     else:
-        host = show(card.blocked_host, most=100)
+        host = show(card.blocked_host, max_length=100)
         yield words.say("card.blocked_host", host=host, when=relative(card.job.deadline))
 
 
@@ -175,12 +176,12 @@ def _unknown(card: Card, words: Words) -> Iterator[str]:
     yield words.say("card.unknown", provider=_provider(card), when=moment(card.job.deadline))
 
 
-NEWS: Mapping[State, Callable[[Card, Words], Iterator[str]]] = {
+PROGRESS: Mapping[State, Callable[[Card, Words], Iterator[str]]] = {
     State.ACCEPTED: _waiting,
-    State.SUBMITTING: _sending,
+    State.SUBMITTING: _submitting,
     State.UNKNOWN: _unknown,
     State.QUEUED: _queued,
-    State.RUNNING: _drawing,
+    State.RUNNING: _running,
     State.COLLECTING: _collecting,
 }
 
@@ -188,31 +189,31 @@ NEWS: Mapping[State, Callable[[Card, Words], Iterator[str]]] = {
 def _ended(card: Card, words: Words, now: int) -> Iterator[str]:
     job = card.job
     if job.deleted_at is None:
-        yield why(card, words)
+        yield end_reason(card, words)
         if job.watch_until is not None and now < job.watch_until:
             yield words.say("card.watching", when=moment(job.watch_until))
     else:
         yield words.say("card.deleted")
     yield cost(card, words)
     if job.deleted_at is None:
-        yield quoted(job.request.prompt, most=PROMPT_SHOWN)
+        yield quoted(job.request.prompt, max_length=MAX_PROMPT_LENGTH)
 
 
 def _hidden(card: Card, words: Words, now: int) -> Iterator[str]:
-    """What goes on with a job whose member does not want to see it here; nothing of what was asked for."""
+    """The progress or end of a hidden job, without its prompt and pictures."""
     job = card.job
     if job.state.is_final:
-        yield why(card, words) if job.state is not State.SUCCEEDED else ""
+        yield end_reason(card, words) if job.state is not State.SUCCEEDED else ""
         yield cost(card, words)
-        yield _hidden_where(card, words, now)
+        yield _hidden_result(card, words, now)
         return
-    yield from NEWS[job.state](card, words)
+    yield from PROGRESS[job.state](card, words)
     yield words.say("card.hidden", price=words.money(card.charge.reserved.micro_usd, about=card.estimated))
     if card.last_word:
         yield words.say("card.last_word")
 
 
-def _hidden_where(card: Card, words: Words, now: int) -> str:
+def _hidden_result(card: Card, words: Words, now: int) -> str:
     if card.job.images == 0:
         return ""
     if not card.pictures:
@@ -221,76 +222,76 @@ def _hidden_where(card: Card, words: Words, now: int) -> str:
     return words.say("card.hidden_done", when=moment(until)) if now < until else ""
 
 
-def why(card: Card, words: Words) -> str:
-    """Why a job ended without pictures, in one sentence; empty where the state says it all."""
+def end_reason(card: Card, words: Words) -> str:
+    """Why a job ended without pictures: one sentence, or one for each faulty reference picture."""
     reason = card.job.reason or {State.REFUSED: "refused", State.FAILED: "host_failed"}.get(card.job.state)
     if reason is None:
         return words.say("card.cancelled")
     if faults := list(_faults(card, words)):
-        return " ".join(faults[:MOST_FILES])
+        return " ".join(faults[:MAX_FILES])
     return words.say(f"reason.{reason}", provider=_provider(card))
 
 
 def _faults(card: Card, words: Words) -> Iterator[str]:
-    """What is wrong with the reference pictures: the sentences of a refusal."""
+    """What is wrong with the reference pictures, in the sentences of `error`."""
     for each in card.job.request.references:
         if each.fault is not None:
             key = str(each.fault["key"])
             yield sentence(words, f"error.{key}", {k: v for k, v in each.fault.items() if k != "key"}, kind=key)
 
 
-def _location(card: Card, words: Words) -> Iterator[str]:
-    """Which reference pictures tell the host where they were taken."""
+def _location_warnings(card: Card, words: Words) -> Iterator[str]:
+    """A warning for each reference picture whose metadata contains a location, which the provider receives."""
     files = [each.filename for each in card.job.request.references if each.has_location]
-    for file in files[:MOST_FILES]:
-        yield words.say("card.location", file=show(file, most=100), provider=_provider(card))
+    for file in files[:MAX_FILES]:
+        yield words.say("card.location", file=show(file, max_length=100), provider=_provider(card))
 
 
 def cost(card: Card, words: Words) -> str:
-    """What an ended job cost, as the ledger has it."""
+    """What an ended job cost according to the ledger."""
     settled = card.charge.settled or Amount()
     if settled == Amount():
         return words.say("charge.nothing")
-    told = words.say("charge.cost", price=words.money(settled.micro_usd, about=card.estimated))
+    text = words.say("charge.cost", price=words.money(settled.micro_usd, about=card.estimated))
     if card.charge.bonus:
-        told = f"{told} · {words.say('charge.from_bonus', count=card.charge.bonus)}"
+        text = f"{text} · {words.say('charge.from_bonus', count=card.charge.bonus)}"
     asked = card.charge.reserved.images
     if settled.images >= asked:
-        return told
+        return text
     made = max(settled.images, card.job.images)
-    return f"{words.say('charge.part', made=made, asked=asked, paid=settled.images)} {told}"
+    return f"{words.say('charge.part', made=made, asked=asked, paid=settled.images)} {text}"
 
 
-def meta(card: Card, words: Words) -> str:
-    """The small print: what was asked for and, while it is open, what is held for it."""
-    request, held = card.job.request, card.charge.reserved
-    options = [show(str(request.options[each]), most=20) for each in SHOWN_OPTIONS if each in request.options]
+def details(card: Card, words: Words) -> str:
+    """The request's model, options and count, and for an active job the reserved amount."""
+    request, reserved = card.job.request, card.charge.reserved
+    options = [show(str(request.options[each]), max_length=20) for each in SHOWN_OPTIONS if each in request.options]
     thinking = str(request.options.get("thinking", NO_THINKING))
     if thinking != NO_THINKING:
-        options.append(words.say("card.thinking", level=show(thinking, most=20)))
-    facts = [show(card.model, most=60), *options, words.say("card.asked", count=request.count)]
+        options.append(words.say("card.thinking", level=show(thinking, max_length=20)))
+    facts = [show(card.model, max_length=60), *options, words.say("card.asked", count=request.count)]
     if not card.job.state.is_final:
-        facts.append(words.say("charge.held", price=words.money(held.micro_usd, about=card.estimated)))
+        facts.append(words.say("charge.held", price=words.money(reserved.micro_usd, about=card.estimated)))
     return " · ".join(facts)
 
 
-def what_is_left(card: Card, words: Words) -> list[str]:
-    """The member's tightest limit and bonus, as far as they have any."""
+def remaining_quota(card: Card, words: Words) -> list[str]:
+    """What is left of the member's tightest limit and of their bonus, if they have any."""
     left = quota_text.left(words, card.left) if card.left else ""
     return [each for each in (left, quota_text.bonus(words, card.bonus)) if each]
 
 
 def _provider(card: Card) -> str:
-    return show(card.provider, most=60)
+    return show(card.provider, max_length=60)
 
 
-def _usual(card: Card, words: Words) -> str:
+def _usual_time(card: Card, words: Words) -> str:
     return "" if card.usual is None else words.say("card.usual", low=card.usual[0], high=card.usual[1])
 
 
 def _reference(card: Card, words: Words) -> str:
-    told = words.say("card.reference", reference=show(card.job.id[-8:], most=20))
-    return small(told) if card.job.state in (State.FAILED, State.REFUSED) else ""
+    text = words.say("card.reference", reference=show(card.job.id[-8:], max_length=20))
+    return small(text) if card.job.state in (State.FAILED, State.REFUSED) else ""
 
 
 # --- with pictures
@@ -300,24 +301,24 @@ def _with_pictures(card: Card, words: Words, *, files: Sequence[str], shape: str
     job = card.job
     body = paragraph(
         f"### {words.say(f'state.{shape}')}",
-        why(card, words) if shape == "late" else "",
+        end_reason(card, words) if shape == "late" else "",
         words.say("card.cancel_late") if shape == "done" and job.cancel is not Cancel.NONE else "",
-        *_missing(card, words, files=files),
+        *_missing_pictures(card, words, files=files),
         cost(card, words),
-        *_location(card, words),
-        quoted(job.request.prompt, most=PROMPT_SHOWN),
+        *_location_warnings(card, words),
+        quoted(job.request.prompt, max_length=MAX_PROMPT_LENGTH),
     )
     gallery = [_gallery(card, files)] if files else []
     linked = rows(links(card, words))
-    return page(*gallery, body, paragraph(_done_meta(card, words)), *linked, *done_rows(card, words))
+    return page(*gallery, body, paragraph(_done_details(card, words)), *linked, *done_rows(card, words))
 
 
 def _gallery(card: Card, files: Sequence[str]) -> ui.MediaGallery[Any]:
-    """The uploaded pictures with their descriptions; veiled when the host marked them not safe for work."""
+    """The uploaded pictures with descriptions; as spoilers if the provider flagged them as not safe for work."""
     numbers = {_stem(each.file): each.n for each in card.pictures}
     total = max([len(files), *numbers.values()])
     gallery: ui.MediaGallery[Any] = ui.MediaGallery()
-    for at, name in enumerate(files[:MOST_PICTURES], start=1):
+    for at, name in enumerate(files[:MAX_PICTURES], start=1):
         described = alt_text(card.job.request.prompt, numbers.get(_stem(name), at), total)
         gallery.add_item(media=f"attachment://{name}", description=described, spoiler=card.job.flagged)
     return gallery
@@ -327,8 +328,8 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def _missing(card: Card, words: Words, *, files: Sequence[str]) -> Iterator[str]:
-    """Why fewer pictures are to be seen than were made."""
+def _missing_pictures(card: Card, words: Words, *, files: Sequence[str]) -> Iterator[str]:
+    """Why the message shows fewer pictures than were made."""
     if card.links:
         yield words.say("card.links", count=len(card.links))
     if card.withheld:
@@ -338,12 +339,12 @@ def _missing(card: Card, words: Words, *, files: Sequence[str]) -> Iterator[str]
         yield words.say("card.gone")
 
 
-def _done_meta(card: Card, words: Words) -> str:
+def _done_details(card: Card, words: Words) -> str:
     job = card.job
     label = [words.say("card.ai_label")] if card.ai_label else []
-    facts = [*label, meta(card, words), words.say("card.drawn_by", provider=_provider(card))]
+    facts = [*label, details(card, words), words.say("card.drawn_by", provider=_provider(card))]
     if "seed" in job.request.options:
         facts.append(words.say("card.seed", seed=job.request.options["seed"]))
     if job.ended_at is not None and job.state is State.SUCCEEDED:
         facts.append(words.say("card.seconds", seconds=max(1, round((job.ended_at - job.created_at) / 1000))))
-    return small(*facts, *what_is_left(card, words))
+    return small(*facts, *remaining_quota(card, words))

@@ -1,4 +1,4 @@
-"""Draws the buttons of a job's message: what can still be done with it, and at what price. Pure."""
+"""Draws the buttons of a job's message, with prices where they cost something. Pure."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from discord import ui
 
 from bot.core.cards import HIDEABLE, Card, Picture
 from bot.core.jobs import Cancel, State
-from bot.ui.cards.components import DANGER, MOST_PICTURES, PRIMARY, SECONDARY, button, job_button, rows
+from bot.ui.cards.components import DANGER, MAX_PICTURES, PRIMARY, SECONDARY, button, job_button, rows
 from bot.ui.cards.texts import Words
 
-MOST_LINK = 512
+MAX_LINK_LENGTH = 512  # characters, Discord's limit
 CANCELLABLE = frozenset({State.ACCEPTED, State.SUBMITTING, State.QUEUED})
-# Where the same request would end the same way: only another prompt or other pictures help.
-FATAL_CODES = frozenset({"bad_input_picture", "inputs_expired", "rejected", "model_gone"})
+# After these reasons a retry of the same request would fail again: only another prompt or other pictures help.
+FINAL_REASONS = frozenset({"bad_input_picture", "inputs_expired", "rejected", "model_gone"})
 
 
 def can_cancel(card: Card) -> bool:
@@ -33,40 +33,40 @@ def buttons(card: Card, words: Words, *, now: int) -> list[ui.Button[Any]]:
     if card.hidden:
         return _hidden(card, words)
     if not job.state.is_final:
-        return [*stop(card, words), _button(card, words, "look"), _button(card, words, "prompt")]
-    again = _again(card, words, "revive" if job.state is State.CANCELLED else "retry", now=now)
-    change = _button(card, words, "change", style=SECONDARY if again else PRIMARY)
-    return [*again, change, _button(card, words, "prompt"), _button(card, words, "delete", style=DANGER)]
+        return [*stop_buttons(card, words), _button(card, words, "look"), _button(card, words, "prompt")]
+    retry = _retry(card, words, "revive" if job.state is State.CANCELLED else "retry", now=now)
+    change = _button(card, words, "change", style=SECONDARY if retry else PRIMARY)
+    return [*retry, change, _button(card, words, "prompt"), _button(card, words, "delete", style=DANGER)]
 
 
-def stop(card: Card, words: Words) -> list[ui.Button[Any]]:
-    """What a member who does not want an unfinished job any more can do."""
+def stop_buttons(card: Card, words: Words) -> list[ui.Button[Any]]:
+    """The button to cancel or hide an active job, if either is possible."""
     if can_cancel(card):
         return [_button(card, words, "cancel", style=DANGER)]
     return [_button(card, words, "hide")] if can_hide(card) else []
 
 
 def _hidden(card: Card, words: Words) -> list[ui.Button[Any]]:
-    """Nothing that costs: whoever wants to go on from a hidden job shows it first."""
+    """The buttons of a hidden job; those that cost something appear once it is shown."""
     ended = card.job.state.is_final
     last = _button(card, words, "delete", style=DANGER) if ended else _button(card, words, "look")
     return [_button(card, words, "show"), _button(card, words, "prompt"), last]
 
 
-def _again(card: Card, words: Words, label: str, *, now: int) -> list[ui.Button[Any]]:
+def _retry(card: Card, words: Words, label: str, *, now: int) -> list[ui.Button[Any]]:
     job = card.job
-    links_died = job.inputs_expire_at is not None and now >= job.inputs_expire_at
-    if links_died or job.state is State.REFUSED or job.reason in FATAL_CODES:
+    links_expired = job.inputs_expire_at is not None and now >= job.inputs_expire_at
+    if links_expired or job.state is State.REFUSED or job.reason in FINAL_REASONS:
         return []
-    told = words.say(f"button.{label}", price=_price(card, words))
-    return [button(told, job_button(job.id, "again"), style=PRIMARY)]
+    label_text = words.say(f"button.{label}", price=_price(card, words))
+    return [button(label_text, job_button(job.id, "again"), style=PRIMARY)]
 
 
 def done_rows(card: Card, words: Words) -> list[ui.Item[Any]]:
     """The rows under finished pictures."""
-    again = words.say("button.again", price=_price(card, words))
+    retry = words.say("button.again", price=_price(card, words))
     last = [
-        button(again, job_button(card.job.id, "again")),
+        button(retry, job_button(card.job.id, "again")),
         _button(card, words, "change"),
         _button(card, words, "prompt"),
         _button(card, words, "delete", style=DANGER),
@@ -78,7 +78,7 @@ def _edits(card: Card, words: Words) -> list[ui.Button[Any]]:
     if len(card.pictures) == 1:
         return [button(words.say("button.edit"), _edit_id(card, card.pictures[0]), style=PRIMARY)]
     return [
-        button(words.say("button.edit_one", n=each.n), _edit_id(card, each)) for each in card.pictures[:MOST_PICTURES]
+        button(words.say("button.edit_one", n=each.n), _edit_id(card, each)) for each in card.pictures[:MAX_PICTURES]
     ]
 
 
@@ -87,11 +87,11 @@ def _edit_id(card: Card, picture: Picture) -> str:
 
 
 def links(card: Card, words: Words) -> list[ui.Button[Any]]:
-    """To pictures that are too large for Discord."""
-    fitting = [each for each in card.links if len(each) <= MOST_LINK]
+    """Link buttons for pictures that are too large for Discord."""
+    fitting = [each for each in card.links if len(each) <= MAX_LINK_LENGTH]
     return [
         ui.Button(label=words.say("button.picture", n=n), url=each)
-        for n, each in enumerate(fitting[:MOST_PICTURES], start=1)
+        for n, each in enumerate(fitting[:MAX_PICTURES], start=1)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Draws what is said once: refusals, short notices, the help page, the first message in a server. Pure."""
+"""Draws refusals, notices of one sentence, the help page and the welcome message. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ from bot.ui.cards.components import (
 from bot.ui.cards.escape import show
 from bot.ui.cards.texts import Words
 
-MOST_MODELS = 12
-MOST_HOSTS = 4
+MAX_MODELS = 12
+MAX_PROVIDERS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFact:
-    """A model as the help page tells of it; *micro_usd* is for one picture with the model's own choices."""
+    """A model on the help page; *micro_usd* is the price of one picture with the model's default options."""
 
     name: str
     about: str
@@ -40,13 +40,13 @@ class ModelFact:
 
 
 def refusal(error: UserError, words: Words, *, draft_id: str | None, outside: bool = False) -> ui.LayoutView:
-    """Why something was not done; what was typed can be changed and sent again where a draft was kept.
+    """The message for *error*, with a button to change the request if it was stored as *draft_id*.
 
     *outside*: not in a server that the bot is in, so that only the operator can help.
     """
     limit = quota_text.is_limit(error)
     title = words.say("error.quota_title" if limit else "error.title")
-    body = paragraph(f"### {title}", quota_text.refused(words, error, outside=outside))
+    body = paragraph(f"### {title}", quota_text.refusal_text(words, error, outside=outside))
     change = [] if draft_id is None else [_change(draft_id, words)]
     return page(box(body, *rows(change), colour=YELLOW if limit else RED))
 
@@ -56,20 +56,20 @@ def _change(draft_id: str, words: Words) -> ui.Button[ui.LayoutView]:
 
 
 def notice(key: str, words: Words, **values: object) -> ui.LayoutView:
-    """One sentence. Text among *values* is made harmless; names ending in `_at` are times, in `micro_usd` money."""
+    """A message of one sentence; *values* are formatted as by `components.sentence`."""
     return page(box(paragraph(sentence(words, key, values)), colour=BLURPLE))
 
 
 def help_page(
-    words: Words, *, models: Sequence[ModelFact], hosts: Sequence[str], keep_hours: int, keep_days: int
+    words: Words, *, models: Sequence[ModelFact], provider_names: Sequence[str], keep_hours: int, keep_days: int
 ) -> ui.LayoutView:
-    """What there is, what it costs, who sees a prompt, which hosts draw, and how long things are kept.
+    """The help page: commands, models and prices, and privacy.
 
-    *keep_hours* is for pictures, *keep_days* for prompts.
+    *provider_names*: display names of the providers. Pictures are kept *keep_hours*, prompts *keep_days*.
     """
     kept = words.say("help.kept", hours=keep_hours, days=keep_days)
-    drawn_by = words.either([show(each, most=60) for each in hosts[:MOST_HOSTS]])
-    privacy = (words.say("help.privacy", hosts=drawn_by), words.say("help.attached"))
+    providers = words.either([show(each, max_length=60) for each in provider_names[:MAX_PROVIDERS]])
+    privacy = (words.say("help.privacy", hosts=providers), words.say("help.attached"))
     return page(
         box(
             paragraph(words.say("help.title"), words.say("help.commands").strip()),
@@ -82,22 +82,22 @@ def help_page(
 
 
 def _models(models: Sequence[ModelFact], words: Words) -> list[str]:
-    lines = [f"- {_model(each, words)}" for each in models[:MOST_MODELS]]
+    lines = [f"- {_model(each, words)}" for each in models[:MAX_MODELS]]
     hidden = len(models) - len(lines)
     return [*lines, small(words.say("help.more_models", count=hidden))] if hidden else lines
 
 
 def _model(fact: ModelFact, words: Words) -> str:
-    price, name = words.money(fact.micro_usd, about=fact.estimated), show(fact.name, most=60)
+    price, name = words.money(fact.micro_usd, about=fact.estimated), show(fact.name, max_length=60)
     if not fact.about.strip():
         return words.say("help.model", name=name, price=price)
-    return words.say("help.model_about", name=name, price=price, about=show(fact.about, most=60))
+    return words.say("help.model_about", name=name, price=price, about=show(fact.about, max_length=60))
 
 
 def welcome(words: Words, *, is_open: bool, guild_id: int, limits: Limits) -> ui.LayoutView:
-    """The first message in a new server. *is_open*: the operator lets this server make pictures."""
-    door = words.say("welcome.open") if is_open else words.say("welcome.closed", guild_id=guild_id)
-    body = paragraph(words.say("welcome.title"), words.say("welcome.start"), door)
+    """The first message in a new server. *is_open*: pictures may be made in this server."""
+    access = words.say("welcome.open") if is_open else words.say("welcome.closed", guild_id=guild_id)
+    body = paragraph(words.say("welcome.title"), words.say("welcome.start"), access)
     if not is_open:
         return page(box(body, colour=YELLOW))
     return page(box(body, paragraph(*_limits(words, limits)), colour=BLURPLE))

@@ -1,4 +1,4 @@
-"""Draws what admins see of quotas: what holds for somebody and why, and what a command of theirs has changed. Pure."""
+"""Draws the replies of `/quota`: the limits that apply to a target and their sources, and what was changed. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,22 +22,26 @@ from bot.core.windows import Window
 from bot.ui.cards.components import BLURPLE, YELLOW, box, page, paragraph, small
 from bot.ui.cards.escape import show
 from bot.ui.cards.quota_text import per
-from bot.ui.cards.targets import Target, about, mention
+from bot.ui.cards.targets import Target, belonging_to, mention
 from bot.ui.cards.texts import Words, relative
 from bot.ui.cards.usage import bar
 
-MOST_REASON = 200
-MOST_LIMITS = 1500  # characters of one part of a page; all parts together stay below Discord's 4,000
-MOST_RULES = 1100
-MOST_OTHERS = 500
+MAX_REASON_LENGTH = 200
+MAX_LIMITS_LENGTH = 1500  # characters of one part of a page; all parts together stay below Discord's 4,000
+MAX_RULES_LENGTH = 1100
+MAX_OTHERS_LENGTH = 500
 SCOPES = (Scope.USER, Scope.CHANNEL, Scope.GUILD, Scope.CAP)
-SPANS = (None, *Window)
+WINDOWS = (None, *Window)
 UNITS = (Unit.JOBS, Unit.IMAGES, Unit.MICRO_USD)
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaView:
-    """What is known of a target, from one moment. *limits* are those that hold there, the host's among them."""
+    """A target's rules, usage and grants from one snapshot.
+
+    *rules* and *blocks* are the whole server's, *defaults* the configuration's. *limits*: all limits that apply to the
+    target, including the operator's.
+    """
 
     server: int
     target: Target
@@ -51,25 +55,25 @@ class QuotaView:
 
     @property
     def blocked_by(self) -> Sequence[Block]:
-        """The blocks that stop the target: its own, and those of a member's roles."""
-        own, roles = about(self.target, self.blocks), self.target.roles
+        """The blocks that apply to the target: its own, and those of a member's roles."""
+        own, roles = belonging_to(self.target, self.blocks), self.target.roles
         return [each for each in self.blocks if each in own or (each.holder is Holder.ROLE and each.subject in roles)]
 
-    def having(self, rule: Rule) -> "QuotaView":
-        """The same once *rule* has been set."""
+    def with_rule(self, rule: Rule) -> "QuotaView":
+        """This view after *rule* has been set."""
         return replace(self, rules=[*(each for each in self.rules if _key(each) != _key(rule)), rule])
 
-    def without(self, gone: Iterable[Rule]) -> "QuotaView":
-        keys = {_key(each) for each in gone}
+    def without_rules(self, removed: Iterable[Rule]) -> "QuotaView":
+        keys = {_key(each) for each in removed}
         return replace(self, rules=[each for each in self.rules if _key(each) not in keys])
 
-    def freed(self, block: Block) -> "QuotaView":
+    def without_block(self, block: Block) -> "QuotaView":
         return replace(self, blocks=[each for each in self.blocks if each != block])
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A limit that holds for a target, or that somebody has lifted; *set_by* None is the operator's configuration."""
+class LimitLine:
+    """A limit that applies to a target, or that was lifted (*amount* None). *set_by* None: the configured default."""
 
     scope: Scope
     unit: Unit
@@ -79,17 +83,21 @@ class Line:
     allowance: Allowance | None = None  # None: no limit, or nothing counts in it
 
 
-def lines(look: QuotaView) -> Sequence[Line]:
-    """What holds for the target, narrowest first, each with where it comes from."""
-    found: dict[tuple[Scope, Unit, Window | None], tuple[int | None, Rule | None]] = {}
-    scopes = _scopes(look.target)
-    for each in look.defaults:
-        found[each.holder.scope, each.unit, each.window] = (each.amount, None)
-    for each in sorted(filter(lambda one: _concerns(one, look.target), look.rules), key=_rank):
-        found[each.holder.scope, each.unit, each.window] = (each.amount, each)
-    kept = [(key, held) for key, held in found.items() if key[0] in scopes and (held[1] or held[0] is not None)]
-    kept.sort(key=lambda one: (SCOPES.index(one[0][0]), SPANS.index(one[0][2]), UNITS.index(one[0][1])))
-    return [_line(Line(*key, *held), look) for key, held in kept]
+def limit_lines(view: QuotaView) -> Sequence[LimitLine]:
+    """The limits that apply to the target, narrowest scope first, each with its source."""
+    limits: dict[tuple[Scope, Unit, Window | None], tuple[int | None, Rule | None]] = {}
+    scopes = _scopes(view.target)
+    for each in view.defaults:
+        limits[each.holder.scope, each.unit, each.window] = (each.amount, None)
+    for each in sorted(filter(lambda rule: _applies(rule, view.target), view.rules), key=_precedence):
+        limits[each.holder.scope, each.unit, each.window] = (each.amount, each)
+    shown = [
+        LimitLine(*key, amount, rule)
+        for key, (amount, rule) in limits.items()
+        if key[0] in scopes and (rule is not None or amount is not None)
+    ]
+    shown.sort(key=lambda each: (SCOPES.index(each.scope), WINDOWS.index(each.window), UNITS.index(each.unit)))
+    return [_with_allowance(each, view) for each in shown]
 
 
 def _scopes(target: Target) -> Sequence[Scope]:
@@ -97,7 +105,7 @@ def _scopes(target: Target) -> Sequence[Scope]:
     return (own,) if target.holder is Holder.ROLE else (own, Scope.GUILD, Scope.CAP)
 
 
-def _concerns(rule: Rule, target: Target) -> bool:
+def _applies(rule: Rule, target: Target) -> bool:
     if rule.holder in (Holder.GUILD, Holder.CAP):
         return True
     if rule.holder is Holder.ROLE:
@@ -105,23 +113,23 @@ def _concerns(rule: Rule, target: Target) -> bool:
     return (rule.holder, rule.subject) == (target.holder, target.subject)
 
 
-def _rank(rule: Rule) -> tuple[bool, bool, int]:
-    """Last is what counts: a member's own after their roles', of these the best."""
+def _precedence(rule: Rule) -> tuple[bool, bool, int]:
+    """Sort key; the last rule applies: a member's own after their roles', and of these the highest."""
     return rule.holder is not Holder.ROLE, rule.amount is None, rule.amount or 0
 
 
-def _line(line: Line, look: QuotaView) -> Line:
-    if line.amount is None or look.target.holder is Holder.ROLE:
+def _with_allowance(line: LimitLine, view: QuotaView) -> LimitLine:
+    if line.amount is None or view.target.holder is Holder.ROLE:
         return line
     limit = Limit(line.scope, line.unit, line.window, line.amount)
-    return replace(line, allowance=next(iter(allowances([limit], look.used))))
+    return replace(line, allowance=next(iter(allowances([limit], view.used))))
 
 
-def ceilings(rule: Rule, look: QuotaView) -> Iterator[Limit]:
-    """Wider limits that what *rule* allows cannot pass: the server's, the operator's, the host's."""
+def ceilings(rule: Rule, view: QuotaView) -> Iterator[Limit]:
+    """Limits of wider scopes that are stricter than *rule*: the server's and the operator's."""
     above = {Scope.CAP, Scope.HOST} if rule.holder is Holder.GUILD else {Scope.GUILD, Scope.CAP, Scope.HOST}
-    for each in look.limits:
-        holds = each.unit is rule.unit and SPANS.index(each.window) >= SPANS.index(rule.window)
+    for each in view.limits:
+        holds = each.unit is rule.unit and WINDOWS.index(each.window) >= WINDOWS.index(rule.window)
         if each.scope in above and holds and (rule.amount is None or each.amount < rule.amount):
             yield each
 
@@ -160,20 +168,20 @@ def blocked(words: Words, block: Block, *, server: int) -> str:
 
 
 def ceiling(words: Words, limit: Limit) -> str:
-    told = per(words, limit.unit, limit.amount, window=limit.window)
-    return words.say("quota.above", whose=words.say(f"limits.whose.{limit.scope}"), limit=told)
+    text = per(words, limit.unit, limit.amount, window=limit.window)
+    return words.say("quota.above", whose=words.say(f"limits.whose.{limit.scope}"), limit=text)
 
 
 def change(words: Words, rule: Rule, *, before: QuotaView, after: Rule | None) -> str:
-    """`pictures a day: 10 → 25`, from what was set or held without being set."""
+    """`pictures a day: 10 → 25`, from the amount that was set or inherited to the new one (*after*, None: removed)."""
     own = next((each for each in before.rules if _key(each) == _key(rule)), None)
     new = words.say("quota.unset") if after is None else amount(words, rule.unit, after.amount)
-    old = _held(words, rule, before) if own is None else amount(words, rule.unit, own.amount)
+    old = _inherited(words, rule, before) if own is None else amount(words, rule.unit, own.amount)
     return words.say("quota.change", what=what(words, rule.unit, rule.window), before=old, after=new)
 
 
-def _held(words: Words, rule: Rule, before: QuotaView) -> str:
-    for each in lines(before):
+def _inherited(words: Words, rule: Rule, before: QuotaView) -> str:
+    for each in limit_lines(before):
         if (each.scope, each.unit, each.window) == (rule.holder.scope, rule.unit, rule.window):
             return words.say("quota.unset_until", amount=amount(words, rule.unit, each.amount))
     return words.say("quota.unset")
@@ -185,76 +193,83 @@ def _held(words: Words, rule: Rule, before: QuotaView) -> str:
 def changed(
     words: Words,
     key: str,
-    look: QuotaView,
+    view: QuotaView,
     *,
-    told: Sequence[str] = (),
+    lines: Sequence[str] = (),
     notes: Sequence[str] = (),
     marked: Rule | None = None,
-    held: bool = True,
+    show_limits: bool = True,
 ) -> ui.LayoutView:
-    """What a command has done to whom, what can be done next, and (*held*) what holds now."""
-    target = look.target
-    who = mention(target.holder, target.subject, words, server=look.server)
-    head = [f"### {words.say(f'quota.done.{key}')}", f"**{who}**", *_cut(words, told, most=MOST_OTHERS * 2)]
+    """The reply to a change: *lines* about it, *notes*, the next commands, and the limits now if *show_limits*.
+
+    *key* is one of `quota.done`; *marked* is the rule to mark as changed.
+    """
+    target = view.target
+    who = mention(target.holder, target.subject, words, server=view.server)
+    head = [
+        f"### {words.say(f'quota.done.{key}')}",
+        f"**{who}**",
+        *_fit(words, lines, max_length=MAX_OTHERS_LENGTH * 2),
+    ]
     hints = small(words.say(f"quota.next.{key}"))
-    holding = [_told(words, each, look, marked=marked) for each in lines(look)] if held else []
-    body = [words.say("quota.now_holds"), *_cut(words, holding, most=MOST_LIMITS)] if holding else []
-    parts = [head, body, [*_cut(words, notes, most=MOST_OTHERS), hints]]
+    limits = [_format_line(words, each, view, marked=marked) for each in limit_lines(view)] if show_limits else []
+    body = [words.say("quota.now_holds"), *_fit(words, limits, max_length=MAX_LIMITS_LENGTH)] if limits else []
+    parts = [head, body, [*_fit(words, notes, max_length=MAX_OTHERS_LENGTH), hints]]
     return page(box(*(paragraph(*each) for each in parts if any(each)), colour=BLURPLE))
 
 
-def overview_of_one(words: Words, look: QuotaView) -> ui.LayoutView:
-    """A member, role or channel: what holds for it and why, bonuses, and whether it is blocked."""
-    target = look.target
-    who = mention(target.holder, target.subject, words, server=look.server)
+def overview_of_one(words: Words, view: QuotaView) -> ui.LayoutView:
+    """The overview of a member, role or channel: blocks, limits with their sources, and bonuses."""
+    target = view.target
+    who = mention(target.holder, target.subject, words, server=view.server)
     head = [words.say("quota.title", who=who)]
     if not target.here:
         head.append(words.say(f"quota.gone.{target.holder}"))
-    stops = [blocked(words, each, server=look.server) for each in look.blocked_by]
-    held = [_told(words, each, look) for each in lines(look)] or [words.say("quota.no_limits")]
-    bonuses = [bonus(words, each) for each in look.grants]
+    blocks_shown = [blocked(words, each, server=view.server) for each in view.blocked_by]
+    limits = [_format_line(words, each, view) for each in limit_lines(view)] or [words.say("quota.no_limits")]
+    bonuses = [bonus(words, each) for each in view.grants]
     parts = [
         head,
-        _cut(words, stops, most=MOST_OTHERS),
-        _cut(words, held, most=MOST_LIMITS),
-        [words.say("quota.bonuses"), *_cut(words, bonuses, most=MOST_OTHERS)] if bonuses else [],
-        _house(words, look),
+        _fit(words, blocks_shown, max_length=MAX_OTHERS_LENGTH),
+        _fit(words, limits, max_length=MAX_LIMITS_LENGTH),
+        [words.say("quota.bonuses"), *_fit(words, bonuses, max_length=MAX_OTHERS_LENGTH)] if bonuses else [],
+        _channel_restrictions(words, view),
         [small(words.say(f"quota.next.show_{target.holder}"))],
     ]
-    colour = YELLOW if look.blocked_by else BLURPLE
+    colour = YELLOW if view.blocked_by else BLURPLE
     return page(box(*(paragraph(*each) for each in parts if any(each)), colour=colour))
 
 
-def overview_of_server(words: Words, look: QuotaView, *, bonuses: int) -> ui.LayoutView:
-    """All that is set in a server, and what it has used. *bonuses* is how many are left to its members."""
-    held = [_told(words, each, look) for each in lines(look)] or [words.say("quota.no_limits")]
-    others = [each for each in look.rules if each.holder in (Holder.USER, Holder.ROLE, Holder.CHANNEL)]
-    rules = [_rule(words, each, server=look.server) for each in sorted(others, key=_order)]
-    blocks = [mention(each.holder, each.subject, words, server=look.server) for each in look.blocks]
-    server_settings = [words.say("quota.timezone", zone=show(look.server_settings.timezone, most=60))]
+def overview_of_server(words: Words, view: QuotaView, *, bonuses: int) -> ui.LayoutView:
+    """The overview of a server: limits with usage, rules and blocks. *bonuses*: the number of unspent grants."""
+    limits = [_format_line(words, each, view) for each in limit_lines(view)] or [words.say("quota.no_limits")]
+    others = [each for each in view.rules if each.holder in (Holder.USER, Holder.ROLE, Holder.CHANNEL)]
+    rules = [_rule(words, each, server=view.server) for each in sorted(others, key=_order)]
+    blocks = [mention(each.holder, each.subject, words, server=view.server) for each in view.blocks]
+    server_settings = [words.say("quota.timezone", zone=show(view.server_settings.timezone, max_length=60))]
     server_settings += [words.say("quota.active", count=bonuses)] if bonuses else []
     parts = [
         [words.say("quota.title", who=words.say("limits.whose.guild"))],
-        _cut(words, held, most=MOST_LIMITS),
-        [words.say("quota.rules"), *(_cut(words, rules, most=MOST_RULES) or [words.say("quota.no_rules")])],
-        [words.say("quota.blocks"), *_cut(words, blocks, most=MOST_OTHERS)] if blocks else [],
+        _fit(words, limits, max_length=MAX_LIMITS_LENGTH),
+        [words.say("quota.rules"), *(_fit(words, rules, max_length=MAX_RULES_LENGTH) or [words.say("quota.no_rules")])],
+        [words.say("quota.blocks"), *_fit(words, blocks, max_length=MAX_OTHERS_LENGTH)] if blocks else [],
         [*server_settings, small(words.say("quota.next.show_guild"))],
     ]
     return page(box(*(paragraph(*each) for each in parts if any(each)), colour=BLURPLE))
 
 
-def _told(words: Words, line: Line, look: QuotaView, *, marked: Rule | None = None) -> str:
-    own = line.scope is look.target.holder.scope
+def _format_line(words: Words, line: LimitLine, view: QuotaView, *, marked: Rule | None = None) -> str:
+    own = line.scope is view.target.holder.scope
     name = what(words, line.unit, line.window)
     name = name if own else f"{words.say(f'limits.whose.{line.scope}')} · {name}"
-    star = "✏️ " if marked is not None and line.set_by == marked else ""
-    source = "" if line.scope is Scope.CAP else _source(words, line, server=look.server)
+    marker = "✏️ " if marked is not None and line.set_by == marked else ""
+    source = "" if line.scope is Scope.CAP else _source(words, line, server=view.server)
     if line.allowance is None:
-        return _dots(f"{star}**{name}: {amount(words, line.unit, line.amount)}**", source)
-    return f"{_dots(f'{star}**{name}**', source)}\n{_bar(words, line.allowance, now=look.used.now)}"
+        return _join(f"{marker}**{name}: {amount(words, line.unit, line.amount)}**", source)
+    return f"{_join(f'{marker}**{name}**', source)}\n{_bar(words, line.allowance, now=view.used.now)}"
 
 
-def _source(words: Words, line: Line, *, server: int) -> str:
+def _source(words: Words, line: LimitLine, *, server: int) -> str:
     if line.set_by is None:
         return words.say("quota.from.default")
     if line.set_by.holder is Holder.ROLE:
@@ -267,7 +282,7 @@ def _bar(words: Words, allowance: Allowance, *, now: int) -> str:
     numbers = {name: amount(words, unit, getattr(allowance, name)) for name in ("used", "limit", "left")}
     resets = allowance.resets_at
     again = words.say("usage.resets", when=relative(resets)) if resets is not None and resets > now else ""
-    return _dots(f"`{bar(allowance.used, allowance.limit)}` {words.say('quota.used', **numbers)}", again)
+    return _join(f"`{bar(allowance.used, allowance.limit)}` {words.say('quota.used', **numbers)}", again)
 
 
 def _rule(words: Words, rule: Rule, *, server: int) -> str:
@@ -277,33 +292,35 @@ def _rule(words: Words, rule: Rule, *, server: int) -> str:
 
 def _order(rule: Rule) -> tuple[int, int, int, int]:
     holders = (Holder.ROLE, Holder.CHANNEL, Holder.USER)
-    return holders.index(rule.holder), rule.subject, SPANS.index(rule.window), UNITS.index(rule.unit)
+    return holders.index(rule.holder), rule.subject, WINDOWS.index(rule.window), UNITS.index(rule.unit)
 
 
-def _house(words: Words, look: QuotaView) -> list[str]:
-    """How the server's own settings narrow a channel."""
-    if look.target.holder is not Holder.CHANNEL:
+def _channel_restrictions(words: Words, view: QuotaView) -> list[str]:
+    """How the server's settings restrict a channel."""
+    if view.target.holder is not Holder.CHANNEL:
         return []
-    channel = (look.target.subject,)
-    cap = look.server_settings.ceiling(channel)
+    channel = (view.target.subject,)
+    cap = view.server_settings.ceiling(channel)
     return [
-        "" if look.server_settings.opens(channel) else words.say("quota.house.closed"),
-        "" if cap.resolution is None else words.say("quota.house.resolution", limit=show(cap.resolution, most=20)),
+        "" if view.server_settings.opens(channel) else words.say("quota.house.closed"),
+        ""
+        if cap.resolution is None
+        else words.say("quota.house.resolution", limit=show(cap.resolution, max_length=20)),
         "" if cap.count is None else words.say("quota.house.count", limit=words.say("card.asked", count=cap.count)),
     ]
 
 
-def _cut(words: Words, told: Sequence[str], *, most: int) -> list[str]:
-    """As many of the lines as fit in *most* characters, and how many are left out."""
+def _fit(words: Words, lines: Sequence[str], *, max_length: int) -> list[str]:
+    """The first *lines* that fit in *max_length* characters, and how many are left out."""
     kept: list[str] = []
-    room = most
-    for each in told:
+    room = max_length
+    for each in lines:
         room -= len(each) + 1
         if room < 0:
-            return [*kept, small(words.say("quota.more", count=len(told) - len(kept)))]
+            return [*kept, small(words.say("quota.more", count=len(lines) - len(kept)))]
         kept.append(each)
     return kept
 
 
-def _dots(*facts: str) -> str:
+def _join(*facts: str) -> str:
     return " · ".join(each for each in facts if each)

@@ -1,4 +1,4 @@
-"""Says limits, what is left of them, bonuses and refusals in words: the same ones on cards, pages and forms. Pure."""
+"""Texts for limits, remaining amounts, bonuses and refusals, shared by all cards. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from bot.ui.cards.texts import Words, relative
 
 QUOTA, BLOCKED, HOUSE = "quota.", "blocked.", "house."
 BY_OPERATOR = frozenset({Scope.DIRECT, Scope.CAP, Scope.HOST})
-IN_A_CHANNEL = frozenset({"blocked.channel", "house.channel", "house.denied", "house.resolution", "house.count"})
+CHANNEL_ERRORS = frozenset({"blocked.channel", "house.channel", "house.denied", "house.resolution", "house.count"})
 
 
 # --- limits
@@ -30,12 +30,12 @@ def amount(words: Words, unit: str, number: int) -> str:
 
 def per(words: Words, unit: str, number: int, *, window: Window | None) -> str:
     """`10 pictures a day`, `$5.00 in total`; jobs have no window."""
-    told = amount(words, unit, number)
-    return told if window is None else words.say("limits.per", amount=told, each=words.say(f"limits.each.{window}"))
+    text = amount(words, unit, number)
+    return text if window is None else words.say("limits.per", amount=text, each=words.say(f"limits.each.{window}"))
 
 
 def name(words: Words, scope: Scope, unit: str, *, window: Window | None) -> str:
-    """What a limit is called: `This server · spending this month`."""
+    """A limit's name: `This server · spending this month`."""
     whose, what = words.say(f"limits.whose.{scope}"), words.say(f"limits.what.{unit}")
     if window is None:
         return words.say("limits.name_jobs", whose=whose, what=what)
@@ -43,7 +43,7 @@ def name(words: Words, scope: Scope, unit: str, *, window: Window | None) -> str
 
 
 def left(words: Words, allowance: Allowance) -> str:
-    """`3 pictures left this week`, `$0.40 left today`; empty where no time gives it back."""
+    """`3 pictures left this week`, `$0.40 left today`; empty for a limit without a window."""
     if allowance.window is None:
         return ""
     now = words.say(f"limits.now.{allowance.window}")
@@ -53,13 +53,13 @@ def left(words: Words, allowance: Allowance) -> str:
 
 
 def sums(words: Words, both: Amount) -> str:
-    """`5 pictures · $2.00`, without what there is nothing of."""
-    told = [amount(words, Unit.IMAGES, both.images)] if both.images else []
-    return " · ".join([*told, words.money(both.micro_usd)] if both.micro_usd else told)
+    """`5 pictures · $2.00`; a part that is zero is left out."""
+    parts = [amount(words, Unit.IMAGES, both.images)] if both.images else []
+    return " · ".join([*parts, words.money(both.micro_usd)] if both.micro_usd else parts)
 
 
 def bonus(words: Words, both: Amount) -> str:
-    """`bonus: 5 pictures · $2.00`; empty where there is none."""
+    """`bonus: 5 pictures · $2.00`; empty if it is zero."""
     return words.say("charge.bonus", amount=sums(words, both)) if both != Amount() else ""
 
 
@@ -70,23 +70,23 @@ def is_limit(error: UserError) -> bool:
     return error.key.startswith(QUOTA)
 
 
-def about_channel(error: UserError) -> bool:
-    """Whether the same may be possible in another channel of the server."""
-    return error.key in IN_A_CHANNEL or error.values.get("scope") == Scope.CHANNEL
+def is_channel_error(error: UserError) -> bool:
+    """Whether the request may be accepted in another channel of the server."""
+    return error.key in CHANNEL_ERRORS or error.values.get("scope") == Scope.CHANNEL
 
 
-def refused(words: Words, error: UserError, *, outside: bool) -> str:
-    """Why, how much is left, when it comes back and who can help. *outside*: no server's admins have a say here."""
+def refusal_text(words: Words, error: UserError, *, outside: bool) -> str:
+    """The reason, what is left, when it resets and who can help. *outside*: no server's admins can change it."""
     if is_limit(error):
-        parts = _over(words, error.values, outside=outside)
+        parts = _over_limit(words, error.values, outside=outside)
     elif error.key.startswith(BLOCKED):
         parts = _blocked(words, error, outside=outside)
     elif error.key.startswith(HOUSE):
-        parts = _house(words, error)
+        parts = _server_settings(words, error)
     elif error.key == "place.permissions":
         parts = _permissions(words, error.values)
     elif error.key == "price.changed":
-        parts = _dearer(words, error.values)
+        parts = _price_changed(words, error.values)
     elif error.key == "option.absent" and not error.values["has"]:
         parts = iter([sentence(words, "error.option.nowhere", {"option": error.values["option"]})])
     else:
@@ -94,7 +94,7 @@ def refused(words: Words, error: UserError, *, outside: bool) -> str:
     return " ".join(each for each in parts if each)
 
 
-def _over(words: Words, values: Mapping[str, Any], *, outside: bool) -> Iterator[str]:
+def _over_limit(words: Words, values: Mapping[str, Any], *, outside: bool) -> Iterator[str]:
     scope, unit, window = Scope(values["scope"]), Unit(values["unit"]), values["window"]
     limit = per(words, unit, values["limit"], window=window)
     if unit is Unit.JOBS:
@@ -103,7 +103,7 @@ def _over(words: Words, values: Mapping[str, Any], *, outside: bool) -> Iterator
         remains = amount(words, unit, values["left"])
         yield words.say(f"error.quota.asks_{unit}", asked=amount(words, unit, values["asked"]))
         yield words.say(f"error.quota.{scope}", limit=limit, left=remains)
-        yield _again(words, values["resets_at"])
+        yield _resets(words, values["resets_at"])
         if values["bonus"]:
             yield words.say("error.quota.bonus", count=values["bonus"])
         if values["left"] or values["bonus"]:
@@ -113,7 +113,7 @@ def _over(words: Words, values: Mapping[str, Any], *, outside: bool) -> Iterator
     yield words.say("error.help.operator" if outside or scope in BY_OPERATOR else "error.help.quota")
 
 
-def _again(words: Words, resets_at: int | None) -> str:
+def _resets(words: Words, resets_at: int | None) -> str:
     if resets_at is None:
         return words.say("error.quota.never")
     return words.say("error.quota.again", resets_at=relative(resets_at))
@@ -125,7 +125,7 @@ def _blocked(words: Words, error: UserError, *, outside: bool) -> Iterator[str]:
     yield words.say("error.help.operator" if outside else "error.help.quota")
 
 
-def _house(words: Words, error: UserError) -> Iterator[str]:
+def _server_settings(words: Words, error: UserError) -> Iterator[str]:
     values: dict[str, Any] = dict(error.values)
     channels: Sequence[int] = values.pop("channels", ())
     match error.key:
@@ -152,11 +152,11 @@ def _permissions(words: Words, values: Mapping[str, Any]) -> Iterator[str]:
         yield words.say("error.place.private")
 
 
-def _dearer(words: Words, values: Mapping[str, Any]) -> Iterator[str]:
-    price, said = (words.money(values[each], about=values["estimated"]) for each in ("price", "said"))
-    yield words.say("error.price.changed", price=price, said=said)
+def _price_changed(words: Words, values: Mapping[str, Any]) -> Iterator[str]:
+    price, quoted = (words.money(values[each], about=values["estimated"]) for each in ("price", "said"))
+    yield words.say("error.price.changed", price=price, said=quoted)
 
 
 def mentions(words: Words, channels: Sequence[int]) -> str:
-    """`#pictures or #art`; another channel, where none is known."""
+    """`#pictures or #art`; a general phrase if *channels* is empty."""
     return words.either([f"<#{each}>" for each in channels]) if channels else words.say("error.house.another")

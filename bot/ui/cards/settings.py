@@ -1,4 +1,4 @@
-"""Draws what a server has set for itself, and what a change to it came to. Pure."""
+"""Draws a server's settings, and the replies to changes of them. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,92 +12,96 @@ from bot.ui.cards.components import BLURPLE, YELLOW, box, page, paragraph
 from bot.ui.cards.escape import show
 from bot.ui.cards.texts import Words
 
-MOST_MODELS = 20
-MOST_NAMED = 15  # channels of one list; all lists together stay within a message
+MAX_MODELS = 20
+MAX_CHANNELS = 15  # in one list; all lists together fit into a message
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsView:
-    """What a server's numbers stand for. *gone*: channels that Discord does not have any more."""
+    """What is needed to draw settings: names of models, and facts about channels. *gone*: deleted channels."""
 
     models: Mapping[str, str]  # names by key
-    gone: frozenset[int] = frozenset()
-    nowhere: bool = False  # no channel is left where pictures can be made
-    mute: bool = False  # the bot may not write where alerts go
-    absent: frozenset[str] = frozenset()  # models that no image service has now
+    deleted: frozenset[int] = frozenset()
+    all_closed: bool = False  # pictures can be made in no channel
+    alerts_unwritable: bool = False  # the bot cannot write in the alerts channel
+    unavailable: frozenset[str] = frozenset()  # models that no provider has now
 
 
 def changed(done: str, lines: Iterable[str], words: Words, *, warning: bool = False) -> ui.LayoutView:
-    """What was done, and under it what holds now."""
+    """The reply to a change: what was done, and the settings now."""
     return page(box(paragraph(words.say("settings.title"), done, "", *lines), colour=YELLOW if warning else BLURPLE))
 
 
-def everything(server_settings: ServerSettings, words: Words, *, known: SettingsView, now: int) -> ui.LayoutView:
+def everything(server_settings: ServerSettings, words: Words, *, view: SettingsView, now: int) -> ui.LayoutView:
     lines = [
-        *channels(server_settings, words, known=known),
-        *models(server_settings, words, known=known),
+        *channels(server_settings, words, view=view),
+        *models(server_settings, words, view=view),
         *calendar(server_settings, words, now=now),
-        *alerts(server_settings, words, known=known),
+        *alerts(server_settings, words, view=view),
     ]
     return page(box(paragraph(words.say("settings.title"), *lines), colour=BLURPLE))
 
 
-def channels(server_settings: ServerSettings, words: Words, *, known: SettingsView) -> list[str]:
-    """Where pictures are made, and how large."""
-    open_ones = [each for each in server_settings.allowed if each not in server_settings.denied]
+def channels(server_settings: ServerSettings, words: Words, *, view: SettingsView) -> list[str]:
+    """Lines about the channels where pictures may be made, and their ceilings."""
+    allowed = [each for each in server_settings.allowed if each not in server_settings.denied]
     if not server_settings.allowed:
         lines = [words.say("settings.open")]
     else:
-        lines = [words.say("settings.only", channels=_named(open_ones, words, known=known))] if open_ones else []
+        lines = [words.say("settings.only", channels=_named(allowed, words, view=view))] if allowed else []
     if server_settings.denied:
-        lines.append(words.say("settings.denied", channels=_named(server_settings.denied, words, known=known)))
+        lines.append(words.say("settings.denied", channels=_named(server_settings.denied, words, view=view)))
     caps = list(server_settings.caps.items())
     if caps:
-        told = [f"{channel(each, words, known=known)}: {cap_of(cap, words)}" for each, cap in caps[:MOST_NAMED]]
-        told += [words.say("settings.more", count=len(caps) - MOST_NAMED)] if len(caps) > MOST_NAMED else []
-        lines += [words.say("settings.caps"), *(f"- {each}" for each in told)]
-    return [*lines, words.say("settings.nowhere")] if known.nowhere else lines
+        shown = [f"{channel(each, words, view=view)}: {cap_of(cap, words)}" for each, cap in caps[:MAX_CHANNELS]]
+        shown += [words.say("settings.more", count=len(caps) - MAX_CHANNELS)] if len(caps) > MAX_CHANNELS else []
+        lines += [words.say("settings.caps"), *(f"- {each}" for each in shown)]
+    return [*lines, words.say("settings.nowhere")] if view.all_closed else lines
 
 
-def models(server_settings: ServerSettings, words: Words, *, known: SettingsView) -> list[str]:
+def models(server_settings: ServerSettings, words: Words, *, view: SettingsView) -> list[str]:
     offered = [
-        show(name, most=40) for key, name in known.models.items() if key not in {*server_settings.models, *known.absent}
+        show(name, max_length=40)
+        for key, name in view.models.items()
+        if key not in {*server_settings.models, *view.unavailable}
     ]
-    lines = [words.say("settings.models", models=_first(offered, words))]
-    hidden = [show(known.models.get(key, key), most=40) for key in server_settings.models]
-    return [*lines, words.say("settings.models_hidden", models=_first(hidden, words))] if hidden else lines
+    lines = [words.say("settings.models", models=_list(offered, words))]
+    hidden = [show(view.models.get(key, key), max_length=40) for key in server_settings.models]
+    return [*lines, words.say("settings.models_hidden", models=_list(hidden, words))] if hidden else lines
 
 
 def calendar(server_settings: ServerSettings, words: Words, *, now: int) -> list[str]:
     local = datetime.fromtimestamp(now / 1000, zone_of(server_settings))
     return [
-        words.say("settings.timezone", timezone=show(server_settings.timezone, most=60), time=f"{local:%Y-%m-%d %H:%M}")
+        words.say(
+            "settings.timezone", timezone=show(server_settings.timezone, max_length=60), time=f"{local:%Y-%m-%d %H:%M}"
+        )
     ]
 
 
-def alerts(server_settings: ServerSettings, words: Words, *, known: SettingsView) -> list[str]:
+def alerts(server_settings: ServerSettings, words: Words, *, view: SettingsView) -> list[str]:
     if server_settings.alerts is None:
         return [words.say("settings.alerts_none")]
-    told = channel(server_settings.alerts, words, known=known)
-    lines = [words.say("settings.alerts", channel=told)]
-    return [*lines, words.say("settings.alerts_mute", channel=told)] if known.mute else lines
+    shown = channel(server_settings.alerts, words, view=view)
+    lines = [words.say("settings.alerts", channel=shown)]
+    return [*lines, words.say("settings.alerts_mute", channel=shown)] if view.alerts_unwritable else lines
 
 
-def channel(number: int, words: Words, *, known: SettingsView) -> str:
-    return words.say("settings.gone", id=number) if number in known.gone else f"<#{number}>"
+def channel(number: int, words: Words, *, view: SettingsView) -> str:
+    return words.say("settings.gone", id=number) if number in view.deleted else f"<#{number}>"
 
 
 def cap_of(cap: ChannelCeiling, words: Words) -> str:
     """`up to 1K · up to 2 pictures`."""
-    told = [words.say("settings.cap_resolution", limit=cap.resolution)] if cap.resolution else []
-    told += [words.say("settings.cap_count", limit=words.say("card.asked", count=cap.count))] if cap.count else []
-    return " · ".join(told)
+    shown = [words.say("settings.cap_resolution", limit=cap.resolution)] if cap.resolution else []
+    shown += [words.say("settings.cap_count", limit=words.say("card.asked", count=cap.count))] if cap.count else []
+    return " · ".join(shown)
 
 
-def _named(numbers: Sequence[int], words: Words, *, known: SettingsView) -> str:
-    return _first([channel(each, words, known=known) for each in numbers], words, most=MOST_NAMED)
+def _named(numbers: Sequence[int], words: Words, *, view: SettingsView) -> str:
+    return _list([channel(each, words, view=view) for each in numbers], words, limit=MAX_CHANNELS)
 
 
-def _first(told: Sequence[str], words: Words, *, most: int = MOST_MODELS) -> str:
-    hidden = len(told) - most
-    return ", ".join([*told[:most], words.say("settings.more", count=hidden)] if hidden > 0 else told)
+def _list(shown: Sequence[str], words: Words, *, limit: int = MAX_MODELS) -> str:
+    hidden = len(shown) - limit
+    return ", ".join([*shown[:limit], words.say("settings.more", count=hidden)] if hidden > 0 else shown)

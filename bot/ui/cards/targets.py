@@ -1,4 +1,4 @@
-"""Whom a rule, a bonus or a block is about, and how a card names them."""
+"""Targets of rules, bonuses and blocks, and how cards name them. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,10 @@ from bot.ui.cards.texts import Words
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """*here* is False for a member who left, and for a role or channel that is gone; *roles* are the member's."""
+    """A member, role, channel or server.
+
+    *here* is False for a member who left, and for a deleted role or channel; *roles* are the member's.
+    """
 
     holder: Holder
     subject: int = 0
@@ -17,13 +20,13 @@ class Target:
     roles: tuple[int, ...] = ()
 
 
-def about(target: Target, things: Iterable[Rule | Block]) -> list[Rule | Block]:
-    """Those of *things* that are the target's own."""
+def belonging_to(target: Target, things: Iterable[Rule | Block]) -> list[Rule | Block]:
+    """The rules or blocks in *things* that are set for exactly this target."""
     return [each for each in things if (each.holder, each.subject) == (target.holder, target.subject)]
 
 
 def mention(holder: Holder, subject: int, words: Words, *, server: int) -> str:
-    """Somebody or something as a message names it; it pings nobody, for no message of ours does."""
+    """A mention, or a name where there is no mention; nobody is pinged, because no message of ours allows pings."""
     match holder:
         case Holder.USER:
             return f"<@{subject}>"

@@ -1,7 +1,6 @@
-"""Turns keys and values into sentences people read, in their language.
+"""Localized texts: keys and values to sentences.
 
-The sentences are in `bot/config/locales`, one TOML file a language; English is complete by definition
-and stands in for anything that another language cannot say.
+The texts are in `bot/config/locales`, one TOML file for each language. English is the fallback for missing keys.
 """
 
 import logging
@@ -16,13 +15,13 @@ log = logging.getLogger(__name__)
 
 ENGLISH = "en"
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
-LAST_RESORT = "Something happened that has no words yet. Please tell the people who run this bot."
-ONE_UNTIL = {"fr": 2}  # French counts nothing as singular too
+FALLBACK = "Something happened that has no words yet. Please tell the people who run this bot."
+SINGULAR_BELOW = {"fr": 2}  # French uses the singular for 0 too
 KILO = 1024
 
 
 class Words:
-    """One language. *strict* raises `KeyError` for what production would paper over."""
+    """The texts of one language. *strict*: raise `KeyError` for a missing key or value instead of logging it."""
 
     def __init__(
         self, locale: str, own: Mapping[str, str], *, english: Mapping[str, str], strict: bool = False
@@ -33,15 +32,16 @@ class Words:
         self._strict = strict
 
     def say(self, key: str, **values: object) -> str:
-        """The sentence for *key*; one with forms `.one` and `.other` chooses by the value named *count*."""
+        """The text for *key* with *values* filled in; *count* selects between its plural forms `.one` and `.other`."""
         sentence = self._sentence(key, values.get("count"))
         return PLACEHOLDER.sub(lambda found: self._value(key, found[1], values), sentence)
 
     def knows(self, key: str) -> bool:
+        """Whether there is a text for *key*."""
         return key in self._english or f"{key}.other" in self._english
 
     def money(self, micro_usd: int, *, about: bool = False) -> str:
-        """Dollars, to the cent at least and as exact as the amount is; *about* marks an estimate."""
+        """An amount in dollars with at least two decimals, exact; *about* marks it as an estimate."""
         dollars = f"{Decimal(abs(micro_usd)) / 1_000_000:.6f}"
         whole, _, rest = dollars.partition(".")
         amount = whole + self.say("format.decimal") + rest.rstrip("0").ljust(2, "0")
@@ -50,13 +50,13 @@ class Words:
         return self.say("format.about", amount=signed) if about else signed
 
     def size(self, number: int) -> str:
-        """A size in bytes, in the unit that people read."""
+        """A number of bytes in kB or MB, rounded."""
         if number < KILO * KILO:
             return self.say("format.kilobytes", number=max(1, round(number / KILO)))
         return self.say("format.megabytes", number=round(number / KILO / KILO))
 
     def either(self, choices: Sequence[str]) -> str:
-        """`a, b or c`; a word of its own for an empty list."""
+        """`a, b or c`; the text `format.none` for an empty list."""
         if not choices:
             return self.say("format.none")
         if len(choices) == 1:
@@ -64,17 +64,17 @@ class Words:
         return self.say("format.either", others=", ".join(choices[:-1]), last=choices[-1])
 
     def _sentence(self, key: str, count: object) -> str:
-        for each in (key, f"{key}.{self._form(count)}"):
+        for each in (key, f"{key}.{self._plural_form(count)}"):
             for sentences in (self._own, self._english):
                 if each in sentences:
                     return sentences[each]
         if self._strict:
             raise KeyError(key)
         log.error("There is no sentence for a key", extra={"event": "text_missing", "key": key})
-        return self._english.get("error.wordless", LAST_RESORT)
+        return self._english.get("error.wordless", FALLBACK)
 
-    def _form(self, count: object) -> str:
-        singular = isinstance(count, int) and (count == 1 or 0 <= count < ONE_UNTIL.get(self.locale, 0))
+    def _plural_form(self, count: object) -> str:
+        singular = isinstance(count, int) and (count == 1 or 0 <= count < SINGULAR_BELOW.get(self.locale, 0))
         return "one" if singular else "other"
 
     def _value(self, key: str, name: str, values: Mapping[str, object]) -> str:
@@ -98,23 +98,26 @@ class Texts:
         return tuple(self._words)
 
     def for_locale(self, code: str) -> Words:
-        """The language for one of Discord's codes, such as `de`, `en-GB` or `es-419`; English for unknown ones."""
+        """The texts for a Discord locale, such as `de`, `en-GB` or `es-419`; English for unknown ones."""
         language = code.partition("-")[0]
         return self._words.get(code) or self._words.get(language) or self._words[ENGLISH]
 
 
 def relative(at: int) -> str:
-    """A moment (UTC milliseconds) that Discord shows as *in 5 minutes* and keeps up to date by itself."""
+    """Markup for a time in UTC milliseconds, which Discord shows as *in 5 minutes* and keeps up to date."""
     return f"<t:{at // 1000}:R>"
 
 
 def moment(at: int) -> str:
-    """A day and a time that Discord shows by everybody's own clock."""
+    """Markup for a time in UTC milliseconds, which Discord shows as date and time in the reader's time zone."""
     return f"<t:{at // 1000}:f>"
 
 
 def load(folder: Path, *, strict: bool = False) -> Texts:
-    """Every language in *folder*; `ValueError` with one line unless each says exactly what English says."""
+    """Load every `*.toml` in *folder*; `ValueError` with one line if a file is invalid.
+
+    Every language must have the same keys and placeholders as English.
+    """
     locales = {path.stem: _read(path) for path in sorted(folder.glob("*.toml"))}
     if ENGLISH not in locales:
         raise ValueError(f"{folder}: en.toml is missing")

@@ -1,4 +1,4 @@
-"""Offers models, resolutions and counts while a command is typed, each with its price and what is left."""
+"""Autocompletion of model, resolution and count, each with its price and the member's remaining quota."""
 
 import asyncio
 from collections.abc import Mapping
@@ -18,15 +18,23 @@ from bot.store.database import DATABASE_ERRORS
 from bot.store.queries import QuotaStatus
 from bot.ui.cards import quota_text
 from bot.ui.cards.texts import Words
-from bot.ui.commands.pricing import ANY_PROMPT, SAMPLE, SEPARATOR, _first, each_costs, resolve_model, resolve_resolution
+from bot.ui.commands.pricing import (
+    SAMPLE_PROMPT,
+    SAMPLE_REFERENCE,
+    SEPARATOR,
+    chosen_value,
+    price_per_picture,
+    resolve_model,
+    resolve_resolution,
+)
 from bot.ui.interactions.parsing import place_of
 from bot.ui.interactions.responder import Interaction, Responder
 
-MOST_CHOICES = 25
-MOST_NAME = 100
-QUICK = 1.5  # seconds; Discord waits for three, and the one who types for less
-NOTHING_KNOWN: tuple[type[Exception], ...] = (UserError, *DATABASE_ERRORS)
-FILLED: Mapping[str, type] = {
+MAX_CHOICES = 25
+MAX_NAME_LENGTH = 100
+TIMEOUT = 1.5  # seconds for the quota; Discord waits three, and a member who types waits less
+STATUS_ERRORS: tuple[type[Exception], ...] = (UserError, *DATABASE_ERRORS)
+OPTION_TYPES: Mapping[str, type] = {
     "aspect_ratio": str,
     "count": int,
     "format": str,
@@ -37,19 +45,19 @@ FILLED: Mapping[str, type] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Counter:
-    """Where somebody types, and what has been filled in so far."""
+class _Context:
+    """Where a command is typed, and the options filled in so far."""
 
     place: Place
     server_settings: ServerSettings
-    standing: QuotaStatus | None  # None where no pictures are made, or nothing is known in time
+    status: QuotaStatus | None  # None if the place is closed, or if the query fails or times out
     words: Words
     model: str | None
     filled: Mapping[str, Wire]  # the other options
 
 
 class OptionCompletion:
-    """The autocompletion of one command; what is offered is what would be accepted."""
+    """The autocompletion of one command; choices that would be refused here are left out."""
 
     def __init__(self, responder: Responder, verb: Verb) -> None:
         self._responder = responder
@@ -60,112 +68,125 @@ class OptionCompletion:
         return self._responder.services.offered
 
     async def model(self, interaction: Interaction, typed: str) -> list[Choice[str]]:
-        at = await self._counter(interaction)
-        offers = []
+        context = await self._context(interaction)
+        choices = []
         for key, each in self._offered.models_for(self._verb).items():
-            quote = self._quote(at, key)
+            quote = self._quote(context, key)
             if quote is not None and _matches(typed, key, each.name):
-                offers.append(Choice(name=_name(each.name, each_costs(at.words, quote), *_left(at, quote)), value=key))
-        return offers[:MOST_CHOICES]
+                choices.append(
+                    Choice(
+                        name=_label(each.name, price_per_picture(context.words, quote), *_remaining(context, quote)),
+                        value=key,
+                    )
+                )
+        return choices[:MAX_CHOICES]
 
     async def resolution(self, interaction: Interaction, typed: str) -> list[Choice[str]]:
-        at = await self._counter(interaction)
-        model, options = self._chosen(at)
-        offers = []
+        context = await self._context(interaction)
+        model, options = self._model_and_options(context)
+        choices = []
         for each in options.resolution.choices if options.resolution else ():
-            quote = self._quote(at, model, resolution=each)
+            quote = self._quote(context, model, resolution=each)
             if quote is not None and _matches(typed, each):
-                offers.append(Choice(name=_name(each, each_costs(at.words, quote), *_left(at, quote)), value=each))
-        return offers[:MOST_CHOICES]
+                choices.append(
+                    Choice(
+                        name=_label(each, price_per_picture(context.words, quote), *_remaining(context, quote)),
+                        value=each,
+                    )
+                )
+        return choices[:MAX_CHOICES]
 
     async def count(self, interaction: Interaction, typed: str | int) -> list[Choice[int]]:
-        at = await self._counter(interaction)
-        model, options = self._chosen(at)
+        context = await self._context(interaction)
+        model, options = self._model_and_options(context)
         numbers = range(options.count.min, options.count.max + 1) if options.count else range(1, 2)
-        offers = []
-        begins = str(typed).strip().partition(" ")[0]  # of a whole line too, as in `_first`
-        for each in (each for each in numbers if str(each).startswith(begins)):
-            quote = self._quote(at, model, count=each)
+        choices = []
+        prefix = str(typed).strip().partition(" ")[0]  # the number, also of a chosen label (see `chosen_value`)
+        for each in (each for each in numbers if str(each).startswith(prefix)):
+            quote = self._quote(context, model, count=each)
             if quote is not None:
-                pictures = quota_text.amount(at.words, quota.Unit.IMAGES, each)
-                price = at.words.money(quote.micro_usd * each, about=quote.estimated)
-                offers.append(Choice(name=_name(pictures, price, *_left(at, quote)), value=each))
-        return offers[:MOST_CHOICES]
+                pictures = quota_text.amount(context.words, quota.Unit.IMAGES, each)
+                price = context.words.money(quote.micro_usd * each, about=quote.estimated)
+                choices.append(Choice(name=_label(pictures, price, *_remaining(context, quote)), value=each))
+        return choices[:MAX_CHOICES]
 
-    # --- where, and what would come of it
+    # --- context and prices
 
-    async def _counter(self, interaction: Interaction) -> _Counter:
+    async def _context(self, interaction: Interaction) -> _Context:
         responder, filled = self._responder, interaction.namespace
         place = place_of(interaction, member=responder.is_member(interaction))
-        standing = await self._standing(interaction, place)
-        return _Counter(
+        status = await self._quota_status(interaction, place)
+        return _Context(
             place=place,
-            server_settings=standing.server_settings if standing else ServerSettings(),
-            standing=standing,
+            server_settings=status.server_settings if status else ServerSettings(),
+            status=status,
             words=responder.words(interaction),
             model=resolve_model(responder.services.catalog, filled.model),
-            filled=self._filled(filled),
+            filled=self._filled_options(filled),
         )
 
-    def _filled(self, typed: Namespace) -> Mapping[str, Wire]:
-        found = {name: getattr(typed, name) for name, kind in FILLED.items() if isinstance(getattr(typed, name), kind)}
+    def _filled_options(self, typed: Namespace) -> Mapping[str, Wire]:
+        # While an option is typed, Discord may send a value of another type for it.
+        options = {
+            name: getattr(typed, name) for name, kind in OPTION_TYPES.items() if isinstance(getattr(typed, name), kind)
+        }
         resolution = resolve_resolution(self._responder.services.catalog, typed.resolution)
-        return {"resolution": resolution, **found} if resolution is not None else found
+        return {"resolution": resolution, **options} if resolution is not None else options
 
-    async def _standing(self, interaction: Interaction, place: Place) -> QuotaStatus | None:
+    async def _quota_status(self, interaction: Interaction, place: Place) -> QuotaStatus | None:
         try:
-            async with asyncio.timeout(QUICK):
+            async with asyncio.timeout(TIMEOUT):
                 await self._responder.check_place(interaction)
-                found = await self._responder.services.usage.quota_status(place)
-        except NOTHING_KNOWN:
+                status = await self._responder.services.usage.quota_status(place)
+        except STATUS_ERRORS:
             return None
-        return found if found.server_settings.opens(place.channels) else None
+        return status if status.server_settings.opens(place.channels) else None
 
-    def _chosen(self, at: _Counter) -> tuple[str | None, Options]:
-        """The model that was filled in, or where that cannot be had here, the one that would be taken."""
-        for model in (at.model, None):
-            request = self._request(at, model, RequestedOptions())
+    def _model_and_options(self, context: _Context) -> tuple[str | None, Options]:
+        """The model filled in, or the default model if that one is not available here, and its options."""
+        for model in (context.model, None):
+            request = self._request(context, model, RequestedOptions())
             if request is not None:
                 return request.model, self._offered.endpoint(request.model, self._verb).options
         return None, Options()
 
     def _quote(
-        self, at: _Counter, model: str | None, *, resolution: str | None = None, count: int | None = None
+        self, context: _Context, model: str | None, *, resolution: str | None = None, count: int | None = None
     ) -> Quote | None:
-        """The price of a picture with these; what else was filled in counts as far as it goes with them."""
-        offered = RequestedOptions(resolution=resolution, count=count)
-        best = self._request(at, model, offered)
-        for name, value in at.filled.items():
-            if best is not None and getattr(offered, name) is None:
-                fuller = replace(offered, **{name: value})  # type: ignore[arg-type]
-                if (request := self._request(at, model, fuller)) is not None:
-                    offered, best = fuller, request
+        """The price of one picture with these options, and with those filled in that can be combined with them.
+
+        None if the request would be refused.
+        """
+        options = RequestedOptions(resolution=resolution, count=count)
+        best = self._request(context, model, options)
+        for name, value in context.filled.items():
+            if best is not None and getattr(options, name) is None:
+                fuller = replace(options, **{name: value})  # type: ignore[arg-type]
+                if (request := self._request(context, model, fuller)) is not None:
+                    options, best = fuller, request
         return self._responder.services.routing.quote(best) if best is not None else None
 
-    def _request(self, at: _Counter, model: str | None, asked: RequestedOptions) -> ImageRequest | None:
-        references = (SAMPLE,) if self._verb is Verb.EDIT else ()
-        draft = RequestDraft(verb=self._verb, prompt=ANY_PROMPT, model=model, asked=asked, references=references)
+    def _request(self, context: _Context, model: str | None, asked: RequestedOptions) -> ImageRequest | None:
+        references = (SAMPLE_REFERENCE,) if self._verb is Verb.EDIT else ()
+        draft = RequestDraft(verb=self._verb, prompt=SAMPLE_PROMPT, model=model, asked=asked, references=references)
         try:
-            return self._responder.services.requests.request(draft, at.place, at.server_settings)
+            return self._responder.services.requests.request(draft, context.place, context.server_settings)
         except UserError:
             return None
 
 
-def _name(*facts: str) -> str:
-    return SEPARATOR.join(facts)[:MOST_NAME]
+def _label(*facts: str) -> str:
+    return SEPARATOR.join(facts)[:MAX_NAME_LENGTH]
 
 
 def _matches(typed: str, *names: str) -> bool:
-    return any(_first(typed).casefold() in each.casefold() for each in names)
+    return any(chosen_value(typed).casefold() in each.casefold() for each in names)
 
 
-def _left(at: _Counter, quote: Quote) -> list[str]:
-    """What is left before the press: of the member's tightest limit at this price, and of their bonus."""
-    if at.standing is None:
+def _remaining(context: _Context, quote: Quote) -> list[str]:
+    """What the member has left now: of the tightest limit at this price, and of their bonus, as texts."""
+    if context.status is None:
         return []
-    allowance = tightest(quota.allowances(at.standing.limits, at.standing.used), price=quote.micro_usd)
-    left = quota_text.left(at.words, allowance) if allowance else ""
-    return [each for each in (left, quota_text.bonus(at.words, granted(at.standing.grants))) if each]
-
-
-# --- prices from memory, and what was meant by words typed by hand
+    allowance = tightest(quota.allowances(context.status.limits, context.status.used), price=quote.micro_usd)
+    left = quota_text.left(context.words, allowance) if allowance else ""
+    return [each for each in (left, quota_text.bonus(context.words, granted(context.status.grants))) if each]

@@ -1,4 +1,7 @@
-"""The slash commands and the message menu: what can be typed comes from the catalogue, what it does from Front."""
+"""The members' commands: `/imagine`, `/edit`, `/jobs`, `/usage`, `/help`, and the message menu for editing.
+
+Their options and choices are generated from the catalogue.
+"""
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,39 +22,41 @@ from bot.ui.cards.job_list import jobs_list
 from bot.ui.cards.notices import ModelFact, help_page
 from bot.ui.commands import request_forms
 from bot.ui.commands.completion import OptionCompletion
-from bot.ui.commands.pricing import resolve_model, resolve_resolution, usual_quote
-from bot.ui.commands.usage import Draw, Usage
+from bot.ui.commands.pricing import default_quote, resolve_model, resolve_resolution
+from bot.ui.commands.usage import DrawChart, UsageCommand
 from bot.ui.interactions.parsing import reference_of
 from bot.ui.interactions.private_delivery import PrivateDelivery
 from bot.ui.interactions.responder import Interaction, Responder
 
-MOST_PROMPT = 4000  # what a form takes too, so that every prompt can be changed
-MOST_CHOICES = 25
-COMPLETED = ("model", "resolution", "count")  # with prices, while they are typed
+MAX_PROMPT = 4000  # characters; the limit of a form, so that every prompt can be changed
+MAX_CHOICES = 25  # Discord's limit
+COMPLETED_OPTIONS = ("model", "resolution", "count")  # see `OptionCompletion`
 PICTURES = ("image1", "image2", "image3", "image4")
-HANDED_OVER_AT_ONCE = 4  # where only its user installed the bot, Discord takes five messages after the first
+MAX_PRIVATE_DELIVERIES = 4  # of one `/jobs`; for a user install Discord allows five follow-up messages
 
 
 class Commands:
+    """Registers and runs the commands."""
+
     def __init__(
         self,
         responder: Responder,
         *,
         private_delivery: PrivateDelivery,
-        hosts: Sequence[str],
+        provider_names: Sequence[str],
         keep_hours: int,
         keep_days: int,
         user_install: bool,
-        chart: Draw,
+        chart: DrawChart,
     ) -> None:
-        """*hosts* are the providers' names for people; pictures stay *keep_hours*, prompts *keep_days*."""
+        """*provider_names*: display names of the providers. Pictures are kept *keep_hours*, prompts *keep_days*."""
         self._responder = responder
-        self._hand_over = private_delivery
-        self._usage = Usage(responder, chart)
-        self._hosts = tuple(hosts)
-        self._kept = {"keep_hours": keep_hours, "keep_days": keep_days}
+        self._private_delivery = private_delivery
+        self._usage = UsageCommand(responder, chart)
+        self._provider_names = tuple(provider_names)
+        self._retention = {"keep_hours": keep_hours, "keep_days": keep_days}
         self._english = responder.texts.for_locale(texts.ENGLISH)
-        self._where: dict[str, Any] = {
+        self._contexts: dict[str, Any] = {
             "allowed_installs": app_commands.AppInstallationType(guild=True, user=user_install),
             "allowed_contexts": app_commands.AppCommandContext(
                 guild=True, dm_channel=True, private_channel=user_install
@@ -61,20 +66,20 @@ class Commands:
     def add_to(self, tree: app_commands.CommandTree[Any]) -> None:
         for verb in Verb:
             if self._offered.models_for(verb):
-                tree.add_command(self._drawing(verb))
+                tree.add_command(self._slash_command(verb))
         if self._offered.models_for(Verb.EDIT):
-            tree.add_command(self._menu())
+            tree.add_command(self._message_menu())
         for name, handler in (("jobs", self._jobs), ("usage", self._usage.show), ("help", self._help)):
-            tree.add_command(self._plain(name, handler))
+            tree.add_command(self._simple_command(name, handler))
 
     @property
     def _offered(self) -> Catalog:
-        """What can be had now; when the commands are made, before anything is looked at, all that our hosts have."""
+        """The catalogue of what is available now; before the first check, everything that our providers have."""
         return self._responder.services.offered
 
-    # --- what Discord is told
+    # --- registration
 
-    def _drawing(self, verb: Verb) -> app_commands.Command[Any, ..., None]:
+    def _slash_command(self, verb: Verb) -> app_commands.Command[Any, ..., None]:
         responder = self._responder
 
         async def callback(interaction: Interaction, **given: Any) -> None:
@@ -87,49 +92,53 @@ class Commands:
 
         parameters, choices = options_of(self._offered, verb)
         prices = OptionCompletion(responder, verb)
-        offers = {name: getattr(prices, name) for name in COMPLETED}
+        offers = {name: getattr(prices, name) for name in COMPLETED_OPTIONS}
         first = inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Interaction)
         callback.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]
         app_commands.choices(**choices)(callback)
         app_commands.autocomplete(**{each.name: offers[each.name] for each in parameters if each.name in offers})(
             callback
         )
-        app_commands.describe(**{each.name: self._said(f"option.{each.name}") for each in parameters})(callback)
-        return app_commands.Command(name=verb.value, description=self._said(verb), callback=callback, **self._where)
+        app_commands.describe(**{each.name: self._localized(f"option.{each.name}") for each in parameters})(callback)
+        return app_commands.Command(
+            name=verb.value, description=self._localized(verb), callback=callback, **self._contexts
+        )
 
-    def _menu(self) -> app_commands.ContextMenu:
+    def _message_menu(self) -> app_commands.ContextMenu:
         async def callback(interaction: Interaction, message: discord.Message) -> None:
             async def handler(_: int) -> None:
                 await self._edit_message(interaction, message)
 
             await self._responder.handle(interaction, handler)
 
-        return app_commands.ContextMenu(name=self._said("edit_menu"), callback=callback, **self._where)
+        return app_commands.ContextMenu(name=self._localized("edit_menu"), callback=callback, **self._contexts)
 
-    def _plain(self, name: str, work: Callable[[Interaction], Awaitable[None]]) -> app_commands.Command[Any, ..., None]:
+    def _simple_command(
+        self, name: str, work: Callable[[Interaction], Awaitable[None]]
+    ) -> app_commands.Command[Any, ..., None]:
         async def callback(interaction: Interaction) -> None:
             async def handler(_: int) -> None:
                 await work(interaction)
 
             await self._responder.handle(interaction, handler)
 
-        return app_commands.Command(name=name, description=self._said(name), callback=callback, **self._where)
+        return app_commands.Command(name=name, description=self._localized(name), callback=callback, **self._contexts)
 
-    def _said(self, key: str) -> locale_str:
+    def _localized(self, key: str) -> locale_str:
         return locale_str(self._english.say(f"command.{key}"), key=f"command.{key}")
 
-    # --- what they do
+    # --- handlers
 
     async def _edit_message(self, interaction: Interaction, message: discord.Message) -> None:
-        """Open the form; pictures come from the message as it was handed to us, its links are fresh."""
+        """Open the edit form for the pictures in *message*; Discord has just renewed their URLs."""
         await self._responder.check_form(interaction, private=False)
         pictures = await self._responder.pictures_of(message)
         if not pictures:
             raise UserError("references.none_in_message")
-        most = [each.edit.references for each in self._offered.models.values() if each.edit]
-        if not most:
+        limits = [each.edit.references for each in self._offered.models.values() if each.edit]
+        if not limits:
             raise UserError("option.no_host")
-        draft = RequestDraft(verb=Verb.EDIT, prompt="", references=tuple(pictures[: max(most)]))
+        draft = RequestDraft(verb=Verb.EDIT, prompt="", references=tuple(pictures[: max(limits)]))
         await request_forms.open_draft(self._responder, interaction, draft, title="edit")
 
     async def _jobs(self, interaction: Interaction) -> None:
@@ -139,23 +148,25 @@ class Commands:
             interaction, jobs_list(cards, responder.words(interaction), responder.clock(), more=more)
         )
         waiting = [each for each in cards if each.job.state.is_final and not each.hidden]
-        for card in waiting[:HANDED_OVER_AT_ONCE]:
-            await self._hand_over.send(interaction, card)
+        for card in waiting[:MAX_PRIVATE_DELIVERIES]:
+            await self._private_delivery.send(interaction, card)
 
     async def _help(self, interaction: Interaction) -> None:
         words = self._responder.words(interaction)
         models = model_facts(self._responder.services)
         await self._responder.reply_privately(
-            interaction, help_page(words, models=models, hosts=self._hosts, **self._kept)
+            interaction, help_page(words, models=models, provider_names=self._provider_names, **self._retention)
         )  # fmt: skip
 
 
 def draft_from_options(catalog: Catalog, verb: Verb, given: dict[str, Any]) -> RequestDraft:
-    """What was typed as options of a command."""
+    """The options of a command as an unchecked request; `UserError` for an unresolved attachment."""
     asked = {name: given.get(name) for name in Options.model_fields}
     asked["resolution"] = resolve_resolution(catalog, given.get("resolution"))
     attached = [given[name] for name in PICTURES if given.get(name) is not None]
-    if not all(isinstance(each, discord.Attachment) for each in attached):  # a number that Discord does not explain
+    if not all(
+        isinstance(each, discord.Attachment) for each in attached
+    ):  # an id that the interaction does not resolve
         raise UserError("command.outdated")
     return RequestDraft(
         verb=verb,
@@ -170,22 +181,25 @@ def draft_from_options(catalog: Catalog, verb: Verb, given: dict[str, Any]) -> R
 def options_of(
     catalog: Catalog, verb: Verb
 ) -> tuple[list[inspect.Parameter], dict[str, list[app_commands.Choice[str]]]]:
-    """The options of a command, over all its models; one that no model has, or the operator rules out, is absent."""
+    """The options of a command, combined over all its models, as parameters and choices by option name.
+
+    An option that no model has, or that the operator's ceilings forbid, is left out.
+    """
     models = catalog.models_for(verb)
-    has = [endpoint.options for model in models.values() if (endpoint := model.endpoint(verb)) is not None]
-    most = min(catalog.ceilings.prompt, MOST_PROMPT)
-    parameters = [_parameter("prompt", app_commands.Range[str, 1, most], required=True)]
+    options = [endpoint.options for model in models.values() if (endpoint := model.endpoint(verb)) is not None]
+    max_prompt = min(catalog.ceilings.prompt, MAX_PROMPT)
+    parameters = [_parameter("prompt", app_commands.Range[str, 1, max_prompt], required=True)]
     if verb is Verb.EDIT:
         parameters += [_parameter(each, discord.Attachment, required=each == PICTURES[0]) for each in PICTURES]
     parameters.append(_parameter("model", str))
-    choices: dict[str, list[app_commands.Choice[str]]] = {}  # of what is not completed while it is typed
+    choices: dict[str, list[app_commands.Choice[str]]] = {}  # only of options without autocompletion
     for name in ("aspect_ratio", "resolution", "count", "seed", "format", "thinking", "web_search", "safety"):
-        specs = [spec for each in has if (spec := getattr(each, name)) is not None]
+        specs = [spec for each in options if (spec := getattr(each, name)) is not None]
         if not specs or (name == "web_search" and not catalog.ceilings.web_search):
             continue
         if isinstance(specs[0], Words):
             parameters.append(_parameter(name, str))
-            if name not in COMPLETED:
+            if name not in COMPLETED_OPTIONS:
                 choices[name] = [app_commands.Choice(name=each, value=each) for each in all_words(specs)]
         elif isinstance(specs[0], Number):
             low, high = min(each.min for each in specs), max(each.max for each in specs)
@@ -198,8 +212,8 @@ def options_of(
 
 
 def all_words(specs: Sequence[Words]) -> list[str]:
-    """Every choice that any model has, in the order of the models; Discord shows 25."""
-    return list(dict.fromkeys(choice for each in specs for choice in each.choices))[:MOST_CHOICES]
+    """The choices of all models, in the models' order, without duplicates; at most 25."""
+    return list(dict.fromkeys(choice for each in specs for choice in each.choices))[:MAX_CHOICES]
 
 
 def _parameter(name: str, annotation: Any, *, required: bool = False) -> inspect.Parameter:
@@ -208,9 +222,9 @@ def _parameter(name: str, annotation: Any, *, required: bool = False) -> inspect
 
 
 def model_facts(services: Services) -> list[ModelFact]:
-    """What one picture of each model costs now with the model's own choices."""
+    """Each model with the price of one picture now, with the model's default options."""
     facts = []
     for key, model in services.offered.models.items():
-        quote = usual_quote(services, key, Verb.IMAGINE if model.imagine else Verb.EDIT)
+        quote = default_quote(services, key, Verb.IMAGINE if model.imagine else Verb.EDIT)
         facts.append(ModelFact(model.name, model.about, quote.micro_usd, quote.estimated))
     return facts

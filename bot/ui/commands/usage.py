@@ -1,4 +1,4 @@
-"""Answers /usage: in words at once, and then with a picture of the last thirty days."""
+"""The command `/usage`: limits and bonuses as text, followed by a chart of the last 30 days."""
 
 import asyncio
 import functools
@@ -17,42 +17,43 @@ from bot.pictures.chart import Chart, Day
 from bot.store.queries import QuotaStatus
 from bot.ui.cards import quota_text
 from bot.ui.cards.texts import Words
-from bot.ui.cards.usage import Shown, UsageLine, usage
+from bot.ui.cards.usage import ChartImage, UsageLine, usage
 from bot.ui.interactions.parsing import place_of
 from bot.ui.interactions.responder import NOBODY, Interaction, Responder
 
 log = logging.getLogger(__name__)
 
 DAYS = 30
-FILE = "usage.png"
+CHART_FILE = "usage.png"
 TIMEOUT = 20.0  # seconds for the upload
-# The pool's own troubles, what a chart may not be drawn of, and what Discord does not take.
+# Failures of the process pool, values that cannot be drawn, and failed requests to Discord.
 CHART_ERRORS = (RuntimeError, ValueError, OSError, aiohttp.ClientError, discord.DiscordException)
 
-Draw = Callable[[Chart], Awaitable[bytes]]
+DrawChart = Callable[[Chart], Awaitable[bytes]]
 
 
-class Usage:
-    def __init__(self, responder: Responder, draw: Draw) -> None:
+class UsageCommand:
+    def __init__(self, responder: Responder, draw: DrawChart) -> None:
         """*draw* makes a PNG of a chart: `PicturePool.draw`."""
         self._responder = responder
         self._draw = draw
 
     async def show(self, interaction: Interaction) -> None:
+        """Reply with the text, then add the chart; without it if it fails or nothing was spent."""
         responder = self._responder
         words = responder.words(interaction)
         place = place_of(interaction, member=responder.is_member(interaction))
-        standing = await responder.services.usage.quota_status(place)
-        days = await responder.services.usage.last_days(place, standing.server_settings, days=DAYS)
-        page = functools.partial(usage, lines_of(standing), standing.grants, words, now=responder.clock())
+        status = await responder.services.usage.quota_status(place)
+        days = await responder.services.usage.last_days(place, status.server_settings, days=DAYS)
+        page = functools.partial(usage, lines_of(status), status.grants, words, now=responder.clock())
         if all(spent == Amount() for _, spent in days):
             await responder.reply_privately(interaction, page(idle_days=DAYS))
             return
         await responder.reply_privately(interaction, page())
         try:
             await self._add_chart(interaction, days, words, page=page)
-        except CHART_ERRORS as exc:  # what was said in words stays
-            log.warning("A /usage has no chart: %s: %s", type(exc).__name__, exc, extra={"event": "chart_failed"})
+        except CHART_ERRORS as exc:  # the text is shown already
+            log.warning("A chart for /usage failed: %s: %s", type(exc).__name__, exc, extra={"event": "chart_failed"})
 
     async def _add_chart(
         self,
@@ -62,30 +63,30 @@ class Usage:
         *,
         page: Callable[..., ui.LayoutView],
     ) -> None:
-        drawn = await self._draw(chart_of(days, words))
+        png = await self._draw(chart_of(days, words))
         total = functools.reduce(Amount.__add__, (spent for _, spent in days))
         pictures = quota_text.amount(words, Unit.IMAGES, total.images)
         alt = words.say("usage.chart_alt", days=len(days), pictures=pictures, price=words.money(total.micro_usd))
         async with asyncio.timeout(TIMEOUT):
             await interaction.edit_original_response(
-                view=page(chart=Shown(FILE, alt)),
-                attachments=[discord.File(BytesIO(drawn), filename=FILE)],
+                view=page(chart=ChartImage(CHART_FILE, alt)),
+                attachments=[discord.File(BytesIO(png), filename=CHART_FILE)],
                 allowed_mentions=NOBODY,
             )
 
 
-def lines_of(standing: QuotaStatus) -> list[UsageLine]:
-    """The limits to show. What all servers spend together is the operator's business, until it stops this member."""
-    used = standing.used
-    every = [_line(each, used) for each in standing.limits]
+def lines_of(status: QuotaStatus) -> list[UsageLine]:
+    """The limits to show. The operator's limit over all servers is shown only once it is used up."""
+    used = status.used
+    every = [_line(each, used) for each in status.limits]
     return [each for each in every if each.allowance.scope is not Scope.HOST or not each.allowance.left]
 
 
 def _line(limit: quota.Limit, used: quota.Used) -> UsageLine:
     (allowance,) = quota.allowances([limit], used)
-    held = used.tally(limit.scope, limit.window).reserved
-    reserved = {Unit.IMAGES: held.images, Unit.MICRO_USD: held.micro_usd, Unit.JOBS: 0}[limit.unit]
-    return UsageLine(allowance, min(reserved, max(0, allowance.used)))  # a bonus pays for the rest
+    tally = used.tally(limit.scope, limit.window).reserved
+    reserved = {Unit.IMAGES: tally.images, Unit.MICRO_USD: tally.micro_usd, Unit.JOBS: 0}[limit.unit]
+    return UsageLine(allowance, min(reserved, max(0, allowance.used)))  # the rest is paid by a bonus
 
 
 def chart_of(days: Sequence[tuple[date, Amount]], words: Words) -> Chart:
@@ -98,5 +99,5 @@ def chart_of(days: Sequence[tuple[date, Amount]], words: Words) -> Chart:
 
 
 def short_date(day: date, words: Words) -> str:
-    """A day without its year, as `Nov 21` or `21. Nov.`."""
+    """A day without the year in the member's language, as `Nov 21` or `21. Nov.`."""
     return words.say("format.day", day=day.day, month=words.say(f"format.months.{day.month}"))

@@ -1,4 +1,4 @@
-"""Finds the channels of a server where something works that was refused in another one."""
+"""Suggests channels of a server in which a refused request would be accepted."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,38 +11,38 @@ from bot.core.server_settings import MOST_NAMED
 from bot.store.quotas import Overview
 from bot.ui.transport.channels import may_write
 
-MOST_FOUND = 3  # of channels that no admin has chosen
+MAX_UNLISTED = 3  # suggested channels that no admin has listed
 
 
 def suggest_channels(
     error: UserError, overview: Overview, *, guild: discord.Guild | None, user: discord.User | discord.Member
 ) -> Sequence[int]:
-    """Channels to name in *error*: those an admin opened, else any, in which *user* and the bot may write.
+    """Return ids of channels to name in *error*, in which *user* and the bot may write; empty if none is known.
 
-    Empty: none is known.
+    Channels that an admin has listed come first; others are used only if none of those works.
     """
-    named: Sequence[int] = error.values.get("channels", ())  # type: ignore[assignment]
+    listed_ids: Sequence[int] = error.values.get("channels", ())  # type: ignore[assignment]
     if guild is None or guild.unavailable or not isinstance(user, discord.Member):
-        return [each for each in named if _works(error, overview, channel=each)]
-    chosen = [channel for each in named if (channel := guild.get_channel(each)) is not None]
-    open_ones = list(_open(error, overview, channels=chosen, member=user))
+        return [each for each in listed_ids if _would_work(error, overview, channel=each)]
+    listed = [channel for each in listed_ids if (channel := guild.get_channel(each)) is not None]
+    usable = list(_usable(error, overview, channels=listed, member=user))
     return (
-        open_ones[:MOST_NAMED] or list(_open(error, overview, channels=guild.text_channels, member=user))[:MOST_FOUND]
+        usable[:MOST_NAMED] or list(_usable(error, overview, channels=guild.text_channels, member=user))[:MAX_UNLISTED]
     )
 
 
-def _open(
+def _usable(
     error: UserError, overview: Overview, *, channels: Sequence[GuildChannel], member: discord.Member
 ) -> Iterator[int]:
     for each in channels:
         may = each.permissions_for(member)
         writes = may.view_channel and may.send_messages and may.use_application_commands
-        if writes and may_write(each.guild, each.id) is not False and _works(error, overview, channel=each.id):
+        if writes and may_write(each.guild, each.id) is not False and _would_work(error, overview, channel=each.id):
             yield each.id
 
 
-def _works(error: UserError, overview: Overview, *, channel: int) -> bool:
-    """Whether what *error* says does not hold in *channel*, and nothing else closes it."""
+def _would_work(error: UserError, overview: Overview, *, channel: int) -> bool:
+    """Whether the cause of *error* does not apply in *channel*, and no other rule closes it."""
     server_settings = overview.server_settings
     cap = server_settings.ceiling((channel,))
     blocked = {each.subject for each in overview.blocks if each.holder is Holder.CHANNEL}

@@ -1,4 +1,4 @@
-"""Reads out of an interaction what a job needs to know: where it is, how its reply can be reached, which pictures."""
+"""Reads interactions: the place, how the reply can be reached, reference pictures and the fields of forms."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -17,7 +17,7 @@ THREADS = frozenset(
 
 
 def place_of(interaction: discord.Interaction[Any], *, member: bool) -> Place:
-    """*member*: the bot itself is in the server."""
+    """Where an interaction comes from, and its user. *member*: the bot is a member of the server."""
     guild_id = interaction.guild_id
     thread = getattr(interaction.channel, "type", None) in THREADS
     return Place(
@@ -26,12 +26,12 @@ def place_of(interaction: discord.Interaction[Any], *, member: bool) -> Place:
         guild_id=guild_id,
         parent_id=(getattr(interaction.channel, "parent_id", None) or None) if thread else None,
         installed=guild_id is None or member,
-        roles=() if guild_id is None else (guild_id, *_roles(interaction.user)),  # everyone's role has its number
+        roles=() if guild_id is None else (guild_id, *_roles(interaction.user)),  # `@everyone` has the server's id
     )
 
 
 def _roles(user: discord.User | discord.Member) -> Sequence[int]:
-    # `Member.roles` leaves out whatever a cache does not know, and would take a role's limit from a member with it.
+    # `Member.roles` leaves out roles that are not in the cache, and with them the limits that they give.
     return sorted(getattr(user, "_roles", ()))
 
 
@@ -43,8 +43,12 @@ def is_direct(interaction: discord.Interaction[Any]) -> bool:
 def context_of(
     interaction: discord.Interaction[Any], *, received_at: int, member: bool, private: bool
 ) -> InteractionContext:  # fmt: skip
-    """*member*: the bot itself is in the server."""
-    can_edit, can_post = _reach(interaction, member=member)
+    """What a job keeps of its interaction.
+
+    *received_at* is in UTC milliseconds; *member*: the bot is a member of the server; *private*: the reply is
+    ephemeral.
+    """
+    can_edit, can_post = _bot_access(interaction, member=member)
     return InteractionContext(
         interaction_id=interaction.id,
         application_id=interaction.application_id,
@@ -60,16 +64,16 @@ def context_of(
     )
 
 
-def _reach(interaction: discord.Interaction[Any], *, member: bool) -> tuple[bool, bool]:
-    """Whether the bot itself may edit its messages here, and whether it may write new ones."""
+def _bot_access(interaction: discord.Interaction[Any], *, member: bool) -> tuple[bool, bool]:
+    """Whether the bot may, with its own token, edit its messages in the channel, and post new ones with pictures."""
     if is_direct(interaction):
         return True, True
     if not member:
         return False, False
-    may = interaction.app_permissions
+    permissions = interaction.app_permissions
     in_thread = getattr(interaction.channel, "type", None) in THREADS
-    writes = may.send_messages_in_threads if in_thread else may.send_messages
-    return may.view_channel, may.view_channel and writes and may.attach_files
+    writes = permissions.send_messages_in_threads if in_thread else permissions.send_messages
+    return permissions.view_channel, permissions.view_channel and writes and permissions.attach_files
 
 
 # --- pictures
@@ -86,18 +90,18 @@ def reference_of(attachment: discord.Attachment) -> Reference:
 
 
 def pictures_in(message: discord.Message) -> tuple[Reference, ...]:
-    """What may be a picture in a message as an interaction shows it, in the order it is seen, each once."""
-    found: dict[str, Reference] = {}
-    parts: list[discord.Message | discord.MessageSnapshot] = [message, *message.message_snapshots]
-    for part in parts:
-        attached = [reference_of(each) for each in part.attachments if _may_be_picture(each.content_type)]
-        for each in (*attached, *_in_galleries(part.components), *_in_embeds(part.embeds)):
-            found.setdefault(path_of(each.url), each)
-    return tuple(found.values())
+    """The possible pictures in a message and its forwarded snapshots, in the order shown, without duplicates."""
+    references: dict[str, Reference] = {}
+    sources: list[discord.Message | discord.MessageSnapshot] = [message, *message.message_snapshots]
+    for source in sources:
+        attached = [reference_of(each) for each in source.attachments if _may_be_picture(each.content_type)]
+        for each in (*attached, *_in_galleries(source.components), *_in_embeds(source.embeds)):
+            references.setdefault(path_of(each.url), each)
+    return tuple(references.values())
 
 
-def picture_numbered(message: discord.Message, job_id: str, n: int) -> Reference | None:
-    """Picture *n* of a job from the message that shows it, by its file's name; None where it is not shown."""
+def picture_by_number(message: discord.Message, job_id: str, n: int) -> Reference | None:
+    """Picture *n* of a job in *message*, found by its file name `<job id>-<n>.…`; None if it is not shown there."""
     for each in _in_galleries(message.components):
         if PurePosixPath(each.filename).stem == f"{job_id}-{n}":
             return each
@@ -114,9 +118,9 @@ def _in_galleries(components: Sequence[Any]) -> Iterator[Reference]:
 
 def _in_embeds(embeds: Sequence[discord.Embed]) -> Iterator[Reference]:
     for embed in embeds:
-        for shown in (embed.image, embed.thumbnail):
-            if shown.proxy_url:  # Discord's copy; the original lies anywhere
-                yield Reference(shown.proxy_url, _name(shown.proxy_url), expires_at=link_expires_at(shown.proxy_url))
+        for image in (embed.image, embed.thumbnail):
+            if image.proxy_url:  # Discord's copy; the original is on some other host
+                yield Reference(image.proxy_url, _name(image.proxy_url), expires_at=link_expires_at(image.proxy_url))
 
 
 def _name(url: str) -> str:
@@ -124,7 +128,7 @@ def _name(url: str) -> str:
 
 
 def _may_be_picture(content_type: str | None) -> bool:
-    """Whether Discord, which looks at names only, calls it a picture of any kind, or nothing in particular."""
+    """Whether a content type is an image's or says nothing; Discord derives it from the file name alone."""
     kind = media_type(content_type)
     return kind.startswith("image/") or kind == UNSPECIFIC
 
@@ -133,16 +137,16 @@ def _may_be_picture(content_type: str | None) -> bool:
 
 
 def fields_of(interaction: discord.Interaction[Any]) -> Mapping[str, str | None]:
-    """What a form came back with: every field it had, None for one left empty."""
+    """The values of a submitted form by field name; None for a field left empty."""
     data: Mapping[str, Any] = interaction.data or {}
     return dict(_fields(data.get("components") or []))
 
 
 def _fields(components: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str | None]]:
     for each in components:
-        held = each.get("components") or ([each["component"]] if each.get("component") else [])
-        if held:
-            yield from _fields(held)
+        children = each.get("components") or ([each["component"]] if each.get("component") else [])
+        if children:
+            yield from _fields(children)
         elif "custom_id" in each:
             values = each.get("values") or ([each["value"]] if each.get("value") else [])
             yield each["custom_id"], str(values[0]) if values else None

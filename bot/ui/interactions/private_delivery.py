@@ -1,4 +1,4 @@
-"""Shows a finished job to its owner when its own reply cannot be reached: as a private message of an interaction."""
+"""Sends a finished job to its owner as an ephemeral follow-up message, when the job's own reply cannot be reached."""
 
 import asyncio
 import logging
@@ -17,17 +17,20 @@ log = logging.getLogger(__name__)
 
 TIMEOUT = 60.0  # seconds, uploads included
 
-Uploads = Callable[..., Awaitable[tuple[Card, Sequence[Upload]]]]  # (card, *, most), Delivery's
+Uploads = Callable[..., Awaitable[tuple[Card, Sequence[Upload]]]]  # `Delivery.uploads(card, *, most)`
 
 
 class PrivateDelivery:
     def __init__(self, responder: Responder, uploads: Uploads) -> None:
-        """*uploads* fits a card's pictures into a message."""
+        """*uploads* loads a card's pictures and fits them into a message of a given size in bytes."""
         self._responder = responder
         self._uploads = uploads
 
     async def send(self, interaction: Interaction, card: Card) -> None:
-        """Send *card* after an interaction's first answer, hidden or not; what Discord does not take is left."""
+        """Send *card* after the interaction's first answer, even if the job is hidden; errors are only logged.
+
+        The job counts as delivered if all its pictures were sent.
+        """
         responder = self._responder
         version = await responder.services.jobs.wanted_version(card.job.id)
         card = (await responder.services.jobs.card(card.job.id)).revealed()
@@ -42,7 +45,7 @@ class PrivateDelivery:
                 )
         except (discord.DiscordException, aiohttp.ClientError, OSError) as exc:
             extra = {"event": "hand_over_failed", "job_id": card.job.id}
-            log.warning("A result could not be handed over: %s", exc, extra=extra)
+            log.warning("A result could not be delivered privately: %s", exc, extra=extra)
             return
         if not fitted.withheld:
             await responder.services.jobs.delivered_privately(card.job.id, version=version)

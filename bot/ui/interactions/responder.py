@@ -1,4 +1,4 @@
-"""Answers people: turns a wish into an acknowledged job, or says in time, and privately, why it cannot be one."""
+"""Answers interactions within Discord's three seconds: with a job's card, or with an ephemeral refusal or error."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ from bot.store.database import DATABASE_ERRORS
 from bot.store.store import AlreadySeen
 from bot.ui.cards.job import render
 from bot.ui.cards.notices import refusal
-from bot.ui.cards.quota_text import about_channel
+from bot.ui.cards.quota_text import is_channel_error
 from bot.ui.cards.texts import Texts, Words
 from bot.ui.interactions.access import Access, Location
 from bot.ui.interactions.channel_suggestions import suggest_channels
@@ -41,14 +41,14 @@ from bot.ui.transport.errors import ALREADY_ACKNOWLEDGED, UNKNOWN_INTERACTION, U
 log = logging.getLogger(__name__)
 
 NOBODY = discord.AllowedMentions.none()
-LIMIT = "limit"  # in an interaction's extras: what ends its handler while it has not begun to answer
+DECISION = "limit"  # key in `Interaction.extras`: the handler's timeout until its first answer starts
 
 Interaction = discord.Interaction[Any]
-Peek = Callable[..., Awaitable[None]]  # (references, *, limits), Looker's
+CheckFirstBytes = Callable[..., Awaitable[None]]  # `ReferenceChecker.check_within_ack(references, *, limits)`
 
 
 class Responder:
-    """What commands, buttons and forms have in common."""
+    """What commands, buttons and forms share: error handling, access checks, and requests for pictures."""
 
     def __init__(
         self,
@@ -57,17 +57,17 @@ class Responder:
         *,
         texts: Texts,
         access: Access,
-        peek: Peek,
+        check_first_bytes: CheckFirstBytes,
         metrics: Metrics,
     ) -> None:
-        """*peek* raises `UserError` for a picture that shows in time that it cannot be used."""
+        """*check_first_bytes* reads the start of reference pictures and raises `UserError` for an unusable one."""
         self.services = services
         self.texts = texts
         self.clock = services.clock
-        self.accepts_requests = True  # False: the program is about to end
+        self._accepts_requests = True
         self._client = client
         self._access = access
-        self._peek = peek
+        self._check_first_bytes = check_first_bytes
         self._metrics = metrics
         self._deadline = AckDeadline()
         self._owners: dict[int, int] = {}
@@ -75,51 +75,60 @@ class Responder:
     def words(self, interaction: Interaction) -> Words:
         return self.texts.for_locale(str(interaction.locale))
 
+    @property
+    def accepts_requests(self) -> bool:
+        return self._accepts_requests
+
+    def stop_accepting(self) -> None:
+        """Refuse new jobs from now on, because the process is about to end."""
+        self._accepts_requests = False
+
     # --- around one interaction
 
     def deadline_passed(self, interaction: Interaction) -> bool:
-        """Whether Discord does not wait for an answer any more."""
+        """Whether it is too late to answer *interaction*."""
         return self._deadline.has_passed(interaction.id, now=self.clock())
 
     async def handle(
         self, interaction: Interaction, handler: Callable[[int], Awaitable[None]], *, late: str = "busy"
     ) -> None:
-        """Run *handler* with the time we got the interaction, and answer whatever it raises.
+        """Run *handler* with the time of receipt (UTC milliseconds), and answer with an error if it raises.
 
-        One that has not begun to answer in time is broken off, and *late* is what the member is told then.
+        A handler that has not started to answer within `DECISION_TIMEOUT` is cancelled; *late* is the key of the
+        `UserError` that the member sees then. An interaction that arrives too late is only logged.
         """
         received_at = self.clock()
-        expired = self._deadline.has_passed(interaction.id, now=received_at)
+        is_late = self._deadline.has_passed(interaction.id, now=received_at)
         self.services.outages.clock_is_off(off=self._deadline.clock_is_off)
-        if expired:
-            log.warning("An interaction came too late to be answered", extra={"event": "interaction_late"})
+        if is_late:
+            log.warning("An interaction arrived too late to be answered", extra={"event": "interaction_late"})
             return
         try:
             async with asyncio.timeout(DECISION_TIMEOUT) as limit:
-                interaction.extras[LIMIT] = limit
+                interaction.extras[DECISION] = limit
                 await handler(received_at)
-        except Exception as exc:  # noqa: BLE001 - one interaction's trouble is answered here and goes no further
-            interaction.extras.pop(LIMIT, None)
-            broken_off = isinstance(exc, TimeoutError) and limit.expired()
-            await self.report_error(interaction, UserError(late) if broken_off else exc)
+        except Exception as exc:  # noqa: BLE001 - one interaction's error is answered here
+            interaction.extras.pop(DECISION, None)
+            timed_out = isinstance(exc, TimeoutError) and limit.expired()
+            await self.report_error(interaction, UserError(late) if timed_out else exc)
 
     @asynccontextmanager
     async def answering(self, interaction: Interaction, *, seconds: float = ACK_TIMEOUT) -> AsyncIterator[None]:
-        """Around a first answer, which gets *seconds*; what is done after it has all the time it needs."""
-        limit: asyncio.Timeout | None = interaction.extras.pop(LIMIT, None)
+        """Wrap the requests of an answer: ends the handler's `DECISION_TIMEOUT`; the block gets *seconds*."""
+        limit: asyncio.Timeout | None = interaction.extras.pop(DECISION, None)
         if limit is not None and not limit.expired():
             limit.reschedule(None)
         async with asyncio.timeout(seconds):
             yield
 
     async def report_error(self, interaction: Interaction, exc: Exception) -> None:
-        """Notify a member what went wrong; what they cannot put right gets a reference, and the log the rest."""
+        """Tell the member what went wrong. An unexpected error is logged, and the member gets a reference to it."""
         if isinstance(exc, UserError):
             await self.reply_refusal(interaction, exc)
-        elif _is_nobodys_fault(exc):
-            log.info("Discord did not take an answer: %s", exc, extra={"event": "interaction_lost"})
+        elif _is_unanswerable(exc):
+            log.info("Discord did not accept an answer: %s", exc, extra={"event": "interaction_lost"})
         elif isinstance(exc, discord.HTTPException) and (exc.status == 429 or exc.status >= 500):
-            log.warning("Discord is in trouble: %s", exc, extra={"event": "discord_trouble"})
+            log.warning("Discord has a problem: %s", exc, extra={"event": "discord_trouble"})
             await self.reply_refusal(interaction, UserError("discord.down"))
         elif isinstance(exc, discord.Forbidden):
             log.warning("Discord does not let the bot answer: %s", exc, extra={"event": "answer_forbidden"})
@@ -133,9 +142,10 @@ class Responder:
             await self.reply_refusal(interaction, UserError("internal", reference=reference))
 
     async def reply_refusal(self, interaction: Interaction, error: UserError, *, draft_id: str | None = None) -> None:
+        """Show *error* privately, with a button to change the request if a draft was kept; errors are only logged."""
         if error.key == "busy" and (outage := self.services.outages.failing) is not None:
-            error = UserError("outage", outage=outage.value)  # why the database takes so long
-        if error.key == "place.permissions":  # neither buttons nor menus have the option `private`
+            error = UserError("outage", outage=outage.value)  # the reason for the delay
+        if error.key == "place.permissions":  # only slash commands have the option `private`
             slash = isinstance(interaction.command, discord.app_commands.Command)
             error = UserError(error.key, **error.values, has_private=slash)
         outside = not self.is_member(interaction)
@@ -148,7 +158,7 @@ class Responder:
     async def reply_privately(
         self, interaction: Interaction, view: ui.LayoutView, *, files: Sequence[discord.File] = ()
     ) -> None:
-        """Show *view* to the one who asked, as the first answer or as one more."""
+        """Send *view* as an ephemeral message: the first answer, or a follow-up if there is one already."""
         async with self.answering(interaction):
             if interaction.response.is_done():
                 await interaction.followup.send(view=view, files=list(files), ephemeral=True, allowed_mentions=NOBODY)
@@ -161,19 +171,19 @@ class Responder:
         async with self.answering(interaction):
             await interaction.response.send_modal(form)
 
-    # --- where
+    # --- access
 
     async def check_form(self, interaction: Interaction, *, private: bool) -> None:
-        """`UserError` where a form could only be filled in for nothing."""
+        """Raise `UserError` if a request made by a form would be refused here; called before the form is shown."""
         await self.check_place(interaction)
         place = place_of(interaction, member=self.is_member(interaction))
         self.services.requests.check_permissions(place, interaction.app_permissions.value, private=private)
 
     async def check_place(self, interaction: Interaction) -> None:
-        """`UserError` where the operator lets nobody make pictures."""
+        """Raise `UserError` if the operator has not opened this place."""
         guild_id = interaction.guild_id
         member = self.is_member(interaction)
-        owner_id = await self._owner(guild_id) if guild_id is not None and member else None
+        owner_id = await self._server_owner(guild_id) if guild_id is not None and member else None
         self._access.check(
             Location(
                 user_id=interaction.user.id,
@@ -185,14 +195,14 @@ class Responder:
         )
 
     def is_member(self, interaction: Interaction) -> bool:
-        """Whether the bot itself is in the server of *interaction*."""
+        """Whether the bot is a member of the server of *interaction*."""
         guild_id = interaction.guild_id
         if guild_id is None:
             return False
         return interaction.is_guild_integration() or self._client.get_guild(guild_id) is not None
 
-    async def _owner(self, guild_id: int) -> int | None:
-        """Who owns a server: from memory, and only where that does not know it from Discord."""
+    async def _server_owner(self, guild_id: int) -> int | None:
+        """A server's owner, from the cache or else from Discord; None if not needed or unknown."""
         if not self._access.needs_owner(guild_id):
             return None
         guild = self._client.get_guild(guild_id)
@@ -208,36 +218,38 @@ class Responder:
             self._owners[guild_id] = fetched
         return fetched
 
-    # --- asking for pictures
+    # --- requests for pictures
 
     async def submit_request(
         self, interaction: Interaction, draft: RequestDraft, *, received_at: int, most: int | None = None
     ) -> None:
-        """Make *wish* a job with a card that Discord shows, or refuse it with a way to change it.
+        """Turn *draft* into an acknowledged job, or refuse it privately and keep it as a draft to change.
 
-        *most*: what the pressed button said that it costs, in micro-dollars.
+        *most* is the price in micro-dollars on the button that was pressed; a higher price is refused.
         """
         await self.check_place(interaction)
         context = context_of(
             interaction, received_at=received_at, member=self.is_member(interaction), private=draft.private
         )  # fmt: skip
         try:
-            if not self.accepts_requests:
-                raise UserError("busy")  # noqa: TRY301 - refused like everything else, with a draft
+            if not self._accepts_requests:
+                raise UserError("busy")  # noqa: TRY301 - handled below like every refusal
             self.services.requests.check_permissions(context.place, context.app_permissions, private=context.private)
-            await self._look_at(draft, context.place)
+            await self._check_request(draft, context.place)
             card = await self.services.requests.accept(context, draft, most=most)
-        except AlreadySeen:  # delivered twice: the other one answers
+        except AlreadySeen:  # Discord delivered the interaction twice; the first delivery is answered
             return
         except UserError as error:
-            told = await self._with_channels(error, interaction, context.place)
-            await self.reply_refusal(interaction, told, draft_id=await self._kept(draft, user_id=interaction.user.id))
+            suggested = await self._with_suggestions(error, interaction, context.place)
+            await self.reply_refusal(
+                interaction, suggested, draft_id=await self._keep_draft(draft, user_id=interaction.user.id)
+            )
             return
-        await self._show(interaction, card, context=context)
+        await self._send_card(interaction, card, context=context)
 
-    async def _with_channels(self, error: UserError, interaction: Interaction, place: Place) -> UserError:
-        """*error* with the channels in which the same would work, as far as we know any."""
-        if place.server == EVERYWHERE or not about_channel(error):
+    async def _with_suggestions(self, error: UserError, interaction: Interaction, place: Place) -> UserError:
+        """*error* with the channels in which the request would be accepted, as far as known."""
+        if place.server == EVERYWHERE or not is_channel_error(error):
             return error
         try:
             async with asyncio.timeout(OPTIONAL_TIMEOUT):
@@ -247,70 +259,70 @@ class Responder:
         found = suggest_channels(error, overview, guild=self._client.get_guild(place.server), user=interaction.user)
         return UserError(error.key, **{**error.values, "channels": found})
 
-    async def _look_at(self, draft: RequestDraft, place: Place) -> None:
-        """`UserError` for what is wrong with *wish*, as far as it shows in time."""
+    async def _check_request(self, draft: RequestDraft, place: Place) -> None:
+        """Raise `UserError` for what is wrong with *draft*, as far as it can be checked before the first answer."""
         request = self.services.requests.request(draft, place, await self.services.requests.server_settings(place))
         if not draft.references:
             return
         limits = self.services.offered.reference_limits(request)
-        # What Discord says of them costs no time.
+        # First what Discord says about them, without any request.
         check_references(draft.references, hosts=self.services.requests.cdn_hosts, limits=limits)
-        await self._look_quickly(draft.references, limits)
+        await self._check_references(draft.references, limits)
 
     async def pictures_of(self, message: discord.Message) -> Sequence[Reference]:
-        """The pictures of *message*, without what shows in time to be none that we take."""
-        found = pictures_in(message)
-        others = await asyncio.gather(*(self._is_other(each) for each in found))
-        return [each for each, other in zip(found, others, strict=True) if not other]
+        """The pictures in *message*, without files whose first bytes show an unsupported type."""
+        candidates = pictures_in(message)
+        unsupported = await asyncio.gather(*(self._is_unsupported(each) for each in candidates))
+        return [each for each, excluded in zip(candidates, unsupported, strict=True) if not excluded]
 
-    async def _is_other(self, reference: Reference) -> bool:
-        """Whether *reference* is no picture that we take; what else is wrong with it is for whoever asks for it."""
+    async def _is_unsupported(self, reference: Reference) -> bool:
+        """Whether *reference* has an unsupported type; other faults are reported when it is used."""
         if media_type(reference.content_type) in TYPES:
             return False
         try:
-            await self._look_quickly([reference], ReferenceLimits())
+            await self._check_references([reference], ReferenceLimits())
         except UserError as error:
             return error.key == "references.type"
         return False
 
-    async def _look_quickly(self, references: Sequence[Reference], limits: ReferenceLimits) -> None:
+    async def _check_references(self, references: Sequence[Reference], limits: ReferenceLimits) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(REFERENCE_TIMEOUT):
-                await self._peek(references, limits=limits)
+                await self._check_first_bytes(references, limits=limits)
 
-    async def _kept(self, draft: RequestDraft, *, user_id: int) -> str | None:
+    async def _keep_draft(self, draft: RequestDraft, *, user_id: int) -> str | None:
         try:
             async with asyncio.timeout(OPTIONAL_TIMEOUT):
                 return await self.services.drafts.keep(draft, user_id=user_id)
         except TimeoutError:
             return None
 
-    async def _show(self, interaction: Interaction, card: Card, *, context: InteractionContext) -> None:
-        """Acknowledge with the card itself. What Discord leaves unanswered is asked again by the worker."""
+    async def _send_card(self, interaction: Interaction, card: Card, *, context: InteractionContext) -> None:
+        """Acknowledge with the card itself. If Discord's response is lost, the worker looks the message up."""
         job_id = card.job.id
         view = render(card, self.words(interaction), now=self.clock())
-        left = max(MIN_TIMEOUT, ACK_TIMEOUT - (self.clock() - context.received_at) / SECOND)
+        remaining = max(MIN_TIMEOUT, ACK_TIMEOUT - (self.clock() - context.received_at) / SECOND)
         try:
-            async with self.answering(interaction, seconds=left):
+            async with self.answering(interaction, seconds=remaining):
                 shown = await interaction.response.send_message(
                     view=view, ephemeral=context.private, allowed_mentions=NOBODY
                 )
         except discord.HTTPException as exc:
             log.info("Discord did not show a card: %s", exc, extra={"event": "ack_failed", "job_id": job_id})
-            if _is_provably_unseen(exc):
+            if _is_rejection(exc):
                 await self.services.requests.unacknowledged(job_id)
                 raise
         except (aiohttp.ClientError, OSError) as exc:
             extra = {"event": "ack_unknown", "job_id": job_id}
-            log.info("Nobody knows whether Discord shows a card: %s", type(exc).__name__, extra=extra)
+            log.info("It is unknown whether Discord shows a card: %s", type(exc).__name__, extra=extra)
         else:
             self._metrics.acknowledged((self.clock() - context.received_at) / SECOND)
             if shown.message_id is not None:
                 ephemeral = context.private or shown.is_ephemeral()
-                await self._acknowledged(job_id, message_id=shown.message_id, ephemeral=ephemeral)
+                await self._record_acknowledgement(job_id, message_id=shown.message_id, ephemeral=ephemeral)
 
-    async def _acknowledged(self, job_id: str, *, message_id: int, ephemeral: bool) -> None:
-        """Write down that Discord shows the card; where that fails, the worker asks Discord."""
+    async def _record_acknowledgement(self, job_id: str, *, message_id: int, ephemeral: bool) -> None:
+        """Record that Discord shows the card; if the database is away, the worker asks Discord later."""
         try:
             await self.services.requests.acknowledged(job_id, message_id=message_id, ephemeral=ephemeral)
         except DATABASE_ERRORS as exc:
@@ -318,12 +330,13 @@ class Responder:
                 raise
 
 
-def _is_provably_unseen(exc: discord.HTTPException) -> bool:
+def _is_rejection(exc: discord.HTTPException) -> bool:
+    """Whether Discord certainly does not show the message."""
     return 400 <= exc.status < 500 and exc.status != 429 and exc.code != ALREADY_ACKNOWLEDGED
 
 
-def _is_nobodys_fault(exc: Exception) -> bool:
-    """Discord had stopped waiting, somebody else answered, or the line broke: nothing more can be said."""
+def _is_unanswerable(exc: Exception) -> bool:
+    """Whether no further answer is possible: Discord stopped waiting, it was answered, or the connection failed."""
     if isinstance(exc, discord.HTTPException):
         return exc.code in (UNKNOWN_INTERACTION, ALREADY_ACKNOWLEDGED, UNKNOWN_MESSAGE)
     return isinstance(exc, discord.InteractionResponded | aiohttp.ClientError | TimeoutError)

@@ -1,4 +1,4 @@
-"""Says so, instead of nothing, where the database does not answer while Discord still waits."""
+"""Timeouts of interactions: Discord waits three seconds for the first answer."""
 
 import asyncio
 import logging
@@ -15,55 +15,55 @@ from bot.store.outages import outage_of
 
 log = logging.getLogger(__name__)
 
-QUERY_TIMEOUT = 0.7  # seconds for each of at most three looks into the database: Discord waits three
+# Seconds.
+ACK_TIMEOUT = 2.5  # from an interaction to its first answer
+DECISION_TIMEOUT = 2.2  # from an interaction to the start of its first answer
+QUERY_TIMEOUT = 0.7  # for one query of at most three before the first answer
+REFERENCE_TIMEOUT = 1.2  # for the first bytes of all reference pictures
+OPTIONAL_TIMEOUT = 0.5  # for additions that the answer can do without
+MIN_TIMEOUT = 0.3  # for an answer that is sent late
 
-
-ACK_TIMEOUT = 2.5  # seconds from an interaction to its first answer; Discord gives three
-MIN_TIMEOUT = 0.3  # what an answer gets even when little time is left
-REFERENCE_TIMEOUT = 1.2
-OPTIONAL_TIMEOUT = 0.5  # for what is good to have but not worth the answer
-
-
-TOO_OLD = int(2.5 * SECOND)  # Discord gives three
-BEHIND = 30 * SECOND  # our clock, by an interaction from the future
-AHEAD = 10 * MINUTE  # our clock; what a connection missed may come some minutes late
-
-
-DECISION_TIMEOUT = 2.2  # seconds until a first answer is begun, or what it waits for is broken off
+# Milliseconds.
+MAX_AGE = int(2.5 * SECOND)  # of an interaction that is still answered
+MAX_BEHIND = 30 * SECOND  # our clock, judged by an interaction from the future
+MAX_AHEAD = 10 * MINUTE  # our clock; events missed by a connection may arrive some minutes late
 
 
 class AckDeadline:
-    """Tells which interactions reached us too late to be answered.
+    """Decides which interactions arrived too late to be answered.
 
-    Their age is the difference of two clocks, Discord's and ours. The smallest of the last few is taken for
-    the clocks' difference, so that a clock that is off does not make every interaction look old. Taking one
-    for young by mistake does no harm: Discord refuses the answer and the job is withdrawn.
+    An interaction's age is measured with two clocks, Discord's and ours. The smallest of the last five ages is taken
+    as the difference of the clocks, so that a wrong clock does not make every interaction look late. An interaction
+    wrongly taken as in time does no harm: Discord rejects the answer and the job is withdrawn.
     """
 
     def __init__(self) -> None:
-        self._seen: deque[int] = deque(maxlen=5)
+        self._ages: deque[int] = deque(maxlen=5)
 
     @property
     def clock_is_off(self) -> bool:
-        """Whether the clocks are so far apart that it matters; late interactions alone do not look like that."""
-        least = min(self._seen, default=0)
-        return least < -BEHIND or (least > AHEAD and len(self._seen) == self._seen.maxlen)
+        """Whether our clock is too far from Discord's; a single late interaction does not count."""
+        smallest = min(self._ages, default=0)
+        return smallest < -MAX_BEHIND or (smallest > MAX_AHEAD and len(self._ages) == self._ages.maxlen)
 
     def has_passed(self, interaction_id: int, *, now: int) -> bool:
+        """Whether an interaction is too old to be answered at *now* (UTC milliseconds); records its age."""
         age = now - int(discord.utils.snowflake_time(interaction_id).timestamp() * 1000)
-        difference = min(self._seen, default=0)
-        self._seen.append(age)
-        return age - difference > TOO_OLD
+        difference = min(self._ages, default=0)
+        self._ages.append(age)
+        return age - difference > MAX_AGE
 
 
 @asynccontextmanager
-async def database_timeout(trouble: str, *, seconds: float | None = None) -> AsyncIterator[None]:
-    """`UserError` *trouble* where the block takes longer than *seconds* (`QUERY_TIMEOUT`) or the database fails."""
+async def database_timeout(error_key: str, *, seconds: float | None = None) -> AsyncIterator[None]:
+    """Raise `UserError` *error_key* if the block exceeds *seconds* (`QUERY_TIMEOUT`) or the database fails."""
     try:
         async with asyncio.timeout(QUERY_TIMEOUT if seconds is None else seconds):
             yield
     except DATABASE_ERRORS as exc:
-        named = isinstance(exc, TimeoutError) or outage_of(exc) is not None
+        is_known = isinstance(exc, TimeoutError) or outage_of(exc) is not None
         extra = {"event": "admin_waits"}
-        log.warning("An admin's command waits for the database in vain", exc_info=None if named else exc, extra=extra)
-        raise UserError(trouble) from exc
+        log.warning(
+            "The database did not answer an admin's command in time", exc_info=None if is_known else exc, extra=extra
+        )
+        raise UserError(error_key) from exc

@@ -1,4 +1,4 @@
-"""What Discord says of a server's channels: which exist, what they are called, where the bot may write."""
+"""Facts about a server's channels, from the cache or from Discord: existence, name, permission to write."""
 
 import asyncio
 from collections.abc import Iterable
@@ -9,26 +9,31 @@ import discord
 from bot.core.server_settings import ServerSettings
 from bot.ui.transport.state import State
 
-MOST_ASKED = 10  # channels that one answer may ask Discord about
-TIMEOUT = 1.0  # seconds
+MAX_LOOKUPS = 10  # requests to Discord for one answer
+TIMEOUT = 1.0  # seconds for all of them
 
 
-async def missing(client: discord.Client, guild: discord.Guild | None, channels: Iterable[int]) -> frozenset[int]:
-    """Those of *channels* that are provably gone: what memory lacks may be an old thread, so Discord is asked."""
-    unknown = [
+async def deleted_channels(
+    client: discord.Client, guild: discord.Guild | None, channels: Iterable[int]
+) -> frozenset[int]:
+    """Return the ids in *channels* that Discord does not know any more; empty if it does not answer in time.
+
+    A channel that is not in the cache may be an archived thread, so Discord is asked for it.
+    """
+    uncached = [
         each
         for each in sorted(channels)
         if guild is None or not (is_hidden(guild, each) or guild.get_channel_or_thread(each) is not None)
     ]
     try:
         async with asyncio.timeout(TIMEOUT):
-            found = await asyncio.gather(*(_is_gone(client, each) for each in unknown[:MOST_ASKED]))
+            results = await asyncio.gather(*(_is_deleted(client, each) for each in uncached[:MAX_LOOKUPS]))
     except TimeoutError:
         return frozenset()
-    return frozenset(each for each, gone in zip(unknown, found, strict=False) if gone)
+    return frozenset(channel for channel, deleted in zip(uncached, results, strict=False) if deleted)
 
 
-async def _is_gone(client: discord.Client, channel: int) -> bool:
+async def _is_deleted(client: discord.Client, channel: int) -> bool:
     try:
         await client.fetch_channel(channel)
     except discord.NotFound:
@@ -39,35 +44,40 @@ async def _is_gone(client: discord.Client, channel: int) -> bool:
 
 
 def is_hidden(guild: discord.Guild, channel: int) -> bool:
-    """Whether *channel* is there, and the bot cannot view it."""
-    state = guild._state  # noqa: SLF001 - ours; the library shows it nowhere
+    """Whether *channel* exists but the bot has no permission to view it."""
+    state = guild._state  # noqa: SLF001 - the only reference from a guild to our `State`; discord.py has no public one
     return isinstance(state, State) and channel in state.hidden[guild.id]
 
 
-def title(guild: discord.Guild | None, channel: int) -> str | None:
-    """`#pictures`; None for one that is not in memory."""
-    found = guild.get_channel_or_thread(channel) if guild is not None else None
-    return f"#{found.name}" if found is not None else None
+def channel_title(guild: discord.Guild | None, channel: int) -> str | None:
+    """A channel's name, as `#pictures`; None if it is not in the cache."""
+    cached = guild.get_channel_or_thread(channel) if guild is not None else None
+    return f"#{cached.name}" if cached is not None else None
 
 
 def may_write(guild: discord.Guild | None, channel: int) -> bool | None:
-    """Whether the bot can write in *channel*; None where memory does not say."""
+    """Whether the bot can write in *channel*; None if the cache cannot tell."""
     if guild is not None and is_hidden(guild, channel):
         return False
-    found = guild.get_channel_or_thread(channel) if guild is not None else None
-    if guild is None or found is None or guild.me is None:
+    cached = guild.get_channel_or_thread(channel) if guild is not None else None
+    if guild is None or cached is None or guild.me is None:
         return None
     try:
-        may = found.permissions_for(guild.me)
-    except discord.ClientException:  # a thread whose parent is not in memory
+        permissions = cached.permissions_for(guild.me)
+    except discord.ClientException:  # a thread whose parent is not in the cache
         return None
-    writes = may.send_messages_in_threads if isinstance(found, discord.Thread) else may.send_messages
-    return may.view_channel and writes
+    is_thread = isinstance(cached, discord.Thread)
+    return permissions.view_channel and (
+        permissions.send_messages_in_threads if is_thread else permissions.send_messages
+    )
 
 
-def open_somewhere(guild: discord.Guild | None, server_settings: ServerSettings, *, gone: frozenset[int]) -> bool:
-    """Whether any channel that the bot views is left for pictures; where memory does not say, one is."""
+def has_open_channel(guild: discord.Guild | None, server_settings: ServerSettings, *, deleted: frozenset[int]) -> bool:
+    """Whether the settings leave a channel open that the bot can view; True if the cache cannot tell.
+
+    *deleted*: ids of channels that Discord does not know any more.
+    """
     if server_settings.allowed:
-        return any(each not in server_settings.denied and each not in gone for each in server_settings.allowed)
-    there = [each for each in guild.channels if not isinstance(each, discord.CategoryChannel)] if guild else []
-    return not there or any(server_settings.opens((each.id,)) for each in there)
+        return any(each not in server_settings.denied and each not in deleted for each in server_settings.allowed)
+    channels = [each for each in guild.channels if not isinstance(each, discord.CategoryChannel)] if guild else []
+    return not channels or any(server_settings.opens((each.id,)) for each in channels)

@@ -1,4 +1,4 @@
-"""Keeps the bot connected to Discord: a broken connection is made anew while jobs go on, a hopeless one ends it."""
+"""Connection to Discord's gateway: reconnects after recoverable errors, raises on fatal ones."""
 
 import asyncio
 import logging
@@ -11,9 +11,9 @@ from discord.utils import MISSING
 
 log = logging.getLogger(__name__)
 
-FIRST_WAIT = 2.0  # seconds before a broken client is started again; doubled up to LONGEST_WAIT
-LONGEST_WAIT = 120.0
-STEADY = 300.0  # a client that lived that long starts again with the first wait
+MIN_RECONNECT_DELAY = 2.0  # seconds; doubled after each failure, up to MAX_RECONNECT_DELAY
+MAX_RECONNECT_DELAY = 120.0
+STABLE_AFTER = 300.0  # seconds; a connection that lasted longer resets the delay
 FATAL_CODES = {
     4004: "Discord does not know this token: set DARKROOM_DISCORD__TOKEN to the one on the Developer Portal's Bot page",
     4014: "Discord refused an intent: Darkroom asks only for guilds, so check the application in the Developer Portal",
@@ -21,24 +21,25 @@ FATAL_CODES = {
 
 
 class FatalGatewayError(Exception):
-    """Discord will not have this bot as it is configured; the text is one line for the operator."""
+    """Discord rejects the bot's token or intents; the message is one line for the operator."""
 
 
 class DiscordUnreachable(Exception):
-    """Discord did not do what was asked of it now; the text is one line for the operator."""
+    """Discord cannot be reached or answers with an error; the message is one line for the operator."""
 
 
 async def sync_commands(client: discord.Client, token: str, *, sync: Callable[[], Awaitable[object]]) -> None:
-    """Log in, have the commands sent to Discord by *sync*, and leave; `FatalGatewayError`, or `DiscordUnreachable`."""
+    """Log in, call *sync* and close the client.
+
+    Raises `FatalGatewayError` for a wrong token and `DiscordUnreachable` for other failures.
+    """
     try:
         await client.login(token)
         await sync()
     except discord.LoginFailure as exc:
         raise FatalGatewayError(FATAL_CODES[4004]) from exc
     except discord.HTTPException as exc:
-        raise DiscordUnreachable(
-            f"Discord did not take the commands (HTTP {exc.status}): try again in a while"
-        ) from exc
+        raise DiscordUnreachable(f"Discord did not accept the commands (HTTP {exc.status}): try again later") from exc
     except (aiohttp.ClientError, OSError) as exc:
         why = f"Discord cannot be reached ({type(exc).__name__})"
         raise DiscordUnreachable(f"{why}: check the network and DARKROOM_DISCORD__API_BASE") from exc
@@ -47,39 +48,34 @@ async def sync_commands(client: discord.Client, token: str, *, sync: Callable[[]
 
 
 async def stay_connected(client: discord.Client, token: str, *, closing: asyncio.Event) -> None:
-    """Run *client* until *closing* is set and it is closed; `FatalGatewayError` where retrying would do harm.
+    """Run *client*, reconnecting after errors, until *closing* is set and the client is closed.
 
-    An event with one missing key ends discord.py's client with the parser's exception, so whatever ends it
-    is logged and it is started again, slower each time: a thousand identifies a day reset the token.
+    Raises `FatalGatewayError` for what reconnecting cannot fix. Other errors are logged: an event with a missing key
+    is enough to end discord.py's client with an exception from its parser. The delay doubles after each failure,
+    because Discord resets a bot's token after 1000 identifies in a day.
     """
-    wait = FIRST_WAIT
+    delay = MIN_RECONNECT_DELAY
     loop = asyncio.get_running_loop()
     while not closing.is_set():
         began = loop.time()
-        life = asyncio.create_task(client.start(token), name="discord client")
-        await asyncio.wait({life})
-        error = life.exception()
+        async with client:  # `login` sets up only a client's first connection; the context manager each one
+            connection = asyncio.create_task(client.start(token), name="discord client")
+            await asyncio.wait({connection})
+        error = connection.exception()
         if closing.is_set():
             return
-        await client.close()
         if error is not None:
-            _judge(error)
-        wait = FIRST_WAIT if loop.time() - began > STEADY else min(LONGEST_WAIT, wait * 2)
+            _raise_if_fatal(error)
+        delay = MIN_RECONNECT_DELAY if loop.time() - began > STABLE_AFTER else min(MAX_RECONNECT_DELAY, delay * 2)
         with suppress(TimeoutError):
-            async with asyncio.timeout(wait):
+            async with asyncio.timeout(delay):
                 await closing.wait()
-        await _open_again(client)
+        client.clear()
+        client.http.connector = MISSING  # `clear` keeps the closed one, and `login` creates one only for `MISSING`
 
 
-async def _open_again(client: discord.Client) -> None:
-    """Make a closed client usable: `clear` alone leaves it the closed connector and no event loop."""
-    client.clear()
-    client.http.connector = MISSING
-    await client._async_setup_hook()  # noqa: SLF001 - what login does, but only for a client's first life
-
-
-def _judge(error: BaseException) -> None:
-    """Raise `FatalGatewayError` for what only the operator can mend, log everything else."""
+def _raise_if_fatal(error: BaseException) -> None:
+    """Raise `FatalGatewayError` for what only the operator can fix; log everything else."""
     if isinstance(error, discord.LoginFailure):
         raise FatalGatewayError(FATAL_CODES[4004]) from error
     if isinstance(error, discord.PrivilegedIntentsRequired):
@@ -89,4 +85,4 @@ def _judge(error: BaseException) -> None:
     if isinstance(error, discord.HTTPException | aiohttp.ClientError | OSError):
         log.warning("Discord cannot be reached: %s", error, extra={"event": "gateway_down"})
         return
-    log.error("The Discord client broke and is started again", exc_info=error, extra={"event": "gateway_broken"})
+    log.error("The Discord client failed and is restarted", exc_info=error, extra={"event": "gateway_broken"})

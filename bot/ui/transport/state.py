@@ -1,7 +1,8 @@
-"""Decides what of Discord's events the library remembers, and from what it reads an interaction.
+"""discord.py's cache, without channels that the bot cannot view, and with a parser of interactions that tolerates gaps.
 
-A channel that the bot cannot view comes as `___hidden___`, without its age mark and its permissions (docs, "Channel
-Flags"). The library would remember it so, and prefer that to what an interaction says of its own place.
+Discord sends a channel that the bot cannot view as `___hidden___`, without its age restriction and its permissions
+(docs, "Channel Flags"). discord.py would cache it like that, and prefer the cached channel to the one in an
+interaction. It has no public way to change what is cached, so its private `ConnectionState` is extended.
 """
 
 import logging
@@ -10,42 +11,53 @@ from collections.abc import Mapping
 from typing import Any
 
 import discord
-from discord import InteractionType
-from discord.channel import _threaded_channel_factory
+from discord import ChannelType, InteractionType
 from discord.state import ConnectionState
 
 from bot.ui.transport.payloads import TEXT, Json, complete
 
 log = logging.getLogger(__name__)
 
-OBFUSCATED = 1 << 17  # a flag of channels
-FOR_THE_TREE = frozenset({InteractionType.application_command, InteractionType.autocomplete})
+OBFUSCATED = 1 << 17  # channel flag
+COMMAND_TYPES = frozenset({InteractionType.application_command, InteractionType.autocomplete})
+# The classes that discord.py has for the types of a server's channels; a text channel stands in for unknown types.
+CHANNEL_CLASSES: Mapping[int, Any] = {
+    ChannelType.voice.value: discord.VoiceChannel,
+    ChannelType.category.value: discord.CategoryChannel,
+    ChannelType.stage_voice.value: discord.StageChannel,
+    ChannelType.forum.value: discord.ForumChannel,
+    ChannelType.media.value: discord.ForumChannel,
+    **dict.fromkeys(
+        (ChannelType.news_thread.value, ChannelType.public_thread.value, ChannelType.private_thread.value),
+        discord.Thread,
+    ),
+}
 
 
 class State(ConnectionState[Any]):
-    """*hidden* are the channels that the bot cannot view, by their server."""
+    """The cache. *hidden*: ids of the channels that the bot cannot view, by server id."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.hidden: defaultdict[int, set[int]] = defaultdict(set)
 
     async def close(self) -> None:
-        if self._ready_task is not None:  # it would wake up when there is no loop any more
+        if self._ready_task is not None:  # it could run after the event loop is closed
             self._ready_task.cancel()
         await super().close()
 
     def parse_guild_create(self, data: Any) -> None:
-        """Its list is complete: what it lacks went while we were not connected, or while the server was away."""
-        if data.get("unavailable") is True:  # and it has no list
+        """Replace the server's channels: those not listed were deleted while the bot or the server was offline."""
+        if data.get("unavailable") is True:  # such an event lists no channels
             return
         channels = data.get("channels") or []
-        seen = [each for each in channels if not _is_hidden(each)]
-        listed, guild = {int(each["id"]) for each in seen}, self._get_guild(int(data["id"]))
+        visible = [each for each in channels if not _is_hidden(each)]
+        visible_ids, guild = {int(each["id"]) for each in visible}, self._get_guild(int(data["id"]))
         for known in guild.channels if guild else ():
-            if known.id not in listed:
-                self._forget(str(known.id), guild_id=data["id"])
+            if known.id not in visible_ids:
+                self._remove_channel(str(known.id), guild_id=data["id"])
         self.hidden[int(data["id"])] = {int(each["id"]) for each in channels if _is_hidden(each)}
-        super().parse_guild_create({**data, "channels": seen})
+        super().parse_guild_create({**data, "channels": visible})
 
     def parse_guild_delete(self, data: Any) -> None:
         if not data.get("unavailable"):
@@ -56,10 +68,10 @@ class State(ConnectionState[Any]):
         self.parse_channel_update(data)
 
     def parse_channel_update(self, data: Any) -> None:
-        """One that comes into sight is new to the library, whatever the event is called."""
+        """Add, update or remove a channel; one that has become visible is new to discord.py, despite the event."""
         guild_id, channel_id = int(data.get("guild_id") or 0), int(data["id"])
         if _is_hidden(data):
-            self._forget(data["id"], guild_id=data["guild_id"])
+            self._remove_channel(data["id"], guild_id=data["guild_id"])
             self.hidden[guild_id].add(channel_id)
             return
         self.hidden[guild_id].discard(channel_id)
@@ -71,29 +83,30 @@ class State(ConnectionState[Any]):
         self.hidden[int(data.get("guild_id") or 0)].discard(int(data["id"]))
         super().parse_channel_delete(data)
 
-    def _forget(self, channel_id: str, *, guild_id: str) -> None:
-        """A channel and its threads."""
-        gone: Any = {"id": channel_id, "guild_id": guild_id}
-        super().parse_channel_delete(gone)
+    def _remove_channel(self, channel_id: str, *, guild_id: str) -> None:
+        """Remove a channel and its threads from the cache."""
+        payload: Any = {"id": channel_id, "guild_id": guild_id}
+        super().parse_channel_delete(payload)
 
     def parse_interaction_create(self, data: Any) -> None:
-        """As the library does it, but for views that it keeps: we have none."""
+        """Dispatch an interaction as discord.py does, except to stored views, which the bot does not use."""
         try:
             interaction = self._interaction(complete(data))
-        except Exception as exc:  # noqa: BLE001 - one interaction's trouble is not the connection's
+        except Exception as exc:  # noqa: BLE001 - one bad interaction must not end the connection
             extra = {"event": "interaction_unreadable"}
-            log.error("An interaction could not be read: %s", type(exc).__name__, extra=extra)  # noqa: TRY400 - it has what was typed
+            log.error("An interaction could not be read: %s", type(exc).__name__, extra=extra)  # noqa: TRY400 - a traceback may contain the prompt
             return
-        if interaction.type in FOR_THE_TREE and self._command_tree is not None:
-            self._command_tree._from_interaction(interaction)  # noqa: SLF001 - as the library does
+        if interaction.type in COMMAND_TYPES and self._command_tree is not None:
+            self._command_tree._from_interaction(interaction)  # noqa: SLF001 - the tree has no public method
         self.dispatch("interaction", interaction)
 
     def _interaction(self, data: Json) -> discord.Interaction[Any]:
+        """Parse *data*. In a server its channel is the one that the interaction describes, not the cached one."""
         interaction = discord.Interaction(data=data, state=self)  # type: ignore[arg-type]
-        guild, said = interaction.guild, data["channel"]
-        if guild is not None and ("type" in said or interaction.channel is None):
-            factory: Any = _threaded_channel_factory(said.get("type", TEXT))[0] or discord.TextChannel
-            interaction.channel = factory(guild=guild, state=self, data={"type": TEXT, **said})
+        guild, channel = interaction.guild, data["channel"]
+        if guild is not None and ("type" in channel or interaction.channel is None):
+            channel_class = CHANNEL_CLASSES.get(channel.get("type", TEXT), discord.TextChannel)
+            interaction.channel = channel_class(guild=guild, state=self, data={"type": TEXT, **channel})
         return interaction
 
 

@@ -1,4 +1,4 @@
-"""What tests of `/quota` share: an admin, their commands, and what is written down after them."""
+"""Shared by tests of `/quota`: an admin, commands, and reading what was written."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ QUERY_TIMEOUT = Limits(user_day_images=10, user_day_micro_usd=1_000_000, guild_m
 
 
 def admin(on: Stage, guild: Any = None) -> Any:
-    """Somebody who may manage the server, and nothing more."""
+    """A member with the permission to manage the server, and no other."""
     guild = guild or on.guild
     role = guild.create_role("Mods", permissions=discord.Permissions(manage_guild=True))
     return guild.add_member(on.env.create_user(f"ada-{guild.id}"), roles=[role])
@@ -34,7 +34,7 @@ async def untouched(on: Stage) -> bool:
 
 
 async def raw(on: Stage, by: Any, name: str, *options: tuple[str, int, Any]) -> Any:
-    """A command with options that Discord resolves nothing of, as for what was deleted meanwhile."""
+    """A command with options that Discord does not resolve, as for deleted targets."""
     root = by._resolve_root("quota", 1, on.channel.id)
     given = [{"name": option, "type": kind, "value": value} for option, kind, value in options]
     inner = [{"name": name, "type": 1, "options": given}]
@@ -43,6 +43,6 @@ async def raw(on: Stage, by: Any, name: str, *options: tuple[str, int, Any]) -> 
 
 
 async def offered(on: Stage, by: Any, command: str, option: str, typed: str = "", **filled: Any) -> dict[str, str]:
-    """What a completion offers: what is sent, by what is shown."""
+    """The choices of a completion: values by label."""
     found = await by.autocomplete(on.channel, f"quota {command}", option, typed, **filled)
     return {each["name"]: each["value"] for each in found}

@@ -1,7 +1,7 @@
-"""Every command, completion and button of admins, tried by everybody everywhere: one without its check fails here.
+"""Every command, completion and button of admins, used by every kind of member in every place.
 
-Discord itself would hide most of this from members: here everything is sent all the same, as a server that shows the
-commands to everybody would let them.
+A new one without a permission check fails here. Discord hides the commands from most members; these tests send them
+anyway, as a server can that shows the commands to everybody.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from discord import AppCommandType, app_commands
 from bot.core.quota import Block, Grant, Holder, Rule, Unit
 from bot.core.windows import Window
 from bot.store.quotas import By
-from bot.ui.cards.reports import Asked
+from bot.ui.cards.reports import HistoryQuery
 from tests.discord.interactions import Interaction
 from tests.discord.member import Member
 from tests.discord.messages import Message
@@ -38,7 +38,7 @@ MAY = frozenset({"manager", "administrator", "owner"})
 HERE, ELSEWHERE, DIRECT = "a server with the bot", "a server where only the user has it", "a direct message"
 CASES = [(role, HERE) for role in ROLES] + [(role, ELSEWHERE) for role in ROLES] + [("member", DIRECT)]
 PRESSED: Mapping[str, str] = {  # each button that admins have, by its action; a new one has to be added here
-    "history": Asked(start=(2**40, 1)).custom_id,
+    "history": HistoryQuery(start=(2**40, 1)).custom_id,
 }
 EN = TEXTS.for_locale("en")
 WHY = frozenset(EN.say(f"error.admin.{each}") for each in ("server", "permission"))
@@ -46,7 +46,7 @@ WHY = frozenset(EN.say(f"error.admin.{each}") for each in ("server", "permission
 
 @dataclass
 class Case:
-    """Somebody somewhere."""
+    """A member in a place."""
 
     on: Scene
     who: Member
@@ -66,7 +66,7 @@ class Case:
         return [await rows(self.on.rig.store, f"SELECT * FROM {each}") for each in TABLES]  # noqa: S608 - see above
 
     async def check(self, done: Interaction) -> None:
-        """That *done* was answered privately, and refused with the reason exactly where it should be."""
+        """Assert that *done* was answered privately, and refused with the reason exactly if it should be."""
         ack = await done.acked(within=SOON)
         said = _text(
             ack.message if ack.type != 5 else await done.until(lambda each: not each.now.thinking, within=SOON)
@@ -77,7 +77,7 @@ class Case:
 
 
 def case_of(on: Scene, role: str, place: str) -> Case:
-    """Everybody has the application for themselves too, where Discord lets one."""
+    """Everybody has installed the application too, where Discord allows it."""
     if place == DIRECT:
         who = on.discord.add_member("alice", installed=True)
         return Case(on, who, who.dm(), role, place)
@@ -90,7 +90,7 @@ def case_of(on: Scene, role: str, place: str) -> Case:
 
 
 async def furnish(case: Case) -> None:
-    """Give every completion something to offer, and the history something to tell."""
+    """Create something for every completion to suggest, and for the history to show."""
     server, now = case.channel.guild.id if case.channel.guild else 0, case.on.rig.time.now
     quotas, user = case.on.rig.services.quotas, case.who.id
 
@@ -107,11 +107,11 @@ async def furnish(case: Case) -> None:
     )
 
 
-# --- what there is
+# --- commands and buttons
 
 
 def leaves(tree: app_commands.CommandTree[Any]) -> Iterator[app_commands.Command[Any, ..., Any]]:
-    """Every command in a group that Discord is told to show to those who manage a server."""
+    """Every command in a group that Discord shows to members with *Manage Server* only."""
     for top in tree.get_commands():
         if isinstance(top, app_commands.Group) and guarded(top):
             yield from (each for each in top.walk_commands() if isinstance(each, app_commands.Command))
@@ -142,7 +142,7 @@ def unguarded(tree: app_commands.CommandTree[Any]) -> set[str]:
 
 
 def given(case: Case, command: app_commands.Command[Any, ..., Any], *, but: str = "") -> dict[str, Any]:
-    """A value for every option that a command needs, and that its completions look at."""
+    """A value for every option that a command requires or that its completions read."""
     values: dict[str, Any] = {
         "amount": "7",
         "unit": "images",
@@ -159,7 +159,7 @@ def completed(command: app_commands.Command[Any, ..., Any]) -> list[str]:
     return [each.name for each in command.parameters if each.autocomplete]
 
 
-# --- trying it all
+# --- trials
 
 
 async def try_commands(case: Case, commands: Sequence[app_commands.Command[Any, ..., Any]]) -> None:
@@ -192,7 +192,7 @@ async def try_buttons(case: Case) -> None:
 
 
 @pytest.mark.parametrize(("role", "place"), CASES)
-async def test_only_those_who_manage_the_server_may_and_only_there(
+async def test_only_managers_of_a_server_may_use_admin_commands_and_only_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str, place: str
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",), user_install=True) as on:
@@ -205,14 +205,14 @@ async def test_only_those_who_manage_the_server_may_and_only_there(
         before = await case.written()
         await try_completions(case, commands)
         await try_buttons(case)
-        assert await case.written() == before  # looking changes nothing, whoever looks
+        assert await case.written() == before  # a completion changes nothing
         await try_commands(case, commands)
         assert (await case.written() == before) is not case.allowed
 
         assert on.discord.violations == []
 
 
-async def test_discord_is_told_to_hide_the_commands_from_members_and_outside_of_servers(
+async def test_discord_hides_the_commands_from_members_and_outside_of_servers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",), user_install=True) as on:
@@ -231,10 +231,10 @@ async def test_every_command_is_for_members_or_in_a_group_for_admins(
         assert unguarded(on.client.tree) == set()
 
 
-async def test_a_new_command_outside_and_one_inside_a_group_without_the_check_are_both_found(
+async def test_a_new_command_without_a_permission_check_is_detected_inside_and_outside_a_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That these tests themselves work."""
+    """Check that the tests above detect a missing check."""
 
     async def rogue(interaction: Any) -> None:
         await interaction.response.send_message("done", ephemeral=True)

@@ -1,4 +1,4 @@
-"""What admins do with `/quota`: what is written, what they are told, and what is refused with nothing written."""
+"""Commands of `/quota`: what they write and reply, and refusals that write nothing."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,7 @@ from tests.ui.stage import Stage, on_stage, text
 
 
 @on_stage(limits=QUERY_TIMEOUT)
-async def test_a_members_own_limit_is_set_and_the_answer_says_what_holds_besides(on: Stage) -> None:
+async def test_setting_a_members_limit_shows_all_limits_that_apply(on: Stage) -> None:
     shown = await admin(on).slash(on.channel, "quota set", unit="images", amount="25", member=on.alice)
 
     assert shown.ephemeral
@@ -30,12 +30,12 @@ async def test_a_members_own_limit_is_set_and_the_answer_says_what_holds_besides
     assert "pictures a day: not set (10 until now) → **25**" in told
     assert "✏️ **pictures a day** · set for this member" in told
     assert "0 of 25 · 25 left" in told
-    assert "**spending a day** · as the operator configured" in told  # what still stops them
+    assert "**spending a day** · as the operator configured" in told  # the limit that still applies
     assert "$0.00 of $1.00" in told
 
 
 @on_stage(limits=QUERY_TIMEOUT)
-async def test_setting_again_says_from_what_to_what(on: Stage) -> None:
+async def test_changing_a_limit_shows_the_old_and_the_new_value(on: Stage) -> None:
     ada = admin(on)
     await ada.slash(on.channel, "quota set", unit="micro_usd", amount="$2.50", per="week", channel=on.channel)
 
@@ -47,7 +47,7 @@ async def test_setting_again_says_from_what_to_what(on: Stage) -> None:
 
 
 @on_stage(limits=QUERY_TIMEOUT)
-async def test_a_limit_above_the_operators_says_that_it_cannot_be_passed(on: Stage) -> None:
+async def test_a_limit_above_the_operators_says_that_it_has_no_effect(on: Stage) -> None:
     cap = Rule(Holder.CAP, 0, Unit.MICRO_USD, Window.MONTH, 5_000_000)
     await on.rig.services.quotas.set_rule(By("cli-1", on.guild.id, 0, on.rig.time.now), cap)
 
@@ -71,7 +71,7 @@ async def test_a_role_with_its_rules_is_explained(on: Stage) -> None:
 
 
 @on_stage(limits=QUERY_TIMEOUT)
-async def test_what_is_set_counts_at_once(on: Stage) -> None:
+async def test_a_new_limit_applies_at_once(on: Stage) -> None:
     await admin(on).slash(on.channel, "quota set", unit="images", amount="2", member=on.alice)
 
     refused = await on.alice.slash(on.channel, "imagine", prompt="x", count=3)
@@ -82,7 +82,7 @@ async def test_what_is_set_counts_at_once(on: Stage) -> None:
 
 @pytest.mark.parametrize("amount", ["-1", "-0.5", "2.5", "9999999", "lots", "NaN", "", "1e30"])
 @on_stage()
-async def test_an_amount_that_cannot_be_meant_writes_nothing(on: Stage, amount: str) -> None:
+async def test_an_invalid_amount_writes_nothing(on: Stage, amount: str) -> None:
     shown = await admin(on).slash(on.channel, "quota set", unit="images", amount=amount or " ", member=on.alice)
 
     assert shown.ephemeral
@@ -102,7 +102,7 @@ async def test_two_targets_at_once_are_refused(on: Stage) -> None:
 
 
 @on_stage()
-async def test_a_member_who_left_is_given_nothing(on: Stage) -> None:
+async def test_a_member_who_left_gets_no_bonus(on: Stage) -> None:
     carol = on.env.create_user("carol")
     ada = admin(on)
     for command, given in (
@@ -128,7 +128,7 @@ async def test_a_deleted_role_or_channel_gets_a_clear_sentence_and_nothing_is_wr
 
 
 @on_stage()
-async def test_a_category_is_no_channel(on: Stage) -> None:
+async def test_a_category_is_refused_as_a_channel(on: Stage) -> None:
     shown = await admin(on).slash(on.channel, "quota block", channel=on.guild.create_category("all"))
 
     assert "category" in text(shown)
@@ -150,7 +150,7 @@ def test_a_thread_counts_as_its_channel() -> None:
 
 
 @on_stage(limits=QUERY_TIMEOUT)
-async def test_a_member_is_shown_with_what_is_used_and_where_each_limit_comes_from(on: Stage) -> None:
+async def test_a_member_is_shown_with_usage_and_the_source_of_each_limit(on: Stage) -> None:
     ada, artists = admin(on), on.guild.create_role("Artists")
     carol = on.guild.add_member(on.env.create_user("carol"), roles=[artists])
     await ada.slash(on.channel, "quota set", unit="images", amount="30", role=artists)
@@ -172,7 +172,7 @@ async def test_a_member_is_shown_with_what_is_used_and_where_each_limit_comes_fr
 
 
 @on_stage(limits=QUERY_TIMEOUT)
-async def test_a_channel_is_shown_with_its_use_and_its_caps(on: Stage) -> None:
+async def test_a_channel_is_shown_with_its_usage_and_its_ceilings(on: Stage) -> None:
     ada = admin(on)
     await ada.slash(on.channel, "quota set", unit="images", amount="4", per="total", channel=on.channel)
     await on.imagine(count=4)
@@ -188,7 +188,7 @@ async def test_a_channel_is_shown_with_its_use_and_its_caps(on: Stage) -> None:
 
 
 @on_stage(limits=QUERY_TIMEOUT)
-async def test_the_server_is_shown_with_everything_that_is_set_in_it(on: Stage) -> None:
+async def test_the_servers_overview_shows_everything_that_is_set_in_it(on: Stage) -> None:
     ada = admin(on)
     await ada.slash(on.channel, "quota set", unit="images", amount="100", per="week")
     await ada.slash(on.channel, "quota set", unit="images", amount="30", member=on.alice)
@@ -205,11 +205,11 @@ async def test_the_server_is_shown_with_everything_that_is_set_in_it(on: Stage) 
     assert f"<@{on.bob.id}>" in told
     assert "1 bonus is left" in told
     assert "Timezone: UTC" in told
-    assert "everywhere" not in told  # what all servers spend together is nobody's business here
+    assert "everywhere" not in told  # the operator's limit over all servers is not shown
 
 
 @on_stage(limits=QUERY_TIMEOUT)
-async def test_what_a_member_does_in_another_server_is_not_seen(on: Stage) -> None:
+async def test_usage_in_another_server_is_not_shown(on: Stage) -> None:
     elsewhere = on.env.create_guild("Elsewhere")
     there, alice = elsewhere.create_text_channel("there"), elsewhere.add_member(on.env.create_user("alice2"))
     eve = admin(on, elsewhere)
@@ -229,7 +229,7 @@ async def test_what_a_member_does_in_another_server_is_not_seen(on: Stage) -> No
 
 
 @on_stage(limits=QUERY_TIMEOUT)
-async def test_a_members_limits_are_taken_away_together(on: Stage) -> None:
+async def test_all_limits_of_a_member_are_cleared_together(on: Stage) -> None:
     ada = admin(on)
     await ada.slash(on.channel, "quota set", unit="images", amount="30", member=on.alice)
     await ada.slash(on.channel, "quota set", unit="jobs", amount="1", member=on.alice)
@@ -239,11 +239,11 @@ async def test_a_members_limits_are_taken_away_together(on: Stage) -> None:
 
     assert await limits(on) == [(on.guild.id, "user", on.bob.id, "jobs", "now", 2)]
     assert "pictures a day: 30 → **not set**" in text(shown)
-    assert "0 of 10 · 10 left" in text(shown)  # what holds now
+    assert "0 of 10 · 10 left" in text(shown)  # the limit now
 
 
 @on_stage()
-async def test_limits_of_what_was_deleted_are_offered_and_can_be_taken_away(on: Stage) -> None:
+async def test_limits_of_deleted_roles_and_channels_are_offered_and_can_be_cleared(on: Stage) -> None:
     ada = admin(on)
     by = By("1", on.guild.id, 1, on.rig.time.now)
     await on.rig.services.quotas.set_rule(by, Rule(Holder.ROLE, 77, Unit.IMAGES, Window.DAY, 9))
@@ -259,7 +259,7 @@ async def test_limits_of_what_was_deleted_are_offered_and_can_be_taken_away(on: 
 
 
 @on_stage()
-async def test_neither_another_servers_rules_nor_the_operators_can_be_taken_away(on: Stage) -> None:
+async def test_rules_of_another_server_or_of_the_operator_cannot_be_cleared(on: Stage) -> None:
     elsewhere = on.env.create_guild("Elsewhere")
     quotas, now = on.rig.services.quotas, on.rig.time.now
     await quotas.set_rule(By("1", elsewhere.id, 1, now), Rule(Holder.USER, on.alice.id, Unit.IMAGES, Window.DAY, 9))
@@ -287,7 +287,7 @@ async def test_neither_another_servers_rules_nor_the_operators_can_be_taken_away
 
 
 @on_stage()
-async def test_a_bonus_is_taken_back_in_its_own_server_only(on: Stage) -> None:
+async def test_a_bonus_can_be_revoked_only_in_its_own_server(on: Stage) -> None:
     elsewhere = on.env.create_guild("Elsewhere")
     other_channel = elsewhere.create_text_channel("there")
     ada, eve = admin(on), admin(on, elsewhere)
@@ -334,7 +334,7 @@ async def test_a_bonus_is_given_with_its_end_and_reason(on: Stage) -> None:
      {"amount": "5", "expires": "99999d"}, {"amount": "5", "expires": "soon"}],
 )  # fmt: skip
 @on_stage()
-async def test_a_bonus_that_cannot_be_meant_writes_nothing(on: Stage, given: dict[str, str]) -> None:
+async def test_an_invalid_bonus_writes_nothing(on: Stage, given: dict[str, str]) -> None:
     if given.get("expires") == "soon" and not on.client.texts.for_locale("en").knows("error.period.day"):
         pytest.skip("its sentence comes with the reports")
 
@@ -346,7 +346,7 @@ async def test_a_bonus_that_cannot_be_meant_writes_nothing(on: Stage, given: dic
 
 
 @on_stage(limits=QUERY_TIMEOUT)
-async def test_a_reset_takes_off_what_counts_and_says_how_much(on: Stage) -> None:
+async def test_a_reset_clears_the_usage_and_says_how_much_it_was(on: Stage) -> None:
     ada = admin(on)
     _, job = await on.imagine(count=4)
     await on.finish(job, pictures=4)
@@ -356,12 +356,12 @@ async def test_a_reset_takes_off_what_counts_and_says_how_much(on: Stage) -> Non
     again = text(await ada.slash(on.channel, "quota reset", member=on.alice))
 
     assert "Taken off what counts: **4 pictures" in shown
-    assert "1 of 10 · 9 left" in shown  # the unfinished one goes on counting
+    assert "1 of 10 · 9 left" in shown  # the active job still counts
     assert "Nothing counted" in again
 
 
 @on_stage()
-async def test_the_whole_server_is_not_reset(on: Stage) -> None:
+async def test_a_reset_without_a_target_is_refused(on: Stage) -> None:
     shown = await admin(on).slash(on.channel, "quota reset")
 
     assert "only the operator" in text(shown)

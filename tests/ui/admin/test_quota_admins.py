@@ -1,4 +1,4 @@
-"""Who may use `/quota`, how often it counts, what it is completed with, and what Discord is sent."""
+"""`/quota`: permission, idempotence, completions, and requests to Discord."""
 
 import asyncio
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.ui.admin.quotas import QUERY_TIMEOUT, admin, changes, offered, untouc
 from tests.ui.stage import Stage, on_stage, text
 from tests.ui.transport.test_sockets import connected
 
-# --- who may, and how often
+# --- permission and idempotence
 
 
 @on_stage()
@@ -56,7 +56,7 @@ async def test_a_command_delivered_twice_changes_once(on: Stage) -> None:
 
 
 @pytest.mark.parametrize(("verb", "said"), [("overview", "very busy"), ("set_rule", "look with `/quota show`")])
-async def test_a_database_that_hangs_is_not_waited_for(
+async def test_a_hanging_database_is_answered_with_an_error_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, said: str
 ) -> None:
     async def hangs(*_: Any, **__: Any) -> None:
@@ -75,7 +75,7 @@ async def test_a_database_that_hangs_is_not_waited_for(
         assert said in answer.message.text
 
 
-async def test_what_discord_is_sent_is_what_its_schema_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_requests_to_discord_match_its_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with connected(tmp_path, monkeypatch) as on:
         guild = on.discord.add_guild("Own")
         channel, ada = guild.add_channel("pictures"), on.discord.add_member("ada", guild, permissions=MANAGE_GUILD)
@@ -120,11 +120,11 @@ async def test_nobody_is_pinged(on: Stage) -> None:
         assert each.json["data"]["allowed_mentions"]["parse"] == []
 
 
-# --- completing
+# --- completion
 
 
 @on_stage(limits=QUERY_TIMEOUT)
-async def test_amounts_are_completed_with_what_holds_now(on: Stage) -> None:
+async def test_amounts_are_completed_with_the_current_limit(on: Stage) -> None:
     ada = admin(on)
     first = next(iter((await offered(on, ada, "set", "amount", unit="micro_usd", per="day", member=on.alice)).items()))
     await ada.slash(on.channel, "quota set", unit="images", amount="33", member=on.alice)

@@ -1,4 +1,4 @@
-"""What blocking a member, a role or a channel does, and taking the block away."""
+"""Blocking and unblocking members, roles and channels."""
 
 import json
 
@@ -10,7 +10,7 @@ from tests.ui.stage import Stage, on_stage, text
 
 
 @on_stage()
-async def test_a_blocked_channel_makes_nothing_until_it_is_unblocked(on: Stage) -> None:
+async def test_a_blocked_channel_refuses_requests_until_it_is_unblocked(on: Stage) -> None:
     ada = admin(on)
     shown = await ada.slash(on.channel, "quota block", channel=on.channel, reason="raid")
     await on.alice.slash(on.channel, "imagine", prompt="x")
@@ -29,7 +29,7 @@ async def test_a_blocked_channel_makes_nothing_until_it_is_unblocked(on: Stage) 
 
 
 @on_stage()
-async def test_a_reason_is_kept_as_typed_and_one_with_nothing_to_read_is_none(on: Stage) -> None:
+async def test_a_reason_is_stored_as_typed_and_an_invisible_one_is_dropped(on: Stage) -> None:
     ada = admin(on)
 
     shown = await ada.slash(on.channel, "quota block", channel=on.channel, reason="\u200b\u3164")
@@ -41,7 +41,7 @@ async def test_a_reason_is_kept_as_typed_and_one_with_nothing_to_read_is_none(on
 
 
 @on_stage()
-async def test_everyone_can_be_blocked_and_that_is_said_plainly(on: Stage) -> None:
+async def test_everyone_can_be_blocked_and_the_reply_says_so(on: Stage) -> None:
     ada = admin(on)
 
     shown = await raw(on, ada, "block", ("role", 8, str(on.guild.id)))
@@ -55,7 +55,7 @@ async def test_everyone_can_be_blocked_and_that_is_said_plainly(on: Stage) -> No
 
 
 @on_stage()
-async def test_blocks_of_what_is_gone_can_be_taken_away(on: Stage) -> None:
+async def test_blocks_of_deleted_targets_can_be_removed(on: Stage) -> None:
     ada = admin(on)
     carol = on.guild.add_member(on.env.create_user("carol"))
     await ada.slash(on.channel, "quota block", member=carol)
@@ -68,7 +68,7 @@ async def test_blocks_of_what_is_gone_can_be_taken_away(on: Stage) -> None:
 
 
 @on_stage()
-async def test_block_and_unblock_need_to_know_whom(on: Stage) -> None:
+async def test_block_and_unblock_need_a_target(on: Stage) -> None:
     ada = admin(on)
 
     assert "`@everyone`" in text(await ada.slash(on.channel, "quota block"))

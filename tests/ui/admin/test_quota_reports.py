@@ -1,4 +1,4 @@
-"""What admins read of their server's books: `/quota history`, `/quota top` and `/quota export`."""
+"""Reports on a server's ledger: `/quota history`, `/quota top` and `/quota export`."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ from bot.store.reports import Entry, Spender
 from bot.ui.admin import quota_reports
 from bot.ui.admin.quota_reports import period
 from bot.ui.cards import reports as report_cards
-from bot.ui.cards.reports import Asked
+from bot.ui.cards.reports import HistoryQuery
 from tests.ui.cards.drawing import TEXTS
 from tests.ui.stage import Stage, buttons, on_stage, text
 
@@ -47,7 +47,7 @@ async def change_often(on: Stage, times: int) -> None:
         await on.rig.services.quotas.set_rule(by(on, f"change {n}"), rule)
 
 
-# --- who changed what
+# --- history of changes
 
 
 @on_stage()
@@ -130,16 +130,16 @@ async def test_the_history_can_be_of_one_member_or_channel(on: Stage) -> None:
 @pytest.mark.parametrize(
     "wrong", ["q1:history", "q1:history:c:u1:0:0:1000", "q1:history:x:-0:0:0:0", "q1:history:c:-0:zz:0:0"]
 )
-def test_a_button_of_another_making_is_too_old(wrong: str) -> None:
+def test_a_malformed_button_is_answered_as_outdated(wrong: str) -> None:
     with pytest.raises(UserError, match="too_old"):
-        Asked.read(wrong.split(":")[2:])
+        HistoryQuery.read(wrong.split(":")[2:])
 
 
-# --- who spent what
+# --- history of spending
 
 
 @on_stage(limits=RICH)
-async def test_spending_tells_what_was_paid_and_what_came_back(on: Stage) -> None:
+async def test_spending_shows_what_was_paid_and_what_was_refunded(on: Stage) -> None:
     carol = admin(on)
     _, job = await on.imagine(count=2)
     await on.finish(job, pictures=2, show=False)
@@ -157,7 +157,7 @@ async def test_spending_tells_what_was_paid_and_what_came_back(on: Stage) -> Non
     price = EN.money(charge.settled.micro_usd)
     assert f"<@{on.alice.id}>: 2 pictures for {price} in <#{on.channel.id}>" in text(shown)
     assert f"<@{on.bob.id}> got" in text(shown)
-    assert text(shown).count("<t:") == 2  # what is only held is not spent
+    assert text(shown).count("<t:") == 2  # reserved amounts are not spent
     assert f"<@{on.alice.id}>" not in text(of_bob).replace(text(of_bob).splitlines()[0], "")
     assert text(of_channel).count("<t:") == 2
 
@@ -191,18 +191,18 @@ async def test_top_is_of_one_server_and_says_when_nobody_spent(on: Stage) -> Non
     assert "Nobody" in text(shown)
 
 
-def test_a_share_of_nothing_is_not_told() -> None:
+def test_no_share_is_shown_if_nothing_was_spent() -> None:
     free = [Spender(7, Amount(3, 0), Amount())]
     view = report_cards.top(free, EN, window=Window.DAY, spent=Amount(3, 0), reserved=Amount())
 
     assert "%" not in "".join(each.content for each in view.walk_children() if isinstance(each, discord.ui.TextDisplay))
 
 
-# --- the file
+# --- export
 
 
 @on_stage(limits=RICH)
-async def test_an_export_holds_every_row_of_the_server_and_no_other(on: Stage) -> None:
+async def test_an_export_contains_every_row_of_the_server_and_no_other(on: Stage) -> None:
     carol = admin(on)
     _, job = await on.imagine(count=2)
     await on.finish(job, pictures=2, show=False)
@@ -228,8 +228,8 @@ async def test_an_export_holds_every_row_of_the_server_and_no_other(on: Stage) -
 
 
 @on_stage(limits=RICH)
-async def test_rows_are_read_in_pages_and_none_is_lost_or_doubled(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quota_reports, "AT_A_TIME", 3)
+async def test_rows_are_read_in_batches_without_loss_or_duplicates(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quota_reports, "BATCH_SIZE", 3)
     carol = admin(on)
     for n in range(9):
         await on.rig.services.quotas.grant(by(on, str(n)), on.alice.id, Grant(0, Unit.IMAGES, n + 1))
@@ -241,14 +241,14 @@ async def test_rows_are_read_in_pages_and_none_is_lost_or_doubled(on: Stage, mon
 
 
 @on_stage()
-async def test_a_period_with_too_much_in_it_asks_for_a_shorter_one(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_period_with_too_many_rows_asks_for_a_shorter_one(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     carol = admin(on)
     for n in range(3):
         await on.rig.services.quotas.grant(by(on, str(n)), on.alice.id, Grant(0, Unit.IMAGES, 1))
 
-    monkeypatch.setattr(quota_reports, "MOST_ROWS", 2)
+    monkeypatch.setattr(quota_reports, "MAX_ROWS", 2)
     many = await carol.slash(on.channel, "quota export", since="all")
-    monkeypatch.setattr(quota_reports, "MOST_ROWS", 50_000)
+    monkeypatch.setattr(quota_reports, "MAX_ROWS", 50_000)
     monkeypatch.setattr(quota_reports, "REQUEST_LIMIT", 200)
     large = await carol.slash(on.channel, "quota export", since="all")
 
@@ -259,7 +259,7 @@ async def test_a_period_with_too_much_in_it_asks_for_a_shorter_one(on: Stage, mo
 
 
 @on_stage()
-async def test_a_period_without_rows_and_one_that_is_none_say_so(on: Stage) -> None:
+async def test_an_empty_period_and_an_invalid_one_are_answered(on: Stage) -> None:
     carol = admin(on)
 
     empty = await carol.slash(on.channel, "quota export", since="yesterday")
@@ -285,7 +285,7 @@ async def test_periods_are_completed_in_the_admins_language_and_days_by_the_serv
     assert [each["value"] for each in days[:2]] == [today.isoformat(), (today - timedelta(days=1)).isoformat()]
 
 
-def test_an_end_may_be_a_word_too() -> None:
+def test_the_end_of_a_period_may_be_a_named_period() -> None:
     def days(since: str | None, until: str | None) -> tuple[str, str]:
         first, end = period(since, until, now=NOON)
         return quota_reports.day_of(first, UTC), quota_reports.day_of(end - 1, UTC)
@@ -298,7 +298,7 @@ def test_an_end_may_be_a_word_too() -> None:
 
 
 @on_stage()
-async def test_a_file_is_written_beside_the_loop(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_export_is_encoded_in_a_thread(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     written_in: list[threading.Thread] = []
 
     def noting(entries: Sequence[Entry], zone: tzinfo, *, header: bool) -> str:
@@ -323,11 +323,11 @@ def test_no_cell_begins_a_formula(start: str) -> None:
 
 
 @pytest.mark.parametrize("before", [";", ",", "\t", "|", '";"', ";  "])
-def test_nor_does_what_another_countrys_spreadsheet_takes_for_a_cell(before: str) -> None:
+def test_no_cell_begins_a_formula_with_another_locales_separators(before: str) -> None:
     assert f"{before}'=1+1" in harmless(f"a{before}=1+1")
 
 
-def test_plain_words_stay_as_they_are() -> None:
+def test_plain_text_is_not_changed() -> None:
     assert harmless("a well-meant gift: 3 = three") == "a well-meant gift: 3 = three"
     assert harmless(None) == ""
 

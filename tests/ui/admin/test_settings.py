@@ -1,4 +1,4 @@
-"""What admins set for their server with `/settings`, and that it holds from then on."""
+"""`/settings`: changes by admins, and their effect on requests."""
 
 from typing import Any
 
@@ -23,13 +23,13 @@ async def server_settings(on: Stage) -> ServerSettings:
     return await on.rig.store.server_settings(on.guild.id)
 
 
-async def told(on: Stage) -> list[dict[str, Any]]:
-    """What the history says of settings, newest first."""
+async def settings_history(on: Stage) -> list[dict[str, Any]]:
+    """The settings' entries in the history, newest first."""
     found = await Reports(on.rig.store.database).changes(on.guild.id, limit=50)
     return [dict(each.body) for each, _ in found if each.action == "settings"]
 
 
-# --- where
+# --- channels
 
 
 @on_stage()
@@ -45,11 +45,11 @@ async def test_once_a_channel_is_allowed_the_others_are_refused_and_name_it(on: 
     assert refused.ephemeral
     assert f"<#{art.id}>" in text(refused)
     assert job.place.channel_id == art.id
-    assert await told(on) == [{"setting": "channels.allow", "channel": art.id}]
+    assert await settings_history(on) == [{"setting": "channels.allow", "channel": art.id}]
 
 
 @on_stage()
-async def test_a_denied_channel_makes_nothing_and_allowing_it_again_closes_no_other(on: Stage) -> None:
+async def test_a_denied_channel_refuses_requests_and_allowing_it_again_closes_no_other(on: Stage) -> None:
     carol, art = admin(on), on.guild.create_text_channel("art")
 
     denied = await carol.slash(on.channel, "settings channels deny", channel=art)
@@ -86,7 +86,7 @@ async def test_denying_every_channel_of_a_server_says_that_none_is_left(on: Stag
 
 
 @on_stage()
-async def test_clearing_takes_one_channel_or_all_off_every_list(on: Stage) -> None:
+async def test_clearing_removes_one_channel_or_all_from_every_list(on: Stage) -> None:
     carol, art = admin(on), on.guild.create_text_channel("art")
     for each in (on.channel, art):
         await carol.slash(on.channel, "settings channels allow", channel=each)
@@ -101,7 +101,7 @@ async def test_clearing_takes_one_channel_or_all_off_every_list(on: Stage) -> No
 
 
 @on_stage()
-async def test_a_deleted_channel_is_shown_as_such_and_can_be_taken_off_through_completion(on: Stage) -> None:
+async def test_a_deleted_channel_is_shown_as_such_and_can_be_cleared_through_completion(on: Stage) -> None:
     carol, art = admin(on), on.guild.create_text_channel("art")
     await carol.slash(on.channel, "settings channels allow", channel=art)
     on.env.backend.delete_channel(art.id)
@@ -117,11 +117,11 @@ async def test_a_deleted_channel_is_shown_as_such_and_can_be_taken_off_through_c
     assert await server_settings(on) == ServerSettings()
 
 
-# --- how large
+# --- ceilings
 
 
 @on_stage()
-async def test_a_channels_caps_are_kept_apart_and_left_out_ones_stay(on: Stage) -> None:
+async def test_ceilings_are_set_per_channel_and_omitted_ones_do_not_change(on: Stage) -> None:
     carol = admin(on)
 
     await carol.slash(on.channel, "settings channels limit", channel=on.channel, max_resolution="1k")
@@ -140,7 +140,7 @@ async def test_a_channels_caps_are_kept_apart_and_left_out_ones_stay(on: Stage) 
 
 
 @on_stage()
-async def test_caps_that_no_model_has_are_refused_with_what_would_do(on: Stage) -> None:
+async def test_ceilings_that_no_model_has_are_refused_with_valid_choices(on: Stage) -> None:
     carol = admin(on)
 
     wrong = await carol.slash(on.channel, "settings channels limit", channel=on.channel, max_resolution="9K")
@@ -159,7 +159,7 @@ async def test_caps_that_no_model_has_are_refused_with_what_would_do(on: Stage) 
 
 
 @on_stage()
-async def test_a_model_that_is_not_offered_is_refused_until_it_is_again(on: Stage) -> None:
+async def test_a_denied_model_is_refused_until_it_is_allowed_again(on: Stage) -> None:
     carol = admin(on)
 
     offered = await carol.autocomplete(on.channel, "settings models deny", "model", "pro")
@@ -184,11 +184,11 @@ async def test_the_last_model_of_a_command_cannot_be_denied(on: Stage) -> None:
 
     assert "last model" in text(answers[-1])
     assert (await server_settings(on)).models == tuple(models[:-1])
-    assert len(await told(on)) == len(models) - 1
+    assert len(await settings_history(on)) == len(models) - 1
 
 
 @on_stage()
-async def test_a_model_that_its_host_gave_up_is_not_listed_and_does_not_count_as_one_that_is_left(on: Stage) -> None:
+async def test_a_model_that_its_provider_removed_is_not_listed_and_does_not_count_as_available(on: Stage) -> None:
     for model in ("text-to-image", "edit"):
         await on.rig.services.availability.mark_route_gone("runcomfy", f"google/nano-banana/pro/{model}")
     carol = admin(on)
@@ -209,30 +209,30 @@ async def test_a_model_that_does_not_exist_is_refused_with_those_that_do(on: Sta
     assert "Nano Banana 2" in text(shown)
 
 
-# --- calendar and alerts
+# --- time zone and alerts
 
 
 @on_stage()
-async def test_the_timezone_is_found_by_what_is_typed_and_windows_follow_it(on: Stage) -> None:
+async def test_the_time_zone_is_found_by_what_is_typed_and_windows_follow_it(on: Stage) -> None:
     carol = admin(on)
 
     offered = await carol.autocomplete(on.channel, "settings timezone", "timezone", "tokyo")
-    usual = await carol.autocomplete(on.channel, "settings timezone", "timezone", "")
+    without_input = await carol.autocomplete(on.channel, "settings timezone", "timezone", "")
     many = await carol.autocomplete(on.channel, "settings timezone", "timezone", "a")
     shown = await carol.slash(on.channel, "settings timezone", timezone=offered[0]["value"])
     wrong = await carol.slash(on.channel, "settings timezone", timezone="Mars/Olympus")
 
     assert [each["value"] for each in offered] == ["Asia/Tokyo"]
-    assert usual[0]["value"] == "UTC"
+    assert without_input[0]["value"] == "UTC"
     assert len(many) == 25
     assert "Asia/Tokyo" in text(shown)
     assert "Mars/Olympus" in text(wrong)
     assert (await server_settings(on)).timezone == "Asia/Tokyo"
-    assert await told(on) == [{"setting": "timezone", "timezone": "Asia/Tokyo", "before": "UTC"}]
+    assert await settings_history(on) == [{"setting": "timezone", "timezone": "Asia/Tokyo", "before": "UTC"}]
 
 
 @on_stage()
-async def test_alerts_go_to_a_channel_and_none_switches_them_off(on: Stage) -> None:
+async def test_alerts_go_to_a_channel_and_no_channel_turns_them_off(on: Stage) -> None:
     carol = admin(on)
 
     chosen = await carol.slash(on.channel, "settings alerts", alerts_channel=on.channel)
@@ -259,11 +259,11 @@ async def test_an_admin_is_warned_of_an_alerts_channel_in_which_the_bot_may_not_
     assert (await server_settings(on)).alerts == closed.id
 
 
-# --- everything
+# --- all settings
 
 
 @on_stage()
-async def test_a_database_that_does_not_answer_is_told_of_in_time(on: Stage) -> None:
+async def test_a_hanging_database_is_reported_in_time(on: Stage) -> None:
     carol = admin(on)
 
     async def hanging(*_: object, **__: object) -> ServerSettings:
@@ -280,7 +280,7 @@ async def test_a_database_that_does_not_answer_is_told_of_in_time(on: Stage) -> 
 
 
 @on_stage()
-async def test_show_says_everything_and_what_is_already_so_changes_nothing(on: Stage) -> None:
+async def test_show_lists_all_settings_and_setting_the_same_value_changes_nothing(on: Stage) -> None:
     carol = admin(on)
     await carol.slash(on.channel, "settings timezone", timezone="europe/berlin")
 
@@ -288,7 +288,7 @@ async def test_show_says_everything_and_what_is_already_so_changes_nothing(on: S
     shown = await carol.slash(on.channel, "settings show")
 
     assert "nothing changed" in text(same)
-    assert len(await told(on)) == 1
+    assert len(await settings_history(on)) == 1
     for each in ("Europe/Berlin", "every channel", "Nano Banana 2", "go nowhere"):
         assert each in text(shown)
 

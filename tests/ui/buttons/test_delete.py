@@ -1,4 +1,4 @@
-"""*Delete*: who may press it, and what is gone then."""
+"""*Delete*: who may press it, and what it removes."""
 
 import discord
 from simcord.results import ResponseMessage
@@ -9,7 +9,7 @@ from tests.ui.stage import Stage, on_stage
 
 
 @on_stage()
-async def test_delete_takes_the_message_and_the_files_away(on: Stage) -> None:
+async def test_delete_removes_the_message_and_the_files(on: Stage) -> None:
     shown, job = await on.imagine(count=2)
     await on.finish(job, pictures=2)
 
@@ -46,7 +46,7 @@ async def test_a_moderator_deletes_what_members_made(on: Stage) -> None:
 
 
 @on_stage()
-async def test_who_may_delete_messages_elsewhere_deletes_nothing_of_this_server(on: Stage) -> None:
+async def test_a_moderator_of_another_server_cannot_delete_here(on: Stage) -> None:
     _, job = await on.imagine()
     await on.finish(job)
     other = on.env.create_guild("Elsewhere")

@@ -1,4 +1,4 @@
-"""What *Hide* and *Show here after all* do for the one who asked, on the card and in `/jobs`, and for others."""
+"""*Hide* and *Show here after all*, pressed by the owner on the card and in `/jobs`, and by others."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from tests.ui.stage import Stage, buttons, gallery, on_stage, text
 
 
 async def drawing(on: Stage, **options: Any) -> tuple[Any, Job]:
-    """A job that its host draws and cannot stop; its reply shows so."""
+    """A running job at a provider that cannot stop it, with an up-to-date reply."""
     shown, job = await on.imagine("a secret lighthouse", **options)
     for state in (State.SUBMITTING, State.QUEUED, State.RUNNING):
         assert await on.rig.store.move(await on.rig.job(job.id), state, now=on.rig.time.now) is not None
@@ -17,7 +17,7 @@ async def drawing(on: Stage, **options: Any) -> tuple[Any, Job]:
 
 
 @on_stage(host="runflow")
-async def test_cancel_while_it_waits_hide_while_it_is_drawn(on: Stage) -> None:
+async def test_a_waiting_job_has_cancel_and_a_running_one_has_hide(on: Stage) -> None:
     shown, _ = await on.imagine()
     assert "Cancel" in buttons(shown).values()
     message, job = await drawing(on)
@@ -34,7 +34,7 @@ async def test_cancel_while_it_waits_hide_while_it_is_drawn(on: Stage) -> None:
 
 
 @on_stage(host="runflow")
-async def test_a_hidden_job_ends_without_pictures_in_the_channel_and_jobs_hands_them_over(on: Stage) -> None:
+async def test_a_hidden_job_ends_without_pictures_in_the_channel_and_jobs_delivers_them(on: Stage) -> None:
     message, job = await drawing(on)
     await on.alice.click(message, label="Hide")
     await on.finish(await on.rig.job(job.id))
@@ -45,7 +45,7 @@ async def test_a_hidden_job_ends_without_pictures_in_the_channel_and_jobs_hands_
     listed = await on.alice.slash(on.channel, "jobs")
     assert listed.followups == []
     assert "🙈 Hidden" in text(listed)
-    for _ in range(2):  # it does not vanish from there
+    for _ in range(2):  # it stays in the list
         pressed = await on.alice.click(listed.response.message, label="Check now")
         (given,) = pressed.followups
         assert given.ephemeral
@@ -58,7 +58,7 @@ async def test_a_hidden_job_ends_without_pictures_in_the_channel_and_jobs_hands_
 
 
 @on_stage(host="runflow")
-async def test_shown_after_all_it_goes_on_or_brings_its_pictures(on: Stage) -> None:
+async def test_a_job_shown_again_continues_or_shows_its_pictures(on: Stage) -> None:
     message, job = await drawing(on)
     await on.alice.click(message, label="Hide")
     await on.alice.click(message, label="Show here after all")
@@ -88,7 +88,7 @@ async def test_nobody_else_hides_or_shows_a_job(on: Stage) -> None:
 
 
 @on_stage(host="runflow")
-async def test_hide_on_a_card_that_has_not_heard_of_the_end_says_that_it_is_too_late(on: Stage) -> None:
+async def test_hide_on_an_outdated_card_of_an_ended_job_says_that_it_is_too_late(on: Stage) -> None:
     message, job = await drawing(on)
     await on.finish(await on.rig.job(job.id), show=False)
 
@@ -114,7 +114,7 @@ async def test_hide_in_the_list_of_jobs_leaves_the_list_alone_and_changes_the_ca
 
 
 @on_stage(host="runflow")
-async def test_an_answer_that_came_after_the_end_is_put_right(on: Stage) -> None:
+async def test_an_answer_that_overwrites_a_final_card_is_redrawn(on: Stage) -> None:
     message, job = await drawing(on)
     hide = on.rig.services.jobs.hide
 
@@ -131,7 +131,7 @@ async def test_an_answer_that_came_after_the_end_is_put_right(on: Stage) -> None
 
 
 @on_stage(host="runflow")
-async def test_delete_on_a_hidden_job_takes_message_and_pictures_away(on: Stage) -> None:
+async def test_delete_on_a_hidden_job_removes_message_and_pictures(on: Stage) -> None:
     message, job = await drawing(on)
     await on.alice.click(message, label="Hide")
     await on.finish(await on.rig.job(job.id))

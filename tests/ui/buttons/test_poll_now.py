@@ -1,4 +1,4 @@
-"""What a press on *Check now* does for a card that tells of an earlier state."""
+"""*Check now* on cards that show an earlier state."""
 
 from typing import Any
 
@@ -21,11 +21,11 @@ async def test_a_press_is_answered_before_its_token_is_used(on: Stage, monkeypat
     monkeypatch.setattr(on.rig.services.jobs, "button_clicked", clicked)
     await on.alice.click(shown.response.message, label="Check now")
 
-    assert answers == [2]  # the command's and the press's: Discord knows no token before
+    assert answers == [2]  # the command's and the press's; before that Discord does not know the token
 
 
 @on_stage()
-async def test_check_now_renews_a_card_whose_result_was_handed_over(on: Stage) -> None:
+async def test_check_now_redraws_a_card_whose_result_was_delivered_privately(on: Stage) -> None:
     shown, job = await on.imagine(private=True)
     await on.finish(job, show=False)
     await on.rig.services.jobs.delivered_privately(job.id, version=await on.rig.services.jobs.wanted_version(job.id))
@@ -49,7 +49,7 @@ async def test_check_now_on_a_card_left_over_from_a_deleted_job_says_so(on: Stag
 
 
 @on_stage()
-async def test_a_public_card_that_is_no_reply_any_more_gives_its_result_to_its_owner_alone(on: Stage) -> None:
+async def test_check_now_on_a_public_card_that_is_no_longer_the_reply_delivers_to_the_owner_only(on: Stage) -> None:
     shown, job = await on.imagine()
     await on.finish(job, show=False)
     await on.rig.store.reply_gone(job.id)

@@ -1,4 +1,4 @@
-"""What buttons and forms do, for the one who asked and for everybody else."""
+"""Buttons and forms, pressed by the job's owner and by others."""
 
 from dataclasses import replace
 
@@ -7,12 +7,12 @@ import discord
 from bot.core.jobs import Cancel, State, Verb
 from bot.core.request_draft import RequestDraft
 from bot.store.database import Tx
-from bot.ui.commands.request_forms import filled_in
+from bot.ui.commands.request_forms import apply_fields
 from bot.ui.interactions.timeouts import AckDeadline
 from tests.kit import catalog
 from tests.ui.stage import PNG, Stage, field_value, gallery, on_stage, text, walk
 
-LONG = "a *lighthouse* _at_ night, " * 145  # longer than a message shows, once it is made harmless
+LONG = "a *lighthouse* _at_ night, " * 145  # longer than a message, once it is escaped
 
 
 # --- cancel
@@ -42,7 +42,7 @@ async def test_nobody_else_cancels_a_job(on: Stage) -> None:
 
 
 @on_stage()
-async def test_a_job_in_the_hosts_queue_is_asked_back_and_the_card_is_left_to_delivery(on: Stage) -> None:
+async def test_cancelling_a_job_in_the_providers_queue_leaves_the_card_to_delivery(on: Stage) -> None:
     shown, job = await on.imagine()
     for state in (State.SUBMITTING, State.QUEUED):
         moved = await on.rig.store.move(await on.rig.job(job.id), state, now=on.rig.time.now)
@@ -72,7 +72,7 @@ async def test_cancel_in_the_list_of_jobs_leaves_the_list_alone(on: Stage) -> No
 
 
 @on_stage()
-async def test_a_press_gives_the_reply_another_quarter_of_an_hour(on: Stage) -> None:
+async def test_a_press_extends_the_replys_token_by_fifteen_minutes(on: Stage) -> None:
     shown, job = await on.imagine(private=True)
     await on.go(14 * 60)
     await on.finish(job, show=False)
@@ -90,7 +90,7 @@ async def test_a_press_gives_the_reply_another_quarter_of_an_hour(on: Stage) -> 
 
 
 @on_stage()
-async def test_anybody_may_have_a_look_without_getting_anything(on: Stage) -> None:
+async def test_anybody_may_press_check_now_without_getting_the_pictures(on: Stage) -> None:
     shown, job = await on.imagine()
 
     pressed = await on.bob.click(shown.response.message, label="Check now")
@@ -101,7 +101,7 @@ async def test_anybody_may_have_a_look_without_getting_anything(on: Stage) -> No
 
 
 @on_stage()
-async def test_check_now_in_the_list_hands_a_finished_job_over(on: Stage) -> None:
+async def test_check_now_in_the_list_delivers_a_finished_job_privately(on: Stage) -> None:
     _, job = await on.imagine(private=True)
     listed = await on.alice.slash(on.channel, "jobs")
     await on.finish(job, show=False)
@@ -114,7 +114,7 @@ async def test_check_now_in_the_list_hands_a_finished_job_over(on: Stage) -> Non
 
 
 @on_stage()
-async def test_a_press_proves_that_a_card_whose_answer_was_lost_is_shown(on: Stage) -> None:
+async def test_a_press_acknowledges_a_card_whose_response_was_lost(on: Stage) -> None:
     shown, job = await on.imagine()
     await on.rig.store.database.write(_forget_message)
 
@@ -237,7 +237,9 @@ async def test_another_model_does_not_inherit_options_it_may_not_have(on: Stage)
 def test_a_form_with_only_a_prompt_leaves_everything_else_as_it_was() -> None:
     draft = RequestDraft(verb=Verb.IMAGINE, prompt="old", model="m")
 
-    assert filled_in(draft, {"prompt": "new"}, catalog("runcomfy"), usual=None) == replace(draft, prompt="new")
+    assert apply_fields(draft, {"prompt": "new"}, catalog("runcomfy"), default_model=None) == replace(
+        draft, prompt="new"
+    )
 
 
 # --- edit
@@ -257,7 +259,7 @@ async def test_edit_takes_the_picture_of_its_number_and_whoever_presses_pays(on:
     assert edited.response.id != shown.response.id
 
 
-# --- what is old or unknown
+# --- outdated and unknown buttons
 
 
 @on_stage()
@@ -294,7 +296,7 @@ async def test_a_button_of_a_job_that_is_gone_says_so(on: Stage) -> None:
 
 
 @on_stage()
-async def test_a_draft_is_nobody_elses(on: Stage) -> None:
+async def test_a_draft_can_be_used_by_its_owner_only(on: Stage) -> None:
     draft_id = await on.rig.services.drafts.keep(RequestDraft(verb=Verb.IMAGINE, prompt="mine"), user_id=on.alice.id)
     message = await _with_button(on, f"d1:{draft_id}:change")
 
@@ -318,14 +320,14 @@ async def test_a_draft_lives_for_a_quarter_of_an_hour(on: Stage) -> None:
     assert "15 minutes" in text(refused)
 
 
-# --- where
+# --- places
 
 
 @on_stage()
 async def test_every_press_is_checked_against_where_it_happens(on: Stage) -> None:
     shown, job = await on.imagine()
     await on.finish(job)
-    on.client.access._every = False
+    on.client.access._all_open = False
 
     for custom_id in (f"j1:{job.id}:again", f"j1:{job.id}:change", f"j1:{job.id}:edit:1"):
         refused = await on.alice.click(shown.response.message, custom_id=custom_id)
@@ -338,7 +340,7 @@ async def test_every_press_is_checked_against_where_it_happens(on: Stage) -> Non
 async def test_a_form_sent_after_a_place_was_closed_makes_nothing(on: Stage) -> None:
     message = await on.bob.send(on.channel, attachments=[PNG])
     form = await on.alice.context_menu(on.channel, "Edit this image", message)
-    on.client.access._every = False
+    on.client.access._all_open = False
 
     refused = await on.alice.submit_modal(form, {"prompt": "in winter"})
 

@@ -1,4 +1,4 @@
-"""Cards to draw, and a reader that turns a drawn message back into lines."""
+"""Cards for tests, and functions that read a drawn message as lines."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -42,7 +42,7 @@ CARD = Card(
 
 
 def card(state: State, *, options: dict[str, Any] | None = None, **changes: Any) -> Card:
-    """A card in *state*; names of a job's fields change the job, others (and *place*) the card."""
+    """A card in *state*; arguments named like a job's fields change the job, others (and *place*) the card."""
     of_job = {name: changes.pop(name) for name in list(changes) if name in Job.__slots__ and name != "place"}
     prompt = changes.pop("prompt", JOB.request.prompt)
     request = replace(JOB.request, prompt=prompt, options={**JOB.request.options, **(options or {})})
@@ -88,7 +88,7 @@ def text_of(view: ui.LayoutView) -> str:
 
 
 def read(view: ui.LayoutView) -> list[str]:
-    """A message as lines: text as it is, `[label → id]` for buttons, `<name: alt>` for pictures."""
+    """A message as lines: text unchanged, `[label → id]` for buttons, `<name: alt>` for pictures."""
     lines: list[str] = []
     for each in nodes(view):
         match each["type"]:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.core.visible import is_invisible
-from bot.ui.cards.escape import MOST_ALT, ZERO_WIDTH, alt_text, clean, show
+from bot.ui.cards.escape import MAX_ALT_LENGTH, ZERO_WIDTH, alt_text, clean, show
 from tests.ui.hostile import ACTIVE, hostile
 
 # What draws nothing and may stay, where it shapes its neighbours: joiners, selectors, tags of flags.
@@ -42,52 +42,52 @@ SHAPING = {chr(each) for each in (0x200C, 0x200D, *range(0x180B, 0x1810), *range
     ],
 )
 def test_markdown_mentions_and_links_are_shown_as_typed_and_do_nothing(typed: str, shown: str) -> None:
-    assert show(typed, most=200) == shown
+    assert show(typed, max_length=200) == shown
 
 
 @pytest.mark.parametrize(
     "unseen",
     ["\x00", "\x1b", "\x9b", "\u202e", "\u2066", "\u200b", "\u200d", "\ufeff", "\ud800", "\u3164", "\U000e0041"],
 )
-def test_what_cannot_be_seen_is_taken_out(unseen: str) -> None:
-    assert show(f"a{unseen}b", most=10) == "ab"
+def test_invisible_characters_are_removed(unseen: str) -> None:
+    assert show(f"a{unseen}b", max_length=10) == "ab"
 
 
-def test_unseen_characters_cannot_hide_a_mention_or_a_link() -> None:
-    assert show("<\u200d@1> https:\u200d//x", most=99) == show("<@1> https://x", most=99)
+def test_invisible_characters_cannot_hide_a_mention_or_a_link() -> None:
+    assert show("<\u200d@1> https:\u200d//x", max_length=99) == show("<@1> https://x", max_length=99)
 
 
 @pytest.mark.parametrize("active", ["@everyone", "<#123>", "*b*", "`b`", "[a](b)", "://x.y", "discord.gg/abcdef"])
-def test_a_joiner_after_a_letter_keeps_nothing_that_follows_from_being_made_harmless(active: str) -> None:
-    joined, plain = (show(each + active, most=300) for each in ("क\u094d\u200d", "x"))
+def test_text_after_a_joiner_is_escaped_too(active: str) -> None:
+    joined, plain = (show(each + active, max_length=300) for each in ("क\u094d\u200d", "x"))
 
     assert joined == "क\u094d\u200d" + plain.removeprefix("x")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\u2028", "\u2029", "\x85", "\v"])
 def test_every_kind_of_line_end_becomes_one_space(end: str) -> None:
-    assert show(f"a{end}{end}b", most=10) == "a b"
+    assert show(f"a{end}{end}b", max_length=10) == "a b"
 
 
 def test_a_whole_prompt_keeps_its_lines_and_no_line_formats_anything() -> None:
-    assert show("one\n# two\n  - three\n1. four", most=99, lines=True) == "one\n\\# two\n  \\- three\n1\\. four"
+    assert show("one\n# two\n  - three\n1. four", max_length=99, lines=True) == "one\n\\# two\n  \\- three\n1\\. four"
 
 
-def test_towers_of_accents_are_cut_down() -> None:
-    assert show("e" + "\u0301" * 50, most=99) == "e" + "\u0301" * 4
+def test_stacked_combining_marks_are_limited() -> None:
+    assert show("e" + "\u0301" * 50, max_length=99) == "e" + "\u0301" * 4
 
 
 def test_the_cut_is_measured_after_escaping_and_never_splits_an_escape() -> None:
-    assert show("*" * 10, most=8) == r"\*\*\*…"
-    assert show("a" * 8, most=8) == "a" * 8
+    assert show("*" * 10, max_length=8) == r"\*\*\*…"
+    assert show("a" * 8, max_length=8) == "a" * 8
 
 
 @settings(max_examples=200, deadline=None)
 @given(hostile(), st.integers(1, 400), st.booleans())
-def test_no_text_gets_through_alive_or_too_long(text: str, most: int, lines: bool) -> None:  # noqa: FBT001
-    shown = show(text, most=most, lines=lines)
+def test_no_text_stays_active_or_too_long(text: str, max_length: int, lines: bool) -> None:  # noqa: FBT001
+    shown = show(text, max_length=max_length, lines=lines)
 
-    assert len(shown) <= most
+    assert len(shown) <= max_length
     assert not ACTIVE.search(shown)
     assert lines or "\n" not in shown
 
@@ -113,15 +113,15 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("text", WHOLE.values(), ids=WHOLE)
-def test_what_shapes_an_emoji_or_a_script_is_shown_with_it(text: str) -> None:
-    assert show(text, most=200) == text
+def test_invisible_characters_that_shape_an_emoji_or_a_script_are_kept(text: str) -> None:
+    assert show(text, max_length=200) == text
     assert clean(f"a {text}\u202e\n{text}\u200b") == f"a {text}\n{text}"
 
 
 def test_an_emoji_of_several_characters_is_cut_as_a_whole() -> None:
     family = WHOLE["a family"]
 
-    assert show(family * 2, most=10) == family + "…"
+    assert show(family * 2, max_length=10) == family + "…"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_an_emoji_of_several_characters_is_cut_as_a_whole() -> None:
         "a\U000e0067\U000e007f",
     ],
 )
-def test_a_joiner_that_joins_nothing_is_taken_out(text: str) -> None:
+def test_a_joiner_that_joins_nothing_is_removed(text: str) -> None:
     assert "\u200d" not in clean(text)
     assert "\u200c" not in clean(text)
     assert "\U000e0067" not in clean(text)
@@ -159,7 +159,7 @@ def test_cleaning_twice_changes_nothing_more(text: str) -> None:
 @settings(max_examples=200, deadline=None)
 @given(hostile(), st.integers(1, 10), st.integers(1, 10))
 def test_a_description_is_never_empty_and_never_too_long(prompt: str, n: int, total: int) -> None:
-    assert 1 <= len(alt_text(prompt, n, total)) <= MOST_ALT
+    assert 1 <= len(alt_text(prompt, n, total)) <= MAX_ALT_LENGTH
 
 
 def test_a_description_says_which_picture_of_how_many() -> None:
@@ -171,4 +171,4 @@ def test_a_description_says_which_picture_of_how_many() -> None:
 def test_an_escaped_text_reads_as_it_was_typed() -> None:
     typed = "a *fox* & [two] <dogs> # one-two (at 50%)"
 
-    assert re.sub(r"\\([^0-9A-Za-z\s])", r"\1", show(typed, most=200)).replace(ZERO_WIDTH, "") == typed
+    assert re.sub(r"\\([^0-9A-Za-z\s])", r"\1", show(typed, max_length=200)).replace(ZERO_WIDTH, "") == typed

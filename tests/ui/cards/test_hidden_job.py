@@ -1,4 +1,4 @@
-"""What a card offers where the host cannot stop a job, and what is left of it once it is hidden."""
+"""Cards of jobs that the provider cannot stop, shown and hidden."""
 
 from dataclasses import replace
 from typing import Any
@@ -24,13 +24,13 @@ TOO_LATE = "You asked to cancel, but Runflow could not stop it. It will be charg
 DAY = f"<t:{(NOW + 24 * HOUR) // 1000}:f>"
 
 
-def there(state: State, **changes: Any) -> Card:
-    """A card of a job at a host that cannot stop it."""
+def unstoppable(state: State, **changes: Any) -> Card:
+    """A card of a job at a provider that cannot stop it."""
     return replace(card(state, **changes), provider="Runflow", hides=True)
 
 
 def ended(state: State, **changes: Any) -> Card:
-    return there(state, hidden_at=NOW - 1, ended_at=NOW, charge=Charge(HELD, released=HELD), **changes)
+    return unstoppable(state, hidden_at=NOW - 1, ended_at=NOW, charge=Charge(HELD, released=HELD), **changes)
 
 
 def hidden(given: Card) -> Card:
@@ -42,15 +42,15 @@ def drawn(given: Card, *, now: int = NOW) -> list[str]:
 
 
 @pytest.mark.parametrize("state", OPEN)
-async def test_cancel_becomes_hide_once_the_host_may_have_it(state: State) -> None:
-    view = render(there(state), EN, now=NOW)
+async def test_cancel_becomes_hide_once_the_provider_may_have_the_job(state: State) -> None:
+    view = render(unstoppable(state), EN, now=NOW)
 
     assert labels(view) == ["Hide" if state in AT_HOST else "Cancel", "Check now", "Full prompt"]
     assert (HIDE in read(view)) is (state in AT_HOST)
 
 
 async def test_drawing_says_that_it_cannot_be_stopped_and_what_hide_does() -> None:
-    assert drawn(there(State.RUNNING, started_at=NOW - 9_000)) == [
+    assert drawn(unstoppable(State.RUNNING, started_at=NOW - 9_000)) == [
         "### 🎨 Drawing",
         "Runflow started <t:1699999991:R>.",
         "This model usually takes 10 to 30 seconds.",
@@ -60,13 +60,13 @@ async def test_drawing_says_that_it_cannot_be_stopped_and_what_hide_does() -> No
         "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 held · 9 pictures left today",
         "[Hide → hide] [Check now → look] [Full prompt → prompt]",
     ]
-    assert "It cannot be cancelled any more." in drawn(there(State.QUEUED))
+    assert "It cannot be cancelled any more." in drawn(unstoppable(State.QUEUED))
 
 
 @pytest.mark.parametrize("cancel", [Cancel.WANTED, Cancel.TOO_LATE])
 @pytest.mark.parametrize("state", AT_HOST)
-async def test_a_wish_to_cancel_that_came_too_late_still_leaves_hide(state: State, cancel: Cancel) -> None:
-    lines = drawn(there(state, cancel=cancel))
+async def test_a_job_whose_cancellation_came_too_late_can_still_be_hidden(state: State, cancel: Cancel) -> None:
+    lines = drawn(unstoppable(state, cancel=cancel))
 
     assert (IN_DOUBT if state is State.UNKNOWN else TOO_LATE) in lines
     assert "It cannot be cancelled any more." not in lines
@@ -74,8 +74,8 @@ async def test_a_wish_to_cancel_that_came_too_late_still_leaves_hide(state: Stat
     assert lines[-1].startswith("[Hide → hide]")
 
 
-async def test_a_wish_while_it_is_being_sent_says_on_what_it_depends() -> None:
-    lines = drawn(there(State.SUBMITTING, cancel=Cancel.WANTED))
+async def test_a_cancellation_during_submission_says_what_it_depends_on() -> None:
+    lines = drawn(unstoppable(State.SUBMITTING, cancel=Cancel.WANTED))
 
     assert lines[0] == "### ✋ Cancelling…"
     assert IN_DOUBT in lines
@@ -83,7 +83,7 @@ async def test_a_wish_while_it_is_being_sent_says_on_what_it_depends() -> None:
 
 
 async def test_a_hidden_job_says_what_goes_on_what_it_costs_and_where_it_will_be() -> None:
-    view = render(there(State.RUNNING, started_at=NOW - 9_000, hidden_at=NOW), EN, now=NOW)
+    view = render(unstoppable(State.RUNNING, started_at=NOW - 9_000, hidden_at=NOW), EN, now=NOW)
 
     assert read(view) == [
         "### 🙈 Hidden",
@@ -99,7 +99,7 @@ async def test_a_hidden_job_says_what_goes_on_what_it_costs_and_where_it_will_be
 
 @pytest.mark.parametrize("state", AT_HOST)
 async def test_a_hidden_card_shows_neither_prompt_nor_anything_that_costs(state: State) -> None:
-    given = there(state, hidden_at=NOW, last_word=True, cancel=Cancel.TOO_LATE)
+    given = unstoppable(state, hidden_at=NOW, last_word=True, cancel=Cancel.TOO_LATE)
 
     assert "red fox" not in str(drawn(given))
     assert labels(render(given, EN, now=NOW)) == ["Show here after all", "Full prompt", "Check now"]
@@ -122,7 +122,7 @@ async def test_a_hidden_ending_says_what_it_cost_and_until_when_jobs_has_it() ->
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.REFUSED, State.CANCELLED])
-async def test_a_hidden_job_that_came_to_nothing_says_why_and_that_nothing_was_charged(state: State) -> None:
+async def test_a_hidden_job_without_pictures_says_why_and_that_nothing_was_charged(state: State) -> None:
     lines = drawn(ended(state, watch_until=NOW + HOUR))
 
     assert lines[0] == "### 🙈 Hidden"
@@ -131,7 +131,7 @@ async def test_a_hidden_job_that_came_to_nothing_says_why_and_that_nothing_was_c
     assert lines[-1] == "[Show here after all → show] [Full prompt → prompt] [Delete → delete]"
 
 
-async def test_late_pictures_of_a_hidden_job_are_told_of_and_not_shown() -> None:
+async def test_late_pictures_of_a_hidden_job_are_mentioned_and_not_shown() -> None:
     lines = drawn(ended(State.FAILED, reason="late", images=1, pictures=done(1).pictures))
 
     assert lines[1:4] == [
@@ -154,7 +154,7 @@ async def test_what_a_hidden_ending_cost_is_what_the_ledger_says() -> None:
 
 
 async def test_the_list_of_jobs_offers_hide_and_marks_what_is_hidden() -> None:
-    cards = [there(State.QUEUED), there(State.RUNNING, hidden_at=NOW), hidden(done(1)), ended(State.FAILED)]
+    cards = [unstoppable(State.QUEUED), unstoppable(State.RUNNING, hidden_at=NOW), hidden(done(1)), ended(State.FAILED)]
 
     lines = read(jobs_list(cards, EN, NOW))
 
@@ -186,7 +186,7 @@ async def test_the_list_of_jobs_promises_no_pictures_that_are_not_there() -> Non
 @pytest.mark.parametrize("state", State)
 async def test_a_hidden_card_can_be_drawn_in_every_state_and_language(state: State, locale: str) -> None:
     words = TEXTS.for_locale(locale)
-    view = render(there(state, hidden_at=NOW, ended_at=NOW if state.is_final else None, images=1), words, now=NOW)
+    view = render(unstoppable(state, hidden_at=NOW, ended_at=NOW if state.is_final else None, images=1), words, now=NOW)
 
     assert words.say("state.hidden") in text_of(view)
     assert f"j1:{JOB_ID}:again" not in ids(view)

@@ -1,4 +1,4 @@
-"""Whatever people type and whatever the state: every message is within Discord's limits and does nothing."""
+"""Every message for any input and state is within Discord's limits and has no active markup."""
 
 import re
 from collections.abc import Iterator
@@ -18,17 +18,17 @@ from bot.ui.cards.job import render
 from bot.ui.cards.job_list import jobs_list
 from bot.ui.cards.notices import ModelFact, help_page, notice, refusal, welcome
 from bot.ui.cards.prompt import prompt_page
-from bot.ui.cards.usage import Shown, UsageLine, usage
+from bot.ui.cards.usage import ChartImage, UsageLine, usage
 from tests.ui.cards.drawing import JOB_ID, LEFT, NOW, TEXTS, card, ids, labels, names, nodes, pictures, text_of
 from tests.ui.hostile import hostile
 
-# What Discord would act on; our own headings, quotes, bold words and times are taken out first.
+# Markup that Discord would act on; our own headings, quotes, bold text and times are removed first.
 ALIVE = re.compile(
     r"<(?:@|#|/|a?:|t:|id:|mailto:|https?:)|@(?:everyone|here)|://|discord(?:app)?\.(?:gg|com)|(?<!\\)\]\("
     r"|(?<!\\)(?:\\\\)*(?:```|~~|\|\||__)",
     re.IGNORECASE,
 )
-OURS = re.compile(r"<t:\d+:[Rf]>|`[^`\n]*`")  # times, and code, in which nothing is alive
+OURS = re.compile(r"<t:\d+:[Rf]>|`[^`\n]*`")  # times, and code, in which no markup is active
 HEADING = re.compile(r"^\s*#{1,3}\s", re.MULTILINE)
 LONG = "*_" * 500
 PRICE = 39_990_000  # micro-dollars: four pictures at nearly ten dollars
@@ -54,7 +54,7 @@ def check(view: ui.LayoutView) -> None:
 
 
 def worst(prompt: str, **changes: object) -> Iterator[Card]:
-    """A card of every state with everything there is to say, in the longest words there are."""
+    """A card with every optional part, all of maximum length."""
     for state in State:
         made = 4 if state is State.SUCCEEDED else 0
         yield replace(
@@ -94,7 +94,7 @@ async def test_every_state_keeps_to_the_limits_in_every_language(locale: str, ca
 
 @settings(max_examples=200, deadline=None)
 @given(hostile(), st.sampled_from(list(State)), st.sampled_from(TEXTS.locales), st.integers(0, 10), st.booleans())
-async def test_no_prompt_gets_through_alive(
+async def test_no_prompt_stays_active(
     prompt: str,
     state: State,
     locale: str,
@@ -132,9 +132,7 @@ async def test_what_is_said_about_charging_is_what_the_ledger_says(
 
 @settings(max_examples=100, deadline=None)
 @given(hostile(), st.sampled_from(TEXTS.locales))
-async def test_nothing_typed_into_a_refusal_a_notice_or_a_prompt_page_gets_through_alive(
-    text: str, locale: str
-) -> None:
+async def test_nothing_typed_stays_active_in_a_refusal_a_notice_or_a_prompt_page(text: str, locale: str) -> None:
     words = TEXTS.for_locale(locale)
 
     check(refusal(UserError("references.broken", file=text), words, draft_id="d"))
@@ -160,10 +158,10 @@ async def test_lists_and_pages_keep_to_the_limits_in_every_language(locale: str)
         for state in State:
             cards = [_numbered(next(each for each in worst(LONG) if each.job.state is state), n) for n in range(number)]
             check(jobs_list(cards, words, NOW))
-    check(help_page(words, models=facts, hosts=[LONG] * 9, keep_hours=48, keep_days=30))
+    check(help_page(words, models=facts, provider_names=[LONG] * 9, keep_hours=48, keep_days=30))
     wide = UsageLine(replace(LEFT, limit=PRICE, used=PRICE, unit="micro_usd", scope=Scope.CAP), PRICE)
     grants = [Grant(n, Unit.IMAGES, PRICE, expires_at=NOW) for n in range(99)]
-    check(usage([wide] * 66, grants, words, now=NOW, idle_days=30, chart=Shown("usage.png", "x" * 1024)))
+    check(usage([wide] * 66, grants, words, now=NOW, idle_days=30, chart=ChartImage("usage.png", "x" * 1024)))
     for is_open in (True, False):
         check(welcome(words, is_open=is_open, guild_id=10**19, limits=Limits()))
 

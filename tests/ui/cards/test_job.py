@@ -31,7 +31,7 @@ def referring(given: Card, references: tuple[Reference, ...]) -> Card:
     return replace(given, job=replace(given.job, request=replace(given.job.request, references=references)))
 
 
-async def test_waiting_shows_the_place_in_our_line() -> None:
+async def test_a_waiting_job_shows_its_position_in_the_queue() -> None:
     assert drawn(card(State.ACCEPTED, place=3)) == [
         "### 🕓 Waiting",
         "You are number 3 in our line.",
@@ -42,14 +42,14 @@ async def test_waiting_shows_the_place_in_our_line() -> None:
     assert "You are next in our line." in drawn(card(State.ACCEPTED, place=1))
 
 
-async def test_thinking_is_told_with_the_other_choices_where_it_is_not_off() -> None:
+async def test_thinking_is_shown_with_the_other_options_unless_it_is_off() -> None:
     thinks = drawn(card(State.ACCEPTED, options={"thinking": "high"}))
 
     assert META.replace("16:9 ·", "16:9 · thinking: high ·") in thinks
     assert META in drawn(card(State.ACCEPTED, options={"thinking": "off"}))
 
 
-async def test_a_job_being_sent_shows_as_waiting() -> None:
+async def test_a_job_in_submission_is_shown_as_waiting() -> None:
     assert drawn(card(State.SUBMITTING))[:3] == [
         "### 🕓 Waiting · sending",
         "It is being sent to RunComfy.",
@@ -126,11 +126,11 @@ async def test_fewer_pictures_than_asked_say_how_many_were_paid_for() -> None:
     assert "3 of 4 were made; you paid for 3. Cost: about $0.24" in drawn(done(3, asked=4), *names(3))
 
 
-async def test_a_published_price_carries_no_mark() -> None:
+async def test_a_published_price_is_not_marked_as_an_estimate() -> None:
     assert "Cost: $0.08" in drawn(replace(done(1), estimated=False), *names(1))
 
 
-async def test_pictures_marked_by_the_host_are_veiled() -> None:
+async def test_pictures_flagged_by_the_provider_are_spoilers() -> None:
     assert drawn(done(1, flagged=True), *names(1))[0].endswith("a red fox (spoiler)>")
 
 
@@ -140,7 +140,7 @@ async def test_a_picture_sent_in_another_format_keeps_its_number() -> None:
     assert [line.split(": ", 1)[1] for line in lines[:2]] == ["2/4: a red fox>", "4/4: a red fox>"]
 
 
-async def test_files_discord_did_not_take_wait_in_jobs() -> None:
+async def test_files_that_discord_did_not_accept_are_available_in_jobs() -> None:
     card = done(2, withheld=True)
     until = moment(card.in_jobs_until)
 
@@ -155,7 +155,7 @@ async def test_pictures_too_large_for_discord_become_link_buttons() -> None:
     assert "[Picture 1 → https://pictures.example/1]" in lines
 
 
-async def test_pictures_no_longer_kept_are_said_to_be_gone() -> None:
+async def test_a_card_says_that_its_pictures_were_deleted() -> None:
     assert "The pictures are not kept here any more." in drawn(replace(done(1), pictures=()))
 
 
@@ -189,7 +189,7 @@ async def test_a_refusal_says_who_refused_and_offers_another_prompt_first() -> N
     assert colour(view) == RED
 
 
-async def test_a_cancelled_job_can_be_made_after_all() -> None:
+async def test_a_cancelled_job_can_be_submitted_again() -> None:
     view = render(card(State.CANCELLED, charge=RELEASED), EN, now=NOW)
 
     assert read(view) == [
@@ -234,7 +234,7 @@ async def test_a_run_we_gave_up_on_says_until_when_we_still_look() -> None:
 
 @pytest.mark.parametrize("cancel", [Cancel.WANTED, Cancel.ASKED])
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.SUBMITTING, State.QUEUED, State.RUNNING])
-async def test_a_wish_to_cancel_is_shown_and_cannot_be_repeated(state: State, cancel: Cancel) -> None:
+async def test_a_requested_cancellation_is_shown_and_cannot_be_repeated(state: State, cancel: Cancel) -> None:
     view = render(card(state, cancel=cancel), EN, now=NOW)
 
     assert read(view)[0] == "### ✋ Cancelling…"
@@ -251,7 +251,7 @@ async def test_a_cancel_that_came_too_late_says_that_it_will_be_charged() -> Non
 
 
 @pytest.mark.parametrize("trouble", ["credentials", "balance", "down"])
-async def test_trouble_at_the_host_explains_the_waiting_and_when_it_ends(trouble: str) -> None:
+async def test_an_outage_of_the_provider_explains_the_wait_and_when_it_ends(trouble: str) -> None:
     waiting = card(State.ACCEPTED, place=1, trouble=trouble)
     lines = drawn(waiting)
 
@@ -265,7 +265,7 @@ async def test_a_slow_job_says_when_we_give_up() -> None:
     assert relative(slow.job.deadline) in drawn(slow)[4]
 
 
-async def test_the_last_word_says_how_to_go_on() -> None:
+async def test_the_final_edit_by_token_says_how_to_continue() -> None:
     line = "This message cannot update itself any more: press **Check now**, or use `/jobs`."
 
     assert all(line in drawn(card(state, last_word=True)) for state in OPEN)
@@ -281,7 +281,7 @@ async def test_every_unfinished_card_can_be_checked_and_offers_cancel_only_where
 
 
 @pytest.mark.parametrize("reason", ["bad_input_picture", "inputs_expired", "rejected", "model_gone"])
-async def test_what_would_fail_again_is_not_offered_again(reason: str) -> None:
+async def test_a_job_that_would_fail_again_has_no_retry_button(reason: str) -> None:
     assert labels(render(failed(reason), EN, now=NOW)) == ["Change prompt", "Full prompt", "Delete"]
 
 
@@ -317,7 +317,7 @@ async def test_pictures_are_labelled_as_made_by_a_machine_where_the_operator_wan
     assert not [each for each in plain if "Made by AI" in each]
 
 
-async def test_a_job_whose_links_have_died_is_not_offered_again() -> None:
+async def test_a_job_with_expired_links_has_no_retry_button() -> None:
     old = Reference(url="https://cdn.discordapp.com/a", filename="a.png", expires_at=NOW)
     dead = replace(JOB, state=State.FAILED, reason="gave_up", request=replace(JOB.request, references=(old,)))
 
@@ -339,14 +339,14 @@ async def test_nothing_was_charged_is_said_exactly_when_nothing_was(
 
 
 @pytest.mark.parametrize("state", OPEN)
-async def test_an_open_job_says_what_is_held_and_not_yet_what_it_cost(state: State) -> None:
+async def test_an_active_job_says_what_is_reserved_and_not_yet_what_it_cost(state: State) -> None:
     text = "\n".join(drawn(card(state)))
 
     assert "about $0.08 held" in text
     assert "charged.**" not in text
 
 
-async def test_a_message_keeps_nothing_in_the_library() -> None:
+async def test_discord_py_stores_no_view_of_a_message() -> None:
     view = render(CARD, EN, now=NOW)
 
     assert view.is_finished()

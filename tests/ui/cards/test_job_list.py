@@ -9,7 +9,7 @@ from bot.core.quota import Allowance, Grant, Scope, Unit
 from bot.core.windows import Window
 from bot.ui.cards.job_list import jobs_list
 from bot.ui.cards.prompt import prompt_page
-from bot.ui.cards.usage import Shown, UsageLine, bar, usage
+from bot.ui.cards.usage import ChartImage, UsageLine, bar, usage
 from tests.ui.cards.drawing import EN, HELD, JOB_ID, NOW, TEXTS, card, done, ids, labels, nodes, read, text_of
 
 
@@ -45,7 +45,7 @@ async def test_no_more_than_ten_jobs_are_shown_and_the_rest_is_counted() -> None
     assert len(list(nodes(view))) <= 40
 
 
-async def test_nothing_open_is_said_in_words() -> None:
+async def test_an_empty_list_of_jobs_says_so() -> None:
     assert len(read(jobs_list([], EN, NOW))) == 2
 
 
@@ -60,7 +60,7 @@ def line(unit: str, limit: int, used: int, *, reserved: int = 0, **changes: Any)
     return UsageLine(Allowance("a_limit", limit, used, unit, **{"resets_at": DAY, **changes}), reserved)
 
 
-async def test_usage_shows_every_limit_with_a_bar_and_when_it_starts_again() -> None:
+async def test_usage_shows_every_limit_with_a_bar_and_when_it_resets() -> None:
     lines = [
         line("jobs", 5, 2, resets_at=None, window=None),
         line("images", 10, 3, reserved=2),
@@ -116,7 +116,7 @@ async def test_usage_shows_the_narrowest_of_more_limits_than_fit_and_counts_the_
 
 
 async def test_a_chart_is_described_for_those_who_do_not_see_it() -> None:
-    lines = read(usage([], [], EN, now=NOW, chart=Shown("usage.png", "30 days: 12 pictures for $0.96.")))
+    lines = read(usage([], [], EN, now=NOW, chart=ChartImage("usage.png", "30 days: 12 pictures for $0.96.")))
 
     assert lines[-1] == "<attachment://usage.png: 30 days: 12 pictures for $0.96.>"
 
@@ -141,7 +141,7 @@ async def test_a_prompt_too_long_after_escaping_is_attached() -> None:
     assert read(shown.view)[-1] == "<attachment://prompt.txt>"
 
 
-async def test_a_prompt_with_nothing_to_see_says_so() -> None:
+async def test_an_invisible_prompt_is_described_as_such() -> None:
     assert read(prompt_page("\u200b", EN).view)[1] == "There is nothing in this prompt that can be shown."
 
 

@@ -73,11 +73,11 @@ async def test_other_refusals_are_red_and_have_a_button_only_where_a_draft_was_k
         ),
     ],
 )  # fmt: skip
-async def test_values_are_put_into_words(error: UserError, sentence: str) -> None:
+async def test_values_are_formatted_by_unit(error: UserError, sentence: str) -> None:
     assert read(refusal(error, EN, draft_id=None))[1] == sentence
 
 
-async def test_a_notice_is_one_sentence_with_its_values_made_harmless() -> None:
+async def test_a_notice_is_one_sentence_with_escaped_values() -> None:
     view = notice("operator.model_gone", EN, provider="RunComfy", model="<@1>", route="a/b")
 
     assert "<@" not in text_of(view)
@@ -88,7 +88,9 @@ async def test_a_notice_is_one_sentence_with_its_values_made_harmless() -> None:
 @pytest.mark.parametrize("locale", TEXTS.locales)
 async def test_help_says_what_there_is_what_it_costs_and_who_sees_what(locale: str) -> None:
     text = text_of(
-        help_page(TEXTS.for_locale(locale), models=MODELS, hosts=["RunComfy", "Runflow"], keep_hours=48, keep_days=30)
+        help_page(
+            TEXTS.for_locale(locale), models=MODELS, provider_names=["RunComfy", "Runflow"], keep_hours=48, keep_days=30
+        )
     )
 
     for fact in ("/imagine", "/edit", "/jobs", "/usage", "Nano Banana 2", "RunComfy", "Runflow", "48", "`private`"):
@@ -96,7 +98,7 @@ async def test_help_says_what_there_is_what_it_costs_and_who_sees_what(locale: s
 
 
 async def test_help_marks_estimates_and_says_how_long_things_are_kept() -> None:
-    text = text_of(help_page(EN, models=MODELS, hosts=["RunComfy"], keep_hours=48, keep_days=30))
+    text = text_of(help_page(EN, models=MODELS, provider_names=["RunComfy"], keep_hours=48, keep_days=30))
 
     assert "- Nano Banana 2: about $0.08 a picture, fast, follows edits well" in text
     assert "- Plain: $0.10 a picture" in text
@@ -105,7 +107,7 @@ async def test_help_marks_estimates_and_says_how_long_things_are_kept() -> None:
 
 async def test_help_counts_models_it_has_no_room_for() -> None:
     assert "and 13 more in the option `model`" in text_of(
-        help_page(EN, models=[MODELS[0]] * 25, hosts=["RunComfy"], keep_hours=1, keep_days=30)
+        help_page(EN, models=[MODELS[0]] * 25, provider_names=["RunComfy"], keep_hours=1, keep_days=30)
     )
 
 

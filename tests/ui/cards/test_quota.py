@@ -1,4 +1,4 @@
-"""What admins are shown of quotas: the same limits that hold, in words that fit."""
+"""The admins' view of quotas: the limits that apply, within Discord's limits."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ from bot.core.quota import (
 from bot.core.server_settings import ServerSettings
 from bot.core.windows import Window
 from bot.ui.admin.quota_targets import SERVER
-from bot.ui.cards.quota import QuotaView, ceilings, changed, lines, overview_of_one, overview_of_server
+from bot.ui.cards.quota import QuotaView, ceilings, changed, limit_lines, overview_of_one, overview_of_server
 from bot.ui.cards.targets import Target
 from tests.ui.cards.drawing import EN, NOW, TEXTS, read, text_of
 from tests.ui.cards.test_hostile_input import HEADING
@@ -53,7 +53,7 @@ def rule(holder: Holder, subject: int, amount: int | None, *, unit: Unit = IMAGE
     return Rule(holder, subject, unit, window, amount)
 
 
-def test_a_member_is_told_of_every_limit_and_where_it_comes_from() -> None:
+def test_a_members_overview_shows_every_limit_with_its_source() -> None:
     shown = overview_of_one(
         EN, look(MEMBER, rule(Holder.ROLE, ARTISTS, 30), rule(Holder.CAP, 0, None, window=Window.WEEK))
     )
@@ -78,7 +78,7 @@ def test_a_lifted_limit_is_shown_as_such() -> None:
     assert "**pictures a day: no limit** · set for this member" in shown
 
 
-def test_the_host_is_not_shown() -> None:
+def test_the_operators_total_limit_is_not_shown() -> None:
     for target in (MEMBER, ROLE, CHANNEL):
         assert "everywhere" not in text_of(overview_of_one(EN, look(target)))
     assert "everywhere" not in text_of(overview_of_server(EN, look(SERVER), bonuses=0))
@@ -99,14 +99,14 @@ RULES = st.lists(
 
 
 @given(RULES)
-def test_what_is_shown_is_what_holds(rules: list[Rule]) -> None:
+def test_the_limits_shown_are_the_limits_that_apply(rules: list[Rule]) -> None:
     at_place = [each for each in rules if each.holder is Holder.ROLE or each.subject in (0, ALICE)]
     at_place = [each for each in at_place if each.subject == (ALICE if each.holder is Holder.USER else each.subject)]
     at_place = [each for each in at_place if each.holder in (Holder.USER, Holder.ROLE) or each.subject == 0]
 
     shown = [
         Limit(each.scope, each.unit, each.window, each.amount)
-        for each in lines(look(MEMBER, *at_place))
+        for each in limit_lines(look(MEMBER, *at_place))
         if each.amount is not None
     ]
 
@@ -114,10 +114,10 @@ def test_what_is_shown_is_what_holds(rules: list[Rule]) -> None:
     assert shown == [each for each in holds if each.scope is not Scope.HOST]
 
 
-def test_wider_limits_of_the_same_kind_cannot_be_passed() -> None:
+def test_stricter_limits_of_wider_scopes_are_named() -> None:
     limits = (
         Limit(Scope.GUILD, IMAGES, Window.MONTH, 40),
-        Limit(Scope.GUILD, IMAGES, Window.HOUR, 1),  # an hour says nothing of a day
+        Limit(Scope.GUILD, IMAGES, Window.HOUR, 1),  # a shorter window does not restrict a day's limit
         Limit(Scope.CAP, IMAGES, DAY, 50),
         Limit(Scope.HOST, Unit.MICRO_USD, Window.MONTH, 1),
         Limit(Scope.HOST, IMAGES, DAY, 100),
@@ -130,7 +130,7 @@ def test_wider_limits_of_the_same_kind_cannot_be_passed() -> None:
     assert of_server == [limits[2], limits[4]]
 
 
-def test_a_role_is_told_without_use_and_a_gone_one_is_said_to_be_gone() -> None:
+def test_a_roles_overview_shows_no_usage_and_says_if_it_was_deleted() -> None:
     gone = Target(Holder.ROLE, ARTISTS, here=False, roles=(GUILD, ARTISTS))
     shown = text_of(overview_of_one(EN, look(gone, rule(Holder.ROLE, ARTISTS, 30), rule(Holder.ROLE, GUILD, 5))))
 
@@ -151,7 +151,7 @@ def test_blocks_of_a_members_roles_are_named() -> None:
 
 
 @pytest.mark.parametrize("locale", TEXTS.locales)
-def test_however_much_is_set_a_page_fits_and_says_how_much_is_left_out(locale: str) -> None:
+def test_a_page_with_very_many_rules_fits_and_counts_what_is_left_out(locale: str) -> None:
     words = TEXTS.for_locale(locale)
     many = [
         rule(holder, 10**18 + n, 10**12, unit=unit, window=window)
@@ -177,7 +177,7 @@ def test_however_much_is_set_a_page_fits_and_says_how_much_is_left_out(locale: s
         told = ["x" * 200] * 30
         pages = [
             overview_of_one(words, whole) if target != SERVER else overview_of_server(words, whole, bonuses=100),
-            *(changed(words, key, whole, told=told, notes=told, marked=many[0])
+            *(changed(words, key, whole, lines=told, notes=told, marked=many[0])
               for key in ("set", "clear", "revoke", "grant", "reset", "block", "unblock")),
         ]  # fmt: skip
         for page in pages:

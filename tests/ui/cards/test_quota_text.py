@@ -1,4 +1,4 @@
-"""How refusals are said: the limit, what is left of it, when it comes back, and who can help."""
+"""Texts of refusals: the limit, what is left of it, when it resets, and who can help."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from bot.core.quota import Scope, Unit
 from bot.core.windows import Window
 from bot.ui.cards.components import YELLOW
 from bot.ui.cards.notices import refusal
-from bot.ui.cards.quota_text import left, name, per, refused
+from bot.ui.cards.quota_text import left, name, per, refusal_text
 from tests.ui.cards.drawing import EN, LEFT, TEXTS, colour, read
 
 SOON = 1_700_003_600_000
@@ -23,8 +23,8 @@ def over(scope: Scope = Scope.USER, **changes: Any) -> UserError:
     return UserError("quota.x", **{**values, "bonus": 0, "resets_at": SOON, **changes})
 
 
-def said(error: UserError, *, outside: bool = False) -> str:
-    return refused(EN, error, outside=outside)
+def refusal_of(error: UserError, *, outside: bool = False) -> str:
+    return refusal_text(EN, error, outside=outside)
 
 
 async def test_a_broken_limit_is_yellow_and_says_what_is_left_and_when_more_comes() -> None:
@@ -86,7 +86,7 @@ async def test_a_broken_limit_is_yellow_and_says_what_is_left_and_when_more_come
     ],
 )  # fmt: skip
 def test_a_refusal_names_the_limit_what_is_left_and_who_can_help(error: UserError, sentence: str) -> None:
-    assert said(error) == sentence
+    assert refusal_of(error) == sentence
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_refusal_names_the_limit_what_is_left_and_who_can_help(error: UserErro
     ],
 )
 def test_only_the_operator_helps_where_no_admin_can(scope: Scope, outside: bool, helper: str) -> None:  # noqa: FBT001
-    assert said(over(scope), outside=outside).endswith(helper)
+    assert refusal_of(over(scope), outside=outside).endswith(helper)
 
 
 @pytest.mark.parametrize("locale", TEXTS.locales)
@@ -112,7 +112,7 @@ def test_every_limit_there_can_be_is_refused_in_every_language(locale: str, scop
     spans = [(Unit.JOBS, None), *((unit, each) for unit in (Unit.IMAGES, Unit.MICRO_USD) for each in Window)]
 
     told = {
-        refused(words, over(scope, unit=unit, window=window, bonus=1, channels=[7]), outside=False)
+        refusal_text(words, over(scope, unit=unit, window=window, bonus=1, channels=[7]), outside=False)
         for unit, window in spans
     }
 
@@ -174,13 +174,13 @@ def test_every_limit_there_can_be_is_refused_in_every_language(locale: str, scop
         ),
     ],
 )  # fmt: skip
-def test_what_a_server_has_closed_is_said_with_what_works(error: UserError, sentence: str) -> None:
-    assert said(error) == sentence
-    assert all(refused(TEXTS.for_locale(each), error, outside=False) for each in TEXTS.locales)
+def test_a_refusal_by_server_settings_names_what_works(error: UserError, sentence: str) -> None:
+    assert refusal_of(error) == sentence
+    assert all(refusal_text(TEXTS.for_locale(each), error, outside=False) for each in TEXTS.locales)
 
 
-def test_a_block_outside_of_servers_is_the_operators() -> None:
-    assert said(UserError("blocked.user"), outside=True).endswith(OPERATOR)
+def test_only_the_operator_can_lift_a_block_outside_of_servers() -> None:
+    assert refusal_of(UserError("blocked.user"), outside=True).endswith(OPERATOR)
 
 
 def test_limits_are_named_in_every_unit_and_window() -> None:

@@ -27,7 +27,7 @@ def test_the_four_languages_are_complete() -> None:
     assert set(TEXTS.locales) == {"en", "de", "fr", "es"}
 
 
-def test_every_error_the_code_raises_has_words() -> None:
+def test_every_error_the_code_raises_has_a_text() -> None:
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "bot").rglob("*.py")]
     raised = {key for source in sources for key in re.findall(r'UserError\(\s*"([a-z_.]+)"', source)}
 
@@ -35,14 +35,14 @@ def test_every_error_the_code_raises_has_words() -> None:
     assert [key for key in sorted(raised) if not EN.knows(f"error.{key}")] == []
 
 
-def test_every_reason_a_job_can_end_for_has_words() -> None:
+def test_every_reason_a_job_can_end_for_has_a_text() -> None:
     steps = [path.read_text(encoding="utf-8") for path in (ROOT / "bot/jobs/steps").glob("*.py")]
     used = {key for each in steps for key in re.findall(r'reason="([a-z_]+)"', each)}
 
     assert [key for key in sorted(used | set(REASONS)) if not EN.knows(f"reason.{key}")] == []
 
 
-def test_everything_the_operator_is_told_has_words() -> None:
+def test_every_message_to_the_operator_has_a_text() -> None:
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "bot").rglob("*.py")]
     told = {key for source in sources for key in re.findall(r'"(operator\.[a-z_]+)"', source)}
     troubles = {f"operator.{each}" for each in ("credentials", "balance", "down")}
@@ -65,7 +65,7 @@ def test_only_the_ledger_says_that_nothing_was_charged(locale: str) -> None:
         ("", "en"),
     ],
 )  # fmt: skip
-def test_discords_codes_lead_to_our_languages(code: str, locale: str) -> None:
+def test_discord_locales_map_to_our_languages(code: str, locale: str) -> None:
     assert TEXTS.for_locale(code).locale == locale
 
 

@@ -1,4 +1,4 @@
-"""What is offered while a command is typed: prices and what is left, under the server's own rules."""
+"""Autocompletion of commands: prices and remaining quota, under the server's settings."""
 
 import itertools
 import logging
@@ -48,7 +48,7 @@ async def test_models_are_offered_with_the_price_of_a_picture_and_what_is_left(o
 
 
 @on_stage()
-async def test_a_model_that_its_host_gave_up_is_not_offered(on: Stage) -> None:
+async def test_a_model_that_its_provider_removed_is_not_offered(on: Stage) -> None:
     await on.rig.services.availability.mark_route_gone("runcomfy", "google/nano-banana/pro/text-to-image")
     edits = await on.alice.autocomplete(on.channel, "edit", "model", "")
 
@@ -89,7 +89,7 @@ async def test_everything_filled_in_so_far_is_in_the_price(on: Stage) -> None:
     assert await offered(on, "count", "2", thinking="high", resolution="2K") == ["2 pictures · about $0.244"]
     assert await offered(on, "model", thinking="high", count=3) == [
         "Nano Banana 2 · about $0.082 a picture",
-        "Nano Banana Pro · about $0.15 a picture",  # it does not think, and would say so
+        "Nano Banana Pro · about $0.15 a picture",  # it has no option for thinking
     ]
     assert await offered(on, "resolution", "1K", thinking="minimal") == ["1K · about $0.08 a picture"]
 
@@ -117,7 +117,7 @@ async def test_what_a_server_does_not_allow_is_not_offered(on: Stage) -> None:
 
 
 @on_stage()
-async def test_where_a_channel_is_closed_prices_are_told_but_nothing_is_left_there(on: Stage) -> None:
+async def test_a_closed_channel_shows_prices_but_no_remaining_quota(on: Stage) -> None:
     await server_settings(on, ServerSettings(denied=(on.channel.id,)))
 
     assert (await offered(on, "count"))[0] == "1 picture · about $0.08"
@@ -125,12 +125,12 @@ async def test_where_a_channel_is_closed_prices_are_told_but_nothing_is_left_the
 
 
 @on_stage(guilds=())
-async def test_where_a_server_is_closed_prices_are_told_but_nothing_is_left_there(on: Stage) -> None:
+async def test_a_closed_server_shows_prices_but_no_remaining_quota(on: Stage) -> None:
     assert (await offered(on, "count"))[0] == "1 picture · about $0.08"
 
 
 @on_stage()
-async def test_the_tightest_window_and_a_bonus_are_told(on: Stage) -> None:
+async def test_the_tightest_window_and_a_bonus_are_shown(on: Stage) -> None:
     await on.rig.services.quotas.set_rule(by_admin(on), Rule(Holder.USER, on.alice.id, Unit.IMAGES, Window.WEEK, 3))
     await on.rig.services.quotas.grant(by_admin(on), on.alice.id, Grant(0, Unit.IMAGES, 5))
 
@@ -141,12 +141,12 @@ async def test_the_tightest_window_and_a_bonus_are_told(on: Stage) -> None:
 
 
 @on_stage(limits=Limits(*[None] * 11))
-async def test_without_limits_only_the_price_is_told(on: Stage) -> None:
+async def test_without_limits_only_the_price_is_shown(on: Stage) -> None:
     assert await offered(on, "count", "1") == ["1 picture · about $0.08"]
 
 
 @on_stage()
-async def test_stale_words_in_other_options_disturb_nothing(on: Stage, caplog: pytest.LogCaptureFixture) -> None:
+async def test_invalid_values_in_other_options_are_ignored(on: Stage, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert len(await offered(on, "resolution", model="a model of last year")) == 4
         assert len(await offered(on, "count", resolution="9K")) == 4
@@ -158,7 +158,7 @@ async def test_stale_words_in_other_options_disturb_nothing(on: Stage, caplog: p
 
 
 @on_stage()
-async def test_a_database_that_does_not_answer_costs_only_what_is_left(on: Stage) -> None:
+async def test_without_the_database_choices_have_prices_but_no_remaining_quota(on: Stage) -> None:
     async def broken(*_: object, **__: object) -> None:
         raise OSError("disk")
 
@@ -168,11 +168,9 @@ async def test_a_database_that_does_not_answer_costs_only_what_is_left(on: Stage
 
 
 @on_stage()
-async def test_choices_that_discord_waits_for_no_more_are_not_worked_out(
-    on: Stage, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_late_autocompletion_is_not_computed(on: Stage, caplog: pytest.LogCaptureFixture) -> None:
     on.client.responder._deadline = AckDeadline()
-    on.client.responder._deadline._seen.append(0)
+    on.client.responder._deadline._ages.append(0)
     on.rig.time.go(5)
 
     with caplog.at_level(logging.WARNING):
@@ -189,14 +187,14 @@ async def test_edit_is_priced_like_imagine_before_a_picture_is_attached(on: Stag
 
 
 @on_stage()
-async def test_names_typed_by_hand_mean_the_model_they_name(on: Stage) -> None:
+async def test_a_typed_name_means_the_model_with_that_name(on: Stage) -> None:
     _, job = await on.imagine(model="nano banana PRO", resolution="2k")
 
     assert (job.request.model, job.request.options["resolution"]) == ("nano-banana-pro", "2K")
 
 
 @on_stage()
-async def test_a_whole_line_that_was_chosen_before_means_what_it_began_with(on: Stage) -> None:
+async def test_an_edited_label_means_the_value_it_starts_with(on: Stage) -> None:
     model, resolution = (await offered(on, "model", "pro"))[0], (await offered(on, "resolution", "4K"))[0]
 
     assert await offered(on, "model", model) == [model]
@@ -219,15 +217,15 @@ async def test_a_form_tells_the_price_of_every_model(on: Stage) -> None:
 
 
 @on_stage(host="runflow")
-async def test_a_form_counts_what_it_has_no_field_for_only_where_that_is_kept(on: Stage) -> None:
+async def test_a_form_prices_hidden_options_only_for_the_model_they_apply_to(on: Stage) -> None:
     asked = RequestedOptions(resolution="4K", thinking="high", format="a kind of yesterday")
     draft = RequestDraft(verb=Verb.EDIT, prompt="x", model="nano-banana-2", asked=asked)
     services = on.rig.services
 
-    told = choices_for(draft, services, usual=None, words=EN).prices
+    told = choices_for(draft, services, default_model=None, words=EN).prices
 
     assert told == {"nano-banana-2": "about $0.162 a picture", "nano-banana-pro": "about $0.30 a picture"}
-    another = choices_for(replace(draft, model="nano-banana-pro"), services, usual=None, words=EN).prices
+    another = choices_for(replace(draft, model="nano-banana-pro"), services, default_model=None, words=EN).prices
     assert another["nano-banana-2"] == "about $0.16 a picture"
-    unnamed = choices_for(replace(draft, model=None), services, usual="nano-banana-2", words=EN).prices
+    unnamed = choices_for(replace(draft, model=None), services, default_model="nano-banana-2", words=EN).prices
     assert unnamed == told

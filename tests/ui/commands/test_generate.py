@@ -1,4 +1,4 @@
-"""What members can type, and what becomes of it."""
+"""`/imagine`, `/edit`, `/jobs`, `/usage` and `/help`."""
 
 import logging
 from typing import Any
@@ -61,7 +61,7 @@ async def test_every_option_comes_from_the_catalogue(on: Stage) -> None:
 
 
 @on_stage(host="runflow")
-async def test_what_only_one_host_has_is_offered_where_that_host_is_used(on: Stage) -> None:
+async def test_an_option_of_one_provider_is_offered_if_it_is_configured(on: Stage) -> None:
     for verb in ("imagine", "edit"):
         command = on.client.tree.get_command(verb)
         assert command is not None
@@ -79,7 +79,7 @@ async def test_what_only_one_host_has_is_offered_where_that_host_is_used(on: Sta
 
 
 @on_stage()
-async def test_what_no_host_in_use_has_is_not_offered(on: Stage) -> None:
+async def test_an_option_that_no_configured_provider_has_is_not_offered(on: Stage) -> None:
     imagine = on.client.tree.get_command("imagine")
     assert imagine is not None
     options = {each["name"]: each for each in imagine.to_dict(on.client.tree)["options"]}
@@ -97,7 +97,7 @@ async def test_user_installs_are_offered_only_when_the_operator_switched_them_on
 
 
 @on_stage(limits=Limits(user_day_images=1))
-async def test_a_refusal_is_private_and_gives_the_prompt_back(on: Stage) -> None:
+async def test_a_refusal_is_private_and_keeps_the_prompt_as_a_draft(on: Stage) -> None:
     refused = await on.alice.slash(on.channel, "imagine", prompt="four lighthouses", count=4)
 
     assert refused.ephemeral
@@ -141,7 +141,7 @@ async def test_the_same_interaction_delivered_twice_makes_one_job(on: Stage) -> 
 
 
 @on_stage()
-async def test_a_job_whose_card_discord_did_not_take_is_withdrawn(on: Stage) -> None:
+async def test_a_job_whose_card_discord_rejected_is_withdrawn(on: Stage) -> None:
     on.env.inject_error("POST", "/interactions/*/callback", status=404, code=10062, message="Unknown interaction")
 
     shown = await on.alice.slash(on.channel, "imagine", prompt="too late")
@@ -152,7 +152,7 @@ async def test_a_job_whose_card_discord_did_not_take_is_withdrawn(on: Stage) -> 
 
 
 @on_stage()
-async def test_a_job_whose_answer_was_lost_is_left_for_the_worker_to_confirm(on: Stage) -> None:
+async def test_a_job_whose_response_was_lost_is_confirmed_by_the_worker(on: Stage) -> None:
     on.env.inject_error("POST", "/interactions/*/callback", status=400, code=40060, message="Already acknowledged")
 
     _, job = await on.imagine()
@@ -172,7 +172,7 @@ async def test_a_card_that_discord_finds_malformed_costs_nothing_and_is_answered
 
 
 @on_stage()
-async def test_an_interaction_that_comes_too_late_is_not_even_tried(on: Stage) -> None:
+async def test_an_interaction_that_arrives_too_late_is_not_handled(on: Stage) -> None:
     await on.imagine()
     on.rig.time.go(2.6)
 
@@ -182,7 +182,7 @@ async def test_an_interaction_that_comes_too_late_is_not_even_tried(on: Stage) -
     assert await on.jobs() == 1
 
 
-def test_a_clock_that_is_off_does_not_make_interactions_late() -> None:
+def test_a_wrong_clock_does_not_make_interactions_late() -> None:
     lateness, sent = AckDeadline(), discord.utils.time_snowflake(discord.utils.utcnow())
     at = int(discord.utils.snowflake_time(sent).timestamp() * 1000) + 60_000
 
@@ -194,7 +194,7 @@ def test_a_clock_that_is_off_does_not_make_interactions_late() -> None:
 
 @on_stage()
 async def test_new_jobs_are_refused_while_the_program_ends(on: Stage) -> None:
-    on.client.accepts_requests = False
+    on.client.stop_accepting()
 
     shown = await on.alice.slash(on.channel, "imagine", prompt="one more")
 
@@ -203,7 +203,7 @@ async def test_new_jobs_are_refused_while_the_program_ends(on: Stage) -> None:
 
 
 @on_stage()
-async def test_what_nobody_can_put_right_gets_a_reference_that_the_log_has_too(
+async def test_an_unexpected_error_gets_a_reference_that_is_in_the_log(
     on: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(*_: object) -> list[Any]:
@@ -229,15 +229,15 @@ async def test_edit_looks_at_the_pictures_before_it_accepts(on: Stage) -> None:
     shown = await on.alice.slash(on.channel, "edit", prompt="at night", image1=PNG, image2=("b.png", PNG[1]))
 
     job = await on.newest()
-    assert (job.request.verb, job.checked) == (Verb.EDIT, False)  # first bytes are not the whole
+    assert (job.request.verb, job.checked) == (Verb.EDIT, False)  # only the first bytes have been checked
     assert [each.filename for each in job.request.references] == ["in.png", "b.png"]
-    assert [len(each) for each in on.peeked] == [2]
+    assert [len(each) for each in on.checked_references] == [2]
     assert not shown.ephemeral
 
 
 @on_stage()
-async def test_a_file_that_lies_is_refused_privately_and_holds_nothing(on: Stage) -> None:
-    on.peeks.append(UserError("references.type", file="in.png"))
+async def test_a_file_with_a_false_type_is_refused_privately_and_reserves_nothing(on: Stage) -> None:
+    on.reference_errors.append(UserError("references.type", file="in.png"))
 
     shown = await on.alice.slash(on.channel, "edit", prompt="at night", image1=PNG)
 
@@ -250,7 +250,7 @@ async def test_a_file_that_lies_is_refused_privately_and_holds_nothing(on: Stage
 
 
 @on_stage()
-async def test_jobs_hands_over_what_never_arrived(on: Stage) -> None:
+async def test_jobs_delivers_undelivered_results(on: Stage) -> None:
     _, job = await on.imagine(private=True)
     await on.finish(job, pictures=2, show=False)
 
@@ -265,7 +265,7 @@ async def test_jobs_hands_over_what_never_arrived(on: Stage) -> None:
 
 
 @on_stage()
-async def test_a_result_that_could_not_be_handed_over_stays_undelivered(on: Stage) -> None:
+async def test_a_result_that_could_not_be_delivered_privately_stays_undelivered(on: Stage) -> None:
     _, job = await on.imagine(private=True)
     await on.finish(job, show=False)
     on.env.inject_error("POST", "/webhooks/*", status=400, code=40005, message="Request entity too large")
@@ -277,7 +277,7 @@ async def test_a_result_that_could_not_be_handed_over_stays_undelivered(on: Stag
 
 
 @on_stage()
-async def test_jobs_shows_nobody_elses_jobs(on: Stage) -> None:
+async def test_jobs_shows_only_the_members_own_jobs(on: Stage) -> None:
     await on.imagine("alice's own")
 
     shown = await on.bob.slash(on.channel, "jobs")

@@ -1,4 +1,4 @@
-"""*Edit this image* in the menu of a message, and models that are gone by the time somebody asks for them."""
+"""*Edit this image* in the menu of a message, and requests for models that have been removed."""
 
 from bot.ui.interactions.timeouts import AckDeadline
 from tests.ui.stage import PNG, Stage, gallery, on_stage, text
@@ -21,9 +21,9 @@ async def test_the_menu_takes_the_pictures_of_somebody_elses_message(on: Stage) 
 
 
 @on_stage()
-async def test_a_file_of_which_nothing_shows_in_time_is_taken_for_a_picture(on: Stage) -> None:
+async def test_a_file_that_cannot_be_checked_in_time_counts_as_a_picture(on: Stage) -> None:
     message = await on.bob.send(on.channel, attachments=[("in.gif", PNG[1])])
-    on.peeks.append(TimeoutError())
+    on.reference_errors.append(TimeoutError())
 
     form = await on.alice.context_menu(on.channel, "Edit this image", message)
     await on.alice.submit_modal(form, {"prompt": "in winter"})
@@ -61,14 +61,14 @@ async def test_a_form_that_is_too_old_says_so(on: Stage) -> None:
 
     on.rig.time.go(16 * 60)
     on.client.responder._deadline = AckDeadline()
-    on.client.responder._deadline._seen.append(16 * 60_000)
+    on.client.responder._deadline._ages.append(16 * 60_000)
     refused = await on.alice.submit_modal(form, {"prompt": "in winter"})
 
     assert refused.ephemeral
     assert await on.jobs() == 0
 
 
-# --- models that are gone
+# --- removed models
 
 
 async def _none_left(on: Stage) -> None:
@@ -77,7 +77,7 @@ async def _none_left(on: Stage) -> None:
 
 
 @on_stage()
-async def test_a_model_that_is_gone_is_refused_by_either_name_and_leaves_form_and_help(on: Stage) -> None:
+async def test_a_removed_model_is_refused_by_id_and_name_and_absent_from_form_and_help(on: Stage) -> None:
     shown, _ = await on.imagine(model="Nano Banana Pro")
     await on.rig.services.availability.mark_route_gone("runcomfy", "google/nano-banana/pro/text-to-image")
     await on.rig.services.availability.mark_route_gone("runcomfy", "google/nano-banana/pro/edit")
@@ -95,7 +95,7 @@ async def test_a_model_that_is_gone_is_refused_by_either_name_and_leaves_form_an
 
 
 @on_stage()
-async def test_where_nothing_is_left_every_way_of_asking_says_so(on: Stage) -> None:
+async def test_without_any_model_every_request_is_refused(on: Stage) -> None:
     message = await on.bob.send(on.channel, "look", attachments=[PNG])
     await _none_left(on)
 

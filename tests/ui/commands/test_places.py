@@ -1,4 +1,4 @@
-"""Where commands work, and how the bot joins servers and tells its operator."""
+"""Where commands work, joining a server, and messages to the operator."""
 
 import logging
 from typing import Any
@@ -11,11 +11,11 @@ from bot.store.database import Tx
 from bot.ui.transport.operator_channel import OperatorChannel
 from tests.ui.stage import Stage, on_stage, text
 
-# --- where
+# --- places
 
 
 @on_stage(guilds=())
-async def test_a_server_that_is_not_open_makes_nothing(on: Stage) -> None:
+async def test_a_server_that_is_not_open_refuses_requests(on: Stage) -> None:
     refused = await on.alice.slash(on.channel, "imagine", prompt="x")
 
     assert refused.ephemeral
@@ -92,7 +92,7 @@ async def test_commands_are_sent_to_discord_only_when_they_changed(on: Stage) ->
 
 
 @on_stage()
-async def test_a_new_server_is_welcomed_once_in_the_operators_channel_where_that_is_there(on: Stage) -> None:
+async def test_a_new_server_is_welcomed_once_in_the_operators_channel_if_it_has_it(on: Stage) -> None:
     guild = on.client.get_guild(on.guild.id)
     assert guild is not None
     on.client._log_channel = on.channel.id
@@ -126,7 +126,7 @@ async def test_the_channel_for_the_operator_gets_the_sentence(on: Stage) -> None
 
 
 @on_stage()
-async def test_what_was_said_before_the_bot_was_connected_is_posted_when_it_is(
+async def test_messages_from_before_the_connection_are_posted_once_connected(
     on: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     channel = OperatorChannel(on.client, on.client.texts, channel_id=on.channel.id)

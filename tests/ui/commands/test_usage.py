@@ -1,4 +1,4 @@
-"""What /usage answers: the limits at once, and then a picture of the last thirty days."""
+"""`/usage`: the limits as text, then a chart of the last 30 days."""
 
 import logging
 from datetime import date
@@ -51,7 +51,7 @@ async def test_every_limit_that_applies_is_shown_to_the_one_who_asks(on: Stage) 
 
 
 @on_stage(limits=Limits(host_month_micro_usd=160_000))
-async def test_what_all_servers_spend_together_is_shown_once_it_is_used_up(on: Stage) -> None:
+async def test_the_operators_total_limit_is_shown_once_it_is_used_up(on: Stage) -> None:
     await on.imagine(count=2)
 
     assert "This bot, everywhere · spending this month" in text(await on.alice.slash(on.channel, "usage"))
@@ -71,7 +71,7 @@ async def test_a_card_says_what_a_bonus_paid_and_what_is_left_of_it(on: Stage) -
 
 
 @on_stage()
-async def test_who_has_spent_nothing_gets_a_sentence_and_no_chart(on: Stage) -> None:
+async def test_without_spending_there_is_a_sentence_and_no_chart(on: Stage) -> None:
     await on.imagine()  # reserved, not spent
 
     shown = await on.alice.slash(on.channel, "usage")
@@ -82,7 +82,7 @@ async def test_who_has_spent_nothing_gets_a_sentence_and_no_chart(on: Stage) -> 
 
 
 @on_stage()
-async def test_the_chart_comes_after_the_words_and_says_the_sums(on: Stage) -> None:
+async def test_the_chart_follows_the_text_and_states_the_totals(on: Stage) -> None:
     on.rig.time.go(-3 * DAY)
     await spend(on.rig, here(on), pictures=2)
     on.rig.time.go(3 * DAY)
@@ -97,7 +97,7 @@ async def test_the_chart_comes_after_the_words_and_says_the_sums(on: Stage) -> N
     assert len(gallery(shown)) == 1
     (item,) = [item for each in walk(shown.response.components) for item in each.get("items") or []]
     assert item["description"] == "Your last 30 days: 3 pictures for $0.24."
-    assert "1 of 10" in text(shown)  # the words are still there
+    assert "1 of 10" in text(shown)  # the text stays
 
 
 @on_stage()
@@ -128,10 +128,10 @@ async def test_what_was_spent_in_another_server_is_not_shown_here(on: Stage) -> 
 
 @pytest.mark.parametrize("trouble", [TimeoutError(), RuntimeError("the picture pool is closed"), ValueError("days")])
 @on_stage()
-async def test_a_chart_that_cannot_be_drawn_leaves_the_words(
+async def test_if_the_chart_cannot_be_drawn_the_text_stays(
     on: Stage, trouble: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    on.drawn.append(trouble)
+    on.chart_results.append(trouble)
     await spend(on.rig, here(on))
 
     with caplog.at_level(logging.WARNING):
@@ -143,7 +143,7 @@ async def test_a_chart_that_cannot_be_drawn_leaves_the_words(
 
 
 @on_stage()
-async def test_a_chart_that_discord_does_not_take_leaves_the_words(on: Stage, caplog: pytest.LogCaptureFixture) -> None:
+async def test_if_discord_rejects_the_chart_the_text_stays(on: Stage, caplog: pytest.LogCaptureFixture) -> None:
     on.env.inject_error("PATCH", "/webhooks/*", status=400, code=40005, message="Request entity too large")
     await spend(on.rig, here(on))
 
@@ -156,7 +156,7 @@ async def test_a_chart_that_discord_does_not_take_leaves_the_words(on: Stage, ca
 
 
 @on_stage()
-async def test_outside_of_servers_the_limits_of_there_are_shown(on: Stage) -> None:
+async def test_outside_of_servers_their_own_limits_are_shown(on: Stage) -> None:
     shown = await on.env.create_user("carol").slash("usage")
 
     assert "Everyone outside of servers · spending this month" in text(shown)

@@ -1,4 +1,4 @@
-"""Where pictures may be made, and which pictures may be handed in."""
+"""Where pictures may be made, and which reference pictures are accepted."""
 
 import discord
 import pytest
@@ -17,9 +17,9 @@ def access(*guilds: str, user_install: bool = False) -> Access:
     return made
 
 
-def verdict(of: Access, spot: Location) -> str | None:
+def verdict(of: Access, location: Location) -> str | None:
     try:
-        of.check(spot)
+        of.check(location)
     except UserError as error:
         return error.key
     return None
@@ -53,13 +53,13 @@ def test_direct_messages_are_for_the_operator_until_every_server_is_open() -> No
     assert verdict(access(), Location(user_id=OPERATOR, direct=True)) is None
 
 
-@pytest.mark.parametrize("spot", [Location(user_id=MEMBER, guild_id=LISTED), Location(user_id=MEMBER)])
-def test_where_the_bot_is_no_member_only_user_install_decides(spot: Location) -> None:
-    assert verdict(access("*", str(LISTED)), spot) == "place.user_install_off"
-    assert verdict(access(user_install=True), spot) is None
+@pytest.mark.parametrize("location", [Location(user_id=MEMBER, guild_id=LISTED), Location(user_id=MEMBER)])
+def test_outside_the_bots_servers_only_user_install_decides(location: Location) -> None:
+    assert verdict(access("*", str(LISTED)), location) == "place.user_install_off"
+    assert verdict(access(user_install=True), location) is None
 
 
-def test_nobody_is_an_operator_before_discord_has_said_who() -> None:
+def test_nobody_is_an_owner_before_discord_has_named_the_owners() -> None:
     assert verdict(Access((), user_install=False), in_guild(OWN, owner_id=None)) == "place.not_open"
 
 
@@ -77,7 +77,7 @@ def test_pictures_in_embeds_are_taken_from_discords_copy() -> None:
     assert [each.url for each in _in_embeds([embed])] == ["https://images-ext-1.discordapp.net/a.png"]
 
 
-def test_a_link_in_an_embed_that_cannot_be_read_is_taken_as_it_is() -> None:
+def test_an_embeds_link_without_an_expiry_is_used_as_given() -> None:
     odd = ["https://[bad/a.png", "https://[v1.evil.example]/b.png?ex=" + "f" * 99, "//[/c.png"]
     embeds = [discord.Embed.from_dict({"image": {"url": each, "proxy_url": each}}) for each in odd]
 

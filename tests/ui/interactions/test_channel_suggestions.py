@@ -1,4 +1,4 @@
-"""A refusal for a channel names a channel where the same works, and where the one who asks may write."""
+"""A refusal for a channel names a channel where the request would be accepted and the member may write."""
 
 import itertools
 from typing import Any
@@ -49,7 +49,7 @@ async def test_a_channel_is_found_where_an_admin_named_none(on: Stage) -> None:
 
 
 @on_stage()
-async def test_where_no_channel_is_known_none_is_named(on: Stage) -> None:
+async def test_without_a_known_channel_none_is_named(on: Stage) -> None:
     await server_settings(on, denied=(on.channel.id,))
 
     assert "Use another channel. An admin of this server can change that with `/settings`." in await refused(on)
@@ -94,7 +94,7 @@ async def test_a_channels_own_limit_names_a_channel_that_has_none(on: Stage) -> 
 
 @pytest.mark.parametrize("options", [{"resolution": "4K"}, {"count": 4}])
 @on_stage()
-async def test_a_capped_channel_names_one_that_is_roomier(on: Stage, options: dict[str, Any]) -> None:
+async def test_a_channel_with_a_ceiling_names_one_with_a_higher_one(on: Stage, options: dict[str, Any]) -> None:
     art = on.guild.create_text_channel("art")
     await server_settings(on, caps={on.channel.id: ChannelCeiling(resolution="2K", count=2)})
 
@@ -110,7 +110,7 @@ async def test_a_refusal_that_is_not_about_a_channel_names_none(on: Stage) -> No
 
 
 @on_stage()
-async def test_a_database_that_does_not_answer_leaves_the_refusal_as_it_is(on: Stage) -> None:
+async def test_without_the_database_a_refusal_names_no_channel(on: Stage) -> None:
     await server_settings(on, denied=(on.channel.id,))
 
     async def broken(*_: object, **__: object) -> None:

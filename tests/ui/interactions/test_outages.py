@@ -1,4 +1,4 @@
-"""Trouble that only the operator can put right, as members meet it: a sentence of its own, and nothing half done."""
+"""Outages that only the operator can fix, as members see them."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from tests.ui.transport.test_sockets import SOON, connected
 
 
 @on_stage()
-async def test_a_disk_that_takes_nothing_is_named_to_members_without_a_traceback(
+async def test_a_full_disk_is_reported_to_members_without_a_traceback(
     on: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, job = await on.imagine()
@@ -33,7 +33,7 @@ async def test_a_disk_that_takes_nothing_is_named_to_members_without_a_traceback
     assert "Waiting" in text(await on.alice.slash(on.channel, "imagine", prompt="a lighthouse"))
 
 
-async def test_a_card_whose_acknowledgement_could_not_be_written_down_is_found_and_goes_on(
+async def test_a_card_whose_acknowledgement_was_not_stored_is_found_and_the_job_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = files_up_to(1)
@@ -50,14 +50,14 @@ async def test_a_card_whose_acknowledgement_could_not_be_written_down_is_found_a
         asked = await alice.slash(channel, "imagine", prompt="a lighthouse")
         ack = await asked.acked(within=SOON)
         async with asyncio.timeout(SOON):
-            while not on.rig.services.outages.current:  # noqa: ASYNC110 - nobody tells of it
+            while not on.rig.services.outages.current:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.01)
         full.__exit__(None, None, None)
         fault.stop()
 
         job = await on.job()
         assert ack.message is not None
-        assert (job.acked_at, asked.followups) == (None, [])  # what is shown is true: nothing went wrong for Alice
+        assert (job.acked_at, asked.followups) == (None, [])  # the card is correct: for Alice nothing has failed
         on.rig.found[job.id] = (ack.message.id, False)
         await on.rig.services.outages.check()
         await on.rig.turn(4)
@@ -69,13 +69,13 @@ async def test_a_card_whose_acknowledgement_could_not_be_written_down_is_found_a
     [
         ([100] * 5, False),
         ([-2 * MINUTE], True),  # from the future: our clock is behind
-        ([HOUR], False),  # one that came late
+        ([HOUR], False),  # a single late interaction
         ([HOUR] * 5, True),
         ([HOUR] * 4 + [200], False),
-        ([3 * MINUTE] * 5, False),  # what a broken connection missed
+        ([3 * MINUTE] * 5, False),  # missed by a broken connection
     ],
 )
-def test_a_clock_that_is_off_is_told_from_interactions_that_come_late(ages: list[int], *, off: bool) -> None:
+def test_a_wrong_clock_is_distinguished_from_late_interactions(ages: list[int], *, off: bool) -> None:
     lateness = AckDeadline()
     sent = discord.utils.time_snowflake(discord.utils.snowflake_time(1 << 60), high=False)
     for age in ages:

@@ -1,4 +1,4 @@
-"""What the bot lacks to show a reply is said before anything is held, whichever way pictures are asked for."""
+"""Missing permissions of the bot refuse every kind of request before anything is reserved."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ async def _form(place: Place) -> Interaction:
 WAYS: list[Callable[[Place], Awaitable[Interaction]]] = [_imagine, _edit, _menu, _again, _change, _edit_button, _form]
 
 
-async def test_every_way_to_ask_is_refused_where_pictures_cannot_be_shown_and_nothing_is_held(
+async def test_every_kind_of_request_is_refused_without_permissions_and_nothing_is_reserved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
@@ -87,7 +87,7 @@ async def test_every_way_to_ask_is_refused_where_pictures_cannot_be_shown_and_no
         ("bot_can_post", True, ["Send Messages in Threads"]),
     ],
 )
-async def test_what_is_missing_is_named_as_discord_names_it_and_a_private_reply_needs_nothing(
+async def test_missing_permissions_have_discords_names_and_a_private_reply_needs_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str, *, thread: bool, names: list[str]
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
@@ -105,7 +105,7 @@ async def test_what_is_missing_is_named_as_discord_names_it_and_a_private_reply_
         assert len(await on.rig.store.due_times()) == 1
 
 
-async def test_direct_messages_and_user_installs_have_rules_of_their_own(
+async def test_direct_messages_and_user_installs_need_no_permissions_of_the_bot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",), user_install=True) as on:

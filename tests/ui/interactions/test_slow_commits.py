@@ -1,4 +1,4 @@
-"""A database whose COMMIT takes three seconds: everybody is answered before Discord gives up, and told the truth."""
+"""A database whose COMMIT takes three seconds: every interaction is answered in time, and truthfully."""
 
 import asyncio
 import gc
@@ -14,7 +14,7 @@ import pytest
 from bot.core.cards import Picture
 from bot.core.jobs import Job, Place, State, Verb
 from bot.core.request_draft import RequestDraft
-from bot.jobs import service
+from bot.jobs import requests
 from bot.store.sqlite import SqliteDatabase, _Connection, _lane, _Reader
 from bot.ui.interactions import responder
 from tests.discord.cdn import Upload
@@ -75,7 +75,7 @@ class Trial:
         return await self.who.click(self.message, custom_id, force=True)
 
     async def settled(self) -> None:
-        """Until whatever was given up on has come to its end."""
+        """Wait until the tasks of timed-out handlers have ended."""
         self.slow(0)
         services = self.on.rig.services
         started = [
@@ -127,7 +127,7 @@ async def _trial(on: Scene, slow: Callable[..., None], removed: list[Picture]) -
 
 
 async def everything(at: Trial) -> Mapping[str, Callable[[], Awaitable[Interaction]]]:
-    """Every command, button and form there is: a new one has to be added here."""
+    """Every command, button and form; a new one has to be added here."""
     tree, router, who, channel = at.on.client.tree, at.on.client.interface.router, at.who, at.case.channel
     # What a member can ask for.
     shown = channel.post(who.user, attachments=[FILE])
@@ -205,11 +205,11 @@ async def test_every_command_button_and_form_answers_in_time_and_what_was_refuse
     assert "never retrieved" not in caplog.text
 
 
-async def test_who_cancels_or_orders_at_a_slow_commit_is_told_the_truth(
+async def test_cancel_and_again_during_a_slow_commit_answer_truthfully(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(responder, "DECISION_TIMEOUT", 0.6)
-    monkeypatch.setattr(service, "DATABASE_TIMEOUT", 0.3)
+    monkeypatch.setattr(requests, "DATABASE_TIMEOUT", 0.3)
     async with trial(url, tmp_path, monkeypatch) as at:
         job = await at.job()
         at.slow(1)

@@ -1,4 +1,4 @@
-"""Payloads of interactions that Discord's schema allows and its clients seldom send."""
+"""Payloads of interactions that Discord's schema allows but its clients rarely send."""
 
 import copy
 import json
@@ -10,7 +10,7 @@ from typing import Any
 Json = dict[str, Any]
 
 SPEC = Path("shared", "spec", "discord-openapi.json")
-OBJECTS: Mapping[str, str] = {  # what a field holds, or the values of a map do, by the schema's name
+OBJECTS: Mapping[str, str] = {  # schema names of objects in fields, and of the values of maps
     "user": "UserResponse",
     "author": "UserResponse",
     "users": "UserResponse",
@@ -24,10 +24,10 @@ OBJECTS: Mapping[str, str] = {  # what a field holds, or the values of a map do,
     "attachments": "MessageAttachmentResponse",
     "media": "UnfurledMediaResponse",
 }
-# The schema has no interactions; what Discord's docs do not call optional, a proxy or a new kind may still leave out.
+# The schema does not contain interactions. Fields that Discord's docs call required may still be missing in new types.
 NEEDED = frozenset({"id", "application_id", "type", "token"})
 IN_DATA = frozenset({"type", "component_type"})
-WHO = frozenset({"member", "user", "guild_id"})  # one of them is always there: tried by hand
+WHO = frozenset({"member", "user", "guild_id"})  # one of them is always present; tested separately
 Trail = tuple[str | int, ...]
 
 

@@ -1,4 +1,4 @@
-"""What becomes of a card that Discord does not let the bot change: for every obstacle and every end of a job."""
+"""Cards that the bot cannot edit: for every obstacle and every end of a job."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from tests.ui.transport.test_sockets import SOON, Scene, acknowledged, connected
 
 TITLES = {State.SUCCEEDED: "Done", State.FAILED: "Failed", State.CANCELLED: "Cancelled", State.QUEUED: "Queued"}
 ENDED = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
-OLD = 16 * 60  # seconds: tokens are dead by then
-LATER = 11 * 60  # the first time that a closed way is tried again
+OLD = 16 * 60  # seconds, after which tokens have expired
+LATER = 11 * 60  # seconds until a closed path is first retried
 
 
 @dataclass
@@ -35,11 +35,11 @@ class Place:
         return found
 
     def direct(self, state: State) -> list[Message]:
-        """What the member was told directly about a job: its prompt is its state."""
+        """The direct messages about a job, which is found by its prompt: the state it ends in."""
         return [each for each in self.alice.dm().messages if state.value in each.text]
 
     def posted(self) -> list[str]:
-        """New messages in the channel, beside the replies."""
+        """New messages in the channel that are not replies."""
         at = f"/channels/{self.channel.id}/messages"
         made = [each for each in self.on.discord.requests if each.method == "POST" and each.status == 200]
         return [each.path for each in made if each.path == at]
@@ -83,10 +83,10 @@ def _locked(place: Place) -> None:
 @dataclass(frozen=True)
 class Case:
     obstacle: Callable[[Place], None]
-    old: bool  # whether the tokens have died
-    text: bool = True  # the card's text becomes true all the same
-    files: bool = False  # its pictures come along
-    direct: bool = False  # the member is told directly
+    old: bool  # whether the tokens have expired
+    text: bool = True  # the card's text is updated
+    files: bool = False  # with its pictures
+    direct: bool = False  # the member gets a direct message
     reopens: bool = True
     thread: bool = False
 
@@ -107,7 +107,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-async def test_every_end_of_a_job_is_told_in_the_card_or_directly_and_only_once(
+async def test_every_end_of_a_job_is_reported_once_in_the_card_or_directly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Case
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
@@ -141,14 +141,14 @@ async def test_every_end_of_a_job_is_told_in_the_card_or_directly_and_only_once(
             shown = place.card(state)
             assert (TITLES[state] in shown.text) is (case.reopens or case.text)
             assert len(shown.files()) == ((case.reopens or case.files) and state is State.SUCCEEDED)
-            assert len(place.direct(state)) == case.direct  # it is not told twice
+            assert len(place.direct(state)) == case.direct  # not sent twice
         assert (done in await place.in_jobs()) is not (case.reopens or case.files)
         assert len(place.channel.messages) == 4
-        assert place.posted() == []  # nothing stands there twice
+        assert place.posted() == []  # nothing is posted twice
         assert on.discord.violations == []
 
 
-async def test_who_takes_no_direct_messages_is_asked_once_and_finds_it_in_jobs(
+async def test_a_member_without_direct_messages_is_tried_once_and_finds_the_result_in_jobs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
@@ -166,14 +166,14 @@ async def test_who_takes_no_direct_messages_is_asked_once_and_finds_it_in_jobs(
         assert on.discord.violations == []
 
 
-async def test_discord_away_at_the_end_only_delays_the_direct_message(
+async def test_an_unreachable_discord_only_delays_the_direct_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
         place = await _four_jobs(on)
         await on.rig.turn(OLD)
         _hidden(place)
-        on.discord.fault("open_dm", do="code:403:50001", times=3)  # Discord does so now and then
+        on.discord.fault("open_dm", do="code:403:50001", times=3)  # Discord does so sometimes
         await _end(place)
         await on.rig.turn(5)
         assert place.direct(State.SUCCEEDED) == []
@@ -182,7 +182,7 @@ async def test_discord_away_at_the_end_only_delays_the_direct_message(
         assert [len(place.direct(state)) for state in ENDED] == [1, 1, 1]
 
 
-async def test_the_direct_message_and_jobs_give_the_pictures_and_the_card_still_comes_true(
+async def test_the_direct_message_and_jobs_deliver_the_pictures_and_the_card_is_updated_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
@@ -204,7 +204,7 @@ async def test_the_direct_message_and_jobs_give_the_pictures_and_the_card_still_
         assert "Done" in place.card(State.SUCCEEDED).text
 
 
-async def test_only_how_a_job_ended_brings_an_archived_thread_back(
+async def test_an_archived_thread_is_reopened_only_for_an_ended_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
@@ -236,7 +236,7 @@ async def _four_jobs(on: Scene, *, thread: bool = False) -> Place:
 
 
 async def _end(place: Place) -> None:
-    """Let each job end as its prompt says."""
+    """End each job in the state that its prompt names."""
     rig = place.on.rig
     ready = rig.ready()
     await rig.services.jobs.cancel(place.jobs[State.CANCELLED].id, user_id=place.alice.id)

@@ -1,4 +1,4 @@
-"""Channels that the bot cannot view: Discord's gateway obfuscates them, and only an interaction tells them truly."""
+"""Channels that the bot cannot view: Discord's gateway obfuscates them, interactions contain them as they are."""
 
 import asyncio
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from bot.core.server_settings import ServerSettings
 from bot.store.quotas import By
 from bot.ui.interactions.parsing import place_of
-from bot.ui.transport.channels import is_hidden, missing
+from bot.ui.transport.channels import deleted_channels, is_hidden
 from tests.discord import payloads
 from tests.discord.interactions import Interaction
 from tests.discord.member import Member
@@ -20,29 +20,29 @@ from tests.ui.transport.test_sockets import SOON, Scene, connected
 OBFUSCATED = "___hidden___"
 
 
-async def heard(on: Scene, who: Member, channel: Channel) -> discord.Interaction[Any]:
-    """An interaction in *channel* as the bot's own code gets it."""
+async def interaction_in(on: Scene, who: Member, channel: Channel) -> discord.Interaction[Any]:
+    """An interaction in *channel* as the bot's handlers get it."""
     told = asyncio.ensure_future(on.client.wait_for("interaction", timeout=SOON))
     await who.slash(channel, "help")
     found: discord.Interaction[Any] = await told
     return found
 
 
-def remembered(on: Scene, guild: Guild) -> set[str]:
+def cached_channels(on: Scene, guild: Guild) -> set[str]:
     known = on.client.get_guild(guild.id)
     return {each.name for each in (*known.channels, *known.threads)} if known else set()
 
 
-async def reached(on: Scene, who: Member) -> None:
-    """Wait until the bot has heard everything so far: events come in order."""
-    await heard(on, who, who.dm())
+async def events_processed(on: Scene, who: Member) -> None:
+    """Wait until the bot has processed all events so far; they arrive in order."""
+    await interaction_in(on, who, who.dm())
 
 
 async def choices(done: Interaction) -> list[str]:
     return [str(each["name"]) for each in (await done.acked(within=SOON)).choices]
 
 
-async def test_an_interaction_in_a_hidden_channel_tells_the_place_as_it_is(
+async def test_an_interaction_in_a_hidden_channel_has_the_real_channel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
@@ -52,7 +52,7 @@ async def test_an_interaction_in_a_hidden_channel_tells_the_place_as_it_is(
         thread = guild.add_thread(secret, "night")
         alice = on.discord.add_member("alice", guild)
 
-        inside, below = await heard(on, alice, secret), await heard(on, alice, thread)
+        inside, below = await interaction_in(on, alice, secret), await interaction_in(on, alice, thread)
 
         assert isinstance(inside.channel, discord.TextChannel)
         assert (inside.channel.name, inside.channel.nsfw) == ("adults", True)
@@ -60,25 +60,25 @@ async def test_an_interaction_in_a_hidden_channel_tells_the_place_as_it_is(
         assert inside.permissions.value & VIEW_CHANNEL
         assert place_of(inside, member=True).channels == (secret.id,)
         assert place_of(below, member=True).channels == (thread.id, secret.id)
-        assert remembered(on, guild) == {"pictures"}
+        assert cached_channels(on, guild) == {"pictures"}
 
 
-async def test_what_an_interaction_says_of_its_channel_goes_before_what_is_remembered(
+async def test_the_channel_in_an_interaction_takes_precedence_over_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
         guild = on.discord.add_guild("Studio")
         channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
-        await reached(on, alice)
-        channel.name, channel.nsfw = "adults", True  # an event that has not come yet
+        await events_processed(on, alice)
+        channel.name, channel.nsfw = "adults", True  # the event has not arrived yet
 
-        inside = await heard(on, alice, channel)
+        inside = await interaction_in(on, alice, channel)
 
         assert isinstance(inside.channel, discord.TextChannel)
         assert (inside.channel.name, inside.channel.nsfw) == ("adults", True)
 
 
-async def test_a_channel_is_forgotten_when_it_is_hidden_and_known_when_it_is_shown(
+async def test_a_channel_leaves_the_cache_when_hidden_and_returns_when_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
@@ -87,23 +87,23 @@ async def test_a_channel_is_forgotten_when_it_is_hidden_and_known_when_it_is_sho
         guild.add_thread(channel, "night")
         secret = guild.add_channel("staff", bot_sees=False)
         alice = on.discord.add_member("alice", guild)
-        await reached(on, alice)
-        assert remembered(on, guild) == {"pictures", "night"}
+        await events_processed(on, alice)
+        assert cached_channels(on, guild) == {"pictures", "night"}
 
         guild.let_bot_see(channel, sees=False)
         guild.let_bot_see(secret, sees=True)
 
-        await reached(on, alice)
-        assert remembered(on, guild) == {"staff"}
+        await events_processed(on, alice)
+        assert cached_channels(on, guild) == {"staff"}
 
         channel.bot_sees, secret.bot_sees = True, False
         on.discord.gateway.dispatch("GUILD_CREATE", payloads.guild(guild), guild_id=guild.id)  # after an outage
 
-        await reached(on, alice)
-        assert remembered(on, guild) == {"pictures", "night"}
+        await events_processed(on, alice)
+        assert cached_channels(on, guild) == {"pictures", "night"}
 
 
-async def test_channels_that_were_deleted_while_the_server_was_away_are_gone_whether_they_were_seen_or_not(
+async def test_channels_deleted_during_an_outage_leave_the_cache_hidden_or_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
@@ -112,21 +112,21 @@ async def test_channels_that_were_deleted_while_the_server_was_away_are_gone_whe
         elsewhere = other.add_channel("vault", bot_sees=False)
         alice = on.discord.add_member("alice", guild)
         guild.add_channel("pictures")
-        await reached(on, alice)
+        await events_processed(on, alice)
         for each in (old, secret):
             guild.channels.remove(each)
             del on.discord.channels[each.id]
         on.discord.gateway.dispatch("GUILD_CREATE", payloads.guild(guild), guild_id=guild.id)
-        await reached(on, alice)
+        await events_processed(on, alice)
 
         known, annex = on.client.get_guild(guild.id), on.client.get_guild(other.id)
         assert annex is not None
-        assert await missing(on.client, known, [old.id, secret.id]) == {old.id, secret.id}
-        assert remembered(on, guild) == {"pictures"}
+        assert await deleted_channels(on.client, known, [old.id, secret.id]) == {old.id, secret.id}
+        assert cached_channels(on, guild) == {"pictures"}
         assert is_hidden(annex, elsewhere.id)
 
 
-async def test_no_channel_out_of_the_bots_reach_is_suggested_and_no_hidden_one_named(
+async def test_no_channel_is_suggested_or_named_that_the_bot_cannot_view(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:

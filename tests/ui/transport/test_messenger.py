@@ -1,4 +1,4 @@
-"""How cards reach Discord, and what each of its refusals means."""
+"""Sending cards to Discord, and the delivery error for each of its errors."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from bot.core.cards import Card, Reply, ReplyPath
 from bot.core.errors import ContentBlocked, DeliverLater, MessageGone, PathClosed, TooLarge
 from bot.jobs.delivery import Upload
 from bot.ui.client import connect_to
-from bot.ui.transport.errors import judged, retry_after
+from bot.ui.transport.errors import classify_error, retry_after
 from bot.ui.transport.messenger import Pacer
 from tests.ui.stage import PNG, Stage, gallery, on_stage
 
@@ -44,8 +44,10 @@ def refusal(status: int, code: int, **headers: str) -> discord.HTTPException:
     return kind(response, {"code": code, "message": "no"})
 
 
-def came_to(exc: Exception, *, path: ReplyPath = ReplyPath.TOKEN, attempts: int = 0, files: bool = True) -> Exception:
-    return judged(exc, path=path, reply=replace(REPLY, attempts=attempts), now=NOW, files=files)
+def classified(
+    exc: Exception, *, path: ReplyPath = ReplyPath.TOKEN, attempts: int = 0, files: bool = True
+) -> Exception:
+    return classify_error(exc, path=path, reply=replace(REPLY, attempts=attempts), now=NOW, files=files)
 
 
 @pytest.mark.parametrize(
@@ -53,9 +55,9 @@ def came_to(exc: Exception, *, path: ReplyPath = ReplyPath.TOKEN, attempts: int 
     [
         (401, 50027, ReplyPath.TOKEN, PathClosed),
         (401, 0, ReplyPath.TOKEN, PathClosed),
-        (401, 0, ReplyPath.CHANNEL, DeliverLater),  # the bot's own token: the operator's business, not this reply's
+        (401, 0, ReplyPath.CHANNEL, DeliverLater),  # about the bot's token, not about this reply
         (403, 50001, ReplyPath.CHANNEL, PathClosed),
-        (403, 50013, ReplyPath.POST, ContentBlocked),  # it may be the one to attach files
+        (403, 50013, ReplyPath.POST, ContentBlocked),  # perhaps only the permission to attach files is missing
         (403, 160005, ReplyPath.POST, PathClosed),
         (400, 50083, ReplyPath.CHANNEL, PathClosed),
         (404, 10003, ReplyPath.CHANNEL, PathClosed),
@@ -74,19 +76,23 @@ def came_to(exc: Exception, *, path: ReplyPath = ReplyPath.TOKEN, attempts: int 
         (503, 0, ReplyPath.CHANNEL, DeliverLater),
     ],
 )
-def test_discords_refusals_name_their_remedy(status: int, code: int, path: ReplyPath, outcome: type[Exception]) -> None:
-    assert type(came_to(refusal(status, code), path=path)) is outcome
+def test_each_discord_error_has_its_delivery_error(
+    status: int, code: int, path: ReplyPath, outcome: type[Exception]
+) -> None:
+    assert type(classified(refusal(status, code), path=path)) is outcome
 
 
-def test_a_live_token_that_discord_does_not_know_is_tried_three_times() -> None:
-    outcomes = [type(came_to(refusal(404, 10015), attempts=each)) for each in range(4)]
+def test_a_valid_token_that_discord_does_not_know_is_tried_three_times() -> None:
+    outcomes = [type(classified(refusal(404, 10015), attempts=each)) for each in range(4)]
 
     assert outcomes[:3] == [DeliverLater] * 3
     assert outcomes[3] is PathClosed
 
 
-def test_a_dead_token_that_discord_does_not_know_is_not_tried_again() -> None:
-    outcome = judged(refusal(404, 10015), path=ReplyPath.TOKEN, reply=REPLY, now=REPLY.token_expires_at, files=False)
+def test_an_expired_token_that_discord_does_not_know_is_not_retried() -> None:
+    outcome = classify_error(
+        refusal(404, 10015), path=ReplyPath.TOKEN, reply=REPLY, now=REPLY.token_expires_at, files=False
+    )
 
     assert type(outcome) is PathClosed
 
@@ -94,42 +100,42 @@ def test_a_dead_token_that_discord_does_not_know_is_not_tried_again() -> None:
 @pytest.mark.parametrize(
     ("asks", "seconds"), [("1e999", 86_400.0), ("inf", 86_400.0), ("nan", None), ("-1", None), ("soon", None)]
 )
-def test_a_wait_that_makes_no_sense_is_none_or_a_day(asks: str, seconds: float | None) -> None:
+def test_an_invalid_retry_after_is_ignored_or_limited_to_a_day(asks: str, seconds: float | None) -> None:
     assert retry_after(refusal(429, 0, **{"Retry-After": asks})) == seconds
 
 
-def test_patience_is_as_long_as_discord_asks() -> None:
-    outcome = came_to(refusal(429, 30046, **{"Retry-After": "37.5"}))
+def test_a_retry_waits_as_long_as_discord_asks() -> None:
+    outcome = classified(refusal(429, 30046, **{"Retry-After": "37.5"}))
 
     assert isinstance(outcome, DeliverLater)
     assert outcome.retry_after == 37.5
-    limited = came_to(discord.RateLimited(90.0))
+    limited = classified(discord.RateLimited(90.0))
     assert isinstance(limited, DeliverLater)
     assert limited.retry_after == 90.0
 
 
 @pytest.mark.parametrize("exc", [aiohttp.ClientError(), OSError(), TimeoutError(), RuntimeError("Session is closed")])
-def test_a_broken_line_is_tried_again(exc: Exception) -> None:
-    assert type(came_to(exc)) is DeliverLater
+def test_a_broken_connection_is_retried(exc: Exception) -> None:
+    assert type(classified(exc)) is DeliverLater
 
 
 @pytest.mark.parametrize(
     ("code", "for_good"), [(50027, True), (10003, True), (50013, False), (50001, False), (50083, False)]
 )
-def test_only_what_cannot_open_again_is_closed_for_good(code: int, *, for_good: bool) -> None:
-    outcome = came_to(refusal(404 if code == 10003 else 403, code), files=False)
+def test_only_permanent_errors_close_a_path_for_good(code: int, *, for_good: bool) -> None:
+    outcome = classified(refusal(404 if code == 10003 else 403, code), files=False)
 
     assert isinstance(outcome, PathClosed)
     assert outcome.for_good is for_good
 
 
-def test_a_card_that_discord_finds_malformed_goes_without_files_then_another_way() -> None:
-    assert type(came_to(refusal(400, 50035), files=True)) is ContentBlocked
-    assert type(came_to(refusal(400, 50035), files=False)) is PathClosed
+def test_a_card_rejected_as_malformed_is_sent_without_files_then_by_another_path() -> None:
+    assert type(classified(refusal(400, 50035), files=True)) is ContentBlocked
+    assert type(classified(refusal(400, 50035), files=False)) is PathClosed
 
 
-def test_what_is_raised_does_not_hold_the_token() -> None:
-    outcome = came_to(refusal(401, 50027))
+def test_a_raised_error_does_not_contain_the_token() -> None:
+    outcome = classified(refusal(401, 50027))
 
     assert "canary" not in str(outcome)
     assert "canary" not in repr(outcome)
@@ -139,7 +145,7 @@ def test_what_is_raised_does_not_hold_the_token() -> None:
 
 
 @on_stage()
-async def test_a_card_goes_by_its_token_and_by_the_channel_with_fresh_files(on: Stage) -> None:
+async def test_a_card_is_sent_by_token_and_by_channel_with_new_files(on: Stage) -> None:
     card, reply = await _finished(on)
 
     for path in (ReplyPath.TOKEN, ReplyPath.CHANNEL):
@@ -152,17 +158,17 @@ async def test_a_card_goes_by_its_token_and_by_the_channel_with_fresh_files(on: 
 
 
 @on_stage()
-async def test_a_new_message_is_the_last_way_and_is_not_sent_twice(on: Stage) -> None:
+async def test_a_new_message_is_not_posted_twice(on: Stage) -> None:
     card, reply = await _finished(on)
 
     posted = await on.messenger.send(card, reply, path=ReplyPath.POST, uploads=_uploads(card))
-    again = await on.messenger.send(card, _tried(reply), path=ReplyPath.POST, uploads=_uploads(card))
+    again = await on.messenger.send(card, _attempted(reply), path=ReplyPath.POST, uploads=_uploads(card))
 
     assert posted != reply.message_id
     assert again == posted
-    assert [each.id for each in on.channel.history()] == [posted]  # the old one says what is not so any more
+    assert [each.id for each in on.channel.history()] == [posted]  # the outdated one was deleted
     (sent,) = [each for each in on.env.http_requests if each.method == "POST" and each.path.endswith("/messages")]
-    assert (sent.json["nonce"], sent.json["enforce_nonce"]) == (reply.job_id[-25:], True)  # Discord's own guard
+    assert (sent.json["nonce"], sent.json["enforce_nonce"]) == (reply.job_id[-25:], True)  # Discord prevents duplicates
 
 
 @on_stage()
@@ -183,7 +189,7 @@ async def test_every_card_forbids_mentions(on: Stage) -> None:
 
 
 @on_stage()
-async def test_a_deleted_reply_is_gone(on: Stage) -> None:
+async def test_a_deleted_reply_raises_message_gone(on: Stage) -> None:
     card, reply = await _finished(on)
     await on.channel.history()[0].delete()
 
@@ -192,7 +198,7 @@ async def test_a_deleted_reply_is_gone(on: Stage) -> None:
 
 
 @on_stage()
-async def test_a_token_that_died_closes_its_way(on: Stage) -> None:
+async def test_an_expired_token_closes_its_path(on: Stage) -> None:
     card, reply = await _finished(on)
     on.env.inject_error("PATCH", "/webhooks/*", status=401, code=50027, message="Invalid Webhook Token")
 
@@ -201,9 +207,9 @@ async def test_a_token_that_died_closes_its_way(on: Stage) -> None:
 
 
 @on_stage()
-async def test_the_whole_address_being_shut_out_stops_every_request(on: Stage) -> None:
+async def test_a_blocked_address_stops_every_request(on: Stage) -> None:
     card, reply = await _finished(on)
-    on.messenger._note_shut(refusal(429, 0, **{"Retry-After": "120"}))
+    on.messenger._note_block(refusal(429, 0, **{"Retry-After": "120"}))
     before = len(on.env.http_requests)
 
     with pytest.raises(DeliverLater) as caught:
@@ -224,7 +230,7 @@ async def test_nothing_is_sent_before_the_client_is_logged_in(on: Stage) -> None
         await on.messenger.send(card, reply, path=ReplyPath.TOKEN, uploads=())
 
 
-# --- finding
+# --- look-up
 
 
 @on_stage()
@@ -245,7 +251,7 @@ async def test_an_answer_that_is_not_the_jobs_card_does_not_prove_that_it_is_sho
 
 
 @on_stage()
-async def test_a_card_that_was_never_shown_is_not_there(on: Stage) -> None:
+async def test_a_card_that_was_never_shown_is_not_found(on: Stage) -> None:
     on.env.inject_error("POST", "/interactions/*/callback", status=400, code=40060, message="lost")
     _, job = await on.imagine()
 
@@ -253,7 +259,7 @@ async def test_a_card_that_was_never_shown_is_not_there(on: Stage) -> None:
 
 
 @on_stage()
-async def test_a_card_whose_token_has_died_is_not_asked_for(on: Stage) -> None:
+async def test_a_card_with_an_expired_token_is_not_looked_up(on: Stage) -> None:
     _, job = await on.imagine()
     on.rig.time.go(15 * 60)
     before = len(on.env.http_requests)
@@ -263,7 +269,7 @@ async def test_a_card_whose_token_has_died_is_not_asked_for(on: Stage) -> None:
 
 
 @on_stage()
-async def test_discord_being_down_says_nothing_about_a_card(on: Stage) -> None:
+async def test_nothing_is_concluded_about_a_card_while_discord_is_down(on: Stage) -> None:
     _, job = await on.imagine()
     on.env.inject_error("GET", "/webhooks/*", status=503, code=0, times=None)
 
@@ -271,16 +277,16 @@ async def test_discord_being_down_says_nothing_about_a_card(on: Stage) -> None:
         await on.messenger.find((await on.record(job.id)).reply)
 
 
-# --- the rest
+# --- pacing and addresses
 
 
-async def test_the_bots_own_requests_are_kept_apart() -> None:
-    pacer = Pacer(a_second=1000)
+async def test_requests_with_the_bots_token_are_spaced() -> None:
+    pacer = Pacer(per_second=1000)
     loop = asyncio.get_running_loop()
     began = loop.time()
 
     for _ in range(20):
-        await pacer.turn()
+        await pacer.wait_turn()
 
     assert loop.time() - began >= 0.019
 
@@ -288,12 +294,12 @@ async def test_the_bots_own_requests_are_kept_apart() -> None:
 @pytest.mark.parametrize(
     ("api", "gateway"), [("http://discord.example/api/v10", ""), ("", "ws://gateway.example"), ("ftp://x", "")]
 )
-def test_another_discord_needs_tls_unless_it_is_on_this_machine(api: str, gateway: str) -> None:
+def test_another_address_for_discord_needs_tls_unless_it_is_local(api: str, gateway: str) -> None:
     with pytest.raises(ValueError, match="must begin with"):
         connect_to(api, gateway)
 
 
-def test_a_discord_on_this_machine_is_used_for_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_discord_is_used_for_all_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(discord.http.Route, "BASE", discord.http.Route.BASE)
     gateway = discord.gateway.DiscordWebSocket
     monkeypatch.setattr(gateway, "DEFAULT_GATEWAY", gateway.DEFAULT_GATEWAY)
@@ -314,5 +320,5 @@ def _uploads(card: Card) -> Sequence[Upload]:
     return [Upload(each.file, PNG[1]) for each in card.pictures]
 
 
-def _tried(reply: Reply) -> Reply:
+def _attempted(reply: Reply) -> Reply:
     return replace(reply, attempts=1)

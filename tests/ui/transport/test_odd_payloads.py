@@ -1,4 +1,4 @@
-"""Interactions with fields missing or null, as far as Discord's schema allows it: each is answered, and rightly."""
+"""Interactions with fields missing or null, as far as Discord's schema allows it, get the same answers."""
 
 import asyncio
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.ui.cards.reports import Asked
+from bot.ui.cards.reports import HistoryQuery
 from tests.discord.cdn import Upload
 from tests.discord.interactions import Ack, Interaction
 from tests.kit import picture
@@ -20,14 +20,14 @@ from tests.ui.transport.test_sockets import SOON, Scene, connected
 EN = TEXTS.for_locale("en")
 GENERIC = EN.say("error.internal", reference="").rstrip()
 AT_ONCE = 10
-THINKING = 5  # a type of answer
+THINKING = 5  # callback type
 PICTURE = Upload("in.png", picture())
 
 needs_the_schema = pytest.mark.skipif(not schema_is_here(), reason="Discord's schema is not near by")
 
 
 async def replay(on: Scene, act: Interaction, payload: Json) -> Ack | None:
-    """The answer to *act* told once more, by *payload*; None where there is none."""
+    """The answer to *act* sent once more, as *payload*; None if there is none."""
     again = Interaction(on.discord, kind=act.kind, user=act.user, channel=act.channel, data=act.data, source=act.source)
     on.discord.interactions[again.id] = again
     on.discord.by_token[again.token] = again
@@ -43,8 +43,8 @@ async def replay(on: Scene, act: Interaction, payload: Json) -> Ack | None:
     return ack
 
 
-def said(ack: Ack | None) -> str:
-    """What an answer says, without what differs from one to the next."""
+def content_of(ack: Ack | None) -> str:
+    """The content of an answer, without ids and times."""
     if ack is None:
         return "nothing"
     parts = [str(ack.type), ack.message.text if ack.message else "", *(str(each) for each in ack.choices)]
@@ -57,21 +57,23 @@ async def wrong_answers(on: Scene, act: Interaction) -> list[str]:
 
     An act that changes what comes after it, such as one that makes a job, is only compared by the kind of its answer.
     """
-    usual = said(await replay(on, act, act.payload()))
+    normal = content_of(await replay(on, act, act.payload()))
     asked, answers = list(odd(act.payload())), list[Ack | None]()
     for at in range(0, len(asked), AT_ONCE):
         some = asked[at : at + AT_ONCE]
         answers += await asyncio.gather(*(replay(on, act, payload) for _, payload in some))
-    steady = said(await replay(on, act, act.payload())) == usual
+    steady = content_of(await replay(on, act, act.payload())) == normal
     return [
-        f"{act} {what}: {said(ack)!r}, not {usual!r}"
+        f"{act} {what}: {content_of(ack)!r}, not {normal!r}"
         for (what, _), ack in zip(asked, answers, strict=True)
-        if ack is None or GENERIC in said(ack) or (steady and said(ack) != usual and not tells_otherwise(what))
+        if ack is None
+        or GENERIC in content_of(ack)
+        or (steady and content_of(ack) != normal and not changes_request(what))
     ]
 
 
-def tells_otherwise(what: str) -> bool:
-    """Whether an interaction without a field of that name asks for something else: what is done, and on what."""
+def changes_request(what: str) -> bool:
+    """Whether an interaction without that field asks for something else."""
     return re.search(r"\b(data|message)\b", what) is not None
 
 
@@ -97,7 +99,7 @@ async def acts_of_a_member(on: Scene, case: Case) -> AsyncIterator[Interaction]:
 async def acts_of_an_admin(on: Scene, case: Case) -> AsyncIterator[Interaction]:
     commands = list(leaves(on.client.tree))
     message = case.channel.post(on.discord.bot)
-    yield await case.who.click(message, Asked(start=(2**40, 1)).custom_id, force=True)
+    yield await case.who.click(message, HistoryQuery(start=(2**40, 1)).custom_id, force=True)
     for each in commands:
         for option in completed(each):
             name, others = each.qualified_name, given(case, each, but=option)
@@ -112,7 +114,7 @@ Acts = Callable[[Scene, Case], AsyncIterator[Interaction]]
 @needs_the_schema
 @pytest.mark.prove
 @pytest.mark.parametrize("acts", [acts_of_a_member, acts_of_an_admin])
-async def test_whatever_a_schema_calls_optional_may_be_missing_or_null(
+async def test_every_field_that_is_optional_in_the_schema_may_be_missing_or_null(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, acts: Acts
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",), user_install=True) as on:
@@ -144,28 +146,30 @@ async def test_an_odd_interaction_is_answered_like_any_other(tmp_path: Path, mon
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
         case = case_of(on, "member", HERE)
         act = await case.who.slash(case.channel, "help")
-        usual = said(await act.acked(within=SOON))
+        normal = content_of(await act.acked(within=SOON))
 
-        answers = {what: said(await replay(on, act, {**act.payload(), **odd_one})) for what, odd_one in ODD.items()}
+        answers = {
+            what: content_of(await replay(on, act, {**act.payload(), **odd_one})) for what, odd_one in ODD.items()
+        }
 
-        assert answers == dict.fromkeys(ODD, usual)
+        assert answers == dict.fromkeys(ODD, normal)
 
 
-async def test_an_interaction_of_a_kind_to_come_and_one_from_nobody_end_nothing(
+async def test_an_interaction_of_an_unknown_type_or_without_a_user_does_not_end_the_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
         case = case_of(on, "member", HERE)
         act = await case.who.slash(case.channel, "help")
-        usual = said(await act.acked(within=SOON))
+        normal = content_of(await act.acked(within=SOON))
         for odd_one in ({"type": 99, "data": None}, {"member": None, "user": None}, {"id": None}):
             on.discord.gateway.dispatch("INTERACTION_CREATE", {**act.payload(), **odd_one}, guild_id=None)
 
-        assert said(await replay(on, act, act.payload())) == usual
+        assert content_of(await replay(on, act, act.payload())) == normal
         assert on.discord.gateway.identifies == 1
 
 
-async def test_a_picture_that_discord_does_not_explain_is_not_left_out_of_an_order(
+async def test_an_unresolved_attachment_is_refused_instead_of_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
@@ -175,4 +179,4 @@ async def test_a_picture_that_discord_does_not_explain_is_not_left_out_of_an_ord
         payload = act.payload()
         payload["data"]["resolved"]["attachments"].popitem()
 
-        assert EN.say("error.command.outdated") in said(await replay(on, act, payload))
+        assert EN.say("error.command.outdated") in content_of(await replay(on, act, payload))

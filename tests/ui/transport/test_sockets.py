@@ -1,4 +1,4 @@
-"""The client over real sockets: what SimCord leaves out, and what only discord.py's own HTTP code can show."""
+"""The client over real sockets: what SimCord does not simulate, and discord.py's own HTTP code."""
 
 import asyncio
 import contextlib
@@ -54,7 +54,7 @@ async def connected(
     limits: Limits | None = None,
     remove_files: RemoveFiles = lambda _: None,
 ) -> AsyncIterator[Scene]:
-    """With a *proxy* Discord is called discord.example, and the proxy's *names* say where that is."""
+    """A connected client. With a *proxy* Discord's name is discord.example, resolved by the proxy's *names*."""
     monkeypatch.setattr(discord.http.Route, "BASE", discord.http.Route.BASE)
     gateway = discord.gateway.DiscordWebSocket
     monkeypatch.setattr(gateway, "DEFAULT_GATEWAY", gateway.DEFAULT_GATEWAY)
@@ -75,7 +75,7 @@ async def connected(
             client,
             base.services,
             InterfaceSettings(("RunComfy",), keep_hours=72, keep_days=30, user_install=user_install),
-            peek=_fine,
+            check_first_bytes=_fine,
             uploads=base.delivery.uploads,
             remove_files=remove_files,
             chart=_drawn,
@@ -125,7 +125,7 @@ async def test_the_age_of_the_last_heartbeat_is_known_while_connected(
     assert client.heartbeat_age() is None
 
 
-async def test_prices_are_told_while_typing_in_the_members_language_and_with_an_empty_cache(
+async def test_prices_are_completed_in_the_members_language_and_with_an_empty_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
@@ -140,7 +140,7 @@ async def test_prices_are_told_while_typing_in_the_members_language_and_with_an_
         assert on.discord.violations == []
 
 
-async def test_the_words_of_usage_are_followed_by_a_chart_in_the_same_message(
+async def test_the_text_of_usage_is_followed_by_a_chart_in_the_same_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(tmp_path, monkeypatch) as on:
@@ -158,7 +158,9 @@ async def test_the_words_of_usage_are_followed_by_a_chart_in_the_same_message(
         assert on.discord.violations == []
 
 
-async def test_a_shown_card_is_found_and_changed_by_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_shown_card_is_found_and_edited_by_token_and_by_channel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with connected(tmp_path, monkeypatch) as on:
         guild = on.discord.add_guild("Own")
         channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
@@ -183,9 +185,7 @@ async def test_a_shown_card_is_found_and_changed_by_both_ways(tmp_path: Path, mo
         assert on.discord.violations == []
 
 
-async def test_an_answer_that_was_lost_on_its_way_back_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_card_whose_response_was_lost_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with connected(tmp_path, monkeypatch) as on:
         guild = on.discord.add_guild("Own")
         channel, alice = guild.add_channel("pictures"), on.discord.add_member("alice", guild)
@@ -211,16 +211,14 @@ async def test_a_command_that_discord_sends_twice_makes_one_job(
         asked = await alice.slash(channel, "imagine", prompt="a lighthouse")
         await asked.acked(within=SOON)
         on.discord.send_again(asked)
-        other = await alice.slash(channel, "usage")  # events are handled in order: the second one is done with by now
+        other = await alice.slash(channel, "usage")  # events are handled in order, so the second one has been handled
         await other.acked(within=SOON)
 
         assert len(await on.rig.store.due_times()) == 1
         assert on.discord.violations == []
 
 
-async def test_where_only_its_user_installed_the_bot_discord_may_make_a_reply_private(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_discord_may_make_a_user_installs_reply_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with connected(tmp_path, monkeypatch, user_install=True) as on:
         guild = on.discord.add_guild("Elsewhere", bot_in=False)
         channel, alice = guild.add_channel("talk"), on.discord.add_member("alice", guild, installed=True)
@@ -233,7 +231,7 @@ async def test_where_only_its_user_installed_the_bot_discord_may_make_a_reply_pr
         assert (record.reply.bot_can_edit, record.reply.bot_can_post) == (False, False)
 
 
-async def test_a_shut_out_address_and_a_broken_line_are_told_apart(
+async def test_a_blocked_address_and_a_broken_connection_are_distinguished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(tmp_path, monkeypatch) as on:
@@ -255,7 +253,7 @@ async def test_a_shut_out_address_and_a_broken_line_are_told_apart(
 
 
 async def acknowledged(on: Scene) -> Job:
-    """Wait until it is on disk that Discord shows the newest job; that job."""
+    """Wait until the newest job's acknowledgement is on disk, and return the job."""
     async with asyncio.timeout(SOON):
         while not (await on.rig.store.due_times()) or (await on.job()).acked_at is None:
             await on.rig.services.wakeups.worker.wait()

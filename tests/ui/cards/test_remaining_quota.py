@@ -1,4 +1,4 @@
-"""What every card says is left: of the member's tightest limit, and of a bonus."""
+"""What cards say about the remaining quota: of the tightest limit, and of a bonus."""
 
 from dataclasses import replace
 
@@ -26,13 +26,13 @@ def drawn(given: Card, *files: str) -> list[str]:
         (Allowance("user_total_images", 9, 12, "images", None, window=Window.TOTAL), "0 pictures left in total"),
     ],
 )
-async def test_what_is_left_is_told_with_its_window(left: Allowance, told: str) -> None:
+async def test_the_remaining_amount_is_shown_with_its_window(left: Allowance, told: str) -> None:
     assert drawn(replace(done(1), left=left), *names(1))[4].endswith(f" · {told}")
     assert drawn(replace(card(State.QUEUED), left=left))[-2].endswith(f" · {told}")
     assert drawn(replace(done(1), left=None), *names(1))[4].endswith(" · 31 s")
 
 
-async def test_a_bonus_stands_beside_what_is_left() -> None:
+async def test_a_bonus_is_shown_beside_the_remaining_limit() -> None:
     both = replace(done(1), bonus=Amount(5, 2_000_000))
     alone = replace(done(1), bonus=Amount(0, 500_000), left=None)
 

@@ -1,4 +1,4 @@
-"""What a button or a form says that something costs is what is charged: prices and hosts may have changed since."""
+"""The price on a button or in a form is what is charged, even if prices or providers have changed since."""
 
 import tomllib
 from typing import Any
@@ -12,7 +12,7 @@ from bot.core.request_draft import RequestDraft
 from bot.core.server_settings import ServerSettings
 from bot.settings.settings import SHIPPED
 from bot.store.quotas import By
-from bot.ui.commands.request_forms import filled_in
+from bot.ui.commands.request_forms import apply_fields
 from tests.ui.stage import Stage, buttons, field_value, on_stage, text, walk
 
 TWO, PRO = "nano-banana-2", "nano-banana-pro"
@@ -20,8 +20,8 @@ COMFY, FLOW = "runcomfy", "runflow"
 EMPTY = ProviderPaused("402", kind="balance")
 
 
-def dearer(provider: str) -> Catalog:
-    """The shipped catalogue, in which *provider* takes 20 cents for a Nano Banana 2, and RunComfy is preferred."""
+def with_price(provider: str) -> Catalog:
+    """The shipped catalogue, with a price of 20 cents for Nano Banana 2 at *provider*; RunComfy is preferred."""
     raw = tomllib.loads((SHIPPED.parent / "models.toml").read_text(encoding="utf-8"))
     for route in raw["models"][TWO]["imagine"]["routes"]:
         if route["provider"] == provider:
@@ -43,28 +43,28 @@ async def charged(on: Stage, job: Job) -> int:
     return (await on.record(job.id)).charge.reserved.micro_usd
 
 
-def described(form: Any) -> dict[str, str]:
-    """What a form says that a picture by each model costs."""
+def prices_in(form: Any) -> dict[str, str]:
+    """The price of a picture by each model in a form."""
     (model,) = [each for each in walk(form.modal["components"]) if each.get("custom_id") == "model"]
     return {each["value"]: each["description"] for each in model["options"]}
 
 
-@on_stage(host=COMFY, beside=FLOW, models=dearer(FLOW))
-async def test_forms_and_help_tell_the_price_of_the_host_that_would_take_it_now(on: Stage) -> None:
+@on_stage(host=COMFY, beside=FLOW, models=with_price(FLOW))
+async def test_forms_and_help_show_the_price_of_the_current_provider(on: Stage) -> None:
     message, _ = await done(on)
     await on.rig.health.on_paused(COMFY, EMPTY, submitting=True)
 
     form = await on.alice.click(message, label="Change prompt")
     helped = await on.alice.slash(on.channel, "help")
 
-    assert described(form)[TWO] == "$0.20 a picture"
+    assert prices_in(form)[TWO] == "$0.20 a picture"
     assert "$0.20" in text(helped)
     _, job = await on.imagine()
     assert await charged(on, job) == 200_000
 
 
-@on_stage(host=COMFY, beside=FLOW, models=dearer(FLOW))
-async def test_again_orders_nothing_for_more_than_the_button_said_and_one_more_press_does(on: Stage) -> None:
+@on_stage(host=COMFY, beside=FLOW, models=with_price(FLOW))
+async def test_again_is_refused_once_if_it_costs_more_than_the_button_said(on: Stage) -> None:
     message, job = await done(on, count=2)
     await on.rig.health.on_paused(COMFY, EMPTY, submitting=True)
     before = await on.jobs()
@@ -76,13 +76,13 @@ async def test_again_orders_nothing_for_more_than_the_button_said_and_one_more_p
     assert await on.jobs() == before
     (change,) = buttons(refused)
     form = await on.alice.click(refused.response.message, custom_id=change)
-    assert described(form)[TWO] == "$0.20 a picture"
+    assert prices_in(form)[TWO] == "$0.20 a picture"
     await on.alice.submit_modal(form, {"prompt": field_value(form, "prompt"), "model": [TWO], "count": ["2"]})
     assert await charged(on, await on.newest()) == 400_000
 
 
-@on_stage(host=COMFY, beside=FLOW, models=dearer(COMFY))
-async def test_again_is_ordered_at_once_where_it_costs_less_than_the_button_said(on: Stage) -> None:
+@on_stage(host=COMFY, beside=FLOW, models=with_price(COMFY))
+async def test_again_is_accepted_at_once_if_it_costs_less_than_the_button_said(on: Stage) -> None:
     message, job = await done(on)
     assert await charged(on, job) == 200_000
     await on.rig.health.on_paused(COMFY, EMPTY, submitting=True)
@@ -93,7 +93,7 @@ async def test_again_is_ordered_at_once_where_it_costs_less_than_the_button_said
 
 
 @on_stage(host=COMFY, beside=FLOW)
-async def test_again_and_change_leave_out_what_no_host_offers_any_more(on: Stage) -> None:
+async def test_again_and_change_drop_options_that_no_provider_offers_any_more(on: Stage) -> None:
     message, job = await done(on, thinking="high", aspect_ratio="8:1", safety=3)
     assert job.provider == FLOW
     await on.rig.services.availability.mark_route_gone(FLOW, "google/nano-banana-2")
@@ -101,7 +101,7 @@ async def test_again_and_change_leave_out_what_no_host_offers_any_more(on: Stage
     await again(on, message, job)
     fresh = await on.newest()
     form = await on.alice.click(message, label="Change prompt")
-    assert described(form)[TWO] == "about $0.08 a picture"
+    assert prices_in(form)[TWO] == "about $0.08 a picture"
     assert field_value(form, "aspect_ratio") is None
     await on.alice.submit_modal(form, {"prompt": "a windmill", "model": [TWO]})
     changed = await on.newest()
@@ -113,7 +113,7 @@ async def test_again_and_change_leave_out_what_no_host_offers_any_more(on: Stage
 
 
 @on_stage(host=FLOW)
-async def test_a_refused_option_that_a_form_has_no_field_for_does_not_come_back_with_it(on: Stage) -> None:
+async def test_a_refused_option_without_a_form_field_is_dropped(on: Stage) -> None:
     refused = await on.alice.slash(on.channel, "imagine", prompt="a lighthouse", model=PRO, thinking="high")
     assert "has no `thinking` option" in text(refused)
 
@@ -125,31 +125,31 @@ async def test_a_refused_option_that_a_form_has_no_field_for_does_not_come_back_
 
 
 @pytest.mark.parametrize(
-    ("closed", "usual", "chosen"),
+    ("closed", "default_model", "chosen"),
     [((), TWO, {"seed": 5, "format": "jpeg", "thinking": "high"}), ((TWO,), PRO, {"format": "jpeg"})],
 )
 @on_stage(host=FLOW)
-async def test_picking_the_model_that_would_be_taken_anyway_keeps_what_was_chosen_for_it(
-    on: Stage, closed: tuple[str, ...], usual: str, chosen: dict[str, Any]
+async def test_selecting_the_default_model_keeps_its_options(
+    on: Stage, closed: tuple[str, ...], default_model: str, chosen: dict[str, Any]
 ) -> None:
     by = By(id="1", server=on.guild.id, actor=1, at=on.rig.time.now)
     await on.rig.services.quotas.change_server_settings(by, lambda _: ServerSettings(models=closed), told={})
     refused = await on.alice.slash(on.channel, "imagine", prompt=" ", **chosen)
 
     form = await on.alice.click(refused.response.message, label="Change prompt")
-    await on.alice.submit_modal(form, {"prompt": "a windmill", "model": [usual]})
+    await on.alice.submit_modal(form, {"prompt": "a windmill", "model": [default_model]})
 
     job = await on.newest()
-    assert job.request.model == usual
+    assert job.request.model == default_model
     assert {name: job.request.options[name] for name in chosen} == chosen
 
 
-def test_what_a_form_itself_says_is_left_for_the_check_to_judge() -> None:
+def test_values_of_a_form_are_not_dropped_but_checked() -> None:
     draft = RequestDraft(
         verb=Verb.IMAGINE, prompt="x", model=TWO, asked=RequestedOptions(count=4, resolution="2K", safety=6)
     )
-    models = dearer(FLOW)
+    models = with_price(FLOW)
 
-    back = filled_in(draft, {"prompt": "y", "resolution": "16K", "count": None}, models, usual=TWO)
+    back = apply_fields(draft, {"prompt": "y", "resolution": "16K", "count": None}, models, default_model=TWO)
 
     assert back.asked == RequestedOptions(resolution="16K", safety=models.ceilings.max_safety)

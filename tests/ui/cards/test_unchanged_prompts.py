@@ -1,4 +1,4 @@
-"""What forms, files and requests carry is the text as it was typed; only what a card draws is changed."""
+"""Prompts are unchanged in forms, files and requests; only cards escape them."""
 
 import json
 import tomllib
@@ -15,7 +15,7 @@ from bot.core.routes import wire_inputs
 from bot.core.visible import visible
 from bot.settings.settings import SHIPPED
 from bot.ui.cards.forms import prompt_form
-from bot.ui.commands.request_forms import filled_in
+from bot.ui.commands.request_forms import apply_fields
 from bot.ui.interactions.parsing import fields_of
 from bot.ui.transport.payloads import complete
 from tests.ui.cards.drawing import TEXTS
@@ -27,13 +27,13 @@ CATALOG = Catalog.model_validate(tomllib.loads((SHIPPED.parent / "models.toml").
 ODD = "  👨\u200d👩\u200d👧\u200d👦 at\r\nthe \u0645\u06cc\u200c\u062e \ufeff\u202eshore\t\ue000 "
 
 
-class Told:
+class SubmittedForm:
     def __init__(self, payload: Any) -> None:
         self.data = complete(payload)["data"]
 
 
 def sent(form: Any) -> Any:
-    """What Discord tells of a form that was sent as it was opened: modals are not stripped (discord-api-docs#4480)."""
+    """The data of a form submitted as it was opened; Discord does not strip its values (discord-api-docs#4480)."""
     components = [
         {
             "type": 18,
@@ -54,19 +54,19 @@ def sent(form: Any) -> Any:
         "user": who,
         "data": {"components": components},
     }
-    return Told(json.loads(json.dumps(payload)))
+    return SubmittedForm(json.loads(json.dumps(payload)))
 
 
 @settings(max_examples=150, deadline=None)
 @given(hostile())
-def test_any_text_put_through_a_form_unchanged_reaches_the_host_unchanged(typed: str) -> None:
+def test_any_text_submitted_unchanged_in_a_form_reaches_the_provider_unchanged(typed: str) -> None:
     typed = typed.replace("\x00", "").encode("utf-8", "ignore").decode()  # no client sends these
     draft = RequestDraft.load(
         json.loads(json.dumps(RequestDraft(verb=Verb.IMAGINE, prompt=typed).dump()))
     )  # as a draft is kept
     form = prompt_form(EN, custom_id="f", prompt=draft.prompt)
 
-    again = filled_in(draft, fields_of(sent(form)), CATALOG, usual=None)
+    again = apply_fields(draft, fields_of(sent(form)), CATALOG, default_model=None)
 
     assert again == draft
     if not visible(typed):
@@ -86,7 +86,7 @@ def test_a_prompt_longer_than_the_operator_now_allows_is_not_cut_in_a_form() -> 
     (label,) = prompt_form(EN, custom_id="f", prompt=long, limit=100).to_dict()["components"]
 
     assert label["component"]["value"] == long
-    assert label["component"]["max_length"] == 600  # as a client counts that takes an emoji for two
+    assert label["component"]["max_length"] == 600  # for clients that count an emoji as two
 
 
 @on_stage()
@@ -109,7 +109,7 @@ async def test_change_again_and_the_whole_prompt_keep_every_character(on: Stage)
 
 
 @on_stage(host="runflow")
-async def test_a_prompt_with_too_little_to_see_is_refused_and_nothing_is_held(on: Stage) -> None:
+async def test_a_prompt_without_visible_characters_is_refused_and_nothing_is_reserved(on: Stage) -> None:
     for prompt, said in (("\u200b", "There are no words in your prompt."), ("\u200ba\u3164b", "at least 3 visible")):
         shown = await on.alice.slash(on.channel, "imagine", prompt=prompt)
 
