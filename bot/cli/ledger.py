@@ -9,7 +9,7 @@ from bot.cli.arguments import Parser, some_id
 from bot.cli.export import export, export_options
 from bot.cli.output import LONG, dollars, iso, json_option, on_database, print_json, print_table, wall_clock
 from bot.core.jobs import HOUR
-from bot.core.quota import EVERYWHERE, Scope
+from bot.core.quota import NO_SERVER, Scope
 from bot.store import ledger
 from bot.store.audit import Audit, LedgerSummary, Mismatch
 from bot.store.database import Database
@@ -141,7 +141,7 @@ def _row(each: Mismatch) -> Sequence[object]:
 def _account(each: Mismatch) -> str:
     if each.scope is Scope.HOST:
         return "everything"
-    where = "outside servers" if each.server == EVERYWHERE else f"server {each.server}"
+    where = "outside servers" if each.server == NO_SERVER else f"server {each.server}"
     thing = {Scope.USER: "member", Scope.CHANNEL: "channel"}.get(each.scope)
     return f"{thing} {each.subject}, {where}" if thing else where
 

@@ -21,7 +21,7 @@ from bot.cli.arguments import (
 )
 from bot.cli.output import iso, json_option, on_database, plural, print_facts, print_json, print_table, wall_clock
 from bot.core.jobs import Place
-from bot.core.quota import EVERYWHERE, Allowance, Block, Holder, Limits, Rule, Scope, Unit, allowances
+from bot.core.quota import NO_SERVER, Allowance, Block, Holder, Limits, Rule, Scope, Unit, allowances
 from bot.core.server_settings import ChannelCeiling, ServerSettings
 from bot.core.zones import zone_of
 from bot.settings.settings import Settings
@@ -212,7 +212,7 @@ def _zone(found: Overview) -> tzinfo:
 
 
 def _settings(chosen: argparse.Namespace) -> int:
-    server = chosen.server or EVERYWHERE
+    server = chosen.server or NO_SERVER
 
     async def read(database: Database) -> ServerSettings:
         return await Store(database).server_settings(server)

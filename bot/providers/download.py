@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from bot.core.errors import BadLink, DownloadFailed, FileTooLarge, HostNotAllowed
-from bot.core.references import is_loopback, link_of
+from bot.core.references import is_loopback, parse_link
 from bot.providers.http import CHUNK, HEADERS, open_session, proxy_to
 
 GONE = frozenset({404, 410})
@@ -175,14 +175,14 @@ def checked(url: str, hosts: Sequence[str]) -> URL:
 
     It is put together from the parts that were judged, so no second parser can see another host in it.
     """
-    link = link_of(url)
+    link = parse_link(url)
     if link is None:
         raise BadLink("not a link that is followed")
     # aiohttp connects to addresses without asking the resolver.
     if link.host.replace(".", "").isdigit() and not is_loopback(link.host) and not is_public(link.host):
         raise BadLink("a private address")
     if not link.is_on(hosts):
-        raise HostNotAllowed(link.place)
+        raise HostNotAllowed(link.host_entry)
     target = re.sub(r"[^!-~]+", lambda found: quote(found[0]), link.target)  # a request line is ASCII
     slash = "" if target.startswith("/") else "/"
     # The query is given as part of the path: by itself yarl would drop an empty one.

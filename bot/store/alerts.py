@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.core.jobs import Place
-from bot.core.quota import EVERYWHERE, Alert, Scope
+from bot.core.quota import NO_SERVER, Alert, Scope
 from bot.store.database import Database, Tx
 
 
@@ -22,7 +22,7 @@ class PendingAlert:
 async def add(tx: Tx, place: Place, alert: Alert, *, now: int) -> None:
     """Part of the unit that reserves; a limit whose amount was changed may come near its end once more."""
     allowance = alert.allowance
-    server = EVERYWHERE if allowance.scope is Scope.HOST else place.server
+    server = NO_SERVER if allowance.scope is Scope.HOST else place.server
     channel = place.counted_channel if allowance.scope is Scope.CHANNEL else 0
     body = {
         "scope": allowance.scope,

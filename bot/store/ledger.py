@@ -11,8 +11,8 @@ from bot.core import quota
 from bot.core.cards import Charge
 from bot.core.errors import UserError
 from bot.core.jobs import Job, Place
-from bot.core.quota import EVERYWHERE, IN_UTC, Alert, Amount, Draw, Grant, Kind, Limits, Scope, Unit, Used
-from bot.core.windows import Calendar, Moment, of_day
+from bot.core.quota import IN_UTC, NO_SERVER, Alert, Amount, Draw, Grant, Kind, Limits, Scope, Unit, Used
+from bot.core.windows import Calendar, Moment, moment_on_day
 from bot.store import grants, rules, totals
 from bot.store.database import Tx
 
@@ -40,7 +40,7 @@ async def reserve(
         return refusal
     bonus_paid = _part(amount, sum(each.pictures for each in draws))
     if bonus_paid != Amount():
-        await totals.count(tx, held_by[:1], local, at=now, aside=bonus_paid, tell=False)
+        await totals.count(tx, held_by[:1], local, at=now, exempt=bonus_paid, tell=False)
         await grants.take(tx, job.id, draws)
     await _add(
         tx, Kind.RESERVE, job, amount, now=now, paid=bonus_paid, price_version=price_version, reason=None, local=local
@@ -53,12 +53,12 @@ async def _admit(
 ) -> tuple[Sequence[quota.Limit], Sequence[Draw]]:
     found, blocks = await rules.at(tx, place)
     quota.check_blocks(blocks)
-    guild = place.server != EVERYWHERE
+    guild = place.server != NO_SERVER
     applying = (
         quota.effective(limits.rules(guild=guild), found, roles=place.roles) if found else _defaults(limits, guild)
     )
     granted: Sequence[Grant] = ()
-    if quota.own_fit(applying, used, asks=amount) < amount.images:
+    if quota.fits_own_limits(applying, used, asks=amount) < amount.images:
         granted = await grants.of(tx, place.server, place.user_id, now=used.now)
     return applying, quota.check(applying, used, asks=amount, grants=granted)
 
@@ -91,13 +91,13 @@ async def end(tx: Tx, job: Job, *, now: int, pictures: int, reason: str | None) 
     await totals.count(  # what the host gets is in the other book
         tx,
         totals.accounts(server=held["guild"], channel=held["channel"], user=held["user"]),
-        of_day(date.fromisoformat(held["day"]), held["at"]),
+        moment_on_day(date.fromisoformat(held["day"]), held["at"]),
         at=held["at"],
         jobs=-1,
         reserved=Amount() - whole,
         spent=spent,
         host_spent=Amount(spent.images, 0),
-        aside=kept - Amount(held["bonus_images"], held["bonus_micro_usd"]),
+        exempt=kept - Amount(held["bonus_images"], held["bonus_micro_usd"]),
         tell=False,
     )
     if held["bonus_images"] > from_bonus:
@@ -138,7 +138,7 @@ async def add_host_cost(tx: Tx, job: Job, *, now: int, micro_usd: int, known: bo
         reason,
     )
     at, counted = (now, 0) if before is None else (before["at"], before["micro_usd"])
-    host = ((Scope.HOST, EVERYWHERE, totals.HOST),)
+    host = ((Scope.HOST, NO_SERVER, totals.HOST),)
     await totals.count(tx, host, IN_UTC.moment(at), at=at, spent=Amount(0, micro_usd - counted), tell=False)
 
 
@@ -151,7 +151,7 @@ async def used(tx: Tx, place: Place, *, now: int, calendar: Calendar) -> Used:
 async def applying(tx: Tx, place: Place, *, limits: Limits) -> Sequence[quota.Limit]:
     """The limits that hold at *place*, narrowest first."""
     found, _ = await rules.at(tx, place)
-    return quota.effective(limits.rules(guild=place.server != EVERYWHERE), found, roles=place.roles)
+    return quota.effective(limits.rules(guild=place.server != NO_SERVER), found, roles=place.roles)
 
 
 async def charge(tx: Tx, job_id: str) -> Charge:
@@ -217,7 +217,7 @@ async def adjust(
         now, actor, reason, server, channel, user, by.images, by.micro_usd, bucket,
     )  # fmt: skip
     if bucket is not None:
-        await totals.count_one(tx, account, bucket, aside=Amount() - by)
+        await totals.count_one(tx, account, bucket, exempt=Amount() - by)
 
 
 async def _add(

@@ -11,8 +11,8 @@ from typing import Any
 
 from bot.core.quota import IN_UTC, Amount, Block, Grant, Holder, Rule, Scope, Unit
 from bot.core.server_settings import ServerSettings
-from bot.core.windows import of_day
-from bot.core.zones import calendar_of, keep_day
+from bot.core.windows import moment_on_day
+from bot.core.zones import calendar_of, pin_current_day
 from bot.store import grants, ledger, rules, totals
 from bot.store.database import Database, Row, Tx
 
@@ -198,7 +198,7 @@ class Quotas:
                 tx, by, "settings", holder=Holder.GUILD, subject=0, body=told
             ):
                 return server_settings
-            changed = keep_day(server_settings, changed, now=by.at)
+            changed = pin_current_day(server_settings, changed, now=by.at)
             await rules.put_server_settings(tx, by.server, changed)
             return changed
 
@@ -255,7 +255,7 @@ async def _unfinished(tx: Tx, account: totals.Account, bucket: str) -> Amount:
         subject,
         scope,
     )
-    parts = [row for row in rows if bucket in of_day(date.fromisoformat(row["day"]), row["at"]).buckets.values()]
+    parts = [row for row in rows if bucket in moment_on_day(date.fromisoformat(row["day"]), row["at"]).buckets.values()]
     own = "own_" if scope is Scope.USER else ""
     return Amount(
         sum(row[f"{own}images"] for row in parts), sum(row[f"{own}micro_usd"] for row in parts)

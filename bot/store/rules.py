@@ -6,7 +6,7 @@ The functions here are parts of units: they take the transaction of the verb tha
 from collections.abc import Iterable, Sequence
 
 from bot.core.jobs import Place
-from bot.core.quota import EVERYWHERE, Block, Holder, Rule, Unit
+from bot.core.quota import NO_SERVER, Block, Holder, Rule, Unit
 from bot.core.server_settings import ServerSettings
 from bot.core.windows import Window
 from bot.store.database import Row, Tx
@@ -31,7 +31,7 @@ async def at(tx: Tx, place: Place) -> tuple[Sequence[Rule], Sequence[Block]]:
         place.server,
         place.user_id,
         place.counted_channel,
-        EVERYWHERE,
+        NO_SERVER,
     )
     held = frozenset(place.roles)
     return _sorted_out(row for row in rows if row["holder"] != Holder.ROLE or row["subject"] in held)

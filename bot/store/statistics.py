@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bot.core.jobs import HOUR, WATCH_LIMIT, Place, State
-from bot.core.quota import EVERYWHERE, IN_UTC, Amount, Limits, Scope, Unit
+from bot.core.quota import IN_UTC, NO_SERVER, Amount, Limits, Scope, Unit
 from bot.core.windows import Window
 from bot.store import ledger, totals
 from bot.store.database import Database, Tx
@@ -28,7 +28,7 @@ class Statistics:
 async def take(database: Database, limits: Limits, *, now: int) -> Statistics:
     async def unit(tx: Tx) -> Statistics:
         month = IN_UTC.moment(now).buckets[Window.MONTH]
-        account = ((Scope.HOST, EVERYWHERE, totals.HOST),)
+        account = ((Scope.HOST, NO_SERVER, totals.HOST),)
         host = await totals.look(tx, account, IN_UTC.moment(now), at=now)
         ever, spent = host.get((Scope.HOST, "total")), host.get((Scope.HOST, month))
         assumed = await _assumed(tx, now)

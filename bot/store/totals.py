@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bot.core.jobs import Place
-from bot.core.quota import EVERYWHERE, IN_UTC, OPERATORS, Amount, Scope, Tally
+from bot.core.quota import IN_UTC, NO_SERVER, OPERATORS, Amount, Scope, Tally
 from bot.core.windows import Moment, Window
 from bot.store.database import Row, Tx
 
@@ -31,7 +31,7 @@ def accounts(*, server: int, channel: int, user: int) -> Sequence[Account]:
         (Scope.CHANNEL, server, channel),
         (Scope.GUILD, server, 0),
         (Scope.CAP, server, 0),
-        (Scope.HOST, EVERYWHERE, HOST),
+        (Scope.HOST, NO_SERVER, HOST),
     )
 
 
@@ -49,28 +49,30 @@ async def count(
     reserved: Amount = NOTHING,
     spent: Amount = NOTHING,
     host_spent: Amount | None = None,
-    aside: Amount = NOTHING,
+    exempt: Amount = NOTHING,
     tell: bool = True,
 ) -> "Tallies":
     """Add to every window of *held_by* that *local* lies in (the operator's: *at*, in UTC); what counts after it.
 
-    *aside* is the member's alone. *host_spent* is what the host's account gets in the place of *spent*. The answer
+    *exempt* is the member's alone. *host_spent* is what the host's account gets in the place of *spent*. The answer
     tells of jobs and of what counts against limits, as reserved; it is empty where nobody wants to be told.
     """
     utc = IN_UTC.moment(at)
     values: list[object] = []
     for scope, guild, subject in held_by:
         ours = spent if scope is not Scope.HOST or host_spent is None else host_spent
-        ours_aside = aside if scope is Scope.USER else NOTHING
-        amounts = (jobs, *_flat(reserved), *_flat(ours), *_flat(ours_aside))
+        own_exempt = exempt if scope is Scope.USER else NOTHING
+        amounts = (jobs, *_flat(reserved), *_flat(ours), *_flat(own_exempt))
         for bucket in (utc if scope in OPERATORS else local).buckets.values():
             values += (scope.value, guild, bucket, subject, *amounts)  # an enum's member is slower to hand over
     return Tallies(await tx.fetch(_UPSERT[len(held_by) * len(Window), tell], *values), _counting)
 
 
-async def count_one(tx: Tx, account: Account, bucket: str, *, spent: Amount = NOTHING, aside: Amount = NOTHING) -> None:
+async def count_one(
+    tx: Tx, account: Account, bucket: str, *, spent: Amount = NOTHING, exempt: Amount = NOTHING
+) -> None:
     """Add to one window only, as a reset does."""
-    await tx.run(_UPSERT[1, False], *account[:2], bucket, account[2], 0, 0, 0, *_flat(spent), *_flat(aside))
+    await tx.run(_UPSERT[1, False], *account[:2], bucket, account[2], 0, 0, 0, *_flat(spent), *_flat(exempt))
 
 
 async def look(tx: Tx, held_by: Sequence[Account], local: Moment, *, at: int) -> Mapping[Key, Tally]:
@@ -159,5 +161,5 @@ def _tally(row: Row) -> Tally:
         jobs=row["jobs"],
         reserved=Amount(row["reserved_images"], row["reserved_micro_usd"]),
         spent=Amount(row["spent_images"], row["spent_micro_usd"]),
-        aside=Amount(row["aside_images"], row["aside_micro_usd"]),
+        exempt=Amount(row["aside_images"], row["aside_micro_usd"]),
     )

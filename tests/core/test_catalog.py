@@ -165,7 +165,7 @@ def test_a_verb_may_change_single_shared_options() -> None:
 def test_no_host_can_be_without_what_every_job_has(name: str) -> None:
     raw = changed((*TWO, "edit", "routes", 0, "without"), [name, "thinking"])
     del raw["models"]["nano-banana-2"]["edit"]["routes"][0]["fields"][name]
-    assert "every job has" in problem(raw)[1]
+    assert "without cannot name" in problem(raw)[1]
 
 
 # --- as an operator meets it

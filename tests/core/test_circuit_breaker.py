@@ -4,7 +4,7 @@ from functools import reduce
 
 import pytest
 
-from bot.core.circuit_breaker import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_TRIAL, CircuitBreaker, Mode
+from bot.core.circuit_breaker import FIRST_PAUSE, MAX_PAUSE, TRIAL_TIMEOUT, CircuitBreaker, Mode
 from bot.core.jobs import SECOND
 
 NOON = 1_795_176_000_000
@@ -57,7 +57,7 @@ def test_one_opened_by_paid_requests_lets_one_through_after_a_free_answer() -> N
     assert half.accepts(NOON)
     trying = half.begin(NOON)
     assert not trying.accepts(NOON + SECOND)
-    assert trying.accepts(NOON + LONGEST_TRIAL)  # whoever tried has died meanwhile
+    assert trying.accepts(NOON + TRIAL_TIMEOUT)  # whoever tried has died meanwhile
     assert trying.take() == CircuitBreaker()
 
 
@@ -87,7 +87,7 @@ def test_what_may_have_been_taken_is_tried_ever_more_rarely() -> None:
         seen = seen.answer().begin(now).fail(now, paid=True, unsure=True)
     assert pauses == sorted(pauses)
     assert pauses[0] == FIRST_PAUSE
-    assert pauses[-1] == LONGEST_PAUSE
+    assert pauses[-1] == MAX_PAUSE
 
 
 @pytest.mark.parametrize(("kind", "left"), [("down", None), ("credentials", None), ("balance", "balance")])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from bot.core.errors import UserError
-from bot.core.quota import Amount, Draw, Grant, Limit, Scope, Tally, Unit, Used, check, draw, own_fit
+from bot.core.quota import Amount, Draw, Grant, Limit, Scope, Tally, Unit, Used, check, draw, fits_own_limits
 from bot.core.windows import Window, moment
 
 NOW = int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp() * 1000)
@@ -62,7 +62,7 @@ def of_dollars(left: int, number: int = 1, expires_at: int | None = None) -> Gra
 def test_so_many_pictures_fit_into_a_members_own_windows(
     limits: Sequence[Limit], before: Amount, price: int, fits: int
 ) -> None:
-    assert own_fit(limits, used(before), asks=pictures(4, price=price)) == fits
+    assert fits_own_limits(limits, used(before), asks=pictures(4, price=price)) == fits
 
 
 def test_a_bonus_is_not_touched_while_the_members_own_windows_suffice() -> None:
@@ -204,7 +204,7 @@ def test_what_is_let_through_is_within_every_limit_or_paid_for(
         assert each.taken == each.pictures * (1 if grant.unit is Unit.IMAGES else price) <= grant.left
     paid = sum(each.pictures for each in drawn)
     assert len({each.grant for each in drawn}) == len(drawn)
-    assert 0 <= paid <= asks.images - own_fit(limits, found, asks=asks)
+    assert 0 <= paid <= asks.images - fits_own_limits(limits, found, asks=asks)
     own = pictures(asks.images - paid, price=price)
     for limit in limits:
         counts = own if limit.scope is Scope.USER else asks

@@ -101,4 +101,4 @@ def test_an_endless_wish_is_a_quarter_of_an_hour() -> None:
 
 
 def test_the_cap_can_be_chosen() -> None:
-    assert backoff(50, retry_after=None, jitter=0.5, most=10) == 10
+    assert backoff(50, retry_after=None, jitter=0.5, max_delay=10) == 10

@@ -380,7 +380,7 @@ def test_each_threshold_is_passed_once_while_a_window_fills(limit: int, asks: li
 
 
 def test_what_was_taken_off_by_a_bonus_or_a_reset_does_not_count() -> None:
-    tally = Tally(reserved=Amount(3, 30), spent=Amount(4, 40), aside=Amount(2, 20))
+    tally = Tally(reserved=Amount(3, 30), spent=Amount(4, 40), exempt=Amount(2, 20))
     assert tally.counts == Amount(5, 50)
     assert used(user_day=tally).of(Limit(Scope.USER, *IMAGES_A_DAY, 10)) == 5
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.errors import UserError
 from bot.core.jobs import Verb
-from bot.core.server_settings import MOST_NAMED, ChannelCeiling, ServerSettings, apply_settings, resolutions
+from bot.core.server_settings import MAX_NAMED_CHANNELS, ChannelCeiling, ServerSettings, apply_settings, resolutions
 from bot.settings.settings import SHIPPED
 
 TWO, PRO, LITE = "nano-banana-2", "nano-banana-pro", "lite"
@@ -88,7 +88,7 @@ def test_a_server_that_has_said_nothing_leaves_everything_as_it_was_asked() -> N
 def test_pictures_are_made_where_the_server_wants_them(
     server_settings: ServerSettings, channels: tuple[int, ...], *, opens: bool
 ) -> None:
-    assert server_settings.opens(channels) is opens
+    assert server_settings.allows(channels) is opens
     if opens:
         ask(server_settings, channels=channels)
     else:
@@ -97,7 +97,7 @@ def test_pictures_are_made_where_the_server_wants_them(
 
 def test_a_refusal_names_some_channels_where_it_would_work() -> None:
     many = tuple(range(100, 120))
-    assert refusal(ServerSettings(allowed=(*many,))) == ("house.channel", {"channels": list(many[:MOST_NAMED])})
+    assert refusal(ServerSettings(allowed=(*many,))) == ("house.channel", {"channels": list(many[:MAX_NAMED_CHANNELS])})
     assert refusal(ServerSettings(allowed=(1, 2, 3), denied=(2,))) == ("house.channel", {"channels": [1, 3]})
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from bot.core.errors import UserError
 from bot.core.server_settings import ServerSettings
-from bot.core.windows import Calendar, Window, ends_at, moment, of_day
+from bot.core.windows import Calendar, Window, ends_at, moment, moment_on_day
 from bot.core.zones import check_zone, names, zone_of
 
 MINUTE = 60_000
@@ -198,7 +198,7 @@ def test_what_a_ledger_keeps_of_a_moment_gives_all_its_buckets() -> None:
     at = ms("2026-11-22T20:12")  # Monday the 23rd in Kolkata
     found = moment(at, ZoneInfo("Asia/Kolkata"))
     assert (found.day, found.week, found.hour) == ("2026-11-23", "2026-11-23", "2026-11-22T20+0000")
-    assert of_day(date.fromisoformat(found.day), at) == found
+    assert moment_on_day(date.fromisoformat(found.day), at) == found
 
 
 # --- a server that changes its timezone
@@ -218,7 +218,7 @@ def test_no_change_of_timezone_begins_a_window_anew_or_ends_one(
             days.append(calendar.moment(at).day)
             assert moment(at, WESTERNMOST).day <= days[-1] <= moment(at, EASTERNMOST).day
         now += later
-        before, calendar = calendar, calendar.moved(ZoneInfo(to), now=now)
+        before, calendar = calendar, calendar.with_timezone(ZoneInfo(to), now=now)
         assert calendar.moment(now) == before.moment(now)
         for window in ENDING:
             end = calendar.ends_at(window, now)
@@ -234,25 +234,27 @@ WESTERNMOST, EASTERNMOST = timezone(timedelta(hours=-12)), timezone(timedelta(ho
 def test_a_day_that_is_over_elsewhere_ends_when_it_would_have_and_one_that_has_not_begun_there_waits_for_it() -> None:
     berlin, tokyo, honolulu = (ZoneInfo(each) for each in ("Europe/Berlin", "Asia/Tokyo", "Pacific/Honolulu"))
     evening = ms("2026-11-30T20:00", berlin)  # four o'clock in the morning of December in Tokyo
-    east = Calendar(berlin).moved(tokyo, now=evening)
+    east = Calendar(berlin).with_timezone(tokyo, now=evening)
     assert {east.ends_at(each, evening) for each in (Window.DAY, Window.MONTH)} == {ms("2026-12-01", berlin)}
     assert east.ends_at(Window.WEEK, evening) == ms("2026-12-07", tokyo)
     assert east.ends_at(Window.DAY, ms("2026-12-01", berlin)) == ms("2026-12-02", tokyo)
 
     morning = ms("2026-12-01T09:00", berlin)  # still November in Honolulu
-    west = Calendar(berlin).moved(honolulu, now=morning)
+    west = Calendar(berlin).with_timezone(honolulu, now=morning)
     assert west.ends_at(Window.DAY, morning) == ms("2026-12-02", honolulu)
     assert west.ends_at(Window.MONTH, morning) == ms("2027-01-01", honolulu)
 
 
 def test_a_timezone_that_is_chosen_by_mistake_and_put_right_changes_nothing() -> None:
     berlin, now = ZoneInfo("Europe/Berlin"), ms("2026-11-30T20:00")
-    assert Calendar(berlin).moved(ZoneInfo("Asia/Tokyo"), now=now).moved(berlin, now=now + 1) == Calendar(berlin)
+    assert Calendar(berlin).with_timezone(ZoneInfo("Asia/Tokyo"), now=now).with_timezone(
+        berlin, now=now + 1
+    ) == Calendar(berlin)
 
 
 def test_a_day_is_not_kept_for_a_time_before_the_change() -> None:
     now = ms("2036-11-30T20:00")  # by a clock that was ten years ahead
-    calendar = Calendar().moved(ZoneInfo("Asia/Tokyo"), now=now)
+    calendar = Calendar().with_timezone(ZoneInfo("Asia/Tokyo"), now=now)
     assert calendar.day(ms("2026-11-21T20:00")) == date(2026, 11, 22)
     assert calendar.day(now - 1000) == date(2036, 11, 30)  # asked for before the change, and decided after it
 

@@ -11,7 +11,7 @@ from typing import Any
 from bot.core.cards import Reply
 from bot.core.jobs import NEXT, ImageRequest, Job, Place, State, Verb
 from bot.core.quota import Amount, Limits, Scope
-from bot.core.windows import Calendar, Window, moment, of_day
+from bot.core.windows import Calendar, Window, moment, moment_on_day
 from bot.store.connect import open_database
 from bot.store.database import Row, Tx, Unit
 from bot.store.store import Store
@@ -184,7 +184,7 @@ def _without_nothing(kept: Totals) -> Totals:
 
 
 def _count(sums: "Counter[tuple[Key, str]]", held: Row, end: Row | None) -> None:
-    local = of_day(date.fromisoformat(held["day"]), held["at"]).buckets.values()
+    local = moment_on_day(date.fromisoformat(held["day"]), held["at"]).buckets.values()
     utc = moment(held["at"]).buckets.values()
     member = [("user", held["guild"], held["user"], each) for each in local]
     others = [("channel", held["guild"], held["channel"], each) for each in local]

@@ -186,7 +186,7 @@ class Model:
 
     def move(self, server: int, zone: str, *, now: int) -> None:
         if str(self.calendar(server).zone) != zone:
-            self.calendars[server] = self.calendar(server).moved(ZoneInfo(zone), now=now)
+            self.calendars[server] = self.calendar(server).with_timezone(ZoneInfo(zone), now=now)
 
     def begin_anew(self, of: Account, *, now: int) -> None:
         """From now on, what has ended counts for nothing in the windows of now."""

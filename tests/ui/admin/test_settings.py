@@ -71,8 +71,8 @@ async def test_denying_the_only_allowed_channel_opens_no_other_and_says_that_non
     shown = await carol.slash(on.channel, "settings channels deny", channel=on.channel)
 
     assert "No channel is left" in text(shown)
-    assert not (await server_settings(on)).opens((on.channel.id,))
-    assert not (await server_settings(on)).opens((1,))
+    assert not (await server_settings(on)).allows((on.channel.id,))
+    assert not (await server_settings(on)).allows((1,))
 
 
 @on_stage()
