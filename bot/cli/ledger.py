@@ -66,14 +66,14 @@ def _check(chosen: argparse.Namespace) -> int:
 async def look(database: Database, *, now: int, repair: bool = False) -> Found:
     """Look at everything; where *repair* is set, put right what can be, then look again."""
     audit, rows = Audit(database), Housekeeping(database)
-    ended = await rows.end_forgotten(now=now) if repair else []
+    ended = await rows.end_orphaned_reservations(now=now) if repair else []
     mended = await audit.mismatches() if repair else []
     for each in mended:
         await audit.repair(each)
     return Found(
         at=now,
         differences=await audit.mismatches(),
-        forgotten=await database.read(ledger.forgotten),
+        forgotten=await database.read(ledger.orphaned_reservations),
         old=await audit.old_reservations(before=now - OLD),
         books=await audit.summaries(),
         mended=mended,

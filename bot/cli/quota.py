@@ -48,7 +48,7 @@ from bot.core.quota import NO_SERVER, Amount, Block, Grant, Holder, Rule, Unit
 from bot.core.windows import Window
 from bot.core.zones import zone_of
 from bot.store.database import Database
-from bot.store.quotas import OPERATOR, By, HeldGrant, Quotas
+from bot.store.quotas import OPERATOR, By, MemberGrant, Quotas
 from bot.store.store import Store
 
 T = TypeVar("T")
@@ -241,7 +241,7 @@ def _grant(chosen: argparse.Namespace) -> int:
 def _revoke(chosen: argparse.Namespace) -> int:
     target = subject(chosen)
 
-    async def work(quotas: Quotas, by: By) -> HeldGrant | None:
+    async def work(quotas: Quotas, by: By) -> MemberGrant | None:
         return await quotas.revoke(by, chosen.bonus, reason=chosen.reason)
 
     held = _change(target.server, work)

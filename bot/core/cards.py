@@ -44,7 +44,7 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Where a job's card is shown, and how it can be edited. *token* is None once Discord has refused it."""
+    """Where a job's card is shown, and how it can be edited. *token* is None once it has expired or was refused."""
 
     job_id: str
     application_id: int

@@ -12,7 +12,7 @@ from typing import Self
 from bot.core.jobs import MINUTE, SECOND
 
 OPENS_AFTER = 3  # failures in a row
-MIN_STREAK = 1 * SECOND  # from the first of them: one broken connection may fail many requests at once
+MIN_STREAK = 1 * SECOND  # since the first of them, so that failures at the same instant do not open the breaker
 FIRST_PAUSE = 1 * MINUTE  # before a paid request whose failure may be billed is tried again; doubled each time
 MAX_PAUSE = 15 * MINUTE
 TRIAL_TIMEOUT = 5 * MINUTE  # a paid request takes no longer

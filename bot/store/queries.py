@@ -1,4 +1,4 @@
-"""What the store is asked, each answer from one snapshot; nothing here waits for a writer or changes a row."""
+"""The store's read queries, each on one snapshot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from bot.store.database import Database, Tx
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """All that a card needs to know of one job, from one snapshot."""
+    """A job with its reply, charge and pictures, from one snapshot: what a card is drawn from."""
 
     job: Job
     reply: Reply
@@ -25,7 +25,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class QuotaStatus:
-    """Where a member stands in one place, from one snapshot."""
+    """A member's limits, usage and bonuses in one place, from one snapshot."""
 
     server_settings: ServerSettings
     used: Used
@@ -34,7 +34,7 @@ class QuotaStatus:
 
 
 class Queries:
-    """The half of `Store` that only looks."""
+    """Reads of `Store`."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -47,7 +47,7 @@ class Queries:
 
     async def job_record(self, job_id: str) -> JobRecord | None:
         async def unit(tx: Tx) -> JobRecord | None:
-            return await _dossier(tx, job_id)
+            return await _job_record(tx, job_id)
 
         return await self.database.read(unit)
 
@@ -59,7 +59,7 @@ class Queries:
         return await self.database.read(unit)
 
     async def due_times(self) -> dict[str, int]:
-        """When each job that needs the worker is due: what its heap is rebuilt from."""
+        """`due_at` (UTC milliseconds) of every job that has one, by job id: the worker's schedule."""
 
         async def unit(tx: Tx) -> dict[str, int]:
             rows = await tx.fetch("SELECT id, due_at FROM jobs WHERE due_at IS NOT NULL")
@@ -68,7 +68,7 @@ class Queries:
         return await self.database.read(unit)
 
     async def due_before(self, at: int) -> dict[str, int]:
-        """The same of those that were due before *at*."""
+        """The same for the jobs that were due before *at*."""
 
         async def unit(tx: Tx) -> dict[str, int]:
             rows = await tx.fetch("SELECT id, due_at FROM jobs WHERE due_at < $1", at)
@@ -77,7 +77,7 @@ class Queries:
         return await self.database.read(unit)
 
     async def queue(self, provider: str) -> tuple[list[Waiting], list[int]]:
-        """The jobs that wait for a slot at *provider*, and the member behind each slot that is taken."""
+        """The jobs that wait for a slot at *provider*, and the user id of each slot in use."""
 
         async def unit(tx: Tx) -> tuple[list[Waiting], list[int]]:
             waiting = await tx.fetch(
@@ -100,20 +100,20 @@ class Queries:
         return await self.database.read(unit)
 
     async def quota_status(self, place: Place, *, limits: Limits, now: int) -> QuotaStatus:
-        """Which limits hold at *place*, what has been used of them, and what bonus is left."""
+        """The limits that apply at *place*, how much of them is used, and the member's bonuses."""
 
         async def unit(tx: Tx) -> QuotaStatus:
             server_settings = await rules.server_settings(tx, place.server)
             used = await ledger.used(tx, place, now=now, calendar=calendar_of(server_settings))
             applying = await ledger.applying(tx, place, limits=limits)
             return QuotaStatus(
-                server_settings, used, applying, await grants.of(tx, place.server, place.user_id, now=now)
+                server_settings, used, applying, await grants.remaining(tx, place.server, place.user_id, now=now)
             )
 
         return await self.database.read(unit)
 
     async def server_settings(self, server: int) -> ServerSettings:
-        """How a server wants it; the defaults where it has said nothing."""
+        """A server's settings; the defaults where it has set none."""
 
         async def unit(tx: Tx) -> ServerSettings:
             return await rules.server_settings(tx, server)
@@ -121,10 +121,10 @@ class Queries:
         return await self.database.read(unit)
 
     async def open_of(self, user_id: int, *, since: int, limit: int = 10) -> tuple[list[JobRecord], int]:
-        """A member's unfinished jobs, and those ended after *since* that are hidden or whose card never arrived.
+        """A member's unfinished jobs, and jobs ended after *since* that are hidden or whose card was not delivered.
 
-        *limit* of them, and how many more there are. What is under way comes first, then what never arrived, newest
-        first; then hidden pictures, those first that /jobs forgets first, so that each of them has its turn.
+        At most *limit* of them, and how many more there are. Unfinished jobs come first, then undelivered ones, both
+        newest first; then hidden jobs, first those that /jobs will stop listing first.
         """
 
         async def unit(tx: Tx) -> tuple[list[JobRecord], int]:
@@ -144,14 +144,14 @@ class Queries:
                 since,
                 limit,
             )
-            found = [await _dossier(tx, row["id"]) for row in rows]
+            records = [await _job_record(tx, row["id"]) for row in rows]
             more = rows[0]["of_all"] - len(rows) if rows else 0
-            return [each for each in found if each is not None], more
+            return [each for each in records if each is not None], more
 
         return await self.database.read(unit)
 
 
-async def _dossier(tx: Tx, job_id: str) -> JobRecord | None:
+async def _job_record(tx: Tx, job_id: str) -> JobRecord | None:
     job, reply = await jobs.get(tx, job_id), await replies.get(tx, job_id)
     if job is None or reply is None:
         return None

@@ -10,7 +10,7 @@ import aiosqlite.core
 import pytest
 
 from bot.store.database import Tx
-from bot.store.sqlite import SqliteDatabase, _Connection, _lane, _Reader
+from bot.store.sqlite import SqliteDatabase, _Connection, _Reader, _start_worker
 from tests.store.ledger_model import all_keys, put
 
 STATEMENTS = ("BEGIN", "SAVEPOINT", "RELEASE", "COMMIT", "ROLLBACK TO", "ROLLBACK")
@@ -43,7 +43,7 @@ async def database(path: Path) -> AsyncIterator[SqliteDatabase]:
     found = await SqliteDatabase.open(path)
     for each in (found._writer, found._reader):
         await each.aclose()
-    found._writer, found._reader = await _lane(path, FaultyWriter), await _lane(path, FaultyReader)
+    found._writer, found._reader = await _start_worker(path, FaultyWriter), await _start_worker(path, FaultyReader)
     yield found
     Faulty.faults = {}
     await found.aclose()
@@ -125,7 +125,7 @@ async def test_a_broken_connection_is_never_opened_on_another_file(
     with pytest.raises(sqlite3.OperationalError, match="MemoryError"):
         await database.write(put("lost"))
     for _ in range(2):
-        with pytest.raises(sqlite3.OperationalError, match=r"taken the place|cannot be reached"):
+        with pytest.raises(sqlite3.OperationalError, match=r"was replaced|cannot be reached"):
             await database.write(put("lost"))
     assert not await database.writable()
     assert not await database.purge_deleted(thoroughly=True)

@@ -56,5 +56,5 @@ async def test_kill_minus_nine_loses_nothing_that_was_answered_and_ends_nothing_
             )
             assert {row["ends"] for row in ended} <= {1}
             assert await faults(store) == []
-            assert await Housekeeping(store.database).end_forgotten(now=0) == []
+            assert await Housekeeping(store.database).end_orphaned_reservations(now=0) == []
     assert len(said) > 200

@@ -127,17 +127,19 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Alerts.mark_notified", lambda on: on.alerts.mark_notified("an alert", now=LATER)),
     ("Audit.repair", lambda on: on.audit.repair(Mismatch(Scope.USER, 5, "total", 1, {}))),
     ("Housekeeping.not_from_the_future", lambda on: on.rows.not_from_the_future(now=LATER)),
-    ("Housekeeping.end_forgotten", lambda on: on.rows.end_forgotten(now=LATER)),
+    ("Housekeeping.end_orphaned_reservations", lambda on: on.rows.end_orphaned_reservations(now=LATER)),
     ("Housekeeping.expired_pictures", lambda on: on.rows.expired_pictures(before=LATER + 9, unseen_before=LATER + 9)),
     ("Store.keep_picture", lambda on: on.store.keep_picture(on.jobs["a"], PICTURE, now=LATER)),
     ("Store.delete_pictures", lambda on: on.store.delete_pictures(on.jobs["a"], now=LATER)),
-    ("Housekeeping.forget_prompts", lambda on: on.rows.forget_prompts(before=LATER + 9)),
-    ("Housekeeping.tidy", lambda on: on.rows.tidy(now=LATER + 10**9)),
+    ("Housekeeping.erase_prompts", lambda on: on.rows.erase_prompts(before=LATER + 9)),
+    ("Housekeeping.tidy", lambda on: on.rows.delete_expired(now=LATER + 10**9)),
 ]
 BY_HAND = {  # what only a defect, or a reservation near its limit, would leave behind
     "Alerts.mark_notified": ["INSERT INTO alerts (id, guild, at, body) VALUES ('an alert', 5, 1, '{}')"],
     "Audit.repair": ["UPDATE totals SET spent_images = spent_images + 7 WHERE scope = 'user' AND bucket = 'total'"],
-    "Housekeeping.end_forgotten": ["UPDATE jobs SET state = 'failed', ended_at = 5 WHERE id LIKE 'forgotten%'"],
+    "Housekeeping.end_orphaned_reservations": [
+        "UPDATE jobs SET state = 'failed', ended_at = 5 WHERE id LIKE 'forgotten%'"
+    ],
 }
 
 
@@ -261,8 +263,8 @@ async def test_a_transaction_whose_commit_is_still_on_its_way_is_ended_and_run_a
 async def test_a_line_that_is_silent_at_the_commit_is_given_up_and_the_server_asked(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "ANSWER", 2.0)
-    monkeypatch.setattr(postgres, "LETTING_GO", 0.1)
+    monkeypatch.setattr(postgres, "STATEMENT_TIMEOUT", 2.0)
+    monkeypatch.setattr(postgres, "RELEASE_TIMEOUT", 0.1)
     async with opened_through(postgres_url) as (line, database):
         line.cut(Cut.SILENT)
         assert await database.write(put("k")) == "k"
@@ -341,7 +343,7 @@ async def test_the_place_of_the_one_that_runs_is_taken_again_where_the_answer_wa
     async with line_to(postgres_url) as line:
         database = await PostgresDatabase.open(line.url, running=True)
         heard = await database.outside_changes()
-        database._ear.connection.terminate()
+        database._listener.connection.terminate()
         line.cut(Cut.LATE)  # the COMMIT of what takes the place
         async with asyncio.timeout(5):
             while await database.outside_changes() == heard:

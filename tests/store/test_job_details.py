@@ -59,12 +59,12 @@ async def test_a_list_says_whether_the_newest_card_is_shown(store: Store) -> Non
 async def test_ids_are_found_by_how_they_begin(store: Store) -> None:
     records = await three(store)
 
-    assert await records.beginning("01KAF0", limit=5) == [FIRST]
-    assert await records.beginning("01KAF11111", limit=5) == [THIRD, SECOND]
-    assert await records.beginning("01KAF11111", limit=1) == [THIRD]
-    assert await records.beginning(SECOND, limit=5) == [SECOND]
-    assert await records.beginning("01KAF2", limit=5) == []
-    assert await records.beginning("99KAF2", limit=5) == []
+    assert await records.ids_starting_with("01KAF0", limit=5) == [FIRST]
+    assert await records.ids_starting_with("01KAF11111", limit=5) == [THIRD, SECOND]
+    assert await records.ids_starting_with("01KAF11111", limit=1) == [THIRD]
+    assert await records.ids_starting_with(SECOND, limit=5) == [SECOND]
+    assert await records.ids_starting_with("01KAF2", limit=5) == []
+    assert await records.ids_starting_with("99KAF2", limit=5) == []
 
 
 async def test_a_record_tells_the_whole_story_of_a_job(store: Store) -> None:

@@ -283,8 +283,8 @@ async def test_a_reservation_that_outlived_its_job_is_found_and_ended_once(
     await execute(store, f"UPDATE jobs SET state = '{state}', images = 2, ended_at = {NOON} WHERE id = 'j'")  # noqa: S608
     assert await faults(store) != []
 
-    assert await Housekeeping(store.database).end_forgotten(now=NOON + 1) == ["j"]
-    assert await Housekeeping(store.database).end_forgotten(now=NOON + 2) == []
+    assert await Housekeeping(store.database).end_orphaned_reservations(now=NOON + 1) == ["j"]
+    assert await Housekeeping(store.database).end_orphaned_reservations(now=NOON + 2) == []
 
     assert (await kinds(store, "j"))[-1] == row
     assert await faults(store) == []
@@ -360,7 +360,7 @@ async def test_only_columns_that_may_change_can_be_changed(store: Store) -> None
     job = await accept(store, a_job("j"))
     changes: dict[str, Any]
     for changes in ({"user_id": 2}, {"state = 'failed' --": 1}, {"verb": "edit"}):
-        with pytest.raises(ValueError, match="not a column that may change"):
+        with pytest.raises(ValueError, match="columns that cannot be changed"):
             await store.update(job, now=NOON, **changes)
 
 

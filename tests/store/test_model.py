@@ -352,7 +352,7 @@ class Darkroom(RuleBasedStateMachine):
 
     @rule()
     def is_audited(self) -> None:
-        assert self.do(Housekeeping(self.stores[0].database).end_forgotten(now=self.now)) == []
+        assert self.do(Housekeeping(self.stores[0].database).end_orphaned_reservations(now=self.now)) == []
 
     # --- what is always so
 

@@ -97,7 +97,7 @@ async def test_where_a_member_stands_is_known_without_looking_through_a_table(st
 async def test_the_operators_graphs_look_through_no_table(store: Store, path: Path) -> None:
     await furnish(store)
     async with heard(store) as said:
-        await statistics.take(store.database, LIMITS, now=NOON)
+        await statistics.collect(store.database, LIMITS, now=NOON)
     assert any("FROM servers" in each for each in said)
     assert any("host_cost" in each for each in said)
     assert [step for step, _ in scans(path, said)] == ["SCAN jobs USING INDEX jobs_open"]  # unfinished ones only

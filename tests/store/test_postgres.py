@@ -13,7 +13,7 @@ import pytest
 
 from bot.core.jobs import State
 from bot.store.connect import open_database
-from bot.store.database import StoreBusy, StoreTooNew, StoreUnusable, Tx, Unit, shown
+from bot.store.database import StoreBusy, StoreTooNew, StoreUnusable, Tx, Unit, display_url
 from bot.store.housekeeping import Housekeeping
 from bot.store.postgres import PostgresDatabase
 from bot.store.store import Store
@@ -107,7 +107,7 @@ async def test_a_database_that_cannot_be_reached_is_named_in_one_line_without_it
     ],
 )
 def test_an_address_is_printed_without_its_password(address: str, as_printed: str) -> None:
-    assert shown(address) == as_printed
+    assert display_url(address) == as_printed
 
 
 async def test_both_engines_have_the_same_tables_and_indexes(store: Store, path: Path) -> None:
@@ -177,7 +177,9 @@ async def test_an_audit_at_several_places_at_once_ends_a_reservation_once(url: s
         for n in range(10):
             await accept(one, a_job(f"{n}"))
         await by_hand(url, "UPDATE jobs SET state = 'failed', ended_at = 1")
-        await asyncio.gather(*(Housekeeping(store.database).end_forgotten(now=NOON) for store in (one, other) * 3))
+        await asyncio.gather(
+            *(Housekeeping(store.database).end_orphaned_reservations(now=NOON) for store in (one, other) * 3)
+        )
         assert await faults(one) == []
 
 

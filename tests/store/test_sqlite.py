@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.store.database import Tx, Unit
-from bot.store.sqlite import BATCH, SqliteDatabase
+from bot.store.sqlite import MAX_BATCH, SqliteDatabase
 from bot.store.store import Store
 from tests.store.ledger_model import all_keys, put
 
@@ -74,7 +74,7 @@ async def test_callers_that_come_together_share_one_commit(database: SqliteDatab
 async def test_a_commit_carries_a_bounded_number_of_units(database: SqliteDatabase) -> None:
     async with counted(database) as count:
         async with busy_writer(database):
-            tasks = await queue(database, *(put(f"k{n}") for n in range(2 * BATCH + 1)))
+            tasks = await queue(database, *(put(f"k{n}") for n in range(2 * MAX_BATCH + 1)))
         await asyncio.gather(*tasks)
         assert count("COMMIT") == 1 + 3
 
@@ -287,11 +287,11 @@ async def test_only_what_others_write_counts_as_a_change_from_outside(database: 
 
 async def test_closing_finishes_what_was_asked_before(path: Path) -> None:
     database = await SqliteDatabase.open(path)
-    tasks = await queue(database, *(put(f"k{n}") for n in range(BATCH + 50)))
+    tasks = await queue(database, *(put(f"k{n}") for n in range(MAX_BATCH + 50)))
     await database.aclose()
-    assert await asyncio.gather(*tasks) == [f"k{n}" for n in range(BATCH + 50)]
+    assert await asyncio.gather(*tasks) == [f"k{n}" for n in range(MAX_BATCH + 50)]
     with closing(sqlite3.connect(path)) as look:
-        assert look.execute("SELECT count(*) FROM notes").fetchone() == (BATCH + 50,)
+        assert look.execute("SELECT count(*) FROM notes").fetchone() == (MAX_BATCH + 50,)
 
 
 async def test_a_closed_store_takes_nothing(path: Path) -> None:

@@ -15,7 +15,7 @@ from bot.core.cards import Picture
 from bot.core.jobs import Job, Place, State, Verb
 from bot.core.request_draft import RequestDraft
 from bot.jobs import requests
-from bot.store.sqlite import SqliteDatabase, _Connection, _lane, _Reader
+from bot.store.sqlite import SqliteDatabase, _Connection, _Reader, _start_worker
 from bot.ui.interactions import responder
 from tests.discord.cdn import Upload
 from tests.discord.interactions import Ack, Interaction
@@ -98,8 +98,8 @@ async def trial(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Asyn
             assert isinstance(database, SqliteDatabase)
             for each in (database._writer, database._reader):
                 await each.aclose()
-            database._writer = await _lane(folder / "darkroom.db", Slow)
-            database._reader = await _lane(folder / "darkroom.db", SlowReader)
+            database._writer = await _start_worker(folder / "darkroom.db", Slow)
+            database._reader = await _start_worker(folder / "darkroom.db", SlowReader)
 
             def slow(seconds: float, *, reads: bool = False) -> None:
                 Slow.delay, SlowReader.delay = seconds, seconds if reads else 0
