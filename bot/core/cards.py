@@ -9,7 +9,7 @@ from bot.core.quota import Allowance, Amount, Grant, Scope, Unit
 
 TOKEN_LIFE = 15 * MINUTE  # Discord's limit, from the interaction
 TOKEN_MARGIN = 20 * SECOND  # clocks differ and uploads take time
-IN_JOBS_FOR = 24 * HOUR  # how long /jobs lists an ended job whose reply does not show its result
+JOBS_LIST_RETENTION = 24 * HOUR  # how long /jobs lists an ended job whose reply does not show its result
 # The provider has the request, or may have it. Where it cannot cancel a run, the member can only hide the reply.
 HIDEABLE = frozenset({State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING})
 FINAL_EDIT_AFTER = 13 * MINUTE  # from the interaction; before the token dies, the reply says how to continue
@@ -66,7 +66,7 @@ class Reply:
     notified: bool = False  # a direct message was sent to the member, or cannot be
 
     @property
-    def last_word_at(self) -> int:
+    def final_edit_at(self) -> int:
         """When a reply that only its token can edit must say how to continue, in UTC milliseconds."""
         return self.token_expires_at - TOKEN_LIFE + FINAL_EDIT_AFTER
 
@@ -110,17 +110,17 @@ class Card:
     estimated: bool  # the provider publishes no price: this one is an estimate
     left: Allowance | None = None  # the member's tightest allowance of any window
     bonus: Amount = field(default_factory=Amount)  # the member's remaining bonus
-    place: int | None = None  # in the queue, 1 is next
-    trouble: str | None = None  # credentials | balance | down: the provider's outage
+    queue_position: int | None = None  # in the queue, 1 is next
+    outage: str | None = None  # credentials | balance | down: the provider's outage
     blocked_host: str | None = None  # finished pictures are on an internet host that the operator has not allowed
     slow: bool = False  # past the soft deadline
     usual: tuple[int, int] | None = None  # how long such a job usually takes: seconds, from and to
     pictures: tuple[Picture, ...] = ()  # downloaded and not deleted
-    last_word: bool = False  # the reply will not be updated again by itself
+    final_edit: bool = False  # the reply will not be updated again by itself
     withheld: bool = False  # Discord or the channel accepted no files: /jobs has them
     links: tuple[str, ...] = ()  # to pictures that are too large for Discord
     ai_label: bool = False  # the card says that the pictures are AI-generated
-    hides: bool = False  # the provider cannot cancel a submitted run: the reply can only be hidden
+    hide_only: bool = False  # the provider cannot cancel a submitted run: the reply can only be hidden
 
     @property
     def started_at(self) -> int | None:
@@ -132,9 +132,9 @@ class Card:
         return self.job.hidden_at is not None
 
     @property
-    def in_jobs_until(self) -> int:
+    def listed_until(self) -> int:
         """When /jobs stops listing an ended job that was not shown, in UTC milliseconds."""
-        return (self.job.ended_at or 0) + IN_JOBS_FOR
+        return (self.job.ended_at or 0) + JOBS_LIST_RETENTION
 
     def revealed(self) -> "Card":
         """The card as if the job were not hidden."""

@@ -66,7 +66,7 @@ class Model(Part):
     def endpoint(self, verb: Verb) -> Endpoint | None:
         return self.imagine if verb is Verb.IMAGINE else self.edit
 
-    def at(self, providers: Sequence[str], *, gone: Collection[tuple[str, str]]) -> Self | None:
+    def for_providers(self, providers: Sequence[str], *, gone: Collection[tuple[str, str]]) -> Self | None:
         left = {}
         for verb in Verb:
             endpoint = self.endpoint(verb)
@@ -76,7 +76,7 @@ class Model(Part):
                 for route in (endpoint.routes if endpoint else ())
                 if route.provider == provider and (provider, route.id) not in gone
             ]
-            left[verb.value] = endpoint.at(routes) if endpoint else None
+            left[verb.value] = endpoint.with_routes(routes) if endpoint else None
         return self.model_copy(update=left) if any(left.values()) else None
 
 
@@ -126,13 +126,17 @@ class Catalog(Part):
             raise ValueError(f"default {self.default!r} is not among the models")
         return self
 
-    def at(self, providers: Sequence[str], *, gone: Collection[tuple[str, str]] = ()) -> Self:
+    def for_providers(self, providers: Sequence[str], *, gone: Collection[tuple[str, str]] = ()) -> Self:
         """The part of the catalogue that *providers* (preferred first) support, without the *gone* routes.
 
         *gone* has (provider, route id). Routes, choices, options and models that no provider supports are left out;
         the result may have no model.
         """
-        left = {key: each for key, model in self.models.items() if (each := model.at(providers, gone=gone)) is not None}
+        left = {
+            key: each
+            for key, model in self.models.items()
+            if (each := model.for_providers(providers, gone=gone)) is not None
+        }
         default = self.default if self.default in left else next(iter(left), self.default)
         return self.model_copy(update={"models": left, "default": default})
 
@@ -235,16 +239,16 @@ class Catalog(Part):
         has = sorted({each for each, spec in endpoints if spec and getattr(spec.options, option) is not None})
         return UserError("option.absent", option=option, model=name, has=has)
 
-    def still(self, model: str, verb: Verb, asked: RequestedOptions) -> RequestedOptions:
+    def still_offered(self, model: str, verb: Verb, asked: RequestedOptions) -> RequestedOptions:
         """*asked* without the values that *model* or the ceilings no longer allow; unchanged for an unknown model."""
         entry = self.models.get(model)
         endpoint = entry.endpoint(verb) if entry else None
         if endpoint is None:
             return asked
-        values = {name: self._still_offered(name, spec, getattr(asked, name)) for name, spec in endpoint.options}
+        values = {name: self._value_still_offered(name, spec, getattr(asked, name)) for name, spec in endpoint.options}
         return RequestedOptions(**values)
 
-    def _still_offered(self, option: str, spec: Option | None, given: Any) -> Any:
+    def _value_still_offered(self, option: str, spec: Option | None, given: Any) -> Any:
         """*given*, lowered to the ceiling where one applies; None where it is not offered."""
         if spec is None or given is None or (option == "web_search" and not self.ceilings.web_search):
             return None

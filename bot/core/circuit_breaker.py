@@ -52,7 +52,7 @@ class CircuitBreaker:
     trial_until: int = 0  # when a trial counts as ended, whatever its outcome
 
     @classmethod
-    def remembered(cls, outage: str) -> Self:
+    def restored(cls, outage: str) -> Self:
         """The state after a restart: half-open, because the operator may have fixed *outage* before starting."""
         return cls(outage, needs_paid_success=outage == "balance", answered=True)
 
@@ -72,11 +72,11 @@ class CircuitBreaker:
 
     # --- transitions
 
-    def begin(self, now: int) -> Self:
+    def on_submit(self, now: int) -> Self:
         """A paid request is about to be sent."""
         return self if self.outage is None else replace(self, trial_until=now + TRIAL_TIMEOUT)
 
-    def fail(self, now: int, *, paid: bool, unsure: bool = False) -> Self:
+    def on_failed(self, now: int, *, paid: bool, unsure: bool = False) -> Self:
         """A request failed; *unsure*: a paid request may have been accepted all the same, so the pause doubles."""
         if paid:
             failed = replace(self, paid=self.paid.extended(now), answered=False, trial_until=0)
@@ -92,7 +92,7 @@ class CircuitBreaker:
         pause = min(MAX_PAUSE, FIRST_PAUSE << min(self.pauses, 10))
         return replace(opened, pauses=self.pauses + 1, paused_until=now + pause)
 
-    def refuse_us(self, kind: str, now: int, *, paid: bool) -> Self:
+    def on_account_refused(self, kind: str, now: int, *, paid: bool) -> Self:
         """The provider refuses the account until the operator acts; *kind* is `credentials` or `balance`."""
         needs_paid_success = self.needs_paid_success or paid or kind == "balance"
         opened = replace(
@@ -100,16 +100,16 @@ class CircuitBreaker:
         )  # fmt: skip
         return replace(opened, paused_until=now + FIRST_PAUSE)  # not doubled: a request that is refused is not billed
 
-    def answer(self) -> Self:
+    def on_answered(self) -> Self:
         """A free request was answered."""
         if self.outage is not None and not self.needs_paid_success:
             return type(self)()
         return replace(self, free=Streak(), answered=True)
 
-    def judge(self) -> Self:
+    def on_refused(self) -> Self:
         """The provider refused or rejected a paid request for its content: it is reachable, and billed nothing."""
         return type(self)() if self.outage in (None, "down") else replace(self, paid=Streak(), trial_until=0)
 
-    def take(self) -> Self:
+    def on_accepted(self) -> Self:
         """A paid request was accepted."""
         return type(self)()

@@ -78,25 +78,25 @@ class NotSearchable(ProviderError):
 
 
 class DownloadFailed(Exception):
-    """A file could not be downloaded; *lasting*: another attempt would fail as well."""
+    """A file could not be downloaded; *permanent*: another attempt would fail as well."""
 
-    def __init__(self, text: str, *, lasting: bool) -> None:
+    def __init__(self, text: str, *, permanent: bool) -> None:
         super().__init__(text)
-        self.lasting = lasting
+        self.permanent = permanent
 
 
 class BadLink(DownloadFailed):
     """A link that no allow list can permit; no request is sent to it."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(text, lasting=True)
+        super().__init__(text, permanent=True)
 
 
 class FileTooLarge(DownloadFailed):
     """A file has more bytes than the limit, whatever its Content-Length says."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(text, lasting=True)
+        super().__init__(text, permanent=True)
 
 
 class HostNotAllowed(Exception):
@@ -122,14 +122,14 @@ class BadPicture(Exception):
 
 
 class PathClosed(Exception):
-    """A reply cannot be updated by this path; it may be later, unless the path is closed *for_good* (permanently).
+    """A reply cannot be updated by this path; it may be later, unless *permanent*.
 
     *channel*: every other path into the reply's channel is closed as well at the moment.
     """
 
-    def __init__(self, text: str, *, for_good: bool = False, channel: bool = False) -> None:
+    def __init__(self, text: str, *, permanent: bool = False, channel: bool = False) -> None:
         super().__init__(text)
-        self.for_good = for_good
+        self.permanent = permanent
         self.channel = channel
 
 

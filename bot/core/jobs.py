@@ -54,7 +54,7 @@ NEXT: Mapping[State, frozenset[State]] = {
     S.REFUSED: frozenset(),
     S.CANCELLED: frozenset(),
 }
-AT_HOST = frozenset({S.SUBMITTING, S.QUEUED, S.RUNNING})  # each such job takes one of the provider's slots
+SLOT_STATES = frozenset({S.SUBMITTING, S.QUEUED, S.RUNNING})  # each such job takes one of the provider's slots
 
 
 class Cancel(StrEnum):
@@ -202,7 +202,7 @@ class Job:
         return (self.submitted_at or self.changed_at) + self.give_up_after
 
 
-def is_news(job: Job, seen: Observation) -> bool:
+def changes_job(job: Job, seen: Observation) -> bool:
     """Whether *seen* changes the job's state or its position in the provider's queue.
 
     False for late and repeated reports, which are not an error.

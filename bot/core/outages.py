@@ -16,6 +16,6 @@ class Outage(StrEnum):
 
 # During these outages no request is submitted, because a paid picture could not be stored. Outages of the database need
 # not be listed: a submit is recorded before it is sent.
-UNSAFE = frozenset({Outage.DISK_FULL, Outage.NOT_WRITABLE, Outage.DISK_ERROR})
+STOPS_SUBMITS = frozenset({Outage.DISK_FULL, Outage.NOT_WRITABLE, Outage.DISK_ERROR})
 HARMLESS = frozenset({Outage.OPEN_FILES, Outage.CLOCK})  # jobs continue
-PROVEN = frozenset({Outage.DATABASE_AWAY, Outage.DATABASE_REFUSED})  # over as soon as a write succeeds
+OVER_AFTER_WRITE = frozenset({Outage.DATABASE_AWAY, Outage.DATABASE_REFUSED})  # over as soon as a write succeeds

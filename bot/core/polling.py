@@ -16,7 +16,7 @@ class Timing:
     rare: float = 30.0
     give_up: float = 1800.0  # the age at which the run times out
 
-    def called_back(self) -> Self:
+    def with_callbacks(self) -> Self:
         """The timing of runs whose provider sends a callback: polls only make up for callbacks that do not arrive."""
         return replace(self, first=max(self.first, self.soft), step=self.rare, longest=self.rare)
 

@@ -131,7 +131,7 @@ class Endpoint(Part):
 
     @property
     def always_sent(self) -> Mapping[str, Wire | None]:
-        """The defaults of the options that `at` has removed: the providers use these values."""
+        """The defaults of the options that `with_routes` has removed: the providers use these values."""
         return self._always_sent
 
     @model_validator(mode="after")
@@ -190,7 +190,7 @@ class Endpoint(Part):
         spec: Option | None = getattr(self.options, name, None)
         return default_of(name, spec, drawn_seed=0) if spec is not None else self._always_sent.get(name)
 
-    def at(self, routes: Sequence[Route]) -> Self | None:
+    def with_routes(self, routes: Sequence[Route]) -> Self | None:
         """The endpoint with only these *routes*, without options and choices that none of them supports.
 
         None where *routes* is empty.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from bot.core.cards import IN_JOBS_FOR, Card, Picture, Reply, ReplyPath, paths
+from bot.core.cards import JOBS_LIST_RETENTION, Card, Picture, Reply, ReplyPath, paths
 from bot.core.clock import Clock
 from bot.core.errors import BadPicture, ContentBlocked, DeliverLater, MessageGone, PathClosed, TooLarge
 from bot.core.jobs import HOUR, MINUTE, SECOND, Verb
@@ -184,7 +184,7 @@ class Delivery:
             await self._store.retry_delivery(job_id, version=record.reply.wanted, due_at=wait)
             return
         card = await self._jobs.card_of(record)
-        card = replace(card, last_word=_is_final_edit(record, now=now))
+        card = replace(card, final_edit=_is_final_edit(record, now=now))
         await self._send(card, record.reply)
 
     def _too_soon(self, record: JobRecord, *, now: int) -> int | None:
@@ -204,7 +204,7 @@ class Delivery:
                     sent = await self._send_by(path, card, reply)
                 except PathClosed as exc:
                     await self._closed(path, reply, exc)
-                    reopens = reopens or not exc.for_good
+                    reopens = reopens or not exc.permanent
                     if exc.channel:
                         break
                 else:
@@ -223,7 +223,7 @@ class Delivery:
     async def _closed(self, path: ReplyPath, reply: Reply, exc: PathClosed) -> None:
         log.info("A path to a reply is closed", extra={"event": "way_closed", "job_id": reply.job_id, "way": path})
         log.debug("%s", exc)
-        if path is ReplyPath.TOKEN and exc.for_good and reply.token is not None:
+        if path is ReplyPath.TOKEN and exc.permanent and reply.token is not None:
             await self._store.token_died(reply.job_id, reply.token)
 
     async def _notify(self, card: Card, reply: Reply) -> None:
@@ -235,7 +235,7 @@ class Delivery:
     def _blocked_until(self, card: Card, reply: Reply) -> int | None:
         """When a closed path is retried; None once /jobs no longer lists the job and its pictures are deleted."""
         now, ended_at = self._clock(), card.job.ended_at
-        if ended_at is not None and now >= ended_at + IN_JOBS_FOR and not card.pictures:
+        if ended_at is not None and now >= ended_at + JOBS_LIST_RETENTION and not card.pictures:
             return None
         return now + min(MAX_BLOCKED_DELAY, BLOCKED_DELAY << min(reply.attempts, 10))
 
@@ -333,7 +333,7 @@ class Delivery:
             await self._store.text_shown(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
             return
         only_token = paths(reply, now=now, final=False) == (ReplyPath.TOKEN,)
-        due_at = reply.last_word_at if only_token and not final and not card.last_word else None
+        due_at = reply.final_edit_at if only_token and not final and not card.final_edit else None
         await self._store.delivered(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
 
 
@@ -356,7 +356,7 @@ def _is_final_edit(record: JobRecord, *, now: int) -> bool:
     reply = record.reply
     if record.job.state.is_final or paths(reply, now=now, final=False) != (ReplyPath.TOKEN,):
         return False
-    return now >= reply.last_word_at
+    return now >= reply.final_edit_at
 
 
 def _read(path: Path) -> bytes | None:

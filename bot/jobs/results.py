@@ -109,7 +109,7 @@ class ResultDownloader:
             return exc.host
         except (DownloadFailed, BadPicture, BrokenExecutor, MemoryError, TimeoutError) as exc:
             # Running out of time or memory says nothing about the picture, which is paid for.
-            if isinstance(exc, BadPicture) or (isinstance(exc, DownloadFailed) and exc.lasting):
+            if isinstance(exc, BadPicture) or (isinstance(exc, DownloadFailed) and exc.permanent):
                 self._lasting[job.id, n] += LASTING_ATTEMPTS if isinstance(exc, BadLink) else 1
                 self._lasting_since.setdefault((job.id, n), 0 if isinstance(exc, BadLink) else self._clock())
             log.warning(

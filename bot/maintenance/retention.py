@@ -4,7 +4,7 @@ import asyncio
 import re
 from pathlib import Path
 
-from bot.core.cards import IN_JOBS_FOR
+from bot.core.cards import JOBS_LIST_RETENTION
 from bot.core.jobs import HOUR
 from bot.jobs.build import Services
 from bot.maintenance.periodic import periodic
@@ -37,7 +37,7 @@ class Retention:
     async def run_once(self) -> None:
         now = self._services.clock()
         self._left |= await self._rows.delete_expired(now=now)
-        old = await self._rows.expired_pictures(before=now - self._keep, unseen_before=now - IN_JOBS_FOR)
+        old = await self._rows.expired_pictures(before=now - self._keep, unseen_before=now - JOBS_LIST_RETENTION)
         await asyncio.to_thread(remove_files, self._data, old)
         if now - self._cleared_at >= HOUR:
             await self._rows.erase_prompts(before=now - self._keep_prompts)

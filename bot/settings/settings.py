@@ -213,7 +213,7 @@ class Settings(_Section):
             whole = Catalog.model_validate(file.table)
         except ValidationError as exc:
             raise BadSettings(file.sentence(exc, kinds=[each.__name__ for each in get_args(Option)])) from None
-        had = whole.at(self.routing.prefer)
+        had = whole.for_providers(self.routing.prefer)
         if not had.models:
             hosts = " or ".join(dict.fromkeys(self.routing.prefer))
             raise BadSettings(f"routing.prefer: {self.files.models.name} has no model with a route at {hosts}")

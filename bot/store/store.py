@@ -85,7 +85,7 @@ class Store(Queries):
             await replies.set_message(tx, job_id, message_id=message_id, ephemeral=ephemeral)
             reply = await replies.get(tx, job_id)
             if reply is not None and paths(reply, now=now, final=False) == (ReplyPath.TOKEN,):
-                await replies.set_due(tx, job_id, due_at=reply.last_word_at, version=reply.delivered)
+                await replies.set_due(tx, job_id, due_at=reply.final_edit_at, version=reply.delivered)
             await jobs.acknowledge(tx, job_id, now=now)
 
         await self.database.write(unit)

@@ -7,11 +7,11 @@ import pytest
 
 from bot.core.jobs import (
     ACK_WINDOW,
-    AT_HOST,
     COLLECT_LIMIT,
     FIND_LIMIT,
     MINUTE,
     NEXT,
+    SLOT_STATES,
     WAIT_LIMIT,
     Cancel,
     ImageRequest,
@@ -22,7 +22,7 @@ from bot.core.jobs import (
     State,
     Step,
     Verb,
-    is_news,
+    changes_job,
     next_step,
 )
 
@@ -81,7 +81,7 @@ def test_the_only_way_back_is_from_a_submit_that_was_not_taken() -> None:
 
 
 def test_a_slot_is_taken_from_before_the_submit_until_the_host_is_done() -> None:
-    assert {State.SUBMITTING, State.QUEUED, State.RUNNING} == AT_HOST
+    assert {State.SUBMITTING, State.QUEUED, State.RUNNING} == SLOT_STATES
 
 
 # --- the next step
@@ -180,24 +180,24 @@ def test_a_job_that_came_back_from_a_submit_has_waited_since_it_was_accepted() -
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("seen", State)
 def test_a_report_is_news_if_and_only_if_it_moves_the_job(state: State, seen: State) -> None:
-    assert is_news(a_job(state), Observation(seen)) is (seen in NEXT[state])
+    assert changes_job(a_job(state), Observation(seen)) is (seen in NEXT[state])
 
 
 @pytest.mark.parametrize(
     ("known", "seen", "news"), [(None, 3, True), (3, 2, True), (3, 3, False), (3, None, False), (None, None, False)]
 )
 def test_another_place_in_the_hosts_queue_is_news(known: int | None, seen: int | None, news: bool) -> None:  # noqa: FBT001
-    assert is_news(a_job(State.QUEUED, position=known), Observation(State.QUEUED, position=seen)) is news
+    assert changes_job(a_job(State.QUEUED, position=known), Observation(State.QUEUED, position=seen)) is news
 
 
 def test_a_place_in_the_queue_is_no_news_of_a_run_that_has_started() -> None:
-    assert not is_news(a_job(State.RUNNING), Observation(State.QUEUED, position=1))
-    assert not is_news(a_job(State.RUNNING), Observation(State.RUNNING, position=1))
+    assert not changes_job(a_job(State.RUNNING), Observation(State.QUEUED, position=1))
+    assert not changes_job(a_job(State.RUNNING), Observation(State.RUNNING, position=1))
 
 
 @pytest.mark.parametrize("ending", sorted(ENDINGS))
 def test_nothing_a_host_says_is_news_of_an_ended_job(ending: State) -> None:
-    assert not any(is_news(a_job(ending), Observation(seen)) for seen in State)
+    assert not any(changes_job(a_job(ending), Observation(seen)) for seen in State)
 
 
 def test_a_request_without_a_count_is_for_one_picture() -> None:

@@ -137,18 +137,18 @@ def problems(provider: str, route: str, body: dict[str, Any]) -> list[Any]:
 def test_only_hosts_that_make_all_of_it_are_asked(model: str, asked: dict[str, Any], hosts: list[str]) -> None:
     for verb in Verb:
         assert hosts_for(shipped(), model, verb, **asked) == hosts
-        assert hosts_for(shipped().at([FLOW, COMFY]), model, verb, **asked) == hosts[::-1]
+        assert hosts_for(shipped().for_providers([FLOW, COMFY]), model, verb, **asked) == hosts[::-1]
 
 
 def test_a_host_without_the_filters_setting_is_not_asked_where_the_ceiling_lies_below_its_default() -> None:
     assert hosts_for(shipped(max_safety=4), PRO) == [COMFY, FLOW]
     assert hosts_for(shipped(max_safety=2), PRO) == [FLOW]
-    assert hosts_for(shipped(max_safety=2).at([COMFY]), PRO) == [COMFY]
+    assert hosts_for(shipped(max_safety=2).for_providers([COMFY]), PRO) == [COMFY]
 
 
 @pytest.mark.parametrize(("model", "verb"), ENDPOINTS)
 def test_whatever_may_be_asked_for_somebody_makes_it_and_hears_of_it_in_its_own_words(model: str, verb: Verb) -> None:
-    both = shipped().at([COMFY, FLOW])
+    both = shipped().for_providers([COMFY, FLOW])
 
     @settings(max_examples=60, deadline=None, derandomize=True, database=None)
     @given(_anything(both, model, verb))
@@ -167,7 +167,7 @@ def test_whatever_may_be_asked_for_somebody_makes_it_and_hears_of_it_in_its_own_
 @pytest.mark.parametrize(("model", "verb"), ENDPOINTS)
 @pytest.mark.parametrize("host", [COMFY, FLOW])
 def test_every_single_choice_of_a_host_is_one_that_it_takes(host: str, model: str, verb: Verb) -> None:
-    alone = shipped().at([host])
+    alone = shipped().for_providers([host])
     for name, values in choices(alone, model, verb).items():
         for value in [3] if name == "seed" else values:
             request = ask(alone, model, verb, **{name: value})
@@ -220,8 +220,8 @@ def test_what_a_host_does_not_have_it_never_hears_of() -> None:
 @pytest.mark.parametrize(("level", "sent"), [("off", {}), ("minimal", {"thinking_level": "minimal"})])
 def test_thinking_that_is_off_is_not_sent_at_all(level: str, sent: dict[str, str]) -> None:
     for verb in Verb:
-        request = ask(shipped().at([FLOW]), TWO, verb, thinking=level)
-        (route,) = shipped().at([FLOW]).routes_for(request)
+        request = ask(shipped().for_providers([FLOW]), TWO, verb, thinking=level)
+        (route,) = shipped().for_providers([FLOW]).routes_for(request)
         body = wire_inputs(route, request)
         assert {name: body[name] for name in ("thinking_level", "thinking") if name in body} == sent
         assert (body["safety_tolerance"], body["limit_generations"]) == ("4", True)
@@ -250,20 +250,22 @@ def test_a_route_is_found_by_its_names_and_no_other() -> None:
 
 @pytest.mark.parametrize(("model", "verb"), ENDPOINTS)
 def test_fewer_hosts_never_offer_more_and_all_of_them_offer_everything(model: str, verb: Verb) -> None:
-    whole, both = choices(shipped(), model, verb), choices(shipped().at([FLOW, COMFY]), model, verb)
+    whole, both = choices(shipped(), model, verb), choices(shipped().for_providers([FLOW, COMFY]), model, verb)
     assert both == whole
     for host in (COMFY, FLOW):
-        alone = choices(shipped().at([host]), model, verb)
+        alone = choices(shipped().for_providers([host]), model, verb)
         assert all(alone[name] <= whole[name] for name in alone), host
-        assert choices(shipped().at([COMFY, FLOW]).at([host]), model, verb) == alone
+        assert choices(shipped().for_providers([COMFY, FLOW]).for_providers([host]), model, verb) == alone
 
 
 def test_runcomfy_alone_offers_what_it_makes() -> None:
-    alone = shipped().at([COMFY])
+    alone = shipped().for_providers([COMFY])
     for verb in Verb:
         assert len(choices(alone, TWO, verb)["aspect_ratio"]) == 11
         assert (
-            choices(shipped().at([FLOW]), TWO, verb)["aspect_ratio"] - choices(alone, TWO, verb)["aspect_ratio"] == LONG
+            choices(shipped().for_providers([FLOW]), TWO, verb)["aspect_ratio"]
+            - choices(alone, TWO, verb)["aspect_ratio"]
+            == LONG
         )
         assert "thinking" not in choices(alone, TWO, verb)
         assert set(choices(alone, PRO, verb)) == {"aspect_ratio", "resolution", "format"}
@@ -271,13 +273,13 @@ def test_runcomfy_alone_offers_what_it_makes() -> None:
 
 def test_a_model_or_verb_that_nobody_makes_any_more_is_not_there() -> None:
     gone = {(COMFY, "google/nano-banana/pro/edit"), (FLOW, "google/nano-banana-pro/edit")}
-    left = shipped().at([COMFY, FLOW], gone=gone)
+    left = shipped().for_providers([COMFY, FLOW], gone=gone)
     assert (set(left.models_for(Verb.EDIT)), set(left.models_for(Verb.IMAGINE))) == ({TWO}, {TWO, PRO})
 
     gone = {(FLOW, route.id) for verb in Verb for route in shipped().endpoint(TWO, verb).routes}
-    left = shipped().at([FLOW, FLOW], gone=gone)
+    left = shipped().for_providers([FLOW, FLOW], gone=gone)
     assert (set(left.models), left.default) == ({PRO}, PRO)
-    assert shipped().at([]).models == {}
+    assert shipped().for_providers([]).models == {}
 
 
 @pytest.mark.parametrize(
@@ -290,7 +292,7 @@ def test_a_model_or_verb_that_nobody_makes_any_more_is_not_there() -> None:
 )
 def test_what_a_host_makes_anyway_may_still_be_asked_of_it(asked: dict[str, Any], refused: str | None) -> None:
     """As *Again* does with a job from before the other host was taken out."""
-    alone = shipped().at([COMFY])
+    alone = shipped().for_providers([COMFY])
     if refused is None:
         assert hosts_for(alone, PRO, **asked) == [COMFY]
         assert alone.routes_for(ask(shipped(), PRO, **asked)), "a job that was taken on before"
@@ -301,7 +303,7 @@ def test_what_a_host_makes_anyway_may_still_be_asked_of_it(asked: dict[str, Any]
 
 
 def test_a_ceiling_over_a_setting_that_is_not_there_refuses_nobody() -> None:
-    alone = shipped(max_safety=2).at([COMFY])
+    alone = shipped(max_safety=2).for_providers([COMFY])
     assert hosts_for(alone, PRO, safety=2) == [COMFY]
     with pytest.raises(UserError) as caught:
         ask(alone, PRO, safety=1)
@@ -318,7 +320,7 @@ def short(of: Catalog, prompt: str, **asked: Any) -> list[str]:
 
 @pytest.mark.parametrize("prompt", ["hi", " h\u200bi\u2800\u00ad ", "日本"])
 def test_a_prompt_too_short_for_one_host_goes_to_the_other(prompt: str) -> None:
-    both = shipped().at([FLOW, COMFY])
+    both = shipped().for_providers([FLOW, COMFY])
 
     assert short(both, prompt) == [COMFY]
     assert short(both, "fox") == [FLOW, COMFY]
@@ -330,6 +332,6 @@ def test_a_prompt_too_short_for_every_host_that_makes_the_rest_is_refused(
     providers: tuple[str, ...], asked: dict[str, str]
 ) -> None:
     with pytest.raises(UserError) as refused:
-        short(shipped().at(providers), "hi", **asked)
+        short(shipped().for_providers(providers), "hi", **asked)
 
     assert (refused.value.key, refused.value.values["limit"]) == ("prompt.short", 3)

@@ -67,12 +67,12 @@ def test_a_run_of_half_an_hour_is_looked_at_a_bounded_number_of_times() -> None:
 def test_a_run_that_we_are_called_for_is_looked_at_when_it_is_slow_and_then_rarely(
     timing: Timing, age: float, jitter: float
 ) -> None:
-    delay = poll_delay(timing.called_back(), age=age, jitter=jitter)
+    delay = poll_delay(timing.with_callbacks(), age=age, jitter=jitter)
     if age < timing.soft:
         assert timing.soft <= age + delay + 1e-9 <= timing.soft + 0.3 * timing.rare + 1e-6
     else:
         assert delay == pytest.approx(timing.rare, rel=0.15 + 1e-9)
-    assert timing.called_back().soft == timing.soft
+    assert timing.with_callbacks().soft == timing.soft
 
 
 @arithmetic

@@ -66,7 +66,7 @@ def refusal(model: str = TWO, verb: Verb = Verb.IMAGINE, *, of: Catalog | None =
 
 @cache
 def at(host: str) -> Catalog:
-    return catalog(max_safety=6, web_search=True).at([host])
+    return catalog(max_safety=6, web_search=True).for_providers([host])
 
 
 def route(model: str, verb: Verb) -> Route:
@@ -244,7 +244,7 @@ def test_a_model_that_has_an_option_for_another_command_only_is_not_offered_for_
     assert ask("lite", of=models, thinking="high").options["thinking"] == "high"
     error = refusal("lite", Verb.EDIT, of=models, thinking="high")
     assert (error.key, error.values["has"]) == ("option.absent", ["Nano Banana 2"])
-    error = refusal("lite", Verb.EDIT, of=models.at(["runcomfy"]), thinking="high")
+    error = refusal("lite", Verb.EDIT, of=models.for_providers(["runcomfy"]), thinking="high")
     assert (error.key, error.values["has"]) == ("option.absent", [])
 
 
@@ -253,20 +253,20 @@ def test_of_old_choices_only_those_are_left_that_can_be_had_now() -> None:
         aspect_ratio="4:1", resolution="2K", count=2, seed=9, safety=6, web_search=True, thinking="high"
     )
 
-    assert catalog(web_search=True, max_safety=6).still(TWO, Verb.EDIT, old) == old
-    assert catalog().still(TWO, Verb.EDIT, old) == replace(old, safety=4, web_search=None)
-    assert catalog().still("lite", Verb.EDIT, old) == RequestedOptions(aspect_ratio="4:1", count=2)
-    assert catalog().still("never heard of", Verb.EDIT, old) == old
+    assert catalog(web_search=True, max_safety=6).still_offered(TWO, Verb.EDIT, old) == old
+    assert catalog().still_offered(TWO, Verb.EDIT, old) == replace(old, safety=4, web_search=None)
+    assert catalog().still_offered("lite", Verb.EDIT, old) == RequestedOptions(aspect_ratio="4:1", count=2)
+    assert catalog().still_offered("never heard of", Verb.EDIT, old) == old
 
 
 def test_every_option_left_of_old_ones_is_taken() -> None:
     for host, (model, verb) in itertools.product(("runcomfy", "runflow"), ENDPOINTS):
-        models = catalog().at([host])
+        models = catalog().for_providers([host])
         for ratio, count, thinking in itertools.product((None, "8:1", "16:9"), (None, 1, 4), (None, "off", "high")):
             old = RequestedOptions(
                 aspect_ratio=ratio, count=count, thinking=thinking, safety=6, resolution="0.5K", seed=3
             )
-            left = models.still(model, verb, old)
+            left = models.still_offered(model, verb, old)
             assert models.routes_for(ask(model, verb, of=models, **asdict(left))), (host, model, verb, old)
 
 

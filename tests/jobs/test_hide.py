@@ -63,7 +63,7 @@ async def refused(call: object) -> str:
 
 async def test_what_waits_with_us_is_cancelled_and_not_hidden(app: Rig) -> None:
     job_id = await app.imagine()
-    assert (await app.services.jobs.card(job_id)).hides
+    assert (await app.services.jobs.card(job_id)).hide_only
 
     assert await refused(app.services.jobs.hide(job_id, user_id=ALICE)) == "hide.too_late"
     card = await app.services.jobs.cancel(job_id, user_id=ALICE)
@@ -113,7 +113,7 @@ async def test_a_hidden_job_is_made_and_charged_as_without_and_never_shown(app: 
     assert not [each for _, _, each in app.messenger.shown if each]
     assert len(shown.pictures) == 1
     assert (app.folder / shown.pictures[0].file).exists()
-    assert shown.in_jobs_until == app.time.now + 24 * HOUR
+    assert shown.listed_until == app.time.now + 24 * HOUR
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ async def test_what_a_host_can_stop_is_not_hidden(tmp_path: Path) -> None:
     async with rig(tmp_path) as other:
         job_id = await running(other)
 
-        assert not (await other.services.jobs.card(job_id)).hides
+        assert not (await other.services.jobs.card(job_id)).hide_only
         assert await refused(other.services.jobs.hide(job_id, user_id=ALICE)) == "hide.too_late"
 
 

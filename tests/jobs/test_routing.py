@@ -157,7 +157,7 @@ async def test_a_card_is_drawn_for_the_host_that_would_take_it_now(app: Rig) -> 
 
     card = await app.services.jobs.card(await app.imagine(acked=False))
 
-    assert (card.provider, card.trouble) == ("Runflow", None)
+    assert (card.provider, card.outage) == ("Runflow", None)
 
 
 async def test_with_every_host_in_trouble_a_job_waits_at_the_preferred_one(app: Rig) -> None:
@@ -166,7 +166,7 @@ async def test_with_every_host_in_trouble_a_job_waits_at_the_preferred_one(app: 
 
     card = await app.services.jobs.card(await app.imagine(acked=False))
 
-    assert (card.provider, card.trouble) == ("RunComfy", "balance")
+    assert (card.provider, card.outage) == ("RunComfy", "balance")
 
 
 def dearer_at_runflow() -> Catalog:

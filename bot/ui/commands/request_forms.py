@@ -103,7 +103,7 @@ def apply_fields(
     model = fields.get("model") if "model" in fields else draft.model
     new_model = model or default_model
     asked = draft.asked if new_model == (draft.model or default_model) else RequestedOptions()
-    asked = catalog.still(new_model, draft.verb, asked) if new_model else asked
+    asked = catalog.still_offered(new_model, draft.verb, asked) if new_model else asked
     count = fields.get("count") or ""
     changes: dict[str, str | int | None] = {
         name: fields[name] for name in ("aspect_ratio", "resolution") if name in fields

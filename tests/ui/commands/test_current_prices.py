@@ -26,7 +26,7 @@ def with_price(provider: str) -> Catalog:
     for route in raw["models"][TWO]["imagine"]["routes"]:
         if route["provider"] == provider:
             route["price"] = {"per_image": "0.20"}
-    return Catalog.model_validate(raw).at((COMFY, FLOW))
+    return Catalog.model_validate(raw).for_providers((COMFY, FLOW))
 
 
 async def done(on: Stage, **options: Any) -> tuple[Any, Job]:
