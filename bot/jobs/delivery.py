@@ -177,7 +177,7 @@ class Delivery:
         """Bring one reply up to date, or write down when to retry."""
         record = await self._store.job_record(job_id)
         if record is None or record.reply.gone or record.job.deleted_at is not None:
-            await self._store.reply_gone(job_id)
+            await self._store.mark_reply_gone(job_id)
             return
         now = self._clock()
         if (wait := self._too_soon(record, now=now)) is not None:
@@ -213,7 +213,7 @@ class Delivery:
             if final and not reply.notified:
                 await self._notify(card, reply)
         except MessageGone:
-            await self._store.reply_gone(reply.job_id)
+            await self._store.mark_reply_gone(reply.job_id)
         except DeliverLater as exc:
             await self._postpone(reply, exc)
         else:  # a click on the reply or /jobs delivers it, and so does a path that opens again
@@ -224,13 +224,13 @@ class Delivery:
         log.info("A path to a reply is closed", extra={"event": "way_closed", "job_id": reply.job_id, "way": path})
         log.debug("%s", exc)
         if path is ReplyPath.TOKEN and exc.permanent and reply.token is not None:
-            await self._store.token_died(reply.job_id, reply.token)
+            await self._store.drop_token(reply.job_id, reply.token)
 
     async def _notify(self, card: Card, reply: Reply) -> None:
         """Say how a job ended by a direct message, once, where no other path is left."""
         event = "notified" if await self._messenger.notify(card, reply) else "not_notified"
         log.info("A direct message was tried", extra={"event": event, "job_id": reply.job_id})
-        await self._store.notified(reply.job_id)
+        await self._store.mark_notified(reply.job_id)
 
     def _blocked_until(self, card: Card, reply: Reply) -> int | None:
         """When a closed path is retried; None once /jobs no longer lists the job and its pictures are deleted."""
@@ -330,11 +330,11 @@ class Delivery:
             self._sent_at.pop(job_id, None)
         if not sent.complete:
             due_at = self._blocked_until(card, reply) if sent.retry else None
-            await self._store.text_shown(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
+            await self._store.mark_text_shown(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
             return
         only_token = paths(reply, now=now, final=False) == (ReplyPath.TOKEN,)
         due_at = reply.final_edit_at if only_token and not final and not card.final_edit else None
-        await self._store.delivered(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
+        await self._store.mark_delivered(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
 
 
 def _shows_files(card: Card) -> bool:

@@ -94,7 +94,7 @@ class Outages:
         try:
             await self._probe()
         except DATABASE_ERRORS as exc:
-            why = (self._database.away_because or exc) if isinstance(exc, TimeoutError) else exc
+            why = (self._database.unavailable_because or exc) if isinstance(exc, TimeoutError) else exc
             if self.seen(why) is None:
                 self._note(Outage.DATABASE_AWAY, _words_of(why))
         else:

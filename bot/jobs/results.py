@@ -121,7 +121,7 @@ class ResultDownloader:
         name = f"{job.id}-{n}.{'jpg' if checked.type == 'jpeg' else checked.type}"
         await asyncio.to_thread(write_whole, self._data / name, data)
         picture = Picture(n, name, checked.type, checked.width, checked.height, len(data))
-        if not await self._store.keep_picture(job, picture, now=self._clock()):
+        if not await self._store.add_picture(job, picture, now=self._clock()):
             await asyncio.to_thread((self._data / name).unlink, missing_ok=True)
         return True
 

@@ -133,14 +133,14 @@ class Jobs:
 
     async def open_jobs(self, user_id: int) -> tuple[list[Card], int]:
         """A member's unfinished jobs and those with an undelivered or hidden result; how many more there are."""
-        found, more = await self._store.open_of(user_id, since=self._clock() - JOBS_LIST_RETENTION)
+        found, more = await self._store.open_jobs(user_id, since=self._clock() - JOBS_LIST_RETENTION)
         return [await self.card_of(each) for each in found], more
 
     async def delivered_privately(self, job_id: str, *, version: int) -> None:
         """*version* of a card reached its owner by another path than its own reply: that is enough, unless hidden."""
         record = await self._store.job_record(job_id)
         if record is not None and record.reply.message_id is not None and record.job.hidden_at is None:
-            await self._store.delivered_privately(job_id, version=version)
+            await self._store.mark_delivered_privately(job_id, version=version)
 
     async def wanted_version(self, job_id: str) -> int:
         """The newest version of a job's card; read it before the card is drawn."""

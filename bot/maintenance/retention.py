@@ -37,7 +37,7 @@ class Retention:
     async def run_once(self) -> None:
         now = self._services.clock()
         self._left |= await self._rows.delete_expired(now=now)
-        old = await self._rows.expired_pictures(before=now - self._keep, unseen_before=now - JOBS_LIST_RETENTION)
+        old = await self._rows.delete_expired_pictures(before=now - self._keep, unseen_before=now - JOBS_LIST_RETENTION)
         await asyncio.to_thread(remove_files, self._data, old)
         if now - self._cleared_at >= HOUR:
             await self._rows.erase_prompts(before=now - self._keep_prompts)

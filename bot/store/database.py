@@ -39,7 +39,7 @@ Unit = Callable[[Tx], Awaitable[T]]
 
 
 class Database(Protocol):
-    away_because: BaseException | None  # why units are waiting for the server; None while it answers
+    unavailable_because: BaseException | None  # why units are waiting for the server; None while it answers
 
     async def write(self, unit: Unit[T]) -> T:
         """Run *unit* in a transaction of its own and return when it is on disk."""
@@ -53,14 +53,14 @@ class Database(Protocol):
         """Like `read`, on a connection of its own, for a query that may take minutes."""
         ...
 
-    async def outside_changes(self) -> int:
+    async def external_changes(self) -> int:
         """A number that changes whenever another process sets the `due_at` of a job or a reply.
 
         For the running process only: on PostgreSQL, other processes are not notified of its writes.
         """
         ...
 
-    async def given_up_ended(self) -> None:
+    async def wait_for_abandoned(self) -> None:
         """Wait for all units whose callers were cancelled, so that later writes come after them."""
         ...
 

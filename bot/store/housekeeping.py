@@ -16,7 +16,7 @@ class Housekeeping:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def not_from_the_future(self, *, now: int) -> None:
+    async def clamp_future_times(self, *, now: int) -> None:
         """Set times in the future, written while the system clock was ahead, to *now* (UTC milliseconds)."""
         latest = now + MAX_DUE_DELAY
 
@@ -53,7 +53,7 @@ class Housekeeping:
 
         await self._database.write(unit)
 
-    async def expired_pictures(self, *, before: int, unseen_before: int, limit: int = 500) -> list[str]:
+    async def delete_expired_pictures(self, *, before: int, unseen_before: int, limit: int = 500) -> list[str]:
         """Delete the rows of pictures made before *before* whose job has ended; returns their file names, for removal.
 
         Pictures that a reply does not show yet, or that are hidden, stay until *unseen_before* is past the job's end.

@@ -152,7 +152,7 @@ class PostgresDatabase:
         self._active: set[asyncio.Task[Any]] = set()
         self._abandoned: set[asyncio.Task[Any]] = set()
         self._closing = False
-        self.away_because: BaseException | None = None
+        self.unavailable_because: BaseException | None = None
 
     @classmethod
     async def open(cls, url: str, *, running: bool = False) -> Self:
@@ -214,14 +214,14 @@ class PostgresDatabase:
         finally:
             await connection.close()
 
-    async def outside_changes(self) -> int:
+    async def external_changes(self) -> int:
         await self._listener.check()
         return self._listener.changes
 
     async def purge_deleted(self, *, thoroughly: bool = False) -> bool:  # noqa: ARG002 - as the port has it
         return True  # autovacuum does it
 
-    async def given_up_ended(self) -> None:
+    async def wait_for_abandoned(self) -> None:
         while self._abandoned:
             await asyncio.wait(self._abandoned)
 
@@ -354,11 +354,11 @@ class PostgresDatabase:
         finally:
             connection.terminate()
 
-    def _set_unavailable(self, away_because: BaseException | None) -> None:
-        before, self.away_because = self.away_because, away_because
-        if away_because is not None and before is None:
+    def _set_unavailable(self, unavailable_because: BaseException | None) -> None:
+        before, self.unavailable_because = self.unavailable_because, unavailable_because
+        if unavailable_because is not None and before is None:
             log.warning("The database does not answer; its units wait", extra={"event": "store_away"})
-        elif away_because is None and before is not None:
+        elif unavailable_because is None and before is not None:
             log.info("The database answers again", extra={"event": "store_back"})
 
 

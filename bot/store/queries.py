@@ -51,7 +51,7 @@ class Queries:
 
         return await self.database.read(unit)
 
-    async def by_run(self, provider: str, run_id: str) -> Job | None:
+    async def job_of_run(self, provider: str, run_id: str) -> Job | None:
         async def unit(tx: Tx) -> Job | None:
             row = await tx.one("SELECT * FROM jobs WHERE provider = $1 AND run_id = $2", provider, run_id)
             return jobs.load(row) if row else None
@@ -120,7 +120,7 @@ class Queries:
 
         return await self.database.read(unit)
 
-    async def open_of(self, user_id: int, *, since: int, limit: int = 10) -> tuple[list[JobRecord], int]:
+    async def open_jobs(self, user_id: int, *, since: int, limit: int = 10) -> tuple[list[JobRecord], int]:
         """A member's unfinished jobs, and jobs ended after *since* that are hidden or whose card was not delivered.
 
         At most *limit* of them, and how many more there are. Unfinished jobs come first, then undelivered ones, both

@@ -181,9 +181,9 @@ class Quotas:
     # --- server settings
 
     async def change_server_settings(
-        self, by: By, change: Callable[[ServerSettings], ServerSettings], *, told: Mapping[str, Any]
+        self, by: By, change: Callable[[ServerSettings], ServerSettings], *, body: Mapping[str, Any]
     ) -> ServerSettings:
-        """Apply *change* to a server's current settings and return the result; *told* is the history entry's body."""
+        """Apply *change* to a server's current settings and return the result; *body* is the history entry's body."""
 
         async def unit(tx: Tx) -> ServerSettings:
             await tx.run(  # locks the row
@@ -194,7 +194,7 @@ class Quotas:
             server_settings = await rules.server_settings(tx, by.server)
             changed = change(server_settings)
             if changed == server_settings or not await _record_change(
-                tx, by, "settings", holder=Holder.GUILD, subject=0, body=told
+                tx, by, "settings", holder=Holder.GUILD, subject=0, body=body
             ):
                 return server_settings
             changed = pin_current_day(server_settings, changed, now=by.at)

@@ -311,7 +311,7 @@ class SqliteDatabase:
         self._lock = lock
         self._external_changes = 0
         self._secure_deletion = SecureDeletion(path, run=writer.run_statements)
-        self.away_because: BaseException | None = None
+        self.unavailable_because: BaseException | None = None
 
     @classmethod
     async def open(cls, path: Path, *, running: bool = False) -> Self:
@@ -356,7 +356,7 @@ class SqliteDatabase:
         finally:
             await worker.aclose()
 
-    async def outside_changes(self) -> int:
+    async def external_changes(self) -> int:
         async def unit(tx: Tx) -> int:  # on the writing connection, whose own commits do not change data_version
             row = await tx.one("PRAGMA data_version")
             return int(row["data_version"]) if row else 0
@@ -370,7 +370,7 @@ class SqliteDatabase:
     async def purge_deleted(self, *, thoroughly: bool = False) -> bool:
         return await self._secure_deletion(thoroughly=thoroughly)
 
-    async def given_up_ended(self) -> None:
+    async def wait_for_abandoned(self) -> None:
         """Nothing to wait for: units run in the order of their calls."""
 
     async def writable(self) -> bool:

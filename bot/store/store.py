@@ -78,7 +78,7 @@ class Store(Queries):
 
         await self.database.write(unit)
 
-    async def acknowledged(self, job_id: str, *, message_id: int, ephemeral: bool, now: int) -> None:
+    async def acknowledge(self, job_id: str, *, message_id: int, ephemeral: bool, now: int) -> None:
         """Record that Discord shows the first card: from now on the job may be submitted."""
 
         async def unit(tx: Tx) -> None:
@@ -111,7 +111,7 @@ class Store(Queries):
                 made = moved.images if to is State.SUCCEEDED else 0
                 await ledger.end(tx, moved, now=now, pictures=made, reason=moved.reason)
             # Last, because it locks the totals of the scope `host`, which every unit locks last.
-            await self._record_cost(tx, moved, now=now, cost=cost_micro_usd, assume=may_be_billed)
+            await self._add_host_cost(tx, moved, now=now, cost=cost_micro_usd, assume=may_be_billed)
             if to not in CARD_UNCHANGED:
                 await replies.request_redraw(tx, job.id, now=now)
             return moved
@@ -197,7 +197,7 @@ class Store(Queries):
 
         await self.database.write(unit)
 
-    async def keep_picture(self, job: Job, picture: Picture, *, now: int) -> bool:
+    async def add_picture(self, job: Job, picture: Picture, *, now: int) -> bool:
         """Record a picture that is on disk; False if its job was deleted meanwhile, so that the file is an orphan."""
 
         async def unit(tx: Tx) -> bool:
@@ -209,7 +209,7 @@ class Store(Queries):
 
         return await self.database.write(unit)
 
-    async def cost_became_known(self, job: Job, *, now: int, micro_usd: int) -> None:
+    async def record_cost(self, job: Job, *, now: int, micro_usd: int) -> None:
         """Record what the provider billed for *job*, reported after its end; it replaces an assumed cost."""
 
         async def unit(tx: Tx) -> None:
@@ -218,7 +218,7 @@ class Store(Queries):
 
         await self.database.write(unit)
 
-    async def _record_cost(self, tx: Tx, job: Job, *, now: int, cost: int | None, assume: bool) -> None:
+    async def _add_host_cost(self, tx: Tx, job: Job, *, now: int, cost: int | None, assume: bool) -> None:
         if cost is not None:
             await ledger.add_host_cost(tx, job, now=now, micro_usd=cost, known=True, reason=job.reason)
         elif assume:
@@ -261,7 +261,7 @@ class Store(Queries):
 
         await self.database.write(unit)
 
-    async def delivered(self, job_id: str, *, version: int, message_id: int, due_at: int | None = None) -> None:
+    async def mark_delivered(self, job_id: str, *, version: int, message_id: int, due_at: int | None = None) -> None:
         async def unit(tx: Tx) -> None:
             await replies.mark_delivered(tx, job_id, version=version, message_id=message_id, due_at=due_at)
 
@@ -284,7 +284,7 @@ class Store(Queries):
 
         await self.database.write(unit)
 
-    async def token_died(self, job_id: str, token: str) -> None:
+    async def drop_token(self, job_id: str, token: str) -> None:
         """Record that Discord no longer accepts *token* for the reply."""
 
         async def unit(tx: Tx) -> None:
@@ -292,7 +292,7 @@ class Store(Queries):
 
         await self.database.write(unit)
 
-    async def text_shown(self, job_id: str, *, version: int, message_id: int, due_at: int | None) -> None:
+    async def mark_text_shown(self, job_id: str, *, version: int, message_id: int, due_at: int | None) -> None:
         """Record that *version* is shown without its pictures; due at *due_at*, or None to leave them to /jobs."""
 
         async def unit(tx: Tx) -> None:
@@ -302,7 +302,7 @@ class Store(Queries):
 
         await self.database.write(unit)
 
-    async def delivered_privately(self, job_id: str, *, version: int) -> None:
+    async def mark_delivered_privately(self, job_id: str, *, version: int) -> None:
         """Record that the member has received *version* in full, in another message than the reply."""
 
         async def unit(tx: Tx) -> None:
@@ -310,7 +310,7 @@ class Store(Queries):
 
         await self.database.write(unit)
 
-    async def notified(self, job_id: str) -> None:
+    async def mark_notified(self, job_id: str) -> None:
         """Record that a direct message about the end of the job was sent, or cannot be: it is not sent again."""
 
         async def unit(tx: Tx) -> None:
@@ -318,7 +318,7 @@ class Store(Queries):
 
         await self.database.write(unit)
 
-    async def reply_gone(self, job_id: str) -> None:
+    async def mark_reply_gone(self, job_id: str) -> None:
         async def unit(tx: Tx) -> None:
             await replies.mark_gone(tx, job_id)
 

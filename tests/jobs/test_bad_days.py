@@ -184,7 +184,7 @@ async def test_a_closed_way_is_tried_less_and_less_while_there_is_something_to_s
     for _ in range(100):
         before, day_ago = len(troubles), app.time.now - 24 * HOUR
         await app.turn(20 * 60)
-        await Housekeeping(app.store.database).expired_pictures(before=day_ago, unseen_before=day_ago)
+        await Housekeeping(app.store.database).delete_expired_pictures(before=day_ago, unseen_before=day_ago)
         tried.append(len(troubles) < before)
 
     assert tried[:7] == [True, True, True, False, True, False, False]  # after 10, 20, 40 and 60 minutes
@@ -219,7 +219,7 @@ async def test_a_deleted_reply_is_not_tried_for_ever(app: Rig) -> None:
     app.provider.sees = [RUNNING]
     job_id = await app.imagine()
     await app.turn(5)
-    await app.store.reply_gone(job_id)
+    await app.store.mark_reply_gone(job_id)
     await app.services.jobs.button_clicked(job_id, "fresh", received_at=app.time.now, message_id=NOON % 10**9)
     await app.store.postpone_delivery(job_id, due_at=app.time.now)
 

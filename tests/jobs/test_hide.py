@@ -243,7 +243,7 @@ async def test_what_is_under_way_is_not_pushed_out_of_jobs_by_what_is_hidden_and
     over = [await hidden_and_done(app) for _ in range(2)]
     old = await app.imagine(received_at=began)
 
-    dossiers, more = await app.store.open_of(ALICE, since=app.time.now - HOUR, limit=2)
+    dossiers, more = await app.store.open_jobs(ALICE, since=app.time.now - HOUR, limit=2)
 
     assert ([each.job.id for each in dossiers], more) == ([old, over[0]], 1)
 
@@ -279,7 +279,7 @@ async def undelivered(app: Rig) -> str:
 
 async def test_pictures_whose_reply_could_not_show_them_yet_are_kept_for_a_day_from_the_end(app: Rig) -> None:
     waits, deleted = await undelivered(app), await undelivered(app)
-    await app.store.reply_gone(deleted)
+    await app.store.mark_reply_gone(deleted)
     janitor = Retention(app.store, app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
 
     app.time.go(2 * 3600)

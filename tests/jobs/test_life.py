@@ -524,7 +524,7 @@ async def test_nothing_is_sent_to_a_reply_that_was_deleted_while_it_waited_for_i
         await app.until_final(each)
     shown = len(app.messenger.shown)
     await app.store.request_redraw([gone, deleted], now=app.time.now)
-    await app.store.reply_gone(gone)
+    await app.store.mark_reply_gone(gone)
     await app.services.jobs.delete(deleted, user_id=ALICE)
 
     for each in (gone, deleted):

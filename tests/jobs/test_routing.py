@@ -98,7 +98,7 @@ async def test_while_no_host_takes_it_a_job_goes_round_and_is_taken_once(app: Ri
 
     assert job.state is State.SUCCEEDED
     assert sum(await asked_for(app)) <= 7
-    assert await app.store.open_of(job.place.user_id, since=0) == ([], 0)
+    assert await app.store.open_jobs(job.place.user_id, since=0) == ([], 0)
 
 
 async def test_a_host_that_is_down_gets_nothing_and_the_operator_hears_of_it_once(app: Rig) -> None:

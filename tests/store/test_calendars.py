@@ -55,7 +55,7 @@ async def set_alerts(store: Store, channel: int, *, at: int) -> None:
     await Quotas(store.database).change_server_settings(
         By(f"alerts-{channel}", 5, 9, at),
         lambda server_settings: ServerSettings(timezone=server_settings.timezone, alerts=channel),
-        told={},
+        body={},
     )
 
 
@@ -64,7 +64,7 @@ async def settle_in(store: Store, zone: str, *, at: int = 0) -> None:
         return server_settings.model_copy(update={"timezone": zone})
 
     moved = (await rows(store, "SELECT count(*) AS times FROM changes"))[0]["times"]
-    await Quotas(store.database).change_server_settings(By(f"move-{moved}", 5, 9, at), change, told={})
+    await Quotas(store.database).change_server_settings(By(f"move-{moved}", 5, 9, at), change, body={})
 
 
 # --- days

@@ -84,7 +84,7 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Store.accept", lambda on: on.took("withdrawn")),
     ("Store.accept", lambda on: on.took("forgotten")),
     ("Store.accept", lambda on: on.took("forgotten too")),
-    ("Store.acknowledged", lambda on: on.store.acknowledged("a", message_id=8, ephemeral=False, now=LATER)),
+    ("Store.acknowledge", lambda on: on.store.acknowledge("a", message_id=8, ephemeral=False, now=LATER)),
     ("Store.move", lambda on: on.moved("a", State.SUBMITTING, submitted_at=LATER)),
     ("Store.move", lambda on: on.moved("a", State.QUEUED, run_id="r", due_at=LATER)),
     ("Store.cancel", lambda on: on.store.cancel("cancelled", now=LATER)),
@@ -96,19 +96,22 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Store.update_unguarded", lambda on: on.store.update_unguarded(on.jobs["a"], due_at=LATER)),
     ("Store.retry_waiting", lambda on: on.store.retry_waiting("runcomfy", now=LATER)),
     ("Store.move", lambda on: on.moved("a", State.COLLECTING)),
-    ("Store.keep_picture", lambda on: on.store.keep_picture(on.jobs["a"], PICTURE, now=LATER)),
+    ("Store.add_picture", lambda on: on.store.add_picture(on.jobs["a"], PICTURE, now=LATER)),
     ("Store.move", lambda on: on.moved("a", State.SUCCEEDED, images=1, may_be_billed=True)),
-    ("Store.cost_became_known", lambda on: on.store.cost_became_known(on.jobs["a"], now=LATER, micro_usd=9)),
+    ("Store.record_cost", lambda on: on.store.record_cost(on.jobs["a"], now=LATER, micro_usd=9)),
     ("Store.request_redraw", lambda on: on.store.request_redraw(["a", "cancelled"], now=LATER)),
-    ("Store.delivered", lambda on: on.store.delivered("a", version=2, message_id=8)),
+    ("Store.mark_delivered", lambda on: on.store.mark_delivered("a", version=2, message_id=8)),
     ("Store.retry_delivery", lambda on: on.store.retry_delivery("cancelled", version=3, due_at=LATER + 5)),
     ("Store.postpone_delivery", lambda on: on.store.postpone_delivery("cancelled", due_at=LATER + 9)),
     ("Store.refresh_token", lambda on: on.store.refresh_token("a", "new", received_at=LATER, message_id=8)),
-    ("Store.token_died", lambda on: on.store.token_died("a", "new")),
-    ("Store.text_shown", lambda on: on.store.text_shown("cancelled", version=3, message_id=8, due_at=LATER + 9)),
-    ("Store.notified", lambda on: on.store.notified("cancelled")),
-    ("Store.delivered_privately", lambda on: on.store.delivered_privately("cancelled", version=3)),
-    ("Store.reply_gone", lambda on: on.store.reply_gone("cancelled")),
+    ("Store.drop_token", lambda on: on.store.drop_token("a", "new")),
+    (
+        "Store.mark_text_shown",
+        lambda on: on.store.mark_text_shown("cancelled", version=3, message_id=8, due_at=LATER + 9),
+    ),
+    ("Store.mark_notified", lambda on: on.store.mark_notified("cancelled")),
+    ("Store.mark_delivered_privately", lambda on: on.store.mark_delivered_privately("cancelled", version=3)),
+    ("Store.mark_reply_gone", lambda on: on.store.mark_reply_gone("cancelled")),
     ("Quotas.set_rule", lambda on: on.quotas.set_rule(by("set"), RULE)),
     ("Quotas.clear_rules", lambda on: on.quotas.clear_rules(by("clear"), [RULE])),
     ("Quotas.block", lambda on: on.quotas.block(by("block"), BLOCK)),
@@ -118,7 +121,7 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Quotas.reset", lambda on: on.quotas.reset(by("reset"), Holder.USER, 1)),
     (
         "Quotas.change_server_settings",
-        lambda on: on.quotas.change_server_settings(by("house"), _denies, told={"setting": "x"}),
+        lambda on: on.quotas.change_server_settings(by("house"), _denies, body={"setting": "x"}),
     ),
     ("Drafts.keep", lambda on: on.drafts.keep("d", {"x": 1}, user_id=1, expires_at=LATER)),
     ("ProviderOutages.begin", lambda on: on.outages.begin("runcomfy", "down", now=LATER)),
@@ -126,10 +129,13 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Notes.set", lambda on: on.notes.set("k", "v")),
     ("Alerts.mark_notified", lambda on: on.alerts.mark_notified("an alert", now=LATER)),
     ("Audit.repair", lambda on: on.audit.repair(Mismatch(Scope.USER, 5, "total", 1, {}))),
-    ("Housekeeping.not_from_the_future", lambda on: on.rows.not_from_the_future(now=LATER)),
+    ("Housekeeping.clamp_future_times", lambda on: on.rows.clamp_future_times(now=LATER)),
     ("Housekeeping.end_orphaned_reservations", lambda on: on.rows.end_orphaned_reservations(now=LATER)),
-    ("Housekeeping.expired_pictures", lambda on: on.rows.expired_pictures(before=LATER + 9, unseen_before=LATER + 9)),
-    ("Store.keep_picture", lambda on: on.store.keep_picture(on.jobs["a"], PICTURE, now=LATER)),
+    (
+        "Housekeeping.delete_expired_pictures",
+        lambda on: on.rows.delete_expired_pictures(before=LATER + 9, unseen_before=LATER + 9),
+    ),
+    ("Store.add_picture", lambda on: on.store.add_picture(on.jobs["a"], PICTURE, now=LATER)),
     ("Store.delete_pictures", lambda on: on.store.delete_pictures(on.jobs["a"], now=LATER)),
     ("Housekeeping.erase_prompts", lambda on: on.rows.erase_prompts(before=LATER + 9)),
     ("Housekeeping.tidy", lambda on: on.rows.delete_expired(now=LATER + 10**9)),
@@ -298,7 +304,7 @@ async def test_who_gives_up_at_a_slow_commit_is_let_go_at_once_and_what_comes_af
             async with asyncio.timeout(0.1):
                 await database.write(put("k"))
         assert time.monotonic() - began < 0.3
-        await database.given_up_ended()
+        await database.wait_for_abandoned()
         assert await database.read(all_keys) == {"k"}
 
 
@@ -311,7 +317,7 @@ async def test_who_gives_up_before_the_commit_has_written_nothing(postgres_url: 
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await database.write(stuck)
-        await database.given_up_ended()
+        await database.wait_for_abandoned()
         assert await database.read(all_keys) == set()
 
 
@@ -321,7 +327,7 @@ async def test_a_commit_that_was_given_up_on_and_lost_is_not_run_again(postgres_
         writing = asyncio.create_task(database.write(put("k")))
         await line.seen.wait()
         writing.cancel()
-        await database.given_up_ended()
+        await database.wait_for_abandoned()
         assert await database.read(all_keys) == set()
 
 
@@ -342,11 +348,11 @@ async def test_the_place_of_the_one_that_runs_is_taken_again_where_the_answer_wa
     """The old connection holds it, and the server does not know that it is ours no more."""
     async with line_to(postgres_url) as line:
         database = await PostgresDatabase.open(line.url, running=True)
-        heard = await database.outside_changes()
+        heard = await database.external_changes()
         database._listener.connection.terminate()
         line.cut(Cut.LATE)  # the COMMIT of what takes the place
         async with asyncio.timeout(5):
-            while await database.outside_changes() == heard:
+            while await database.external_changes() == heard:
                 pass
         with pytest.raises(StoreBusy):
             await PostgresDatabase.open(line.url, running=True)

@@ -47,9 +47,9 @@ async def test_a_list_holds_only_what_was_asked_for(store: Store) -> None:
 
 async def test_a_list_says_whether_the_newest_card_is_shown(store: Store) -> None:
     records = await three(store)
-    await store.delivered(FIRST, version=2, message_id=9)
+    await store.mark_delivered(FIRST, version=2, message_id=9)
     await store.request_redraw([SECOND], now=NOON)
-    await store.reply_gone(THIRD)
+    await store.mark_reply_gone(THIRD)
 
     shown = {each.id: each.delivered for each in await records.newest(limit=10)}
 

@@ -324,7 +324,7 @@ async def test_the_same_run_at_another_host_is_another_run(store: Store) -> None
     for n, provider in enumerate(("runcomfy", "runflow")):
         job = await accept(store, a_job(f"{n}", provider=provider))
         assert await store.update(job, now=NOON, run_id="run") is not None
-    found = await store.by_run("runflow", "run")
+    found = await store.job_of_run("runflow", "run")
     assert found is not None
     assert found.id == "1"
 
@@ -366,15 +366,15 @@ async def test_only_columns_that_may_change_can_be_changed(store: Store) -> None
 
 async def test_an_acknowledgement_is_recorded_once_and_not_after_the_end(store: Store) -> None:
     job = await accept(store, a_job("j"))
-    await store.acknowledged("j", message_id=9, ephemeral=True, now=NOON + 1)
-    await store.acknowledged("j", message_id=9, ephemeral=True, now=NOON + 2)
+    await store.acknowledge("j", message_id=9, ephemeral=True, now=NOON + 1)
+    await store.acknowledge("j", message_id=9, ephemeral=True, now=NOON + 2)
     again = await store.job("j")
     assert again is not None
     assert (again.acked_at, again.due_at) == (NOON + 1, NOON + 1)
 
     other = await accept(store, a_job("late"))
     await store.move(other, State.CANCELLED, now=NOON)
-    await store.acknowledged("late", message_id=10, ephemeral=False, now=NOON + 1)
+    await store.acknowledge("late", message_id=10, ephemeral=False, now=NOON + 1)
     late = await store.job("late")
     assert late is not None
     assert late.acked_at is None

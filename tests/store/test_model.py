@@ -190,7 +190,7 @@ class Darkroom(RuleBasedStateMachine):
         entry = self.model.entries.get(job_id)
         if entry is None:
             return
-        self.do(self.stores[0].acknowledged(job_id, message_id=1, ephemeral=False, now=self.now))
+        self.do(self.stores[0].acknowledge(job_id, message_id=1, ephemeral=False, now=self.now))
         seen = self.do(self.stores[0].job(job_id))
         assert seen is not None
         assert seen.acked_at is not None if entry.job.state is State.ACCEPTED else seen == entry.job
@@ -334,7 +334,7 @@ class Darkroom(RuleBasedStateMachine):
             return server_settings.model_copy(update={"timezone": zone})
 
         before = self._used()
-        self.do(self.quotas.change_server_settings(self._by(server), change, told={}))
+        self.do(self.quotas.change_server_settings(self._by(server), change, body={}))
         assert self._used() == before
         self.model.move(server, zone, now=self.now)
 

@@ -112,8 +112,8 @@ async def test_jobs_that_are_due_are_found_without_looking_through_a_table(store
 
 async def test_tidying_up_and_a_members_open_jobs_look_through_no_table(store: Store, path: Path) -> None:
     async with heard(store) as said:
-        await Housekeeping(store.database).expired_pictures(before=NOON, unseen_before=NOON)
-        await store.open_of(1, since=NOON)
+        await Housekeeping(store.database).delete_expired_pictures(before=NOON, unseen_before=NOON)
+        await store.open_jobs(1, since=NOON)
     assert any("DELETE FROM pictures" in each for each in said)
     assert any("of_all" in each for each in said)
     assert scans(path, said) == []

@@ -260,13 +260,13 @@ async def test_while_the_server_takes_nobody_callers_wait_for_it(url: str, role_
         await cut(url)
         waiting = asyncio.create_task(database.write(put("meanwhile")))
         reading = asyncio.create_task(database.read(all_keys))
-        heard = await database.outside_changes()
+        heard = await database.external_changes()
         assert not waiting.done()
         await by_hand(url, f"ALTER ROLE {role} CONNECTION LIMIT -1")
         async with asyncio.timeout(5):
             assert await waiting == "meanwhile"
             assert "before" in await reading
-            assert await database.outside_changes() != heard  # something may have been missed
+            assert await database.external_changes() != heard  # something may have been missed
 
 
 async def test_a_server_that_takes_no_writes_is_noticed(url: str) -> None:
@@ -283,16 +283,16 @@ async def test_a_server_that_takes_no_writes_is_noticed(url: str) -> None:
 
 async def changed(database: PostgresDatabase, since: int) -> int:
     async with asyncio.timeout(1):
-        while (now := await database.outside_changes()) == since:
+        while (now := await database.external_changes()) == since:
             pass
     return now
 
 
 async def test_what_others_write_is_noticed_within_a_second_and_our_own_is_not(url: str) -> None:
     async with running(url, place=True) as ours, running(url) as theirs:
-        start = await ours.outside_changes()
+        start = await ours.external_changes()
         await accept(Store(ours), a_job("ours"))
-        assert await ours.outside_changes() == start
+        assert await ours.external_changes() == start
         await accept(Store(theirs), a_job("theirs"))
         then = await changed(ours, start)
         await by_hand(url, "UPDATE jobs SET due_at = 1")
@@ -326,9 +326,9 @@ async def test_the_place_of_a_killed_process_is_free(url: str) -> None:
 
 async def test_a_place_lost_with_the_connection_is_taken_again(url: str) -> None:
     async with running(url, place=True) as database:
-        start = await database.outside_changes()
+        start = await database.external_changes()
         await cut(url)
-        assert await database.outside_changes() != start
+        assert await database.external_changes() != start
         with pytest.raises(StoreBusy):
             await PostgresDatabase.open(url, running=True)
 
@@ -338,5 +338,5 @@ async def test_who_finds_another_in_its_place_says_so(url: str) -> None:
     await cut(url)
     async with running(url, place=True):
         with pytest.raises(StoreBusy):
-            await first.outside_changes()
+            await first.external_changes()
         await first.aclose()

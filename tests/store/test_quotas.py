@@ -214,7 +214,7 @@ async def test_two_admins_who_change_the_settings_at_once_both_do(url: str) -> N
                 return server_settings.model_copy(update={"denied": (*server_settings.denied, channel)})
 
             store = (one, other)[channel % 2]
-            await Quotas(store.database).change_server_settings(by(f"c{channel}"), change, told={"denied": channel})
+            await Quotas(store.database).change_server_settings(by(f"c{channel}"), change, body={"denied": channel})
 
         await asyncio.gather(*(deny(n) for n in range(1, 9)))
         assert sorted((await one.server_settings(5)).denied) == list(range(1, 9))

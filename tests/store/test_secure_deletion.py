@@ -113,12 +113,12 @@ async def test_a_copy_in_the_unused_part_of_a_page_goes_too_and_many_who_delete_
 
 async def test_what_we_do_for_it_ourselves_does_not_look_like_another_process(app: Rig) -> None:
     await ended(app)
-    before = await app.store.database.outside_changes()
+    before = await app.store.database.external_changes()
 
     assert await app.store.database.purge_deleted(thoroughly=True)
     assert await app.store.database.purge_deleted()
 
-    assert await app.store.database.outside_changes() == before
+    assert await app.store.database.external_changes() == before
 
 
 async def test_drafts_and_tokens_leave_the_files_when_they_expire_and_prompts_when_they_are_old(app: Rig) -> None:

@@ -272,13 +272,13 @@ async def test_a_database_that_another_holds_fails_what_waits_and_then_goes_on(
 
 
 async def test_only_what_others_write_counts_as_a_change_from_outside(database: SqliteDatabase, path: Path) -> None:
-    start = await database.outside_changes()
+    start = await database.external_changes()
     await database.write(put("ours"))
-    assert await database.outside_changes() == start
+    assert await database.external_changes() == start
     with closing(sqlite3.connect(path)) as other:
         other.execute("INSERT INTO notes VALUES ('theirs', '1')")
         other.commit()
-    assert await database.outside_changes() != start
+    assert await database.external_changes() != start
     assert await database.read(all_keys) == {"ours", "theirs"}
 
 

@@ -31,8 +31,8 @@ async def test_a_second_wish_to_cancel_asks_for_nothing_more(store: Store, answe
 async def test_a_job_whose_card_nobody_has_seen_is_in_no_list(store: Store) -> None:
     await accept(store, a_job("unseen"))
     await accept(store, a_job("seen"))
-    await store.acknowledged("seen", message_id=9, ephemeral=False, now=NOON)
-    found, more = await store.open_of(1, since=0)
+    await store.acknowledge("seen", message_id=9, ephemeral=False, now=NOON)
+    found, more = await store.open_jobs(1, since=0)
     assert ([each.job.id for each in found], more) == (["seen"], 0)
 
 
@@ -40,7 +40,7 @@ async def test_only_what_may_be_submitted_is_tried_now_that_a_host_is_well(store
     for job_id in ("unseen", "seen", "elsewhere"):
         await accept(store, a_job(job_id, provider="runflow" if job_id == "elsewhere" else "runcomfy"))
         if job_id != "unseen":
-            await store.acknowledged(job_id, message_id=9, ephemeral=False, now=NOON)
+            await store.acknowledge(job_id, message_id=9, ephemeral=False, now=NOON)
     await execute(store, f"UPDATE jobs SET due_at = {NOON + 60_000}")  # noqa: S608 - a number
     await store.retry_waiting("runcomfy", now=NOON + 1)
     assert await store.due_times() == {"seen": NOON + 1, "unseen": NOON + 60_000, "elsewhere": NOON + 60_000}
@@ -54,18 +54,18 @@ async def reply_of(store: Store, job_id: str) -> dict[str, Any]:
 async def shown(store: Store) -> Job:
     """A job whose card has come to version 3, which is due; Discord shows version 1."""
     job = await accept(store, a_job("j"))
-    await store.acknowledged("j", message_id=9, ephemeral=False, now=NOON)
+    await store.acknowledge("j", message_id=9, ephemeral=False, now=NOON)
     await store.request_redraw(["j", "j"], now=NOON + 5)
     return job
 
 
 async def test_a_version_that_arrives_late_takes_nothing_back_from_a_newer_one(store: Store) -> None:
     await shown(store)
-    await store.delivered("j", version=2, message_id=9, due_at=NOON + 99)
+    await store.mark_delivered("j", version=2, message_id=9, due_at=NOON + 99)
     assert await reply_of(store, "j") == {"wanted": 3, "delivered": 2, "due_at": NOON + 5, "gone": 0}
-    await store.delivered("j", version=3, message_id=9)
+    await store.mark_delivered("j", version=3, message_id=9)
     assert await reply_of(store, "j") == {"wanted": 3, "delivered": 3, "due_at": None, "gone": 0}
-    await store.delivered("j", version=2, message_id=9)
+    await store.mark_delivered("j", version=2, message_id=9)
     assert (await reply_of(store, "j"))["delivered"] == 3
 
 
@@ -80,7 +80,7 @@ async def test_only_the_newest_version_puts_off_the_next_attempt(store: Store) -
 
 async def test_nothing_is_wanted_of_a_reply_that_is_gone(store: Store) -> None:
     await shown(store)
-    await store.reply_gone("j")
+    await store.mark_reply_gone("j")
     before = await reply_of(store, "j")
     await store.request_redraw(["j"], now=NOON + 9)
     await store.retry_delivery("j", version=3, due_at=NOON + 9)
@@ -100,9 +100,9 @@ async def test_a_token_gives_way_to_a_younger_one_only_and_dies_alone(store: Sto
     await store.refresh_token("j", "elsewhere", received_at=NOON + 10, message_id=8)
     assert await token() == ["token"]
     await store.refresh_token("j", "younger", received_at=NOON + 10, message_id=9)
-    await store.token_died("j", "token")
+    await store.drop_token("j", "token")
     assert await token() == ["younger"]
-    await store.token_died("j", "younger")
+    await store.drop_token("j", "younger")
     assert await token() == []
 
 
@@ -120,7 +120,7 @@ async def test_of_a_deleted_job_nothing_is_left_to_see_and_nothing_comes_any_mor
 async def test_a_picture_of_a_job_that_was_deleted_meanwhile_is_not_kept(store: Store) -> None:
     job = await walk(store, await accept(store, a_job("j")), way_to(State.SUCCEEDED))
     one, other = (Picture(n, f"j-{n}.png", "png", 1, 1, 9) for n in (1, 2))
-    assert await store.keep_picture(job, one, now=NOON)
+    assert await store.add_picture(job, one, now=NOON)
     assert await store.delete_pictures(job, now=NOON) == (one,)
-    assert not await store.keep_picture(job, other, now=NOON)
+    assert not await store.add_picture(job, other, now=NOON)
     assert await rows(store, "SELECT file FROM pictures") == []

@@ -64,7 +64,7 @@ async def test_every_kind_of_change_reads_as_a_sentence(on: Stage) -> None:
     await quotas.block(by(on, "7"), Block(Holder.CHANNEL, on.channel.id), reason="noise")
     await quotas.unblock(by(on, "8"), Block(Holder.CHANNEL, on.channel.id))
     await quotas.change_server_settings(
-        by(on, "9"), lambda now: now.model_copy(update={"alerts": 5}), told={"setting": "alerts", "channel": 5}
+        by(on, "9"), lambda now: now.model_copy(update={"alerts": 5}), body={"setting": "alerts", "channel": 5}
     )
 
     shown = await carol.slash(on.channel, "quota history")

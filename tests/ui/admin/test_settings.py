@@ -324,7 +324,7 @@ async def test_the_page_of_a_server_with_very_long_lists_still_fits(on: Stage) -
     )
 
     await on.rig.services.quotas.change_server_settings(
-        By("fill", on.guild.id, 0, on.rig.time.now), lambda _: many, told={"setting": "other"}
+        By("fill", on.guild.id, 0, on.rig.time.now), lambda _: many, body={"setting": "other"}
     )
 
     shown = await carol.slash(on.channel, "settings show")

@@ -133,7 +133,7 @@ async def test_selecting_the_default_model_keeps_its_options(
     on: Stage, closed: tuple[str, ...], default_model: str, chosen: dict[str, Any]
 ) -> None:
     by = By(id="1", server=on.guild.id, actor=1, at=on.rig.time.now)
-    await on.rig.services.quotas.change_server_settings(by, lambda _: ServerSettings(models=closed), told={})
+    await on.rig.services.quotas.change_server_settings(by, lambda _: ServerSettings(models=closed), body={})
     refused = await on.alice.slash(on.channel, "imagine", prompt=" ", **chosen)
 
     form = await on.alice.click(refused.response.message, label="Change prompt")

@@ -65,7 +65,7 @@ class Trial:
         for state in (State.SUBMITTING, State.QUEUED, State.COLLECTING, State.SUCCEEDED) if ended else ():
             if state is State.SUCCEEDED:
                 kept = Picture(1, f"{job.id}-1.png", "png", 8, 8, 9)
-                assert await self.on.rig.store.keep_picture(job, kept, now=job.created_at)
+                assert await self.on.rig.store.add_picture(job, kept, now=job.created_at)
             moved = await self.on.rig.store.move(job, state, now=job.created_at, images=int(ended))
             assert moved is not None
             job = moved
@@ -84,7 +84,7 @@ class Trial:
             *self.on.client.interface.router._background,
         ]
         await asyncio.gather(*started, return_exceptions=True)
-        await self.on.rig.store.database.given_up_ended()
+        await self.on.rig.store.database.wait_for_abandoned()
 
 
 @asynccontextmanager
