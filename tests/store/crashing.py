@@ -1,4 +1,4 @@
-"""A process that lives many jobs at once and says so after each commit, until it is killed.
+"""A process that runs many jobs at once and prints each commit, until it is killed.
 
 `python -m tests.store.crashing URL SEED`: a line is `accepted JOB` or `STATE JOB`, printed once it is on disk.
 """
