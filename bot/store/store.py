@@ -1,20 +1,23 @@
-"""The store's writes: each decides and writes in one transaction.
+"""The store of jobs, reservations and replies: each method is one snapshot to read, or one transaction to write.
 
 What belongs together is written together: a job with its reservation; the end of a job with its settlement and the
 request for a new card. The write of a cancelled caller may still be committed.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from bot.core.cards import HIDEABLE, TOKEN_LIFE, Picture, Reply, ReplyPath, paths
 from bot.core.errors import UserError
-from bot.core.jobs import Cancel, Job, State
+from bot.core.fair_queue import Waiting
+from bot.core.jobs import Cancel, Job, Place, State
 from bot.core.quota import IN_UTC, Amount, Limits
+from bot.core.server_settings import ServerSettings
 from bot.core.windows import Calendar
-from bot.store import alerts, jobs, ledger, replies
-from bot.store.database import Tx
-from bot.store.queries import Queries
+from bot.store import alerts, jobs, ledger, queries, replies, rules
+from bot.store.database import Database, Tx
+from bot.store.queries import JobRecord, QuotaStatus
 
 CANCELLABLE = frozenset({State.ACCEPTED, State.SUBMITTING, State.QUEUED})
 CARD_UNCHANGED = frozenset({State.SUBMITTING})  # entering these states does not change the card
@@ -24,7 +27,45 @@ class AlreadySeen(Exception):
     """The interaction was handled before: Discord may deliver an event twice."""
 
 
-class Store(Queries):
+class Store:
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    # --- reads
+
+    async def job(self, job_id: str) -> Job | None:
+        return await self.database.read(partial(jobs.get, job_id=job_id))
+
+    async def job_record(self, job_id: str) -> JobRecord | None:
+        return await self.database.read(partial(queries.job_record, job_id=job_id))
+
+    async def job_of_run(self, provider: str, run_id: str) -> Job | None:
+        return await self.database.read(partial(queries.job_of_run, provider=provider, run_id=run_id))
+
+    async def due_times(self) -> dict[str, int]:
+        """`due_at` (UTC milliseconds) of every job that has one, by job id: the worker's schedule."""
+        return await self.database.read(queries.due_times)
+
+    async def due_before(self, at: int) -> dict[str, int]:
+        """The same for the jobs that were due before *at*."""
+        return await self.database.read(partial(queries.due_before, at=at))
+
+    async def queue(self, provider: str) -> tuple[list[Waiting], list[int]]:
+        """The jobs that wait for a slot at *provider*, and the user id of each slot in use."""
+        return await self.database.read(partial(queries.queue, provider=provider))
+
+    async def quota_status(self, place: Place, *, limits: Limits, now: int) -> QuotaStatus:
+        """The limits that apply at *place*, how much of them is used, and the member's bonuses."""
+        return await self.database.read(partial(queries.quota_status, place=place, limits=limits, now=now))
+
+    async def server_settings(self, server: int) -> ServerSettings:
+        """A server's settings; the defaults where it has set none."""
+        return await self.database.read(partial(rules.server_settings, server=server))
+
+    async def open_jobs(self, user_id: int, *, since: int, limit: int = 10) -> tuple[list[JobRecord], int]:
+        """A member's unfinished, undelivered and hidden jobs, at most *limit*, and how many more there are."""
+        return await self.database.read(partial(queries.open_jobs, user_id=user_id, since=since, limit=limit))
+
     # --- admission
 
     async def accept(
