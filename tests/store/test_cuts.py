@@ -138,7 +138,7 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Store.add_picture", lambda on: on.store.add_picture(on.jobs["a"], PICTURE, now=LATER)),
     ("Store.delete_pictures", lambda on: on.store.delete_pictures(on.jobs["a"], now=LATER)),
     ("Housekeeping.erase_prompts", lambda on: on.rows.erase_prompts(before=LATER + 9)),
-    ("Housekeeping.tidy", lambda on: on.rows.delete_expired(now=LATER + 10**9)),
+    ("Housekeeping.delete_expired", lambda on: on.rows.delete_expired(now=LATER + 10**9)),
 ]
 BY_HAND = {  # rows that only a defect, or a reservation near its limit, leaves
     "Alerts.mark_notified": ["INSERT INTO alerts (id, guild, at, body) VALUES ('an alert', 5, 1, '{}')"],
