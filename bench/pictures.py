@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from bot.core.errors import BadPicture
-from bot.core.references import MOST_PIXELS
+from bot.core.references import MAX_PIXELS
 from bot.pictures.pool import PicturePool
 from bot.pictures.provenance import ai_mark
 from tests.pictures.make import encoded, grain, many_scans
@@ -65,7 +65,7 @@ def _references(photo: Image.Image) -> Iterator[tuple[str, bytes]]:
 
 
 async def _reference(pool: PicturePool, data: bytes) -> object:
-    return await pool.check_reference(data, most_pixels=MOST_PIXELS)
+    return await pool.check_reference(data, most_pixels=MAX_PIXELS)
 
 
 async def _one(name: str, data: bytes, call: Call) -> list[dict[str, Any]]:

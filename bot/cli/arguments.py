@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 from bot.cli.output import CannotRun, cell, discord_id, dollars, plural
 from bot.core import amounts
 from bot.core.errors import UserError
-from bot.core.quota import EVERYWHERE, Holder, Rule, Unit
+from bot.core.quota import NO_SERVER, Holder, Rule, Unit
 from bot.core.visible import storable, visible
 from bot.core.windows import Window
 
@@ -162,7 +162,7 @@ class Subject:
 
     @property
     def outside(self) -> bool:
-        return self.server == EVERYWHERE
+        return self.server == NO_SERVER
 
     def __str__(self) -> str:
         """`member 1 in server 5`, `server 5`, `everything outside servers`."""
@@ -217,14 +217,14 @@ def holder_options(parser: argparse.ArgumentParser, *holders: Holder, required: 
 def subject(chosen: argparse.Namespace) -> Subject:
     """Whom the options name; `CannotRun` where that is nobody."""
     given = vars(chosen)
-    server = given.get("server") or EVERYWHERE
+    server = given.get("server") or NO_SERVER
     narrowed = (
         Holder.CAP if given.get("cap") else next((each for each, name in THINGS.items() if given.get(name)), None)
     )
     if given.get("host"):
         if narrowed is not None:
             raise CannotRun("--host is for everything everywhere: leave --member, --role, --channel and --cap out")
-        return Subject(EVERYWHERE, Holder.HOST)
+        return Subject(NO_SERVER, Holder.HOST)
     if not server and narrowed is Holder.CAP:
         raise CannotRun("--cap goes with --server: what happens outside servers is limited by --direct itself")
     if not server and narrowed is Holder.ROLE:

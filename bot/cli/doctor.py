@@ -13,7 +13,7 @@ from bot.observability.logging import Redactor, printable
 from bot.providers.base import Provider
 from bot.settings.settings import SECRETS, WHENCE, Settings
 from bot.settings.sources import BadSettings
-from bot.store.connect import SQLITE, place, status
+from bot.store.connect import SQLITE, display_location, status
 from bot.store.database import StoreUnusable
 from bot.ui.application_check import Application, ApplicationCheckFailed, check_application
 from bot.ui.client import connect_to
@@ -87,8 +87,8 @@ async def _database(settings: Settings) -> Line:
         return Line(good=False, what=str(exc))
     except OSError as exc:
         fix = "let the user that runs the bot get there, or change DARKROOM_DATABASE__URL"
-        return Line(good=False, what=f"database {place(url)}: {exc.strerror}", fix=fix)
-    where = f"database {place(url)}"
+        return Line(good=False, what=f"database {display_location(url)}: {exc.strerror}", fix=fix)
+    where = f"database {display_location(url)}"
     if found.obstacle:
         return Line(good=False, what=f"{where}: {found.obstacle}", fix="give it to the user that runs the bot")
     if found.version is None:

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from bot.cli.arguments import period, period_options, some_id
 from bot.cli.output import LONG, CannotRun, NotDone, iso, json_option, on_database, plural, wall_clock
-from bot.core.ledger_csv import csv_of
+from bot.core.ledger_csv import to_csv
 from bot.core.zones import zone_of
 from bot.store.database import Database
 from bot.store.reports import Cursor, Entry, Reports
@@ -41,9 +41,9 @@ def export(chosen: argparse.Namespace, server: int | None) -> int:
             if chosen.json:
                 return await _write_json(spool, pages)
             count = 0
-            spool.write(csv_of([], zone))
+            spool.write(to_csv([], zone))
             async for entries in pages:
-                spool.write(csv_of(entries, zone, header=False))
+                spool.write(to_csv(entries, zone, header=False))
                 count += len(entries)
             return count
 

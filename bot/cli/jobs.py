@@ -29,7 +29,7 @@ from bot.core.cards import paths
 from bot.core.jobs import Cancel, Job, State
 from bot.core.quota import Kind
 from bot.store.database import Database
-from bot.store.job_details import JobDetails, Listed, Record, Shown
+from bot.store.job_details import JobDetails, JobSummary, Record, ReplyStatus
 from bot.store.queries import JobRecord
 from bot.store.store import Store
 
@@ -94,7 +94,7 @@ def _of_one(start: str, work: Callable[[Database, str], Awaitable[T]]) -> T:
     """Run *work* for the one job whose id begins with *start*; `NotDone` if there is none, or more than one."""
 
     async def find_and_work(database: Database) -> T:
-        found = await JobDetails(database).beginning(start, limit=4)
+        found = await JobDetails(database).ids_starting_with(start, limit=4)
         if not found:
             raise NotDone(f"there is no job {start}")
         if len(found) > 1:
@@ -109,7 +109,7 @@ def _of_one(start: str, work: Callable[[Database, str], Awaitable[T]]) -> T:
 
 
 def _list(chosen: argparse.Namespace) -> int:
-    async def read(database: Database) -> list[Listed]:
+    async def read(database: Database) -> list[JobSummary]:
         return await JobDetails(database).newest(
             limit=chosen.limit,
             state=chosen.state,
@@ -129,13 +129,13 @@ def _list(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _listed_row(each: Listed) -> Sequence[object]:
+def _listed_row(each: JobSummary) -> Sequence[object]:
     shown = "yes" if each.delivered else "no"
     return (each.id, utc(each.created_at), each.state, each.user_id, each.guild_id, each.model, each.images, shown,
             each.reason)  # fmt: skip
 
 
-def _listed_document(each: Listed) -> dict[str, Any]:
+def _listed_document(each: JobSummary) -> dict[str, Any]:
     return {
         "id": each.id,
         "state": each.state,
@@ -211,7 +211,7 @@ def _times(job: Job) -> dict[str, int | None]:
     }
 
 
-def _delivery(reply: Shown | None) -> str | None:
+def _delivery(reply: ReplyStatus | None) -> str | None:
     if reply is None:
         return None
     if reply.gone:
@@ -270,7 +270,7 @@ def _money(record: Record) -> dict[str, Any]:
     }
 
 
-def _reply_document(reply: Shown) -> dict[str, Any]:
+def _reply_document(reply: ReplyStatus) -> dict[str, Any]:
     return {
         "delivered": reply.is_delivered,
         "message_id": _id(reply.message_id),

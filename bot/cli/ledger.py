@@ -9,7 +9,7 @@ from bot.cli.arguments import Parser, some_id
 from bot.cli.export import export, export_options
 from bot.cli.output import LONG, dollars, iso, json_option, on_database, print_json, print_table, wall_clock
 from bot.core.jobs import HOUR
-from bot.core.quota import EVERYWHERE, Scope
+from bot.core.quota import NO_SERVER, Scope
 from bot.store import ledger
 from bot.store.audit import Audit, LedgerSummary, Mismatch
 from bot.store.database import Database
@@ -66,14 +66,14 @@ def _check(chosen: argparse.Namespace) -> int:
 async def look(database: Database, *, now: int, repair: bool = False) -> Found:
     """Look at everything; where *repair* is set, put right what can be, then look again."""
     audit, rows = Audit(database), Housekeeping(database)
-    ended = await rows.end_forgotten(now=now) if repair else []
+    ended = await rows.end_orphaned_reservations(now=now) if repair else []
     mended = await audit.mismatches() if repair else []
     for each in mended:
         await audit.repair(each)
     return Found(
         at=now,
         differences=await audit.mismatches(),
-        forgotten=await database.read(ledger.forgotten),
+        forgotten=await database.read(ledger.orphaned_reservations),
         old=await audit.old_reservations(before=now - OLD),
         books=await audit.summaries(),
         mended=mended,
@@ -141,7 +141,7 @@ def _row(each: Mismatch) -> Sequence[object]:
 def _account(each: Mismatch) -> str:
     if each.scope is Scope.HOST:
         return "everything"
-    where = "outside servers" if each.server == EVERYWHERE else f"server {each.server}"
+    where = "outside servers" if each.server == NO_SERVER else f"server {each.server}"
     thing = {Scope.USER: "member", Scope.CHANNEL: "channel"}.get(each.scope)
     return f"{thing} {each.subject}, {where}" if thing else where
 

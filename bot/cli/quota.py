@@ -44,11 +44,11 @@ from bot.cli.output import (
     wall_clock,
 )
 from bot.core import amounts
-from bot.core.quota import EVERYWHERE, Amount, Block, Grant, Holder, Rule, Unit
+from bot.core.quota import NO_SERVER, Amount, Block, Grant, Holder, Rule, Unit
 from bot.core.windows import Window
 from bot.core.zones import zone_of
 from bot.store.database import Database
-from bot.store.quotas import OPERATOR, By, HeldGrant, Quotas
+from bot.store.quotas import OPERATOR, By, MemberGrant, Quotas
 from bot.store.store import Store
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ def add_to(commands: Any) -> None:
     rows = verbs.add_parser("export", help="every row of the ledger as CSV")
     place_options(rows, everywhere=True)
     export_options(rows)
-    rows.set_defaults(run=lambda chosen: export(chosen, None if chosen.all_servers else chosen.server or EVERYWHERE))
+    rows.set_defaults(run=lambda chosen: export(chosen, None if chosen.all_servers else chosen.server or NO_SERVER))
 
 
 def _add_limits(verbs: Any) -> None:
@@ -241,7 +241,7 @@ def _grant(chosen: argparse.Namespace) -> int:
 def _revoke(chosen: argparse.Namespace) -> int:
     target = subject(chosen)
 
-    async def work(quotas: Quotas, by: By) -> HeldGrant | None:
+    async def work(quotas: Quotas, by: By) -> MemberGrant | None:
         return await quotas.revoke(by, chosen.bonus, reason=chosen.reason)
 
     held = _change(target.server, work)

@@ -21,12 +21,12 @@ from bot.cli.arguments import (
 )
 from bot.cli.output import iso, json_option, on_database, plural, print_facts, print_json, print_table, wall_clock
 from bot.core.jobs import Place
-from bot.core.quota import EVERYWHERE, Allowance, Block, Holder, Limits, Rule, Scope, Unit, allowances
+from bot.core.quota import NO_SERVER, Allowance, Block, Holder, Limits, Rule, Scope, Unit, allowances
 from bot.core.server_settings import ChannelCeiling, ServerSettings
 from bot.core.zones import zone_of
 from bot.settings.settings import Settings
 from bot.store.database import Database
-from bot.store.quotas import HeldGrant, Quotas
+from bot.store.quotas import MemberGrant, Quotas
 from bot.store.store import Store
 
 SHOWN = {  # the limits that are somebody's own
@@ -51,7 +51,7 @@ class Overview:
     limits: Sequence[Allowance]
     rules: Sequence[Rule]
     blocks: Sequence[Block]
-    bonuses: Sequence[HeldGrant]
+    bonuses: Sequence[MemberGrant]
     roles: bool  # some role of this server has limits
 
 
@@ -99,7 +99,7 @@ async def _look(database: Database, target: Subject, *, limits: Limits, now: int
     own = [each for each in standing.limits if each.scope in SHOWN[target.holder]]
     quotas = Quotas(database)
     overview = await quotas.overview(target.server)
-    bonuses: Sequence[HeldGrant] = ()
+    bonuses: Sequence[MemberGrant] = ()
     if target.holder in (Holder.USER, Holder.GUILD, Holder.DIRECT):
         bonuses = await quotas.grants(target.server, user=target.subject or None, now=now)
     return Overview(
@@ -160,7 +160,7 @@ def _rule_row(rule: Rule) -> Sequence[object]:
     )
 
 
-def _bonus_row(held: HeldGrant, zone: tzinfo) -> Sequence[object]:
+def _bonus_row(held: MemberGrant, zone: tzinfo) -> Sequence[object]:
     grant = held.grant
     return grant.id, held.user, format_amount(grant.unit, grant.left), clock(grant.expires_at, zone)
 
@@ -192,7 +192,7 @@ def _allowance_document(each: Allowance) -> dict[str, Any]:
     }
 
 
-def _bonus_document(held: HeldGrant) -> dict[str, Any]:
+def _bonus_document(held: MemberGrant) -> dict[str, Any]:
     grant = held.grant
     return {
         "bonus_id": grant.id,
@@ -212,7 +212,7 @@ def _zone(found: Overview) -> tzinfo:
 
 
 def _settings(chosen: argparse.Namespace) -> int:
-    server = chosen.server or EVERYWHERE
+    server = chosen.server or NO_SERVER
 
     async def read(database: Database) -> ServerSettings:
         return await Store(database).server_settings(server)

@@ -1,4 +1,4 @@
-"""Reads the amounts, times and periods that admins type; what cannot be meant is refused in one clear sentence."""
+"""Parses the amounts, times and periods that admins type; raises `UserError` for input that is not valid."""
 
 import re
 from collections.abc import Mapping
@@ -10,16 +10,19 @@ from bot.core.quota import Unit
 from bot.core.windows import Window
 
 NO_LIMIT = frozenset({"none", "unlimited", "∞", "-"})
-MOST: Mapping[Unit, int] = {Unit.IMAGES: 1_000_000, Unit.MICRO_USD: 1_000_000_000_000, Unit.JOBS: 10_000}
+MAX_AMOUNTS: Mapping[Unit, int] = {Unit.IMAGES: 1_000_000, Unit.MICRO_USD: 1_000_000_000_000, Unit.JOBS: 10_000}
 NUMBER = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40}|,([0-9]{1,2}|[0-9]{4,40}))?|[.,][0-9]{1,40}")  # 1,000 may mean either
-SPAN = re.compile(r"(\d{1,5})\s*([hdwm])", re.IGNORECASE)
+DURATION = re.compile(r"(\d{1,5})\s*([hdwm])", re.IGNORECASE)
 HOURS = {"h": 1, "d": 24, "w": 24 * 7, "m": 24 * 30}
-LONGEST = timedelta(days=3660)
+MAX_DURATION = timedelta(days=3660)
 PERIODS = ("today", "yesterday", "week", "month", "last month", "all")
 
 
 def amount(text: str, unit: Unit) -> int | None:
-    """*text* in the smallest parts of *unit* (micro-dollars); None for no limit at all."""
+    """Parse *text* as an amount of *unit*, dollars as micro-dollars; None for words that mean no limit (`NO_LIMIT`).
+
+    `UserError` with key `amount.negative`, `.number`, `.enormous`, `.fine` or `.fraction`.
+    """
     typed = text.strip().casefold().removeprefix("$").removesuffix("$").strip()
     if typed in NO_LIMIT:
         return None
@@ -29,25 +32,25 @@ def amount(text: str, unit: Unit) -> int | None:
         raise UserError("amount.number", given=text)
     number = Decimal(typed.replace(",", "."))
     parts = number * 1_000_000 if unit is Unit.MICRO_USD else number
-    if parts > MOST[unit]:
-        raise UserError("amount.enormous", given=text, limit=MOST[unit], unit=unit)
+    if parts > MAX_AMOUNTS[unit]:
+        raise UserError("amount.enormous", given=text, limit=MAX_AMOUNTS[unit], unit=unit)
     if parts != int(parts):
         raise UserError("amount.fine" if unit is Unit.MICRO_USD else "amount.fraction", given=text)
     return int(parts)
 
 
 def bonus(text: str, unit: Unit) -> int:
-    """What is to be granted: more than nothing, and not without end."""
-    found = amount(text, unit)
-    if found is None:
+    """Parse *text* as an amount to grant: `UserError` where it is zero or unlimited."""
+    granted = amount(text, unit)
+    if granted is None:
         raise UserError("amount.number", given=text)
-    if found == 0:
+    if granted == 0:
         raise UserError("amount.zero")
-    return found
+    return granted
 
 
 def window(unit: Unit, given: str | None) -> Window | None:
-    """The window of a limit in *unit*: jobs have none, the others need one."""
+    """The window of a limit in *unit*, a day by default; None for jobs, whose limit has no window."""
     if unit is Unit.JOBS:
         return None
     try:
@@ -57,28 +60,31 @@ def window(unit: Unit, given: str | None) -> Window | None:
 
 
 def expiry(text: str | None, *, now: int, zone: tzinfo = UTC) -> int | None:
-    """When a bonus ends (UTC milliseconds): `12h`, `7d`, `2w`, `3m`, or the end of a day such as `2026-12-31`."""
+    """Parse when a bonus expires, in UTC milliseconds; None for never.
+
+    *text* is a duration (`12h`, `7d`, `2w`, `3m`), or a day such as `2026-12-31`, at whose end the bonus expires.
+    """
     typed = (text or "").strip().casefold()
     if not typed or typed in NO_LIMIT | {"never"}:
         return None
-    if found := SPAN.fullmatch(typed):
-        at = now + int(found[1]) * HOURS[found[2]] * 3_600_000
+    if match := DURATION.fullmatch(typed):
+        at = now + int(match[1]) * HOURS[match[2]] * 3_600_000
     else:
         at = _midnight(day(typed) + timedelta(days=1), zone)
     if at <= now:
         raise UserError("expiry.past", given=text)
-    if at > now + LONGEST // timedelta(milliseconds=1):
+    if at > now + MAX_DURATION // timedelta(milliseconds=1):
         raise UserError("expiry.far", given=text)
     return at
 
 
 def period(since: str | None, until: str | None, *, now: int, zone: tzinfo = UTC) -> tuple[int, int]:
-    """From and to (UTC milliseconds, the end not included) of the days typed, or of a word such as `last month`.
+    """Parse a period of days, or a word of `PERIODS`: start and exclusive end, in UTC milliseconds.
 
-    Without an end it reaches to now, without a beginning it begins with this month.
+    Without *until* it ends with today or with the named period; without *since* it starts with this month.
     """
     today = datetime.fromtimestamp(now / 1000, zone).date()
-    first, last = _named((since or "month").strip().casefold(), today)
+    first, last = _named_days((since or "month").strip().casefold(), today)
     if until is not None and until.strip():
         last = day(until.strip())
     if last < first:
@@ -86,7 +92,7 @@ def period(since: str | None, until: str | None, *, now: int, zone: tzinfo = UTC
     return _midnight(first, zone), _midnight(last + timedelta(days=1), zone)
 
 
-def _named(word: str, today: date) -> tuple[date, date]:
+def _named_days(word: str, today: date) -> tuple[date, date]:
     match word:
         case "today":
             return today, today
@@ -106,15 +112,15 @@ def _named(word: str, today: date) -> tuple[date, date]:
 
 
 def day(text: str) -> date:
-    """A day typed as `2026-11-21`."""
+    """Parse a day such as `2026-11-21`, of the years 2000 to 2200."""
     try:
-        found = date.fromisoformat(text)
+        parsed = date.fromisoformat(text)
     except ValueError:
         raise UserError("period.day", given=text) from None
-    if not 2000 <= found.year <= 2200:
+    if not 2000 <= parsed.year <= 2200:
         raise UserError("period.day", given=text)
-    return found
+    return parsed
 
 
-def _midnight(at: date, zone: tzinfo) -> int:
-    return int(datetime(at.year, at.month, at.day, tzinfo=zone).timestamp() * 1000)
+def _midnight(of: date, zone: tzinfo) -> int:
+    return int(datetime(of.year, of.month, of.day, tzinfo=zone).timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""What a reply says: the facts a card is drawn from, and which way it can still reach Discord."""
+"""The data that a card is drawn from, and the paths by which a reply can still be edited."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -7,17 +7,17 @@ from enum import StrEnum
 from bot.core.jobs import HOUR, MINUTE, SECOND, Job, State
 from bot.core.quota import Allowance, Amount, Grant, Scope, Unit
 
-TOKEN_LIFE = 15 * MINUTE  # Discord's, from the interaction
+TOKEN_LIFE = 15 * MINUTE  # Discord's limit, from the interaction
 TOKEN_MARGIN = 20 * SECOND  # clocks differ and uploads take time
-IN_JOBS_FOR = 24 * HOUR  # how long /jobs has what ended and was not shown
-# What is the host's by now, as far as anybody knows: one that cannot stop it leaves a member no more than to hide it.
+JOBS_LIST_RETENTION = 24 * HOUR  # how long /jobs lists an ended job whose reply does not show its result
+# The provider has the request, or may have it. Where it cannot cancel a run, the member can only hide the reply.
 HIDEABLE = frozenset({State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING})
-LAST_WORD = 13 * MINUTE  # a reply that only its token can reach says by then how to go on
+FINAL_EDIT_AFTER = 13 * MINUTE  # from the interaction; before the token dies, the reply says how to continue
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture in hand: *file* is its name in the data folder."""
+    """A downloaded result picture; *file* is its name in the data folder."""
 
     n: int  # 1 is the first
     file: str
@@ -29,12 +29,12 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What the ledger says of one job. `reserved` stays what it was once the job has ended."""
+    """The ledger's amounts for one job. *reserved* does not change when the job ends."""
 
     reserved: Amount
     settled: Amount | None = None
     released: Amount | None = None
-    bonus: int = 0  # of these pictures, how many a bonus pays
+    bonus: int = 0  # how many of these pictures a bonus pays for
 
     @property
     def price(self) -> int:
@@ -44,7 +44,7 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Where a job's card is and how it can be reached. *token* is None once it has died."""
+    """Where a job's card is shown, and how it can be edited. *token* is None once it has expired or was refused."""
 
     job_id: str
     application_id: int
@@ -52,46 +52,51 @@ class Reply:
     guild_id: int | None
     message_id: int | None
     ephemeral: bool
-    bot_can_edit: bool  # the bot itself sees the channel, and the reply is not ephemeral
+    bot_can_edit: bool  # the bot has access to the channel, and the reply is not ephemeral
     bot_can_post: bool
-    filesize_limit: int  # bytes, this interaction's own
+    filesize_limit: int  # bytes, as the interaction says
     locale: str
     wanted: int
     delivered: int
     token: str | None = None
     token_expires_at: int = 0
-    gone: bool = False  # somebody deleted the message
+    gone: bool = False  # the message was deleted
     attempts: int = 0
     text_version: int = 0  # the newest version that was shown without its pictures
-    notified: bool = False  # the member was told by a direct message, or takes none
+    notified: bool = False  # a direct message was sent to the member, or cannot be
 
     @property
-    def last_word_at(self) -> int:
-        """When a reply that only its token reaches has to say how to go on."""
-        return self.token_expires_at - TOKEN_LIFE + LAST_WORD
+    def final_edit_at(self) -> int:
+        """When a reply that only its token can edit must say how to continue, in UTC milliseconds."""
+        return self.token_expires_at - TOKEN_LIFE + FINAL_EDIT_AFTER
 
     def token_lives(self, now: int) -> bool:
         return self.token is not None and now < self.token_expires_at - TOKEN_MARGIN
 
 
 class ReplyPath(StrEnum):
-    TOKEN = "token"  # noqa: S105 - the name of a route, not a secret
+    """How a reply is updated: by its interaction token, as the bot in the channel, or as a new message."""
+
+    TOKEN = "token"  # noqa: S105 - the name of a path, not a secret
     CHANNEL = "channel"
     POST = "post"
 
 
 def paths(reply: Reply, *, now: int, final: bool) -> tuple[ReplyPath, ...]:
-    """The ways by which this reply can be changed now, best first. Empty: only a click or /jobs can."""
+    """The paths by which this reply can be updated now, preferred first.
+
+    Empty where only a click, which brings a new token, or /jobs can show the card.
+    """
     if reply.gone:
         return ()
-    open_paths = []
+    available = []
     if reply.message_id is not None and reply.token_lives(now):
-        open_paths.append(ReplyPath.TOKEN)
+        available.append(ReplyPath.TOKEN)
     if reply.message_id is not None and reply.bot_can_edit and not reply.ephemeral:
-        open_paths.append(ReplyPath.CHANNEL)
+        available.append(ReplyPath.CHANNEL)
     if final and reply.bot_can_post and not reply.ephemeral and reply.delivered < reply.wanted:
-        open_paths.append(ReplyPath.POST)
-    return tuple(open_paths)
+        available.append(ReplyPath.POST)
+    return tuple(available)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +104,23 @@ class Card:
     """Everything a reply is drawn from. Times are UTC milliseconds, money micro-dollars."""
 
     job: Job
-    model: str  # the model's name for people
-    provider: str  # the host's name for people
+    model: str  # display name
+    provider: str  # display name
     charge: Charge
-    estimated: bool  # the price is our estimate of the host's
+    estimated: bool  # the provider publishes no price: this one is an estimate
     left: Allowance | None = None  # the member's tightest allowance of any window
-    bonus: Amount = field(default_factory=Amount)  # what is left to the member beside it
-    place: int | None = None  # in our own line, 1 is next
-    trouble: str | None = None  # credentials | balance | down: why the host takes nothing at the moment
-    blocked_host: str | None = None  # finished pictures lie on a host the operator has not allowed
+    bonus: Amount = field(default_factory=Amount)  # the member's remaining bonus
+    queue_position: int | None = None  # in the queue, 1 is next
+    outage: str | None = None  # credentials | balance | down: the provider's outage
+    blocked_host: str | None = None  # finished pictures are on an internet host that the operator has not allowed
     slow: bool = False  # past the soft deadline
-    usual: tuple[int, int] | None = None  # seconds, from and to
-    pictures: tuple[Picture, ...] = ()  # in hand and not deleted
-    last_word: bool = False  # this reply cannot update itself any more
-    withheld: bool = False  # Discord or the channel took no files: they wait in /jobs
-    links: tuple[str, ...] = ()  # where pictures too large for Discord can be had
-    ai_label: bool = False  # it says that a machine made the pictures
-    hides: bool = False  # the host cannot stop what it has taken: that can only be hidden
+    usual: tuple[int, int] | None = None  # how long such a job usually takes: seconds, from and to
+    pictures: tuple[Picture, ...] = ()  # downloaded and not deleted
+    final_edit: bool = False  # the reply will not be updated again by itself
+    withheld: bool = False  # Discord or the channel accepted no files: /jobs has them
+    links: tuple[str, ...] = ()  # to pictures that are too large for Discord
+    ai_label: bool = False  # the card says that the pictures are AI-generated
+    hide_only: bool = False  # the provider cannot cancel a submitted run: the reply can only be hidden
 
     @property
     def started_at(self) -> int | None:
@@ -123,13 +128,13 @@ class Card:
 
     @property
     def hidden(self) -> bool:
-        """Whether the reply shows nothing of what is made."""
+        """Whether the member has hidden the reply: it does not show the result."""
         return self.job.hidden_at is not None
 
     @property
-    def in_jobs_until(self) -> int:
-        """When /jobs forgets an ended job that was not shown."""
-        return (self.job.ended_at or 0) + IN_JOBS_FOR
+    def listed_until(self) -> int:
+        """When /jobs stops listing an ended job that was not shown, in UTC milliseconds."""
+        return (self.job.ended_at or 0) + JOBS_LIST_RETENTION
 
     def revealed(self) -> "Card":
         """The card as if the job were not hidden."""
@@ -137,7 +142,7 @@ class Card:
 
 
 def tightest(allowances: Iterable[Allowance], *, price: int) -> Allowance | None:
-    """The one of a member's own allowances that lets through the fewest pictures at *price* micro-dollars."""
+    """The member's own allowance that leaves room for the fewest pictures at *price* micro-dollars each."""
 
     def pictures(allowance: Allowance) -> float:
         if allowance.unit == Unit.MICRO_USD:
@@ -149,9 +154,9 @@ def tightest(allowances: Iterable[Allowance], *, price: int) -> Allowance | None
 
 
 def granted(grants: Iterable[Grant]) -> Amount:
-    """What is left of *grants* together."""
-    held = list(grants)
+    """The sum of what is left of *grants*, by unit."""
+    all_grants = list(grants)
     return Amount(
-        images=sum(each.left for each in held if each.unit is Unit.IMAGES),
-        micro_usd=sum(each.left for each in held if each.unit is Unit.MICRO_USD),
+        images=sum(each.left for each in all_grants if each.unit is Unit.IMAGES),
+        micro_usd=sum(each.left for each in all_grants if each.unit is Unit.MICRO_USD),
     )

@@ -1,7 +1,7 @@
-"""Which models there are, what each can be asked for, at what price: `bot/config/models.toml`, validated.
+"""The catalogue: models with their options, prices and routes, read from `bot/config/models.toml` and validated.
 
-Members pick a *model*; a *route* is that model's address at one provider. Adding a model of a
-known provider is an entry in the file and no code.
+Members choose a *model*; a *route* is the model's address at one provider. A new model of a known provider needs an
+entry in the file and no code.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,8 +18,8 @@ from bot.core.references import ReferenceLimits
 from bot.core.routes import Endpoint, Number, Option, Part, Price, Route, Wire, Word, Words, default_of
 from bot.core.visible import visible
 
-DAY = 86_400.0  # seconds
-NEUTRAL: Mapping[str, Wire] = {"count": 1, "web_search": False, "thinking": "off"}  # asking for these asks for nothing
+DAY_SECONDS = 86_400.0
+NEUTRAL_VALUES: Mapping[str, Wire] = {"count": 1, "web_search": False, "thinking": "off"}  # no different from not given
 
 
 class Model(Part):
@@ -34,7 +34,7 @@ class Model(Part):
     @model_validator(mode="before")
     @classmethod
     def _share_options(cls, raw: Any) -> Any:
-        """Options written once for the model hold for both verbs; a verb may change them one by one."""
+        """Copy the model's `options` to both verbs; a verb's own options override them one by one."""
         if not isinstance(raw, dict) or "options" not in raw:
             return raw
         shared = raw["options"]
@@ -49,7 +49,7 @@ class Model(Part):
     @model_validator(mode="after")
     def _does_something(self) -> Self:
         if not visible(self.name):
-            raise ValueError("name: there is nothing in it that can be seen")
+            raise ValueError("name: it has no visible character")
         if self.imagine is None and self.edit is None:
             raise ValueError("a model needs imagine, edit or both")
         if self.edit is not None and self.edit.references < 1:
@@ -57,16 +57,16 @@ class Model(Part):
         if wrong := [name for name, (low, high) in self.usual.items() if not 0 < low <= high]:
             raise ValueError(f"usual {wrong[0]}: from and to, in seconds")
         times = (self.timing.first, self.timing.step, self.timing.longest, self.timing.rare)
-        if not all(0 < each <= DAY for each in times):
+        if not all(0 < each <= DAY_SECONDS for each in times):
             raise ValueError("timing: first, step, longest and rare are seconds above 0")
-        if not 0 < self.timing.soft <= self.timing.hard <= self.timing.give_up <= DAY:
+        if not 0 < self.timing.soft <= self.timing.hard <= self.timing.give_up <= DAY_SECONDS:
             raise ValueError("timing: soft comes before hard, and hard before give_up")
         return self
 
     def endpoint(self, verb: Verb) -> Endpoint | None:
         return self.imagine if verb is Verb.IMAGINE else self.edit
 
-    def at(self, providers: Sequence[str], *, gone: Collection[tuple[str, str]]) -> Self | None:
+    def for_providers(self, providers: Sequence[str], *, gone: Collection[tuple[str, str]]) -> Self | None:
         left = {}
         for verb in Verb:
             endpoint = self.endpoint(verb)
@@ -76,21 +76,21 @@ class Model(Part):
                 for route in (endpoint.routes if endpoint else ())
                 if route.provider == provider and (provider, route.id) not in gone
             ]
-            left[verb.value] = endpoint.at(routes) if endpoint else None
+            left[verb.value] = endpoint.with_routes(routes) if endpoint else None
         return self.model_copy(update=left) if any(left.values()) else None
 
 
 class Ceilings(Part):
-    """How far members may go whatever a model could do."""
+    """The operator's upper limits for members, whatever a model supports."""
 
     max_safety: Annotated[int, Field(ge=1)] = 4
     web_search: bool = False
-    prompt: Annotated[int, Field(ge=1, le=4000)] = 4000  # Discord's forms take no more
+    prompt: Annotated[int, Field(ge=1, le=4000)] = 4000  # characters; the limit of Discord's forms
 
 
 @dataclass(frozen=True, slots=True)
 class RequestedOptions:
-    """Options as a member gave them; None is *not given*."""
+    """Options as a member gave them; None means not given."""
 
     aspect_ratio: str | None = None
     resolution: str | None = None
@@ -121,41 +121,46 @@ class Catalog(Part):
     def _default_exists(self) -> Self:
         names = [visible(each.name).casefold() for each in self.models.values()]
         if twice := [each.name for each in self.models.values() if names.count(visible(each.name).casefold()) > 1]:
-            raise ValueError(f"two models look alike: {twice[0]!r} and {twice[1]!r}")
+            raise ValueError(f"two models have the same visible name: {twice[0]!r} and {twice[1]!r}")
         if self.default not in self.models:
             raise ValueError(f"default {self.default!r} is not among the models")
         return self
 
-    def at(self, providers: Sequence[str], *, gone: Collection[tuple[str, str]] = ()) -> Self:
-        """What can be had from *providers*, preferred first, without the routes (provider and id) that are *gone*.
+    def for_providers(self, providers: Sequence[str], *, gone: Collection[tuple[str, str]] = ()) -> Self:
+        """The part of the catalogue that *providers* (preferred first) support, without the *gone* routes.
 
-        What none of them makes is not there: routes, choices, options, models. It may be that nothing is left.
+        *gone* has (provider, route id). Routes, choices, options and models that no provider supports are left out;
+        the result may have no model.
         """
-        left = {key: each for key, model in self.models.items() if (each := model.at(providers, gone=gone)) is not None}
+        left = {
+            key: each
+            for key, model in self.models.items()
+            if (each := model.for_providers(providers, gone=gone)) is not None
+        }
         default = self.default if self.default in left else next(iter(left), self.default)
         return self.model_copy(update={"models": left, "default": default})
 
     def routes_at(self, provider: str) -> Mapping[str, tuple[str, ...]]:
-        """Every address at *provider*, in order, and the names of the models behind it."""
-        found: dict[str, list[str]] = {}
+        """The route ids at *provider*, sorted, each with the display names of its models."""
+        models: dict[str, list[str]] = {}
         for model in self.models.values():
             for endpoint in (model.imagine, model.edit):
                 for route in endpoint.routes if endpoint else ():
                     if route.provider == provider:
-                        found.setdefault(route.id, []).append(model.name)
-        return {route: tuple(dict.fromkeys(names)) for route, names in sorted(found.items())}
+                        models.setdefault(route.id, []).append(model.name)
+        return {route: tuple(dict.fromkeys(names)) for route, names in sorted(models.items())}
 
     def models_for(self, verb: Verb) -> Mapping[str, Model]:
         return {key: model for key, model in self.models.items() if model.endpoint(verb) is not None}
 
     def endpoint(self, model: str, verb: Verb) -> Endpoint:
-        """What *model* does for *verb*; `UserError` where it does nothing."""
-        known = self.models.get(model)
-        found = known.endpoint(verb) if known else None
-        if known is None or found is None:
+        """The endpoint of *model* for *verb*; `UserError` with key `option.model` where there is none."""
+        entry = self.models.get(model)
+        endpoint = entry.endpoint(verb) if entry else None
+        if endpoint is None:
             names = [each.name for each in self.models_for(verb).values()]
             raise UserError("option.model", given=model, choices=names)
-        return found
+        return endpoint
 
     def request(
         self,
@@ -167,9 +172,9 @@ class Catalog(Part):
         references: tuple[Reference, ...] = (),
         drawn_seed: int,
     ) -> ImageRequest:
-        """Check everything asked for; `UserError` says what would work instead.
+        """Validate what was asked for against the catalogue; `UserError` says what is valid instead.
 
-        *drawn_seed* is sent where the model has a seed and none was asked for, so that it can be shown.
+        *drawn_seed* is used where the model has a seed and none was given, so that the card can show it.
         """
         endpoint = self.endpoint(model, verb)
         name = self.models[model].name
@@ -182,11 +187,11 @@ class Catalog(Part):
         if len(references) > endpoint.references:
             raise UserError("references.many", limit=endpoint.references, given=len(references), model=name)
         options = dict(self._options(endpoint, asked, verb=verb, name=name, drawn_seed=drawn_seed))
-        if clash := endpoint.clash(options):
-            raise UserError("option.together", model=name, choices=[f"{each} {options[each]}" for each in clash])
+        if incompatible := endpoint.incompatible_options(options):
+            raise UserError("option.together", model=name, choices=[f"{each} {options[each]}" for each in incompatible])
         request = ImageRequest(model=model, verb=verb, prompt=prompt, options=options, references=references)
         if not endpoint.routes_for(request):
-            raise UserError("prompt.short", limit=endpoint.shortest(options), model=name)
+            raise UserError("prompt.short", limit=endpoint.min_prompt_length(options), model=name)
         return request
 
     def _options(
@@ -196,25 +201,28 @@ class Catalog(Part):
         for option, spec in endpoint.options:
             given = getattr(asked, option)
             if spec is None:
-                if given is not None and given not in self._nothing(option, endpoint):
-                    raise self._absent(option, verb, name=name)
+                if given is not None and given not in self._neutral_values(option, endpoint):
+                    raise self._absent_error(option, verb, name=name)
                 continue
             value = default_of(option, spec, drawn_seed=drawn_seed) if given is None else given
-            _allowed(option, spec, value, name=name)
+            _check_choice(option, spec, value, name=name)
             chosen[option] = value
-        return self._under_ceilings(chosen, asked)
+        return self._apply_ceilings(chosen, asked)
 
-    def _nothing(self, option: str, endpoint: Endpoint) -> tuple[Wire | None, ...]:
-        """Values of an option that is not there which change nothing: a job from other days may have them."""
+    def _neutral_values(self, option: str, endpoint: Endpoint) -> tuple[Wire | None, ...]:
+        """Values of an option that the model does not have which are the same as its default.
+
+        An older job may have them, from a catalogue in which the model had the option.
+        """
         always_sent = endpoint.always_sent.get(option)
         lowered = (
             min(always_sent, self.ceilings.max_safety)
             if option == "safety" and isinstance(always_sent, int)
             else always_sent
         )
-        return NEUTRAL.get(option), always_sent, lowered
+        return NEUTRAL_VALUES.get(option), always_sent, lowered
 
-    def _under_ceilings(self, chosen: dict[str, Wire], asked: RequestedOptions) -> Mapping[str, Wire]:
+    def _apply_ceilings(self, chosen: dict[str, Wire], asked: RequestedOptions) -> Mapping[str, Wire]:
         if asked.safety is not None and asked.safety > self.ceilings.max_safety:
             raise UserError("option.ceiling", option="safety", given=asked.safety, limit=self.ceilings.max_safety)
         if asked.web_search and not self.ceilings.web_search:
@@ -225,23 +233,23 @@ class Catalog(Part):
             chosen["web_search"] = bool(chosen["web_search"]) and self.ceilings.web_search
         return chosen
 
-    def _absent(self, option: str, verb: Verb, *, name: str) -> UserError:
-        """The refusal of an option that the model called *name* does not have; it says which models do."""
+    def _absent_error(self, option: str, verb: Verb, *, name: str) -> UserError:
+        """The error for an option that the model called *name* does not have; it names the models that have it."""
         endpoints = [(each.name, each.endpoint(verb)) for each in self.models.values()]
-        has = sorted({each for each, found in endpoints if found and getattr(found.options, option) is not None})
+        has = sorted({each for each, spec in endpoints if spec and getattr(spec.options, option) is not None})
         return UserError("option.absent", option=option, model=name, has=has)
 
-    def still(self, model: str, verb: Verb, asked: RequestedOptions) -> RequestedOptions:
-        """What of *asked* can be had of *model* now, under today's ceilings; all of it where the model is not there."""
-        known = self.models.get(model)
-        endpoint = known.endpoint(verb) if known else None
+    def still_offered(self, model: str, verb: Verb, asked: RequestedOptions) -> RequestedOptions:
+        """*asked* without the values that *model* or the ceilings no longer allow; unchanged for an unknown model."""
+        entry = self.models.get(model)
+        endpoint = entry.endpoint(verb) if entry else None
         if endpoint is None:
             return asked
-        left = {name: self._still(name, spec, getattr(asked, name)) for name, spec in endpoint.options}
-        return RequestedOptions(**left)
+        values = {name: self._value_still_offered(name, spec, getattr(asked, name)) for name, spec in endpoint.options}
+        return RequestedOptions(**values)
 
-    def _still(self, option: str, spec: Option | None, given: Any) -> Any:
-        """*given* as it can be asked for, None where it cannot."""
+    def _value_still_offered(self, option: str, spec: Option | None, given: Any) -> Any:
+        """*given*, lowered to the ceiling where one applies; None where it is not offered."""
         if spec is None or given is None or (option == "web_search" and not self.ceilings.web_search):
             return None
         if isinstance(spec, Words):
@@ -252,31 +260,31 @@ class Catalog(Part):
         return given
 
     def reference_limits(self, request: ImageRequest) -> ReferenceLimits:
-        """How large each reference picture of *request* may be; the widest limits for a model that is gone."""
+        """How large each reference picture of *request* may be; the largest limits for an unknown model."""
         model = self.models.get(request.model)
         endpoint = model.endpoint(request.verb) if model else None
         return endpoint.reference_limits if endpoint else ReferenceLimits()
 
     def routes_for(self, request: ImageRequest) -> tuple[Route, ...]:
-        """The routes that can be asked for all that *request* asks for, preferred first; none for an unknown model."""
+        """The routes that support everything *request* asks for, preferred first; none for an unknown model."""
         model = self.models.get(request.model)
         endpoint = model.endpoint(request.verb) if model else None
         return endpoint.routes_for(request) if endpoint else ()
 
-    def route(self, request: ImageRequest, *, provider: str, id: str) -> Route | None:  # noqa: A002 - what it is called
-        """One route of the model of *request*, by its names."""
+    def route(self, request: ImageRequest, *, provider: str, id: str) -> Route | None:  # noqa: A002 - the field's name
+        """The route of the request's model with that provider and id; None where there is none."""
         model = self.models.get(request.model)
         endpoint = model.endpoint(request.verb) if model else None
         routes = endpoint.routes if endpoint else ()
         return next((each for each in routes if (each.provider, each.id) == (provider, id)), None)
 
     def price(self, request: ImageRequest, route: Route | None = None) -> Price:
-        """What holds at *route*, or where none is given, at the first that takes *request*."""
-        at = route or next(iter(self.routes_for(request)), None)
-        return at.price if at and at.price else self.models[request.model].price
+        """The price at *route*, or at the preferred route of *request* where none is given."""
+        priced = route or next(iter(self.routes_for(request)), None)
+        return priced.price if priced and priced.price else self.models[request.model].price
 
     def quote(self, request: ImageRequest, route: Route | None = None) -> Quote:
-        """The price of one picture of *request*, rounded up to a whole micro-dollar; of *route* as in `price`."""
+        """The price of one picture of *request*, rounded up to a whole micro-dollar; *route* as in `price`."""
         price = self.price(request, route)
         factor = price.resolution.get(str(request.options.get("resolution")), Decimal(1))
         dollars = price.per_image * factor
@@ -287,16 +295,16 @@ class Catalog(Part):
         return Quote(micro_usd=micro, version=self.price_version, estimated=price.estimated)
 
     def download_timeout(self, request: ImageRequest) -> float:
-        """Seconds for which a finished picture that is not there is asked for: a few looks at a run of this model."""
+        """Seconds for which a finished picture that is missing is requested again: eight polls of the model's runs."""
         model = self.models.get(request.model)
         return 8 * (model.timing if model else Timing()).longest
 
     def usual(self, request: ImageRequest) -> tuple[int, int] | None:
-        """How long such a request usually takes, in seconds from and to."""
+        """How long such a request usually takes: seconds, from and to; None where the catalogue does not say."""
         return self.models[request.model].usual.get(str(request.options.get("resolution", "1K")))
 
 
-def _allowed(option: str, spec: Option, value: Wire, *, name: str) -> None:
+def _check_choice(option: str, spec: Option, value: Wire, *, name: str) -> None:
     if isinstance(spec, Words) and value not in spec.choices:
         raise UserError("option.choice", option=option, given=value, choices=list(spec.choices), model=name)
     if isinstance(spec, Number) and not (isinstance(value, int) and spec.min <= value <= spec.max):

@@ -1,8 +1,8 @@
-"""Whether a host gets paid requests: all of them (closed), none (open), or one to see how it fares (half-open).
+"""Circuit breaker for one provider: pure state transitions.
 
-It opens when requests fail in a row, and at once when the host refuses us for our account's sake. Then something
-free must be answered first, and after a while one paid request is let through: taken, it closes. What a member's
-content is refused for says nothing about the host.
+Closed: paid requests are sent. Open: none is sent. Half-open: one is sent as a trial. The breaker opens when requests
+fail in a row, and at once when the provider refuses the account. It is half-open after a free request has been answered
+and the pause is over, and closes when a paid request is accepted. A request refused for its content does not count.
 """
 
 from dataclasses import dataclass, replace
@@ -12,10 +12,10 @@ from typing import Self
 from bot.core.jobs import MINUTE, SECOND
 
 OPENS_AFTER = 3  # failures in a row
-LASTING = 1 * SECOND  # and not all of them in the same instant
-FIRST_PAUSE = 1 * MINUTE  # before a paid request is tried again where that may cost something, doubled each time
-LONGEST_PAUSE = 15 * MINUTE
-LONGEST_TRIAL = 5 * MINUTE  # a paid request takes no longer
+MIN_STREAK = 1 * SECOND  # since the first of them, so that failures at the same instant do not open the breaker
+FIRST_PAUSE = 1 * MINUTE  # before a paid request whose failure may be billed is tried again; doubled each time
+MAX_PAUSE = 15 * MINUTE
+TRIAL_TIMEOUT = 5 * MINUTE  # a paid request takes no longer
 
 
 class Mode(StrEnum):
@@ -26,35 +26,35 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Streak:
-    """Failures in a row, and when the first of them was."""
+    """Failures in a row, and the time of the first one in UTC milliseconds."""
 
     count: int = 0
     since: int = 0
 
-    def longer(self, now: int) -> "Streak":
+    def extended(self, now: int) -> "Streak":
         return Streak(self.count + 1, self.since if self.count else now)
 
-    def lasts(self, now: int) -> bool:
-        return self.count >= OPENS_AFTER and now - self.since >= LASTING
+    def opens_breaker(self, now: int) -> bool:
+        return self.count >= OPENS_AFTER and now - self.since >= MIN_STREAK
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
-    """One host's. *outage* is why it is not closed: credentials, balance or down."""
+    """The state of one provider's breaker. *outage* is why it is not closed: credentials, balance or down."""
 
     outage: str | None = None
     paid: Streak = Streak()  # submits
     free: Streak = Streak()  # everything else
-    proof: bool = False  # only a paid request that is taken shows that all is well
-    answered: bool = False  # something free, since the last failure
+    needs_paid_success: bool = False  # only an accepted paid request closes it
+    answered: bool = False  # a free request has been answered since the last failure
     pauses: int = 0
     paused_until: int = 0
-    trial_until: int = 0  # by then a paid request that was let through has come to something
+    trial_until: int = 0  # when a trial counts as ended, whatever its outcome
 
     @classmethod
-    def remembered(cls, outage: str) -> Self:
-        """As it is after a restart: whoever starts us may have put it right, so it is tried at once."""
-        return cls(outage, proof=outage == "balance", answered=True)
+    def restored(cls, outage: str) -> Self:
+        """The state after a restart: half-open, because the operator may have fixed *outage* before starting."""
+        return cls(outage, needs_paid_success=outage == "balance", answered=True)
 
     def mode(self, now: int) -> Mode:
         if self.outage is None:
@@ -67,44 +67,49 @@ class CircuitBreaker:
         return mode is Mode.CLOSED or (mode is Mode.HALF_OPEN and now >= self.trial_until)
 
     def accepts_at(self, now: int) -> int | None:
-        """When to look whether it admits one again, where only time stands between; None: it takes an answer."""
+        """When a paid request may be sent, in UTC milliseconds; None where a free request must be answered first."""
         return max(now, self.paused_until, self.trial_until) if self.answered else None
 
-    # --- what happens
+    # --- transitions
 
-    def begin(self, now: int) -> Self:
+    def on_submit(self, now: int) -> Self:
         """A paid request is about to be sent."""
-        return self if self.outage is None else replace(self, trial_until=now + LONGEST_TRIAL)
+        return self if self.outage is None else replace(self, trial_until=now + TRIAL_TIMEOUT)
 
-    def fail(self, now: int, *, paid: bool, unsure: bool = False) -> Self:
-        """A request failed; *unsure*: a paid one may have been taken all the same, so the next one waits longer."""
+    def on_failed(self, now: int, *, paid: bool, unsure: bool = False) -> Self:
+        """A request failed; *unsure*: a paid request may have been accepted all the same, so the pause doubles."""
         if paid:
-            seen = replace(self, paid=self.paid.longer(now), answered=False, trial_until=0)
+            failed = replace(self, paid=self.paid.extended(now), answered=False, trial_until=0)
         else:
-            seen = replace(self, free=self.free.longer(now), answered=False)
-        if self.outage is None and not (seen.paid.lasts(now) or seen.free.lasts(now)):
-            return seen
-        seen = replace(seen, outage=self.outage or "down", proof=self.proof or paid)
-        if not unsure or (now < self.paused_until and not self.trial_until):  # one outage, however many it hit
-            return seen
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE << min(self.pauses, 10))
-        return replace(seen, pauses=self.pauses + 1, paused_until=now + pause)
+            failed = replace(self, free=self.free.extended(now), answered=False)
+        if self.outage is None and not (failed.paid.opens_breaker(now) or failed.free.opens_breaker(now)):
+            return failed
+        opened = replace(
+            failed, outage=self.outage or "down", needs_paid_success=self.needs_paid_success or paid
+        )  # fmt: skip
+        if not unsure or (now < self.paused_until and not self.trial_until):  # concurrent failures are one outage
+            return opened
+        pause = min(MAX_PAUSE, FIRST_PAUSE << min(self.pauses, 10))
+        return replace(opened, pauses=self.pauses + 1, paused_until=now + pause)
 
-    def refuse_us(self, kind: str, now: int, *, paid: bool) -> Self:
-        """The host takes nothing from us until the operator acts."""
-        seen = replace(self, outage=kind, proof=self.proof or paid or kind == "balance", answered=False, trial_until=0)
-        return replace(seen, paused_until=now + FIRST_PAUSE)  # it takes nothing, so asking again is free
+    def on_account_refused(self, kind: str, now: int, *, paid: bool) -> Self:
+        """The provider refuses the account until the operator acts; *kind* is `credentials` or `balance`."""
+        needs_paid_success = self.needs_paid_success or paid or kind == "balance"
+        opened = replace(
+            self, outage=kind, needs_paid_success=needs_paid_success, answered=False, trial_until=0
+        )  # fmt: skip
+        return replace(opened, paused_until=now + FIRST_PAUSE)  # not doubled: a request that is refused is not billed
 
-    def answer(self) -> Self:
-        """Something free was answered well."""
-        if self.outage is not None and not self.proof:
+    def on_answered(self) -> Self:
+        """A free request was answered."""
+        if self.outage is not None and not self.needs_paid_success:
             return type(self)()
         return replace(self, free=Streak(), answered=True)
 
-    def judge(self) -> Self:
-        """A paid request was refused or rejected for what it asked: the host is there, and took nothing."""
+    def on_refused(self) -> Self:
+        """The provider refused or rejected a paid request for its content: it is reachable, and billed nothing."""
         return type(self)() if self.outage in (None, "down") else replace(self, paid=Streak(), trial_until=0)
 
-    def take(self) -> Self:
-        """A paid request was taken."""
+    def on_accepted(self) -> Self:
+        """A paid request was accepted."""
         return type(self)()

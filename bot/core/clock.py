@@ -1,4 +1,4 @@
-"""The type of the clock that everything is given, so that tests can set the time."""
+"""The type of the injected clock."""
 
 from collections.abc import Callable
 

@@ -1,13 +1,12 @@
-"""Everything that can go wrong, as classes named for what to do about it."""
+"""Exception classes, one for each way of handling an error."""
 
 from collections.abc import Mapping
 
 
 class UserError(Exception):
-    """Something a person can put right or should know: a message key and its values, never words.
+    """An error that is shown to the person: a locale key and its values, no text.
 
-    `ui` looks *key* up in the locale files and fills in *values*; numbers stay numbers and
-    times stay UTC milliseconds until then.
+    `ui` looks *key* up in the locale files and formats *values*; times are UTC milliseconds, money is micro-dollars.
     """
 
     def __init__(self, key: str, **values: object) -> None:
@@ -17,25 +16,28 @@ class UserError(Exception):
 
 
 class ProviderError(Exception):
-    """A host did not do as asked; the text is for the log: our own words and the host's codes, never its prose."""
+    """A request to a provider failed.
 
-    finished = False  # whether the host has said, all the same, that the run is over
+    The text is for the log: written by us, with the provider's codes, without its own text.
+    """
+
+    finished = False  # whether the provider has said that the run is over
 
 
 class ProviderUnavailable(ProviderError):
-    """Nothing was taken and nothing is wrong with the request: keep the job, try later."""
+    """The provider did not accept the request, which itself is valid: the job stays and is tried again later."""
 
     def __init__(self, text: str, *, retry_after: float | None = None) -> None:
         super().__init__(text)
-        self.retry_after = retry_after  # seconds, as the host asked
+        self.retry_after = retry_after  # seconds, from the provider's answer
 
 
 class RunNotKnownYet(ProviderUnavailable):
-    """The host answers well, but does not know a run that is new: not a sign that it is down."""
+    """The provider answers, but does not know a new run yet; this does not count as an outage."""
 
 
 class ProviderPaused(ProviderError):
-    """The host takes nothing from us until the operator acts; *kind* is `credentials` or `balance`."""
+    """The provider refuses the account until the operator acts; *kind* is `credentials` or `balance`."""
 
     def __init__(self, text: str, *, kind: str) -> None:
         super().__init__(text)
@@ -43,27 +45,27 @@ class ProviderPaused(ProviderError):
 
 
 class ProviderRejected(ProviderError):
-    """The host will never take this request as it is: the job fails."""
+    """The provider rejects this request permanently: the job fails."""
 
 
 class ModelGone(ProviderRejected):
-    """The host does not know the model any more: the job fails, the operator is told."""
+    """The provider no longer has the model: the job fails, and the operator is notified."""
 
 
 class ProviderRefused(ProviderError):
-    """The host's content policy said no: an outcome of its own."""
+    """The provider's content policy refused the request: the job ends as refused."""
 
 
 class SubmitUnknown(ProviderError):
-    """The host may or may not have taken a paid request: never send it again."""
+    """The provider may or may not have accepted a paid request: it must not be sent again."""
 
 
 class RunLost(ProviderError):
-    """The host no longer knows this run."""
+    """The provider no longer knows this run."""
 
 
 class AnswerUnreadable(ProviderError):
-    """The host answered well, but not in a form we know; *shape* is that form: keys and types, no values."""
+    """The provider answered with success in an unknown form; *shape* has its keys and types, no values."""
 
     def __init__(self, text: str, *, shape: str, finished: bool = False) -> None:
         super().__init__(text)
@@ -72,33 +74,33 @@ class AnswerUnreadable(ProviderError):
 
 
 class NotSearchable(ProviderError):
-    """The host offers no way to find a run by our own reference."""
+    """The provider has no search for a run by our reference."""
 
 
 class DownloadFailed(Exception):
-    """A file could not be fetched; *lasting* says whether asking again is pointless."""
+    """A file could not be downloaded; *permanent*: another attempt would fail as well."""
 
-    def __init__(self, text: str, *, lasting: bool) -> None:
+    def __init__(self, text: str, *, permanent: bool) -> None:
         super().__init__(text)
-        self.lasting = lasting
+        self.permanent = permanent
 
 
 class BadLink(DownloadFailed):
-    """A link that is never followed, whatever the operator allows: nothing was asked, and nothing will be."""
+    """A link that no allow list can permit; no request is sent to it."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(text, lasting=True)
+        super().__init__(text, permanent=True)
 
 
 class FileTooLarge(DownloadFailed):
-    """A file has more bytes than are taken, whatever its server announced."""
+    """A file has more bytes than the limit, whatever its Content-Length says."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(text, lasting=True)
+        super().__init__(text, permanent=True)
 
 
 class HostNotAllowed(Exception):
-    """A file lies on a host that the operator has not allowed."""
+    """A file is on an internet host that the operator has not allowed."""
 
     def __init__(self, host: str) -> None:
         super().__init__(host)
@@ -106,9 +108,9 @@ class HostNotAllowed(Exception):
 
 
 class BadPicture(Exception):
-    """Bytes that are not a picture we take; *problem* is a stable word such as `type`, `pixels`, `broken`.
+    """Bytes that are not an acceptable picture; *problem* is a stable word such as `type`, `pixels`, `broken`.
 
-    With `pixels` come the picture's *width* and *height*, and the *limit* of their product.
+    For `pixels`, *width* and *height* are the picture's and *limit* is the largest allowed product of the two.
     """
 
     def __init__(self, problem: str, *, width: int = 0, height: int = 0, limit: int = 0) -> None:
@@ -120,31 +122,31 @@ class BadPicture(Exception):
 
 
 class PathClosed(Exception):
-    """This way does not lead to the reply; others may, and this one later, unless it is closed *for_good*.
+    """A reply cannot be updated by this path; it may be later, unless *permanent*.
 
-    *channel*: no other way leads into its channel at the moment.
+    *channel*: every other path into the reply's channel is closed as well at the moment.
     """
 
-    def __init__(self, text: str, *, for_good: bool = False, channel: bool = False) -> None:
+    def __init__(self, text: str, *, permanent: bool = False, channel: bool = False) -> None:
         super().__init__(text)
-        self.for_good = for_good
+        self.permanent = permanent
         self.channel = channel
 
 
 class MessageGone(Exception):
-    """Somebody deleted the reply."""
+    """The reply's message was deleted."""
 
 
 class TooLarge(Exception):
-    """Discord takes smaller files than these."""
+    """The files are larger than Discord accepts."""
 
 
 class ContentBlocked(Exception):
-    """Discord does not let this text or these files through: filters of the server, or a missing permission."""
+    """Discord blocks this text or these files: a filter of the server, or a missing permission."""
 
 
 class DeliverLater(Exception):
-    """Discord cannot be reached or asks for patience; *retry_after* in seconds."""
+    """Discord is unreachable or limits the rate; *retry_after* in seconds."""
 
     def __init__(self, text: str, *, retry_after: float | None = None) -> None:
         super().__init__(text)

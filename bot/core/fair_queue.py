@@ -1,4 +1,4 @@
-"""Who is next: the order in which waiting jobs get a host's free slots."""
+"""The order in which waiting jobs get a provider's free slots."""
 
 import heapq
 from collections import Counter
@@ -14,9 +14,9 @@ class Waiting:
 
 
 def fair_order(waiting: Iterable[Waiting], running: Iterable[int]) -> Sequence[str]:
-    """Job ids, next first: always from the member with the fewest running, then the one who waited longest.
+    """Job ids, next first: the member with the fewest running jobs comes first, then the oldest job.
 
-    *running* holds a user id for each taken slot. One busy member so never starves the rest.
+    *running* has one user id for each slot in use. No member can keep the others waiting by submitting many jobs.
     """
     taken = Counter(running)
     queues: dict[int, list[Waiting]] = {}

@@ -1,7 +1,7 @@
-"""What a job is, and every way it can change.
+"""The job: its data, its states, the allowed transitions (`NEXT`) and the next step. Pure.
 
-This module decides. It never waits, reads a clock or talks to anything, and no other module
-may decide for it: the diagram in docs/jobs.md is drawn from NEXT. All times are UTC milliseconds.
+This is the only module that decides what happens to a job next. The diagram in docs/jobs.md is generated from `NEXT`.
+All times are UTC milliseconds.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ SECOND = 1_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 
-ACK_WINDOW = 3 * SECOND  # Discord forgets an interaction that is not acknowledged by then
-WAIT_LIMIT = 14 * MINUTE  # how long an accepted job may wait for a slot: its ending still finds a living token
-FIND_LIMIT = 10 * MINUTE  # how long a lost submit is searched for
-COLLECT_LIMIT = 30 * MINUTE  # how long finished pictures are fetched before the money goes back
-WATCH_LIMIT = 24 * HOUR  # how long a run we gave up on may still bring a free picture
+ACK_WINDOW = 3 * SECOND  # Discord's limit for acknowledging an interaction
+WAIT_LIMIT = 14 * MINUTE  # for a slot, from acceptance: the interaction token is still valid when the job ends
+FIND_LIMIT = 10 * MINUTE  # for finding the run of a submit whose answer was lost
+COLLECT_LIMIT = 30 * MINUTE  # for downloading finished pictures before the reservation is refunded
+WATCH_LIMIT = 24 * HOUR  # for which a run that timed out is still polled for a picture, at no charge to the member
 
 
 class Verb(StrEnum):
@@ -54,19 +54,21 @@ NEXT: Mapping[State, frozenset[State]] = {
     S.REFUSED: frozenset(),
     S.CANCELLED: frozenset(),
 }
-AT_HOST = frozenset({S.SUBMITTING, S.QUEUED, S.RUNNING})  # these take one of the host's slots
+SLOT_STATES = frozenset({S.SUBMITTING, S.QUEUED, S.RUNNING})  # each such job takes one of the provider's slots
 
 
 class Cancel(StrEnum):
-    """How far a member's wish to cancel has come."""
+    """The progress of a member's cancellation."""
 
     NONE = "none"
     WANTED = "wanted"
-    ASKED = "asked"  # the host agreed; its next report decides
+    ASKED = "asked"  # the provider accepted it; the next observation decides
     TOO_LATE = "too_late"
 
 
 class Step(StrEnum):
+    """What is to be done to a job next."""
+
     CONFIRM = "confirm"
     EXPIRE = "expire"
     CHECK = "check"
@@ -82,10 +84,10 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A picture somebody wants changed. *expires_at* is when its link dies, where that is known.
+    """A picture that a member wants changed. *expires_at* is when its link expires, where that is known.
 
-    *fault* and *has_location* are what the check of the whole file found: the `UserError` that it came to, as its
-    *key* and values, and whether the file says where it was taken.
+    *fault* and *has_location* are results of checking the whole file: the `UserError` it failed with, as its *key* and
+    values, and whether its metadata has the location where it was taken.
     """
 
     url: str
@@ -99,7 +101,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """What a member asked for, checked against the catalogue; *options* holds only what the model has."""
+    """What a member asked for, validated against the catalogue; *options* has only options of the model."""
 
     model: str
     verb: Verb
@@ -114,47 +116,47 @@ class ImageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in Discord, and who. *guild_id* is None in direct messages."""
+    """A member and a place in Discord. *guild_id* is None in direct messages."""
 
     user_id: int
     channel_id: int
     guild_id: int | None = None
-    parent_id: int | None = None  # the channel that a thread belongs to
-    installed: bool = True  # False where only the member has the bot, and not the server
-    roles: tuple[int, ...] = ()  # the member's, when they asked
+    parent_id: int | None = None  # a thread's channel
+    installed: bool = True  # in the server; False where only the member has installed the bot
+    roles: tuple[int, ...] = ()  # the member's, at the time of the request
 
     @property
     def server(self) -> int:
-        """The server whose limits hold and whose money is spent; 0 outside of all."""
+        """The server whose limits apply and count; 0 for direct messages and user installs."""
         return self.guild_id if self.guild_id is not None and self.installed else 0
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """The channel, and the one it belongs to where it is a thread."""
+        """The channel, followed by its parent where it is a thread."""
         return (self.channel_id,) if self.parent_id is None else (self.channel_id, self.parent_id)
 
     @property
     def counted_channel(self) -> int:
-        """The channel whose limits hold: a thread has none of its own."""
+        """The channel whose limits apply and count: a thread counts as its parent."""
         return self.parent_id or self.channel_id
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a host says about a run, in our words. COLLECTING means its pictures are ready."""
+    """A provider's report about a run, in the terms of `State`. COLLECTING means that its pictures are ready."""
 
     state: State
-    position: int | None = None  # in the host's queue, 1 is next
+    position: int | None = None  # in the provider's queue, 1 is next
     image_urls: tuple[str, ...] = ()
-    flagged: bool | None = None  # the host's own not-safe-for-work mark
-    reason: str | None = None  # for the log: our own words and the host's codes, never its prose
-    empty: bool = False  # the run succeeded, and made no picture
+    flagged: bool | None = None  # the provider marked the pictures as not safe for work
+    reason: str | None = None  # for the log: written by us, with the provider's codes, without its own text
+    empty: bool = False  # the run succeeded without a picture
     cost_micro_usd: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Our durable record of one ImageRequest, as the store last saw it."""
+    """The durable record of one ImageRequest, as last read from the store."""
 
     id: str
     place: Place
@@ -167,20 +169,20 @@ class Job:
     due_at: int | None
     give_up_after: int  # milliseconds from submission
     acked_at: int | None = None
-    checked: bool = True  # False: the reference pictures are still to be checked
+    checked: bool = True  # False: the reference pictures have not been checked yet
     submitted_at: int | None = None
     started_at: int | None = None
     run_id: str | None = None
     position: int | None = None
     cancel: Cancel = Cancel.NONE
-    reason: str | None = None  # a message key, for states that need one
-    images: int = 0  # pictures in hand
+    reason: str | None = None  # a locale key, for states that need one
+    images: int = 0  # downloaded pictures
     flagged: bool = False
     watch_until: int | None = None
     ended_at: int | None = None
     parent_id: str | None = None
     deleted_at: int | None = None
-    hidden_at: int | None = None  # the member does not want to see it, where it cannot be stopped
+    hidden_at: int | None = None  # when the member hid the reply of a job that cannot be cancelled
 
     @property
     def inputs_expire_at(self) -> int | None:
@@ -189,10 +191,10 @@ class Job:
 
     @property
     def deadline(self) -> int:
-        """When we give up on what the job is doing now."""
+        """When the current state times out."""
         if self.state is S.ACCEPTED:
-            waited = self.created_at + WAIT_LIMIT
-            return min(waited, self.inputs_expire_at) if self.inputs_expire_at else waited
+            waits_until = self.created_at + WAIT_LIMIT
+            return min(waits_until, self.inputs_expire_at) if self.inputs_expire_at else waits_until
         if self.state is S.UNKNOWN:
             return self.changed_at + FIND_LIMIT
         if self.state is S.COLLECTING:
@@ -200,15 +202,18 @@ class Job:
         return (self.submitted_at or self.changed_at) + self.give_up_after
 
 
-def is_news(job: Job, seen: Observation) -> bool:
-    """Whether *seen* moves the job or its place in the queue. A late or repeated report does not, and is no error."""
+def changes_job(job: Job, seen: Observation) -> bool:
+    """Whether *seen* changes the job's state or its position in the provider's queue.
+
+    False for late and repeated reports, which are not an error.
+    """
     if seen.state in NEXT[job.state]:
         return True
     return seen.state is job.state is S.QUEUED and seen.position not in (None, job.position)
 
 
 def next_step(job: Job, now: int) -> Step | None:
-    """The one thing to do when this job's clock comes up; None: wait for somebody else."""
+    """The step to run when the job is due; None where it waits for an event, or is done."""
     match job.state:
         case S.ACCEPTED:
             return _before_submit(job, now)
@@ -230,7 +235,7 @@ def next_step(job: Job, now: int) -> Step | None:
 def _before_submit(job: Job, now: int) -> Step | None:
     if job.acked_at is None:
         return Step.CONFIRM if now >= job.created_at + ACK_WINDOW else None
-    if job.cancel is Cancel.WANTED:  # pressed while it was being sent, and the host did not take it
+    if job.cancel is Cancel.WANTED:  # cancelled during a submit that the provider did not accept
         return Step.CANCEL
     if now >= job.deadline:
         return Step.EXPIRE

@@ -1,4 +1,4 @@
-"""Writes rows of the members' ledger as CSV: one line a row, times on a given calendar, money in dollars."""
+"""Formats rows of the members' ledger as CSV: times in a given timezone, money in dollars."""
 
 import csv
 import io
@@ -11,14 +11,14 @@ from typing import Protocol
 HEADER = ("id", "time", "kind", "server", "user", "channel", "actor", "job", "pictures", "dollars", "bonus_pictures",
           "reason", "route", "price_version")  # fmt: skip
 
-# Where a spreadsheet would begin to calculate: at the start of a cell, and after whatever it may take for the end of
-# one (many countries separate cells by semicolons, and read the quotes of others as letters).
+# Where a spreadsheet would read a formula: at the start of a cell, and after any character that it may take for a cell
+# separator (many locales separate cells by semicolons, and treat the quotes around a field as text).
 FORMULA = re.compile(r"((?:^|[;,|\t\r\n])[\s\"']*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
 BLANK = re.compile(r"^(?=[\t\r\n])")
 
 
 class Entry(Protocol):
-    """A row of the ledger; 0 for a channel, member or actor is nobody in particular."""
+    """A row of the ledger; 0 for a channel, member or actor means none."""
 
     @property
     def id(self) -> int: ...
@@ -50,13 +50,13 @@ class Entry(Protocol):
     def price_version(self) -> str | None: ...
 
 
-def csv_of(entries: Iterable[Entry], zone: tzinfo, *, header: bool = True) -> str:
-    """The lines of *entries*, under the names of the columns; without *header* they go on a text begun before."""
+def to_csv(entries: Iterable[Entry], zone: tzinfo, *, header: bool = True) -> str:
+    """*entries* as CSV lines, after the column names; without *header* the lines continue an earlier text."""
     out = io.StringIO()
-    lines = csv.writer(out)
+    writer = csv.writer(out)
     if header:
-        lines.writerow(HEADER)
-    lines.writerows(_cells(each, zone) for each in entries)
+        writer.writerow(HEADER)
+    writer.writerows(_cells(each, zone) for each in entries)
     return out.getvalue()
 
 
@@ -69,16 +69,16 @@ def _cells(entry: Entry, zone: tzinfo) -> tuple[object, ...]:
         entry.user or "",
         entry.channel or "",
         entry.actor or "",
-        harmless(entry.job),
+        escape_formulas(entry.job),
         entry.images,
         f"{Decimal(entry.micro_usd) / 1_000_000:.6f}",
         entry.bonus_images,
-        harmless(entry.reason),
-        harmless(entry.route),
-        harmless(entry.price_version),
+        escape_formulas(entry.reason),
+        escape_formulas(entry.route),
+        escape_formulas(entry.price_version),
     )
 
 
-def harmless(text: str | None) -> str:
-    """*text* with an apostrophe before everything that a spreadsheet would calculate."""
+def escape_formulas(text: str | None) -> str:
+    """*text* with an apostrophe before everything that a spreadsheet would evaluate as a formula."""
     return BLANK.sub("'", FORMULA.sub(r"\1'", text or ""))

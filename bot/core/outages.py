@@ -1,4 +1,4 @@
-"""What keeps the bot from its work and only its operator can put right: pure names."""
+"""Outages of the bot itself, which only the operator can fix."""
 
 from enum import StrEnum
 
@@ -7,15 +7,15 @@ class Outage(StrEnum):
     DISK_FULL = "disk_full"
     NOT_WRITABLE = "not_writable"  # permissions, or a disk that is mounted read-only
     DISK_ERROR = "disk_error"
-    DATABASE_AWAY = "database_away"  # it does not answer, or somebody else holds it
-    DATABASE_REFUSED = "database_refused"  # wrong password, no such database, no connection left
+    DATABASE_AWAY = "database_away"  # it does not answer, or another process locks it
+    DATABASE_REFUSED = "database_refused"  # wrong password, no such database, too many connections
     DATABASE_DAMAGED = "database_damaged"
     OPEN_FILES = "open_files"
     CLOCK = "clock"
 
 
-# While one of these lasts nothing is ordered: a picture that is paid for could not be kept. Where it is the database
-# that fails, nothing can be ordered anyway, since that is written down first.
-UNSAFE = frozenset({Outage.DISK_FULL, Outage.NOT_WRITABLE, Outage.DISK_ERROR})
-HARMLESS = frozenset({Outage.OPEN_FILES, Outage.CLOCK})  # work goes on
-PROVEN = frozenset({Outage.DATABASE_AWAY, Outage.DATABASE_REFUSED})  # over as soon as a write comes through
+# During these outages no request is submitted, because a paid picture could not be stored. Outages of the database need
+# not be listed: a submit is recorded before it is sent.
+STOPS_SUBMITS = frozenset({Outage.DISK_FULL, Outage.NOT_WRITABLE, Outage.DISK_ERROR})
+HARMLESS = frozenset({Outage.OPEN_FILES, Outage.CLOCK})  # jobs continue
+OVER_AFTER_WRITE = frozenset({Outage.DATABASE_AWAY, Outage.DATABASE_REFUSED})  # over as soon as a write succeeds

@@ -1,9 +1,9 @@
-"""Who may spend what: which limits apply, what has been used of them, and which one says no.
+"""Quotas: which limits apply, how much of each is used, and whether a request is admitted.
 
-Limits stand in layers: the member's own, the channel's, the server's, the operator's cap on the server, the host's.
-Each layer may refuse; only the member's own can be passed with a bonus that an admin has granted.
+Limits have layers: the member, the channel, the server, the operator's cap on the server, and everything this bot
+spends (scope `host`). A request must fit all layers; a bonus that an admin granted can replace only the member's own.
 
-Longer than other files: all layers decide together, and none of them means anything without the others.
+Longer than other files: the layers decide together.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,11 +13,11 @@ from enum import StrEnum
 from bot.core.errors import UserError
 from bot.core.windows import Calendar, Moment, Window
 
-EVERYWHERE = 0  # the server number of what happens in direct messages and user installs
+NO_SERVER = 0  # the server id of direct messages and user installs
 
 
 class Kind(StrEnum):
-    """What a ledger row does. Rows are only ever added."""
+    """The kind of a ledger row. Rows are never changed or deleted."""
 
     GRANT = "grant"
     RESERVE = "reserve"
@@ -39,29 +39,29 @@ class Amount:
 
 
 class Scope(StrEnum):
-    """Whose limit it is, narrowest first."""
+    """What a limit applies to, narrowest first."""
 
     USER = "user"  # one member in one server
     CHANNEL = "channel"
     GUILD = "guild"
     DIRECT = "direct"  # all direct messages and user installs together
-    CAP = "cap"  # the operator's on one server: its admins cannot raise it
-    HOST = "host"  # everything this Darkroom spends
+    CAP = "cap"  # the operator's limit on one server, which its admins cannot raise
+    HOST = "host"  # everything this bot spends
 
 
-OPERATORS = frozenset({Scope.CAP, Scope.HOST})  # their windows are in UTC: no server's admin moves them
+OPERATORS = frozenset({Scope.CAP, Scope.HOST})  # their windows are in UTC, so that no server's timezone changes them
 IN_UTC = Calendar()
 
 
 class Unit(StrEnum):
     IMAGES = "images"
     MICRO_USD = "micro_usd"
-    JOBS = "jobs"  # unfinished ones at a time; has no window
+    JOBS = "jobs"  # unfinished at the same time; has no window
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The most that may be used; *window* is None for jobs, which finishing frees and not time."""
+    """The largest amount that may be used in a window; *window* is None for jobs, which count until they end."""
 
     scope: Scope
     unit: Unit
@@ -77,7 +77,7 @@ class Limit:
 
 
 class Holder(StrEnum):
-    """Who a rule is made for."""
+    """What a rule or a block is set for."""
 
     USER = "user"
     ROLE = "role"
@@ -94,7 +94,10 @@ class Holder(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A limit that somebody has set; *amount* None lifts it. *subject* is 0 where the holder is the server or host."""
+    """A limit that an admin or the operator has set; *amount* None means unlimited.
+
+    *subject* is the id of a member, role or channel, and 0 for the other holders.
+    """
 
     holder: Holder
     subject: int
@@ -105,7 +108,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A member, role or channel that makes no pictures."""
+    """A member, role or channel that may not request pictures."""
 
     holder: Holder
     subject: int
@@ -113,7 +116,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The operator's defaults; None is no limit, 0 is nothing allowed. Money in micro-dollars."""
+    """The operator's default limits; None is unlimited, 0 allows nothing. Money in micro-dollars."""
 
     user_day_images: int | None = 10
     user_day_micro_usd: int | None = 1_000_000
@@ -122,19 +125,19 @@ class Limits:
     user_in_flight: int | None = 5
     guild_in_flight: int | None = 50
     host_in_flight: int | None = 500
-    direct_day_images: int | None = 10  # each person outside servers: direct messages and user installs
+    direct_day_images: int | None = 10  # per person in direct messages and user installs
     direct_day_micro_usd: int | None = 1_000_000
-    direct_month_micro_usd: int | None = 20_000_000  # all of them together
+    direct_month_micro_usd: int | None = 20_000_000  # all persons together
     direct_in_flight: int | None = 5
 
     def rules(self, *, guild: bool) -> Iterator[Rule]:
-        """The defaults as rules, for a server or (not *guild*) for what happens outside of all."""
+        """The defaults as rules: for a server, or (not *guild*) for direct messages and user installs."""
         images, money = self.user_day_images, self.user_day_micro_usd
-        month, flying = self.guild_month_micro_usd, self.user_in_flight
+        month, in_flight = self.guild_month_micro_usd, self.user_in_flight
         if not guild:
             images, money = self.direct_day_images, self.direct_day_micro_usd
-            month, flying = self.direct_month_micro_usd, self.direct_in_flight
-        yield Rule(Holder.USER, 0, Unit.JOBS, None, flying)
+            month, in_flight = self.direct_month_micro_usd, self.direct_in_flight
+        yield Rule(Holder.USER, 0, Unit.JOBS, None, in_flight)
         yield Rule(Holder.USER, 0, Unit.IMAGES, Window.DAY, images)
         yield Rule(Holder.USER, 0, Unit.MICRO_USD, Window.DAY, money)
         if guild:
@@ -145,21 +148,21 @@ class Limits:
 
 
 def effective(defaults: Iterable[Rule], rules: Iterable[Rule], *, roles: Iterable[int] = ()) -> Sequence[Limit]:
-    """The limits that apply, narrowest first.
+    """The limits that apply to one member in one place, narrowest first.
 
-    *rules* are those of one place and member; a member's own beats their roles', the best role beats the others, and
-    either beats the default. A server's beats its default. The host's only ever narrows what the operator configured.
+    *rules* are those of the place and the member. A member's rule overrides those of their *roles*, of which the most
+    generous applies; both override the default. A rule of another holder overrides its default, except that a rule for
+    the host can only lower it.
     """
-    held = frozenset(roles)
     chosen: dict[tuple[Scope, Unit, Window | None], tuple[int, int | None]] = {}
-    for rank, each in _ranked(defaults, rules, held):
+    for rank, each in _ranked(defaults, rules, frozenset(roles)):
         key = (each.holder.scope, each.unit, each.window)
-        before = chosen.get(key)
-        if before is None or rank > before[0]:
+        current = chosen.get(key)
+        if current is None or rank > current[0]:
             chosen[key] = (rank, each.amount)
-        elif rank == before[0]:
-            pick = _least if each.holder is Holder.HOST else _most
-            chosen[key] = (rank, pick(before[1], each.amount))
+        elif rank == current[0]:
+            pick = _smaller if each.holder is Holder.HOST else _larger
+            chosen[key] = (rank, pick(current[1], each.amount))
     limits = [Limit(scope, unit, window, amount) for (scope, unit, window), (_, amount) in chosen.items()
               if amount is not None]  # fmt: skip
     return sorted(limits, key=_narrowness)
@@ -168,6 +171,7 @@ def effective(defaults: Iterable[Rule], rules: Iterable[Rule], *, roles: Iterabl
 def _ranked(
     defaults: Iterable[Rule], rules: Iterable[Rule], roles: frozenset[int]
 ) -> Iterator[tuple[int, Rule]]:  # fmt: skip
+    """The rules that apply, each with its rank: the highest rank of a kind of limit decides."""
     for each in defaults:
         yield 0, each
     for each in rules:
@@ -177,11 +181,11 @@ def _ranked(
         yield rank, each
 
 
-def _most(one: int | None, other: int | None) -> int | None:
+def _larger(one: int | None, other: int | None) -> int | None:
     return None if one is None or other is None else max(one, other)
 
 
-def _least(one: int | None, other: int | None) -> int | None:
+def _smaller(one: int | None, other: int | None) -> int | None:
     return min((each for each in (one, other) if each is not None), default=None)
 
 
@@ -194,21 +198,22 @@ def _narrowness(limit: Limit) -> tuple[int, int, int]:
     return _SCOPES[limit.scope], _WINDOWS[limit.window], _UNITS[limit.unit]
 
 
-# --- what has been used
+# --- usage
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What one bucket of one account holds."""
+    """The totals of one bucket of one account."""
 
     jobs: int = 0  # unfinished
     reserved: Amount = Amount()
     spent: Amount = Amount()
-    aside: Amount = Amount()  # of both, what counts against no limit: paid from a bonus, or taken off by a reset
+    exempt: Amount = Amount()  # the part of both that counts against no limit: paid from a bonus, or reset by an admin
 
     @property
     def counts(self) -> Amount:
-        return self.reserved + self.spent - self.aside
+        """The amount that counts against limits."""
+        return self.reserved + self.spent - self.exempt
 
 
 NOTHING = Tally()
@@ -216,9 +221,9 @@ NOTHING = Tally()
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What the store found in the ledger's totals, by account and bucket; what is not there is nothing.
+    """Usage in one place at the time *now*, from the ledger's totals by scope and bucket; a missing bucket is empty.
 
-    A server's *calendar* gives its own windows, and those of its channels and members.
+    *calendar* is the server's: it gives the windows of the server, its channels and its members.
     """
 
     now: int
@@ -236,6 +241,7 @@ class Used:
         return max(0, limit.amount - self.of(limit))
 
     def of(self, limit: Limit) -> int:
+        """How much of *limit* is used, in its unit."""
         tally = self.tally(limit.scope, limit.window)
         match limit.unit:
             case Unit.JOBS:
@@ -254,7 +260,7 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """One limit with what is used of it. *resets_at* is None where no time gives it back."""
+    """One limit and how much of it is used. *resets_at* is None where it does not reset by time."""
 
     name: str
     limit: int
@@ -270,19 +276,19 @@ class Allowance:
 
 
 def allowances(limits: Iterable[Limit], used: Used) -> Iterator[Allowance]:
-    """Every limit with what is used of it, in the same order."""
+    """The allowance of each limit, in the same order."""
     for each in limits:
         yield Allowance(
             each.name, each.amount, used.of(each), each.unit, used.resets_at(each), each.scope, each.window
         )  # fmt: skip
 
 
-# --- a bonus
+# --- bonuses
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A bonus that is left to a member: pictures at any price, or dollars."""
+    """A member's bonus, and what is *left* of it: pictures at any price, or dollars."""
 
     id: int
     unit: Unit  # images | micro_usd
@@ -290,7 +296,7 @@ class Grant:
     expires_at: int | None = None
 
     def covers(self, price: int) -> int:
-        """How many pictures at *price* it pays for."""
+        """How many pictures at *price* micro-dollars each it pays for."""
         if self.unit is Unit.IMAGES:
             return self.left
         return self.left // price if price else 10**9
@@ -298,7 +304,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """*pictures* of a job are paid from a grant; *taken* is in the grant's own unit."""
+    """*pictures* of a job are paid from the grant with id *grant*; *taken* is in the grant's unit."""
 
     grant: int
     pictures: int
@@ -306,10 +312,10 @@ class Draw:
 
 
 def draw(grants: Iterable[Grant], *, pictures: int, price: int, now: int) -> tuple[Draw, ...]:
-    """Pay for *pictures* from *grants*, those that expire first; fewer when they do not reach so far."""
+    """Pay for *pictures* from *grants*, first to expire first; for fewer where they do not cover all."""
     drawn = []
-    living = [each for each in grants if each.expires_at is None or each.expires_at > now]
-    for each in sorted(living, key=lambda one: (one.expires_at is None, one.expires_at or 0, one.id)):
+    unexpired = [each for each in grants if each.expires_at is None or each.expires_at > now]
+    for each in sorted(unexpired, key=lambda one: (one.expires_at is None, one.expires_at or 0, one.id)):
         covered = min(pictures, each.covers(price))
         if covered:
             drawn.append(Draw(each.id, covered, covered if each.unit is Unit.IMAGES else covered * price))
@@ -321,14 +327,14 @@ def draw(grants: Iterable[Grant], *, pictures: int, price: int, now: int) -> tup
 
 
 def check_blocks(blocks: Iterable[Block]) -> None:
-    """Raise `UserError` for the narrowest of *blocks*, which are those of one place and member."""
+    """Raise `UserError` with key `blocked.<holder>` for the narrowest of *blocks* (of one place and member)."""
     for holder in (Holder.USER, Holder.ROLE, Holder.CHANNEL):
         if any(each.holder is holder for each in blocks):
             raise UserError(f"blocked.{holder}")
 
 
-def own_fit(limits: Iterable[Limit], used: Used, *, asks: Amount) -> int:
-    """How many of the pictures asked for a member's own windows let through."""
+def fits_own_limits(limits: Iterable[Limit], used: Used, *, asks: Amount) -> int:
+    """How many of the requested pictures fit in the member's own limits."""
     price = asks.micro_usd // asks.images
     fits = asks.images
     for each in limits:
@@ -344,20 +350,20 @@ def own_fit(limits: Iterable[Limit], used: Used, *, asks: Amount) -> int:
 def check(
     limits: Iterable[Limit], used: Used, *, asks: Amount, grants: Iterable[Grant] = ()
 ) -> tuple[Draw, ...]:  # fmt: skip
-    """How much of *asks* is paid from *grants*; `UserError` names the narrowest limit it would break.
+    """Admit a request for *asks*: the draws from *grants* that pay for pictures beyond the member's own limits.
 
-    Its key is `quota.<limit>`. Grants help only where a member's own windows are spent.
+    `UserError` with key `quota.<limit name>` for the narrowest limit that it would exceed.
     """
-    held = list(limits)
-    missing = asks.images - own_fit(held, used, asks=asks)
+    applying = list(limits)
+    missing = asks.images - fits_own_limits(applying, used, asks=asks)
     drawn = draw(grants, pictures=missing, price=asks.micro_usd // asks.images, now=used.now) if missing else ()
     bonus = sum(each.pictures for each in drawn)
-    wants = {Unit.IMAGES: asks.images, Unit.MICRO_USD: asks.micro_usd, Unit.JOBS: 1}
-    for each in held:
-        passes = bonus == missing and each.scope is Scope.USER and each.unit is not Unit.JOBS
-        if not passes and wants[each.unit] > used.left(each):
+    requested = {Unit.IMAGES: asks.images, Unit.MICRO_USD: asks.micro_usd, Unit.JOBS: 1}
+    for each in applying:
+        paid_by_bonus = bonus == missing and each.scope is Scope.USER and each.unit is not Unit.JOBS
+        if not paid_by_bonus and requested[each.unit] > used.left(each):
             (allowance,) = allowances([each], used)
-            raise _refusal(allowance, asked=wants[each.unit], bonus=bonus)
+            raise _refusal(allowance, asked=requested[each.unit], bonus=bonus)
     return drawn
 
 
@@ -382,7 +388,7 @@ THRESHOLDS = (80, 100)  # per cent
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A limit that more than one person spends from has come to *percent* of what it allows."""
+    """A limit that several members share is used up to *percent*."""
 
     allowance: Allowance
     bucket: str
@@ -390,15 +396,15 @@ class Alert:
 
 
 def alerts(limits: Iterable[Limit], used: Used, *, asks: Amount) -> Iterator[Alert]:
-    """The thresholds that a reservation of *asks* on top of *used* passes, the highest one of each limit."""
-    wants = {Unit.IMAGES: asks.images, Unit.MICRO_USD: asks.micro_usd}
+    """The highest threshold of each shared limit that adding *asks* to *used* crosses."""
+    requested = {Unit.IMAGES: asks.images, Unit.MICRO_USD: asks.micro_usd}
     for limit in limits:
         if limit.scope is Scope.USER or limit.window is None or not limit.amount:
             continue
         before = used.of(limit)
-        after = before + wants[limit.unit]
-        passed = [each for each in THRESHOLDS if before * 100 < limit.amount * each <= after * 100]
-        if passed:
+        after = before + requested[limit.unit]
+        crossed = [each for each in THRESHOLDS if before * 100 < limit.amount * each <= after * 100]
+        if crossed:
             (allowance,) = allowances([limit], used)
             bucket = used.moment(limit.scope).buckets[limit.window]
-            yield Alert(replace(allowance, used=after), bucket, passed[-1])
+            yield Alert(replace(allowance, used=after), bucket, crossed[-1])

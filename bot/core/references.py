@@ -1,4 +1,4 @@
-"""Links to pictures, taken apart without an error whatever they hold, and which of them people may hand in."""
+"""Parses links to pictures, and checks which reference pictures a member may submit. Malformed links raise no error."""
 
 import ipaddress
 import re
@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from bot.core.errors import UserError
 from bot.core.jobs import Reference
 
-# Readers of links differ about user names, a backslash, `%2f`, brackets and dots at the end: none is taken.
+# URL parsers disagree about user names, backslashes, `%2f`, brackets and trailing dots in a host: none is accepted.
 LINK = re.compile(
     r"(?P<scheme>https?)://(?P<host>localhost|[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+)(:(?P<port>[0-9]{1,5}))?"
     r"(?P<target>[/?][^#]*)?(#.*)?",
@@ -18,22 +18,22 @@ LINK = re.compile(
 EXPIRES = re.compile(r"[0-9a-f]{1,9}", re.IGNORECASE)
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 TYPES = frozenset({"image/png", "image/jpeg", "image/webp"})
-MOST_BYTES = 50 * 1024 * 1024  # what RunComfy recommends for inputs
-MOST_PIXELS = 51_000_000  # 8192 x 6144, the largest photos of phones
-UNSPECIFIC = "application/octet-stream"
+MAX_BYTES = 50 * 1024 * 1024  # what RunComfy recommends for inputs
+MAX_PIXELS = 51_000_000  # 8192 x 6144, the largest photos of phones
+UNKNOWN_TYPE = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceLimits:
-    """How large one reference picture may be: *pixels* is width times height, *size* is in bytes."""
+    """The largest reference picture: *pixels* is width times height, *size* is in bytes."""
 
-    pixels: int = MOST_PIXELS
-    size: int = MOST_BYTES
+    pixels: int = MAX_PIXELS
+    size: int = MAX_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link that may be fetched if its host is listed. *target* is path and query, as they were given."""
+    """A link that may be fetched if its host is on an allow list. *target* is path and query, unchanged."""
 
     scheme: str
     host: str  # lower case
@@ -41,35 +41,35 @@ class Link:
     target: str
 
     @property
-    def place(self) -> str:
-        """What has to be listed for this link: a name, or `host:port` on this machine."""
+    def host_entry(self) -> str:
+        """The allow-list entry that permits this link: a host name, or `host:port` for a loopback address."""
         return f"{self.host}:{self.port}" if is_loopback(self.host) else self.host
 
     def is_on(self, hosts: Iterable[str]) -> bool:
-        """Whether it lies on one of *hosts*: exact places, or names with a leading `*.`."""
+        """Whether one of *hosts* permits the link: a host entry, or a name with a leading `*.` for its subdomains."""
         listed = [each.lower() for each in hosts]
         if is_loopback(self.host):
-            return self.place in listed
+            return self.host_entry in listed
         return any(self.host == each or (each.startswith("*.") and self.host.endswith(each[1:])) for each in listed)
 
 
-def link_of(url: str) -> Link | None:
-    """*url* taken apart, where everybody takes it apart the same way; None for what no list could allow.
+def parse_link(url: str) -> Link | None:
+    """Parse *url* if all URL parsers read it the same way; None for a link that no allow list can permit.
 
-    That is: over TLS on its own port, or any port of this machine; a plain name, with nobody's password before it.
+    Accepted are https on port 443, and any port of a loopback address; a plain host name, without user or password.
     """
-    found = LINK.fullmatch(url) if url.isprintable() and " " not in url else None
-    if found is None:
+    match = LINK.fullmatch(url) if url.isprintable() and " " not in url else None
+    if match is None:
         return None
-    scheme, host = found["scheme"].lower(), found["host"].lower()
-    port = int(found["port"]) if found["port"] else None
+    scheme, host = match["scheme"].lower(), match["host"].lower()
+    port = int(match["port"]) if match["port"] else None
     allowable = 0 < (port or 0) < 65536 if is_loopback(host) else scheme == "https" and port in {None, 443}
-    return Link(scheme, host, port, found["target"] or "") if allowable else None
+    return Link(scheme, host, port, match["target"] or "") if allowable else None
 
 
 def host_listed(url: str, hosts: Iterable[str]) -> bool:
-    """Whether *url* lies on one of *hosts*, in the eyes of whoever may be handed it."""
-    link = link_of(url)
+    """Whether one of *hosts* permits *url*, for every URL parser; entries as in `Link.is_on`."""
+    link = parse_link(url)
     return link is not None and link.is_on(hosts)
 
 
@@ -80,11 +80,11 @@ def is_loopback(host: str) -> bool:
         ip = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return False
-    return any(ip in each for each in LOOPBACK)  # what `is_loopback` says of IPv4 in IPv6 differs between Pythons
+    return any(ip in each for each in LOOPBACK)  # ip.is_loopback differs between Python versions for IPv4 in IPv6
 
 
 def path_of(url: str) -> str:
-    """The path of *url*, with its escapes; all of it where it is no link."""
+    """The path of *url*, still percent-encoded; *url* itself where it cannot be parsed."""
     try:
         return urlsplit(url).path
     except ValueError:
@@ -92,24 +92,27 @@ def path_of(url: str) -> str:
 
 
 def link_expires_at(url: str) -> int | None:
-    """When a Discord file link dies (its `ex` parameter: hex seconds), in UTC milliseconds; None if it does not say."""
+    """When a Discord file link expires, in UTC milliseconds; None if it does not say.
+
+    From its query parameter `ex`: seconds since 1970, in hexadecimal.
+    """
     try:
-        told = parse_qs(urlsplit(url).query)["ex"][0]
+        seconds = parse_qs(urlsplit(url).query)["ex"][0]
     except (KeyError, ValueError):
         return None
-    return int(told, 16) * 1000 if EXPIRES.fullmatch(told) else None
+    return int(seconds, 16) * 1000 if EXPIRES.fullmatch(seconds) else None
 
 
-def media_type(told: str | None) -> str:
-    """The type of a file as Discord tells it, without parameters; `application/octet-stream` where it tells none."""
-    return (told or UNSPECIFIC).split(";")[0].strip().lower()
+def media_type(content_type: str | None) -> str:
+    """The media type in *content_type*, in lower case without parameters; `application/octet-stream` for None."""
+    return (content_type or UNKNOWN_TYPE).split(";")[0].strip().lower()
 
 
 def check_references(references: Sequence[Reference], *, hosts: Iterable[str], limits: ReferenceLimits) -> None:
-    """`UserError` for the first picture that cannot be taken, naming the file.
+    """Raise `UserError` for the first picture that cannot be accepted, naming the file.
 
-    Discord tells the type of a file from its name, so what it is is left to whoever reads its bytes. Only a web page
-    cannot be read: where one comes in place of a picture, a server is in trouble.
+    Discord derives the content type from the file's name, so the type is checked later, from the bytes. Only
+    `text/html` is refused here: it is the error page of a failing server.
     """
     allowed = tuple(hosts)
     for each in references:

@@ -1,4 +1,4 @@
-"""What somebody asks for, as typed and unchecked, and the interaction by which they do."""
+"""An unchecked request for pictures (`RequestDraft`), and the interaction that it came with (`InteractionContext`)."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -7,12 +7,13 @@ from typing import Any
 from bot.core.catalog import RequestedOptions
 from bot.core.jobs import Place, Reference, Verb
 
-VIEW_CHANNEL, SEND_MESSAGES, ATTACH_FILES, SEND_IN_THREADS = 1 << 10, 1 << 11, 1 << 15, 1 << 38  # Discord's bits
+# Discord's permission bits
+VIEW_CHANNEL, SEND_MESSAGES, ATTACH_FILES, SEND_IN_THREADS = 1 << 10, 1 << 11, 1 << 15, 1 << 38
 
 
 @dataclass(frozen=True, slots=True)
 class InteractionContext:
-    """One interaction that asks for pictures: who, where, and how its reply can be reached."""
+    """One interaction that requests pictures: who, where, and how its reply can be updated."""
 
     interaction_id: int
     application_id: int
@@ -23,14 +24,14 @@ class InteractionContext:
     filesize_limit: int
     bot_can_edit: bool
     bot_can_post: bool
-    app_permissions: int  # Discord's bits: what the bot may do in this place, as the interaction says
+    app_permissions: int  # Discord's bits: the bot's permissions in this channel, as the interaction says
     private: bool = False
 
 
 def missing_permissions(place: Place, app_permissions: int, *, private: bool) -> tuple[str, ...]:
-    """Discord's names of what the bot lacks to show a reply in *place* with pictures, and to change it later.
+    """Discord's names of the permissions that the bot lacks to post a reply with pictures in *place* and edit it later.
 
-    A private reply needs nothing, and neither do direct messages and places where only the member has the bot.
+    Private replies, direct messages and user installs need no permission.
     """
     if private or place.guild_id is None or not place.installed:
         return ()
@@ -42,7 +43,7 @@ def missing_permissions(place: Place, app_permissions: int, *, private: bool) ->
 
 @dataclass(frozen=True, slots=True)
 class RequestDraft:
-    """What a member asks for, as typed: unchecked, and kept as a draft when it cannot be done."""
+    """What a member asks for, as typed and unchecked; saved while a form or a button is open."""
 
     verb: Verb
     prompt: str

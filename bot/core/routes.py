@@ -1,7 +1,7 @@
-"""What one model can be asked for at each host that has it, in which words, and for how much.
+"""The options, prices and routes of one model, and its requests in a provider's field names.
 
-A *route* is a model's address at one provider. Hosts of the same model differ: what one of them does not make is
-asked of the others only.
+A *route* is a model's address at one provider. Providers of the same model differ: a request goes only to routes that
+support all its options.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from bot.core.jobs import ImageRequest
-from bot.core.references import MOST_BYTES, MOST_PIXELS, ReferenceLimits
+from bot.core.references import MAX_BYTES, MAX_PIXELS, ReferenceLimits
 from bot.core.visible import has_visible
 
 Wire = str | int | bool
@@ -26,7 +26,7 @@ class Part(BaseModel):
 
 
 class Words(Part):
-    """An option that takes one of some words."""
+    """An option with a fixed set of values."""
 
     choices: Annotated[tuple[Word, ...], Field(min_length=1, max_length=25)]  # Discord shows 25 choices
     default: str
@@ -34,14 +34,14 @@ class Words(Part):
     @model_validator(mode="after")
     def _default_is_a_choice(self) -> Self:
         if len(set(self.choices)) < len(self.choices):
-            raise ValueError("a choice stands there twice")
+            raise ValueError("a choice is listed twice")
         if self.default not in self.choices:
             raise ValueError(f"default {self.default!r} is not among the choices")
         return self
 
 
 class Number(Part):
-    """An option that takes a whole number from *min* to *max*; a seed has no default, it is drawn."""
+    """An option that is an integer from *min* to *max*; a seed has no default, it is random."""
 
     min: Annotated[int, Field(ge=0)] = 1
     max: int
@@ -64,7 +64,7 @@ Option: TypeAlias = Words | Number | Switch
 
 
 class Options(Part):
-    """What a model can be asked for; an option that is absent is one the model does not have."""
+    """The options of a model; None is an option that the model does not have."""
 
     aspect_ratio: Words | None = None
     resolution: Words | None = None
@@ -77,48 +77,51 @@ class Options(Part):
 
 
 class Price(Part):
-    """Dollars for one picture. *estimated*: the host publishes none for this model."""
+    """Dollars for one picture. *estimated*: the provider publishes no price for this model."""
 
     per_image: Dollars
-    resolution: Mapping[str, Dollars] = Field(default_factory=dict)  # factors
+    resolution: Mapping[str, Dollars] = Field(default_factory=dict)  # factors, by choice
     web_search: Dollars = Decimal(0)  # added per picture
-    thinking: Mapping[str, Dollars] = Field(default_factory=dict)  # added per picture, by how much of it
+    thinking: Mapping[str, Dollars] = Field(default_factory=dict)  # added per picture, by choice
     estimated: bool = False
 
 
 class Route(Part):
-    """A model's address at one provider, our option names in that host's words, and what is always sent."""
+    """A model's address at one provider, with the provider's names of our options.
+
+    *fields* maps our option names to the provider's fields; *fixed* is sent with every request.
+    """
 
     provider: Word
     id: Word
     fields: Mapping[str, Word]
     fixed: Mapping[str, Wire] = Field(default_factory=dict)
-    strings: frozenset[Word] = frozenset()  # numbers that this host wants as text
-    omit: Mapping[Word, Wire] = Field(default_factory=dict)  # choices that are made by sending nothing
-    without: frozenset[Word] = frozenset()  # options this host does not have: it makes their defaults
-    lacks: Mapping[Word, frozenset[Word]] = Field(default_factory=dict)  # choices this host does not have
-    price: Price | None = None  # where this host's is not the model's
-    min_prompt: Annotated[int, Field(ge=1, le=100)] = 1  # characters that can be seen; this host takes no fewer
+    strings: frozenset[Word] = frozenset()  # numeric options that this provider expects as strings
+    omit: Mapping[Word, Wire] = Field(default_factory=dict)  # values for which the field is left out
+    without: frozenset[Word] = frozenset()  # options that this provider does not have: it uses their defaults
+    lacks: Mapping[Word, frozenset[Word]] = Field(default_factory=dict)  # choices that this provider does not have
+    price: Price | None = None  # where it differs from the model's
+    min_prompt: Annotated[int, Field(ge=1, le=100)] = 1  # visible characters
 
     def supports(self, name: str, value: Wire, *, default: Wire | None) -> bool:
-        """Whether this host can be asked for *value* of an option."""
+        """Whether *value* of option *name* can be requested on this route; *default* is the option's default."""
         return value not in self.lacks.get(name, ()) if name in self.fields else value == default
 
     @model_validator(mode="after")
     def _one_meaning_a_field(self) -> Self:
         words = [*self.fields.values(), *self.fixed]
         if twice := {each for each in words if words.count(each) > 1}:
-            raise ValueError(f"used for two things: {', '.join(sorted(twice))}")
+            raise ValueError(f"used for two options: {', '.join(sorted(twice))}")
         return self
 
 
 class Endpoint(Part):
-    """What one model does for one verb."""
+    """The options, limits and routes of one model for one verb."""
 
     options: Options = Options()
-    references: Annotated[int, Field(ge=0, le=20)] = 0  # the most pictures it takes
-    reference_pixels: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = MOST_PIXELS  # of each: width times height
-    reference_bytes: Annotated[int, Field(ge=1, le=MOST_BYTES)] = MOST_BYTES  # of each
+    references: Annotated[int, Field(ge=0, le=20)] = 0  # the largest number of reference pictures
+    reference_pixels: Annotated[int, Field(ge=1, le=MAX_PIXELS)] = MAX_PIXELS  # of each: width times height
+    reference_bytes: Annotated[int, Field(ge=1, le=MAX_BYTES)] = MAX_BYTES  # of each
     routes: Annotated[tuple[Route, ...], Field(min_length=1)]
     _always_sent: Mapping[str, Wire | None] = PrivateAttr(default_factory=dict)
 
@@ -128,7 +131,7 @@ class Endpoint(Part):
 
     @property
     def always_sent(self) -> Mapping[str, Wire | None]:
-        """What is made of the options that `at` took away: their defaults."""
+        """The defaults of the options that `with_routes` has removed: the providers use these values."""
         return self._always_sent
 
     @model_validator(mode="after")
@@ -143,75 +146,77 @@ class Endpoint(Part):
                 raise ValueError(f"route {route.id}: no such option: {', '.join(sorted(unknown))}")
             self._check_lacks(route)
         if self.options.count is not None and self.options.count.min < 1:
-            raise ValueError("count begins at 1")
+            raise ValueError("count: min must be at least 1")
         return self
 
     def _check_lacks(self, route: Route) -> None:
         if both := route.without & set(route.fields):
-            raise ValueError(f"route {route.id}: {', '.join(sorted(both))} has a field, and is not there")
+            raise ValueError(f"route {route.id}: {', '.join(sorted(both))} is in both fields and without")
         if "seed" in route.without or {"prompt", "references"} & route.without:
-            raise ValueError(
-                f"route {route.id}: every job has a prompt, its pictures and, where the model has it, a seed"
-            )
+            raise ValueError(f"route {route.id}: without cannot name prompt, references or seed")
         for name, choices in route.lacks.items():
             spec = getattr(self.options, name, None)
             if not isinstance(spec, Words) or not choices <= set(spec.choices) - {spec.default}:
-                raise ValueError(f"route {route.id}: lacks names choices of {name}, and never the default")
+                raise ValueError(f"route {route.id}: lacks must name choices of {name} other than the default")
         for name, value in route.omit.items():
             spec = getattr(self.options, name, None)
             if isinstance(spec, Words) and value not in spec.choices:
-                raise ValueError(f"route {route.id}: omit names a choice of {name}")
+                raise ValueError(f"route {route.id}: omit must name a choice of {name}")
 
     def routes_for(self, request: ImageRequest) -> tuple[Route, ...]:
-        """The routes that can be asked for all that *request* asks for, preferred first."""
-        able = [each for each in self.routes if not self._refused(each, request.options)]
-        return tuple(each for each in able if has_visible(request.prompt, least=each.min_prompt))
+        """The routes that support everything *request* asks for, preferred first."""
+        supporting = [each for each in self.routes if not self._unsupported(each, request.options)]
+        return tuple(each for each in supporting if has_visible(request.prompt, min_chars=each.min_prompt))
 
-    def shortest(self, options: Mapping[str, Wire]) -> int:
-        """How many characters a prompt needs for any route that can be asked for *options*."""
-        return min((each.min_prompt for each in self.routes if not self._refused(each, options)), default=1)
+    def min_prompt_length(self, options: Mapping[str, Wire]) -> int:
+        """The fewest visible characters that a prompt with *options* needs on any route."""
+        return min((each.min_prompt for each in self.routes if not self._unsupported(each, options)), default=1)
 
-    def _refused(self, route: Route, options: Mapping[str, Wire]) -> list[str]:
+    def _unsupported(self, route: Route, options: Mapping[str, Wire]) -> list[str]:
         return [name for name, value in options.items() if not route.supports(name, value, default=self._default(name))]
 
-    def clash(self, options: Mapping[str, Wire]) -> list[str]:
-        """Names among *options* that no route makes together, few enough to be told; none where there is a taker."""
+    def incompatible_options(self, options: Mapping[str, Wire]) -> list[str]:
+        """Names of *options* that no route supports together, a few at most; empty where a route supports all."""
         named: list[str] = []
         for route in self.routes:
-            refused = self._refused(route, options)
-            if not refused:
+            unsupported = self._unsupported(route, options)
+            if not unsupported:
                 return []
-            if not set(named) & set(refused):
-                named.append(refused[0])
+            if not set(named) & set(unsupported):
+                named.append(unsupported[0])
         return named
 
     def _default(self, name: str) -> Wire | None:
         spec: Option | None = getattr(self.options, name, None)
         return default_of(name, spec, drawn_seed=0) if spec is not None else self._always_sent.get(name)
 
-    def at(self, routes: Sequence[Route]) -> Self | None:
-        """What is left with only these *routes*: options and choices that none of them has are not there."""
+    def with_routes(self, routes: Sequence[Route]) -> Self | None:
+        """The endpoint with only these *routes*, without options and choices that none of them supports.
+
+        None where *routes* is empty.
+        """
         if not routes:
             return None
-        left = {name: self._left(name, spec, routes) for name, spec in self.options if spec is not None}
-        taken = {name: self._default(name) for name, spec in left.items() if spec is None}
-        fewer = self.model_copy(update={"options": self.options.model_copy(update=left), "routes": tuple(routes)})
-        fewer._always_sent = {**self._always_sent, **taken}  # noqa: SLF001 - a copy of our own kind
-        return fewer
+        specs = {name: self._supported(name, spec, routes) for name, spec in self.options if spec is not None}
+        removed = {name: self._default(name) for name, spec in specs.items() if spec is None}
+        restricted = self.model_copy(update={"options": self.options.model_copy(update=specs), "routes": tuple(routes)})
+        restricted._always_sent = {**self._always_sent, **removed}  # noqa: SLF001 - a copy of the same class
+        return restricted
 
-    def _left(self, name: str, spec: Option, routes: Sequence[Route]) -> Option | None:
+    def _supported(self, name: str, spec: Option, routes: Sequence[Route]) -> Option | None:
+        """*spec* with the choices that one of *routes* supports; None where none has the option."""
         if all(name in each.without for each in routes):
             return None
         if not isinstance(spec, Words):
             return spec
-        made = [
+        choices = [
             word for word in spec.choices if any(each.supports(name, word, default=spec.default) for each in routes)
         ]
-        return spec.model_copy(update={"choices": tuple(made)})
+        return spec.model_copy(update={"choices": tuple(choices)})
 
 
 def wire_inputs(route: Route, request: ImageRequest) -> dict[str, Any]:
-    """*request* in the words of the host behind *route*."""
+    """The JSON inputs of *request* for the provider of *route*, with its field names."""
     body: dict[str, Any] = dict(route.fixed)
     body[route.fields["prompt"]] = request.prompt
     if request.references:
@@ -223,6 +228,7 @@ def wire_inputs(route: Route, request: ImageRequest) -> dict[str, Any]:
 
 
 def default_of(option: str, spec: Option, *, drawn_seed: int) -> Wire:
+    """The default of an option; of a seed, *drawn_seed* mapped into its range."""
     if option == "seed" and isinstance(spec, Number):
         return spec.min + drawn_seed % (spec.max - spec.min + 1)
     if spec.default is None:

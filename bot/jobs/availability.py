@@ -38,7 +38,7 @@ class Availability:
         self.gone: frozenset[tuple[str, str]] = (
             frozenset()
         )  # routes (provider and id) that their provider no longer has
-        self.offered = catalog.at(tuple(providers))  # what may be requested now
+        self.offered = catalog.for_providers(tuple(providers))  # what may be requested now
         self.outages: dict[str, str] = {}  # provider → credentials | balance | down
         self._blocked_hosts: dict[str, str] = {}  # job → internet host of its pictures that the settings do not allow
         self._store = store
@@ -154,4 +154,4 @@ class Availability:
 
     def _offer(self, gone: Iterable[tuple[str, str]]) -> None:
         self.gone = frozenset(gone)
-        self.offered = self.catalog.at(tuple(self._providers), gone=self.gone)
+        self.offered = self.catalog.for_providers(tuple(self._providers), gone=self.gone)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from bot.core.cards import IN_JOBS_FOR, Card, Picture, Reply, ReplyPath, paths
+from bot.core.cards import JOBS_LIST_RETENTION, Card, Picture, Reply, ReplyPath, paths
 from bot.core.clock import Clock
 from bot.core.errors import BadPicture, ContentBlocked, DeliverLater, MessageGone, PathClosed, TooLarge
 from bot.core.jobs import HOUR, MINUTE, SECOND, Verb
@@ -177,14 +177,14 @@ class Delivery:
         """Bring one reply up to date, or write down when to retry."""
         record = await self._store.job_record(job_id)
         if record is None or record.reply.gone or record.job.deleted_at is not None:
-            await self._store.reply_gone(job_id)
+            await self._store.mark_reply_gone(job_id)
             return
         now = self._clock()
         if (wait := self._too_soon(record, now=now)) is not None:
             await self._store.retry_delivery(job_id, version=record.reply.wanted, due_at=wait)
             return
         card = await self._jobs.card_of(record)
-        card = replace(card, last_word=_is_final_edit(record, now=now))
+        card = replace(card, final_edit=_is_final_edit(record, now=now))
         await self._send(card, record.reply)
 
     def _too_soon(self, record: JobRecord, *, now: int) -> int | None:
@@ -204,7 +204,7 @@ class Delivery:
                     sent = await self._send_by(path, card, reply)
                 except PathClosed as exc:
                     await self._closed(path, reply, exc)
-                    reopens = reopens or not exc.for_good
+                    reopens = reopens or not exc.permanent
                     if exc.channel:
                         break
                 else:
@@ -213,7 +213,7 @@ class Delivery:
             if final and not reply.notified:
                 await self._notify(card, reply)
         except MessageGone:
-            await self._store.reply_gone(reply.job_id)
+            await self._store.mark_reply_gone(reply.job_id)
         except DeliverLater as exc:
             await self._postpone(reply, exc)
         else:  # a click on the reply or /jobs delivers it, and so does a path that opens again
@@ -223,19 +223,19 @@ class Delivery:
     async def _closed(self, path: ReplyPath, reply: Reply, exc: PathClosed) -> None:
         log.info("A path to a reply is closed", extra={"event": "way_closed", "job_id": reply.job_id, "way": path})
         log.debug("%s", exc)
-        if path is ReplyPath.TOKEN and exc.for_good and reply.token is not None:
-            await self._store.token_died(reply.job_id, reply.token)
+        if path is ReplyPath.TOKEN and exc.permanent and reply.token is not None:
+            await self._store.drop_token(reply.job_id, reply.token)
 
     async def _notify(self, card: Card, reply: Reply) -> None:
         """Say how a job ended by a direct message, once, where no other path is left."""
         event = "notified" if await self._messenger.notify(card, reply) else "not_notified"
         log.info("A direct message was tried", extra={"event": event, "job_id": reply.job_id})
-        await self._store.notified(reply.job_id)
+        await self._store.mark_notified(reply.job_id)
 
     def _blocked_until(self, card: Card, reply: Reply) -> int | None:
         """When a closed path is retried; None once /jobs no longer lists the job and its pictures are deleted."""
         now, ended_at = self._clock(), card.job.ended_at
-        if ended_at is not None and now >= ended_at + IN_JOBS_FOR and not card.pictures:
+        if ended_at is not None and now >= ended_at + JOBS_LIST_RETENTION and not card.pictures:
             return None
         return now + min(MAX_BLOCKED_DELAY, BLOCKED_DELAY << min(reply.attempts, 10))
 
@@ -330,11 +330,11 @@ class Delivery:
             self._sent_at.pop(job_id, None)
         if not sent.complete:
             due_at = self._blocked_until(card, reply) if sent.retry else None
-            await self._store.text_shown(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
+            await self._store.mark_text_shown(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
             return
         only_token = paths(reply, now=now, final=False) == (ReplyPath.TOKEN,)
-        due_at = reply.last_word_at if only_token and not final and not card.last_word else None
-        await self._store.delivered(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
+        due_at = reply.final_edit_at if only_token and not final and not card.final_edit else None
+        await self._store.mark_delivered(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
 
 
 def _shows_files(card: Card) -> bool:
@@ -356,7 +356,7 @@ def _is_final_edit(record: JobRecord, *, now: int) -> bool:
     reply = record.reply
     if record.job.state.is_final or paths(reply, now=now, final=False) != (ReplyPath.TOKEN,):
         return False
-    return now >= reply.last_word_at
+    return now >= reply.final_edit_at
 
 
 def _read(path: Path) -> bytes | None:

@@ -43,7 +43,9 @@ class Drafts:
             verb=job.request.verb,
             prompt=job.request.prompt,
             model=job.request.model,
-            asked=self._availability.offered.still(job.request.model, job.request.verb, RequestedOptions(**options)),
+            asked=self._availability.offered.still_offered(
+                job.request.model, job.request.verb, RequestedOptions(**options)
+            ),
             references=tuple(replace(each, fault=None, has_location=False) for each in job.request.references),
             parent_id=job.id,
         )

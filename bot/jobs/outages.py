@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bot.core.clock import Clock
 from bot.core.jobs import SECOND
-from bot.core.outages import HARMLESS, PROVEN, UNSAFE, Outage
+from bot.core.outages import HARMLESS, OVER_AFTER_WRITE, STOPS_SUBMITS, Outage
 from bot.files.modes import make_folder, open_private
 from bot.store.database import DATABASE_ERRORS, Database
 from bot.store.outages import outage_of, probe
@@ -56,7 +56,7 @@ class Outages:
     @property
     def unsafe(self) -> Outage | None:
         """The outage during which no paid request may be sent, since pictures could not be kept; else None."""
-        return next((each for each in self._seen_at if each in self._since_probe & UNSAFE), None)
+        return next((each for each in self._seen_at if each in self._since_probe & STOPS_SUBMITS), None)
 
     def seen(self, exc: BaseException) -> Outage | None:
         """Record the outage that caused *exc*, and log it if it is new; None where *exc* has another cause."""
@@ -94,13 +94,13 @@ class Outages:
         try:
             await self._probe()
         except DATABASE_ERRORS as exc:
-            why = (self._database.away_because or exc) if isinstance(exc, TimeoutError) else exc
+            why = (self._database.unavailable_because or exc) if isinstance(exc, TimeoutError) else exc
             if self.seen(why) is None:
                 self._note(Outage.DATABASE_AWAY, _words_of(why))
         else:
             self._since_probe.clear()
             since = self._clock() - QUIET
-            quiet = [each for each, at in self._seen_at.items() if each in PROVEN or at <= since]
+            quiet = [each for each, at in self._seen_at.items() if each in OVER_AFTER_WRITE or at <= since]
             for each in quiet:
                 if not (each is Outage.CLOCK and self._clock_is_off):
                     self._over(each)

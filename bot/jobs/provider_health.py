@@ -48,7 +48,7 @@ class ProviderHealth:
 
     def on_submit(self, provider: str) -> None:
         """A paid request is about to be sent."""
-        self._breakers[provider] = self._breaker(provider).begin(self._clock())
+        self._breakers[provider] = self._breaker(provider).on_submit(self._clock())
 
     async def on_failed(self, provider: str, request: str, exc: ProviderError, *, job_id: str) -> None:
         """A provider gave no usable answer; repeated failures become an outage.
@@ -65,18 +65,18 @@ class ProviderHealth:
         if request != "submit":
             self._failing_jobs.setdefault(provider, set()).add(job_id)
         unsure = not isinstance(exc, ProviderUnavailable)
-        self._breakers[provider] = self._breaker(provider).fail(now, paid=request == "submit", unsure=unsure)
+        self._breakers[provider] = self._breaker(provider).on_failed(now, paid=request == "submit", unsure=unsure)
         await self._notify(provider)
 
     async def on_paused(self, provider: str, exc: ProviderPaused, *, submitting: bool = False) -> None:
         """A provider accepts nothing from this account until the operator acts."""
-        self._breakers[provider] = self._breaker(provider).refuse_us(exc.kind, self._clock(), paid=submitting)
+        self._breakers[provider] = self._breaker(provider).on_account_refused(exc.kind, self._clock(), paid=submitting)
         await self._notify(provider)
 
     async def on_answered(self, provider: str, *, job_id: str | None = None) -> None:
         """A provider answered a free request; *job_id* where it was a poll."""
         before = self._breaker(provider)
-        self._breakers[provider] = after = before.answer()
+        self._breakers[provider] = after = before.on_answered()
         self._faulty_jobs.discard(job_id or "")
         self._faulty_jobs |= self._failing_jobs.pop(provider, set()) - {job_id}
         await self._notify(provider)
@@ -89,12 +89,12 @@ class ProviderHealth:
 
     async def on_refused(self, provider: str) -> None:
         """A provider refused or rejected a paid request for its content, which is no failure of the provider."""
-        self._breakers[provider] = self._breaker(provider).judge()
+        self._breakers[provider] = self._breaker(provider).on_refused()
         await self._notify(provider)
 
     async def on_accepted(self, provider: str) -> None:
         """A provider accepted a paid request."""
-        self._breakers[provider] = self._breaker(provider).take()
+        self._breakers[provider] = self._breaker(provider).on_accepted()
         await self._notify(provider)
 
     async def probe(self) -> None:
@@ -139,4 +139,4 @@ class ProviderHealth:
         if (found := self._breakers.get(provider)) is not None:
             return found
         outage = self._availability.outages.get(provider)
-        return CircuitBreaker() if outage is None else CircuitBreaker.remembered(outage)
+        return CircuitBreaker() if outage is None else CircuitBreaker.restored(outage)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from bot.core.clock import Clock
 from bot.core.fair_queue import fair_order
-from bot.core.jobs import AT_HOST, SECOND, Job
+from bot.core.jobs import SECOND, SLOT_STATES, Job
 from bot.jobs import outages
 from bot.jobs.availability import Availability
 from bot.jobs.outages import Outages
@@ -81,7 +81,7 @@ class Queue:
     async def slots_changed(self, job: Job) -> Job | None:
         """Wake whoever is next, unless *job* had a slot before and has it now. Returns the job as it is now."""
         now = await self._store.job(job.id)
-        if now is None or (now.state in AT_HOST and job.state in AT_HOST):
+        if now is None or (now.state in SLOT_STATES and job.state in SLOT_STATES):
             return now
         order = await self._availability.queue(job.provider)
         for job_id in order[: self._slots.get(job.provider, 1)]:

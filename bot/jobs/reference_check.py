@@ -101,7 +101,7 @@ class ReferenceChecker:
 
 
 def _is_lasting(exc: Exception) -> bool:
-    return not isinstance(exc, DownloadFailed) or exc.lasting
+    return not isinstance(exc, DownloadFailed) or exc.permanent
 
 
 def _refusal(file: str, exc: Exception, *, limits: ReferenceLimits) -> UserError:

@@ -127,7 +127,7 @@ class Requests:
 
     async def acknowledged(self, job_id: str, *, message_id: int, ephemeral: bool) -> None:
         """Discord shows the first card; the job may be submitted."""
-        await self._store.acknowledged(job_id, message_id=message_id, ephemeral=ephemeral, now=self._clock())
+        await self._store.acknowledge(job_id, message_id=message_id, ephemeral=ephemeral, now=self._clock())
         self._wakeups.wake(job_id)
 
     async def unacknowledged(self, job_id: str) -> None:
@@ -180,7 +180,7 @@ class Requests:
     async def _withdraw_late(self, job_id: str) -> None:
         """Withdraw a job whose acceptance took too long, once the database has finished with it."""
         try:
-            await self._store.database.given_up_ended()
+            await self._store.database.wait_for_abandoned()
             await self._store.withdraw(job_id, now=self._clock())
         except DATABASE_UNUSABLE as exc:  # the worker asks Discord for its card, and ends what nobody sees
             extra = {"event": "withdraw_failed", "job_id": job_id}

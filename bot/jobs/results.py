@@ -109,7 +109,7 @@ class ResultDownloader:
             return exc.host
         except (DownloadFailed, BadPicture, BrokenExecutor, MemoryError, TimeoutError) as exc:
             # Running out of time or memory says nothing about the picture, which is paid for.
-            if isinstance(exc, BadPicture) or (isinstance(exc, DownloadFailed) and exc.lasting):
+            if isinstance(exc, BadPicture) or (isinstance(exc, DownloadFailed) and exc.permanent):
                 self._lasting[job.id, n] += LASTING_ATTEMPTS if isinstance(exc, BadLink) else 1
                 self._lasting_since.setdefault((job.id, n), 0 if isinstance(exc, BadLink) else self._clock())
             log.warning(
@@ -121,7 +121,7 @@ class ResultDownloader:
         name = f"{job.id}-{n}.{'jpg' if checked.type == 'jpeg' else checked.type}"
         await asyncio.to_thread(write_whole, self._data / name, data)
         picture = Picture(n, name, checked.type, checked.width, checked.height, len(data))
-        if not await self._store.keep_picture(job, picture, now=self._clock()):
+        if not await self._store.add_picture(job, picture, now=self._clock()):
             await asyncio.to_thread((self._data / name).unlink, missing_ok=True)
         return True
 

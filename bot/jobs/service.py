@@ -2,7 +2,7 @@
 
 import asyncio
 
-from bot.core.cards import IN_JOBS_FOR, Card, Picture
+from bot.core.cards import JOBS_LIST_RETENTION, Card, Picture
 from bot.core.clock import Clock
 from bot.core.errors import UserError
 from bot.core.fair_queue import Waiting, fair_order
@@ -52,13 +52,13 @@ class Jobs:
             estimated=available.catalog.price(job.request, route).estimated if model else False,
             left=left,
             bonus=bonus,
-            place=await self._position(job),
-            trouble=None if job.state.is_final else available.outages.get(job.provider),
+            queue_position=await self._position(job),
+            outage=None if job.state.is_final else available.outages.get(job.provider),
             blocked_host=available.blocked_host_of(job.id) if job.state is State.COLLECTING else None,
             slow=bool(model and submitted and now - submitted >= model.timing.soft * 1000),
             usual=available.catalog.usual(job.request) if model else None,
             pictures=record.pictures,
-            hides=not available.cancels(job.provider),
+            hide_only=not available.cancels(job.provider),
             ai_label=self._ai_label,
         )
 
@@ -133,14 +133,14 @@ class Jobs:
 
     async def open_jobs(self, user_id: int) -> tuple[list[Card], int]:
         """A member's unfinished jobs and those with an undelivered or hidden result; how many more there are."""
-        found, more = await self._store.open_of(user_id, since=self._clock() - IN_JOBS_FOR)
+        found, more = await self._store.open_jobs(user_id, since=self._clock() - JOBS_LIST_RETENTION)
         return [await self.card_of(each) for each in found], more
 
     async def delivered_privately(self, job_id: str, *, version: int) -> None:
         """*version* of a card reached its owner by another path than its own reply: that is enough, unless hidden."""
         record = await self._store.job_record(job_id)
         if record is not None and record.reply.message_id is not None and record.job.hidden_at is None:
-            await self._store.delivered_privately(job_id, version=version)
+            await self._store.mark_delivered_privately(job_id, version=version)
 
     async def wanted_version(self, job_id: str) -> int:
         """The newest version of a job's card; read it before the card is drawn."""

@@ -61,7 +61,7 @@ class Worker:
 
     async def start(self) -> None:
         """Rebuild the schedule from the rows; every job is due at once, so that what was interrupted is recovered."""
-        await Housekeeping(self._store.database).not_from_the_future(now=self._clock())
+        await Housekeeping(self._store.database).clamp_future_times(now=self._clock())
         await self._reload()
         self._schedule.wake(list(self._schedule.due))
 
@@ -146,7 +146,7 @@ class Worker:
         seen, find_at = None, 0
         while not stop.is_set():
             with self._outages.outlasting(outages.UNREAD):
-                now = await self._store.database.outside_changes()
+                now = await self._store.database.external_changes()
                 if now != seen:
                     await self._reload()
                     seen = now

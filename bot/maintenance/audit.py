@@ -77,7 +77,7 @@ class LedgerAudit:
     async def audit(self) -> None:
         """End what outlived its job; compare totals and rows. Whatever is found is a defect, so it is an alarm."""
         now = self._services.clock()
-        for job_id in (outlived := await self._rows.end_forgotten(now=now)):
+        for job_id in (outlived := await self._rows.end_orphaned_reservations(now=now)):
             log.error("A reservation had outlived its job and was ended", extra={"event": "audit", "job_id": job_id})
         old, differences = await self._audit.old_reservations(before=now - OLD), await self._audit.mismatches()
         for job_id in old:

@@ -4,7 +4,7 @@ import asyncio
 import re
 from pathlib import Path
 
-from bot.core.cards import IN_JOBS_FOR
+from bot.core.cards import JOBS_LIST_RETENTION
 from bot.core.jobs import HOUR
 from bot.jobs.build import Services
 from bot.maintenance.periodic import periodic
@@ -36,14 +36,14 @@ class Retention:
 
     async def run_once(self) -> None:
         now = self._services.clock()
-        self._left |= await self._rows.tidy(now=now)
-        old = await self._rows.expired_pictures(before=now - self._keep, unseen_before=now - IN_JOBS_FOR)
+        self._left |= await self._rows.delete_expired(now=now)
+        old = await self._rows.delete_expired_pictures(before=now - self._keep, unseen_before=now - JOBS_LIST_RETENTION)
         await asyncio.to_thread(remove_files, self._data, old)
         if now - self._cleared_at >= HOUR:
-            await self._rows.forget_prompts(before=now - self._keep_prompts)
+            await self._rows.erase_prompts(before=now - self._keep_prompts)
             self._left = not await self._store.database.purge_deleted(thoroughly=True)
             before = now - self._keep - STRAY_AFTER
-            kept = await self._rows.kept_pictures(before=now - self._keep)
+            kept = await self._rows.referenced_pictures(before=now - self._keep)
             found = await asyncio.to_thread(orphan_files, self._data, before=before)
             remove_files(self._data, [each for each in found if each not in kept])
             self._cleared_at = now

@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from bot.core.errors import BadLink, DownloadFailed, FileTooLarge, HostNotAllowed
-from bot.core.references import is_loopback, link_of
+from bot.core.references import is_loopback, parse_link
 from bot.providers.http import CHUNK, HEADERS, open_session, proxy_to
 
 GONE = frozenset({404, 410})
@@ -116,7 +116,7 @@ class Downloader:
         if len(body) > most:  # whatever the headers announced
             raise FileTooLarge(f"more than {most} bytes")
         if not body:
-            raise DownloadFailed("an empty file", lasting=False)
+            raise DownloadFailed("an empty file", permanent=False)
         return body
 
     async def read_head(self, url: str, *, hosts: Sequence[str], size: int = 4096, within: float) -> bytes:
@@ -147,10 +147,10 @@ class Downloader:
         except (DownloadFailed, HostNotAllowed):
             raise
         except TimeoutError:
-            raise DownloadFailed("too slow", lasting=False) from None
+            raise DownloadFailed("too slow", permanent=False) from None
         except Exception as exc:  # noqa: BLE001 - one request: whatever a server sends, it is this file's trouble alone
             cause = getattr(exc, "os_error", None)  # of the system's, without the link
-            raise DownloadFailed(type(exc).__name__, lasting=isinstance(cause, AddressRefused)) from cause
+            raise DownloadFailed(type(exc).__name__, permanent=isinstance(cause, AddressRefused)) from cause
 
     async def _follow(
         self, url: str, *, hosts: Sequence[str], most: int, redirects: int, headers: Mapping[str, str] | None
@@ -175,14 +175,14 @@ def checked(url: str, hosts: Sequence[str]) -> URL:
 
     It is put together from the parts that were judged, so no second parser can see another host in it.
     """
-    link = link_of(url)
+    link = parse_link(url)
     if link is None:
         raise BadLink("not a link that is followed")
     # aiohttp connects to addresses without asking the resolver.
     if link.host.replace(".", "").isdigit() and not is_loopback(link.host) and not is_public(link.host):
         raise BadLink("a private address")
     if not link.is_on(hosts):
-        raise HostNotAllowed(link.place)
+        raise HostNotAllowed(link.host_entry)
     target = re.sub(r"[^!-~]+", lambda found: quote(found[0]), link.target)  # a request line is ASCII
     slash = "" if target.startswith("/") else "/"
     # The query is given as part of the path: by itself yarl would drop an empty one.
@@ -206,11 +206,11 @@ def _next(url: str, location: str) -> str:
 def _check(response: aiohttp.ClientResponse, *, partial: bool) -> None:
     status = response.status
     if status not in ((200, 206) if partial else (200,)):
-        raise DownloadFailed(f"HTTP {status}", lasting=status in GONE or 300 <= status < 400)
+        raise DownloadFailed(f"HTTP {status}", permanent=status in GONE or 300 <= status < 400)
     if ",".join(response.headers.getall("Content-Encoding", ())).strip().lower() not in DECODED:
-        raise DownloadFailed("compressed in a way that we cannot read", lasting=True)
+        raise DownloadFailed("compressed in a way that we cannot read", permanent=True)
     if response.headers.get("Content-Type", "").lower().startswith("text/html"):
-        raise DownloadFailed("a web page instead of a picture", lasting=False)
+        raise DownloadFailed("a web page instead of a picture", permanent=False)
 
 
 async def _read(response: aiohttp.ClientResponse, *, most: int) -> bytes:

@@ -86,9 +86,9 @@ class Scene:
     async def _job(self, act: Callable[[], Any]) -> bool:
         """Have the member do something and watch the job that comes of it, printing each state."""
         store, user = self.app.services.store, self.member.id
-        known = {each.job.id for each in (await store.open_of(user, since=0, limit=100))[0]}
+        known = {each.job.id for each in (await store.open_jobs(user, since=0, limit=100))[0]}
         await act()
-        found, _ = await store.open_of(user, since=0)
+        found, _ = await store.open_jobs(user, since=0)
         job_id = next(each.job.id for each in found if each.job.id not in known)
         began, shown = time.time(), None
         while time.time() - began < TIMEOUT:

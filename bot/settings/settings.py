@@ -40,7 +40,7 @@ from bot.settings.types import (
     Token,
     without_quotes,
 )
-from bot.store.database import shown
+from bot.store.database import display_url
 
 SECRETS = {"runcomfy": "DARKROOM_RUNCOMFY__API_TOKEN", "runflow": "DARKROOM_RUNFLOW__API_KEY"}
 WHENCE = {"runcomfy": "the API token from your RunComfy profile", "runflow": "an API key of your Runflow organisation"}
@@ -151,7 +151,7 @@ class DatabaseSection(_Section):
 
     @property
     def shown(self) -> str:
-        return shown(self.url.get_secret_value())
+        return display_url(self.url.get_secret_value())
 
 
 class DataSection(_Section):
@@ -213,7 +213,7 @@ class Settings(_Section):
             whole = Catalog.model_validate(file.table)
         except ValidationError as exc:
             raise BadSettings(file.sentence(exc, kinds=[each.__name__ for each in get_args(Option)])) from None
-        had = whole.at(self.routing.prefer)
+        had = whole.for_providers(self.routing.prefer)
         if not had.models:
             hosts = " or ".join(dict.fromkeys(self.routing.prefer))
             raise BadSettings(f"routing.prefer: {self.files.models.name} has no model with a route at {hosts}")
@@ -225,7 +225,7 @@ class Settings(_Section):
                 self.web.metrics_token)  # fmt: skip
         told = [each.get_secret_value() for each in held]
         url = self.database.url.get_secret_value()
-        if shown(url) != url:
+        if display_url(url) != url:
             told += _with_password(url)
         addresses = (
             self.http.address or "", self.discord.api_base, self.discord.gateway_url, self.runcomfy.api_base,

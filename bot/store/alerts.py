@@ -1,4 +1,4 @@
-"""Rows of alerts: a limit came near its end. Written with the reservation that did it, told afterwards, each once."""
+"""Rows of limit warnings. Each is written with the reservation that caused it, and sent once, later."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.core.jobs import Place
-from bot.core.quota import EVERYWHERE, Alert, Scope
+from bot.core.quota import NO_SERVER, Alert, Scope
 from bot.store.database import Database, Tx
 
 
 @dataclass(frozen=True, slots=True)
 class PendingAlert:
-    """An alert that nobody has heard of. *body* has scope, window, unit, limit, used, percent, channel, resets_at."""
+    """An alert that has not been sent. *body* has scope, window, unit, limit, used, percent, channel, resets_at."""
 
     id: str
-    server: int  # 0: what happens outside of servers, and the host
+    server: int  # 0: of direct messages and user installs, or of the scope `host`
     body: Mapping[str, Any]
 
 
 async def add(tx: Tx, place: Place, alert: Alert, *, now: int) -> None:
-    """Part of the unit that reserves; a limit whose amount was changed may come near its end once more."""
+    """Insert an alert, once for each limit, amount, bucket and percentage. Part of the unit that reserves."""
     allowance = alert.allowance
-    server = EVERYWHERE if allowance.scope is Scope.HOST else place.server
+    server = NO_SERVER if allowance.scope is Scope.HOST else place.server
     channel = place.counted_channel if allowance.scope is Scope.CHANNEL else 0
     body = {
         "scope": allowance.scope,
@@ -44,13 +44,13 @@ async def add(tx: Tx, place: Place, alert: Alert, *, now: int) -> None:
 
 
 class Alerts:
-    """The alerts that somebody still has to hear of."""
+    """Reads the alerts to send, and marks those that were sent."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def pending(self, *, since: int, limit: int = 20) -> Sequence[PendingAlert]:
-        """Those of *since* and later, oldest first."""
+        """Alerts of *since* (UTC milliseconds) and later that have not been sent, oldest first."""
 
         async def unit(tx: Tx) -> Sequence[PendingAlert]:
             rows = await tx.fetch(

@@ -1,4 +1,4 @@
-"""Compares the totals with the rows they are made of, and the members' book with the hosts'."""
+"""Checks the totals against the rows that they sum up, and compares the members' ledger with the providers' costs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from bot.store.totals import COLUMNS
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A total that is not the sum of its rows; *off* says by how much, where it is."""
+    """A total that is not the sum of its rows; *off* has the difference for each column that differs."""
 
     scope: Scope
     server: int
@@ -22,16 +22,16 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class LedgerSummary:
-    """Both books, summed up in micro-dollars. *unreported* counts jobs paid for whose host never said a price."""
+    """One month of the members' ledger and of the providers' costs. Money in micro-dollars."""
 
-    month: str
+    month: str  # 2026-11
     jobs: int
     images: int
-    settled: int  # what members paid
-    held: int  # for unfinished jobs
-    known: int  # what hosts said they billed
-    assumed: int  # what they may have billed
-    unreported: int
+    settled: int  # charged to members
+    held: int  # reserved for unfinished jobs
+    known: int  # reported by providers
+    assumed: int  # possibly billed by providers
+    unreported: int  # settled jobs whose provider reported no price
 
 
 class Audit:
@@ -39,7 +39,7 @@ class Audit:
         self._database = database
 
     async def mismatches(self) -> Sequence[Mismatch]:
-        """Every total that differs from its rows. A long look: nobody waits for it."""
+        """Every total that differs from the sum of its rows. Reads both tables as a scan."""
         sums = ", ".join(f"CAST(sum({each}) AS BIGINT) AS {each}" for each in COLUMNS)
         off = " OR ".join(f"sum({each}) <> 0" for each in COLUMNS)
         sql = f"""
@@ -47,37 +47,39 @@ class Audit:
                 SELECT scope, guild, bucket, subject, {", ".join(COLUMNS)} FROM totals
                 UNION ALL
                 SELECT scope, guild, bucket, subject, {", ".join(f"-{each}" for each in COLUMNS)} FROM rebuilt
-            ) both_of_them GROUP BY scope, guild, bucket, subject HAVING {off}
-            """  # noqa: S608 - names of this program's own columns
+            ) difference GROUP BY scope, guild, bucket, subject HAVING {off}
+            """  # noqa: S608 - column names from COLUMNS
 
         async def unit(tx: Tx) -> Sequence[Mismatch]:
-            return [_difference(row) for row in await tx.fetch(sql)]
+            return [_mismatch(row) for row in await tx.fetch(sql)]
 
         return await self._database.scan(unit)
 
-    async def repair(self, found: Mismatch) -> None:
-        """Make a total the sum of its rows again, while nobody can count in it."""
+    async def repair(self, mismatch: Mismatch) -> None:
+        """Set a total to the sum of its rows, while its account is locked."""
 
         async def unit(tx: Tx) -> None:
-            account = (found.scope, found.server, found.subject)
-            await totals.count_one(tx, account, "total")  # whoever counts takes this row first
+            account = (mismatch.scope, mismatch.server, mismatch.subject)
+            await totals.count_one(
+                tx, account, "total"
+            )  # locks the account: every unit that counts takes this row first
             row = await tx.one(
                 f"SELECT {', '.join(COLUMNS)} FROM rebuilt "  # noqa: S608 - as above
                 "WHERE scope = $1 AND guild = $2 AND bucket = $3 AND subject = $4",
-                found.scope, found.server, found.bucket, found.subject,
+                mismatch.scope, mismatch.server, mismatch.bucket, mismatch.subject,
             )  # fmt: skip
-            await totals.count_one(tx, account, found.bucket)
+            await totals.count_one(tx, account, mismatch.bucket)
             await tx.run(
                 f"UPDATE totals SET {', '.join(f'{each} = ${n}' for n, each in enumerate(COLUMNS, start=5))} "  # noqa: S608
                 "WHERE scope = $1 AND guild = $2 AND bucket = $3 AND subject = $4",
-                found.scope, found.server, found.bucket, found.subject,
+                mismatch.scope, mismatch.server, mismatch.bucket, mismatch.subject,
                 *(row[each] if row else 0 for each in COLUMNS),
             )  # fmt: skip
 
         await self._database.write(unit)
 
     async def old_reservations(self, *, before: int) -> Sequence[str]:
-        """Jobs whose reservation has been open since before *before*."""
+        """At most 100 ids of unfinished jobs created before *before* (UTC milliseconds), oldest first."""
 
         async def unit(tx: Tx) -> Sequence[str]:
             rows = await tx.fetch(
@@ -88,16 +90,16 @@ class Audit:
         return await self._database.read(unit)
 
     async def summaries(self) -> Sequence[LedgerSummary]:
-        """The two books side by side, by the month in which the pictures were asked for; newest first."""
+        """One summary for each month in which jobs were accepted, newest first."""
 
         async def unit(tx: Tx) -> Sequence[LedgerSummary]:
-            return [LedgerSummary(**dict(row)) for row in await tx.fetch(_BOOKS)]
+            return [LedgerSummary(**dict(row)) for row in await tx.fetch(_SUMMARIES)]
 
         return await self._database.scan(unit)
 
 
-# By month of the reservation, so that both books speak of the same jobs.
-_BOOKS = """
+# By month of the reservation, so that both sides cover the same jobs.
+_SUMMARIES = """
     SELECT substr(held.day, 1, 7) AS month,
            CAST(count(*) AS BIGINT) AS jobs,
            CAST(coalesce(sum(CASE WHEN ended.kind = 'settle' THEN ended.images END), 0) AS BIGINT) AS images,
@@ -114,6 +116,6 @@ _BOOKS = """
 """
 
 
-def _difference(row: Row) -> Mismatch:
+def _mismatch(row: Row) -> Mismatch:
     off = {each: row[each] for each in COLUMNS if row[each]}
     return Mismatch(Scope(row["scope"]), row["guild"], row["bucket"], row["subject"], off)

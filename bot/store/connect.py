@@ -1,10 +1,10 @@
-"""Opens the database that an address names, whichever engine it is, or only looks at it."""
+"""Opens a database by its URL, or reads its status, for either engine."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot.store.database import Database, StoreMissing, StoreTooNew, StoreUnusable, shown
-from bot.store.database_status import Status, family, sqlite_status
+from bot.store.database import Database, StoreMissing, StoreTooNew, StoreUnusable, display_url
+from bot.store.database_status import Status, related_files, sqlite_status
 from bot.store.sqlite import SqliteDatabase
 
 if TYPE_CHECKING:
@@ -14,9 +14,10 @@ SQLITE = "sqlite:///"
 
 
 async def open_database(url: str, *, running: bool = False) -> Database:
-    """The database at *url*, made if need be and up to date; *running* as the one process that runs on it.
+    """Open the database at *url*, creating and migrating it where necessary.
 
-    `StoreBusy` if another one runs, `StoreTooNew` if it is ahead of us, `StoreUnusable` if it cannot be used.
+    *running*: as the one process that runs jobs on it. Raises `StoreBusy` if another process runs, `StoreTooNew` if a
+    newer version has written it, and `StoreUnusable` if it cannot be used.
     """
     if url.startswith(SQLITE):
         return await SqliteDatabase.open(Path(url.removeprefix(SQLITE)), running=running)
@@ -24,36 +25,41 @@ async def open_database(url: str, *, running: bool = False) -> Database:
 
 
 async def status(url: str) -> Status:
-    """What there is at *url*, without changing it. `StoreUnusable` if it cannot be reached or is something else."""
+    """The status of the database at *url*, without changing it.
+
+    Raises `StoreUnusable` if it cannot be reached or holds other tables than Darkroom's.
+    """
     if url.startswith(SQLITE):
         return sqlite_status(Path(url.removeprefix(SQLITE)))
     return await _postgres().status(url)
 
 
 async def open_existing(url: str) -> Database:
-    """The database at *url* as it is: beside a running bot, nobody else makes or changes its tables.
+    """Open the database at *url* without creating or migrating it, since a bot may be running on it.
 
-    `StoreMissing` if there is none, `StoreUnusable` if it is behind us, `StoreTooNew` if it is ahead.
+    Raises `StoreMissing` if there is none, `StoreUnusable` if it must be migrated, `StoreTooNew` if a newer version has
+    written it.
     """
-    found = await status(url)
-    if not found.version:
-        raise StoreMissing(f"there is no database yet at {place(url)} (`darkroom run` or `darkroom migrate` makes it)")
-    versions = f"the database has version {found.version}, this Darkroom"
-    if found.version > found.newest:
-        raise StoreTooNew(f"{versions} knows {found.newest}: update Darkroom")
-    if found.version < found.newest:
-        raise StoreUnusable(f"{versions} needs {found.newest}: stop the bot, run `darkroom migrate`, start the bot")
+    current = await status(url)
+    if not current.version:
+        where = display_location(url)
+        raise StoreMissing(f"there is no database yet at {where} (`darkroom run` or `darkroom migrate` creates it)")
+    versions = f"the database has version {current.version}, this Darkroom"
+    if current.version > current.newest:
+        raise StoreTooNew(f"{versions} knows {current.newest}: update Darkroom")
+    if current.version < current.newest:
+        raise StoreUnusable(f"{versions} needs {current.newest}: stop the bot, run `darkroom migrate`, start the bot")
     return await open_database(url)
 
 
 def database_files(url: str) -> list[Path]:
-    """The files of the database at *url*, there or not; none for a server's."""
-    return family(Path(url.removeprefix(SQLITE))) if url.startswith(SQLITE) else []
+    """The files of the SQLite database at *url*, whether they exist or not; none for PostgreSQL."""
+    return related_files(Path(url.removeprefix(SQLITE))) if url.startswith(SQLITE) else []
 
 
-def place(url: str) -> str:
-    """Where the database at *url* is: the whole path of a file, or a server's address."""
-    return str(Path(url.removeprefix(SQLITE)).absolute()) if url.startswith(SQLITE) else shown(url)
+def display_location(url: str) -> str:
+    """Where the database at *url* is, for messages: the absolute path of a file, or a URL without its password."""
+    return str(Path(url.removeprefix(SQLITE)).absolute()) if url.startswith(SQLITE) else display_url(url)
 
 
 def _postgres() -> "type[PostgresDatabase]":

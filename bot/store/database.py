@@ -1,9 +1,9 @@
-"""The port between the store's statements and an engine: units of work in transactions.
+"""The interface of the database engines: units of work in transactions.
 
-A unit is `async def unit(tx)` that awaits nothing but *tx*. Statements use `$1, $2, …`. An engine may run one again,
-but answers with what was decided by the run that was committed. A caller that gave up waiting may still have its unit
-committed.
-SQLite runs units one after another, PostgreSQL side by side: what a unit decides by, it locks before it reads.
+A unit is `async def unit(tx)` that awaits only methods of *tx*. Statements use `$1, $2, …`. An engine may run a unit
+more than once, and returns the result of the run that was committed. The unit of a cancelled caller may still be
+committed. SQLite runs units one after another, PostgreSQL concurrently: a unit locks the rows that it decides by before
+it reads them.
 """
 
 import sqlite3
@@ -13,9 +13,9 @@ from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
-# What a database raises that may pass by itself: a full disk, another writer, a lost connection.
+# Errors of a database that may be temporary: a full disk, another writer, a lost connection.
 DATABASE_ERRORS: tuple[type[Exception], ...] = (sqlite3.Error, OSError)
-# And what it raises when its connection was cut: the next one is as good as new.
+# Errors of a lost connection: the next call uses another one.
 CONNECTION_LOST: tuple[type[Exception], ...] = (ConnectionError,)
 with suppress(ModuleNotFoundError):  # an extra
     import asyncpg
@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 
 
 class Tx(Protocol):
-    """One transaction. None of its methods waits for anything but the database."""
+    """One transaction."""
 
     async def run(self, sql: str, *args: object) -> None: ...
 
@@ -39,47 +39,47 @@ Unit = Callable[[Tx], Awaitable[T]]
 
 
 class Database(Protocol):
-    away_because: BaseException | None  # why units wait for the database at the moment; None where none does
+    unavailable_because: BaseException | None  # why units are waiting for the server; None while it answers
 
     async def write(self, unit: Unit[T]) -> T:
         """Run *unit* in a transaction of its own and return when it is on disk."""
         ...
 
     async def read(self, unit: Unit[T]) -> T:
-        """Run *unit* on one consistent snapshot, without ever waiting for writers."""
+        """Run *unit* on one consistent snapshot, without waiting for writers."""
         ...
 
     async def scan(self, unit: Unit[T]) -> T:
-        """Like `read`, for a look that may take a minute: nobody else waits for it."""
+        """Like `read`, on a connection of its own, for a query that may take minutes."""
         ...
 
-    async def outside_changes(self) -> int:
-        """A number that differs whenever another process has set a job's or a reply's clock since the last call.
+    async def external_changes(self) -> int:
+        """A number that changes whenever another process sets the `due_at` of a job or a reply.
 
-        Only the running process needs to ask; on PostgreSQL the others hear nothing of what it writes.
+        For the running process only: on PostgreSQL, other processes are not notified of its writes.
         """
         ...
 
-    async def given_up_ended(self) -> None:
-        """Wait for all units that callers gave up on: whatever is written after this comes after them."""
+    async def wait_for_abandoned(self) -> None:
+        """Wait for all units whose callers were cancelled, so that later writes come after them."""
         ...
 
     async def purge_deleted(self, *, thoroughly: bool = False) -> bool:
-        """See to it that what was deleted or overwritten is not left anywhere in the engine's files.
+        """Remove deleted and overwritten data from the engine's files.
 
-        False where others were in the way: ask again. *thoroughly* is for words of members: it costs more.
+        False where other connections prevented it: call it again. *thoroughly*, for members' text, costs more.
         """
         ...
 
     async def writable(self) -> bool:
-        """Whether a write reaches the disk at the moment."""
+        """Whether a write currently reaches the disk."""
         ...
 
     async def aclose(self) -> None: ...
 
 
-def shown(url: str) -> str:
-    """The address of a database as it may be printed: without password and options."""
+def display_url(url: str) -> str:
+    """The URL of a database for printing: without password and options."""
     scheme, separator, rest = url.partition("://")
     if scheme == "sqlite":
         return url
@@ -88,16 +88,16 @@ def shown(url: str) -> str:
 
 
 class StoreUnusable(Exception):
-    """The database cannot be opened; the text says which and why."""
+    """The database cannot be opened; the text says which one and why."""
 
 
 class StoreMissing(StoreUnusable):
-    """There is no database there yet."""
+    """The database does not exist."""
 
 
 class StoreTooNew(Exception):
-    """The database was written by a newer Darkroom than this one."""
+    """The database was written by a newer version of Darkroom."""
 
 
 class StoreBusy(Exception):
-    """Another Darkroom already runs on this database."""
+    """Another process already runs on this database."""

@@ -26,7 +26,7 @@ class Drafts:
         await self._database.write(unit)
 
     async def load(self, draft_id: str, *, user_id: int, now: int) -> Mapping[str, Any] | None:
-        """A member's own draft; None when it belongs to somebody else or has expired."""
+        """The draft; None if it has expired, is another member's or does not exist."""
 
         async def unit(tx: Tx) -> Mapping[str, Any] | None:
             row = await tx.one(

@@ -1,6 +1,6 @@
-"""Rows of what is left of each bonus, and of what jobs have taken from it.
+"""Rows of bonuses (table `grants`), and of what jobs have taken from them (table `draws`).
 
-The functions here are parts of units that hold the member's account: nobody else changes these rows meanwhile.
+The functions are parts of units that have locked the member's account.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ async def open_grant(tx: Tx, grant_id: int, grant: Grant, *, server: int, user: 
     )  # fmt: skip
 
 
-async def of(tx: Tx, server: int, user: int, *, now: int) -> Sequence[Grant]:
-    """What is left to a member and has not expired, first to expire first."""
+async def remaining(tx: Tx, server: int, user: int, *, now: int) -> Sequence[Grant]:
+    """A member's unexpired bonuses that are not used up, first to expire first."""
     rows = await tx.fetch(
         """
         SELECT id, unit, remaining, expires_at FROM grants
@@ -34,7 +34,7 @@ async def of(tx: Tx, server: int, user: int, *, now: int) -> Sequence[Grant]:
     return [Grant(row["id"], Unit(row["unit"]), row["remaining"], row["expires_at"]) for row in rows]
 
 
-async def take(tx: Tx, job_id: str, draws: Sequence[Draw]) -> None:
+async def record_draws(tx: Tx, job_id: str, draws: Sequence[Draw]) -> None:
     for n, each in enumerate(draws):
         await tx.run(
             "INSERT INTO draws (job, n, grant_id, pictures, taken) VALUES ($1, $2, $3, $4, $5)",
@@ -44,28 +44,28 @@ async def take(tx: Tx, job_id: str, draws: Sequence[Draw]) -> None:
 
 
 async def refund(tx: Tx, job_id: str, *, pictures: int) -> None:
-    """Return *pictures* that a job did not need, to what was drawn last first; a grant may have expired since."""
+    """Return *pictures* of a job to its grants, the last draw first, also to grants that have expired."""
     rows = await tx.fetch("SELECT n, grant_id, pictures, taken FROM draws WHERE job = $1 ORDER BY n DESC", job_id)
     for row in rows:
-        back = min(pictures, row["pictures"])
-        if not back:
+        refunded = min(pictures, row["pictures"])
+        if not refunded:
             return
-        taken = row["taken"] * back // row["pictures"]
+        taken = row["taken"] * refunded // row["pictures"]
         await tx.run(
             "UPDATE draws SET pictures = pictures - $3, taken = taken - $4 WHERE job = $1 AND n = $2",
-            job_id, row["n"], back, taken,
+            job_id, row["n"], refunded, taken,
         )  # fmt: skip
         await tx.run("UPDATE grants SET remaining = remaining + $2 WHERE id = $1", row["grant_id"], taken)
-        pictures -= back
+        pictures -= refunded
 
 
-async def one(tx: Tx, grant_id: int) -> Grant | None:
+async def get(tx: Tx, grant_id: int) -> Grant | None:
     row = await tx.one("SELECT id, unit, remaining, expires_at FROM grants WHERE id = $1", grant_id)
     return None if row is None else Grant(row["id"], Unit(row["unit"]), row["remaining"], row["expires_at"])
 
 
 async def close(tx: Tx, grant_id: int, *, now: int) -> None:
-    """Leave nothing of a bonus; what running jobs give back to it later is over, too."""
+    """Set what is left of a bonus to zero and expire it, so that later refunds of running jobs cannot be used."""
     await tx.run(
         "UPDATE grants SET remaining = 0, amount = amount - remaining, expires_at = $2 WHERE id = $1", grant_id, now
     )

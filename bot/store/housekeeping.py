@@ -1,4 +1,4 @@
-"""What has to be tidied up in the rows from time to time, and what must not be found there at all."""
+"""Deletion of expired rows, and repair of rows that must not exist."""
 
 import asyncio
 from functools import partial
@@ -7,18 +7,18 @@ from bot.core.jobs import HOUR, MINUTE, State
 from bot.store import jobs, ledger
 from bot.store.database import Database, Tx
 
-# Seconds between attempts to empty the log of writes; an export or an audit may read for ten minutes.
-PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, *[1.0] * 60, *[10.0] * 60)
-LONGEST_WAIT = 16 * MINUTE  # nothing is ever due later than that, but for what a wrong clock wrote
+# Seconds between attempts to truncate the WAL; an export or an audit may read for ten minutes.
+PURGE_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.5, *[1.0] * 60, *[10.0] * 60)
+MAX_DUE_DELAY = 16 * MINUTE  # longer than any delay that the program schedules
 
 
 class Housekeeping:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def not_from_the_future(self, *, now: int) -> None:
-        """Bring what a clock that was ahead has written back to *now*, or it would wait until then."""
-        latest = now + LONGEST_WAIT
+    async def clamp_future_times(self, *, now: int) -> None:
+        """Set times in the future, written while the system clock was ahead, to *now* (UTC milliseconds)."""
+        latest = now + MAX_DUE_DELAY
 
         async def unit(tx: Tx) -> None:
             await tx.run("UPDATE jobs SET due_at = $1 WHERE due_at > $2", now, latest)
@@ -36,27 +36,27 @@ class Housekeeping:
         await self._database.write(unit)
 
     async def purge_deleted(self) -> None:
-        """Leave nothing of what was deleted in the engine's files; a reader who needs longer is left to the janitor."""
-        thoroughly = True  # what is still to be done of that is remembered
-        for pause in (*PAUSES, 0):
+        """Remove deleted data from the engine's files; retries for eleven minutes where readers prevent it."""
+        thoroughly = True  # the engine remembers it until it is done
+        for delay in (*PURGE_DELAYS, 0):
             if await self._database.purge_deleted(thoroughly=thoroughly):
                 return
             thoroughly = False
-            await asyncio.sleep(pause)
+            await asyncio.sleep(delay)
 
-    async def forget_prompts(self, *, before: int) -> None:
-        """Drop the words of jobs that ended before *before*."""
+    async def erase_prompts(self, *, before: int) -> None:
+        """Erase the requests (prompt, options, references) of jobs that ended before *before* (UTC milliseconds)."""
 
         async def unit(tx: Tx) -> None:
             sql = "UPDATE jobs SET request = $2 WHERE ended_at < $1 AND request <> $2"
-            await tx.run(sql, before, jobs.FORGOTTEN)
+            await tx.run(sql, before, jobs.ERASED_REQUEST)
 
         await self._database.write(unit)
 
-    async def expired_pictures(self, *, before: int, unseen_before: int, limit: int = 500) -> list[str]:
-        """Forget pictures made before *before* whose job has ended; their file names, for removal.
+    async def delete_expired_pictures(self, *, before: int, unseen_before: int, limit: int = 500) -> list[str]:
+        """Delete the rows of pictures made before *before* whose job has ended; returns their file names, for removal.
 
-        Those of a job that is hidden, or whose reply is still to show them, stay until *unseen_before* is past its end.
+        Pictures that a reply does not show yet, or that are hidden, stay until *unseen_before* is past the job's end.
         """
 
         async def unit(tx: Tx) -> list[str]:
@@ -79,8 +79,8 @@ class Housekeeping:
 
         return await self._database.write(unit)
 
-    async def kept_pictures(self, *, before: int) -> frozenset[str]:
-        """File names of pictures made before *before* that are still somebody's."""
+    async def referenced_pictures(self, *, before: int) -> frozenset[str]:
+        """File names of the pictures made before *before* that have a row."""
 
         async def unit(tx: Tx) -> frozenset[str]:
             rows = await tx.fetch("SELECT file FROM pictures WHERE made_at < $1", before)
@@ -88,8 +88,8 @@ class Housekeeping:
 
         return await self._database.read(unit)
 
-    async def tidy(self, *, now: int) -> bool:
-        """Drop what has outlived its use: tokens, drafts, old interaction ids; whether a token or a draft was there."""
+    async def delete_expired(self, *, now: int) -> bool:
+        """Delete expired tokens and drafts (True if there were any), and interaction ids older than a day."""
 
         async def unit(tx: Tx) -> bool:
             tokens = await tx.fetch("DELETE FROM tokens WHERE expires_at <= $1 RETURNING job", now)
@@ -99,16 +99,16 @@ class Housekeeping:
 
         return await self._database.write(unit)
 
-    async def end_forgotten(self, *, now: int) -> list[str]:
-        """Release every reservation whose job has ended without ending it. There should be none: the caller alarms."""
+    async def end_orphaned_reservations(self, *, now: int) -> list[str]:
+        """End reservations whose job has ended, and return the job ids. Any is a defect, which the caller reports."""
 
         async def unit(tx: Tx, job_id: str) -> None:
-            job = await jobs.hold(tx, job_id)
+            job = await jobs.lock(tx, job_id)
             if job is not None:
-                made = job.images if job.state is State.SUCCEEDED else 0
-                await ledger.end(tx, job, now=now, pictures=made, reason="audit")
+                pictures = job.images if job.state is State.SUCCEEDED else 0
+                await ledger.end(tx, job, now=now, pictures=pictures, reason="audit")
 
-        found = await self._database.read(ledger.forgotten)
-        for job_id in found:  # one by one: a unit locks one job and its accounts
+        orphaned = await self._database.read(ledger.orphaned_reservations)
+        for job_id in orphaned:  # in a unit each, since a unit locks one job and its accounts
             await self._database.write(partial(unit, job_id=job_id))
-        return found
+        return orphaned

@@ -1,6 +1,6 @@
-"""What the operator may look at: lists of jobs, and all that is known of one; nothing here changes a row.
+"""Reads for the operator's command line: lists of jobs, and everything about one job.
 
-A record carries what a member typed, for whoever prints it to leave out, but never a token.
+A record includes the member's prompt, which the command line leaves out, but no interaction token.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from bot.core.quota import Amount
 from bot.store import jobs
 from bot.store.database import Database, Row, Tx
 
-LONGEST = 26  # characters of an id
-LAST = "Z"  # of the letters in an id
+ID_LENGTH = 26  # characters of a ULID
+MAX_ID_CHARACTER = "Z"
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """One job as it stands in a list. *delivered* says whether its newest card is shown."""
+class JobSummary:
+    """One job in a list. *delivered*: its newest card is shown."""
 
     id: str
     state: State
@@ -38,12 +38,12 @@ class Event:
     before: State | None
     after: State
     reason: str | None
-    provider: str | None  # the host it stood at from then on; not written down before version 3
+    provider: str | None  # after the transition; not recorded before database version 3
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row that the members' ledger holds for a job: reserve, settle or release."""
+    """A row of the members' ledger for a job: reserve, settle or release."""
 
     at: int
     kind: str
@@ -58,8 +58,8 @@ class HostCost:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """How far a job's card has come. *gone*: somebody deleted its message, or it was never to be seen again."""
+class ReplyStatus:
+    """The delivery status of a job's card. *gone*: its message or its pictures were deleted."""
 
     message_id: int | None
     private: bool
@@ -76,13 +76,13 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Everything about one job, from one snapshot."""
+    """Everything stored about one job, from one snapshot."""
 
     job: Job
     events: Sequence[Event]
     entries: Sequence[Entry]
     host_cost: HostCost | None
-    reply: Shown | None
+    reply: ReplyStatus | None
 
 
 class JobDetails:
@@ -97,15 +97,15 @@ class JobDetails:
         user_id: int | None = None,
         guild_id: int | None = None,
         unfinished: bool = False,
-    ) -> list[Listed]:
-        """The *limit* newest jobs of which all that is given holds, newest first."""
-        given = {"state": state, "user_id": user_id, "guild_id": guild_id}
-        values = {name: value for name, value in given.items() if value is not None}
-        tests = [f"jobs.{name} = ${n}" for n, name in enumerate(values, start=2)]
-        tests += ["jobs.ended_at IS NULL"] if unfinished else []
-        where = f"WHERE {' AND '.join(tests)}" if tests else ""
+    ) -> list[JobSummary]:
+        """The *limit* newest jobs that match all given filters, newest first."""
+        filters = {"state": state, "user_id": user_id, "guild_id": guild_id}
+        values = {name: value for name, value in filters.items() if value is not None}
+        conditions = [f"jobs.{name} = ${n}" for n, name in enumerate(values, start=2)]
+        conditions += ["jobs.ended_at IS NULL"] if unfinished else []
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
 
-        async def unit(tx: Tx) -> list[Listed]:
+        async def unit(tx: Tx) -> list[JobSummary]:
             rows = await tx.fetch(
                 f"""
                 SELECT jobs.id AS id, jobs.state AS state, jobs.reason AS reason, jobs.created_at AS created_at,
@@ -114,17 +114,17 @@ class JobDetails:
                        replies.wanted AS wanted, replies.delivered AS delivered, replies.gone AS gone
                 FROM jobs LEFT JOIN replies ON replies.job = jobs.id {where}
                 ORDER BY jobs.id DESC LIMIT $1
-                """,  # noqa: S608 - names of our own columns; ids sort by time, so the newest are at the index's end
+                """,  # noqa: S608 - fixed column names; ids sort by time, so the newest are at the index's end
                 limit,
                 *values.values(),
             )
-            return [_listed(row) for row in rows]
+            return [_summary(row) for row in rows]
 
         return await self._database.read(unit)
 
-    async def beginning(self, start: str, *, limit: int) -> list[str]:
-        """At most *limit* ids of jobs that begin with *start*, newest first; a whole id finds itself."""
-        end = start.ljust(LONGEST, LAST)
+    async def ids_starting_with(self, start: str, *, limit: int) -> list[str]:
+        """At most *limit* job ids that start with *start*, newest first."""
+        end = start.ljust(ID_LENGTH, MAX_ID_CHARACTER)
 
         async def unit(tx: Tx) -> list[str]:
             rows = await tx.fetch(
@@ -144,14 +144,14 @@ class JobDetails:
                 events=await _events(tx, job_id),
                 entries=await _entries(tx, job_id),
                 host_cost=await _host_cost(tx, job_id),
-                reply=await _shown(tx, job_id),
+                reply=await _reply_status(tx, job_id),
             )
 
         return await self._database.read(unit)
 
 
-def _listed(row: Row) -> Listed:
-    return Listed(
+def _summary(row: Row) -> JobSummary:
+    return JobSummary(
         id=row["id"],
         state=State(row["state"]),
         reason=row["reason"],
@@ -187,7 +187,7 @@ async def _events(tx: Tx, job_id: str) -> list[Event]:
 
 
 async def _entries(tx: Tx, job_id: str) -> list[Entry]:
-    rows = await tx.fetch(  # in two halves, each with a unique index of its own
+    rows = await tx.fetch(  # in two queries, each with a unique index
         """
         SELECT at, kind, images, micro_usd FROM ledger WHERE job = $1 AND kind = 'reserve'
         UNION ALL
@@ -195,8 +195,8 @@ async def _entries(tx: Tx, job_id: str) -> list[Entry]:
         """,
         job_id,
     )
-    found = [Entry(row["at"], row["kind"], Amount(row["images"], row["micro_usd"])) for row in rows]
-    return sorted(found, key=lambda each: (each.kind != "reserve", each.at))
+    entries = [Entry(row["at"], row["kind"], Amount(row["images"], row["micro_usd"])) for row in rows]
+    return sorted(entries, key=lambda each: (each.kind != "reserve", each.at))
 
 
 async def _host_cost(tx: Tx, job_id: str) -> HostCost | None:
@@ -204,7 +204,7 @@ async def _host_cost(tx: Tx, job_id: str) -> HostCost | None:
     return HostCost(row["at"], row["micro_usd"], row["basis"]) if row else None
 
 
-async def _shown(tx: Tx, job_id: str) -> Shown | None:
+async def _reply_status(tx: Tx, job_id: str) -> ReplyStatus | None:
     row = await tx.one(
         """
         SELECT message_id, ephemeral, wanted, delivered, due_at, attempts, gone FROM replies WHERE job = $1
@@ -213,7 +213,7 @@ async def _shown(tx: Tx, job_id: str) -> Shown | None:
     )
     if row is None:
         return None
-    return Shown(
+    return ReplyStatus(
         message_id=row["message_id"],
         private=bool(row["ephemeral"]),
         wanted=row["wanted"],

@@ -1,6 +1,6 @@
-"""Rows of jobs: written once, moved under guard, read back as `Job`.
+"""Rows of jobs and of their events; each state change is guarded by the expected state.
 
-The functions here are parts of units: they take the transaction of the verb that calls them.
+The functions are parts of units: they take the caller's transaction.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 from bot.core.jobs import Cancel, ImageRequest, Job, Place, Reference, State, Verb
 from bot.store.database import Row, Tx
 
-FORGOTTEN = '{"prompt": "", "options": {}, "references": []}'
+ERASED_REQUEST = '{"prompt": "", "options": {}, "references": []}'
 CHANGEABLE = frozenset(
     {
         "due_at", "checked", "submitted_at", "started_at", "run_id", "position", "cancel", "reason", "images",
@@ -51,11 +51,11 @@ async def add(tx: Tx, job: Job) -> None:
         job.place.parent_id,
         " ".join(map(str, job.place.roles)),
     )
-    await event(tx, job, before=None, now=job.created_at, reason=None)
+    await add_event(tx, job, before=None, now=job.created_at, reason=None)
 
 
 async def move(tx: Tx, job: Job, to: State, *, now: int, changes: Mapping[str, Any]) -> Job | None:
-    """Take *job* from the state we know it in to *to*; None, with nothing written, when it is elsewhere by now."""
+    """Change the state of *job* to *to*; None, with nothing written, if it is no longer in the state that *job* has."""
     ended = now if to.is_final else None
     names, values = _assignments(changes, first=6)
     row = await tx.one(
@@ -76,12 +76,12 @@ async def move(tx: Tx, job: Job, to: State, *, now: int, changes: Mapping[str, A
         return None
     moved = load(row)
     if to is not job.state or moved.provider != job.provider:
-        await event(tx, moved, before=job.state, now=now, reason=changes.get("reason"))
+        await add_event(tx, moved, before=job.state, now=now, reason=changes.get("reason"))
     return moved
 
 
 async def amend(tx: Tx, job_id: str, *, changes: Mapping[str, Any]) -> Job | None:
-    """Change facts of a job that do not depend on its state."""
+    """Change columns of a job in any state; None if there is no such job."""
     names, values = _assignments(changes, first=2)
     row = await tx.one(
         f"UPDATE jobs SET {names.removeprefix(', ')} WHERE id = $1 RETURNING *",  # noqa: S608 - as above
@@ -92,7 +92,7 @@ async def amend(tx: Tx, job_id: str, *, changes: Mapping[str, Any]) -> Job | Non
 
 
 async def acknowledge(tx: Tx, job_id: str, *, now: int) -> None:
-    """From *now* on a job that still waits may be submitted; told twice, the first time counts."""
+    """Make an accepted job due at *now*; a repeated acknowledgement changes nothing."""
     await tx.run(
         "UPDATE jobs SET acked_at = $2, due_at = $2 WHERE id = $1 AND state = 'accepted' AND acked_at IS NULL",
         job_id,
@@ -100,9 +100,9 @@ async def acknowledge(tx: Tx, job_id: str, *, now: int) -> None:
     )
 
 
-async def forget(tx: Tx, job: Job) -> None:
-    """Keep the row, for the ledger refers to it, but not what was asked for, nor its member's drafts of the same."""
-    await tx.run("UPDATE jobs SET request = $2 WHERE id = $1", job.id, FORGOTTEN)
+async def erase_request(tx: Tx, job: Job) -> None:
+    """Erase what was requested, and the member's drafts of the same. The row stays, because the ledger refers to it."""
+    await tx.run("UPDATE jobs SET request = $2 WHERE id = $1", job.id, ERASED_REQUEST)
     for row in await tx.fetch("SELECT id, body FROM drafts WHERE user_id = $1", job.place.user_id):
         draft, words = json.loads(row["body"]), job.request.prompt.strip()
         if draft.get("parent_id") == job.id or (words and draft.get("prompt", "").strip() == words):
@@ -114,14 +114,14 @@ async def get(tx: Tx, job_id: str) -> Job | None:
     return load(row) if row else None
 
 
-async def hold(tx: Tx, job_id: str) -> Job | None:
-    """Get a job and keep everybody else from changing it until this unit ends."""
+async def lock(tx: Tx, job_id: str) -> Job | None:
+    """Read a job and lock its row until the unit ends; None if there is no such job."""
     row = await tx.one("UPDATE jobs SET changed_at = changed_at WHERE id = $1 RETURNING *", job_id)
     return load(row) if row else None
 
 
-async def event(tx: Tx, job: Job, *, before: State | None, now: int, reason: str | None) -> None:
-    """Write down that *job* has come to where it is now."""
+async def add_event(tx: Tx, job: Job, *, before: State | None, now: int, reason: str | None) -> None:
+    """Record the current state and provider of *job*; *before* is the previous state, None for a new job."""
     await tx.run(
         "INSERT INTO job_events (job, at, before, after, reason, provider) VALUES ($1, $2, $3, $4, $5, $6)",
         job.id,
@@ -176,13 +176,13 @@ def _place(row: Row) -> Place:
 
 def _assignments(changes: Mapping[str, Any], *, first: int) -> tuple[str, list[Any]]:
     if unknown := set(changes) - CHANGEABLE:
-        raise ValueError(f"not a column that may change: {', '.join(sorted(unknown))}")
+        raise ValueError(f"columns that cannot be changed: {', '.join(sorted(unknown))}")
     names = "".join(f", {name} = ${n}" for n, name in enumerate(changes, start=first))
     return names, [_column(value) for value in changes.values()]
 
 
 def _column(value: Any) -> Any:
-    """*value* as its column holds it."""
+    """*value* as its column stores it."""
     if isinstance(value, ImageRequest):
         return _dump(value)
     return int(value) if isinstance(value, bool) else value

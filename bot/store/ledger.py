@@ -1,6 +1,6 @@
-"""The members' book and the hosts' book: rows that are only ever added, and totals kept beside them.
+"""The members' ledger (table `ledger`) and the providers' costs (`host_cost`), each row with its totals.
 
-The functions here are parts of units: they take the transaction of the verb that calls them.
+The functions are parts of units: they take the caller's transaction. Rows of the ledger are never changed or deleted.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from bot.core import quota
 from bot.core.cards import Charge
 from bot.core.errors import UserError
 from bot.core.jobs import Job, Place
-from bot.core.quota import EVERYWHERE, IN_UTC, Alert, Amount, Draw, Grant, Kind, Limits, Scope, Unit, Used
-from bot.core.windows import Calendar, Moment, of_day
+from bot.core.quota import IN_UTC, NO_SERVER, Alert, Amount, Draw, Grant, Kind, Limits, Scope, Unit, Used
+from bot.core.windows import Calendar, Moment, moment_on_day
 from bot.store import grants, rules, totals
 from bot.store.database import Tx
 
@@ -22,26 +22,24 @@ DARKROOM = 0  # the actor of rows that no person caused
 async def reserve(
     tx: Tx, job: Job, amount: Amount, *, limits: Limits, calendar: Calendar, price_version: str
 ) -> Sequence[Alert] | UserError:  # fmt: skip
-    """Hold *amount* for *job* from now on, or say which limit refuses it; then nothing is held.
+    """Reserve *amount* for *job*; returns the limit warnings that it causes, or the refusal, with nothing reserved.
 
-    What it comes to are the limits that near their end by it.
-
-    Counting comes first: it holds the accounts, so that nobody else finds room there meanwhile (PostgreSQL runs
-    units side by side). A second reservation of one job is an integrity error.
+    Counting comes first, because it locks the accounts against concurrent units (on PostgreSQL). A second reservation
+    of one job is an integrity error.
     """
     place, now = job.place, job.created_at
-    local, held_by = calendar.moment(now), totals.accounts_of(place)
-    counted = await totals.count(tx, held_by, local, at=now, jobs=1, reserved=amount)
+    local, affected = calendar.moment(now), totals.accounts_of(place)
+    counted = await totals.count(tx, affected, local, at=now, jobs=1, reserved=amount)
     used = Used(now, calendar, counted.before(amount))
     try:
         applying, draws = await _admit(tx, place, amount, used=used, limits=limits)
     except UserError as refusal:
-        await totals.count(tx, held_by, local, at=now, jobs=-1, reserved=Amount() - amount, tell=False)
+        await totals.count(tx, affected, local, at=now, jobs=-1, reserved=Amount() - amount, returning=False)
         return refusal
     bonus_paid = _part(amount, sum(each.pictures for each in draws))
     if bonus_paid != Amount():
-        await totals.count(tx, held_by[:1], local, at=now, aside=bonus_paid, tell=False)
-        await grants.take(tx, job.id, draws)
+        await totals.count(tx, affected[:1], local, at=now, exempt=bonus_paid, returning=False)
+        await grants.record_draws(tx, job.id, draws)
     await _add(
         tx, Kind.RESERVE, job, amount, now=now, paid=bonus_paid, price_version=price_version, reason=None, local=local
     )  # fmt: skip
@@ -51,28 +49,28 @@ async def reserve(
 async def _admit(
     tx: Tx, place: Place, amount: Amount, *, used: Used, limits: Limits
 ) -> tuple[Sequence[quota.Limit], Sequence[Draw]]:
-    found, blocks = await rules.at(tx, place)
+    found, blocks = await rules.applying_to(tx, place)
     quota.check_blocks(blocks)
-    guild = place.server != EVERYWHERE
+    guild = place.server != NO_SERVER
     applying = (
         quota.effective(limits.rules(guild=guild), found, roles=place.roles) if found else _defaults(limits, guild)
     )
     granted: Sequence[Grant] = ()
-    if quota.own_fit(applying, used, asks=amount) < amount.images:
-        granted = await grants.of(tx, place.server, place.user_id, now=used.now)
+    if quota.fits_own_limits(applying, used, asks=amount) < amount.images:
+        granted = await grants.remaining(tx, place.server, place.user_id, now=used.now)
     return applying, quota.check(applying, used, asks=amount, grants=granted)
 
 
 @lru_cache(maxsize=16)
 def _defaults(limits: Limits, guild: bool) -> Sequence[quota.Limit]:  # noqa: FBT001 - a key of the cache
-    """What holds where nobody has set anything, which is nearly everywhere."""
+    """The limits where no rule is set, which is the most frequent case."""
     return quota.effective(limits.rules(guild=guild), ())
 
 
 async def end(tx: Tx, job: Job, *, now: int, pictures: int, reason: str | None) -> None:
-    """End the reservation of *job*: settle for *pictures* in hand at the reserved price, release for none.
+    """End the reservation of *job*: settle *pictures* at the reserved price, or release all of it for zero.
 
-    A job without a reservation, or whose reservation has ended, is left alone. A bonus comes back first.
+    Does nothing for a job without an open reservation. Pictures that were not made are refunded to a bonus first.
     """
     held = await tx.one(
         """
@@ -87,30 +85,30 @@ async def end(tx: Tx, job: Job, *, now: int, pictures: int, reason: str | None) 
     whole = Amount(held["images"], held["micro_usd"])
     spent = share(whole, pictures)
     from_bonus = max(0, spent.images - (whole.images - held["bonus_images"]))
-    kept = _part(whole, from_bonus)
-    await totals.count(  # what the host gets is in the other book
+    bonus_part = _part(whole, from_bonus)
+    await totals.count(  # the scope `host` counts no money here: its dollars are the providers' costs
         tx,
         totals.accounts(server=held["guild"], channel=held["channel"], user=held["user"]),
-        of_day(date.fromisoformat(held["day"]), held["at"]),
+        moment_on_day(date.fromisoformat(held["day"]), held["at"]),
         at=held["at"],
         jobs=-1,
         reserved=Amount() - whole,
         spent=spent,
         host_spent=Amount(spent.images, 0),
-        aside=kept - Amount(held["bonus_images"], held["bonus_micro_usd"]),
-        tell=False,
+        exempt=bonus_part - Amount(held["bonus_images"], held["bonus_micro_usd"]),
+        returning=False,
     )
     if held["bonus_images"] > from_bonus:
         await grants.refund(tx, job.id, pictures=held["bonus_images"] - from_bonus)
     kind = Kind.SETTLE if spent.images else Kind.RELEASE
     await _add(
-        tx, kind, job, spent if spent.images else whole, now=now, paid=kept, price_version=held["price_version"],
+        tx, kind, job, spent if spent.images else whole, now=now, paid=bonus_part, price_version=held["price_version"],
         reason=reason,
     )  # fmt: skip
 
 
 def share(whole: Amount, pictures: int) -> Amount:
-    """The part of a reservation that *pictures* in hand cost: never more than was reserved."""
+    """The part of a reservation that *pictures* cost, at most the whole."""
     return _part(whole, min(pictures, whole.images))
 
 
@@ -119,7 +117,7 @@ def _part(whole: Amount, images: int) -> Amount:
 
 
 async def add_host_cost(tx: Tx, job: Job, *, now: int, micro_usd: int, known: bool, reason: str | None) -> None:
-    """Write down what the host billed (known) or may have billed for *job*: one row, and known replaces assumed."""
+    """Record what the provider billed (*known*) or may have billed for *job*, in one row; known replaces assumed."""
     before = await tx.one("SELECT at, micro_usd, basis FROM host_cost WHERE job = $1", job.id)
     if before is not None and (not known or before["basis"] == "known"):
         return
@@ -138,24 +136,24 @@ async def add_host_cost(tx: Tx, job: Job, *, now: int, micro_usd: int, known: bo
         reason,
     )
     at, counted = (now, 0) if before is None else (before["at"], before["micro_usd"])
-    host = ((Scope.HOST, EVERYWHERE, totals.HOST),)
-    await totals.count(tx, host, IN_UTC.moment(at), at=at, spent=Amount(0, micro_usd - counted), tell=False)
+    host = ((Scope.HOST, NO_SERVER, totals.HOST),)
+    await totals.count(tx, host, IN_UTC.moment(at), at=at, spent=Amount(0, micro_usd - counted), returning=False)
 
 
 async def used(tx: Tx, place: Place, *, now: int, calendar: Calendar) -> Used:
-    """What counts against the limits at *place* now, open reservations included."""
-    found = await totals.look(tx, totals.accounts_of(place), calendar.moment(now), at=now)
-    return Used(now, calendar, found)
+    """The current usage at *place*, including open reservations."""
+    tallies = await totals.read(tx, totals.accounts_of(place), calendar.moment(now), at=now)
+    return Used(now, calendar, tallies)
 
 
 async def applying(tx: Tx, place: Place, *, limits: Limits) -> Sequence[quota.Limit]:
-    """The limits that hold at *place*, narrowest first."""
-    found, _ = await rules.at(tx, place)
-    return quota.effective(limits.rules(guild=place.server != EVERYWHERE), found, roles=place.roles)
+    """The limits that apply at *place*, narrowest first."""
+    rules_set, _ = await rules.applying_to(tx, place)
+    return quota.effective(limits.rules(guild=place.server != NO_SERVER), rules_set, roles=place.roles)
 
 
 async def charge(tx: Tx, job_id: str) -> Charge:
-    """What the ledger says of one job: the only source of what a card says about money."""
+    """The ledger's amounts for one job: the only source of the money on a card."""
     rows = await tx.fetch(
         """
         SELECT kind, images, micro_usd, bonus_images FROM ledger WHERE job = $1 AND kind = 'reserve'
@@ -174,8 +172,8 @@ async def charge(tx: Tx, job_id: str) -> Charge:
     )
 
 
-async def forgotten(tx: Tx) -> list[str]:
-    """Jobs that have ended while their reservation has not: there must be none."""
+async def orphaned_reservations(tx: Tx) -> list[str]:
+    """Ids of jobs that have ended while their reservation is open; any is a defect."""
     rows = await tx.fetch(
         """
         SELECT held.job AS job FROM ledger held JOIN jobs ON jobs.id = held.job
@@ -189,7 +187,7 @@ async def forgotten(tx: Tx) -> list[str]:
 async def add_grant(
     tx: Tx, grant: Grant, *, server: int, user: int, now: int, actor: int, reason: str | None
 ) -> int:  # fmt: skip
-    """Give a member *grant* (its own id is not yet known); the number of its row."""
+    """Give a member *grant*, whose id is ignored; returns the id of its row."""
     images, money = (grant.left, 0) if grant.unit is Unit.IMAGES else (0, grant.left)
     row = await tx.one(
         """
@@ -206,7 +204,7 @@ async def add_grant(
 async def adjust(
     tx: Tx, account: totals.Account, bucket: str | None, *, by: Amount, now: int, actor: int, reason: str | None
 ) -> None:  # fmt: skip
-    """Change what *bucket* of an account counts by *by* (negative: less); no bucket is a bonus taken back."""
+    """Add *by*, which may be negative, to what *bucket* of an account counts; None records a revoked bonus."""
     scope, server, subject = account
     user, channel = (subject, 0) if scope is Scope.USER else (0, subject)
     await tx.run(
@@ -217,7 +215,7 @@ async def adjust(
         now, actor, reason, server, channel, user, by.images, by.micro_usd, bucket,
     )  # fmt: skip
     if bucket is not None:
-        await totals.count_one(tx, account, bucket, aside=Amount() - by)
+        await totals.count_one(tx, account, bucket, exempt=Amount() - by)
 
 
 async def _add(
@@ -232,7 +230,7 @@ async def _add(
     reason: str | None,
     local: Moment | None = None,
 ) -> None:
-    """Write a row of a job; *paid* is the part of *amount* that a bonus pays."""
+    """Insert a row for a job; *paid* is the part of *amount* that a bonus pays."""
     place = job.place
     await tx.run(
         """

@@ -1,4 +1,4 @@
-"""Single values that outlive a restart, each under a name: the secret of links, what was last synchronised."""
+"""Persistent values by key, such as the secret that links are signed with."""
 
 from bot.store.database import Database, Tx
 

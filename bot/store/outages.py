@@ -1,4 +1,4 @@
-"""Tells which outage an error comes from, whatever it was wrapped in."""
+"""Maps an error, or one of its causes, to the outage that it comes from."""
 
 import errno
 import sqlite3
@@ -9,10 +9,10 @@ from contextlib import suppress
 from bot.core.outages import Outage
 from bot.store.database import Tx
 
-DEEPEST = 10  # errors that are the cause of another one
+MAX_CAUSES = 10  # in a chain of errors
 NOT_YET_VALID = 9  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID
 
-SQLITE = {
+SQLITE_CODES = {
     sqlite3.SQLITE_FULL: Outage.DISK_FULL,
     sqlite3.SQLITE_READONLY: Outage.NOT_WRITABLE,
     sqlite3.SQLITE_PERM: Outage.NOT_WRITABLE,
@@ -23,28 +23,28 @@ SQLITE = {
     sqlite3.SQLITE_BUSY: Outage.DATABASE_AWAY,
     sqlite3.SQLITE_LOCKED: Outage.DATABASE_AWAY,
 }
-SYSTEM = {
+SYSTEM_CODES = {
     errno.ENOSPC: Outage.DISK_FULL,
     errno.EDQUOT: Outage.DISK_FULL,
-    errno.EFBIG: Outage.DISK_FULL,  # a limit on the size of files
+    errno.EFBIG: Outage.DISK_FULL,  # a limit on the file size
     errno.EROFS: Outage.NOT_WRITABLE,
     errno.EIO: Outage.DISK_ERROR,
     errno.EMFILE: Outage.OPEN_FILES,
     errno.ENFILE: Outage.OPEN_FILES,
 }
-FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})  # a firewall says so of connections, which have no file name
-POSTGRES: dict[type[Exception], Outage] = {}
+PERMISSION_CODES = frozenset({errno.EACCES, errno.EPERM})  # with a file name: without one, a firewall raised it
+POSTGRES_ERRORS: dict[type[Exception], Outage] = {}
 with suppress(ModuleNotFoundError):  # an extra
     import asyncpg
 
-    POSTGRES = {
+    POSTGRES_ERRORS = {
         asyncpg.DiskFullError: Outage.DISK_FULL,
         asyncpg.ReadOnlySQLTransactionError: Outage.NOT_WRITABLE,
         asyncpg.InsufficientPrivilegeError: Outage.NOT_WRITABLE,
         asyncpg.PostgresIOError: Outage.DISK_ERROR,
         asyncpg.DataCorruptedError: Outage.DATABASE_DAMAGED,
         asyncpg.IndexCorruptedError: Outage.DATABASE_DAMAGED,
-        asyncpg.InvalidAuthorizationSpecificationError: Outage.DATABASE_REFUSED,  # a wrong password is one
+        asyncpg.InvalidAuthorizationSpecificationError: Outage.DATABASE_REFUSED,  # includes a wrong password
         asyncpg.InvalidCatalogNameError: Outage.DATABASE_REFUSED,
         asyncpg.TooManyConnectionsError: Outage.DATABASE_REFUSED,
         asyncpg.PostgresConnectionError: Outage.DATABASE_AWAY,
@@ -55,7 +55,7 @@ with suppress(ModuleNotFoundError):  # an extra
 
 
 async def probe(tx: Tx) -> None:
-    """A write that changes nothing anybody reads."""
+    """A write of a note that nothing reads."""
     await tx.run(
         "INSERT INTO notes (key, value) VALUES ('probe', '1') "
         "ON CONFLICT (key) DO UPDATE SET value = CASE notes.value WHEN '1' THEN '2' ELSE '1' END"
@@ -63,26 +63,26 @@ async def probe(tx: Tx) -> None:
 
 
 def outage_of(exc: BaseException) -> Outage | None:
-    """The outage that *exc* or one of its causes comes from; None for anything else, which may be a defect."""
-    return next((found for each in _chain(exc) if (found := _named(each)) is not None), None)
+    """The outage that *exc* or one of its causes comes from; None for other errors, which may be defects."""
+    return next((outage for each in _with_causes(exc) if (outage := _outage_of_one(each)) is not None), None)
 
 
-def _chain(exc: BaseException | None) -> Iterator[BaseException]:
-    for _ in range(DEEPEST):
+def _with_causes(exc: BaseException | None) -> Iterator[BaseException]:
+    for _ in range(MAX_CAUSES):
         if exc is None:
             return
         yield exc
         exc = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
 
 
-def _named(exc: BaseException) -> Outage | None:
+def _outage_of_one(exc: BaseException) -> Outage | None:
     match exc:
         case sqlite3.Error():
-            return SQLITE.get(getattr(exc, "sqlite_errorcode", 0) & 0xFF)  # the low byte; the others say what kind
+            return SQLITE_CODES.get(getattr(exc, "sqlite_errorcode", 0) & 0xFF)  # the primary code of an extended one
         case ssl.SSLCertVerificationError():
             return Outage.CLOCK if getattr(exc, "verify_code", 0) == NOT_YET_VALID else None
         case OSError():
-            if exc.errno in FORBIDDEN and exc.filename is not None:
+            if exc.errno in PERMISSION_CODES and exc.filename is not None:
                 return Outage.NOT_WRITABLE
-            return SYSTEM.get(exc.errno or 0)
-    return next((outage for kind, outage in POSTGRES.items() if isinstance(exc, kind)), None)
+            return SYSTEM_CODES.get(exc.errno or 0)
+    return next((outage for kind, outage in POSTGRES_ERRORS.items() if isinstance(exc, kind)), None)

@@ -1,9 +1,9 @@
-"""The shared database: PostgreSQL through asyncpg, a pool, and a transaction of its own for each unit.
+"""PostgreSQL through asyncpg: a connection pool, and one transaction for each unit.
 
-While the server does not answer, units wait for it. Where the answer to a COMMIT is lost, the server is asked what
-became of the transaction. docs/decisions/0008-postgresql.md has the reasons.
+While the server does not answer, units wait for it. Where the answer to a COMMIT is lost, the server is asked for the
+status of the transaction. docs/decisions/0008-postgresql.md has the reasons.
 
-Longer than other files: that a unit is done once, whatever becomes of its connection, is read in one place.
+Longer than other files: that a unit is committed once, whatever happens to its connection, is decided in one place.
 """
 
 import asyncio
@@ -17,29 +17,29 @@ from typing import Any, Self, TypeVar
 
 import asyncpg
 
-from bot.store.database import Row, StoreBusy, Tx, Unit, shown
+from bot.store.database import Row, StoreBusy, Tx, Unit, display_url
 from bot.store.database_status import Status
 from bot.store.postgres_status import status_of, unusable
-from bot.store.versions import missing
+from bot.store.versions import pending_migrations
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-POOL = (2, 10)  # connections, at least and at most
-TRIES = 8  # of a unit that clashes with others
-AGAIN = 0.5  # seconds between attempts at a server that does not answer
-ANSWER = 30.0  # seconds for one statement
-SCAN = 600.0  # seconds for one that goes through everything
-CONNECT = 10.0  # seconds
-LETTING_GO = 5.0  # seconds in which a connection must be free of what was broken off on it
+POOL_SIZE = (2, 10)  # connections: minimum and maximum
+MAX_ATTEMPTS = 8  # of a unit that conflicts with others
+RETRY_DELAY = 0.5  # seconds between attempts while the server does not answer
+STATEMENT_TIMEOUT = 30.0  # seconds
+SCAN_TIMEOUT = 600.0  # seconds for a statement of a scan
+CONNECT_TIMEOUT = 10.0  # seconds
+RELEASE_TIMEOUT = 5.0  # seconds for rolling back and releasing a connection
 PROBE_TIMEOUT = 5.0  # seconds
-PLACE_TIMEOUT = 1000  # milliseconds in which the server should notice that whoever held the place was killed
-LAST_WORDS = 10.0  # seconds that units under way get when we close
-RUNNING = int.from_bytes(b"darkroom")  # the advisory lock of the process that runs
-MIGRATING = RUNNING + 1
+RUN_LOCK_TIMEOUT = 1000  # milliseconds; in that time the server notices that a killed process has disconnected
+CLOSE_TIMEOUT = 10.0  # seconds for active units to end when the database is closed
+RUN_LOCK = int.from_bytes(b"darkroom")  # the key of the running process's advisory lock
+MIGRATION_LOCK = RUN_LOCK + 1
 CHANNEL = "darkroom"
 
-CLASH = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 SERVER_UNAVAILABLE = (
     OSError,
     TimeoutError,
@@ -51,15 +51,15 @@ SERVER_UNAVAILABLE = (
 )
 SERVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
-XID = "SELECT pg_current_xact_id_if_assigned()::text"  # NULL where nothing was written
-STATUS = "SELECT pg_xact_status($1::text::xid8)"
-# A backend that has not noticed that we are gone keeps its locks; one that is at its COMMIT is left to finish it.
-END_IDLE = """
+CURRENT_XID = "SELECT pg_current_xact_id_if_assigned()::text"  # NULL if nothing was written
+XID_STATUS = "SELECT pg_xact_status($1::text::xid8)"
+# A backend that has not noticed that its client disconnected keeps its locks. One that is committing may finish.
+TERMINATE_IDLE = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE backend_xid = $1::text::xid8::xid AND state = 'idle in transaction'
 """
-# An old connection that broke on our side only would hold the place for long.
-FREE_PLACE = """
+# An old connection of this process that is broken on our side only would keep the lock for a long time.
+TERMINATE_STALE_HOLDER = """
     SELECT pg_terminate_backend(pid, 1000) FROM pg_locks JOIN pg_stat_activity USING (pid)
     WHERE locktype = 'advisory' AND database = datid AND (classid::bigint << 32) | objid::bigint = $1
       AND application_name = $2 AND pid <> pg_backend_pid()
@@ -84,27 +84,27 @@ class _PostgresTx:
 
 @dataclass(slots=True)
 class _Call:
-    """One unit on its way. *xid* is its transaction's, known when it comes to the COMMIT, if it wrote something."""
+    """The state of one unit. *xid* is its transaction id, set before the COMMIT if the unit wrote something."""
 
     committing: bool = False
     xid: str | None = None
-    given_up: bool = False  # nobody waits for its result
+    abandoned: bool = False  # its caller was cancelled
 
 
 class _Listener:
-    """A connection of its own that hears of others' changes and holds the place of the one running process."""
+    """A connection that counts other processes' changes and holds the lock of the running process."""
 
     def __init__(self, url: str, *, name: str, running: bool) -> None:
         self._url = url
         self._name = name
         self._running = running
         self.connection: Any = None
-        self.heard = 0
+        self.changes = 0
 
     async def connect(self) -> None:
         self.connection = await asyncpg.connect(self._url, **_connect_options(self._name))
         try:
-            await self._take_place()
+            await self._acquire_run_lock()
         except BaseException:
             self.connection.terminate()
             raise
@@ -112,8 +112,8 @@ class _Listener:
     async def listen(self) -> None:
         await self.connection.add_listener(CHANNEL, self._on_notify)
 
-    async def look(self) -> None:
-        """Make sure that we still hear; what was missed counts as heard."""
+    async def check(self) -> None:
+        """Reconnect if the connection is broken, and count one change for notifications that may have been missed."""
         try:
             await self.connection.execute("SELECT 1")
         except SERVER_ERRORS as exc:
@@ -123,53 +123,54 @@ class _Listener:
             with suppress(*SERVER_UNAVAILABLE, asyncpg.InterfaceError):
                 await self.connect()
                 await self.listen()
-                self.heard += 1
+                self.changes += 1
 
-    async def _take_place(self) -> None:
+    async def _acquire_run_lock(self) -> None:
         if not self._running:
             return
-        await self.connection.execute(FREE_PLACE, RUNNING, self._name)
+        await self.connection.execute(TERMINATE_STALE_HOLDER, RUN_LOCK, self._name)
         try:
-            async with self.connection.transaction():  # for the timeout: the lock outlives it
-                await self.connection.execute(f"SET LOCAL lock_timeout = {PLACE_TIMEOUT}")
-                await self.connection.execute("SELECT pg_advisory_lock($1)", RUNNING)
+            async with self.connection.transaction():  # for SET LOCAL; the lock belongs to the session
+                await self.connection.execute(f"SET LOCAL lock_timeout = {RUN_LOCK_TIMEOUT}")
+                await self.connection.execute("SELECT pg_advisory_lock($1)", RUN_LOCK)
         except asyncpg.LockNotAvailableError:
-            raise StoreBusy(f"another Darkroom is running on {shown(self._url)}") from None
+            raise StoreBusy(f"another Darkroom is running on {display_url(self._url)}") from None
 
     def _on_notify(self, _connection: Any, _process: int, _channel: str, who: str) -> None:
         if who != self._name:
-            self.heard += 1
+            self.changes += 1
 
 
 class PostgresDatabase:
-    """A `Database` on a server. Several processes may open it; one of them runs."""
+    """A `Database` on a PostgreSQL server. Several processes may open it; one of them runs."""
 
-    def __init__(self, url: str, pool: Any, ear: _Listener, *, name: str) -> None:
+    def __init__(self, url: str, pool: Any, listener: _Listener, *, name: str) -> None:
         self._url = url
         self._name = name
         self._pool = pool
-        self._ear = ear
-        self._under_way: set[asyncio.Task[Any]] = set()
-        self._given_up: set[asyncio.Task[Any]] = set()
+        self._listener = listener
+        self._active: set[asyncio.Task[Any]] = set()
+        self._abandoned: set[asyncio.Task[Any]] = set()
         self._closing = False
-        self.away_because: BaseException | None = None
+        self.unavailable_because: BaseException | None = None
 
     @classmethod
     async def open(cls, url: str, *, running: bool = False) -> Self:
-        """Connect to *url* and bring the database up to date; *running* takes the place of the one that runs.
+        """Connect to *url* and migrate the database; *running* takes the lock of the running process.
 
-        `StoreUnusable` if it cannot be used, `StoreTooNew` if it is ahead of us, `StoreBusy` if the place is taken.
+        Raises `StoreUnusable` if it cannot be used, `StoreTooNew` if a newer version has written it, and `StoreBusy` if
+        another process runs.
         """
         try:
             return await cls._open(url, running=running)
         except (ValueError, *SERVER_ERRORS) as exc:
             raise unusable(
-                url, exc, patience=CONNECT
+                url, exc, timeout=CONNECT_TIMEOUT
             ) from None  # asyncpg quotes an address that it does not understand
 
     @classmethod
     async def status(cls, url: str) -> Status:
-        """What there is at *url*, without changing it; `StoreUnusable` if it cannot be reached."""
+        """The status of the database at *url*, without changing it; raises `StoreUnusable` if it cannot be reached."""
         try:
             connection = await asyncpg.connect(url, **_connect_options("darkroom doctor"))
             try:
@@ -178,22 +179,24 @@ class PostgresDatabase:
             finally:
                 await connection.close()
         except (ValueError, *SERVER_ERRORS) as exc:
-            raise unusable(url, exc, patience=CONNECT) from None
+            raise unusable(url, exc, timeout=CONNECT_TIMEOUT) from None
 
     @classmethod
     async def _open(cls, url: str, *, running: bool) -> Self:
-        name = f"darkroom {'run' if running else 'beside'} {secrets.token_hex(4)}"  # the migrations know these words
-        ear = _Listener(url, name=name, running=running)
-        await ear.connect()
+        name = f"darkroom {'run' if running else 'beside'} {secrets.token_hex(4)}"  # triggers of the migrations use it
+        listener = _Listener(url, name=name, running=running)
+        await listener.connect()
         try:
-            await _migrate(ear.connection)
-            await ear.listen()
-            least, most = POOL
-            pool = await asyncpg.create_pool(url, min_size=least, max_size=most, reset=_leave, **_connect_options(name))
+            await _migrate(listener.connection)
+            await listener.listen()
+            min_size, max_size = POOL_SIZE
+            pool = await asyncpg.create_pool(
+                url, min_size=min_size, max_size=max_size, reset=_keep_session, **_connect_options(name)
+            )
         except BaseException:
-            ear.connection.terminate()
+            listener.connection.terminate()
             raise
-        return cls(url, pool, ear, name=name)
+        return cls(url, pool, listener, name=name)
 
     async def write(self, unit: Unit[T]) -> T:
         return await self._call(unit, isolation="read_committed")
@@ -202,23 +205,25 @@ class PostgresDatabase:
         return await self._call(unit, isolation="repeatable_read", readonly=True)
 
     async def scan(self, unit: Unit[T]) -> T:
-        connection = await asyncpg.connect(self._url, **_connect_options(self._name) | {"command_timeout": SCAN})
+        connection = await asyncpg.connect(
+            self._url, **_connect_options(self._name) | {"command_timeout": SCAN_TIMEOUT}
+        )
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 return await unit(_PostgresTx(connection))
         finally:
             await connection.close()
 
-    async def outside_changes(self) -> int:
-        await self._ear.look()
-        return self._ear.heard
+    async def external_changes(self) -> int:
+        await self._listener.check()
+        return self._listener.changes
 
     async def purge_deleted(self, *, thoroughly: bool = False) -> bool:  # noqa: ARG002 - as the port has it
-        return True  # the server's vacuum sees to that by itself
+        return True  # autovacuum does it
 
-    async def given_up_ended(self) -> None:
-        while self._given_up:
-            await asyncio.wait(self._given_up)
+    async def wait_for_abandoned(self) -> None:
+        while self._abandoned:
+            await asyncio.wait(self._abandoned)
 
     async def writable(self) -> bool:
         async def unit(tx: Tx) -> None:
@@ -236,46 +241,46 @@ class PostgresDatabase:
 
     async def aclose(self) -> None:
         self._closing = True
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=LAST_WORDS)
+        if self._active:
+            await asyncio.wait(self._active, timeout=CLOSE_TIMEOUT)
         try:
-            async with asyncio.timeout(LAST_WORDS):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self._pool.close()
-                await self._ear.connection.close()
-        except SERVER_ERRORS:  # the server is away: there is nobody to take leave of
+                await self._listener.connection.close()
+        except SERVER_ERRORS:  # the server is away
             self._pool.terminate()
-            self._ear.connection.terminate()
+            self._listener.connection.terminate()
 
     async def _call(self, unit: Unit[T], **options: Any) -> T:
         if self._closing:
             raise RuntimeError("the store is closed")
         call = _Call()
-        work = asyncio.create_task(self._until_done(unit, call, options=options))  # outlives a caller that gives up
-        self._under_way.add(work)
-        work.add_done_callback(self._under_way.discard)
+        work = asyncio.create_task(self._until_done(unit, call, options=options))  # it outlives a cancelled caller
+        self._active.add(work)
+        work.add_done_callback(self._active.discard)
         try:
             await asyncio.wait((work,))
         except asyncio.CancelledError:
-            self._give_up(call, work)
+            self._abandon(call, work)
             raise
         return work.result()
 
-    def _give_up(self, call: _Call, work: "asyncio.Task[Any]") -> None:
-        """Let a unit whose caller is gone come to its end: rolled back, unless its COMMIT is under way."""
-        call.given_up = True
+    def _abandon(self, call: _Call, work: "asyncio.Task[Any]") -> None:
+        """Let the unit of a cancelled caller end: rolled back, unless it is committing."""
+        call.abandoned = True
         if not call.committing:
             work.cancel()
-        self._given_up.add(work)
-        work.add_done_callback(self._ended_alone)
+        self._abandoned.add(work)
+        work.add_done_callback(self._on_abandoned_done)
 
-    def _ended_alone(self, work: "asyncio.Task[Any]") -> None:
-        self._given_up.discard(work)
+    def _on_abandoned_done(self, work: "asyncio.Task[Any]") -> None:
+        self._abandoned.discard(work)
         if not work.cancelled() and (exc := work.exception()) is not None:
-            log.info("A unit failed after its caller had gone: %s", type(exc).__name__, extra={"event": "unit_alone"})
+            log.info("A unit of a cancelled caller failed: %s", type(exc).__name__, extra={"event": "unit_alone"})
 
     @asynccontextmanager
     async def _acquired(self) -> AsyncIterator[Any]:
-        """A connection of the pool's; one that does not know any more where it stands is given up."""
+        """A connection of the pool; it is terminated where asyncpg has lost track of its protocol state."""
         connection = await self._pool.acquire()
         try:
             yield connection
@@ -283,87 +288,88 @@ class PostgresDatabase:
             connection.terminate()
             raise
         finally:
-            await self._pool.release(connection, timeout=LETTING_GO)
+            await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
 
     async def _until_done(self, unit: Unit[T], call: _Call, *, options: dict[str, Any]) -> T:
-        clashes = 0
+        conflicts = 0
         while True:
             call.committing, call.xid = False, None
             try:
                 async with self._acquired() as connection:
                     transaction = connection.transaction(**options)
                     await transaction.start()
-                    async with _rolled_back(connection, transaction):
+                    async with _rollback_on_error(connection, transaction):
                         result = await unit(_PostgresTx(connection))
                         if not options.get("readonly"):
-                            call.xid = await connection.fetchval(XID)
+                            call.xid = await connection.fetchval(CURRENT_XID)
                     call.committing = True
                     await transaction.commit()
             except SERVER_ERRORS as exc:
                 if call.committing and (call.xid is None or await self._was_committed(call.xid, exc)):
                     return result
-                if isinstance(exc, CLASH):
-                    clashes += 1
-                    if clashes == TRIES:
+                if isinstance(exc, CONFLICTS):
+                    conflicts += 1
+                    if conflicts == MAX_ATTEMPTS:
                         raise
-                    await asyncio.sleep(random.uniform(0, 0.01 * 2**clashes))
-                elif self._closing or call.given_up or not _is_away(exc):
+                    await asyncio.sleep(random.uniform(0, 0.01 * 2**conflicts))
+                elif self._closing or call.abandoned or not _is_away(exc):
                     raise
                 elif not call.committing:
-                    self._tell(exc)
-                    await asyncio.sleep(AGAIN)
+                    self._set_unavailable(exc)
+                    await asyncio.sleep(RETRY_DELAY)
             else:
-                self._tell(None)
+                self._set_unavailable(None)
                 return result
 
     async def _was_committed(self, xid: str, exc: Exception) -> bool:
-        """Ask what became of a transaction whose COMMIT came to *exc*, which is raised where nobody can say.
+        """Ask the server whether a transaction was committed, after its COMMIT raised *exc*.
 
-        On a connection of its own: those of the pool may all wait for what the transaction still holds.
+        Raises *exc* where the server cannot say. A connection of its own is used, because all connections of the pool
+        may be waiting for locks that the transaction still holds.
         """
-        pause = AGAIN / 64
+        delay = RETRY_DELAY / 64
         while True:
             try:
                 status = await self._status(xid)
-            except SERVER_ERRORS as trouble:
-                if self._closing or not _is_away(trouble):  # a server that was put back knows of no such transaction
-                    raise exc from trouble
-                self._tell(trouble)
+            except SERVER_ERRORS as error:
+                if self._closing or not _is_away(error):  # a server restored from a backup does not know the id
+                    raise exc from error
+                self._set_unavailable(error)
             else:
-                self._tell(None)
-                if status is None:  # so long ago that the server has forgotten
+                self._set_unavailable(None)
+                if status is None:  # too old: the server no longer has it
                     raise exc
                 if status != "in progress":
                     return status == "committed"
-            pause = min(AGAIN, pause * 2)
-            await asyncio.sleep(pause)
+            delay = min(RETRY_DELAY, delay * 2)
+            await asyncio.sleep(delay)
 
     async def _status(self, xid: str) -> str | None:
         connection = await asyncpg.connect(self._url, **_connect_options(self._name))
         try:
-            status: str | None = await connection.fetchval(STATUS, xid)
+            status: str | None = await connection.fetchval(XID_STATUS, xid)
             if status == "in progress":
-                await connection.execute(END_IDLE, xid)
+                await connection.execute(TERMINATE_IDLE, xid)
             return status
         finally:
             connection.terminate()
 
-    def _tell(self, away_because: BaseException | None) -> None:
-        before, self.away_because = self.away_because, away_because
-        if away_because is not None and before is None:
-            log.warning("The database does not answer; waiting for it", extra={"event": "store_away"})
-        elif away_because is None and before is not None:
+    def _set_unavailable(self, unavailable_because: BaseException | None) -> None:
+        before, self.unavailable_because = self.unavailable_because, unavailable_because
+        if unavailable_because is not None and before is None:
+            log.warning("The database does not answer; its units wait", extra={"event": "store_away"})
+        elif unavailable_because is None and before is not None:
             log.info("The database answers again", extra={"event": "store_back"})
 
 
 @asynccontextmanager
-async def _rolled_back(connection: Any, transaction: Any) -> AsyncIterator[None]:
-    """Roll back where what is inside fails; a line on which that hangs, too, is given up."""
+async def _rollback_on_error(connection: Any, transaction: Any) -> AsyncIterator[None]:
+    """Roll back if the body raises; terminate the connection if the rollback does not end in time."""
     try:
         yield
     except BaseException:
         try:
-            async with asyncio.timeout(LETTING_GO):
+            async with asyncio.timeout(RELEASE_TIMEOUT):
                 await transaction.rollback()
         except TimeoutError:
             connection.terminate()
@@ -372,30 +378,34 @@ async def _rolled_back(connection: Any, transaction: Any) -> AsyncIterator[None]
 
 
 def _is_away(exc: BaseException) -> bool:
-    # What is called on a connection that breaks, or has broken, is to asyncpg an error of its own state, or of use; the
-    # latter is told apart by its words only.
+    # For a connection that breaks during or before a call, asyncpg raises InternalClientError, or InterfaceError, which
+    # it also raises for wrong use: only the text tells the two apart.
     if isinstance(exc, asyncpg.InterfaceError):
         return "is closed" in str(exc)
     return isinstance(exc, (*SERVER_UNAVAILABLE, asyncpg.InternalClientError))
 
 
 def _connect_options(name: str) -> dict[str, Any]:
-    """How we connect. Keepalives free the place of a process whose machine has vanished within a minute."""
-    alive = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
-    return {"timeout": CONNECT, "command_timeout": ANSWER, "server_settings": {"application_name": name, **alive}}
+    """Arguments for `asyncpg.connect`. With keepalives, a lost machine's locks are released within a minute."""
+    keepalives = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
+    return {
+        "timeout": CONNECT_TIMEOUT,
+        "command_timeout": STATEMENT_TIMEOUT,
+        "server_settings": {"application_name": name, **keepalives},
+    }
 
 
-async def _leave(_connection: Any) -> None:
-    """Units change nothing in a session, so that nothing is to be put back: it saves a round trip each."""
+async def _keep_session(_connection: Any) -> None:
+    """Do not reset a connection on release: units change no session state, and a reset costs a round trip."""
 
 
 async def _migrate(connection: Any) -> None:
-    """Apply what is missing, in one transaction, one process at a time."""
+    """Apply pending migrations in one transaction, one process at a time."""
     async with connection.transaction(isolation="read_committed"):
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", MIGRATING)
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
         known = await connection.fetchval("SELECT to_regclass('darkroom_version') IS NOT NULL")
         version = await connection.fetchval("SELECT version FROM darkroom_version") if known else 0
-        steps = missing("postgres", version=version)
+        steps = pending_migrations("postgres", version=version)
         if not known:
             await connection.execute("CREATE TABLE darkroom_version (version BIGINT NOT NULL)")
             await connection.execute("INSERT INTO darkroom_version VALUES (0)")

@@ -1,4 +1,4 @@
-"""What a PostgreSQL server says of a database of ours, and what it means for the operator when it cannot be used."""
+"""The status of a PostgreSQL database, and messages for the operator when it cannot be used."""
 
 import os
 import socket
@@ -6,50 +6,50 @@ from typing import Any
 
 import asyncpg
 
-from bot.store.database import StoreUnusable, shown
+from bot.store.database import StoreUnusable, display_url
 from bot.store.database_status import Status
 from bot.store.versions import migrations
 
 
 async def status_of(connection: Any) -> Status:
-    """Which tables are there, asked in a transaction of the caller's that writes nothing."""
+    """Read the status in the caller's transaction, which writes nothing."""
     known = await connection.fetchval("SELECT to_regclass('darkroom_version') IS NOT NULL")
     version = await connection.fetchval("SELECT version FROM darkroom_version") if known else 0
     newest, obstacle = len(migrations("postgres")), ""
     if await connection.fetchval(
         "SELECT pg_is_in_recovery() OR reset_val = 'on' FROM pg_settings WHERE name = 'default_transaction_read_only'"
     ):
-        obstacle = "the server takes no writes"
+        obstacle = "the server is read-only"
     elif version < newest and not await connection.fetchval("SELECT has_schema_privilege(current_schema(), 'CREATE')"):
-        obstacle = "this user may not make tables"
+        obstacle = "this user may not create tables"
     return Status(version, newest, obstacle=obstacle)
 
 
-def unusable(url: str, exc: BaseException, *, patience: float) -> StoreUnusable:
-    """One sentence for the operator: what PostgreSQL, or the way to it, is missing."""
+def unusable(url: str, exc: BaseException, *, timeout: float) -> StoreUnusable:
+    """The error for the operator: why the database cannot be used, and what to check. *timeout* is in seconds."""
     match exc:
         case asyncpg.PostgresError() | asyncpg.InterfaceError():
-            why = " ".join(str(exc).split())
+            reason = " ".join(str(exc).split())
         case ValueError():
-            why = "its address is not understood"
+            reason = "its URL cannot be parsed"
         case TimeoutError():
-            why = f"nothing answers there within {patience:.0f} seconds"
+            reason = f"nothing answers there within {timeout:.0f} seconds"
         case _:
-            why = f"nothing answers there ({_told(exc)})"
+            reason = f"nothing answers there ({_reason(exc)})"
     match exc:
         case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
-            check = "check user and password in DARKROOM_DATABASE__URL"
+            advice = "check user and password in DARKROOM_DATABASE__URL"
         case asyncpg.InvalidCatalogNameError():
-            check = "make it with createdb, or check the name at the end of DARKROOM_DATABASE__URL"
+            advice = "create it with createdb, or check the name at the end of DARKROOM_DATABASE__URL"
         case asyncpg.InsufficientPrivilegeError():
-            check = "make its user the owner of the database"
+            advice = "make its user the owner of the database"
         case asyncpg.PostgresError():
-            check = "look into the server's log"
+            advice = "check the server's log"
         case _:
-            check = "check that PostgreSQL runs there, and host and port in DARKROOM_DATABASE__URL"
-    return StoreUnusable(f"the database {shown(url)} cannot be used: {why}; {check}")
+            advice = "check that PostgreSQL runs there, and host and port in DARKROOM_DATABASE__URL"
+    return StoreUnusable(f"the database {display_url(url)} cannot be used: {reason}; {advice}")
 
 
-def _told(exc: BaseException) -> str:
-    number = getattr(exc, "errno", None)  # asyncio's own words name an address for each try
+def _reason(exc: BaseException) -> str:
+    number = getattr(exc, "errno", None)  # asyncio's own text lists the error of every address that it tried
     return "no such host" if isinstance(exc, socket.gaierror) else os.strerror(number) if number else str(exc)

@@ -1,4 +1,7 @@
-"""What the store is asked, each answer from one snapshot; nothing here waits for a writer or changes a row."""
+"""Queries that read several tables, or many jobs.
+
+The functions are parts of units: they take the caller's transaction.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +13,12 @@ from bot.core.quota import Grant, Limit, Limits, Used
 from bot.core.server_settings import ServerSettings
 from bot.core.zones import calendar_of
 from bot.store import grants, jobs, ledger, replies, rules
-from bot.store.database import Database, Tx
+from bot.store.database import Tx
 
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """All that a card needs to know of one job, from one snapshot."""
+    """A job with its reply, charge and pictures, from one snapshot: what a card is drawn from."""
 
     job: Job
     reply: Reply
@@ -25,7 +28,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class QuotaStatus:
-    """Where a member stands in one place, from one snapshot."""
+    """A member's limits, usage and bonuses in one place, from one snapshot."""
 
     server_settings: ServerSettings
     used: Used
@@ -33,126 +36,81 @@ class QuotaStatus:
     grants: Sequence[Grant]
 
 
-class Queries:
-    """The half of `Store` that only looks."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-
-    async def job(self, job_id: str) -> Job | None:
-        async def unit(tx: Tx) -> Job | None:
-            return await jobs.get(tx, job_id)
-
-        return await self.database.read(unit)
-
-    async def job_record(self, job_id: str) -> JobRecord | None:
-        async def unit(tx: Tx) -> JobRecord | None:
-            return await _dossier(tx, job_id)
-
-        return await self.database.read(unit)
-
-    async def by_run(self, provider: str, run_id: str) -> Job | None:
-        async def unit(tx: Tx) -> Job | None:
-            row = await tx.one("SELECT * FROM jobs WHERE provider = $1 AND run_id = $2", provider, run_id)
-            return jobs.load(row) if row else None
-
-        return await self.database.read(unit)
-
-    async def due_times(self) -> dict[str, int]:
-        """When each job that needs the worker is due: what its heap is rebuilt from."""
-
-        async def unit(tx: Tx) -> dict[str, int]:
-            rows = await tx.fetch("SELECT id, due_at FROM jobs WHERE due_at IS NOT NULL")
-            return {row["id"]: row["due_at"] for row in rows}
-
-        return await self.database.read(unit)
-
-    async def due_before(self, at: int) -> dict[str, int]:
-        """The same of those that were due before *at*."""
-
-        async def unit(tx: Tx) -> dict[str, int]:
-            rows = await tx.fetch("SELECT id, due_at FROM jobs WHERE due_at < $1", at)
-            return {row["id"]: row["due_at"] for row in rows}
-
-        return await self.database.read(unit)
-
-    async def queue(self, provider: str) -> tuple[list[Waiting], list[int]]:
-        """The jobs that wait for a slot at *provider*, and the member behind each slot that is taken."""
-
-        async def unit(tx: Tx) -> tuple[list[Waiting], list[int]]:
-            waiting = await tx.fetch(
-                """
-                SELECT id, user_id, created_at FROM jobs
-                WHERE provider = $1 AND state = 'accepted' AND acked_at IS NOT NULL AND ended_at IS NULL
-                """,
-                provider,
-            )
-            taken = await tx.fetch(
-                """
-                SELECT user_id FROM jobs
-                WHERE provider = $1 AND state IN ('submitting', 'queued', 'running') AND ended_at IS NULL
-                """,
-                provider,
-            )
-            order = [Waiting(row["id"], row["user_id"], row["created_at"]) for row in waiting]
-            return order, [row["user_id"] for row in taken]
-
-        return await self.database.read(unit)
-
-    async def quota_status(self, place: Place, *, limits: Limits, now: int) -> QuotaStatus:
-        """Which limits hold at *place*, what has been used of them, and what bonus is left."""
-
-        async def unit(tx: Tx) -> QuotaStatus:
-            server_settings = await rules.server_settings(tx, place.server)
-            used = await ledger.used(tx, place, now=now, calendar=calendar_of(server_settings))
-            applying = await ledger.applying(tx, place, limits=limits)
-            return QuotaStatus(
-                server_settings, used, applying, await grants.of(tx, place.server, place.user_id, now=now)
-            )
-
-        return await self.database.read(unit)
-
-    async def server_settings(self, server: int) -> ServerSettings:
-        """How a server wants it; the defaults where it has said nothing."""
-
-        async def unit(tx: Tx) -> ServerSettings:
-            return await rules.server_settings(tx, server)
-
-        return await self.database.read(unit)
-
-    async def open_of(self, user_id: int, *, since: int, limit: int = 10) -> tuple[list[JobRecord], int]:
-        """A member's unfinished jobs, and those ended after *since* that are hidden or whose card never arrived.
-
-        *limit* of them, and how many more there are. What is under way comes first, then what never arrived, newest
-        first; then hidden pictures, those first that /jobs forgets first, so that each of them has its turn.
-        """
-
-        async def unit(tx: Tx) -> tuple[list[JobRecord], int]:
-            rows = await tx.fetch(
-                """
-                SELECT jobs.id AS id, count(*) OVER () AS of_all FROM jobs JOIN replies ON replies.job = jobs.id
-                WHERE jobs.user_id = $1 AND jobs.deleted_at IS NULL AND jobs.acked_at IS NOT NULL
-                  AND (jobs.ended_at IS NULL
-                       OR (jobs.ended_at >= $2 AND (replies.delivered < replies.wanted OR jobs.hidden_at IS NOT NULL)))
-                ORDER BY CASE WHEN jobs.ended_at IS NULL THEN 0 WHEN jobs.hidden_at IS NULL THEN 1
-                              WHEN jobs.images > 0 THEN 2 ELSE 3 END,
-                         CASE WHEN jobs.ended_at IS NOT NULL AND jobs.hidden_at IS NOT NULL THEN jobs.ended_at END,
-                         jobs.created_at DESC
-                LIMIT $3
-                """,
-                user_id,
-                since,
-                limit,
-            )
-            found = [await _dossier(tx, row["id"]) for row in rows]
-            more = rows[0]["of_all"] - len(rows) if rows else 0
-            return [each for each in found if each is not None], more
-
-        return await self.database.read(unit)
-
-
-async def _dossier(tx: Tx, job_id: str) -> JobRecord | None:
+async def job_record(tx: Tx, job_id: str) -> JobRecord | None:
     job, reply = await jobs.get(tx, job_id), await replies.get(tx, job_id)
     if job is None or reply is None:
         return None
     return JobRecord(job, reply, await ledger.charge(tx, job_id), await replies.pictures(tx, job_id))
+
+
+async def job_of_run(tx: Tx, provider: str, run_id: str) -> Job | None:
+    row = await tx.one("SELECT * FROM jobs WHERE provider = $1 AND run_id = $2", provider, run_id)
+    return jobs.load(row) if row else None
+
+
+async def due_times(tx: Tx) -> dict[str, int]:
+    """`due_at` (UTC milliseconds) of every job that has one, by job id."""
+    rows = await tx.fetch("SELECT id, due_at FROM jobs WHERE due_at IS NOT NULL")
+    return {row["id"]: row["due_at"] for row in rows}
+
+
+async def due_before(tx: Tx, at: int) -> dict[str, int]:
+    """The same for the jobs that were due before *at*."""
+    rows = await tx.fetch("SELECT id, due_at FROM jobs WHERE due_at < $1", at)
+    return {row["id"]: row["due_at"] for row in rows}
+
+
+async def queue(tx: Tx, provider: str) -> tuple[list[Waiting], list[int]]:
+    """The jobs that wait for a slot at *provider*, and the user id of each slot in use."""
+    waiting = await tx.fetch(
+        """
+        SELECT id, user_id, created_at FROM jobs
+        WHERE provider = $1 AND state = 'accepted' AND acked_at IS NOT NULL AND ended_at IS NULL
+        """,
+        provider,
+    )
+    taken = await tx.fetch(
+        """
+        SELECT user_id FROM jobs
+        WHERE provider = $1 AND state IN ('submitting', 'queued', 'running') AND ended_at IS NULL
+        """,
+        provider,
+    )
+    order = [Waiting(row["id"], row["user_id"], row["created_at"]) for row in waiting]
+    return order, [row["user_id"] for row in taken]
+
+
+async def quota_status(tx: Tx, place: Place, *, limits: Limits, now: int) -> QuotaStatus:
+    server_settings = await rules.server_settings(tx, place.server)
+    used = await ledger.used(tx, place, now=now, calendar=calendar_of(server_settings))
+    applying = await ledger.applying(tx, place, limits=limits)
+    return QuotaStatus(
+        server_settings, used, applying, await grants.remaining(tx, place.server, place.user_id, now=now)
+    )
+
+
+async def open_jobs(tx: Tx, user_id: int, *, since: int, limit: int) -> tuple[list[JobRecord], int]:
+    """A member's unfinished jobs, and jobs ended after *since* that are hidden or whose card was not delivered.
+
+    At most *limit* of them, and how many more there are. Unfinished jobs come first, then undelivered ones, both newest
+    first; then hidden jobs, first those that /jobs will stop listing first.
+    """
+    rows = await tx.fetch(
+        """
+        SELECT jobs.id AS id, count(*) OVER () AS of_all FROM jobs JOIN replies ON replies.job = jobs.id
+        WHERE jobs.user_id = $1 AND jobs.deleted_at IS NULL AND jobs.acked_at IS NOT NULL
+          AND (jobs.ended_at IS NULL
+               OR (jobs.ended_at >= $2 AND (replies.delivered < replies.wanted OR jobs.hidden_at IS NOT NULL)))
+        ORDER BY CASE WHEN jobs.ended_at IS NULL THEN 0 WHEN jobs.hidden_at IS NULL THEN 1
+                      WHEN jobs.images > 0 THEN 2 ELSE 3 END,
+                 CASE WHEN jobs.ended_at IS NOT NULL AND jobs.hidden_at IS NOT NULL THEN jobs.ended_at END,
+                 jobs.created_at DESC
+        LIMIT $3
+        """,
+        user_id,
+        since,
+        limit,
+    )
+    records = [await job_record(tx, row["id"]) for row in rows]
+    more = rows[0]["of_all"] - len(rows) if rows else 0
+    return [each for each in records if each is not None], more

@@ -1,6 +1,6 @@
-"""What admins and the operator do to quotas: each verb changes the rows and writes down who did it, in one transaction.
+"""Changes of quotas and server settings by admins and the operator, each recorded in the history (table `changes`).
 
-A change is named by its interaction, so that one delivered twice changes once: the second time nothing is written.
+A change has the id of its interaction, so that an interaction that is delivered twice changes something once.
 """
 
 import json
@@ -11,17 +11,17 @@ from typing import Any
 
 from bot.core.quota import IN_UTC, Amount, Block, Grant, Holder, Rule, Scope, Unit
 from bot.core.server_settings import ServerSettings
-from bot.core.windows import of_day
-from bot.core.zones import calendar_of, keep_day
+from bot.core.windows import moment_on_day
+from bot.core.zones import calendar_of, pin_current_day
 from bot.store import grants, ledger, rules, totals
 from bot.store.database import Database, Row, Tx
 
-OPERATOR = 0  # the actor at the command line
+OPERATOR = 0  # the actor of the command line
 
 
 @dataclass(frozen=True, slots=True)
 class By:
-    """Who changes something: *id* is the interaction's, or one drawn at the command line."""
+    """Who changes something, where and when: *id* is the interaction's, or a new one of the command line."""
 
     id: str
     server: int
@@ -31,7 +31,7 @@ class By:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One entry of the history. *body* says what: limits, amounts, reasons."""
+    """One entry of the history. *body* has the details: limits, amounts, reasons."""
 
     id: str
     at: int
@@ -44,7 +44,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything that has been set in a server."""
+    """All settings, rules and blocks of a server."""
 
     server_settings: ServerSettings
     rules: Sequence[Rule]
@@ -52,8 +52,8 @@ class Overview:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldGrant:
-    """A bonus with its owner."""
+class MemberGrant:
+    """A bonus with its member's id."""
 
     user: int
     grant: Grant
@@ -67,57 +67,59 @@ class Quotas:
 
     async def set_rule(self, by: By, rule: Rule) -> None:
         async def unit(tx: Tx) -> None:
-            there, _ = await rules.of(tx, by.server)
-            before = [each.amount for each in there if _same(each, rule)]
-            body = {**_told(rule), **({"before": before[0]} if before else {})}
-            if await _note(tx, by, "set", holder=rule.holder, subject=rule.subject, body=body):
+            existing, _ = await rules.set_in(tx, by.server)
+            before = [each.amount for each in existing if _same_limit(each, rule)]
+            body = {**_rule_body(rule), **({"before": before[0]} if before else {})}
+            if await _record_change(tx, by, "set", holder=rule.holder, subject=rule.subject, body=body):
                 await rules.put(tx, by.server, rule)
 
         await self.database.write(unit)
 
     async def clear_rules(self, by: By, wanted: Sequence[Rule]) -> Sequence[Rule]:
-        """Remove these rules (their amounts do not matter); those that were there."""
+        """Remove the rules of these limits, whatever their amounts; returns those that were set."""
 
         async def unit(tx: Tx) -> Sequence[Rule]:
-            there, _ = await rules.of(tx, by.server)
-            found = [each for each in there if any(_same(each, one) for one in wanted)]
-            if not found:
+            existing, _ = await rules.set_in(tx, by.server)
+            cleared = [each for each in existing if any(_same_limit(each, one) for one in wanted)]
+            if not cleared:
                 return []
-            body = {"rules": [_told(each) for each in found]}
-            if not await _note(tx, by, "clear", holder=found[0].holder, subject=found[0].subject, body=body):
+            first, body = cleared[0], {"rules": [_rule_body(each) for each in cleared]}
+            if not await _record_change(tx, by, "clear", holder=first.holder, subject=first.subject, body=body):
                 return []
-            return [each for each in found if await rules.take(tx, by.server, each)]
+            return [each for each in cleared if await rules.remove(tx, by.server, each)]
 
         return await self.database.write(unit)
 
     async def block(self, by: By, block: Block, *, reason: str | None = None) -> None:
         async def unit(tx: Tx) -> None:
-            if await _note(tx, by, "block", holder=block.holder, subject=block.subject, body={"reason": reason}):
+            if await _record_change(
+                tx, by, "block", holder=block.holder, subject=block.subject, body={"reason": reason}
+            ):
                 await rules.put_block(tx, by.server, block)
 
         await self.database.write(unit)
 
     async def unblock(self, by: By, block: Block) -> bool:
-        """Whether it had been blocked."""
+        """Remove a block; False if it was not set."""
 
         async def unit(tx: Tx) -> bool:
-            _, blocks = await rules.of(tx, by.server)
+            _, blocks = await rules.set_in(tx, by.server)
             if block not in blocks:
                 return False
-            if not await _note(tx, by, "unblock", holder=block.holder, subject=block.subject, body={}):
+            if not await _record_change(tx, by, "unblock", holder=block.holder, subject=block.subject, body={}):
                 return False
-            return await rules.take_block(tx, by.server, block)
+            return await rules.remove_block(tx, by.server, block)
 
         return await self.database.write(unit)
 
     # --- bonuses and resets
 
     async def grant(self, by: By, user: int, grant: Grant, *, reason: str | None = None) -> int | None:
-        """Give a member a bonus (its own id is not yet known); its number, None when that was done before."""
+        """Give a member a bonus; *grant*'s id is ignored. Returns its new id, or None for a repeated interaction."""
 
         async def unit(tx: Tx) -> int | None:
             body = {"unit": grant.unit, "amount": grant.left, "expires_at": grant.expires_at, "reason": reason}
-            if not await _note(tx, by, "grant", holder=Holder.USER, subject=user, body=body):
+            if not await _record_change(tx, by, "grant", holder=Holder.USER, subject=user, body=body):
                 return None
             return await ledger.add_grant(
                 tx, grant, server=by.server, user=user, now=by.at, actor=by.actor, reason=reason
@@ -125,39 +127,36 @@ class Quotas:
 
         return await self.database.write(unit)
 
-    async def revoke(self, by: By, grant_id: int, *, reason: str | None = None) -> HeldGrant | None:
-        """Take back what is left of a bonus; None where nothing is."""
+    async def revoke(self, by: By, grant_id: int, *, reason: str | None = None) -> MemberGrant | None:
+        """Take back what is left of a bonus; None where nothing is left, or for a repeated interaction."""
 
-        async def unit(tx: Tx) -> HeldGrant | None:
+        async def unit(tx: Tx) -> MemberGrant | None:
             owner = await tx.one('SELECT "user" FROM grants WHERE id = $1 AND guild = $2', grant_id, by.server)
             if owner is None:
                 return None
             account = (Scope.USER, by.server, owner["user"])
-            await totals.count(
-                tx, [account], IN_UTC.moment(by.at), at=by.at
-            )  # holds the account: nobody draws meanwhile
-            grant = await grants.one(tx, grant_id)
+            await totals.count(tx, [account], IN_UTC.moment(by.at), at=by.at)  # locks the account against draws
+            grant = await grants.get(tx, grant_id)
             if grant is None or not grant.left:
                 return None
             user, unit_, left = owner["user"], grant.unit, grant.left
             body = {"unit": unit_, "amount": left, "grant": grant_id, "reason": reason}
-            if not await _note(tx, by, "revoke", holder=Holder.USER, subject=user, body=body):
+            if not await _record_change(tx, by, "revoke", holder=Holder.USER, subject=user, body=body):
                 return None
             await grants.close(tx, grant_id, now=by.at)
             taken = Amount(-left, 0) if unit_ is Unit.IMAGES else Amount(0, -left)
             await ledger.adjust(tx, account, None, by=taken, now=by.at, actor=by.actor, reason=reason or "revoked")
-            return HeldGrant(user, Grant(grant_id, unit_, left))
+            return MemberGrant(user, Grant(grant_id, unit_, left))
 
         return await self.database.write(unit)
 
     async def reset(self, by: By, holder: Holder, subject: int, *, reason: str | None = None) -> Amount | None:
-        """Let a member, channel or server begin anew in every window of now; what its total counted is the answer.
+        """Reset the usage of a member, channel or server in all current windows; returns what its total counted.
 
-        Unfinished jobs go on counting. What was spent stays in the history, in what the operator's cap on the server
-        counts, and in what the host is owed.
-        None when that was done before.
+        Unfinished jobs still count. Spending stays in the history, and still counts for the operator's cap on the
+        server and for the scope `host`. None for a repeated interaction.
         """
-        assert holder in (Holder.USER, Holder.CHANNEL, Holder.GUILD)  # the others have no account of their own
+        assert holder in (Holder.USER, Holder.CHANNEL, Holder.GUILD)  # the others have no such account
         account = (holder.scope, by.server, subject)
 
         async def unit(tx: Tx) -> Amount | None:
@@ -167,8 +166,8 @@ class Quotas:
             for bucket in local.buckets.values():
                 open_part = await _unfinished(tx, account, bucket)
                 taken[bucket] = counted[(holder.scope, bucket)].counts - open_part
-            if not await _note(
-                tx, by, "reset", holder=holder, subject=subject, body={"taken": _plain(taken), "reason": reason}
+            if not await _record_change(
+                tx, by, "reset", holder=holder, subject=subject, body={"taken": _amounts_body(taken), "reason": reason}
             ):
                 return None
             for bucket, amount in taken.items():
@@ -179,44 +178,46 @@ class Quotas:
 
         return await self.database.write(unit)
 
-    # --- how a server wants it
+    # --- server settings
 
     async def change_server_settings(
-        self, by: By, change: Callable[[ServerSettings], ServerSettings], *, told: Mapping[str, Any]
+        self, by: By, change: Callable[[ServerSettings], ServerSettings], *, body: Mapping[str, Any]
     ) -> ServerSettings:
-        """Apply *change* to what a server has set, whatever that is by now; *told* is for the history."""
+        """Apply *change* to a server's current settings and return the result; *body* is the history entry's body."""
 
         async def unit(tx: Tx) -> ServerSettings:
-            await tx.run(  # holds the row
+            await tx.run(  # locks the row
                 "INSERT INTO houses (guild, body) VALUES ($1, '{}') "
                 "ON CONFLICT (guild) DO UPDATE SET body = houses.body",
                 by.server,
             )
             server_settings = await rules.server_settings(tx, by.server)
             changed = change(server_settings)
-            if changed == server_settings or not await _note(
-                tx, by, "settings", holder=Holder.GUILD, subject=0, body=told
+            if changed == server_settings or not await _record_change(
+                tx, by, "settings", holder=Holder.GUILD, subject=0, body=body
             ):
                 return server_settings
-            changed = keep_day(server_settings, changed, now=by.at)
+            changed = pin_current_day(server_settings, changed, now=by.at)
             await rules.put_server_settings(tx, by.server, changed)
             return changed
 
         return await self.database.write(unit)
 
-    # --- looking
+    # --- reading
 
     async def overview(self, server: int) -> Overview:
         async def unit(tx: Tx) -> Overview:
-            found, blocks = await rules.of(tx, server)
-            return Overview(await rules.server_settings(tx, server), found, blocks)
+            rules_set, blocks = await rules.set_in(tx, server)
+            return Overview(await rules.server_settings(tx, server), rules_set, blocks)
 
         return await self.database.read(unit)
 
-    async def grants(self, server: int, *, user: int | None = None, now: int, limit: int = 100) -> Sequence[HeldGrant]:
-        """Bonuses that are left, of one member or of all; first to expire first."""
+    async def grants(
+        self, server: int, *, user: int | None = None, now: int, limit: int = 100
+    ) -> Sequence[MemberGrant]:
+        """At most *limit* unexpired bonuses that are not used up, of one member or of all; first to expire first."""
 
-        async def unit(tx: Tx) -> Sequence[HeldGrant]:
+        async def unit(tx: Tx) -> Sequence[MemberGrant]:
             rows = await tx.fetch(
                 """
                 SELECT id, "user", unit, remaining, expires_at FROM grants
@@ -230,17 +231,17 @@ class Quotas:
                 now,
                 limit,
             )
-            return [_held(row) for row in rows]
+            return [_member_grant(row) for row in rows]
 
         return await self.database.read(unit)
 
 
-def _held(row: Row) -> HeldGrant:
-    return HeldGrant(row["user"], Grant(row["id"], Unit(row["unit"]), row["remaining"], row["expires_at"]))
+def _member_grant(row: Row) -> MemberGrant:
+    return MemberGrant(row["user"], Grant(row["id"], Unit(row["unit"]), row["remaining"], row["expires_at"]))
 
 
 async def _unfinished(tx: Tx, account: totals.Account, bucket: str) -> Amount:
-    """The part of a bucket that unfinished jobs hold and no bonus pays."""
+    """The part of a bucket that is reserved for unfinished jobs and not paid by a bonus."""
     scope, server, subject = account
     rows = await tx.fetch(
         """
@@ -255,17 +256,17 @@ async def _unfinished(tx: Tx, account: totals.Account, bucket: str) -> Amount:
         subject,
         scope,
     )
-    parts = [row for row in rows if bucket in of_day(date.fromisoformat(row["day"]), row["at"]).buckets.values()]
+    parts = [row for row in rows if bucket in moment_on_day(date.fromisoformat(row["day"]), row["at"]).buckets.values()]
     own = "own_" if scope is Scope.USER else ""
     return Amount(
         sum(row[f"{own}images"] for row in parts), sum(row[f"{own}micro_usd"] for row in parts)
     )  # fmt: skip
 
 
-async def _note(
+async def _record_change(
     tx: Tx, by: By, action: str, *, holder: Holder, subject: int, body: Mapping[str, Any]
 ) -> bool:  # fmt: skip
-    """Write down a change; False when it was made before."""
+    """Record a change; False if it was recorded before."""
     row = await tx.one(
         """
         INSERT INTO changes (id, guild, at, actor, action, holder, subject, body)
@@ -276,13 +277,13 @@ async def _note(
     return row is not None
 
 
-def _same(one: Rule, other: Rule) -> bool:
+def _same_limit(one: Rule, other: Rule) -> bool:
     return (one.holder, one.subject, one.unit, one.window) == (other.holder, other.subject, other.unit, other.window)
 
 
-def _told(rule: Rule) -> Mapping[str, Any]:
+def _rule_body(rule: Rule) -> Mapping[str, Any]:
     return {"unit": rule.unit, "window": rule.window, "amount": rule.amount}
 
 
-def _plain(taken: Mapping[str, Amount]) -> Mapping[str, Any]:
+def _amounts_body(taken: Mapping[str, Amount]) -> Mapping[str, Any]:
     return {bucket: asdict(each) for bucket, each in taken.items() if each != Amount()}

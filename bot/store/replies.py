@@ -1,6 +1,6 @@
-"""Rows of replies, their interaction tokens, and the pictures they show.
+"""Rows of replies, their interaction tokens and their pictures.
 
-The functions here are parts of units: they take the transaction of the verb that calls them.
+The functions are parts of units: they take the caller's transaction.
 """
 
 from collections.abc import Sequence
@@ -48,26 +48,26 @@ async def keep_token(tx: Tx, job_id: str, token: str, *, expires_at: int) -> Non
 
 
 async def drop_token(tx: Tx, job_id: str, token: str) -> None:
-    """Forget a token that has died, unless a click has brought a newer one meanwhile."""
+    """Delete *token*, unless a click has brought a newer one."""
     await tx.run("DELETE FROM tokens WHERE job = $1 AND token = $2", job_id, token)
 
 
-async def placed(tx: Tx, job_id: str, *, message_id: int, ephemeral: bool) -> None:
-    """Discord has told us which message the reply is, and whether it made it a private one."""
+async def set_message(tx: Tx, job_id: str, *, message_id: int, ephemeral: bool) -> None:
+    """Set the message that the reply is, and whether Discord made it ephemeral."""
     await tx.run(
         "UPDATE replies SET message_id = $2, ephemeral = $3 WHERE job = $1", job_id, message_id, int(ephemeral)
     )
 
 
 async def request_redraw(tx: Tx, job_id: str, *, now: int) -> None:
-    """The card has changed: a newer version is to be shown as soon as Discord lets us."""
+    """Ask for a new version of the card, due at *now*."""
     await tx.run(
         "UPDATE replies SET wanted = wanted + 1, due_at = $2, attempts = 0 WHERE job = $1 AND gone = 0", job_id, now
     )
 
 
-async def due_again(tx: Tx, job_id: str, *, due_at: int | None, version: int | None = None) -> None:
-    """Look at *due_at*, unless something newer than *version* is wanted by now: that has a time of its own."""
+async def set_due(tx: Tx, job_id: str, *, due_at: int | None, version: int | None = None) -> None:
+    """Set when the reply is due, unless a version newer than *version* is wanted, which has its own time."""
     await tx.run(
         "UPDATE replies SET due_at = $2 WHERE job = $1 AND gone = 0 AND wanted = coalesce(CAST($3 AS BIGINT), wanted)",
         job_id,
@@ -76,8 +76,8 @@ async def due_again(tx: Tx, job_id: str, *, due_at: int | None, version: int | N
     )
 
 
-async def delivered(tx: Tx, job_id: str, *, version: int, message_id: int, due_at: int | None) -> None:
-    """*version* is shown; *due_at* is when to look again although nothing newer is wanted."""
+async def mark_delivered(tx: Tx, job_id: str, *, version: int, message_id: int, due_at: int | None) -> None:
+    """Record that *version* is shown; *due_at* applies where no newer version is wanted."""
     await tx.run(
         """
         UPDATE replies SET delivered = CASE WHEN delivered < $2 THEN CAST($2 AS BIGINT) ELSE delivered END,
@@ -92,8 +92,8 @@ async def delivered(tx: Tx, job_id: str, *, version: int, message_id: int, due_a
     )
 
 
-async def text_shown(tx: Tx, job_id: str, *, version: int, message_id: int) -> None:
-    """*version* is shown without its pictures, which are still to come: /jobs has them meanwhile."""
+async def mark_text_shown(tx: Tx, job_id: str, *, version: int, message_id: int) -> None:
+    """Record that *version* is shown without its pictures, which /jobs has until they are shown."""
     await tx.run(
         "UPDATE replies SET text_version = $2, message_id = $3 WHERE job = $1 AND text_version < $2",
         job_id,
@@ -102,8 +102,8 @@ async def text_shown(tx: Tx, job_id: str, *, version: int, message_id: int) -> N
     )
 
 
-async def delivered_privately(tx: Tx, job_id: str, *, version: int) -> None:
-    """The member has *version* by another way; a reply that says something else is still to be changed."""
+async def mark_delivered_privately(tx: Tx, job_id: str, *, version: int) -> None:
+    """Record that the member has received *version* elsewhere; the reply stays due where it does not show its text."""
     await tx.run(
         """
         UPDATE replies SET delivered = $2, due_at = CASE WHEN text_version >= $2 THEN NULL ELSE due_at END
@@ -114,16 +114,16 @@ async def delivered_privately(tx: Tx, job_id: str, *, version: int) -> None:
     )
 
 
-async def tried(tx: Tx, job_id: str) -> None:
+async def count_attempt(tx: Tx, job_id: str) -> None:
     await tx.run("UPDATE replies SET attempts = attempts + 1 WHERE job = $1", job_id)
 
 
-async def notified(tx: Tx, job_id: str) -> None:
+async def mark_notified(tx: Tx, job_id: str) -> None:
     await tx.run("UPDATE replies SET notified = 1 WHERE job = $1", job_id)
 
 
-async def gone(tx: Tx, job_id: str) -> None:
-    """Somebody deleted the message: what it showed counts as not delivered, so that /jobs has it."""
+async def mark_gone(tx: Tx, job_id: str) -> None:
+    """Record that the message was deleted: what it showed counts as undelivered, so that /jobs lists it."""
     await tx.run(
         """
         UPDATE replies SET gone = 1, due_at = NULL,

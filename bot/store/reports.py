@@ -1,4 +1,4 @@
-"""What admins ask the books: who changed what, who spent what, who spent most, and every row of a period."""
+"""Reports for admins: history of changes, spending, top spenders, and all ledger rows of a period."""
 
 import json
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ from bot.core.quota import Amount, Holder, Kind
 from bot.store.database import Database, Row, Tx
 from bot.store.quotas import Change
 
-Cursor = tuple[int, int]  # time and number of the last row seen: the next page begins before it
+Cursor = tuple[int, int]  # time and id of the last row seen, at which the next page starts
 NEWEST: Cursor = (2**62, 2**62)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row of the ledger as people read it. A settled row is what was paid, a released one what came back."""
+    """One row of the ledger: a settled row has what was paid, a released row what was refunded."""
 
     id: int
     at: int
-    server: int  # 0: outside of all
+    server: int  # 0: direct messages and user installs
     kind: Kind
-    user: int  # 0: nobody in particular
+    user: int  # 0: none
     channel: int
     actor: int
     job: str | None
@@ -40,7 +40,7 @@ class Spender:
 
 
 class Reports:
-    """Everything here is of one server only, which the caller has made sure of."""
+    """Queries for one server at a time; the caller has checked that it may be shown."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -48,7 +48,7 @@ class Reports:
     async def changes(
         self, server: int, *, holder: Holder | None = None, subject: int = 0, before: Cursor | None = None, limit: int
     ) -> Sequence[tuple[Change, Cursor]]:
-        """What was changed, newest first, with the cursor of each; of one member, role or channel where *holder* is."""
+        """Changes, newest first, each with its cursor; *holder* and *subject* select one member, role or channel."""
         at, number = before or NEWEST
 
         async def unit(tx: Tx) -> Sequence[tuple[Change, Cursor]]:
@@ -69,7 +69,7 @@ class Reports:
         self, server: int, *, user: int | None = None, channel: int | None = None, before: Cursor | None = None,
         limit: int,
     ) -> Sequence[Entry]:  # fmt: skip
-        """What ended jobs cost or gave back, newest first; what is only reserved is not yet spent."""
+        """Settled and released rows, newest first; of one member or channel where given."""
         at, number = before or NEWEST
         who, where = ('"user" = $4', user) if user is not None else ("channel = $4", channel)
         narrowed = who if user is not None or channel is not None else "$4 = 0"
@@ -80,7 +80,7 @@ class Reports:
                 SELECT {_COLUMNS} FROM ledger
                 WHERE guild = $1 AND (at < $2 OR (at = $2 AND id < $3)) AND {narrowed} AND kind IN ('settle', 'release')
                 ORDER BY at DESC, id DESC LIMIT $5
-                """,  # noqa: S608 - fixed texts
+                """,  # noqa: S608 - fixed strings
                 server, at, number, where or 0, limit,
             )  # fmt: skip
             return [_entry(row) for row in rows]
@@ -88,7 +88,7 @@ class Reports:
         return await self._database.read(unit)
 
     async def top(self, server: int, bucket: str, *, limit: int) -> Sequence[Spender]:
-        """Who spent most in *bucket*, by dollars and then by pictures."""
+        """The top spenders in *bucket*, by dollars and then by pictures."""
 
         async def unit(tx: Tx) -> Sequence[Spender]:
             rows = await tx.fetch(
@@ -113,18 +113,21 @@ class Reports:
     async def export(
         self, server: int | None, *, since: int, until: int, after: Cursor = (0, 0), limit: int
     ) -> Sequence[Entry]:  # fmt: skip
-        """Every row of a period, oldest first, of one server or (None) of all; go on *after* the last one seen."""
-        everywhere = "guild = $1" if server is not None else "$1 = 0"
-        begin, number = max((since, 0), after)
+        """At most *limit* rows from *since* to before *until*, oldest first, starting *after* a cursor.
+
+        *server* None means all servers. Times are UTC milliseconds.
+        """
+        of_server = "guild = $1" if server is not None else "$1 = 0"
+        start, number = max((since, 0), after)
 
         async def unit(tx: Tx) -> Sequence[Entry]:
             rows = await tx.fetch(
                 f"""
                 SELECT {_COLUMNS} FROM ledger
-                WHERE {everywhere} AND (at > $2 OR (at = $2 AND id > $3)) AND at < $4
+                WHERE {of_server} AND (at > $2 OR (at = $2 AND id > $3)) AND at < $4
                 ORDER BY at, id LIMIT $5
                 """,  # noqa: S608 - as above
-                server or 0, begin, number, until, limit,
+                server or 0, start, number, until, limit,
             )  # fmt: skip
             return [_entry(row) for row in rows]
 

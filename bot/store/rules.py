@@ -1,22 +1,22 @@
-"""Rows of limits and blocks that admins and the operator have set, and of how a server wants it.
+"""Rows of rules and blocks (table `limits`) and of server settings (table `houses`).
 
-The functions here are parts of units: they take the transaction of the verb that calls them.
+The functions are parts of units: they take the caller's transaction.
 """
 
 from collections.abc import Iterable, Sequence
 
 from bot.core.jobs import Place
-from bot.core.quota import EVERYWHERE, Block, Holder, Rule, Unit
+from bot.core.quota import NO_SERVER, Block, Holder, Rule, Unit
 from bot.core.server_settings import ServerSettings
 from bot.core.windows import Window
 from bot.store.database import Row, Tx
 
 BLOCK = "block"
-NOW = "now"  # the span of what has no window
+NO_WINDOW = "now"  # the span of rules without a window
 
 
-async def at(tx: Tx, place: Place) -> tuple[Sequence[Rule], Sequence[Block]]:
-    """What may hold at *place*: its member's, its channel's, the server's, the host's, and those of every role held."""
+async def applying_to(tx: Tx, place: Place) -> tuple[Sequence[Rule], Sequence[Block]]:
+    """Rules and blocks at *place*: of the member and their roles, the channel, the server, and the scope `host`."""
     rows = await tx.fetch(
         """
         SELECT holder, subject, unit, span, amount FROM limits
@@ -31,49 +31,49 @@ async def at(tx: Tx, place: Place) -> tuple[Sequence[Rule], Sequence[Block]]:
         place.server,
         place.user_id,
         place.counted_channel,
-        EVERYWHERE,
+        NO_SERVER,
     )
-    held = frozenset(place.roles)
-    return _sorted_out(row for row in rows if row["holder"] != Holder.ROLE or row["subject"] in held)
+    roles = frozenset(place.roles)
+    return _parse(row for row in rows if row["holder"] != Holder.ROLE or row["subject"] in roles)
 
 
-async def of(tx: Tx, server: int) -> tuple[Sequence[Rule], Sequence[Block]]:
-    """Everything that has been set for a server (the host's own among what happens outside of all)."""
+async def set_in(tx: Tx, server: int) -> tuple[Sequence[Rule], Sequence[Block]]:
+    """All rules and blocks of a server; those of the scope `host` are stored with server 0."""
     rows = await tx.fetch(
         "SELECT holder, subject, unit, span, amount FROM limits WHERE guild = $1 ORDER BY holder, subject, unit, span",
         server,
     )
-    return _sorted_out(rows)
+    return _parse(rows)
 
 
-def _sorted_out(rows: Iterable[Row]) -> tuple[Sequence[Rule], Sequence[Block]]:
-    found: list[Rule] = []
+def _parse(rows: Iterable[Row]) -> tuple[Sequence[Rule], Sequence[Block]]:
+    rules: list[Rule] = []
     blocks: list[Block] = []
     for row in rows:
         holder = Holder(row["holder"])
         if row["unit"] == BLOCK:
             blocks.append(Block(holder, row["subject"]))
         else:
-            window = None if row["span"] == NOW else Window(row["span"])
-            found.append(Rule(holder, row["subject"], Unit(row["unit"]), window, row["amount"]))
-    return found, blocks
+            window = None if row["span"] == NO_WINDOW else Window(row["span"])
+            rules.append(Rule(holder, row["subject"], Unit(row["unit"]), window, row["amount"]))
+    return rules, blocks
 
 
 async def put(tx: Tx, server: int, rule: Rule) -> None:
-    await _put(tx, server, rule.holder, rule.subject, unit=rule.unit, span=rule.window or NOW, amount=rule.amount)
+    await _put(tx, server, rule.holder, rule.subject, unit=rule.unit, span=rule.window or NO_WINDOW, amount=rule.amount)
 
 
-async def take(tx: Tx, server: int, rule: Rule) -> bool:
-    """Remove the rule of this holder, unit and window; whether there was one."""
-    return await _take(tx, server, rule.holder, rule.subject, unit=rule.unit, span=rule.window or NOW)
+async def remove(tx: Tx, server: int, rule: Rule) -> bool:
+    """Remove the rule with this holder, subject, unit and window; False if there was none."""
+    return await _remove(tx, server, rule.holder, rule.subject, unit=rule.unit, span=rule.window or NO_WINDOW)
 
 
 async def put_block(tx: Tx, server: int, block: Block) -> None:
-    await _put(tx, server, block.holder, block.subject, unit=BLOCK, span=NOW, amount=0)
+    await _put(tx, server, block.holder, block.subject, unit=BLOCK, span=NO_WINDOW, amount=0)
 
 
-async def take_block(tx: Tx, server: int, block: Block) -> bool:
-    return await _take(tx, server, block.holder, block.subject, unit=BLOCK, span=NOW)
+async def remove_block(tx: Tx, server: int, block: Block) -> bool:
+    return await _remove(tx, server, block.holder, block.subject, unit=BLOCK, span=NO_WINDOW)
 
 
 async def _put(
@@ -88,7 +88,7 @@ async def _put(
     )  # fmt: skip
 
 
-async def _take(tx: Tx, server: int, holder: Holder, subject: int, *, unit: str, span: str) -> bool:
+async def _remove(tx: Tx, server: int, holder: Holder, subject: int, *, unit: str, span: str) -> bool:
     row = await tx.one(
         """
         DELETE FROM limits WHERE guild = $1 AND holder = $2 AND subject = $3 AND unit = $4 AND span = $5

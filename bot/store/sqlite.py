@@ -1,10 +1,10 @@
-"""The embedded database: one writer that commits many callers' units at once, and one reader.
+"""SQLite through aiosqlite: one writing connection that commits the units of many callers together, and one reader.
 
-aiosqlite runs a connection's calls in a thread of its own. Our connection's `commit()` works through a
-mailbox of units there, so a whole batch costs one hop and one fsync, and `synchronous=FULL` is nearly free
-(docs/decisions/0001-group-commit.md has the numbers).
+aiosqlite runs the calls of a connection in a thread. Our connection's `commit()` runs a queue of units there, so that a
+batch costs one change of threads and one fsync, and `synchronous=FULL` costs little (numbers in
+docs/decisions/0001-group-commit.md).
 
-Longer than other files: that every caller is answered, whatever breaks, is a promise of all its parts together.
+Longer than other files: that every caller gets an answer, whatever fails, depends on all parts together.
 """
 
 import asyncio
@@ -27,17 +27,17 @@ import aiosqlite
 from bot.files.modes import make_file, make_folder, open_private
 from bot.store.database import Row, StoreBusy, StoreUnusable, Tx, Unit
 from bot.store.secure_deletion import SecureDeletion
-from bot.store.versions import missing
+from bot.store.versions import pending_migrations
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-BATCH = 256  # units a commit carries at most; more only makes the first wait longer
+MAX_BATCH = 256  # units in one commit; more make the first one wait longer and save little
 PROBE_TIMEOUT = 5.0  # seconds
 BUSY_TIMEOUT = 5000  # milliseconds to wait for another process that writes
-THREAD_LOOK = 1.0  # seconds between looks whether a connection's thread still lives
-BROKEN = (sqlite3.Error, RuntimeError, ValueError, MemoryError)  # what working through a mailbox may come to
-NUMBERED = re.compile(r"\$(\d+)")
+THREAD_CHECK_INTERVAL = 1.0  # seconds between checks that a connection's thread is alive
+CONNECTION_ERRORS = (sqlite3.Error, RuntimeError, ValueError, MemoryError)  # raised where a whole batch fails
+PLACEHOLDER = re.compile(r"\$(\d+)")
 
 
 class _SqliteTx:
@@ -63,12 +63,12 @@ class _SqliteTx:
 
 @functools.cache
 def _by_position(sql: str) -> tuple[str, Sequence[int] | None]:
-    """*sql* with a plain `?` for each `$n`, and which argument stands at each; None where they stand as given.
+    """*sql* with `?` for each `$n`, and the index of the argument of each; None where that is their own order.
 
-    SQLite would take `$n` for a name and bind a tuple in order of first use, which `$2 … $1` gets silently wrong.
+    SQLite would read `$n` as a name and bind a tuple in the order of first use, which is wrong for `$2 … $1`.
     """
-    order = [int(each) - 1 for each in NUMBERED.findall(sql)]
-    return NUMBERED.sub("?", sql), None if order == list(range(len(order))) else order
+    order = [int(each) - 1 for each in PLACEHOLDER.findall(sql)]
+    return PLACEHOLDER.sub("?", sql), None if order == list(range(len(order))) else order
 
 
 @dataclass(slots=True)
@@ -77,11 +77,11 @@ class _Pending:
     answer: asyncio.Future[Any]
     result: Any = None
     error: BaseException | None = None
-    committed: bool = False  # what is above is its answer
+    committed: bool = False  # *result* or *error* is final
 
 
 class _Connection(sqlite3.Connection):
-    """A connection whose `commit()` runs a mailbox of units in one transaction, in savepoints if one of them fails."""
+    """A connection whose `commit()` runs queued units in one transaction, with savepoints if one of them fails."""
 
     begin = "BEGIN IMMEDIATE"
 
@@ -89,56 +89,59 @@ class _Connection(sqlite3.Connection):
         super().__init__(*args, **kwargs)
         self.row_factory = sqlite3.Row
         self.thread = threading.current_thread()
-        self.mailbox: deque[_Pending] = deque()
+        self.queue: deque[_Pending] = deque()
         self.batch: list[_Pending] = []
 
     def commit(self) -> None:
-        """Whatever this raises, the connection is of no more use."""
-        self.batch = [self.mailbox.popleft() for _ in range(min(BATCH, len(self.mailbox)))]
-        failed = self._together(self.batch, apart=False)
-        if failed is not None and not _is_busy(failed):  # somebody's unit failed, which is rare: find out whose
-            failed = self._together(self.batch, apart=True)
+        """Run and commit the next batch. After an exception the connection must be replaced."""
+        self.batch = [self.queue.popleft() for _ in range(min(MAX_BATCH, len(self.queue)))]
+        failed = self._commit_batch(self.batch, savepoints=False)
+        if failed is not None and not _is_busy(failed):  # a unit failed, which is rare: run them again to find it
+            failed = self._commit_batch(self.batch, savepoints=True)
         if failed is not None and not _is_busy(failed):
-            for letter in self.batch:  # one unit must not spoil its neighbours', as a full disk does
-                self._together([letter], apart=True)
+            for pending in self.batch:  # alone, because a full disk rolls back all units of a transaction
+                self._commit_batch([pending], savepoints=True)
 
-    def _together(self, letters: Sequence[_Pending], *, apart: bool) -> sqlite3.Error | None:
-        """Run *letters* in one transaction; *apart*, each in a savepoint of its own, so that it fails alone."""
-        for letter in letters:
-            letter.result = letter.error = None
+    def _commit_batch(self, units: Sequence[_Pending], *, savepoints: bool) -> sqlite3.Error | None:
+        """Run *units* in one transaction; with *savepoints*, a unit that fails is rolled back alone.
+
+        Returns the error where the transaction was rolled back.
+        """
+        for pending in units:
+            pending.result = pending.error = None
         try:
             self.execute(self.begin)
-            for letter in letters:
-                self._open(letter, apart=apart)
+            for pending in units:
+                self._run_unit(pending, savepoints=savepoints)
             self.execute("COMMIT")
         except sqlite3.Error as exc:
-            for letter in letters:
-                letter.error = exc
+            for pending in units:
+                pending.error = exc
             if self.in_transaction:
                 self.execute("ROLLBACK")
             return exc
-        for letter in letters:
-            letter.committed = True
+        for pending in units:
+            pending.committed = True
         return None
 
-    def _open(self, letter: _Pending, *, apart: bool) -> None:
-        if letter.answer.cancelled():
+    def _run_unit(self, pending: _Pending, *, savepoints: bool) -> None:
+        if pending.answer.cancelled():
             return
-        if apart:
+        if savepoints:
             self.execute("SAVEPOINT unit")
         try:
-            letter.result = _drive(letter.unit, _SqliteTx(self))
+            pending.result = _drive(pending.unit, _SqliteTx(self))
         except BaseException as exc:
-            if not apart or not self.in_transaction:  # a full disk ends the whole transaction by itself
+            if not savepoints or not self.in_transaction:  # a full disk rolls back the whole transaction
                 raise _as_sqlite(exc) from exc
-            letter.error = exc  # it belongs to the caller and is raised there
+            pending.error = exc  # raised in the caller
             self.execute("ROLLBACK TO unit")
-        if apart:
+        if savepoints:
             self.execute("RELEASE unit")
 
 
 def _is_busy(exc: sqlite3.Error) -> bool:
-    return getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY  # the low byte, beside what kind of busy
+    return getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY  # the primary code of an extended one
 
 
 def _as_sqlite(exc: BaseException) -> sqlite3.Error:
@@ -150,7 +153,7 @@ class _Reader(_Connection):
 
 
 def _drive(unit: Unit[T], tx: Tx) -> T:
-    """Run *unit* to its end without an event loop; one that waits for anything else is an error."""
+    """Run *unit* without an event loop; `RuntimeError` if it awaits anything but its transaction."""
     work = unit(tx).__await__()
     try:
         next(work)
@@ -164,16 +167,16 @@ def _drive(unit: Unit[T], tx: Tx) -> T:
 
 
 @dataclass(slots=True)
-class _Writer:
-    """One connection with the task that empties its mailbox; a connection that breaks is replaced."""
+class _Worker:
+    """One connection and the task that runs its queued units; a broken connection is replaced."""
 
     path: Path
     connection: aiosqlite.Connection
     raw: _Connection
-    mailbox: deque[_Pending]
+    queue: deque[_Pending]
     file: tuple[int, int]
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # held by whoever uses the connection
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # for the connection
     closing: bool = False
     broken: bool = False
     task: asyncio.Task[None] | None = None
@@ -181,87 +184,87 @@ class _Writer:
     async def call(self, unit: Unit[T]) -> T:
         if self.closing:
             raise RuntimeError("the store is closed")
-        letter = _Pending(unit, asyncio.get_running_loop().create_future())
-        self.mailbox.append(letter)
+        pending = _Pending(unit, asyncio.get_running_loop().create_future())
+        self.queue.append(pending)
         self.wake.set()
-        return await letter.answer  # type: ignore[no-any-return]
+        return await pending.answer  # type: ignore[no-any-return]
 
-    async def aside(self, *statements: str) -> list[bool]:
-        """Run *statements* between two transactions, waiting for no other connection; which of them were done.
+    async def run_statements(self, *statements: str) -> list[bool]:
+        """Run *statements* between two transactions, without waiting for other connections; which of them succeeded.
 
-        A checkpoint answers with a row that begins with 1 where others were in its way.
+        A checkpoint returns a row that starts with 1 where other connections prevented it.
         """
-        async with self.turn:
+        async with self.lock:
             if self.broken or self.closing:
                 return [False for _ in statements]
             try:
-                await self._ran("PRAGMA busy_timeout = 0")
-                return [await self._ran(each) for each in statements]
-            except BROKEN:  # the next batch finds that out as well, and opens another connection
+                await self._run_statement("PRAGMA busy_timeout = 0")
+                return [await self._run_statement(each) for each in statements]
+            except CONNECTION_ERRORS:  # the next batch fails as well, and reconnects
                 return [False for _ in statements]
             finally:
-                with suppress(*BROKEN):
-                    await self._ran(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+                with suppress(*CONNECTION_ERRORS):
+                    await self._run_statement(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
 
-    async def _ran(self, statement: str) -> bool:
+    async def _run_statement(self, statement: str) -> bool:
         try:
             rows = list(await self._in_thread(self.connection.execute_fetchall(statement)))
-        except sqlite3.Error:  # somebody writes, or the disk is full
+        except sqlite3.Error:  # another process writes, or the disk is full
             return False
         return not (rows and rows[0][0])
 
-    async def deliver(self) -> None:
+    async def run(self) -> None:
         try:
-            while not (self.closing and not self.mailbox):
+            while not (self.closing and not self.queue):
                 await self.wake.wait()
                 self.wake.clear()
-                while self.mailbox:
-                    async with self.turn:
-                        await self._deliver_some()
-        finally:  # whatever ended this, nobody is left waiting
+                while self.queue:
+                    async with self.lock:
+                        await self._process_batch()
+        finally:  # answer every caller, whatever ended the task
             self.closing = True
-            for letter in (*self.raw.batch, *self.mailbox):
-                _answer(letter, RuntimeError("the store is closed"))
+            for pending in (*self.raw.batch, *self.queue):
+                _answer(pending, RuntimeError("the store is closed"))
 
-    async def _deliver_some(self) -> None:
+    async def _process_batch(self) -> None:
         try:
             if self.broken:
-                await self._open_anew()
+                await self._reconnect()
             await self._commit()
-        except BROKEN as exc:
+        except CONNECTION_ERRORS as exc:
             if not self.broken:
-                log.warning("A connection to the database broke: %r", exc, extra={"event": "store_broken"})
+                log.warning("A database connection failed: %r", exc, extra={"event": "store_broken"})
             self.broken = True
-            for letter in self.raw.batch or [self.mailbox.popleft() for _ in range(len(self.mailbox))]:
-                _answer(letter, _as_sqlite(exc))
+            for pending in self.raw.batch or [self.queue.popleft() for _ in range(len(self.queue))]:
+                _answer(pending, _as_sqlite(exc))
         else:
-            for letter in self.raw.batch:
-                _answer(letter)
+            for pending in self.raw.batch:
+                _answer(pending)
         self.raw.batch = []
 
     async def _commit(self) -> None:
-        """Work through a part of the mailbox; raises where the connection, or its thread, did not outlive that."""
+        """Run and commit the next batch; raises where the connection or its thread failed."""
         await self._in_thread(self.connection.commit())
 
     async def _in_thread(self, call: Awaitable[T]) -> T:
         work = asyncio.ensure_future(call)
         while not work.done():
-            await asyncio.wait((work,), timeout=THREAD_LOOK)
+            await asyncio.wait((work,), timeout=THREAD_CHECK_INTERVAL)
             if not self.raw.thread.is_alive():
                 work.cancel()
                 raise RuntimeError("the thread of a connection has ended")
         return work.result()
 
-    async def _open_anew(self) -> None:
-        """Another connection to the same file; an error where there is none, or another file is in its place."""
+    async def _reconnect(self) -> None:
+        """Open a new connection to the same file; `OperationalError` if the file is missing or was replaced."""
         await self._close()
         try:
             same = _identity(self.path) == self.file
         except OSError as exc:
             raise sqlite3.OperationalError(f"the file {self.path} cannot be reached: {exc}") from exc
         if not same:
-            raise sqlite3.OperationalError(f"another file has taken the place of {self.path}: start Darkroom anew")
-        self.connection, self.raw = await _connected(self.path, type(self.raw), self.mailbox)
+            raise sqlite3.OperationalError(f"{self.path} was replaced by another file: restart Darkroom")
+        self.connection, self.raw = await _connect(self.path, type(self.raw), self.queue)
         self.broken = False
         log.info("The database is connected again", extra={"event": "store_back"})
 
@@ -270,7 +273,7 @@ class _Writer:
             await self.connection.close()
         else:
             self.raw.close()
-            self.connection._connection = None  # noqa: SLF001 - it warns, when it is collected, that it was not closed
+            self.connection._connection = None  # noqa: SLF001 - otherwise aiosqlite warns that it was not closed
 
     async def aclose(self) -> None:
         self.closing = True
@@ -285,42 +288,42 @@ def _identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _answer(letter: _Pending, broken: BaseException | None = None) -> None:
-    """Notify the caller; *broken* is why what has not been committed never will be."""
-    error = letter.error if letter.committed else letter.error or broken
-    if letter.answer.done():  # the caller gave up meanwhile; what was written stays written
+def _answer(pending: _Pending, broken: BaseException | None = None) -> None:
+    """Set the caller's result or error; *broken* is the error of a unit that was not committed and has none."""
+    error = pending.error if pending.committed else pending.error or broken
+    if pending.answer.done():  # the caller was cancelled; its writes stay
         return
     if error is None:
-        letter.answer.set_result(letter.result)
+        pending.answer.set_result(pending.result)
     elif isinstance(error, StopIteration):  # a future refuses to carry one
-        letter.answer.set_exception(RuntimeError("a unit of work raised StopIteration"))
+        pending.answer.set_exception(RuntimeError("a unit of work raised StopIteration"))
     else:
-        letter.answer.set_exception(error)
+        pending.answer.set_exception(error)
 
 
 class SqliteDatabase:
-    """A `Database` in one file. Only one process may run on it; others may open it to look and to write rows."""
+    """A `Database` in one file. One process may run on it; others may open it to read and write rows."""
 
-    def __init__(self, path: Path, writer: _Writer, reader: _Writer, *, lock: "RunningLock | None") -> None:
+    def __init__(self, path: Path, writer: _Worker, reader: _Worker, *, lock: "RunningLock | None") -> None:
         self._path = path
         self._writer = writer
         self._reader = reader
         self._lock = lock
-        self._outside = 0
-        self._forgetting = SecureDeletion(path, run=writer.aside)
-        self.away_because: BaseException | None = None
+        self._external_changes = 0
+        self._secure_deletion = SecureDeletion(path, run=writer.run_statements)
+        self.unavailable_because: BaseException | None = None
 
     @classmethod
     async def open(cls, path: Path, *, running: bool = False) -> Self:
-        """Open or create the file at *path* and bring it up to date; *running* as the one process that runs on it.
+        """Open or create the file at *path* and migrate it; *running*: as the one process that runs on it.
 
-        `StoreBusy` if another one runs, `StoreTooNew` if the file is ahead of us, `StoreUnusable` if it is no
-        database or cannot be written.
+        Raises `StoreBusy` if another process runs, `StoreTooNew` if a newer version has written the file, and
+        `StoreUnusable` if it is not a database or cannot be written.
         """
         lock = RunningLock(path) if running else None
         try:
             make_folder(path.parent)
-            make_file(path)  # SQLite gives what lies beside it the same mode
+            make_file(path)  # SQLite creates its other files with the same mode
             return await cls._open(path, lock)
         except BaseException as exc:
             if lock is not None:
@@ -331,10 +334,10 @@ class SqliteDatabase:
 
     @classmethod
     async def _open(cls, path: Path, lock: "RunningLock | None") -> Self:
-        writer = await _lane(path, _Connection)
+        writer = await _start_worker(path, _Connection)
         try:
             await writer.call(migrate)
-            reader = await _lane(path, _Reader)
+            reader = await _start_worker(path, _Reader)
         except BaseException:
             await writer.aclose()
             raise
@@ -347,28 +350,28 @@ class SqliteDatabase:
         return await self._reader.call(unit)
 
     async def scan(self, unit: Unit[T]) -> T:
-        lane = await _lane(self._path, _Reader)
+        worker = await _start_worker(self._path, _Reader)
         try:
-            return await lane.call(unit)
+            return await worker.call(unit)
         finally:
-            await lane.aclose()
+            await worker.aclose()
 
-    async def outside_changes(self) -> int:
-        async def unit(tx: Tx) -> int:  # on the writer's connection, where our own commits do not count
+    async def external_changes(self) -> int:
+        async def unit(tx: Tx) -> int:  # on the writing connection, whose own commits do not change data_version
             row = await tx.one("PRAGMA data_version")
             return int(row["data_version"]) if row else 0
 
         try:
-            self._outside = await self._writer.call(unit)
-        except sqlite3.OperationalError:  # another process is writing right now: the next call will tell
+            self._external_changes = await self._writer.call(unit)
+        except sqlite3.OperationalError:  # another process is writing: the next call notices the change
             log.debug("The database is busy", exc_info=True)
-        return self._outside
+        return self._external_changes
 
     async def purge_deleted(self, *, thoroughly: bool = False) -> bool:
-        return await self._forgetting(thoroughly=thoroughly)
+        return await self._secure_deletion(thoroughly=thoroughly)
 
-    async def given_up_ended(self) -> None:
-        """Units are run in the order they came: what is written later comes later."""
+    async def wait_for_abandoned(self) -> None:
+        """Nothing to wait for: units run in the order of their calls."""
 
     async def writable(self) -> bool:
         async def unit(tx: Tx) -> None:
@@ -385,32 +388,32 @@ class SqliteDatabase:
         return True
 
     async def aclose(self) -> None:
-        await self._forgetting.aclose()
+        await self._secure_deletion.aclose()
         await self._reader.aclose()
         await self._writer.aclose()
         if self._lock is not None:
             self._lock.release()
 
 
-async def _lane(path: Path, factory: type[_Connection]) -> _Writer:
-    mailbox: deque[_Pending] = deque()
-    connection, raw = await _connected(path, factory, mailbox)
-    lane = _Writer(path, connection, raw, mailbox, _identity(path))
-    lane.task = asyncio.create_task(lane.deliver(), name=f"store {factory.__name__}")
-    return lane
+async def _start_worker(path: Path, factory: type[_Connection]) -> _Worker:
+    queue: deque[_Pending] = deque()
+    connection, raw = await _connect(path, factory, queue)
+    worker = _Worker(path, connection, raw, queue, _identity(path))
+    worker.task = asyncio.create_task(worker.run(), name=f"store {factory.__name__}")
+    return worker
 
 
-async def _connected(
-    path: Path, factory: type[_Connection], mailbox: deque[_Pending]
+async def _connect(
+    path: Path, factory: type[_Connection], queue: deque[_Pending]
 ) -> tuple[aiosqlite.Connection, _Connection]:
     raw: list[_Connection] = []
 
     def connect(*args: Any, **kwargs: Any) -> _Connection:
         raw.append(factory(*args, **kwargs))
-        raw[0].mailbox = mailbox
+        raw[0].queue = queue
         return raw[0]
 
-    # Only its own thread uses it, but where that has ended, somebody else has to close it.
+    # Only the connection's thread uses it, but where that thread has ended, another one must close it.
     connection = await aiosqlite.connect(path, factory=connect, isolation_level=None, check_same_thread=False)
     pragmas = [
         f"busy_timeout = {BUSY_TIMEOUT}",
@@ -423,34 +426,34 @@ async def _connected(
     try:
         for pragma in pragmas:
             await connection.execute_fetchall(f"PRAGMA {pragma}")
-    except sqlite3.Error:  # not a database, say; its thread would keep the process alive
+    except sqlite3.Error:  # for example not a database; an open connection's thread would keep the process alive
         await connection.close()
         raise
     return connection, raw[0]
 
 
 async def migrate(tx: Tx) -> None:
-    """Apply what is missing; with the version number, all of it is one transaction."""
+    """Apply pending migrations and set the version number, all in one transaction."""
     row = await tx.one("PRAGMA user_version")
-    for number, text in missing("sqlite", version=int(row["user_version"]) if row else 0):
+    for number, text in pending_migrations("sqlite", version=int(row["user_version"]) if row else 0):
         for statement in statements(text):
             await tx.run(statement)
         await tx.run(f"PRAGMA user_version = {number}")
 
 
 def statements(text: str) -> Sequence[str]:
-    """*text* cut into single statements; `executescript` would commit the open transaction."""
-    found, lines = [], ""
+    """Split *text* into single statements, since `executescript` would commit the open transaction."""
+    complete, lines = [], ""
     for line in text.splitlines():
         lines += line + "\n"
         if sqlite3.complete_statement(lines):
-            found.append(lines.strip())
+            complete.append(lines.strip())
             lines = ""
-    return found
+    return complete
 
 
 class RunningLock:
-    """Held by the one process that runs on a database file; the system lets go when it dies."""
+    """The lock of the process that runs on a database file; the system releases it when the process ends."""
 
     def __init__(self, path: Path) -> None:
         make_folder(path.parent)

@@ -1,11 +1,11 @@
-"""What the operator's graphs show of jobs and money, from one snapshot, and never by going through a whole book."""
+"""Figures for the metrics of jobs and money, from one snapshot, without reading whole tables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bot.core.jobs import HOUR, WATCH_LIMIT, Place, State
-from bot.core.quota import EVERYWHERE, IN_UTC, Amount, Limits, Scope, Unit
+from bot.core.quota import IN_UTC, NO_SERVER, Amount, Limits, Scope, Unit
 from bot.core.windows import Window
 from bot.store import ledger, totals
 from bot.store.database import Database, Tx
@@ -13,23 +13,23 @@ from bot.store.database import Database, Tx
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Months are as the limits have them: of the host in UTC, of servers on their own calendars."""
+    """The month is in UTC for costs and the cap, and each server's own for what was settled."""
 
     unfinished: Mapping[State, int]
-    ended: Mapping[State, int]  # within the last hour
+    ended: Mapping[State, int]  # in the last hour
     reserved_jobs: int
     reserved: Amount
-    settled: Amount  # what members were charged this month
-    cost_known: int  # micro-dollars that hosts said they billed this month
-    cost_assumed: int
-    cap: int | None  # on what is spent in this month, in micro-dollars
+    settled: Amount  # charged to members this month
+    cost_known: int  # micro-dollars that providers reported this month
+    cost_assumed: int  # micro-dollars that providers may have billed this month
+    cap: int | None  # the limit on this month's costs, in micro-dollars
 
 
-async def take(database: Database, limits: Limits, *, now: int) -> Statistics:
+async def collect(database: Database, limits: Limits, *, now: int) -> Statistics:
     async def unit(tx: Tx) -> Statistics:
         month = IN_UTC.moment(now).buckets[Window.MONTH]
-        account = ((Scope.HOST, EVERYWHERE, totals.HOST),)
-        host = await totals.look(tx, account, IN_UTC.moment(now), at=now)
+        account = ((Scope.HOST, NO_SERVER, totals.HOST),)
+        host = await totals.read(tx, account, IN_UTC.moment(now), at=now)
         ever, spent = host.get((Scope.HOST, "total")), host.get((Scope.HOST, month))
         assumed = await _assumed(tx, now)
         return Statistics(
@@ -52,7 +52,7 @@ async def _states(tx: Tx, which: str, *args: object) -> Mapping[State, int]:
 
 
 async def _settled(tx: Tx, month: str) -> Amount:
-    """Sum up one row of each server; the servers are found by leaps along the key, not by reading all their rows."""
+    """The sum of one row of each server. Servers are found by skipping along the index, not by reading all rows."""
     row = await tx.one(
         """
         WITH RECURSIVE servers (guild) AS (
@@ -73,7 +73,7 @@ async def _settled(tx: Tx, month: str) -> Amount:
 
 
 async def _assumed(tx: Tx, now: int) -> int:
-    """What hosts may have billed this month, by this month's jobs: it is booked when a job ends, or while watched."""
+    """Assumed costs of this month, read by job: they are recorded when a job ends, or at most `WATCH_LIMIT` later."""
     first = datetime.fromtimestamp(now / 1000, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     begins = int(first.timestamp() * 1000)
     row = await tx.one(
@@ -90,8 +90,8 @@ async def _assumed(tx: Tx, now: int) -> int:
 
 
 async def _cap(tx: Tx, limits: Limits) -> int | None:
-    nobody = Place(user_id=0, channel_id=0)
-    for each in await ledger.applying(tx, nobody, limits=limits):
+    no_place = Place(user_id=0, channel_id=0)  # limits of the scope `host` are the same everywhere
+    for each in await ledger.applying(tx, no_place, limits=limits):
         if (each.scope, each.unit, each.window) == (Scope.HOST, Unit.MICRO_USD, Window.MONTH):
             return each.amount
     return None

@@ -1,30 +1,71 @@
-"""The verbs of the store: each decides and writes in one transaction.
+"""The store of jobs, reservations and replies: each method is one snapshot to read, or one transaction to write.
 
-What must hold together is written together: a job with its reservation, an ending with its settlement
-and the newer card. A caller that gave up may still be committed.
+What belongs together is written together: a job with its reservation; the end of a job with its settlement and the
+request for a new card. The write of a cancelled caller may still be committed.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from bot.core.cards import HIDEABLE, TOKEN_LIFE, Picture, Reply, ReplyPath, paths
 from bot.core.errors import UserError
-from bot.core.jobs import Cancel, Job, State
+from bot.core.fair_queue import Waiting
+from bot.core.jobs import Cancel, Job, Place, State
 from bot.core.quota import IN_UTC, Amount, Limits
+from bot.core.server_settings import ServerSettings
 from bot.core.windows import Calendar
-from bot.store import alerts, jobs, ledger, replies
-from bot.store.database import Tx
-from bot.store.queries import Queries
+from bot.store import alerts, jobs, ledger, queries, replies, rules
+from bot.store.database import Database, Tx
+from bot.store.queries import JobRecord, QuotaStatus
 
 CANCELLABLE = frozenset({State.ACCEPTED, State.SUBMITTING, State.QUEUED})
-QUIET = frozenset({State.SUBMITTING})  # entering these does not change what the card says
+CARD_UNCHANGED = frozenset({State.SUBMITTING})  # entering these states does not change the card
 
 
 class AlreadySeen(Exception):
-    """This interaction has been handled before: Discord may deliver an event twice."""
+    """The interaction was handled before: Discord may deliver an event twice."""
 
 
-class Store(Queries):
+class Store:
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    # --- reads
+
+    async def job(self, job_id: str) -> Job | None:
+        return await self.database.read(partial(jobs.get, job_id=job_id))
+
+    async def job_record(self, job_id: str) -> JobRecord | None:
+        return await self.database.read(partial(queries.job_record, job_id=job_id))
+
+    async def job_of_run(self, provider: str, run_id: str) -> Job | None:
+        return await self.database.read(partial(queries.job_of_run, provider=provider, run_id=run_id))
+
+    async def due_times(self) -> dict[str, int]:
+        """`due_at` (UTC milliseconds) of every job that has one, by job id: the worker's schedule."""
+        return await self.database.read(queries.due_times)
+
+    async def due_before(self, at: int) -> dict[str, int]:
+        """The same for the jobs that were due before *at*."""
+        return await self.database.read(partial(queries.due_before, at=at))
+
+    async def queue(self, provider: str) -> tuple[list[Waiting], list[int]]:
+        """The jobs that wait for a slot at *provider*, and the user id of each slot in use."""
+        return await self.database.read(partial(queries.queue, provider=provider))
+
+    async def quota_status(self, place: Place, *, limits: Limits, now: int) -> QuotaStatus:
+        """The limits that apply at *place*, how much of them is used, and the member's bonuses."""
+        return await self.database.read(partial(queries.quota_status, place=place, limits=limits, now=now))
+
+    async def server_settings(self, server: int) -> ServerSettings:
+        """A server's settings; the defaults where it has set none."""
+        return await self.database.read(partial(rules.server_settings, server=server))
+
+    async def open_jobs(self, user_id: int, *, since: int, limit: int = 10) -> tuple[list[JobRecord], int]:
+        """A member's unfinished, undelivered and hidden jobs, at most *limit*, and how many more there are."""
+        return await self.database.read(partial(queries.open_jobs, user_id=user_id, since=since, limit=limit))
+
     # --- admission
 
     async def accept(
@@ -38,21 +79,24 @@ class Store(Queries):
         limits: Limits,
         calendar: Calendar = IN_UTC,
     ) -> None:
-        """Write interaction, job, reservation and reply, or the refusal; raise it as `UserError`.
+        """Write interaction, job, reservation and reply; or write the refusal and raise it as `UserError`.
 
-        *calendar* is the server's.
+        *calendar* is the server's. Raises `AlreadySeen` for a repeated interaction.
         """
 
         async def unit(tx: Tx) -> UserError | None:
-            if not await _first_time(tx, interaction_id, job=job.id, now=job.created_at):
+            if not await _claim_interaction(tx, interaction_id, job=job.id, now=job.created_at):
                 raise AlreadySeen(str(interaction_id))
-            held = await ledger.reserve(tx, job, amount, limits=limits, calendar=calendar, price_version=price_version)
-            if isinstance(held, UserError):
-                await tx.run("UPDATE interactions SET job = NULL, refusal = $2 WHERE id = $1", interaction_id, held.key)
-                return held
+            caused = await ledger.reserve(
+                tx, job, amount, limits=limits, calendar=calendar, price_version=price_version
+            )  # fmt: skip
+            if isinstance(caused, UserError):
+                refuse = "UPDATE interactions SET job = NULL, refusal = $2 WHERE id = $1"
+                await tx.run(refuse, interaction_id, caused.key)
+                return caused
             await jobs.add(tx, job)
             await replies.add(tx, reply)
-            for alert in held:
+            for alert in caused:
                 await alerts.add(tx, job.place, alert, now=job.created_at)
             return None
 
@@ -61,7 +105,7 @@ class Store(Queries):
             raise refusal
 
     async def withdraw(self, job_id: str, *, now: int) -> None:
-        """Take back a job whose card nobody sees; decided where it is written, after whatever was queued before."""
+        """Cancel a job whose card was not shown, if it is still accepted when this unit runs."""
 
         async def unit(tx: Tx) -> None:
             job = await jobs.get(tx, job_id)
@@ -75,29 +119,29 @@ class Store(Queries):
 
         await self.database.write(unit)
 
-    async def acknowledged(self, job_id: str, *, message_id: int, ephemeral: bool, now: int) -> None:
-        """Discord shows the first card: from now on the job may be submitted."""
+    async def acknowledge(self, job_id: str, *, message_id: int, ephemeral: bool, now: int) -> None:
+        """Record that Discord shows the first card: from now on the job may be submitted."""
 
         async def unit(tx: Tx) -> None:
-            await replies.placed(tx, job_id, message_id=message_id, ephemeral=ephemeral)
+            await replies.set_message(tx, job_id, message_id=message_id, ephemeral=ephemeral)
             reply = await replies.get(tx, job_id)
             if reply is not None and paths(reply, now=now, final=False) == (ReplyPath.TOKEN,):
-                await replies.due_again(tx, job_id, due_at=reply.last_word_at, version=reply.delivered)
+                await replies.set_due(tx, job_id, due_at=reply.final_edit_at, version=reply.delivered)
             await jobs.acknowledge(tx, job_id, now=now)
 
         await self.database.write(unit)
 
-    # --- the life of a job
+    # --- jobs
 
     async def move(
         self, job: Job, to: State, *, now: int, cost_micro_usd: int | None = None, may_be_billed: bool = False,
         **changes: Any,
     ) -> Job | None:  # fmt: skip
-        """Take *job* to another state; an ending ends its reservation and newer cards are wanted, all in one.
+        """Change the state of *job* and request a new card; a final state also ends its reservation.
 
-        None, with nothing written, when the job is no longer as we last saw it: a poll and a button may race,
-        and the first one wins. *cost_micro_usd* is what the host said it billed; *may_be_billed* assumes the
-        whole reservation where it said nothing.
+        None, with nothing written, when the job is no longer in the state that *job* has: of a poll and a button at the
+        same time, the first one wins. *cost_micro_usd* is what the provider billed; where it is None, *may_be_billed*
+        assumes the whole reservation.
         """
 
         async def unit(tx: Tx) -> Job | None:
@@ -107,23 +151,24 @@ class Store(Queries):
             if to.is_final:
                 made = moved.images if to is State.SUCCEEDED else 0
                 await ledger.end(tx, moved, now=now, pictures=made, reason=moved.reason)
-            await self._book_cost(tx, moved, now=now, cost=cost_micro_usd, assume=may_be_billed)  # the host's row last
-            if to not in QUIET:
+            # Last, because it locks the totals of the scope `host`, which every unit locks last.
+            await self._add_host_cost(tx, moved, now=now, cost=cost_micro_usd, assume=may_be_billed)
+            if to not in CARD_UNCHANGED:
                 await replies.request_redraw(tx, job.id, now=now)
             return moved
 
         return await self.database.write(unit)
 
     async def cancel(self, job_id: str, *, now: int) -> Job | None:
-        """Stop a job: at once while it waits with us, by a wish until the host has begun; None where it is too late."""
+        """Cancel an accepted job at once, or ask for the cancellation of a submitted one; None where it is too late."""
 
         async def unit(tx: Tx) -> Job | None:
-            job = await jobs.hold(tx, job_id)
+            job = await jobs.lock(tx, job_id)
             if job is None or job.state not in CANCELLABLE or job.cancel is Cancel.TOO_LATE:
                 return None
             if job.state is State.ACCEPTED:
                 ended = await jobs.move(tx, job, State.CANCELLED, now=now, changes={"due_at": None})
-                assert ended is not None  # it is held
+                assert ended is not None  # it is locked
                 await ledger.end(tx, ended, now=now, pictures=0, reason=None)
                 await replies.request_redraw(tx, job_id, now=now)
                 return ended
@@ -135,10 +180,10 @@ class Store(Queries):
         return await self.database.write(unit)
 
     async def hide(self, job_id: str, *, now: int) -> Job | None:
-        """Keep what is made for a job out of its reply; None, with nothing written, unless its host has it."""
+        """Hide the result of a job from its reply; None, with nothing written, unless its provider has it."""
 
         async def unit(tx: Tx) -> Job | None:
-            job = await jobs.hold(tx, job_id)
+            job = await jobs.lock(tx, job_id)
             if job is None or job.hidden_at is not None:
                 return job
             if job.state not in HIDEABLE:
@@ -149,10 +194,10 @@ class Store(Queries):
         return await self.database.write(unit)
 
     async def show(self, job_id: str, *, now: int) -> None:
-        """Let the reply of a hidden job show again what there is to see."""
+        """Show the result of a hidden job in its reply again."""
 
         async def unit(tx: Tx) -> None:
-            job = await jobs.hold(tx, job_id)
+            job = await jobs.lock(tx, job_id)
             if job is not None and job.hidden_at is not None:
                 await replies.request_redraw(tx, job_id, now=now)
                 await jobs.amend(tx, job_id, changes={"hidden_at": None})
@@ -160,7 +205,7 @@ class Store(Queries):
         await self.database.write(unit)
 
     async def update(self, job: Job, *, now: int, show: bool = False, **changes: Any) -> Job | None:
-        """Change facts of *job* that leave its state alone; *show* when the card says them."""
+        """Change columns of *job* if it is still in the same state, or return None; *show* requests a new card."""
 
         async def unit(tx: Tx) -> Job | None:
             moved = await jobs.move(tx, job, job.state, now=now, changes=changes)
@@ -171,7 +216,7 @@ class Store(Queries):
         return await self.database.write(unit)
 
     async def update_unguarded(self, job: Job, **changes: Any) -> Job | None:
-        """Change facts of *job* whatever state it is in by now; when it ended stays as it was."""
+        """Change columns of *job* in any state."""
 
         async def unit(tx: Tx) -> Job | None:
             return await jobs.amend(tx, job.id, changes=changes)
@@ -179,7 +224,7 @@ class Store(Queries):
         return await self.database.write(unit)
 
     async def retry_waiting(self, provider: str, *, now: int) -> None:
-        """Let every job that waits for *provider* be tried now, whatever patience it was asked for."""
+        """Make every job that waits for *provider* due at *now*, whatever retry delay it has."""
 
         async def unit(tx: Tx) -> None:
             await tx.run(
@@ -193,33 +238,33 @@ class Store(Queries):
 
         await self.database.write(unit)
 
-    async def keep_picture(self, job: Job, picture: Picture, *, now: int) -> bool:
-        """Write down a picture that is on disk; False when its job was deleted meanwhile, and the file is nobody's."""
+    async def add_picture(self, job: Job, picture: Picture, *, now: int) -> bool:
+        """Record a picture that is on disk; False if its job was deleted meanwhile, so that the file is an orphan."""
 
         async def unit(tx: Tx) -> bool:
-            held = await jobs.hold(tx, job.id)
-            if held is None or held.deleted_at is not None:
+            current = await jobs.lock(tx, job.id)
+            if current is None or current.deleted_at is not None:
                 return False
             await replies.add_picture(tx, job.id, picture, now=now)
             return True
 
         return await self.database.write(unit)
 
-    async def cost_became_known(self, job: Job, *, now: int, micro_usd: int) -> None:
-        """The host said later what it billed for *job*: that takes the place of what we had assumed."""
+    async def record_cost(self, job: Job, *, now: int, micro_usd: int) -> None:
+        """Record what the provider billed for *job*, reported after its end; it replaces an assumed cost."""
 
         async def unit(tx: Tx) -> None:
-            await jobs.hold(tx, job.id)  # as whoever moves it does: an assumed cost must not come in between
+            await jobs.lock(tx, job.id)  # against a concurrent `move`, which may record an assumed cost
             await ledger.add_host_cost(tx, job, now=now, micro_usd=micro_usd, known=True, reason=job.reason)
 
         await self.database.write(unit)
 
-    async def _book_cost(self, tx: Tx, job: Job, *, now: int, cost: int | None, assume: bool) -> None:
+    async def _add_host_cost(self, tx: Tx, job: Job, *, now: int, cost: int | None, assume: bool) -> None:
         if cost is not None:
             await ledger.add_host_cost(tx, job, now=now, micro_usd=cost, known=True, reason=job.reason)
         elif assume:
-            held = await ledger.charge(tx, job.id)
-            amount = held.reserved.micro_usd
+            charge = await ledger.charge(tx, job.id)
+            amount = charge.reserved.micro_usd
             await ledger.add_host_cost(tx, job, now=now, micro_usd=amount, known=False, reason=job.reason)
 
     # --- replies
@@ -249,7 +294,7 @@ class Store(Queries):
         return await self.database.read(unit)
 
     async def request_redraw(self, job_ids: Sequence[str], *, now: int) -> None:
-        """The cards of these jobs say something that is no longer so."""
+        """Request a new card for each of these jobs, due at *now*."""
 
         async def unit(tx: Tx) -> None:
             for each in job_ids:
@@ -257,98 +302,100 @@ class Store(Queries):
 
         await self.database.write(unit)
 
-    async def delivered(self, job_id: str, *, version: int, message_id: int, due_at: int | None = None) -> None:
+    async def mark_delivered(self, job_id: str, *, version: int, message_id: int, due_at: int | None = None) -> None:
         async def unit(tx: Tx) -> None:
-            await replies.delivered(tx, job_id, version=version, message_id=message_id, due_at=due_at)
+            await replies.mark_delivered(tx, job_id, version=version, message_id=message_id, due_at=due_at)
 
         await self.database.write(unit)
 
     async def retry_delivery(self, job_id: str, *, version: int, due_at: int) -> None:
-        """*version* of the card is not shown yet; a newer one does not wait for *due_at*."""
+        """Make *version* of the card due at *due_at*, unless a newer version is wanted."""
 
         async def unit(tx: Tx) -> None:
-            await replies.due_again(tx, job_id, due_at=due_at, version=version)
+            await replies.set_due(tx, job_id, due_at=due_at, version=version)
 
         await self.database.write(unit)
 
     async def postpone_delivery(self, job_id: str, *, due_at: int | None, version: int | None = None) -> None:
-        """*version* could not be shown (None: whichever): try at *due_at*, or wait for a click when None."""
+        """Count a failed attempt to show *version* (None: the newest); due at *due_at*, or on a click for None."""
 
         async def unit(tx: Tx) -> None:
-            await replies.tried(tx, job_id)
-            await replies.due_again(tx, job_id, due_at=due_at, version=version)
+            await replies.count_attempt(tx, job_id)
+            await replies.set_due(tx, job_id, due_at=due_at, version=version)
 
         await self.database.write(unit)
 
-    async def token_died(self, job_id: str, token: str) -> None:
-        """A reply cannot be reached by *token* any more; the other ways are tried."""
+    async def drop_token(self, job_id: str, token: str) -> None:
+        """Record that Discord no longer accepts *token* for the reply."""
 
         async def unit(tx: Tx) -> None:
             await replies.drop_token(tx, job_id, token)
 
         await self.database.write(unit)
 
-    async def text_shown(self, job_id: str, *, version: int, message_id: int, due_at: int | None) -> None:
-        """*version* is shown without its pictures: try again at *due_at*, or wait for /jobs when None."""
+    async def mark_text_shown(self, job_id: str, *, version: int, message_id: int, due_at: int | None) -> None:
+        """Record that *version* is shown without its pictures; due at *due_at*, or None to leave them to /jobs."""
 
         async def unit(tx: Tx) -> None:
-            await replies.text_shown(tx, job_id, version=version, message_id=message_id)
-            await replies.tried(tx, job_id)
-            await replies.due_again(tx, job_id, due_at=due_at, version=version)
+            await replies.mark_text_shown(tx, job_id, version=version, message_id=message_id)
+            await replies.count_attempt(tx, job_id)
+            await replies.set_due(tx, job_id, due_at=due_at, version=version)
 
         await self.database.write(unit)
 
-    async def delivered_privately(self, job_id: str, *, version: int) -> None:
-        """The member has *version* in full, though not where the reply is."""
+    async def mark_delivered_privately(self, job_id: str, *, version: int) -> None:
+        """Record that the member has received *version* in full, in another message than the reply."""
 
         async def unit(tx: Tx) -> None:
-            await replies.delivered_privately(tx, job_id, version=version)
+            await replies.mark_delivered_privately(tx, job_id, version=version)
 
         await self.database.write(unit)
 
-    async def notified(self, job_id: str) -> None:
-        """The member was told by a direct message how the job ended, or takes none: that is not done twice."""
+    async def mark_notified(self, job_id: str) -> None:
+        """Record that a direct message about the end of the job was sent, or cannot be: it is not sent again."""
 
         async def unit(tx: Tx) -> None:
-            await replies.notified(tx, job_id)
+            await replies.mark_notified(tx, job_id)
 
         await self.database.write(unit)
 
-    async def reply_gone(self, job_id: str) -> None:
+    async def mark_reply_gone(self, job_id: str) -> None:
         async def unit(tx: Tx) -> None:
-            await replies.gone(tx, job_id)
+            await replies.mark_gone(tx, job_id)
 
         await self.database.write(unit)
 
     async def refresh_token(self, job_id: str, token: str, *, received_at: int, message_id: int) -> None:
-        """Somebody clicked on the reply: for a quarter of an hour it can be reached by this token."""
+        """Save the token of a click on the reply, which is valid for `TOKEN_LIFE`."""
 
         async def unit(tx: Tx) -> None:
             reply = await replies.get(tx, job_id)
             if reply is None or reply.gone or reply.message_id != message_id:
                 return
             await replies.keep_token(tx, job_id, token, expires_at=received_at + TOKEN_LIFE)
-            if reply.delivered < reply.wanted:  # a newer version: a failing attempt under way must not undo this
+            if (
+                reply.delivered < reply.wanted
+            ):  # a new version, so that an attempt that is failing now cannot postpone it
                 await replies.request_redraw(tx, job_id, now=received_at)
 
         await self.database.write(unit)
 
     async def delete_pictures(self, job: Job, *, now: int) -> tuple[Picture, ...]:
-        """Forget the pictures, the prompt and the drafts of *job*; the caller removes the files."""
+        """Delete the rows of pictures, the request and the drafts of *job*; the caller removes the files."""
 
         async def unit(tx: Tx) -> tuple[Picture, ...]:
-            await jobs.hold(tx, job.id)
-            held = await replies.pictures(tx, job.id)
+            await jobs.lock(tx, job.id)
+            deleted = await replies.pictures(tx, job.id)
             await tx.run("DELETE FROM pictures WHERE job = $1", job.id)
             await jobs.amend(tx, job.id, changes={"deleted_at": now, "watch_until": None, "due_at": None})
-            await jobs.forget(tx, job)
-            await replies.gone(tx, job.id)
-            return held
+            await jobs.erase_request(tx, job)
+            await replies.mark_gone(tx, job.id)
+            return deleted
 
         return await self.database.write(unit)
 
 
-async def _first_time(tx: Tx, interaction_id: int, *, job: str, now: int) -> bool:
+async def _claim_interaction(tx: Tx, interaction_id: int, *, job: str, now: int) -> bool:
     row = await tx.one(
         "INSERT INTO interactions (id, at, job) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING RETURNING id",
         interaction_id,

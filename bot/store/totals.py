@@ -1,16 +1,15 @@
-"""What is used in each window: kept beside the books in their own transactions, so that nobody ever sums up rows.
+"""Totals of what is used in each window, updated in the transaction of each ledger row.
 
-One statement counts an amount in every window of all five accounts: the member's, the channel's, the server's, the one
-that the operator's cap on the server looks at, and the host's. It locks their rows in that order, and of each account
-the row `total` first, so that two units never wait for each other in a circle; and it returns the new totals, which are
-then held until the unit ends.
+One statement counts an amount in every window of all five accounts: member, channel, server, the operator's cap on the
+server, and host. It locks their rows in that order, and of each account the row `total` first, so that units cannot
+deadlock. It returns the new totals, which stay locked until the unit ends.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bot.core.jobs import Place
-from bot.core.quota import EVERYWHERE, IN_UTC, OPERATORS, Amount, Scope, Tally
+from bot.core.quota import IN_UTC, NO_SERVER, OPERATORS, Amount, Scope, Tally
 from bot.core.windows import Moment, Window
 from bot.store.database import Row, Tx
 
@@ -31,7 +30,7 @@ def accounts(*, server: int, channel: int, user: int) -> Sequence[Account]:
         (Scope.CHANNEL, server, channel),
         (Scope.GUILD, server, 0),
         (Scope.CAP, server, 0),
-        (Scope.HOST, EVERYWHERE, HOST),
+        (Scope.HOST, NO_SERVER, HOST),
     )
 
 
@@ -41,7 +40,7 @@ def accounts_of(place: Place) -> Sequence[Account]:
 
 async def count(
     tx: Tx,
-    held_by: Sequence[Account],
+    affected: Sequence[Account],
     local: Moment,
     *,
     at: int,
@@ -49,61 +48,63 @@ async def count(
     reserved: Amount = NOTHING,
     spent: Amount = NOTHING,
     host_spent: Amount | None = None,
-    aside: Amount = NOTHING,
-    tell: bool = True,
+    exempt: Amount = NOTHING,
+    returning: bool = True,
 ) -> "Tallies":
-    """Add to every window of *held_by* that *local* lies in (the operator's: *at*, in UTC); what counts after it.
+    """Add to the windows of *local* in the accounts *affected* (for cap and host: to the windows of *at* in UTC).
 
-    *aside* is the member's alone. *host_spent* is what the host's account gets in the place of *spent*. The answer
-    tells of jobs and of what counts against limits, as reserved; it is empty where nobody wants to be told.
+    *exempt* is added to the member's account only, and *host_spent* to the host's in place of *spent*. With
+    *returning*, the result has the new totals: jobs, and what counts against limits, as *reserved*.
     """
     utc = IN_UTC.moment(at)
     values: list[object] = []
-    for scope, guild, subject in held_by:
-        ours = spent if scope is not Scope.HOST or host_spent is None else host_spent
-        ours_aside = aside if scope is Scope.USER else NOTHING
-        amounts = (jobs, *_flat(reserved), *_flat(ours), *_flat(ours_aside))
+    for scope, guild, subject in affected:
+        own_spent = spent if scope is not Scope.HOST or host_spent is None else host_spent
+        own_exempt = exempt if scope is Scope.USER else NOTHING
+        amounts = (jobs, *_flat(reserved), *_flat(own_spent), *_flat(own_exempt))
         for bucket in (utc if scope in OPERATORS else local).buckets.values():
-            values += (scope.value, guild, bucket, subject, *amounts)  # an enum's member is slower to hand over
-    return Tallies(await tx.fetch(_UPSERT[len(held_by) * len(Window), tell], *values), _counting)
+            values += (scope.value, guild, bucket, subject, *amounts)  # binding an enum member is slower than a str
+    return Tallies(await tx.fetch(_UPSERT[len(affected) * len(Window), returning], *values), _counted_tally)
 
 
-async def count_one(tx: Tx, account: Account, bucket: str, *, spent: Amount = NOTHING, aside: Amount = NOTHING) -> None:
-    """Add to one window only, as a reset does."""
-    await tx.run(_UPSERT[1, False], *account[:2], bucket, account[2], 0, 0, 0, *_flat(spent), *_flat(aside))
+async def count_one(
+    tx: Tx, account: Account, bucket: str, *, spent: Amount = NOTHING, exempt: Amount = NOTHING
+) -> None:
+    """Add to one window of one account, as a reset does."""
+    await tx.run(_UPSERT[1, False], *account[:2], bucket, account[2], 0, 0, 0, *_flat(spent), *_flat(exempt))
 
 
-async def look(tx: Tx, held_by: Sequence[Account], local: Moment, *, at: int) -> Mapping[Key, Tally]:
-    """What every window of *held_by* holds, without holding on to it."""
+async def read(tx: Tx, affected: Sequence[Account], local: Moment, *, at: int) -> Mapping[Key, Tally]:
+    """Read every window of the accounts *affected*, without locking it."""
     utc = IN_UTC.moment(at)
     values: list[object] = []
-    for scope, guild, subject in held_by:
+    for scope, guild, subject in affected:
         buckets = (utc if scope in OPERATORS else local).buckets
         values += (scope, guild, subject, *(buckets[each] for each in buckets))
-    return Tallies(await tx.fetch(_LOOK[len(held_by)], *values), _tally)
+    return Tallies(await tx.fetch(_SELECT[len(affected)], *values), _tally)
 
 
 class Tallies(Mapping[Key, Tally]):
-    """Totals as the database gave them, worked out when somebody looks: at most of them nobody does."""
+    """Totals by scope and bucket, parsed on access, because most of them are not needed."""
 
-    def __init__(self, rows: Iterable[Row], read: Callable[[Row], Tally], *, less: Amount | None = None) -> None:
+    def __init__(self, rows: Iterable[Row], read: Callable[[Row], Tally], *, minus: Amount | None = None) -> None:
         self._rows: Mapping[tuple[str, str], Row] = {(row["scope"], row["bucket"]): row for row in rows}
         self._read = read
-        self._less = less
-        self._known: dict[Key, Tally] = {}
+        self._minus = minus
+        self._cache: dict[Key, Tally] = {}
 
     def before(self, reserved: Amount) -> "Tallies":
-        """The same as they were before one job and *reserved* were added to each."""
-        return Tallies(self._rows.values(), self._read, less=reserved)
+        """The totals before one job and *reserved* were added to each."""
+        return Tallies(self._rows.values(), self._read, minus=reserved)
 
     def __getitem__(self, key: Key) -> Tally:
-        known = self._known.get(key)
-        if known is None:
-            known = self._read(self._rows[key])
-            if self._less is not None:
-                known = replace(known, jobs=known.jobs - 1, reserved=known.reserved - self._less)
-            self._known[key] = known
-        return known
+        tally = self._cache.get(key)
+        if tally is None:
+            tally = self._read(self._rows[key])
+            if self._minus is not None:
+                tally = replace(tally, jobs=tally.jobs - 1, reserved=tally.reserved - self._minus)
+            self._cache[key] = tally
+        return tally
 
     def __iter__(self) -> Iterator[Key]:
         return ((Scope(scope), bucket) for scope, bucket in self._rows)
@@ -112,7 +113,7 @@ class Tallies(Mapping[Key, Tally]):
         return len(self._rows)
 
 
-def _upsert(rows: int, *, tell: bool) -> str:
+def _upsert(rows: int, *, returning: bool) -> str:
     width = 11
     values = ", ".join(
         "(" + ", ".join(f"${row * width + column}" for column in range(1, width + 1)) + ")" for row in range(rows)
@@ -122,10 +123,10 @@ def _upsert(rows: int, *, tell: bool) -> str:
         f"INSERT INTO totals ({_KEY}, {_COLUMNS}) VALUES {values} "  # noqa: S608 - names and numbers of this file
         f"ON CONFLICT ({_KEY}) DO UPDATE SET {added}"
     )
-    return upsert + RETURNING if tell else upsert
+    return upsert + RETURNING if returning else upsert
 
 
-def _look(held: int) -> str:
+def _select(held: int) -> str:
     width = 3 + len(Window)
     one = (
         f"SELECT {_KEY}, {_COLUMNS} FROM totals "  # noqa: S608 - as above
@@ -135,22 +136,24 @@ def _look(held: int) -> str:
     return " UNION ALL ".join(one.format(*range(n * width + 1, (n + 1) * width + 1)) for n in range(held))
 
 
-# Made once: the same text is the same prepared statement.
-RETURNING = (  # each column costs, so no more than limits are compared with
+# Built once, since an identical text reuses a prepared statement.
+RETURNING = (  # only what limits are compared with, since each column costs time
     " RETURNING scope, bucket, jobs, reserved_images + spent_images - aside_images AS images, "
     "reserved_micro_usd + spent_micro_usd - aside_micro_usd AS micro_usd"
 )
 _UPSERT = {
-    (rows, tell): _upsert(rows, tell=tell) for rows in (1, len(Window), 5 * len(Window)) for tell in (True, False)
+    (rows, returning): _upsert(rows, returning=returning)
+    for rows in (1, len(Window), 5 * len(Window))
+    for returning in (True, False)
 }
-_LOOK = {held: _look(held) for held in (1, 5)}
+_SELECT = {held: _select(held) for held in (1, 5)}
 
 
 def _flat(amount: Amount) -> tuple[int, int]:
     return amount.images, amount.micro_usd
 
 
-def _counting(row: Row) -> Tally:
+def _counted_tally(row: Row) -> Tally:
     return Tally(jobs=row["jobs"], reserved=Amount(row["images"], row["micro_usd"]))
 
 
@@ -159,5 +162,5 @@ def _tally(row: Row) -> Tally:
         jobs=row["jobs"],
         reserved=Amount(row["reserved_images"], row["reserved_micro_usd"]),
         spent=Amount(row["spent_images"], row["spent_micro_usd"]),
-        aside=Amount(row["aside_images"], row["aside_micro_usd"]),
+        exempt=Amount(row["aside_images"], row["aside_micro_usd"]),
     )

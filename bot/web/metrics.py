@@ -65,7 +65,7 @@ class Page:
     async def _look(self, now: int) -> Reading:
         try:
             async with asyncio.timeout(TIMEOUT):
-                return _reading(await statistics.take(self._services.store.database, self._services.limits, now=now))
+                return _reading(await statistics.collect(self._services.store.database, self._services.limits, now=now))
         except DATABASE_ERRORS as exc:  # running out of time is one of them
             if self._services.outages.seen(exc) is None:
                 extra = {"event": "store_trouble"}

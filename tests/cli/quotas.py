@@ -26,4 +26,4 @@ async def paid(store: Store, job_id: str, *, now: int, user: int = ALICE, guild:
 
 async def settle_house(store: Store, server_settings: ServerSettings, *, server: int = GUILD) -> None:
     by = By(f"house-{server}", server, 1, NOON)
-    await Quotas(store.database).change_server_settings(by, lambda _: server_settings, told={})
+    await Quotas(store.database).change_server_settings(by, lambda _: server_settings, body={})

@@ -124,7 +124,7 @@ async def test_show_prints_the_prompt_when_asked_to(url: str, run: Run) -> None:
 async def test_no_command_prints_a_token(url: str, run: Run) -> None:
     async with opened(url) as store:
         job = await accept(store, a_job(FIRST))
-        await store.acknowledged(job.id, message_id=77, ephemeral=False, now=NOON)
+        await store.acknowledge(job.id, message_id=77, ephemeral=False, now=NOON)
         await execute(store, "UPDATE tokens SET token = 'the-secret-token'")
 
     looks = [["list", "--json"], ["show", FIRST, "--json", "--prompt"], ["show", FIRST]]

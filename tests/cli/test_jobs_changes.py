@@ -165,7 +165,7 @@ async def test_a_card_is_sent_again_by_the_bot_that_runs(url: str, run: Run, tmp
 async def test_a_card_that_was_given_up_is_due_again(url: str, run: Run) -> None:
     async with opened(url) as store:
         await accept(store, a_job(FIRST))
-        await store.acknowledged(FIRST, message_id=77, ephemeral=False, now=NOON)
+        await store.acknowledge(FIRST, message_id=77, ephemeral=False, now=NOON)
         await store.postpone_delivery(FIRST, due_at=None)
 
         reply = (await run("retry-delivery", FIRST, "--json")).document["reply"]
@@ -180,12 +180,12 @@ async def _never_shown(store: Store, job: Job) -> None:
 
 
 async def _gone(store: Store, job: Job) -> None:
-    await store.acknowledged(job.id, message_id=77, ephemeral=False, now=NOON)
-    await store.reply_gone(job.id)
+    await store.acknowledge(job.id, message_id=77, ephemeral=False, now=NOON)
+    await store.mark_reply_gone(job.id)
 
 
 async def _deleted(store: Store, job: Job) -> None:
-    await store.acknowledged(job.id, message_id=77, ephemeral=False, now=NOON)
+    await store.acknowledge(job.id, message_id=77, ephemeral=False, now=NOON)
     ended = await store.job(job.id)
     assert ended is not None
     await walk(store, ended, [State.CANCELLED])
@@ -195,16 +195,16 @@ async def _deleted(store: Store, job: Job) -> None:
 async def _hidden_and_over(store: Store, job: Job) -> None:
     """Only a new message would lead there, and for what is hidden none is written."""
     drawn = await walk(store, job, [State.SUBMITTING, State.QUEUED, State.RUNNING])
-    await store.acknowledged(job.id, message_id=77, ephemeral=False, now=NOON)
+    await store.acknowledge(job.id, message_id=77, ephemeral=False, now=NOON)
     assert await store.hide(job.id, now=NOON) is not None
     await walk(store, drawn, [State.FAILED])
-    await store.token_died(job.id, "token")
+    await store.drop_token(job.id, "token")
     await _forbid(store, "bot_can_edit")
 
 
 async def _shut_out(store: Store, job: Job) -> None:
-    await store.acknowledged(job.id, message_id=77, ephemeral=False, now=NOON)
-    await store.token_died(job.id, "token")
+    await store.acknowledge(job.id, message_id=77, ephemeral=False, now=NOON)
+    await store.drop_token(job.id, "token")
     await _forbid(store, "bot_can_edit", "bot_can_post")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from bot.cli.output import wall_clock
 from bot.core.errors import UserError
-from bot.core.quota import EVERYWHERE, Holder, Rule, Unit
+from bot.core.quota import NO_SERVER, Holder, Rule, Unit
 from bot.core.server_settings import ServerSettings
 from bot.core.windows import Window
 from bot.store.quotas import Quotas
@@ -99,14 +99,14 @@ HOURLY = Rule(Holder.HOST, 0, Unit.IMAGES, Window.HOUR, 9)
         (
             ["--direct"],
             ["--pictures", "0", "--per", "total"],
-            EVERYWHERE,
+            NO_SERVER,
             Rule(Holder.DIRECT, 0, Unit.IMAGES, Window.TOTAL, 0),
         ),
-        (["--direct", "--member", "7"], ["--jobs", "1"], EVERYWHERE, Rule(Holder.USER, 7, Unit.JOBS, None, 1)),
+        (["--direct", "--member", "7"], ["--jobs", "1"], NO_SERVER, Rule(Holder.USER, 7, Unit.JOBS, None, 1)),
         (
             ["--host"],
             ["--pictures", "9", "--per", "hour"],
-            EVERYWHERE,
+            NO_SERVER,
             HOURLY,
         ),
     ],

@@ -1,4 +1,4 @@
-"""What a card says is left, and by which ways its reply can still be changed."""
+"""Allowances shown on cards, and the paths by which a reply can be updated."""
 
 from typing import Any
 
@@ -25,13 +25,13 @@ def test_money_is_tighter_where_it_pays_for_fewer_pictures(price: int, tighter: 
     assert tightest([IMAGES, DOLLARS], price=price) is tighter
 
 
-def test_of_limits_that_let_through_as_much_the_narrowest_is_told() -> None:
+def test_of_equally_tight_limits_the_narrowest_is_shown() -> None:
     hour = allowance(9, window=Window.HOUR)
 
     assert tightest([hour, IMAGES], price=1) is hour
 
 
-def test_what_others_share_and_what_has_no_window_is_not_the_members_own() -> None:
+def test_shared_limits_and_limits_without_a_window_are_not_the_members_own() -> None:
     others = [allowance(0, scope=each) for each in Scope if each is not Scope.USER]
 
     assert tightest([allowance(0, unit=Unit.JOBS, window=None), *others, IMAGES], price=1) is IMAGES
@@ -45,7 +45,7 @@ def test_a_bonus_is_the_sum_of_what_is_left_of_every_grant() -> None:
     assert granted([]) == Amount()
 
 
-def test_a_charge_knows_the_price_of_one_picture() -> None:
+def test_a_charge_has_the_price_of_one_picture() -> None:
     assert Charge(Amount(4, 320_000)).price == 80_000
     assert Charge(Amount()).price == 0
 
@@ -56,7 +56,7 @@ TOKEN, CHANNEL, POST = ReplyPath
 
 
 def reply(**changes: Any) -> Reply:
-    """Of an interaction at the time 0."""
+    """A reply to an interaction at time 0."""
     given: dict[str, Any] = {"message_id": 7, "ephemeral": False, "bot_can_edit": True, "bot_can_post": True}
     given |= {"token": "token", "token_expires_at": TOKEN_LIFE} | changes
     return Reply("j", 42, 6, 5, filesize_limit=1000, locale="en-US", wanted=2, delivered=1, **given)
@@ -74,13 +74,13 @@ def reply(**changes: Any) -> Reply:
         ({"message_id": None}, (), (POST,)),
     ],
 )
-def test_a_reply_is_changed_by_the_ways_that_are_open(
+def test_a_reply_is_updated_by_the_paths_that_are_open(
     changes: dict[str, Any], under_way: tuple[ReplyPath, ...], at_the_end: tuple[ReplyPath, ...]
 ) -> None:
     assert paths(reply(**changes), now=0, final=False) == under_way
     assert paths(reply(**changes), now=0, final=True) == at_the_end
 
 
-def test_a_token_is_left_alone_shortly_before_it_dies() -> None:
+def test_a_token_is_not_used_shortly_before_it_expires() -> None:
     dies = TOKEN_LIFE - TOKEN_MARGIN
     assert [paths(reply(), now=now, final=False)[0] for now in (dies - 1, dies)] == [TOKEN, CHANNEL]

@@ -1,4 +1,4 @@
-"""The catalogue file: what is wrong in it is found at the start and named by its key."""
+"""The catalogue file: errors are found at the start and reported with their key."""
 
 import copy
 import itertools
@@ -26,7 +26,7 @@ def shipped() -> dict[str, Any]:
 
 
 def changed(path: tuple[str | int, ...], value: object) -> dict[str, Any]:
-    """The shipped catalogue with one value put in, or taken out."""
+    """The shipped catalogue with one value set or removed."""
     raw = copy.deepcopy(shipped())
     part: Any = raw
     for each in path[:-1]:
@@ -39,7 +39,7 @@ def changed(path: tuple[str | int, ...], value: object) -> dict[str, Any]:
 
 
 def problem(raw: dict[str, Any]) -> tuple[str, str]:
-    """Key and text of the first thing wrong with *raw*."""
+    """Key and text of the first error in *raw*."""
     with pytest.raises(ValidationError) as caught:
         Catalog.model_validate(raw)
     first = caught.value.errors()[0]
@@ -128,31 +128,31 @@ WRONG: list[tuple[tuple[str | int, ...], object, str]] = [
 
 
 @pytest.mark.parametrize(("path", "value", "key"), WRONG)
-def test_what_is_wrong_in_the_file_is_named_by_its_key(path: tuple[str | int, ...], value: object, key: str) -> None:
+def test_a_wrong_value_is_reported_with_its_key(path: tuple[str | int, ...], value: object, key: str) -> None:
     named, text = problem(changed(path, value))
     assert named.startswith(key)
     assert text
 
 
-def test_a_model_must_do_something() -> None:
+def test_a_model_without_a_verb_is_an_error() -> None:
     raw = shipped()
     del raw["models"]["nano-banana-pro"]["imagine"], raw["models"]["nano-banana-pro"]["edit"]
     assert problem(raw) == ("models.nano-banana-pro", "Value error, a model needs imagine, edit or both")
 
 
-def test_more_models_than_discord_can_show_are_too_many() -> None:
+def test_more_models_than_discord_can_show_are_an_error() -> None:
     raw = shipped()
     raw["models"] |= {f"copy-{n}": raw["models"]["nano-banana-2"] for n in range(24)}
     assert problem(raw)[0] == "models"
 
 
-def test_a_missing_word_for_an_option_is_named_with_its_route() -> None:
+def test_a_missing_field_for_an_option_is_reported_with_its_route() -> None:
     _, text = problem(changed((*ROUTE, "fields", "seed"), DROP))
     assert "google/nano-banana-2/text-to-image" in text
     assert "seed" in text
 
 
-def test_a_verb_may_change_single_shared_options() -> None:
+def test_a_verb_can_override_single_shared_options() -> None:
     raw = changed((*TWO, "imagine", "options"), {"resolution": {"choices": ["4K"], "default": "4K"}})
     catalog = Catalog.model_validate(raw)
     imagine, edit = (catalog.endpoint("nano-banana-2", verb).options for verb in (Verb.IMAGINE, Verb.EDIT))
@@ -162,10 +162,10 @@ def test_a_verb_may_change_single_shared_options() -> None:
 
 
 @pytest.mark.parametrize("name", ["seed", "prompt", "references"])
-def test_no_host_can_be_without_what_every_job_has(name: str) -> None:
+def test_a_route_cannot_lack_what_every_job_has(name: str) -> None:
     raw = changed((*TWO, "edit", "routes", 0, "without"), [name, "thinking"])
     del raw["models"]["nano-banana-2"]["edit"]["routes"][0]["fields"][name]
-    assert "every job has" in problem(raw)[1]
+    assert "without cannot name" in problem(raw)[1]
 
 
 # --- as an operator meets it
@@ -196,14 +196,14 @@ GOOD = SHIPPED.with_name("models.toml").read_bytes()
         GOOD.replace(b'"0.08"', b"nan"),
     ],
 )
-def test_a_file_that_cannot_be_used_stops_the_start_with_one_line_that_names_it(tmp_path: Path, text: bytes) -> None:
+def test_an_invalid_file_stops_the_start_with_one_line_that_names_it(tmp_path: Path, text: bytes) -> None:
     with pytest.raises(BadSettings) as caught:
         started_with(tmp_path, text)
     assert "models.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_wrong_value_anywhere_is_named_with_its_line_in_words_of_ours(tmp_path: Path) -> None:
+def test_a_wrong_value_anywhere_is_reported_with_its_line_in_our_own_words(tmp_path: Path) -> None:
     lines = GOOD.decode().splitlines()
     wrong = itertools.cycle(['"canary"', "[3]", "-1", "{ canary = 1 }"])
     for number, line in enumerate(lines, start=1):
@@ -222,5 +222,5 @@ def test_a_wrong_value_anywhere_is_named_with_its_line_in_words_of_ours(tmp_path
             assert exact or not re.search(r" must | is missing", said.partition(": ")[2]), (number, line, said)
 
 
-def test_the_shipped_file_elsewhere_is_the_same_catalogue(tmp_path: Path) -> None:
+def test_a_copy_of_the_shipped_file_is_the_same_catalogue(tmp_path: Path) -> None:
     assert started_with(tmp_path, GOOD) == Settings.load({}).catalog()

@@ -1,4 +1,4 @@
-"""The order in which waiting jobs get free slots: nobody is starved by a busy member."""
+"""The order in which waiting jobs get free slots: a busy member does not starve the others."""
 
 from collections import Counter
 from random import Random
@@ -19,13 +19,13 @@ lines = settings(max_examples=150, deadline=None, derandomize=True, database=Non
 
 @lines
 @given(queues, taken)
-def test_everyone_waiting_is_in_the_order_once(waiting: list[Waiting], running: list[int]) -> None:
+def test_every_waiting_job_is_in_the_order_once(waiting: list[Waiting], running: list[int]) -> None:
     assert sorted(fair_order(waiting, running)) == sorted(each.job_id for each in waiting)
 
 
 @lines
 @given(queues, taken, st.randoms(use_true_random=False))
-def test_the_order_does_not_depend_on_how_the_rows_came(
+def test_the_order_does_not_depend_on_the_order_of_the_rows(
     waiting: list[Waiting], running: list[int], random: Random
 ) -> None:
     shuffled = list(waiting)
@@ -50,9 +50,7 @@ def test_each_slot_goes_to_the_member_with_the_fewest(waiting: list[Waiting], ru
 
 @lines
 @given(queues, taken, st.integers(0, 14))
-def test_giving_out_some_slots_leaves_the_order_of_the_rest(
-    waiting: list[Waiting], running: list[int], slots: int
-) -> None:
+def test_filling_some_slots_keeps_the_order_of_the_rest(waiting: list[Waiting], running: list[int], slots: int) -> None:
     order = list(fair_order(waiting, running))
     served = set(order[:slots])
     busy = [*running, *(each.user_id for each in waiting if each.job_id in served)]
@@ -61,7 +59,7 @@ def test_giving_out_some_slots_leaves_the_order_of_the_rest(
 
 @lines
 @given(queues, taken, st.integers(20, 200))
-def test_a_flood_of_one_member_never_pushes_another_back_by_more_than_their_own_turns(
+def test_many_jobs_of_one_member_delay_the_first_job_of_another_by_one_at_most(
     waiting: list[Waiting], running: list[int], flood: int
 ) -> None:
     mine = Waiting("mine", 9, 99)

@@ -1,4 +1,4 @@
-"""What a bonus pays: only what a member's own windows do not let through, and only if it reaches."""
+"""Bonuses pay only for pictures beyond the member's own limits, and only where they cover all of them."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from bot.core.errors import UserError
-from bot.core.quota import Amount, Draw, Grant, Limit, Scope, Tally, Unit, Used, check, draw, own_fit
+from bot.core.quota import Amount, Draw, Grant, Limit, Scope, Tally, Unit, Used, check, draw, fits_own_limits
 from bot.core.windows import Window, moment
 
 NOW = int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp() * 1000)
@@ -30,7 +30,7 @@ def pictures(n: int, *, price: int = 0) -> Amount:
 
 
 def used(amount: Amount = NOTHING, **others: Amount) -> Used:
-    """What the member has used today, and others by scope."""
+    """Usage today: of the member, and of *others* by scope."""
     tallies = {(Scope.USER, DAY): Tally(spent=amount)}
     return Used(NOW, tallies=tallies | {(Scope(scope), DAY): Tally(spent=each) for scope, each in others.items()})
 
@@ -59,21 +59,21 @@ def of_dollars(left: int, number: int = 1, expires_at: int | None = None) -> Gra
         ([Limit(Scope.USER, Unit.JOBS, None, 0)], Amount(), 5, 4),
     ],
 )
-def test_so_many_pictures_fit_into_a_members_own_windows(
+def test_how_many_pictures_fit_in_a_members_own_limits(
     limits: Sequence[Limit], before: Amount, price: int, fits: int
 ) -> None:
-    assert own_fit(limits, used(before), asks=pictures(4, price=price)) == fits
+    assert fits_own_limits(limits, used(before), asks=pictures(4, price=price)) == fits
 
 
-def test_a_bonus_is_not_touched_while_the_members_own_windows_suffice() -> None:
+def test_a_bonus_is_not_used_while_the_members_own_limits_suffice() -> None:
     assert check([images(10)], used(Amount(6)), asks=pictures(4), grants=[of_images(9)]) == ()
 
 
-def test_a_bonus_pays_the_pictures_that_do_not_fit_and_no_more() -> None:
+def test_a_bonus_pays_only_the_pictures_that_do_not_fit() -> None:
     assert check([images(10)], used(Amount(9)), asks=pictures(4), grants=[of_images(9)]) == (Draw(1, 3, 3),)
 
 
-def test_a_bonus_that_does_not_reach_pays_nothing_and_the_refusal_says_how_far_it_would_have() -> None:
+def test_a_bonus_that_is_too_small_pays_nothing_and_the_refusal_says_how_much_it_covers() -> None:
     with pytest.raises(UserError) as caught:
         check([images(10)], used(Amount(9)), asks=pictures(4, price=7), grants=[of_images(2)])
     assert caught.value.key == "quota.user_day_images"
@@ -94,7 +94,7 @@ def test_a_bonus_that_does_not_reach_pays_nothing_and_the_refusal_says_how_far_i
         (Limit(Scope.USER, Unit.JOBS, None, 0), "quota.user_in_flight"),
     ],
 )
-def test_a_bonus_opens_the_members_own_windows_only(limit: Limit, key: str) -> None:
+def test_a_bonus_replaces_only_the_members_own_limits(limit: Limit, key: str) -> None:
     with pytest.raises(UserError) as caught:
         check([images(0), limit], used(), asks=pictures(4), grants=[of_images(9)])
     assert caught.value.key == key
@@ -117,20 +117,20 @@ def test_dollars_pay_whole_pictures_and_keep_the_rest(left: int, covers: int) ->
     assert sum(each.taken for each in taken) == covers * 80_000 <= left
 
 
-def test_free_pictures_take_nothing_from_dollars_but_one_each_from_pictures() -> None:
+def test_free_pictures_cost_a_dollar_bonus_nothing_and_a_picture_bonus_one_each() -> None:
     assert check([images(0)], used(), asks=pictures(4), grants=[of_dollars(1)]) == (Draw(1, 4, 0),)
     assert check([images(0)], used(), asks=pictures(4), grants=[of_images(5)]) == (Draw(1, 4, 4),)
 
 
-def test_free_pictures_need_no_bonus_where_only_money_is_spent() -> None:
+def test_free_pictures_need_no_bonus_where_only_the_money_limit_is_used_up() -> None:
     assert check([dollars(0)], used(), asks=pictures(4), grants=[of_dollars(1)]) == ()
 
 
-def test_pictures_pay_for_what_is_too_dear_as_well() -> None:
+def test_a_picture_bonus_also_pays_for_pictures_beyond_the_money_limit() -> None:
     assert check([dollars(DOLLAR)], used(), asks=pictures(4, price=400_000), grants=[of_images(2)]) == (Draw(1, 2, 2),)
 
 
-def test_what_is_left_over_in_two_bonuses_does_not_add_up_to_a_picture() -> None:
+def test_remainders_of_two_bonuses_do_not_add_up_to_a_picture() -> None:
     with pytest.raises(UserError):
         check([images(0)], used(), asks=pictures(1, price=80), grants=[of_dollars(79, 1), of_dollars(79, 2)])
 
@@ -138,7 +138,7 @@ def test_what_is_left_over_in_two_bonuses_does_not_add_up_to_a_picture() -> None
 # --- which bonus
 
 
-def test_what_expires_first_is_used_first_and_what_never_does_last() -> None:
+def test_the_bonus_that_expires_first_is_used_first_and_one_that_never_does_last() -> None:
     grants = [
         of_images(1, 1),
         of_images(1, 2, NOW + 9),
@@ -151,7 +151,7 @@ def test_what_expires_first_is_used_first_and_what_never_does_last() -> None:
 
 
 @pytest.mark.parametrize(("expires_at", "pays"), [(NOW - 1, False), (NOW, False), (NOW + 1, True), (None, True)])
-def test_a_bonus_is_good_until_the_moment_it_expires(expires_at: int | None, pays: bool) -> None:  # noqa: FBT001
+def test_a_bonus_is_usable_until_the_moment_it_expires(expires_at: int | None, pays: bool) -> None:  # noqa: FBT001
     assert bool(draw([of_images(1, expires_at=expires_at)], pictures=1, price=1, now=NOW)) is pays
 
 
@@ -188,7 +188,7 @@ some_grants = st.lists(
     st.builds(pictures, st.integers(1, 4), price=st.integers(0, 90)),
     some_grants,
 )
-def test_what_is_let_through_is_within_every_limit_or_paid_for(
+def test_an_admitted_request_is_within_every_limit_or_paid_by_a_bonus(
     limits: list[Limit], before: dict[Scope, Tally], asks: Amount, grants: list[Grant]
 ) -> None:
     found = Used(NOW, tallies={(scope, DAY): each for scope, each in before.items()})
@@ -204,7 +204,7 @@ def test_what_is_let_through_is_within_every_limit_or_paid_for(
         assert each.taken == each.pictures * (1 if grant.unit is Unit.IMAGES else price) <= grant.left
     paid = sum(each.pictures for each in drawn)
     assert len({each.grant for each in drawn}) == len(drawn)
-    assert 0 <= paid <= asks.images - own_fit(limits, found, asks=asks)
+    assert 0 <= paid <= asks.images - fits_own_limits(limits, found, asks=asks)
     own = pictures(asks.images - paid, price=price)
     for limit in limits:
         counts = own if limit.scope is Scope.USER else asks
@@ -214,7 +214,7 @@ def test_what_is_let_through_is_within_every_limit_or_paid_for(
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(some_grants, st.integers(0, 40), st.integers(0, 90))
-def test_bonuses_pay_as_much_as_they_can_and_never_more_than_they_hold(
+def test_bonuses_pay_as_much_as_they_can_and_never_more_than_is_left(
     grants: list[Grant], wanted: int, price: int
 ) -> None:
     drawn = draw(grants, pictures=wanted, price=price, now=NOW)

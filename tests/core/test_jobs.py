@@ -1,4 +1,4 @@
-"""What a job may become, and the one thing to do with it next."""
+"""A job's transitions, deadlines and next step."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,11 +7,11 @@ import pytest
 
 from bot.core.jobs import (
     ACK_WINDOW,
-    AT_HOST,
     COLLECT_LIMIT,
     FIND_LIMIT,
     MINUTE,
     NEXT,
+    SLOT_STATES,
     WAIT_LIMIT,
     Cancel,
     ImageRequest,
@@ -22,7 +22,7 @@ from bot.core.jobs import (
     State,
     Step,
     Verb,
-    is_news,
+    changes_job,
     next_step,
 )
 
@@ -61,27 +61,27 @@ def test_every_state_can_be_reached_from_acceptance() -> None:
     assert reach(State.ACCEPTED) == set(State) == set(NEXT)
 
 
-def test_the_states_that_lead_nowhere_are_the_four_endings() -> None:
+def test_the_four_final_states_have_no_next_state() -> None:
     assert {state for state in State if state.is_final} == ENDINGS
 
 
 @pytest.mark.parametrize("state", State)
-def test_every_state_can_still_come_to_an_ending_that_gives_the_money_back(state: State) -> None:
+def test_every_state_can_reach_an_ending_that_refunds(state: State) -> None:
     assert state.is_final or State.FAILED in NEXT[state]
 
 
-def test_pictures_are_in_hand_before_a_job_has_succeeded() -> None:
+def test_a_job_succeeds_only_after_its_pictures_are_downloaded() -> None:
     assert [state for state in State if State.SUCCEEDED in NEXT[state]] == [State.COLLECTING]
 
 
-def test_the_only_way_back_is_from_a_submit_that_was_not_taken() -> None:
+def test_the_only_transition_back_is_from_a_submit_that_was_not_accepted() -> None:
     order = list(State)
     back = [(state, to) for state in State for to in NEXT[state] if order.index(to) < order.index(state)]
     assert back == [(State.SUBMITTING, State.ACCEPTED)]
 
 
-def test_a_slot_is_taken_from_before_the_submit_until_the_host_is_done() -> None:
-    assert {State.SUBMITTING, State.QUEUED, State.RUNNING} == AT_HOST
+def test_a_slot_is_taken_from_before_the_submit_until_the_run_ends() -> None:
+    assert {State.SUBMITTING, State.QUEUED, State.RUNNING} == SLOT_STATES
 
 
 # --- the next step
@@ -134,12 +134,12 @@ def test_nothing_is_submitted_without_an_acknowledgement(state: State, checked: 
 
 
 @pytest.mark.parametrize("state", sorted(set(State) - ENDINGS))
-def test_every_open_job_has_something_to_do_once_its_clocks_are_over(state: State) -> None:
+def test_every_unfinished_job_has_a_step_after_its_deadlines(state: State) -> None:
     for acked_at in (NOW, None):
         assert next_step(a_job(state, acked_at=acked_at), LATE) is not None
 
 
-def test_a_clock_that_jumped_back_neither_ends_nor_doubles_anything() -> None:
+def test_a_clock_that_goes_back_neither_ends_nor_repeats_anything() -> None:
     earlier = NOW - 365 * 24 * 60 * MINUTE
     assert next_step(a_job(State.QUEUED, submitted_at=NOW), earlier) is Step.POLL
     assert next_step(a_job(acked_at=None), earlier) is None
@@ -162,11 +162,11 @@ def edit(*dying: int | None) -> ImageRequest:
         ((NOW + 60 * MINUTE,), NOW + WAIT_LIMIT),
     ],
 )
-def test_the_first_link_to_die_caps_the_wait(dying: tuple[int | None, ...], deadline: int) -> None:
+def test_the_first_link_to_expire_limits_the_wait(dying: tuple[int | None, ...], deadline: int) -> None:
     assert a_job(request=edit(*dying)).deadline == deadline
 
 
-def test_a_dying_link_does_not_matter_once_the_host_has_the_job() -> None:
+def test_an_expiring_link_does_not_matter_after_the_submit() -> None:
     assert a_job(State.QUEUED, request=edit(NOW + MINUTE), submitted_at=NOW).deadline == NOW + GIVE_UP
 
 
@@ -179,25 +179,25 @@ def test_a_job_that_came_back_from_a_submit_has_waited_since_it_was_accepted() -
 
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("seen", State)
-def test_a_report_is_news_if_and_only_if_it_moves_the_job(state: State, seen: State) -> None:
-    assert is_news(a_job(state), Observation(seen)) is (seen in NEXT[state])
+def test_a_report_changes_a_job_only_if_its_state_may_come_next(state: State, seen: State) -> None:
+    assert changes_job(a_job(state), Observation(seen)) is (seen in NEXT[state])
 
 
 @pytest.mark.parametrize(
     ("known", "seen", "news"), [(None, 3, True), (3, 2, True), (3, 3, False), (3, None, False), (None, None, False)]
 )
-def test_another_place_in_the_hosts_queue_is_news(known: int | None, seen: int | None, news: bool) -> None:  # noqa: FBT001
-    assert is_news(a_job(State.QUEUED, position=known), Observation(State.QUEUED, position=seen)) is news
+def test_another_position_in_the_providers_queue_changes_a_job(known: int | None, seen: int | None, news: bool) -> None:  # noqa: FBT001
+    assert changes_job(a_job(State.QUEUED, position=known), Observation(State.QUEUED, position=seen)) is news
 
 
-def test_a_place_in_the_queue_is_no_news_of_a_run_that_has_started() -> None:
-    assert not is_news(a_job(State.RUNNING), Observation(State.QUEUED, position=1))
-    assert not is_news(a_job(State.RUNNING), Observation(State.RUNNING, position=1))
+def test_a_position_in_the_queue_does_not_change_a_run_that_has_started() -> None:
+    assert not changes_job(a_job(State.RUNNING), Observation(State.QUEUED, position=1))
+    assert not changes_job(a_job(State.RUNNING), Observation(State.RUNNING, position=1))
 
 
 @pytest.mark.parametrize("ending", sorted(ENDINGS))
-def test_nothing_a_host_says_is_news_of_an_ended_job(ending: State) -> None:
-    assert not any(is_news(a_job(ending), Observation(seen)) for seen in State)
+def test_no_report_changes_an_ended_job(ending: State) -> None:
+    assert not any(changes_job(a_job(ending), Observation(seen)) for seen in State)
 
 
 def test_a_request_without_a_count_is_for_one_picture() -> None:

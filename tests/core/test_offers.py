@@ -1,4 +1,4 @@
-"""Hosts of one model differ: who is asked for what, what is offered of those there are, and what each hears of it."""
+"""Models with routes at several providers: which route a request gets, what is offered, and what is sent."""
 
 import json
 import tomllib
@@ -81,7 +81,7 @@ def hosts_for(of: Catalog, model: str, verb: Verb = Verb.IMAGINE, /, **asked: An
 
 
 def choices(of: Catalog, model: str, verb: Verb) -> dict[str, set[Any]]:
-    """Everything that can be chosen, by option; a seed is only there or not."""
+    """All choices by option; a seed is only present or absent."""
     return {
         name: set(_values(spec) if name != "seed" else ["any"])
         for name, spec in of.endpoint(model, verb).options
@@ -110,7 +110,7 @@ def _anything(of: Catalog, model: str, verb: Verb) -> st.SearchStrategy[Requeste
 
 
 def problems(provider: str, route: str, body: dict[str, Any]) -> list[Any]:
-    """What the local service of *provider* has against *body*."""
+    """Validation errors of the local service of *provider* for *body*."""
     if provider == COMFY:
         return runcomfy_models.read_inputs(runcomfy_models.MODELS[route], json.dumps(body).encode())[1]
     order = json.dumps({"input": body, "client_ref": "job", "metadata": {"job_id": "job"}}).encode()
@@ -134,21 +134,23 @@ def problems(provider: str, route: str, body: dict[str, Any]) -> list[Any]:
         (PRO, {"web_search": True}, [FLOW]),
     ],
 )
-def test_only_hosts_that_make_all_of_it_are_asked(model: str, asked: dict[str, Any], hosts: list[str]) -> None:
+def test_only_providers_that_support_the_whole_request_are_used(
+    model: str, asked: dict[str, Any], hosts: list[str]
+) -> None:
     for verb in Verb:
         assert hosts_for(shipped(), model, verb, **asked) == hosts
-        assert hosts_for(shipped().at([FLOW, COMFY]), model, verb, **asked) == hosts[::-1]
+        assert hosts_for(shipped().for_providers([FLOW, COMFY]), model, verb, **asked) == hosts[::-1]
 
 
-def test_a_host_without_the_filters_setting_is_not_asked_where_the_ceiling_lies_below_its_default() -> None:
+def test_a_provider_without_the_safety_option_is_not_used_where_the_ceiling_is_below_its_default() -> None:
     assert hosts_for(shipped(max_safety=4), PRO) == [COMFY, FLOW]
     assert hosts_for(shipped(max_safety=2), PRO) == [FLOW]
-    assert hosts_for(shipped(max_safety=2).at([COMFY]), PRO) == [COMFY]
+    assert hosts_for(shipped(max_safety=2).for_providers([COMFY]), PRO) == [COMFY]
 
 
 @pytest.mark.parametrize(("model", "verb"), ENDPOINTS)
-def test_whatever_may_be_asked_for_somebody_makes_it_and_hears_of_it_in_its_own_words(model: str, verb: Verb) -> None:
-    both = shipped().at([COMFY, FLOW])
+def test_every_possible_request_has_a_route_and_valid_inputs_for_it(model: str, verb: Verb) -> None:
+    both = shipped().for_providers([COMFY, FLOW])
 
     @settings(max_examples=60, deadline=None, derandomize=True, database=None)
     @given(_anything(both, model, verb))
@@ -166,8 +168,8 @@ def test_whatever_may_be_asked_for_somebody_makes_it_and_hears_of_it_in_its_own_
 
 @pytest.mark.parametrize(("model", "verb"), ENDPOINTS)
 @pytest.mark.parametrize("host", [COMFY, FLOW])
-def test_every_single_choice_of_a_host_is_one_that_it_takes(host: str, model: str, verb: Verb) -> None:
-    alone = shipped().at([host])
+def test_every_choice_offered_for_a_provider_is_valid_there(host: str, model: str, verb: Verb) -> None:
+    alone = shipped().for_providers([host])
     for name, values in choices(alone, model, verb).items():
         for value in [3] if name == "seed" else values:
             request = ask(alone, model, verb, **{name: value})
@@ -178,7 +180,7 @@ def test_every_single_choice_of_a_host_is_one_that_it_takes(host: str, model: st
 # --- what goes together
 
 
-def test_what_no_host_makes_together_is_refused_with_the_choices_that_clash() -> None:
+def test_options_that_no_provider_combines_are_refused_by_name() -> None:
     with pytest.raises(UserError) as caught:
         ask(odd(), "odd", aspect_ratio="4:1", thinking="high", format="jpeg")
     assert caught.value.key == "option.together"
@@ -187,7 +189,7 @@ def test_what_no_host_makes_together_is_refused_with_the_choices_that_clash() ->
 
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(_anything(odd(), "odd", Verb.IMAGINE).filter(lambda asked: (asked.safety or 0) <= 4))
-def test_a_request_is_refused_exactly_when_nobody_makes_it(asked: RequestedOptions) -> None:
+def test_a_request_is_refused_exactly_when_no_route_supports_it(asked: RequestedOptions) -> None:
     one = asked.thinking != "high" and asked.safety in (None, 4)
     two = asked.count in (None, 1) and asked.aspect_ratio != "4:1"
     routes_for = [name for name, takes in [(COMFY, one), (FLOW, two)] if takes]
@@ -200,7 +202,7 @@ def test_a_request_is_refused_exactly_when_nobody_makes_it(asked: RequestedOptio
         assert (caught.value.key, isinstance(named, list) and len(named)) == ("option.together", 2)
 
 
-def test_a_default_that_the_ceiling_lowered_counts_as_chosen() -> None:
+def test_a_default_lowered_by_a_ceiling_counts_as_requested() -> None:
     assert hosts_for(odd(2), "odd") == [FLOW]
     with pytest.raises(UserError) as caught:
         ask(odd(2), "odd", count=2)
@@ -210,7 +212,7 @@ def test_a_default_that_the_ceiling_lowered_counts_as_chosen() -> None:
 # --- what each hears
 
 
-def test_what_a_host_does_not_have_it_never_hears_of() -> None:
+def test_options_that_a_provider_lacks_are_not_sent() -> None:
     request = ask(odd(), "odd")
     one, two = odd().routes_for(request)
     assert wire_inputs(one, request) == {"prompt": "a boat", "ratio": "1:1", "format": "png", "n": 1}
@@ -220,8 +222,8 @@ def test_what_a_host_does_not_have_it_never_hears_of() -> None:
 @pytest.mark.parametrize(("level", "sent"), [("off", {}), ("minimal", {"thinking_level": "minimal"})])
 def test_thinking_that_is_off_is_not_sent_at_all(level: str, sent: dict[str, str]) -> None:
     for verb in Verb:
-        request = ask(shipped().at([FLOW]), TWO, verb, thinking=level)
-        (route,) = shipped().at([FLOW]).routes_for(request)
+        request = ask(shipped().for_providers([FLOW]), TWO, verb, thinking=level)
+        (route,) = shipped().for_providers([FLOW]).routes_for(request)
         body = wire_inputs(route, request)
         assert {name: body[name] for name in ("thinking_level", "thinking") if name in body} == sent
         assert (body["safety_tolerance"], body["limit_generations"]) == ("4", True)
@@ -230,7 +232,7 @@ def test_thinking_that_is_off_is_not_sent_at_all(level: str, sent: dict[str, str
 # --- what it costs where
 
 
-def test_a_host_with_a_price_of_its_own_is_quoted_by_that() -> None:
+def test_a_route_with_its_own_price_is_quoted_at_that_price() -> None:
     catalog, cheap, deep = odd(), ask(odd(), "odd"), ask(odd(), "odd", thinking="high")
     one, two = catalog.routes_for(cheap)
     assert (catalog.quote(cheap).micro_usd, catalog.quote(cheap).estimated) == (40_000, True)
@@ -239,7 +241,7 @@ def test_a_host_with_a_price_of_its_own_is_quoted_by_that() -> None:
     assert (catalog.quote(deep).micro_usd, catalog.quote(deep).estimated) == (52_000, False)
 
 
-def test_a_route_is_found_by_its_names_and_no_other() -> None:
+def test_a_route_is_found_by_provider_and_id() -> None:
     request = ask(odd(), "odd")
     assert odd().route(request, provider=FLOW, id="odd/two") == odd().routes_for(request)[1]
     assert odd().route(request, provider=COMFY, id="odd/two") is None
@@ -249,35 +251,37 @@ def test_a_route_is_found_by_its_names_and_no_other() -> None:
 
 
 @pytest.mark.parametrize(("model", "verb"), ENDPOINTS)
-def test_fewer_hosts_never_offer_more_and_all_of_them_offer_everything(model: str, verb: Verb) -> None:
-    whole, both = choices(shipped(), model, verb), choices(shipped().at([FLOW, COMFY]), model, verb)
+def test_fewer_providers_never_offer_more_and_all_together_offer_everything(model: str, verb: Verb) -> None:
+    whole, both = choices(shipped(), model, verb), choices(shipped().for_providers([FLOW, COMFY]), model, verb)
     assert both == whole
     for host in (COMFY, FLOW):
-        alone = choices(shipped().at([host]), model, verb)
+        alone = choices(shipped().for_providers([host]), model, verb)
         assert all(alone[name] <= whole[name] for name in alone), host
-        assert choices(shipped().at([COMFY, FLOW]).at([host]), model, verb) == alone
+        assert choices(shipped().for_providers([COMFY, FLOW]).for_providers([host]), model, verb) == alone
 
 
-def test_runcomfy_alone_offers_what_it_makes() -> None:
-    alone = shipped().at([COMFY])
+def test_runcomfy_alone_offers_what_it_supports() -> None:
+    alone = shipped().for_providers([COMFY])
     for verb in Verb:
         assert len(choices(alone, TWO, verb)["aspect_ratio"]) == 11
         assert (
-            choices(shipped().at([FLOW]), TWO, verb)["aspect_ratio"] - choices(alone, TWO, verb)["aspect_ratio"] == LONG
+            choices(shipped().for_providers([FLOW]), TWO, verb)["aspect_ratio"]
+            - choices(alone, TWO, verb)["aspect_ratio"]
+            == LONG
         )
         assert "thinking" not in choices(alone, TWO, verb)
         assert set(choices(alone, PRO, verb)) == {"aspect_ratio", "resolution", "format"}
 
 
-def test_a_model_or_verb_that_nobody_makes_any_more_is_not_there() -> None:
+def test_a_model_or_verb_without_a_route_is_removed() -> None:
     gone = {(COMFY, "google/nano-banana/pro/edit"), (FLOW, "google/nano-banana-pro/edit")}
-    left = shipped().at([COMFY, FLOW], gone=gone)
+    left = shipped().for_providers([COMFY, FLOW], gone=gone)
     assert (set(left.models_for(Verb.EDIT)), set(left.models_for(Verb.IMAGINE))) == ({TWO}, {TWO, PRO})
 
     gone = {(FLOW, route.id) for verb in Verb for route in shipped().endpoint(TWO, verb).routes}
-    left = shipped().at([FLOW, FLOW], gone=gone)
+    left = shipped().for_providers([FLOW, FLOW], gone=gone)
     assert (set(left.models), left.default) == ({PRO}, PRO)
-    assert shipped().at([]).models == {}
+    assert shipped().for_providers([]).models == {}
 
 
 @pytest.mark.parametrize(
@@ -288,9 +292,11 @@ def test_a_model_or_verb_that_nobody_makes_any_more_is_not_there() -> None:
         ({"count": 2}, "option.absent"),
     ],
 )
-def test_what_a_host_makes_anyway_may_still_be_asked_of_it(asked: dict[str, Any], refused: str | None) -> None:
-    """As *Again* does with a job from before the other host was taken out."""
-    alone = shipped().at([COMFY])
+def test_a_removed_option_may_still_be_given_with_the_providers_default(
+    asked: dict[str, Any], refused: str | None
+) -> None:
+    """As when a job is repeated that is older than the removal of the other provider."""
+    alone = shipped().for_providers([COMFY])
     if refused is None:
         assert hosts_for(alone, PRO, **asked) == [COMFY]
         assert alone.routes_for(ask(shipped(), PRO, **asked)), "a job that was taken on before"
@@ -300,8 +306,8 @@ def test_what_a_host_makes_anyway_may_still_be_asked_of_it(asked: dict[str, Any]
         assert caught.value.key == refused
 
 
-def test_a_ceiling_over_a_setting_that_is_not_there_refuses_nobody() -> None:
-    alone = shipped(max_safety=2).at([COMFY])
+def test_a_ceiling_on_a_removed_option_refuses_no_request() -> None:
+    alone = shipped(max_safety=2).for_providers([COMFY])
     assert hosts_for(alone, PRO, safety=2) == [COMFY]
     with pytest.raises(UserError) as caught:
         ask(alone, PRO, safety=1)
@@ -318,7 +324,7 @@ def short(of: Catalog, prompt: str, **asked: Any) -> list[str]:
 
 @pytest.mark.parametrize("prompt", ["hi", " h\u200bi\u2800\u00ad ", "日本"])
 def test_a_prompt_too_short_for_one_host_goes_to_the_other(prompt: str) -> None:
-    both = shipped().at([FLOW, COMFY])
+    both = shipped().for_providers([FLOW, COMFY])
 
     assert short(both, prompt) == [COMFY]
     assert short(both, "fox") == [FLOW, COMFY]
@@ -326,10 +332,10 @@ def test_a_prompt_too_short_for_one_host_goes_to_the_other(prompt: str) -> None:
 
 
 @pytest.mark.parametrize(("providers", "asked"), [((FLOW,), {}), ((FLOW, COMFY), {"thinking": "high"})])
-def test_a_prompt_too_short_for_every_host_that_makes_the_rest_is_refused(
+def test_a_prompt_too_short_for_every_supporting_provider_is_refused(
     providers: tuple[str, ...], asked: dict[str, str]
 ) -> None:
     with pytest.raises(UserError) as refused:
-        short(shipped().at(providers), "hi", **asked)
+        short(shipped().for_providers(providers), "hi", **asked)
 
     assert (refused.value.key, refused.value.values["limit"]) == ("prompt.short", 3)

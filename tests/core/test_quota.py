@@ -1,4 +1,4 @@
-"""Which limits apply, and which one says no."""
+"""Which limits apply, and which one refuses a request."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -40,7 +40,7 @@ DAY, MONTH, TOTAL = "day:2026-11-20", "month:2026-11", "total"
 
 
 def used(**tallies: Tally) -> Used:
-    """What has been used: `user_day=`, `guild_total=` and so on."""
+    """Usage by account and window: `user_day=`, `guild_total=` and so on."""
     buckets = {str(window): bucket for window, bucket in moment(NOON).buckets.items()}
     found = {(Scope(name.partition("_")[0]), buckets[name.partition("_")[2]]): each for name, each in tallies.items()}
     return Used(NOON, tallies=found)
@@ -90,7 +90,7 @@ def test_the_narrowest_of_the_broken_limits_is_named() -> None:
     check(applying(limits), FULL, asks=ONE)
 
 
-def test_outside_of_servers_other_limits_count() -> None:
+def test_other_limits_apply_outside_servers() -> None:
     limits = Limits(direct_day_images=3, direct_day_micro_usd=None, direct_month_micro_usd=9, direct_in_flight=2)
     names = {each.name: each.amount for each in applying(limits, guild=False)}
     assert names == {
@@ -138,7 +138,7 @@ def test_a_request_may_use_a_limit_up_to_its_last_micro_dollar() -> None:
     }
 
 
-def test_a_refusal_says_when_time_helps_and_when_only_finishing_does() -> None:
+def test_a_refusal_says_when_the_limit_resets_if_it_does() -> None:
     resets = {each.name: each.resets_at for each in allowances(applying(Limits()), used())}
     assert resets == {
         "user_in_flight": None,
@@ -151,7 +151,7 @@ def test_a_refusal_says_when_time_helps_and_when_only_finishing_does() -> None:
     }
 
 
-def test_a_limit_that_was_lowered_below_what_is_used_leaves_nothing_rather_than_less() -> None:
+def test_a_limit_lowered_below_its_use_leaves_zero() -> None:
     lowered = replace(FREE, user_day_images=3)
     assert [each.left for each in allowances(applying(lowered), FULL)] == [0]
 
@@ -166,7 +166,7 @@ asked = st.builds(lambda images, price: Amount(images, images * price), st.integ
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(amounts, asked, st.none() | st.integers(0, 50), st.none() | st.integers(0, 10**9))
-def test_what_was_let_through_never_goes_over_a_limit(
+def test_admitted_requests_never_exceed_a_limit(
     before: Amount, asks: Amount, images: int | None, money: int | None
 ) -> None:
     limits = replace(FREE, user_day_images=images, user_day_micro_usd=money)
@@ -224,7 +224,7 @@ MINE, OF_ALL, OF_MODS, OF_BOOSTERS = (
     ],
 )
 @pytest.mark.parametrize("backwards", [False, True])
-def test_a_members_own_rule_beats_the_best_role_and_that_beats_the_default(
+def test_a_members_own_rule_overrides_the_best_role_and_that_overrides_the_default(
     rules: dict[tuple[Holder, int], int | None],
     day: int | None,
     backwards: bool,  # noqa: FBT001
@@ -233,7 +233,7 @@ def test_a_members_own_rule_beats_the_best_role_and_that_beats_the_default(
     assert amounts_of(found[::-1] if backwards else found).get("user_day_images") == day
 
 
-def test_a_rule_for_one_window_or_unit_leaves_the_others_as_they_are() -> None:
+def test_a_rule_for_one_window_or_unit_does_not_change_the_others() -> None:
     found = amounts_of([rule(Holder.USER, 7, 1, what=(Unit.IMAGES, Window.HOUR)), rule(Holder.ROLE, 5, MODS)])
     assert (found["user_hour_images"], found["user_day_images"], found["user_day_usd"]) == (7, 5, 1_000_000)
 
@@ -244,13 +244,11 @@ MONEY_A_MONTH = (Unit.MICRO_USD, Window.MONTH)
 @pytest.mark.parametrize(
     ("amount", "month"), [(5, 5), (20_000_001, 20_000_001), (None, None), (0, 0)]
 )  # an admin's rule, against 20 dollars by default
-def test_an_admins_rule_for_the_server_stands_in_the_place_of_the_default(
-    amount: int | None, month: int | None
-) -> None:
+def test_an_admins_rule_for_the_server_replaces_the_default(amount: int | None, month: int | None) -> None:
     assert amounts_of([rule(Holder.GUILD, amount, what=MONEY_A_MONTH)]).get("guild_month_usd") == month
 
 
-def test_the_operators_cap_holds_beside_whatever_admins_set() -> None:
+def test_the_operators_cap_applies_whatever_admins_set() -> None:
     found = amounts_of([rule(Holder.GUILD, None, what=MONEY_A_MONTH), rule(Holder.CAP, 9, what=MONEY_A_MONTH)])
     assert found["cap_month_usd"] == 9
     assert "guild_month_usd" not in found
@@ -260,11 +258,11 @@ def test_the_operators_cap_holds_beside_whatever_admins_set() -> None:
 
 
 @pytest.mark.parametrize(("amount", "month"), [(5, 5), (50_000_001, 50_000_000), (None, 50_000_000), (0, 0)])
-def test_a_rule_for_the_host_only_ever_narrows_what_is_configured(amount: int | None, month: int) -> None:
+def test_a_rule_for_the_host_can_only_lower_the_configured_limit(amount: int | None, month: int) -> None:
     assert amounts_of([rule(Holder.HOST, amount, what=MONEY_A_MONTH)])["host_month_usd"] == month
 
 
-def test_a_rule_for_the_host_may_limit_what_is_not_configured() -> None:
+def test_a_rule_for_the_host_can_limit_what_is_unlimited_by_configuration() -> None:
     assert amounts_of([rule(Holder.HOST, 100)])["host_day_images"] == 100
 
 
@@ -274,7 +272,7 @@ def test_a_rule_for_the_channel_and_one_for_all_direct_messages_have_no_default(
     assert {each.name: each.amount for each in limits}["direct_day_images"] == 4
 
 
-def test_limits_are_in_order_narrowest_first() -> None:
+def test_limits_are_sorted_narrowest_first() -> None:
     everything = [
         Rule(holder, NOBODY, unit, window, 1)
         for holder in Holder
@@ -331,7 +329,7 @@ HUNDRED = Limit(Scope.GUILD, Unit.IMAGES, Window.DAY, 100)
         (79, 50, [100]),
     ],
 )
-def test_an_alert_is_raised_where_a_threshold_is_passed(before: int, asks: int, percents: list[int]) -> None:
+def test_an_alert_is_raised_where_a_threshold_is_crossed(before: int, asks: int, percents: list[int]) -> None:
     found = list(alerts([HUNDRED], used(guild_day=held(before)), asks=Amount(asks)))
     assert [each.percent for each in found] == percents
     assert [(each.bucket, each.allowance.used, each.allowance.limit) for each in found] == [
@@ -342,16 +340,16 @@ def test_an_alert_is_raised_where_a_threshold_is_passed(before: int, asks: int, 
 @pytest.mark.parametrize(
     "limit",
     [
-        Limit(Scope.USER, Unit.IMAGES, Window.DAY, 1),  # nobody hears of one member's
+        Limit(Scope.USER, Unit.IMAGES, Window.DAY, 1),  # not shared
         Limit(Scope.GUILD, Unit.JOBS, None, 1),
-        Limit(Scope.GUILD, Unit.IMAGES, Window.DAY, 0),  # nothing is allowed, so nothing runs out
+        Limit(Scope.GUILD, Unit.IMAGES, Window.DAY, 0),  # allows nothing, so it cannot be used up
     ],
 )
 def test_some_limits_raise_no_alert(limit: Limit) -> None:
     assert list(alerts([limit], used(), asks=Amount(1, 1))) == []
 
 
-def test_each_limit_that_is_near_its_end_raises_its_own_alert() -> None:
+def test_each_limit_that_is_nearly_used_up_raises_its_own_alert() -> None:
     limits = [replace(HUNDRED, scope=scope) for scope in (Scope.CHANNEL, Scope.GUILD, Scope.CAP, Scope.HOST)]
     found = list(alerts([*limits, Limit(Scope.GUILD, Unit.MICRO_USD, Window.MONTH, 200)], used(), asks=Amount(85, 160)))
     assert [(each.allowance.name, each.percent, each.bucket) for each in found] == [
@@ -365,7 +363,7 @@ def test_each_limit_that_is_near_its_end_raises_its_own_alert() -> None:
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(st.integers(1, 500), st.lists(st.integers(0, 60), max_size=30))
-def test_each_threshold_is_passed_once_while_a_window_fills(limit: int, asks: list[int]) -> None:
+def test_each_threshold_is_crossed_once_while_a_window_fills(limit: int, asks: list[int]) -> None:
     passed, before = [], 0
     for each in asks:
         found = alerts([replace(HUNDRED, amount=limit)], used(guild_day=held(before)), asks=Amount(each))
@@ -379,13 +377,13 @@ def test_each_threshold_is_passed_once_while_a_window_fills(limit: int, asks: li
 # --- one layer never stands in for another
 
 
-def test_what_was_taken_off_by_a_bonus_or_a_reset_does_not_count() -> None:
-    tally = Tally(reserved=Amount(3, 30), spent=Amount(4, 40), aside=Amount(2, 20))
+def test_amounts_paid_by_a_bonus_or_reset_do_not_count() -> None:
+    tally = Tally(reserved=Amount(3, 30), spent=Amount(4, 40), exempt=Amount(2, 20))
     assert tally.counts == Amount(5, 50)
     assert used(user_day=tally).of(Limit(Scope.USER, *IMAGES_A_DAY, 10)) == 5
 
 
-def test_direct_messages_are_counted_where_a_server_is_and_what_the_operator_caps_is_not() -> None:
+def test_direct_messages_count_in_the_servers_account_and_on_its_calendar_unlike_the_operators_limits() -> None:
     found = used(guild_day=held(7))
     for scope in (Scope.GUILD, Scope.DIRECT):
         assert found.of(Limit(scope, *IMAGES_A_DAY, 10)) == 7

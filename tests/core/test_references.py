@@ -1,4 +1,4 @@
-"""Which links are trusted, and which pictures can be handed in at all."""
+"""Which links are trusted, and which reference pictures are accepted."""
 
 from typing import Any
 
@@ -96,16 +96,16 @@ def test_links_to_listed_hosts_are_trusted(url: str) -> None:
         "https://10.0.0.1/a.png",
     ],
 )
-def test_everything_else_is_not(url: str) -> None:
+def test_other_links_are_not_trusted(url: str) -> None:
     assert not host_listed(url, LISTED)
 
 
-def test_nothing_is_trusted_when_nothing_is_listed() -> None:
+def test_no_link_is_trusted_by_an_empty_list() -> None:
     assert not host_listed("https://cdn.discordapp.com/a.png", ())
     assert not host_listed("http://127.0.0.1:8080/a.png", ("127.0.0.1",))
 
 
-def test_a_star_is_only_understood_as_the_first_label() -> None:
+def test_a_star_matches_only_as_the_first_label() -> None:
     for pattern in ("*", "*runcomfy.net", "files.*.net", "files.*"):
         assert not host_listed("https://files.runcomfy.net/a.png", (pattern,))
 
@@ -122,7 +122,7 @@ def test_hosts_may_be_listed_in_any_case() -> None:
         ("", False), ("::ffff:127.0.0.1", False), ("::127.0.0.1", False),
     ],
 )  # fmt: skip
-def test_loopback_is_this_machine_and_nothing_that_looks_like_it(host: str, loopback: bool) -> None:  # noqa: FBT001
+def test_only_loopback_addresses_are_loopback(host: str, loopback: bool) -> None:  # noqa: FBT001
     assert is_loopback(host) is loopback
 
 
@@ -143,7 +143,7 @@ def test_loopback_is_this_machine_and_nothing_that_looks_like_it(host: str, loop
         ("", None),
     ],
 )
-def test_a_link_says_when_it_dies_or_nothing(url: str, expires_at: int | None) -> None:
+def test_the_expiry_of_a_link_is_read_where_it_has_one(url: str, expires_at: int | None) -> None:
     assert link_expires_at(url) == expires_at
 
 
@@ -164,13 +164,13 @@ def picture(**changes: Any) -> Reference:
         {},
         {"content_type": None},
         {"content_type": "image/JPEG; charset=x"},
-        {"content_type": "text/plain"},  # told from its name
+        {"content_type": "text/plain"},  # Discord derives it from the name
         {"content_type": "application/octet-stream"},
         {"size": None},
         {"size": 1_000},
     ],
 )
-def test_what_may_be_a_picture_is_let_through_to_be_looked_at(changes: dict[str, Any]) -> None:
+def test_what_may_be_a_picture_is_accepted_for_checking(changes: dict[str, Any]) -> None:
     check_references([picture(**changes)], hosts=LISTED, limits=LIMITS)
 
 
@@ -183,7 +183,7 @@ def test_what_may_be_a_picture_is_let_through_to_be_looked_at(changes: dict[str,
         ({"url": "https://evil.com/a.png"}, "references.host"),
     ],
 )
-def test_what_cannot_be_taken_is_refused_by_the_name_of_its_file(changes: dict[str, Any], key: str) -> None:
+def test_a_refused_reference_is_named_by_its_file(changes: dict[str, Any], key: str) -> None:
     with pytest.raises(UserError) as caught:
         check_references([picture(), picture(filename="bad.png", **changes)], hosts=iter(LISTED), limits=LIMITS)
     assert (caught.value.key, caught.value.values["file"]) == (key, "bad.png")

@@ -1,4 +1,4 @@
-"""What may be asked of a model, at what price, and in which words a host hears of it."""
+"""Requests: validation against the catalogue, prices, and the inputs that are sent."""
 
 import itertools
 import json
@@ -66,7 +66,7 @@ def refusal(model: str = TWO, verb: Verb = Verb.IMAGINE, *, of: Catalog | None =
 
 @cache
 def at(host: str) -> Catalog:
-    return catalog(max_safety=6, web_search=True).at([host])
+    return catalog(max_safety=6, web_search=True).for_providers([host])
 
 
 def route(model: str, verb: Verb) -> Route:
@@ -83,7 +83,7 @@ def schema(model: str, verb: Verb) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("model", "verb"), ENDPOINTS)
-def test_we_know_every_input_a_host_takes_and_no_other(model: str, verb: Verb) -> None:
+def test_the_catalogue_names_exactly_the_inputs_of_the_providers_schema(model: str, verb: Verb) -> None:
     ours = route(model, verb)
     has = {name for name, option in at("runcomfy").endpoint(model, verb).options if option is not None}
     used = {"prompt", *has} | ({"references"} if verb is Verb.EDIT else set())
@@ -91,7 +91,7 @@ def test_we_know_every_input_a_host_takes_and_no_other(model: str, verb: Verb) -
 
 
 @pytest.mark.parametrize(("model", "verb"), ENDPOINTS)
-def test_members_are_offered_what_the_host_offers_with_its_defaults(model: str, verb: Verb) -> None:
+def test_choices_and_defaults_are_those_of_the_providers_schema(model: str, verb: Verb) -> None:
     fields, properties = route(model, verb).fields, schema(model, verb)["properties"]
     for name, option in at("runcomfy").endpoint(model, verb).options:
         theirs = properties[fields[name]] if option is not None else {}
@@ -105,7 +105,7 @@ def test_members_are_offered_what_the_host_offers_with_its_defaults(model: str, 
 
 
 @pytest.mark.parametrize(("model", "verb"), ENDPOINTS)
-def test_no_more_pictures_are_handed_in_than_the_host_takes(model: str, verb: Verb) -> None:
+def test_the_number_of_references_is_that_of_the_providers_schema(model: str, verb: Verb) -> None:
     takes = schema(model, verb)["properties"].get("image_urls", {"maxItems": 0})["maxItems"]
     assert catalog().endpoint(model, verb).references <= takes
 
@@ -123,7 +123,7 @@ def _askable(option: Words | Number | Switch | None) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize(("model", "verb"), ENDPOINTS)
-def test_whatever_is_asked_for_the_host_gets_inputs_of_its_own_schema(model: str, verb: Verb) -> None:
+def test_every_request_gives_inputs_that_fit_the_providers_schema(model: str, verb: Verb) -> None:
     generous = at("runcomfy")
     endpoint, validator = generous.endpoint(model, verb), jsonschema.Draft202012Validator(schema(model, verb))
 
@@ -164,14 +164,14 @@ def test_whatever_is_asked_for_the_host_gets_inputs_of_its_own_schema(model: str
         ),
     ],
 )  # fmt: skip
-def test_what_was_not_asked_for_is_sent_with_its_default(model: str, verb: Verb, body: dict[str, Any]) -> None:
+def test_options_that_were_not_given_are_sent_with_their_defaults(model: str, verb: Verb, body: dict[str, Any]) -> None:
     assert wire_inputs(route(model, verb), ask(model, verb)) == body
 
 
 # --- a model that nobody wrote code for
 
 
-def test_another_model_is_an_entry_with_words_of_its_own() -> None:
+def test_another_model_is_an_entry_with_its_own_field_names() -> None:
     request = ask("lite", aspect_ratio="4:1", count=2)
     assert wire_inputs(route("lite", Verb.IMAGINE), request) == {
         "text": "a boat", "ratio": "4:1", "number_of_images": 2, "random_seed": 7, "sync_mode": False, "tier": "std",
@@ -179,7 +179,7 @@ def test_another_model_is_an_entry_with_words_of_its_own() -> None:
     assert catalog().quote(request).micro_usd == 33_334
 
 
-def test_another_model_edits_with_words_of_its_own() -> None:
+def test_another_model_edits_with_its_own_field_names() -> None:
     request = ask("lite", Verb.EDIT, seed=5)
     assert wire_inputs(route("lite", Verb.EDIT), request) == {
         "text": "a boat", "ratio": "1:1", "number_of_images": 1, "random_seed": 5, "images": [A_PICTURE.url],
@@ -188,14 +188,14 @@ def test_another_model_edits_with_words_of_its_own() -> None:
     assert catalog().usual(request) is None
 
 
-def test_a_host_that_wants_a_number_as_text_gets_it_so() -> None:
+def test_a_number_is_sent_as_a_string_where_the_provider_expects_one() -> None:
     asked, ours = ask(TWO, safety=3, count=2), route(TWO, Verb.IMAGINE)
     body = wire_inputs(ours.model_copy(update={"strings": frozenset({"safety"})}), asked)
     assert body == wire_inputs(ours, asked) | {"safety_tolerance": "3"}
 
 
 @pytest.mark.parametrize("drawn", [0, 1, 2, 3, 2**31 - 1, 2**40])
-def test_a_drawn_seed_lies_where_the_model_takes_seeds(drawn: int) -> None:
+def test_a_random_seed_is_in_the_models_range(drawn: int) -> None:
     request = catalog().request("lite", Verb.IMAGINE, prompt="x", asked=RequestedOptions(), drawn_seed=drawn)
     assert 5 <= int(request.options["seed"]) <= 7
 
@@ -203,7 +203,7 @@ def test_a_drawn_seed_lies_where_the_model_takes_seeds(drawn: int) -> None:
 # --- refusals say what would work
 
 
-def test_an_unknown_model_is_refused_with_the_names_of_those_there_are() -> None:
+def test_an_unknown_model_is_refused_with_the_names_of_all_models() -> None:
     error = refusal("dall-e")
     assert error.key == "option.model"
     assert error.values["choices"] == ["Nano Banana 2", "Nano Banana Pro", "Nano Banana 2 Lite"]
@@ -225,7 +225,7 @@ def test_an_unknown_model_is_refused_with_the_names_of_those_there_are() -> None
         (PRO, {"thinking": "high"}, "option.absent", {"has": ["Nano Banana 2"]}),
     ],
 )
-def test_an_option_is_refused_with_what_would_work(
+def test_a_refused_option_names_what_is_valid(
     model: str, asked: dict[str, Any], key: str, helps: dict[str, Any]
 ) -> None:
     error = refusal(model, **asked)
@@ -244,44 +244,44 @@ def test_a_model_that_has_an_option_for_another_command_only_is_not_offered_for_
     assert ask("lite", of=models, thinking="high").options["thinking"] == "high"
     error = refusal("lite", Verb.EDIT, of=models, thinking="high")
     assert (error.key, error.values["has"]) == ("option.absent", ["Nano Banana 2"])
-    error = refusal("lite", Verb.EDIT, of=models.at(["runcomfy"]), thinking="high")
+    error = refusal("lite", Verb.EDIT, of=models.for_providers(["runcomfy"]), thinking="high")
     assert (error.key, error.values["has"]) == ("option.absent", [])
 
 
-def test_of_old_choices_only_those_are_left_that_can_be_had_now() -> None:
+def test_of_old_options_only_those_still_offered_are_kept() -> None:
     old = RequestedOptions(
         aspect_ratio="4:1", resolution="2K", count=2, seed=9, safety=6, web_search=True, thinking="high"
     )
 
-    assert catalog(web_search=True, max_safety=6).still(TWO, Verb.EDIT, old) == old
-    assert catalog().still(TWO, Verb.EDIT, old) == replace(old, safety=4, web_search=None)
-    assert catalog().still("lite", Verb.EDIT, old) == RequestedOptions(aspect_ratio="4:1", count=2)
-    assert catalog().still("never heard of", Verb.EDIT, old) == old
+    assert catalog(web_search=True, max_safety=6).still_offered(TWO, Verb.EDIT, old) == old
+    assert catalog().still_offered(TWO, Verb.EDIT, old) == replace(old, safety=4, web_search=None)
+    assert catalog().still_offered("lite", Verb.EDIT, old) == RequestedOptions(aspect_ratio="4:1", count=2)
+    assert catalog().still_offered("never heard of", Verb.EDIT, old) == old
 
 
-def test_every_option_left_of_old_ones_is_taken() -> None:
+def test_every_option_kept_of_old_ones_is_accepted() -> None:
     for host, (model, verb) in itertools.product(("runcomfy", "runflow"), ENDPOINTS):
-        models = catalog().at([host])
+        models = catalog().for_providers([host])
         for ratio, count, thinking in itertools.product((None, "8:1", "16:9"), (None, 1, 4), (None, "off", "high")):
             old = RequestedOptions(
                 aspect_ratio=ratio, count=count, thinking=thinking, safety=6, resolution="0.5K", seed=3
             )
-            left = models.still(model, verb, old)
+            left = models.still_offered(model, verb, old)
             assert models.routes_for(ask(model, verb, of=models, **asdict(left))), (host, model, verb, old)
 
 
-def test_asking_an_absent_option_for_nothing_is_no_mistake() -> None:
+def test_a_neutral_value_of_an_absent_option_is_accepted() -> None:
     alone = ask("lite", web_search=False, thinking="off").options
     assert not {"web_search", "thinking"} & set(alone)
 
 
 @pytest.mark.parametrize("prompt", ["", "  ", "\n\t"])
-def test_words_are_needed(prompt: str) -> None:
+def test_a_prompt_without_visible_characters_is_refused(prompt: str) -> None:
     with pytest.raises(UserError, match=r"prompt\.empty"):
         catalog().request(TWO, Verb.IMAGINE, prompt=prompt, asked=RequestedOptions(), drawn_seed=1)
 
 
-def test_words_may_fill_the_limit_and_no_more() -> None:
+def test_a_prompt_may_have_as_many_characters_as_the_limit() -> None:
     assert catalog().request(TWO, Verb.IMAGINE, prompt="x" * 4000, asked=RequestedOptions(), drawn_seed=1)
     with pytest.raises(UserError) as caught:
         catalog().request(TWO, Verb.IMAGINE, prompt="x" * 4001, asked=RequestedOptions(), drawn_seed=1)
@@ -292,7 +292,7 @@ def test_words_may_fill_the_limit_and_no_more() -> None:
     ("verb", "pictures", "key"),
     [(Verb.EDIT, 0, "references.none"), (Verb.EDIT, 15, "references.many"), (Verb.IMAGINE, 1, "references.many")],
 )
-def test_pictures_are_counted(verb: Verb, pictures: int, key: str) -> None:
+def test_too_few_or_too_many_references_are_refused(verb: Verb, pictures: int, key: str) -> None:
     with pytest.raises(UserError) as caught:
         catalog().request(
             TWO, verb, prompt="x", asked=RequestedOptions(), references=(A_PICTURE,) * pictures, drawn_seed=1
@@ -303,7 +303,7 @@ def test_pictures_are_counted(verb: Verb, pictures: int, key: str) -> None:
 # --- ceilings
 
 
-def test_a_default_above_the_ceiling_is_lowered_without_a_word() -> None:
+def test_a_default_above_the_ceiling_is_lowered_without_an_error() -> None:
     assert ask(TWO, of=catalog(max_safety=2)).options["safety"] == 2
     assert refusal(of=catalog(max_safety=2), safety=3).values["limit"] == 2
     assert ask(TWO, of=catalog(max_safety=6), safety=6).options["safety"] == 6
@@ -349,6 +349,6 @@ def test_a_quote_is_rounded_up_by_less_than_a_micro_dollar(per_image: Decimal, f
     assert 0 <= quote.micro_usd - (per_image * factor + web) * 1_000_000 < 1
 
 
-def test_members_are_told_how_long_a_size_usually_takes() -> None:
+def test_the_usual_duration_depends_on_the_resolution() -> None:
     assert catalog().usual(ask(TWO, resolution="4K")) == (30, 75)
     assert catalog().usual(ask(PRO)) == (15, 30)

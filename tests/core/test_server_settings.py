@@ -1,4 +1,4 @@
-"""How a server wants it: where pictures are made, with which models, how large and how many at a time."""
+"""Server settings: channels, models, and limits of channels on resolution and count."""
 
 import tomllib
 from functools import cache
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.errors import UserError
 from bot.core.jobs import Verb
-from bot.core.server_settings import MOST_NAMED, ChannelCeiling, ServerSettings, apply_settings, resolutions
+from bot.core.server_settings import MAX_NAMED_CHANNELS, ChannelCeiling, ServerSettings, apply_settings, resolutions
 from bot.settings.settings import SHIPPED
 
 TWO, PRO, LITE = "nano-banana-2", "nano-banana-pro", "lite"
@@ -56,7 +56,7 @@ def capped(**cap: Any) -> ServerSettings:
     return ServerSettings(caps={STUDIO: ChannelCeiling(**cap)})
 
 
-def test_a_server_that_has_said_nothing_leaves_everything_as_it_was_asked() -> None:
+def test_default_settings_change_nothing() -> None:
     asked = RequestedOptions(resolution="4K", count=4, format="webp", seed=7)
     assert apply_settings(ServerSettings(), catalog(), Verb.EDIT, model=PRO, asked=asked, channels=IN_STUDIO) == (
         PRO,
@@ -85,23 +85,23 @@ def test_a_server_that_has_said_nothing_leaves_everything_as_it_was_asked() -> N
         (ServerSettings(allowed=(THREAD,), denied=(STUDIO,)), IN_THREAD, False),
     ],
 )
-def test_pictures_are_made_where_the_server_wants_them(
+def test_a_channel_is_open_as_the_server_has_set(
     server_settings: ServerSettings, channels: tuple[int, ...], *, opens: bool
 ) -> None:
-    assert server_settings.opens(channels) is opens
+    assert server_settings.allows(channels) is opens
     if opens:
         ask(server_settings, channels=channels)
     else:
         assert refusal(server_settings, channels=channels)[0] in ("house.channel", "house.denied")
 
 
-def test_a_refusal_names_some_channels_where_it_would_work() -> None:
+def test_a_refusal_names_some_open_channels() -> None:
     many = tuple(range(100, 120))
-    assert refusal(ServerSettings(allowed=(*many,))) == ("house.channel", {"channels": list(many[:MOST_NAMED])})
+    assert refusal(ServerSettings(allowed=(*many,))) == ("house.channel", {"channels": list(many[:MAX_NAMED_CHANNELS])})
     assert refusal(ServerSettings(allowed=(1, 2, 3), denied=(2,))) == ("house.channel", {"channels": [1, 3]})
 
 
-def test_where_no_other_channel_is_named_a_refusal_names_none() -> None:
+def test_a_refusal_names_no_channel_where_none_is_allowed_by_name() -> None:
     assert refusal(ServerSettings(denied=(STUDIO,))) == ("house.denied", {"channels": []})
     assert refusal(ServerSettings(allowed=(STUDIO,), denied=(STUDIO,))) == ("house.denied", {"channels": []})
 
@@ -114,24 +114,24 @@ def test_a_model_that_is_not_offered_is_refused_with_those_that_are() -> None:
     assert (key, values) == ("house.model", {"given": PRO, "choices": ["Nano Banana 2", "Lite"]})
 
 
-def test_where_the_default_model_is_not_offered_another_takes_its_place() -> None:
+def test_another_model_replaces_a_default_that_is_not_offered() -> None:
     assert ask(ServerSettings(models=(TWO,)))[0] == PRO
     assert ask(ServerSettings(models=(TWO, PRO)))[0] == LITE
     assert ask(ServerSettings(models=(PRO,)))[0] == TWO
 
 
-def test_where_no_model_is_offered_for_what_is_wanted_nothing_is_made() -> None:
+def test_a_verb_without_an_offered_model_is_refused() -> None:
     assert refusal(ServerSettings(models=(TWO, PRO)), verb=Verb.EDIT) == ("house.model", {"given": TWO, "choices": []})
 
 
-def test_a_model_that_does_not_exist_is_the_catalogues_to_refuse() -> None:
+def test_an_unknown_model_is_left_to_the_catalogue_to_refuse() -> None:
     assert refusal(ServerSettings(models=(PRO,)), "dall-e")[0] == "option.model"
 
 
 # --- caps on resolution
 
 
-def test_resolutions_of_all_models_are_in_order_of_size() -> None:
+def test_resolutions_of_all_models_are_sorted_by_size() -> None:
     assert resolutions(catalog()) == ["0.5K", "1K", "2K", "4K"]
 
 
@@ -148,7 +148,7 @@ def test_resolutions_of_all_models_are_in_order_of_size() -> None:
         ("3K", TWO, "2K", "2K"),  # a size that no model has any more still caps
     ],
 )
-def test_what_is_within_a_channels_cap_is_made_as_asked(
+def test_resolutions_within_a_channels_cap_are_unchanged(
     cap: str, model: str, asked: str | None, becomes: str | None
 ) -> None:
     assert ask(capped(resolution=cap), model, resolution=asked) == (model, RequestedOptions(resolution=becomes))
@@ -157,7 +157,7 @@ def test_what_is_within_a_channels_cap_is_made_as_asked(
 @pytest.mark.parametrize(
     ("cap", "model", "asked"), [("1K", TWO, "2K"), ("0.5K", TWO, "4K"), ("1K", PRO, "4K"), ("3K", TWO, "4K")]
 )
-def test_what_was_asked_for_beyond_a_channels_cap_is_refused(cap: str, model: str, asked: str) -> None:
+def test_a_resolution_beyond_a_channels_cap_is_refused(cap: str, model: str, asked: str) -> None:
     assert refusal(capped(resolution=cap), model, resolution=asked) == (
         "house.resolution",
         {"limit": cap, "given": asked, "channels": []},
@@ -171,7 +171,7 @@ def test_a_model_whose_smallest_picture_is_too_large_is_refused() -> None:
     )
 
 
-def test_a_resolution_that_no_model_has_is_the_catalogues_to_refuse() -> None:
+def test_an_unknown_resolution_is_left_to_the_catalogue_to_refuse() -> None:
     assert ask(capped(resolution="1K"), TWO, resolution="9K") == (TWO, RequestedOptions(resolution="9K"))
 
 
@@ -198,14 +198,14 @@ def test_a_count_beyond_the_cap_is_refused_and_channels_without_a_cap_are_named(
     assert ask(server_settings, count=3, channels=(HALL,))[1].count == 3
 
 
-def test_a_threads_own_cap_comes_before_that_of_its_channel() -> None:
+def test_a_threads_own_cap_overrides_its_channels() -> None:
     server_settings = ServerSettings(caps={STUDIO: ChannelCeiling(count=1), THREAD: ChannelCeiling(count=3)})
     assert ask(server_settings, channels=IN_THREAD, count=3)[1].count == 3
     assert refusal(server_settings, channels=IN_STUDIO, count=3)[1]["limit"] == 1
     assert refusal(ServerSettings(caps={STUDIO: ChannelCeiling(count=1)}), channels=IN_THREAD, count=2)[1]["limit"] == 1
 
 
-def test_the_channel_is_looked_at_before_the_model_and_the_model_before_its_options() -> None:
+def test_the_channel_is_checked_before_the_model_and_the_model_before_its_options() -> None:
     server_settings = ServerSettings(
         denied=(STUDIO,), models=(PRO,), caps={STUDIO: ChannelCeiling(count=1), HALL: ChannelCeiling(count=1)}
     )
@@ -231,7 +231,7 @@ wishes = st.builds(
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(houses, wishes, st.sampled_from([None, TWO, PRO, LITE]), st.sampled_from([IN_STUDIO, IN_THREAD]))
-def test_nothing_that_is_made_is_larger_or_more_than_its_channel_takes(
+def test_no_request_exceeds_its_channels_cap(
     server_settings: ServerSettings, asked: RequestedOptions, model: str | None, channels: tuple[int, ...]
 ) -> None:
     try:
@@ -251,7 +251,7 @@ def test_nothing_that_is_made_is_larger_or_more_than_its_channel_takes(
 # --- as it is stored
 
 
-def test_a_server_that_a_newer_darkroom_has_written_is_still_read() -> None:
+def test_settings_written_by_a_newer_version_are_read() -> None:
     server_settings = ServerSettings.model_validate_json(
         '{"timezone": "Asia/Tokyo", "caps": {"10": {"count": 2, "speed": 9}}, "moon": true}'
     )

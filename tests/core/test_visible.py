@@ -1,4 +1,4 @@
-"""What counts as something to read: Unicode's invisible characters never do."""
+"""Which characters are visible."""
 
 import unicodedata
 
@@ -22,7 +22,7 @@ NOTHING = [
 
 
 @pytest.mark.parametrize("text", NOTHING, ids=ascii)
-def test_nothing_to_be_seen_is_nothing(text: str) -> None:
+def test_a_text_of_invisible_characters_is_empty(text: str) -> None:
     assert visible(text) == ""
 
 
@@ -39,11 +39,11 @@ def test_nothing_to_be_seen_is_nothing(text: str) -> None:
         ("\u093f\u0915", "\u093f\u0915"),
     ],
 )
-def test_what_can_be_seen_is_left(text: str, seen: str) -> None:
+def test_visible_characters_are_kept(text: str, seen: str) -> None:
     assert visible(text) == seen
 
 
-def test_every_letter_number_and_punctuation_mark_of_unicode_can_be_seen_but_the_fillers() -> None:
+def test_every_letter_number_and_punctuation_mark_of_unicode_is_visible_except_fillers() -> None:
     unseen = {
         unicodedata.name(chr(each))
         for each in range(0x110000)

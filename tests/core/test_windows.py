@@ -1,4 +1,4 @@
-"""Hours, days, weeks and months on the calendars of the world, its odd ones above all."""
+"""Hours, days, weeks and months in all timezones, especially around changes of their clocks."""
 
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from itertools import pairwise
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from bot.core.errors import UserError
 from bot.core.server_settings import ServerSettings
-from bot.core.windows import Calendar, Window, ends_at, moment, of_day
+from bot.core.windows import Calendar, Window, ends_at, moment, moment_on_day
 from bot.core.zones import check_zone, names, zone_of
 
 MINUTE = 60_000
@@ -32,7 +32,7 @@ def bucket(window: Window, now: int, zone: tzinfo) -> str:
 
 
 def leaps(zone: tzinfo, start: int = FROM, end: int = TO) -> list[int]:
-    """When the clocks of *zone* are put forward or back."""
+    """When the UTC offset of *zone* changes, in UTC milliseconds."""
 
     def offset(at: int) -> timedelta | None:
         return datetime.fromtimestamp(at / 1000, zone).utcoffset()
@@ -46,7 +46,7 @@ def leaps(zone: tzinfo, start: int = FROM, end: int = TO) -> list[int]:
 
 
 def check_window(window: Window, now: int, zone: tzinfo) -> None:
-    """The window that *now* lies in goes on until it is over, and not a millisecond longer."""
+    """Assert that the window of *now* ends exactly at its end."""
     end = ends_at(window, now, zone)
     assert end is not None
     assert now < end
@@ -58,14 +58,14 @@ def check_window(window: Window, now: int, zone: tzinfo) -> None:
 
 
 @pytest.mark.parametrize("window", ENDING)
-def test_a_window_ends_where_another_begins_in_every_timezone(window: Window) -> None:
+def test_a_window_ends_where_the_next_one_starts_in_every_timezone(window: Window) -> None:
     moments = [ms("2026-11-21T05:12:34.567"), ms("2026-12-31T23:59:59.999"), ms("2028-02-28T12:00"), ms("2027-03-01")]
     for name in names():
         for now in moments:
             check_window(window, now, ZoneInfo(name))
 
 
-def test_every_window_ends_rightly_around_every_leap_of_every_clock() -> None:
+def test_every_window_ends_correctly_around_every_change_of_every_clock() -> None:
     shared: dict[tuple[int, str], str] = {}  # many places put their clocks at the same moment
     for name in names():
         zone = ZoneInfo(name)
@@ -81,14 +81,14 @@ def test_every_window_ends_rightly_around_every_leap_of_every_clock() -> None:
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.integers(FROM, TO), st.sampled_from(names()), st.sampled_from(ENDING))
-def test_any_moment_anywhere_lies_in_a_window_that_ends(now: int, name: str, window: Window) -> None:
+def test_any_moment_anywhere_is_in_a_window_that_ends(now: int, name: str, window: Window) -> None:
     check_window(window, now, ZoneInfo(name))
 
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.integers(FROM, TO), st.integers(1, 40 * 24 * HOUR), st.sampled_from(names()))
 def test_windows_never_come_back(now: int, later: int, name: str) -> None:
-    """What has been left is left for good: no two stretches of time share an hour, a day, a week or a month."""
+    """A window that has ended does not start again."""
     zone = ZoneInfo(name)
     for window in ENDING:
         end = ends_at(window, now, zone)
@@ -105,14 +105,14 @@ def test_the_total_never_ends() -> None:
 
 
 @pytest.mark.parametrize(("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25), ("2026-11-21", 24)])
-def test_a_day_is_as_long_as_the_clock_makes_it(day: str, hours: int) -> None:
+def test_a_day_has_as_many_hours_as_the_local_clock_gives_it(day: str, hours: int) -> None:
     berlin = ZoneInfo("Europe/Berlin")
     begins = ms(day, berlin)
     assert ends_at(Window.DAY, begins, berlin) == begins + hours * HOUR
 
 
 @pytest.mark.parametrize("name", ["Asia/Kathmandu", "Australia/Lord_Howe", "Europe/Berlin", "Pacific/Chatham"])
-def test_an_hour_is_one_of_utc_whatever_the_clock_on_the_wall_does(name: str) -> None:
+def test_an_hour_is_a_utc_hour_in_every_timezone(name: str) -> None:
     for at in (ms("2026-11-21T05:10"), ms("2026-10-25T00:30"), ms("2026-09-26T14:00"), ms("2027-04-03T15:00") - 1):
         assert bucket(Window.HOUR, at, ZoneInfo(name)) == bucket(Window.HOUR, at, UTC)
         assert ends_at(Window.HOUR, at, ZoneInfo(name)) == at - at % HOUR + HOUR
@@ -122,7 +122,7 @@ def test_an_hour_is_one_of_utc_whatever_the_clock_on_the_wall_does(name: str) ->
     ("name", "day"),  # of a year that is over: governments change what is to come
     [("Africa/Cairo", "2025-04-25"), ("Asia/Beirut", "2025-03-30"), ("America/Havana", "2025-03-09")],
 )
-def test_a_day_whose_midnight_is_leapt_over_begins_with_the_leap(name: str, day: str) -> None:
+def test_a_day_whose_midnight_is_skipped_starts_with_the_change(name: str, day: str) -> None:
     zone = ZoneInfo(name)
     (leap,) = leaps(zone, ms(day) - 48 * HOUR, ms(day) + 48 * HOUR)
     assert f"{datetime.fromtimestamp(leap / 1000, zone):%Y-%m-%d %H:%M}" == f"{day} 01:00"
@@ -132,7 +132,7 @@ def test_a_day_whose_midnight_is_leapt_over_begins_with_the_leap(name: str, day:
 
 
 @pytest.mark.parametrize("name", ["Africa/Cairo", "Asia/Beirut", "America/Havana"])
-def test_a_midnight_that_is_put_back_makes_one_long_day(name: str) -> None:
+def test_a_midnight_that_occurs_twice_makes_one_long_day(name: str) -> None:
     zone = ZoneInfo(name)
     (back,) = leaps(zone, ms("2025-08-01"), ms("2025-12-01"))
     day = bucket(Window.DAY, back - 1, zone)
@@ -142,7 +142,7 @@ def test_a_midnight_that_is_put_back_makes_one_long_day(name: str) -> None:
     assert {bucket(Window.DAY, at, zone) for at in range(back - HOUR, back + HOUR, QUARTER) if at < (end or 0)} == {day}
 
 
-def test_the_day_that_samoa_never_had_is_nobodys() -> None:
+def test_nothing_counts_in_the_day_that_samoa_skipped() -> None:
     apia = ZoneInfo("Pacific/Apia")
     last = ms("2011-12-29T23:59:59", apia)
     assert bucket(Window.DAY, last, apia) == "day:2011-12-29"
@@ -194,11 +194,11 @@ def test_buckets_are_always_named_in_the_same_order() -> None:
     assert list(moment(FROM).buckets) == [Window.TOTAL, Window.MONTH, Window.WEEK, Window.DAY, Window.HOUR]
 
 
-def test_what_a_ledger_keeps_of_a_moment_gives_all_its_buckets() -> None:
+def test_the_stored_day_and_time_give_all_buckets() -> None:
     at = ms("2026-11-22T20:12")  # Monday the 23rd in Kolkata
     found = moment(at, ZoneInfo("Asia/Kolkata"))
     assert (found.day, found.week, found.hour) == ("2026-11-23", "2026-11-23", "2026-11-22T20+0000")
-    assert of_day(date.fromisoformat(found.day), at) == found
+    assert moment_on_day(date.fromisoformat(found.day), at) == found
 
 
 # --- a server that changes its timezone
@@ -208,17 +208,15 @@ moves = st.lists(st.tuples(st.integers(0, 40 * HOUR), st.sampled_from(names())),
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.integers(FROM, TO), st.sampled_from(names()), moves)
-def test_no_change_of_timezone_begins_a_window_anew_or_ends_one(
-    now: int, name: str, moves: list[tuple[int, str]]
-) -> None:
-    """So days follow each other, and each is the day of some place on earth: nobody gains more than those two."""
+def test_no_change_of_timezone_starts_or_ends_a_window(now: int, name: str, moves: list[tuple[int, str]]) -> None:
+    """Days are consecutive, and each is the current day somewhere on earth."""
     calendar, days = Calendar(ZoneInfo(name)), [moment(now, ZoneInfo(name)).day]
     for later, to in moves:
         for at in (now + later // 2, now + later):
             days.append(calendar.moment(at).day)
             assert moment(at, WESTERNMOST).day <= days[-1] <= moment(at, EASTERNMOST).day
         now += later
-        before, calendar = calendar, calendar.moved(ZoneInfo(to), now=now)
+        before, calendar = calendar, calendar.with_timezone(ZoneInfo(to), now=now)
         assert calendar.moment(now) == before.moment(now)
         for window in ENDING:
             end = calendar.ends_at(window, now)
@@ -231,28 +229,30 @@ def test_no_change_of_timezone_begins_a_window_anew_or_ends_one(
 WESTERNMOST, EASTERNMOST = timezone(timedelta(hours=-12)), timezone(timedelta(hours=14))
 
 
-def test_a_day_that_is_over_elsewhere_ends_when_it_would_have_and_one_that_has_not_begun_there_waits_for_it() -> None:
+def test_the_day_ends_as_before_where_the_new_timezone_is_ahead_and_with_its_day_where_it_is_behind() -> None:
     berlin, tokyo, honolulu = (ZoneInfo(each) for each in ("Europe/Berlin", "Asia/Tokyo", "Pacific/Honolulu"))
     evening = ms("2026-11-30T20:00", berlin)  # four o'clock in the morning of December in Tokyo
-    east = Calendar(berlin).moved(tokyo, now=evening)
+    east = Calendar(berlin).with_timezone(tokyo, now=evening)
     assert {east.ends_at(each, evening) for each in (Window.DAY, Window.MONTH)} == {ms("2026-12-01", berlin)}
     assert east.ends_at(Window.WEEK, evening) == ms("2026-12-07", tokyo)
     assert east.ends_at(Window.DAY, ms("2026-12-01", berlin)) == ms("2026-12-02", tokyo)
 
     morning = ms("2026-12-01T09:00", berlin)  # still November in Honolulu
-    west = Calendar(berlin).moved(honolulu, now=morning)
+    west = Calendar(berlin).with_timezone(honolulu, now=morning)
     assert west.ends_at(Window.DAY, morning) == ms("2026-12-02", honolulu)
     assert west.ends_at(Window.MONTH, morning) == ms("2027-01-01", honolulu)
 
 
-def test_a_timezone_that_is_chosen_by_mistake_and_put_right_changes_nothing() -> None:
+def test_a_timezone_that_is_changed_by_mistake_and_back_changes_nothing() -> None:
     berlin, now = ZoneInfo("Europe/Berlin"), ms("2026-11-30T20:00")
-    assert Calendar(berlin).moved(ZoneInfo("Asia/Tokyo"), now=now).moved(berlin, now=now + 1) == Calendar(berlin)
+    assert Calendar(berlin).with_timezone(ZoneInfo("Asia/Tokyo"), now=now).with_timezone(
+        berlin, now=now + 1
+    ) == Calendar(berlin)
 
 
-def test_a_day_is_not_kept_for_a_time_before_the_change() -> None:
+def test_a_pin_does_not_apply_to_times_before_the_change() -> None:
     now = ms("2036-11-30T20:00")  # by a clock that was ten years ahead
-    calendar = Calendar().moved(ZoneInfo("Asia/Tokyo"), now=now)
+    calendar = Calendar().with_timezone(ZoneInfo("Asia/Tokyo"), now=now)
     assert calendar.day(ms("2026-11-21T20:00")) == date(2026, 11, 22)
     assert calendar.day(now - 1000) == date(2036, 11, 30)  # asked for before the change, and decided after it
 
@@ -261,18 +261,18 @@ def test_a_day_is_not_kept_for_a_time_before_the_change() -> None:
 
 
 @pytest.mark.parametrize(("typed", "name"), [("europe/berlin", "Europe/Berlin"), (" UTC ", "UTC"), ("utc", "UTC")])
-def test_a_timezone_is_found_however_it_is_spelled(typed: str, name: str) -> None:
+def test_a_timezone_is_found_in_any_case(typed: str, name: str) -> None:
     assert check_zone(typed) == name
 
 
 @pytest.mark.parametrize("typed", ["", "Mars/Olympus", "CET", "../../etc/passwd", "Europe", "+01:00"])
-def test_what_is_no_timezone_is_refused(typed: str) -> None:
+def test_an_unknown_timezone_is_refused(typed: str) -> None:
     with pytest.raises(UserError) as caught:
         check_zone(typed)
     assert (caught.value.key, caught.value.values) == ("house.timezone", {"given": typed})
 
 
-def test_every_timezone_on_offer_is_a_calendar() -> None:
+def test_every_offered_timezone_has_a_calendar() -> None:
     assert names()[0] == "UTC"
     assert len(names()) == len(set(names())) > 400
     for name in names():
@@ -280,5 +280,5 @@ def test_every_timezone_on_offer_is_a_calendar() -> None:
 
 
 @pytest.mark.parametrize("name", ["Atlantis/Lost", "../UTC", "", "Europe"])
-def test_a_timezone_that_is_not_known_any_more_counts_as_utc(name: str) -> None:
+def test_a_timezone_that_is_no_longer_known_counts_as_utc(name: str) -> None:
     assert zone_of(ServerSettings(timezone=name)) is UTC

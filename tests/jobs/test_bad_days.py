@@ -111,7 +111,7 @@ async def test_a_way_that_is_closed_does_not_lose_the_ending_when_the_process_di
         before.provider.sees = [before.ready()]
         job_id = await before.imagine()
         await ended_but_not_shown(before, job_id)
-        before.messenger.troubles = [PathClosed("50027", for_good=True), KeyError("the process dies here")]
+        before.messenger.troubles = [PathClosed("50027", permanent=True), KeyError("the process dies here")]
         with pytest.raises(KeyError):
             await before.delivery.deliver(job_id)
 
@@ -184,7 +184,7 @@ async def test_a_closed_way_is_tried_less_and_less_while_there_is_something_to_s
     for _ in range(100):
         before, day_ago = len(troubles), app.time.now - 24 * HOUR
         await app.turn(20 * 60)
-        await Housekeeping(app.store.database).expired_pictures(before=day_ago, unseen_before=day_ago)
+        await Housekeeping(app.store.database).delete_expired_pictures(before=day_ago, unseen_before=day_ago)
         tried.append(len(troubles) < before)
 
     assert tried[:7] == [True, True, True, False, True, False, False]  # after 10, 20, 40 and 60 minutes
@@ -219,7 +219,7 @@ async def test_a_deleted_reply_is_not_tried_for_ever(app: Rig) -> None:
     app.provider.sees = [RUNNING]
     job_id = await app.imagine()
     await app.turn(5)
-    await app.store.reply_gone(job_id)
+    await app.store.mark_reply_gone(job_id)
     await app.services.jobs.button_clicked(job_id, "fresh", received_at=app.time.now, message_id=NOON % 10**9)
     await app.store.postpone_delivery(job_id, due_at=app.time.now)
 
@@ -276,7 +276,7 @@ def somebody_else_writes(app: Rig) -> Iterator[None]:
 async def test_impatient_presses_do_not_use_up_the_patience_with_a_file(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     url = next(iter(app.files.files))
-    data, app.files.files[url] = app.files.files[url], DownloadFailed("404", lasting=True)
+    data, app.files.files[url] = app.files.files[url], DownloadFailed("404", permanent=True)
     job_id = await app.imagine()
     await app.turn(5)
     for _ in range(6):
@@ -312,7 +312,7 @@ async def test_a_private_reply_that_waits_says_how_to_go_on_before_its_token_die
     async with rig(tmp_path, slots=0) as app:
         await app.imagine(bot_can_edit=False, bot_can_post=False)
         await app.turn(60, times=13)
-        assert app.messenger.last.last_word
+        assert app.messenger.last.final_edit
 
         await app.turn(60, times=2)
         assert app.messenger.last.job.reason == "expired_waiting"

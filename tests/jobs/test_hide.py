@@ -63,7 +63,7 @@ async def refused(call: object) -> str:
 
 async def test_what_waits_with_us_is_cancelled_and_not_hidden(app: Rig) -> None:
     job_id = await app.imagine()
-    assert (await app.services.jobs.card(job_id)).hides
+    assert (await app.services.jobs.card(job_id)).hide_only
 
     assert await refused(app.services.jobs.hide(job_id, user_id=ALICE)) == "hide.too_late"
     card = await app.services.jobs.cancel(job_id, user_id=ALICE)
@@ -113,7 +113,7 @@ async def test_a_hidden_job_is_made_and_charged_as_without_and_never_shown(app: 
     assert not [each for _, _, each in app.messenger.shown if each]
     assert len(shown.pictures) == 1
     assert (app.folder / shown.pictures[0].file).exists()
-    assert shown.in_jobs_until == app.time.now + 24 * HOUR
+    assert shown.listed_until == app.time.now + 24 * HOUR
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ async def test_what_a_host_can_stop_is_not_hidden(tmp_path: Path) -> None:
     async with rig(tmp_path) as other:
         job_id = await running(other)
 
-        assert not (await other.services.jobs.card(job_id)).hides
+        assert not (await other.services.jobs.card(job_id)).hide_only
         assert await refused(other.services.jobs.hide(job_id, user_id=ALICE)) == "hide.too_late"
 
 
@@ -243,7 +243,7 @@ async def test_what_is_under_way_is_not_pushed_out_of_jobs_by_what_is_hidden_and
     over = [await hidden_and_done(app) for _ in range(2)]
     old = await app.imagine(received_at=began)
 
-    dossiers, more = await app.store.open_of(ALICE, since=app.time.now - HOUR, limit=2)
+    dossiers, more = await app.store.open_jobs(ALICE, since=app.time.now - HOUR, limit=2)
 
     assert ([each.job.id for each in dossiers], more) == ([old, over[0]], 1)
 
@@ -279,7 +279,7 @@ async def undelivered(app: Rig) -> str:
 
 async def test_pictures_whose_reply_could_not_show_them_yet_are_kept_for_a_day_from_the_end(app: Rig) -> None:
     waits, deleted = await undelivered(app), await undelivered(app)
-    await app.store.reply_gone(deleted)
+    await app.store.mark_reply_gone(deleted)
     janitor = Retention(app.store, app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
 
     app.time.go(2 * 3600)

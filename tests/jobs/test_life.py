@@ -158,7 +158,7 @@ async def test_a_host_that_is_away_is_asked_again_with_patience_and_its_return_f
     await app.turn(20)
     await app.turn(25)
     await app.turn()
-    assert app.messenger.last.trouble == "down"
+    assert app.messenger.last.outage == "down"
     job = await app.until_final(job_id)
 
     assert job.state is State.SUCCEEDED
@@ -170,7 +170,7 @@ async def test_an_empty_balance_pauses_the_host_tells_the_operator_once_and_ends
     first, second = await app.imagine(), await app.imagine(BOB)
 
     await app.turn(1, times=5)
-    assert app.messenger.last.trouble == "balance"
+    assert app.messenger.last.outage == "balance"
     assert len(app.provider.submitted) <= 2
     await app.until_final(first, step=30)
     await app.until_final(second, step=30)
@@ -303,7 +303,7 @@ async def test_a_host_that_has_not_heard_of_its_own_result_yet_is_asked_again(ap
     ready = app.ready()
     app.provider.sees = [ready, RUNNING, ready]
     (url,) = ready.image_urls
-    data, app.files.files[url] = app.files.files[url], DownloadFailed("503", lasting=False)
+    data, app.files.files[url] = app.files.files[url], DownloadFailed("503", permanent=False)
     job_id = await app.imagine()
     await app.turn()
     await app.turn(10)
@@ -317,7 +317,7 @@ async def test_a_host_that_has_not_heard_of_its_own_result_yet_is_asked_again(ap
 
 async def test_pictures_that_stay_out_of_reach_end_with_everything_back(app: Rig) -> None:
     app.provider.sees = [app.ready()]
-    app.files.files = dict.fromkeys(app.files.files, DownloadFailed("404", lasting=True))
+    app.files.files = dict.fromkeys(app.files.files, DownloadFailed("404", permanent=True))
     job_id = await app.imagine()
 
     job = await app.until_final(job_id)
@@ -356,7 +356,7 @@ async def test_reference_pictures_are_checked_before_money_moves(app: Rig) -> No
 async def test_a_reference_that_cannot_be_had_for_now_is_waited_for_and_one_that_takes_too_long_is_given_up(
     app: Rig,
 ) -> None:
-    away = DownloadFailed("HTTP 503", lasting=False)
+    away = DownloadFailed("HTTP 503", permanent=False)
     fine = await app.edit()
     app.checks[:] = [away] * 6
     await app.turn(60, times=9)
@@ -392,7 +392,7 @@ async def test_a_job_whose_card_nobody_has_seen_takes_nobodys_place_in_the_line(
         app.provider.sees = [RUNNING]
         unseen = await app.imagine(BOB, acked=False)
         app.time.go(1)
-        assert (await app.services.jobs.card(await app.imagine(ALICE))).place == 1
+        assert (await app.services.jobs.card(await app.imagine(ALICE))).queue_position == 1
         await app.turn()
         assert len(app.provider.submitted) == 1
         assert unseen not in app.provider.submitted
@@ -409,7 +409,7 @@ async def test_one_busy_member_does_not_starve_the_next(tmp_path: Path, url: str
         assert len(app.provider.submitted) == 4
         theirs = await app.imagine(BOB)
         card = await app.services.jobs.card(theirs)
-        assert card.place == 1
+        assert card.queue_position == 1
 
         app.provider.sees = [Observation(State.FAILED, cost_micro_usd=0), RUNNING]
         await app.turn(10)
@@ -464,7 +464,7 @@ async def test_a_reply_that_only_its_token_can_reach_says_so_in_time(app: Rig) -
     job_id = await app.imagine(bot_can_edit=False, bot_can_post=False)
     await app.turn(5)
     await app.turn(13 * 60)
-    assert app.messenger.last.last_word
+    assert app.messenger.last.final_edit
 
     app.provider.sees = [app.ready()]
     await app.turn(5 * 60)
@@ -524,7 +524,7 @@ async def test_nothing_is_sent_to_a_reply_that_was_deleted_while_it_waited_for_i
         await app.until_final(each)
     shown = len(app.messenger.shown)
     await app.store.request_redraw([gone, deleted], now=app.time.now)
-    await app.store.reply_gone(gone)
+    await app.store.mark_reply_gone(gone)
     await app.services.jobs.delete(deleted, user_id=ALICE)
 
     for each in (gone, deleted):
@@ -547,7 +547,7 @@ async def test_discord_being_down_while_a_job_ends_only_delays_its_card(app: Rig
 
 async def test_a_dead_token_leads_to_the_next_way(app: Rig) -> None:
     app.provider.sees = [app.ready()]
-    app.messenger.troubles = [PathClosed("50027", for_good=True)]
+    app.messenger.troubles = [PathClosed("50027", permanent=True)]
     job_id = await app.imagine()
 
     await app.until_final(job_id)

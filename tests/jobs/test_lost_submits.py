@@ -138,7 +138,7 @@ async def test_what_is_watched_no_more_is_not_looked_at_after_a_restart_either(a
     assert await app.store.due_times() == {}
 
 
-@pytest.mark.parametrize("trouble", [DownloadFailed("storage is away", lasting=False), HostNotAllowed("elsewhere")])
+@pytest.mark.parametrize("trouble", [DownloadFailed("storage is away", permanent=False), HostNotAllowed("elsewhere")])
 async def test_pictures_that_could_not_be_fetched_in_time_are_a_present_when_they_can(
     app: Rig, trouble: Exception
 ) -> None:

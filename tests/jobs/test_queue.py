@@ -66,7 +66,7 @@ async def test_a_first_card_shows_the_fair_place_in_line(tmp_path: Path) -> None
             await app.imagine(ALICE)
         theirs = await app.imagine(BOB, acked=False)
 
-        assert (await app.services.jobs.card(theirs)).place == 2
+        assert (await app.services.jobs.card(theirs)).queue_position == 2
 
 
 async def test_a_place_that_changes_twice_in_a_moment_is_told_in_the_end(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ async def test_a_place_that_changes_twice_in_a_moment_is_told_in_the_end(tmp_pat
             await app.turn(1)
         await app.turn(5, times=3)
 
-        shown = {card.job.id: card.place for _, card, _ in app.messenger.shown}
+        shown = {card.job.id: card.queue_position for _, card, _ in app.messenger.shown}
         assert (shown[ids[3]], shown[ids[4]]) == (1, 2)
 
 
@@ -88,7 +88,7 @@ async def test_a_host_that_forgets_for_a_moment_that_a_run_is_ready_is_asked_aga
     ready = app.ready()
     app.provider.sees = [ready, RUNNING, ready]
     url = ready.image_urls[0]
-    data, app.files.files[url] = app.files.files[url], DownloadFailed("reset", lasting=False)
+    data, app.files.files[url] = app.files.files[url], DownloadFailed("reset", permanent=False)
     job_id = await app.imagine()
     await app.turn(5)
     app.files.files[url] = data

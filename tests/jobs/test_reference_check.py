@@ -16,7 +16,7 @@ from bot.pictures.guard import Checked
 from tests.kit import picture
 
 LIMITS = ReferenceLimits(pixels=10_000, size=5_000)
-AWAY, GONE = DownloadFailed("HTTP 503", lasting=False), DownloadFailed("HTTP 404", lasting=True)
+AWAY, GONE = DownloadFailed("HTTP 503", permanent=False), DownloadFailed("HTTP 404", permanent=True)
 
 
 @dataclass

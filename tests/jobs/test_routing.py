@@ -98,7 +98,7 @@ async def test_while_no_host_takes_it_a_job_goes_round_and_is_taken_once(app: Ri
 
     assert job.state is State.SUCCEEDED
     assert sum(await asked_for(app)) <= 7
-    assert await app.store.open_of(job.place.user_id, since=0) == ([], 0)
+    assert await app.store.open_jobs(job.place.user_id, since=0) == ([], 0)
 
 
 async def test_a_host_that_is_down_gets_nothing_and_the_operator_hears_of_it_once(app: Rig) -> None:
@@ -157,7 +157,7 @@ async def test_a_card_is_drawn_for_the_host_that_would_take_it_now(app: Rig) -> 
 
     card = await app.services.jobs.card(await app.imagine(acked=False))
 
-    assert (card.provider, card.trouble) == ("Runflow", None)
+    assert (card.provider, card.outage) == ("Runflow", None)
 
 
 async def test_with_every_host_in_trouble_a_job_waits_at_the_preferred_one(app: Rig) -> None:
@@ -166,7 +166,7 @@ async def test_with_every_host_in_trouble_a_job_waits_at_the_preferred_one(app: 
 
     card = await app.services.jobs.card(await app.imagine(acked=False))
 
-    assert (card.provider, card.trouble) == ("RunComfy", "balance")
+    assert (card.provider, card.outage) == ("RunComfy", "balance")
 
 
 def dearer_at_runflow() -> Catalog:

@@ -214,7 +214,7 @@ async def test_a_head_of_the_line_that_is_cancelled_calls_the_next(tmp_path: Pat
 
 
 def dearer_first() -> Catalog:
-    return dearer_at_runflow().at(["runflow", "runcomfy"])
+    return dearer_at_runflow().for_providers(["runflow", "runcomfy"])
 
 
 async def test_a_preferred_host_that_asks_more_gets_jobs_again_when_it_is_well(tmp_path: Path) -> None:

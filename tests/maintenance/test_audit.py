@@ -38,7 +38,7 @@ async def send_to(app: Rig, channel: int) -> None:
     def change(server_settings: ServerSettings) -> ServerSettings:
         return server_settings.model_copy(update={"alerts": channel})
 
-    await app.services.quotas.change_server_settings(By("alerts", GUILD, 1, NOON), change, told={})
+    await app.services.quotas.change_server_settings(By("alerts", GUILD, 1, NOON), change, body={})
 
 
 async def test_a_servers_limit_is_told_of_at_eighty_and_at_a_hundred_per_cent_and_each_only_once(app: Rig) -> None:

@@ -58,7 +58,7 @@ async def test_pictures_in_hand_of_a_job_that_goes_on_are_kept_however_long_the_
         assert job is not None
         job = await app.store.move(job, state, now=app.time.now)
     assert job is not None
-    await app.store.keep_picture(job, Picture(1, f"{job_id}-1.png", "png", 1, 1, 5), now=app.time.now)
+    await app.store.add_picture(job, Picture(1, f"{job_id}-1.png", "png", 1, 1, 5), now=app.time.now)
     _write(app.folder / f"{job_id}-1.png", hours_ago=0)
     await app.delivery.run_due()
     janitor = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)

@@ -54,7 +54,7 @@ async def test_a_file_comes_whole_and_no_token_cookie_or_compression_is_asked_wi
 
 
 @pytest.mark.parametrize(
-    ("act", "lasting"),
+    ("act", "permanent"),
     [
         (answer(404), True),
         (answer(410), True),
@@ -90,12 +90,12 @@ async def test_a_file_comes_whole_and_no_token_cookie_or_compression_is_asked_wi
 )
 async def test_a_file_that_does_not_come_whole_says_whether_asking_again_is_pointless(
     act: Act,
-    lasting: bool,  # noqa: FBT001 - a column
+    permanent: bool,  # noqa: FBT001 - a column
 ) -> None:
     async with file_server(act, total=0.3) as (files, server, hosts):
         with pytest.raises(DownloadFailed) as caught:
             await files.fetch(f"{server.url}/a?sig=s3cret", hosts=hosts, most=len(PNG))
-        assert caught.value.lasting is lasting
+        assert caught.value.permanent is permanent
         assert "s3cret" not in str(caught.value)
         assert caught.value.__cause__ is None
         assert {each.target for each in server.got} == {"/a?sig=s3cret"}
@@ -108,7 +108,7 @@ async def test_a_refused_connection_is_worth_another_try() -> None:
         async with Downloader() as files:
             with pytest.raises(DownloadFailed) as caught:
                 await files.fetch(f"http://{where}/", hosts=(where,), most=10)
-        assert not caught.value.lasting
+        assert not caught.value.permanent
 
 
 async def test_a_peek_takes_the_beginning_and_leaves_the_rest() -> None:
@@ -126,14 +126,14 @@ async def test_a_peek_that_takes_too_long_is_given_up() -> None:
     async with file_server(hang) as (files, server, hosts):
         with pytest.raises(DownloadFailed) as caught:
             await files.read_head(f"{server.url}/a", hosts=hosts, within=0.1)
-        assert not caught.value.lasting
+        assert not caught.value.permanent
 
 
 async def test_a_peek_judges_hosts_and_answers_like_a_fetch() -> None:
     async with file_server(answer(404)) as (files, server, hosts):
         with pytest.raises(DownloadFailed) as caught:
             await files.read_head(f"{server.url}/a", hosts=hosts, within=1)
-        assert caught.value.lasting
+        assert caught.value.permanent
         with pytest.raises(HostNotAllowed):
             await files.read_head(f"{server.url}/a", hosts=LISTED, within=1)
 
@@ -199,7 +199,7 @@ async def test_a_listed_name_that_leads_inside_is_refused_and_nothing_is_connect
     async with serving(answer()) as server, Downloader(lookup=lambda: names) as files:
         with pytest.raises(DownloadFailed) as caught:
             await files.fetch("https://a.example.com/a.png", hosts=LISTED, most=10)
-        assert caught.value.lasting
+        assert caught.value.permanent
         assert names.asked == ["a.example.com"]
         assert server.connections == 0
 
@@ -209,7 +209,7 @@ async def test_a_private_address_is_refused_even_where_somebody_listed_it() -> N
         for address in ("10.0.0.5", "169.254.169.254", "0.0.0.0"):  # noqa: S104 - a hostile link
             with pytest.raises(DownloadFailed) as caught:
                 await files.fetch(f"https://{address}/", hosts=(address,), most=10)
-            assert caught.value.lasting
+            assert caught.value.permanent
 
 
 @pytest.mark.parametrize("label", ["x" * 64])
@@ -217,7 +217,7 @@ async def test_a_name_that_cannot_be_one_is_refused(label: str) -> None:
     async with Downloader() as files:
         with pytest.raises(DownloadFailed) as caught:
             await files.fetch(f"https://{label}.example.com/", hosts=LISTED, most=10)
-        assert caught.value.lasting
+        assert caught.value.permanent
 
 
 async def test_localhost_may_be_listed_with_its_port() -> None:

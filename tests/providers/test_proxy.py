@@ -104,7 +104,7 @@ async def test_a_proxy_that_refuses_a_picture_leaves_it_worth_another_try() -> N
     async with proxying({}, says=no) as proxy, Downloader(proxy=proxy.url) as files:
         with pytest.raises(DownloadFailed) as caught:
             await files.fetch(f"https://{HOST}/a", hosts=(HOST,), most=9)
-        assert not caught.value.lasting
+        assert not caught.value.permanent
 
 
 async def test_what_the_environment_says_of_proxies_and_passwords_is_not_used(

@@ -59,7 +59,7 @@ async def test_a_fourth_redirect_is_one_too_many() -> None:
     async with file_server(answer(302, Location="/again")) as (files, server, hosts):
         with pytest.raises(DownloadFailed) as caught:
             await files.fetch(f"{server.url}/a", hosts=hosts, most=9)
-        assert caught.value.lasting
+        assert caught.value.permanent
         assert len(server.got) == 4
 
 
@@ -91,7 +91,7 @@ async def test_a_peek_follows_no_redirect() -> None:
     async with file_server(in_turn(answer(302, Location="/b"), DONE)) as (files, server, hosts):
         with pytest.raises(DownloadFailed) as caught:
             await files.read_head(f"{server.url}/a", hosts=hosts, within=1)
-        assert caught.value.lasting
+        assert caught.value.permanent
         assert len(server.got) == 1
 
 
@@ -116,7 +116,7 @@ async def test_a_packed_file_is_unpacked_and_its_size_counted_unpacked(encoding:
         assert await files.read_head(f"{server.url}/a", hosts=hosts, size=50, within=1) == PNG[:50]
         with pytest.raises(DownloadFailed) as caught:
             await files.fetch(f"{server.url}/a", hosts=hosts, most=len(PNG) - 1)
-        assert caught.value.lasting
+        assert caught.value.permanent
 
 
 async def test_the_beginning_of_a_packed_file_is_enough_for_a_peek() -> None:
@@ -138,5 +138,5 @@ async def test_a_bomb_is_given_up_before_it_is_unpacked() -> None:
             most = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        assert caught.value.lasting
+        assert caught.value.permanent
         assert most < 4_000_000  # of 60 MB

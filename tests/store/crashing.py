@@ -1,4 +1,4 @@
-"""A process that lives many jobs at once and says so after each commit, until it is killed.
+"""A process that runs many jobs at once and prints each commit, until it is killed.
 
 `python -m tests.store.crashing URL SEED`: a line is `accepted JOB` or `STATE JOB`, printed once it is on disk.
 """
@@ -23,7 +23,7 @@ async def live(store: Store, job_id: str, source: random.Random) -> None:
     job = a_job(job_id, user=source.randint(1, 3), guild=source.choice([None, 5]), count=source.randint(1, 4))
     job = await accept(store, job, price=source.randint(1, 500))
     say(job.state, job_id)
-    await store.acknowledged(job_id, message_id=1, ephemeral=False, now=NOON)
+    await store.acknowledge(job_id, message_id=1, ephemeral=False, now=NOON)
     while not job.state.is_final:
         to = source.choice(sorted(NEXT[job.state]))
         moved = await store.move(job, to, now=NOON, images=source.randint(0, 4), may_be_billed=source.random() < 0.3)

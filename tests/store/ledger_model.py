@@ -1,4 +1,4 @@
-"""Jobs made from a few words, and the books computed again from their rows."""
+"""Jobs for tests, and the ledger's totals and invariants computed independently from its rows."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 from bot.core.cards import Reply
 from bot.core.jobs import NEXT, ImageRequest, Job, Place, State, Verb
 from bot.core.quota import Amount, Limits, Scope
-from bot.core.windows import Calendar, Window, moment, of_day
+from bot.core.windows import Calendar, Window, moment, moment_on_day
 from bot.store.connect import open_database
 from bot.store.database import Row, Tx, Unit
 from bot.store.store import Store
@@ -79,7 +79,7 @@ async def accept(
     zone: tzinfo = UTC,
     calendar: Calendar | None = None,
 ) -> Job:
-    """Take *job* on at *price* a picture, by the *calendar* of its server, or one of *zone*."""
+    """Accept *job* at *price* a picture, with the *calendar* of its server, or one of *zone*."""
     await store.accept(
         _number(job.id) if interaction is None else interaction,
         job,
@@ -97,7 +97,7 @@ def _number(job_id: str) -> int:
 
 
 def way_to(state: State) -> Sequence[State]:
-    """The shortest way from acceptance to *state*, itself included."""
+    """The shortest path from acceptance to *state*, including it."""
     ways: list[list[State]] = [[State.ACCEPTED]]
     for way in ways:
         if way[-1] is state:
@@ -122,7 +122,7 @@ async def rows(store: Store, sql: str, *args: object) -> Sequence[Row]:
 
 
 async def execute(store: Store, *statements: str) -> None:
-    """Do by hand what no verb of the store does."""
+    """Execute SQL that no method of the store executes."""
 
     async def unit(tx: Tx) -> None:
         for each in statements:
@@ -133,7 +133,7 @@ async def execute(store: Store, *statements: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the limits of one place look at; images and money, reserved or spent."""
+    """Usage that counts against the limits of one place; images and money, reserved or spent."""
 
     user_day: Amount
     guild_month: Amount
@@ -156,13 +156,13 @@ async def seen(store: Store, place: Place, *, now: int) -> Seen:
 
 
 async def totals(store: Store) -> Totals:
-    """The kept totals, without those that have come back to nothing."""
+    """The stored totals, without those that are zero."""
     found = await rows(store, "SELECT * FROM totals")
     return _without_nothing({_key(row): tuple(row[each] for each in COLUMNS) for row in found})
 
 
 async def rebuilt(store: Store) -> Totals:
-    """What the totals must be, from the rows of both books alone."""
+    """What the totals must be, from the rows of the ledger and of the costs."""
     sums: Counter[tuple[Key, str]] = Counter()
     ledger = await rows(store, "SELECT * FROM ledger")
     ends = {row["job"]: row for row in ledger if row["kind"] in {"settle", "release"}}
@@ -184,7 +184,7 @@ def _without_nothing(kept: Totals) -> Totals:
 
 
 def _count(sums: "Counter[tuple[Key, str]]", held: Row, end: Row | None) -> None:
-    local = of_day(date.fromisoformat(held["day"]), held["at"]).buckets.values()
+    local = moment_on_day(date.fromisoformat(held["day"]), held["at"]).buckets.values()
     utc = moment(held["at"]).buckets.values()
     member = [("user", held["guild"], held["user"], each) for each in local]
     others = [("channel", held["guild"], held["channel"], each) for each in local]
@@ -215,7 +215,7 @@ def _key(row: Row) -> Key:
 
 
 async def faults(store: Store) -> list[str]:
-    """Everything about the books that must never be so."""
+    """Violated invariants of the ledger."""
     checks = {
         "an ended job holds money": """
             SELECT jobs.id AS it FROM jobs WHERE ended_at IS NOT NULL

@@ -1,4 +1,4 @@
-"""What Darkroom owes and allows, in plain lists: whatever is asked is summed up anew from all that has happened."""
+"""A model of quotas and costs in plain lists: every answer is computed from all earlier events."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ Account = tuple[Scope, int, int]
 
 
 def server_of(place: Place) -> int:
-    """0 outside of all, and where only the member has the bot."""
+    """The server; 0 for direct messages and user installs."""
     return place.guild_id if place.guild_id and place.installed else 0
 
 
@@ -79,7 +79,7 @@ class Bonus:
 
 @dataclass
 class Entry:
-    """One job as the model sees it."""
+    """One job in the model."""
 
     job: Job  # as last seen
     price: int  # for one picture
@@ -103,7 +103,7 @@ class Entry:
         return sum(pictures for _, pictures in self.drawn)
 
     def end(self, pictures: int) -> None:
-        """Pay for *pictures*; what bonuses need not pay for goes back, to the one drawn last first."""
+        """Pay for *pictures*; draws that are not needed are refunded, the last one first."""
         count = self.job.request.count
         self.paid = min(pictures, count)
         back = min(self.bonus, count - self.paid)
@@ -177,7 +177,7 @@ class Model:
         return list(counted.buckets.values())
 
     def _host(self, bucket: str, window: Window) -> int:
-        """What is held in a window, and what was or may have been billed in it."""
+        """What is reserved in a window, and what was or may have been billed in it."""
         known = self.entries.values()
         held = sum(e.images * e.price for e in known if e.open and bucket in self._buckets(e, Scope.HOST))
         return held + sum(e.cost[1] for e in known if e.cost and moment(e.cost[0]).buckets[window] == bucket)
@@ -186,10 +186,10 @@ class Model:
 
     def move(self, server: int, zone: str, *, now: int) -> None:
         if str(self.calendar(server).zone) != zone:
-            self.calendars[server] = self.calendar(server).moved(ZoneInfo(zone), now=now)
+            self.calendars[server] = self.calendar(server).with_timezone(ZoneInfo(zone), now=now)
 
     def begin_anew(self, of: Account, *, now: int) -> None:
-        """From now on, what has ended counts for nothing in the windows of now."""
+        """Reset: ended jobs no longer count in the current windows."""
         for bucket in self.calendar(of[1]).moment(now).buckets.values():
             ended = [
                 each
@@ -202,7 +202,7 @@ class Model:
             )
 
     def asked(self, job: Job, price: int) -> set[str] | Entry:
-        """Take *job* on, or say which keys a refusal may have."""
+        """Accept *job*, or return the keys that a refusal may have."""
         place, now, count = job.place, job.created_at, job.request.count
         if blocked := set(self._blocked(place)):
             return blocked
@@ -227,7 +227,7 @@ class Model:
         return entry
 
     def forget(self, entry: Entry) -> None:
-        """As if it had never been asked for."""
+        """Undo the acceptance."""
         entry.end(0)
         del self.entries[entry.job.id]
 

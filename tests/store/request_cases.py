@@ -1,4 +1,4 @@
-"""What members may ask for and admins may set, as hypothesis draws it for the model's test."""
+"""Hypothesis strategies of requests, rules and places for the model's test."""
 
 import hypothesis.strategies as st
 
@@ -12,7 +12,7 @@ PLACES = [  # server, channel, the one it belongs to, whether the server has the
     (5, 59, 51, True),  # a thread
     (6, 61, None, True),
     (None, 91, None, True),  # direct messages
-    (7, 71, None, False),  # a member brought the bot along
+    (7, 71, None, False),  # a user install
 ]
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Africa/Cairo", "Pacific/Niue", "Pacific/Kiritimati"]
 JUMPS = [1, 1, 13, 24, 24 * 6, 24 * 20, -1, -24, -24 * 7]  # hours

@@ -1,4 +1,4 @@
-"""A process that asks for many pictures at once: `python -m tests.store.reserving URL NAME HOW_MANY LIMITS`.
+"""A process that makes many reservations at once: `python -m tests.store.reserving URL NAME HOW_MANY LIMITS`.
 
 It says `ready`, waits for a line, asks for all of them together and prints what came of each as JSON: the price of
 one picture, how many were asked for, and `accepted`, the key of the refusal, or what went wrong.

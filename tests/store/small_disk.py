@@ -1,4 +1,4 @@
-"""A process whose files may not grow: it writes until the disk says no, then gets its space back.
+"""A process whose files have a size limit: it writes until that is reached, and again after it is raised.
 
 `python -m tests.store.small_disk PATH` prints how many writes were answered before and after, as JSON.
 """

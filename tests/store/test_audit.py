@@ -1,4 +1,4 @@
-"""The audit's view of the books against sums made by hand; a total that was tampered with is found and put right."""
+"""The audit: totals compared with independent sums, and wrong totals repaired."""
 
 import random
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ LIMITS = replace(FREE, user_day_images=3, user_day_micro_usd=250)
 
 
 async def some_history(store: Store, seed: int, *, jobs: int = 40) -> None:
-    """Bonuses, endings of every kind, resets and what hosts billed, over two months."""
+    """Two months with bonuses, jobs that end in every way, resets and costs."""
     source, quotas = random.Random(seed), Quotas(store.database)
     for n in range(jobs):
         now = NOON + n * DAY // 4 + source.randint(0, DAY)
@@ -55,7 +55,7 @@ async def differences(store: Store) -> Sequence[Mismatch]:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_totals_the_audits_view_and_sums_made_by_hand_agree_after_any_history(store: Store, seed: int) -> None:
+async def test_totals_the_rebuilt_view_and_independent_sums_agree_after_any_history(store: Store, seed: int) -> None:
     await some_history(store, seed)
     found = await rows(store, "SELECT kind, bonus_images FROM ledger")
     assert {row["kind"] for row in found} == {"grant", "reserve", "settle", "release", "adjust"}
@@ -66,7 +66,7 @@ async def test_totals_the_audits_view_and_sums_made_by_hand_agree_after_any_hist
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-async def test_a_total_that_was_tampered_with_is_found_and_put_right(store: Store, column: str) -> None:
+async def test_a_wrong_total_is_found_and_repaired(store: Store, column: str) -> None:
     await some_history(store, 4)
     before = await totals(store)
     wrong = [("user", "total"), ("channel", "month:2026-11"), ("guild", "day:2026-11-21"), ("host", "week:2026-11-23")]
@@ -85,7 +85,7 @@ async def test_a_total_that_was_tampered_with_is_found_and_put_right(store: Stor
     assert await totals(store) == before
 
 
-async def test_a_total_that_is_missing_and_one_that_nothing_stands_behind_are_found(store: Store) -> None:
+async def test_a_missing_total_and_one_without_rows_are_found(store: Store) -> None:
     await some_history(store, 5)
     before = await totals(store)
     await execute(store, "DELETE FROM totals WHERE scope = 'host' AND bucket = 'total'")
@@ -100,7 +100,7 @@ async def test_a_total_that_is_missing_and_one_that_nothing_stands_behind_are_fo
     assert await totals(store) == before
 
 
-async def test_the_two_books_stand_side_by_side_month_by_month(store: Store) -> None:
+async def test_summaries_compare_ledger_and_costs_by_month(store: Store) -> None:
     await some_history(store, 6)
     ledger, costs = await rows(store, "SELECT * FROM ledger"), await rows(store, "SELECT * FROM host_cost")
     books = await Audit(store.database).summaries()
@@ -110,7 +110,7 @@ async def test_the_two_books_stand_side_by_side_month_by_month(store: Store) -> 
     assert sum(each.known + each.assumed for each in books) == sum(row["micro_usd"] for row in costs)
 
 
-async def test_reservations_that_have_been_open_for_long_are_listed_oldest_first(store: Store) -> None:
+async def test_old_open_reservations_are_listed_oldest_first(store: Store) -> None:
     for n in range(3):
         await accept(store, a_job(f"j{n}", now=NOON - n * DAY))
     done = await accept(store, a_job("done", now=NOON - 9 * DAY))

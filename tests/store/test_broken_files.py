@@ -1,4 +1,4 @@
-"""Connections to SQLite that break: every caller is answered, and the next one finds a connection that works."""
+"""Broken SQLite connections: every caller is answered, and later calls use a new connection."""
 
 import asyncio
 import sqlite3
@@ -10,14 +10,14 @@ import aiosqlite.core
 import pytest
 
 from bot.store.database import Tx
-from bot.store.sqlite import SqliteDatabase, _Connection, _lane, _Reader
+from bot.store.sqlite import SqliteDatabase, _Connection, _Reader, _start_worker
 from tests.store.ledger_model import all_keys, put
 
 STATEMENTS = ("BEGIN", "SAVEPOINT", "RELEASE", "COMMIT", "ROLLBACK TO", "ROLLBACK")
 
 
 class Faulty:
-    """Raises for the statements of *faults* as often as is said there."""
+    """Raises for each statement of *faults*, as many times as it says."""
 
     faults: ClassVar[dict[str, tuple[type[Exception], int]]] = {}
 
@@ -43,7 +43,7 @@ async def database(path: Path) -> AsyncIterator[SqliteDatabase]:
     found = await SqliteDatabase.open(path)
     for each in (found._writer, found._reader):
         await each.aclose()
-    found._writer, found._reader = await _lane(path, FaultyWriter), await _lane(path, FaultyReader)
+    found._writer, found._reader = await _start_worker(path, FaultyWriter), await _start_worker(path, FaultyReader)
     yield found
     Faulty.faults = {}
     await found.aclose()
@@ -63,7 +63,7 @@ async def answers(database: SqliteDatabase) -> list[object]:
 @pytest.mark.parametrize("error", [sqlite3.OperationalError, MemoryError])
 @pytest.mark.parametrize("times", [1, 99])
 @pytest.mark.parametrize("statement", STATEMENTS)
-async def test_whatever_fails_in_a_batch_its_callers_are_told_the_truth_and_the_next_is_served(
+async def test_whatever_fails_in_a_batch_its_callers_get_the_true_outcome_and_the_next_batch_works(
     database: SqliteDatabase, statement: str, times: int, error: type[Exception]
 ) -> None:
     Faulty.faults[statement] = (error, times)
@@ -76,7 +76,7 @@ async def test_whatever_fails_in_a_batch_its_callers_are_told_the_truth_and_the_
 
 
 @pytest.mark.parametrize("statement", ["BEGIN", "COMMIT", "ROLLBACK"])
-async def test_a_reader_that_breaks_is_replaced(database: SqliteDatabase, statement: str) -> None:
+async def test_a_broken_reader_is_replaced(database: SqliteDatabase, statement: str) -> None:
     async def wrong(tx: Tx) -> None:
         await tx.fetch("SELECT * FROM nowhere")
 
@@ -89,7 +89,7 @@ async def test_a_reader_that_breaks_is_replaced(database: SqliteDatabase, statem
     assert await database.read(all_keys) == set()
 
 
-async def test_a_thread_that_ends_takes_no_caller_with_it(database: SqliteDatabase) -> None:
+async def test_callers_are_answered_when_the_connections_thread_ends(database: SqliteDatabase) -> None:
     database._writer.connection._tx.put_nowait((None, lambda: aiosqlite.core._STOP_RUNNING_SENTINEL))
 
     async with asyncio.timeout(5):
@@ -99,7 +99,7 @@ async def test_a_thread_that_ends_takes_no_caller_with_it(database: SqliteDataba
     assert await database.read(all_keys) == {"kept"}
 
 
-async def test_when_the_delivering_ends_callers_are_told_and_nobody_waits_in_vain(database: SqliteDatabase) -> None:
+async def test_callers_get_an_error_when_the_workers_task_ends(database: SqliteDatabase) -> None:
     writing = asyncio.create_task(database.write(put("k")))
     await asyncio.sleep(0)
     assert database._writer.task is not None
@@ -114,7 +114,7 @@ async def test_when_the_delivering_ends_callers_are_told_and_nobody_waits_in_vai
 
 
 @pytest.mark.parametrize("replaced", [True, False])
-async def test_a_broken_connection_is_never_opened_on_another_file(
+async def test_a_broken_connection_is_not_reopened_on_another_file(
     database: SqliteDatabase,
     path: Path,
     replaced: bool,  # noqa: FBT001
@@ -125,7 +125,7 @@ async def test_a_broken_connection_is_never_opened_on_another_file(
     with pytest.raises(sqlite3.OperationalError, match="MemoryError"):
         await database.write(put("lost"))
     for _ in range(2):
-        with pytest.raises(sqlite3.OperationalError, match=r"taken the place|cannot be reached"):
+        with pytest.raises(sqlite3.OperationalError, match=r"was replaced|cannot be reached"):
             await database.write(put("lost"))
     assert not await database.writable()
     assert not await database.purge_deleted(thoroughly=True)
@@ -140,7 +140,7 @@ def _taken_away(path: Path, *, replaced: bool) -> Callable[[], None]:
         path.touch()
 
     def put_back() -> None:
-        assert path.exists() is replaced  # nobody made another
+        assert path.exists() is replaced  # no new file was created
         away.replace(path)
 
     return put_back

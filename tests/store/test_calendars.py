@@ -1,4 +1,4 @@
-"""Limits on a server's own calendar: clocks that leap, ends of months, midnights, and bonuses that expire meanwhile."""
+"""Limits on a server's calendar: changes of clocks and timezones, midnights, ends of months, expiring bonuses."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -29,7 +29,7 @@ def ms(text: str, zone: tzinfo = UTC) -> int:
 
 
 async def one(store: Store, now: int, zone: tzinfo, *, count: int = 1) -> Job:
-    """A picture for the member, of whom each day allows one; `UserError` says when the next may be asked for."""
+    """Accept a job under a limit of one picture a day; `UserError` has the time of the reset."""
     number = (await rows(store, "SELECT count(*) AS n FROM interactions"))[0]["n"]
     job = a_job(f"{number}", now=now, count=count)
     return await accept(store, job, limits=ONE_A_DAY, zone=zone, price=100)
@@ -55,7 +55,7 @@ async def set_alerts(store: Store, channel: int, *, at: int) -> None:
     await Quotas(store.database).change_server_settings(
         By(f"alerts-{channel}", 5, 9, at),
         lambda server_settings: ServerSettings(timezone=server_settings.timezone, alerts=channel),
-        told={},
+        body={},
     )
 
 
@@ -64,7 +64,7 @@ async def settle_in(store: Store, zone: str, *, at: int = 0) -> None:
         return server_settings.model_copy(update={"timezone": zone})
 
     moved = (await rows(store, "SELECT count(*) AS times FROM changes"))[0]["times"]
-    await Quotas(store.database).change_server_settings(By(f"move-{moved}", 5, 9, at), change, told={})
+    await Quotas(store.database).change_server_settings(By(f"move-{moved}", 5, 9, at), change, body={})
 
 
 # --- days
@@ -82,9 +82,7 @@ async def settle_in(store: Store, zone: str, *, at: int = 0) -> None:
         ("Africa/Cairo", "2026-10-29T23:30", "2026-10-30T00:00"),
     ],
 )
-async def test_a_days_pictures_come_back_at_the_servers_midnight_and_not_before(
-    store: Store, name: str, used_up: str, again: str
-) -> None:
+async def test_a_daily_limit_resets_at_the_servers_midnight(store: Store, name: str, used_up: str, again: str) -> None:
     zone = ZoneInfo(name)
     midnight = ms(again, zone)
     await one(store, ms(used_up, zone), zone)
@@ -93,17 +91,17 @@ async def test_a_days_pictures_come_back_at_the_servers_midnight_and_not_before(
     assert await faults(store) == []
 
 
-async def test_an_hours_pictures_come_back_with_the_hour_of_utc(store: Store) -> None:
+async def test_an_hourly_limit_resets_with_the_utc_hour(store: Store) -> None:
     await limit(store, Unit.IMAGES, Window.HOUR, 1)
     await limit(store, Unit.IMAGES, Window.DAY, 9)
-    kathmandu, at = ZoneInfo("Asia/Kathmandu"), ms("2026-11-21T05:10")  # there the clock strikes at a quarter past
+    kathmandu, at = ZoneInfo("Asia/Kathmandu"), ms("2026-11-21T05:10")  # its offset is a quarter of an hour off
     await one(store, at, kathmandu)
     assert await resets_at(store, ms("2026-11-21T05:59"), kathmandu) == ms("2026-11-21T06:00")
     await one(store, ms("2026-11-21T06:00"), kathmandu)
     assert await faults(store) == []
 
 
-async def test_a_week_begins_on_monday_and_a_month_on_its_first_day_by_the_servers_clock(store: Store) -> None:
+async def test_weeks_start_on_monday_and_months_on_the_first_in_the_servers_timezone(store: Store) -> None:
     await limit(store, Unit.IMAGES, Window.DAY, 9)
     await limit(store, Unit.MICRO_USD, Window.WEEK, 100)
     sunday, monday = ms("2026-11-29T23:59:59", TOKYO), ms("2026-11-30", TOKYO)
@@ -116,7 +114,7 @@ async def test_a_week_begins_on_monday_and_a_month_on_its_first_day_by_the_serve
     await one(store, ms("2026-12-01", TOKYO), TOKYO)
 
 
-async def test_the_hosts_month_ends_by_utc_wherever_a_server_is(store: Store) -> None:
+async def test_the_hosts_month_ends_in_utc_for_every_server(store: Store) -> None:
     at = ms("2026-12-01T00:30", TOKYO)  # still November in UTC
     cap = replace(FREE, host_month_micro_usd=100)
     await accept(store, a_job("a", now=at), price=100, limits=cap, zone=TOKYO)
@@ -130,7 +128,7 @@ async def test_the_hosts_month_ends_by_utc_wherever_a_server_is(store: Store) ->
 
 
 @pytest.mark.parametrize(("ending", "kept"), [(State.FAILED, 0), (State.SUCCEEDED, 1)])
-async def test_an_ending_after_midnight_counts_in_the_day_of_its_reservation(
+async def test_a_job_that_ends_after_midnight_counts_in_the_day_of_its_reservation(
     store: Store, ending: State, kept: int
 ) -> None:
     await settle_in(store, "Europe/Berlin")
@@ -174,7 +172,7 @@ ANY_DAY = ms("2026-11-30T10:30")  # the 29th, the 30th and the 1st at once, by p
         (Holder.USER, Window.DAY),
     ],
 )
-async def test_a_server_that_walks_through_timezones_gets_no_picture_more(
+async def test_a_server_that_changes_its_timezone_often_gets_no_more_pictures(
     store: Store, holder: Holder, window: Window
 ) -> None:
     subject = {Holder.CHANNEL: 6, Holder.USER: 1}.get(holder, 0)
@@ -194,7 +192,7 @@ async def test_a_server_that_walks_through_timezones_gets_no_picture_more(
     assert await faults(store) == []
 
 
-async def test_the_operators_cap_ends_by_utc_wherever_a_server_is_and_whatever_begins_anew_there(store: Store) -> None:
+async def test_the_operators_cap_resets_in_utc_whatever_a_server_changes_or_resets(store: Store) -> None:
     quotas = Quotas(store.database)
     for window in (Window.DAY, Window.TOTAL):
         await quotas.set_rule(
@@ -212,7 +210,7 @@ async def test_the_operators_cap_ends_by_utc_wherever_a_server_is_and_whatever_b
     assert await faults(store) == []
 
 
-async def test_a_server_that_moves_while_a_job_runs_goes_on_counting_it(store: Store) -> None:
+async def test_a_running_job_still_counts_after_a_change_of_timezone(store: Store) -> None:
     await settle_in(store, "Asia/Tokyo")
     at = ms("2026-11-30T16:00")  # the first of December in Tokyo, and for a while of the server
     job = await walk(store, await one(store, at, TOKYO), COLLECTED, now=at)
@@ -223,7 +221,7 @@ async def test_a_server_that_moves_while_a_job_runs_goes_on_counting_it(store: S
     assert await faults(store) == []
 
 
-async def test_a_clock_that_goes_back_finds_what_was_counted_then(store: Store) -> None:
+async def test_a_clock_that_goes_back_finds_earlier_usage(store: Store) -> None:
     yesterday, today = ms("2026-11-20T12:00"), ms("2026-11-21T12:00")
     await one(store, yesterday, UTC)
     await one(store, today, UTC)
@@ -231,7 +229,7 @@ async def test_a_clock_that_goes_back_finds_what_was_counted_then(store: Store) 
     assert await faults(store) == []
 
 
-async def test_a_calendar_that_this_system_does_not_know_counts_as_utc(store: Store) -> None:
+async def test_a_timezone_that_the_system_does_not_know_counts_as_utc(store: Store) -> None:
     await settle_in(store, "Atlantis/Lost")
     assert zone_of(await store.server_settings(5)) is UTC
     at = ms("2026-11-21T12:00")
@@ -247,7 +245,7 @@ async def bonus_left(store: Store, now: int) -> int:
     return sum(each.left for each in (await store.quota_status(HERE, limits=FREE, now=now)).grants)
 
 
-async def test_a_bonus_that_expires_in_the_middle_of_a_job_pays_for_it_all_the_same(store: Store) -> None:
+async def test_a_bonus_that_expires_during_a_job_still_pays_for_it(store: Store) -> None:
     at = ms("2026-11-21T12:00")
     await Quotas(store.database).grant(By("g", 5, 9, at), 1, Grant(0, Unit.IMAGES, 5, at + 1000))
     job = await walk(store, await one(store, at, UTC, count=4), COLLECTED, now=at + 2000)
@@ -257,7 +255,7 @@ async def test_a_bonus_that_expires_in_the_middle_of_a_job_pays_for_it_all_the_s
     assert await faults(store) == []
 
 
-async def test_what_comes_back_to_a_bonus_that_has_expired_is_of_no_use_any_more(store: Store) -> None:
+async def test_a_refund_to_an_expired_bonus_cannot_be_used(store: Store) -> None:
     at = ms("2026-11-21T12:00")
     await Quotas(store.database).grant(By("g", 5, 9, at), 1, Grant(0, Unit.IMAGES, 5, at + 1000))
     job = await one(store, at, UTC, count=4)

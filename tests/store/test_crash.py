@@ -1,4 +1,4 @@
-"""Killed at any moment, the store has kept all that it had answered, and its books are in order."""
+"""After SIGKILL at any moment, the store has everything that it answered, and the ledger is consistent."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ KILLS = 8
 
 
 async def run_and_kill(url: str, *, seed: str, after: int) -> list[tuple[State, str]]:
-    """Start a process on *url* and kill -9 it once it has said *after* lines; all that it said."""
+    """Start a process on *url* and SIGKILL it after *after* lines of output; returns its output."""
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.store.crashing", url, seed, stdout=PIPE)
     assert process.stdout is not None
     async with asyncio.timeout(30):
@@ -32,9 +32,7 @@ async def run_and_kill(url: str, *, seed: str, after: int) -> list[tuple[State, 
 
 
 @pytest.mark.parametrize("seed", [11, pytest.param(12, marks=pytest.mark.prove)])
-async def test_kill_minus_nine_loses_nothing_that_was_answered_and_ends_nothing_twice(
-    url: str, path: Path, seed: int
-) -> None:
+async def test_sigkill_loses_nothing_that_was_answered_and_ends_nothing_twice(url: str, path: Path, seed: int) -> None:
     source = random.Random(seed)
     said: list[tuple[State, str]] = []
     for n in range(KILLS // 2):
@@ -56,5 +54,5 @@ async def test_kill_minus_nine_loses_nothing_that_was_answered_and_ends_nothing_
             )
             assert {row["ends"] for row in ended} <= {1}
             assert await faults(store) == []
-            assert await Housekeeping(store.database).end_forgotten(now=0) == []
+            assert await Housekeeping(store.database).end_orphaned_reservations(now=0) == []
     assert len(said) > 200

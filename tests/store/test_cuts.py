@@ -1,4 +1,4 @@
-"""COMMITs on PostgreSQL whose answer is lost, or that never arrive: every verb answers and writes what it decided."""
+"""PostgreSQL COMMITs that are lost, or whose answer is: every write still has its result."""
 
 import asyncio
 import importlib
@@ -41,7 +41,7 @@ LATER = NOON + 1000
 
 @dataclass
 class Ground:
-    """What the verbs are tried on, one after the other."""
+    """The store that the methods are called on, one after the other."""
 
     database: PostgresDatabase
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Ground:
         self.outages = ProviderOutages(self.database)
         self.rows, self.alerts, self.audit = Housekeeping(self.database), Alerts(self.database), Audit(self.database)
 
-    async def took(self, name: str, *, limits: Limits = FREE, **changes: Any) -> Job:
+    async def accepted(self, name: str, *, limits: Limits = FREE, **changes: Any) -> Job:
         self.jobs[name] = a_job(name, **changes)
         return await accept(self.store, self.jobs[name], limits=limits)
 
@@ -78,13 +78,13 @@ RULE = Rule(Holder.USER, 1, Unit.IMAGES, Window.DAY, 50)
 BLOCK = Block(Holder.USER, 77)
 TIGHT = replace(FREE, user_day_images=1)
 LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
-    ("Store.accept", lambda on: on.took("a")),
-    ("Store.accept", lambda on: on.took("refused", limits=TIGHT, count=2)),
-    ("Store.accept", lambda on: on.took("cancelled")),
-    ("Store.accept", lambda on: on.took("withdrawn")),
-    ("Store.accept", lambda on: on.took("forgotten")),
-    ("Store.accept", lambda on: on.took("forgotten too")),
-    ("Store.acknowledged", lambda on: on.store.acknowledged("a", message_id=8, ephemeral=False, now=LATER)),
+    ("Store.accept", lambda on: on.accepted("a")),
+    ("Store.accept", lambda on: on.accepted("refused", limits=TIGHT, count=2)),
+    ("Store.accept", lambda on: on.accepted("cancelled")),
+    ("Store.accept", lambda on: on.accepted("withdrawn")),
+    ("Store.accept", lambda on: on.accepted("forgotten")),
+    ("Store.accept", lambda on: on.accepted("forgotten too")),
+    ("Store.acknowledge", lambda on: on.store.acknowledge("a", message_id=8, ephemeral=False, now=LATER)),
     ("Store.move", lambda on: on.moved("a", State.SUBMITTING, submitted_at=LATER)),
     ("Store.move", lambda on: on.moved("a", State.QUEUED, run_id="r", due_at=LATER)),
     ("Store.cancel", lambda on: on.store.cancel("cancelled", now=LATER)),
@@ -96,19 +96,22 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Store.update_unguarded", lambda on: on.store.update_unguarded(on.jobs["a"], due_at=LATER)),
     ("Store.retry_waiting", lambda on: on.store.retry_waiting("runcomfy", now=LATER)),
     ("Store.move", lambda on: on.moved("a", State.COLLECTING)),
-    ("Store.keep_picture", lambda on: on.store.keep_picture(on.jobs["a"], PICTURE, now=LATER)),
+    ("Store.add_picture", lambda on: on.store.add_picture(on.jobs["a"], PICTURE, now=LATER)),
     ("Store.move", lambda on: on.moved("a", State.SUCCEEDED, images=1, may_be_billed=True)),
-    ("Store.cost_became_known", lambda on: on.store.cost_became_known(on.jobs["a"], now=LATER, micro_usd=9)),
+    ("Store.record_cost", lambda on: on.store.record_cost(on.jobs["a"], now=LATER, micro_usd=9)),
     ("Store.request_redraw", lambda on: on.store.request_redraw(["a", "cancelled"], now=LATER)),
-    ("Store.delivered", lambda on: on.store.delivered("a", version=2, message_id=8)),
+    ("Store.mark_delivered", lambda on: on.store.mark_delivered("a", version=2, message_id=8)),
     ("Store.retry_delivery", lambda on: on.store.retry_delivery("cancelled", version=3, due_at=LATER + 5)),
     ("Store.postpone_delivery", lambda on: on.store.postpone_delivery("cancelled", due_at=LATER + 9)),
     ("Store.refresh_token", lambda on: on.store.refresh_token("a", "new", received_at=LATER, message_id=8)),
-    ("Store.token_died", lambda on: on.store.token_died("a", "new")),
-    ("Store.text_shown", lambda on: on.store.text_shown("cancelled", version=3, message_id=8, due_at=LATER + 9)),
-    ("Store.notified", lambda on: on.store.notified("cancelled")),
-    ("Store.delivered_privately", lambda on: on.store.delivered_privately("cancelled", version=3)),
-    ("Store.reply_gone", lambda on: on.store.reply_gone("cancelled")),
+    ("Store.drop_token", lambda on: on.store.drop_token("a", "new")),
+    (
+        "Store.mark_text_shown",
+        lambda on: on.store.mark_text_shown("cancelled", version=3, message_id=8, due_at=LATER + 9),
+    ),
+    ("Store.mark_notified", lambda on: on.store.mark_notified("cancelled")),
+    ("Store.mark_delivered_privately", lambda on: on.store.mark_delivered_privately("cancelled", version=3)),
+    ("Store.mark_reply_gone", lambda on: on.store.mark_reply_gone("cancelled")),
     ("Quotas.set_rule", lambda on: on.quotas.set_rule(by("set"), RULE)),
     ("Quotas.clear_rules", lambda on: on.quotas.clear_rules(by("clear"), [RULE])),
     ("Quotas.block", lambda on: on.quotas.block(by("block"), BLOCK)),
@@ -118,7 +121,7 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Quotas.reset", lambda on: on.quotas.reset(by("reset"), Holder.USER, 1)),
     (
         "Quotas.change_server_settings",
-        lambda on: on.quotas.change_server_settings(by("house"), _denies, told={"setting": "x"}),
+        lambda on: on.quotas.change_server_settings(by("house"), _denies, body={"setting": "x"}),
     ),
     ("Drafts.keep", lambda on: on.drafts.keep("d", {"x": 1}, user_id=1, expires_at=LATER)),
     ("ProviderOutages.begin", lambda on: on.outages.begin("runcomfy", "down", now=LATER)),
@@ -126,18 +129,23 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Notes.set", lambda on: on.notes.set("k", "v")),
     ("Alerts.mark_notified", lambda on: on.alerts.mark_notified("an alert", now=LATER)),
     ("Audit.repair", lambda on: on.audit.repair(Mismatch(Scope.USER, 5, "total", 1, {}))),
-    ("Housekeeping.not_from_the_future", lambda on: on.rows.not_from_the_future(now=LATER)),
-    ("Housekeeping.end_forgotten", lambda on: on.rows.end_forgotten(now=LATER)),
-    ("Housekeeping.expired_pictures", lambda on: on.rows.expired_pictures(before=LATER + 9, unseen_before=LATER + 9)),
-    ("Store.keep_picture", lambda on: on.store.keep_picture(on.jobs["a"], PICTURE, now=LATER)),
+    ("Housekeeping.clamp_future_times", lambda on: on.rows.clamp_future_times(now=LATER)),
+    ("Housekeeping.end_orphaned_reservations", lambda on: on.rows.end_orphaned_reservations(now=LATER)),
+    (
+        "Housekeeping.delete_expired_pictures",
+        lambda on: on.rows.delete_expired_pictures(before=LATER + 9, unseen_before=LATER + 9),
+    ),
+    ("Store.add_picture", lambda on: on.store.add_picture(on.jobs["a"], PICTURE, now=LATER)),
     ("Store.delete_pictures", lambda on: on.store.delete_pictures(on.jobs["a"], now=LATER)),
-    ("Housekeeping.forget_prompts", lambda on: on.rows.forget_prompts(before=LATER + 9)),
-    ("Housekeeping.tidy", lambda on: on.rows.tidy(now=LATER + 10**9)),
+    ("Housekeeping.erase_prompts", lambda on: on.rows.erase_prompts(before=LATER + 9)),
+    ("Housekeeping.delete_expired", lambda on: on.rows.delete_expired(now=LATER + 10**9)),
 ]
-BY_HAND = {  # what only a defect, or a reservation near its limit, would leave behind
+BY_HAND = {  # rows that only a defect, or a reservation near its limit, leaves
     "Alerts.mark_notified": ["INSERT INTO alerts (id, guild, at, body) VALUES ('an alert', 5, 1, '{}')"],
     "Audit.repair": ["UPDATE totals SET spent_images = spent_images + 7 WHERE scope = 'user' AND bucket = 'total'"],
-    "Housekeeping.end_forgotten": ["UPDATE jobs SET state = 'failed', ended_at = 5 WHERE id LIKE 'forgotten%'"],
+    "Housekeeping.end_orphaned_reservations": [
+        "UPDATE jobs SET state = 'failed', ended_at = 5 WHERE id LIKE 'forgotten%'"
+    ],
 }
 
 
@@ -173,7 +181,7 @@ async def opened_through(address: str) -> AsyncIterator[tuple[Line, PostgresData
 
 
 async def lived(address: str, how: Cut | None) -> Sequence[object]:
-    """What each verb answered, and all that was in the database then; *how* its (first) COMMIT is cut."""
+    """Each method's result and the content of the database afterwards; *how* its first COMMIT is cut."""
     told = []
     async with fresh(address) as url, opened_through(url) as (line, database):
         ground, look = Ground(database), await asyncpg.connect(url)
@@ -196,7 +204,7 @@ async def lived(address: str, how: Cut | None) -> Sequence[object]:
 
 
 async def _content(look: Any) -> object:
-    """All rows, but for numbers that a transaction takes up even where it is rolled back."""
+    """All rows, without sequence numbers, which a transaction uses up even if it is rolled back."""
     names = [row[0] for row in await look.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
     parts = ", ".join(f"'{each}', (SELECT json_agg(one) FROM {each} one)" for each in names)  # noqa: S608 - our tables
     found = json.loads(await look.fetchval(f"SELECT json_build_object({parts})"))
@@ -215,12 +223,12 @@ def uncut() -> list[Sequence[object]]:
     return []
 
 
-def test_no_verb_that_writes_is_left_out() -> None:
+def test_every_writing_method_is_tested() -> None:
     assert {name for name, _ in LIFE} == set(writing_verbs())
 
 
 @pytest.mark.parametrize("how", [Cut.UNANSWERED, Cut.LOST])
-async def test_every_verb_answers_and_writes_the_same_whatever_becomes_of_its_commit(
+async def test_every_write_has_the_same_result_whatever_happens_to_its_commit(
     postgres_server: str, uncut: list[Sequence[object]], how: Cut
 ) -> None:
     if not uncut:
@@ -233,7 +241,7 @@ async def test_every_verb_answers_and_writes_the_same_whatever_becomes_of_its_co
 
 
 async def at_commit(url: str, work: str) -> None:
-    """Have the server do *work* at the COMMIT of what inserts a note."""
+    """Have the server execute *work* at the COMMIT of a transaction that inserts a note."""
     await by_hand(
         url,
         f"CREATE FUNCTION work() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {work}; RETURN NULL; END$$",
@@ -242,7 +250,7 @@ async def at_commit(url: str, work: str) -> None:
     )
 
 
-async def test_a_commit_that_still_goes_on_is_waited_for(postgres_url: str) -> None:
+async def test_a_commit_in_progress_is_waited_for(postgres_url: str) -> None:
     async with opened_through(postgres_url) as (line, database):
         await at_commit(postgres_url, "PERFORM pg_sleep(0.3)")
         line.late.set()
@@ -250,7 +258,7 @@ async def test_a_commit_that_still_goes_on_is_waited_for(postgres_url: str) -> N
         assert await database.write(put("k")) == "k"
 
 
-async def test_a_transaction_whose_commit_is_still_on_its_way_is_ended_and_run_again(postgres_url: str) -> None:
+async def test_a_transaction_whose_commit_has_not_arrived_is_ended_and_run_again(postgres_url: str) -> None:
     async with opened_through(postgres_url) as (line, database):
         line.cut(Cut.LATE)
         assert await database.write(put("k")) == "k"  # twice would be an error
@@ -258,11 +266,11 @@ async def test_a_transaction_whose_commit_is_still_on_its_way_is_ended_and_run_a
 
 
 @pytest.mark.prove
-async def test_a_line_that_is_silent_at_the_commit_is_given_up_and_the_server_asked(
+async def test_a_connection_that_hangs_at_the_commit_is_dropped_and_the_server_asked(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "ANSWER", 2.0)
-    monkeypatch.setattr(postgres, "LETTING_GO", 0.1)
+    monkeypatch.setattr(postgres, "STATEMENT_TIMEOUT", 2.0)
+    monkeypatch.setattr(postgres, "RELEASE_TIMEOUT", 0.1)
     async with opened_through(postgres_url) as (line, database):
         line.cut(Cut.SILENT)
         assert await database.write(put("k")) == "k"
@@ -276,8 +284,8 @@ async def test_a_commit_that_the_server_refuses_is_an_error_and_nothing_is_writt
         assert await database.read(all_keys) == set()
 
 
-async def test_what_the_server_knows_nothing_of_is_an_error_and_never_run_again(postgres_url: str) -> None:
-    """A server that was put back, say; the caller begins anew from the rows."""
+async def test_an_unknown_transaction_is_an_error_and_not_run_again(postgres_url: str) -> None:
+    """For example a server restored from a backup."""
     async with opened_through(postgres_url) as (_, database):
         with pytest.raises(ConnectionResetError):
             await database._was_committed(str(2**40), ConnectionResetError())
@@ -286,7 +294,7 @@ async def test_what_the_server_knows_nothing_of_is_an_error_and_never_run_again(
 # --- callers that give up
 
 
-async def test_who_gives_up_at_a_slow_commit_is_let_go_at_once_and_what_comes_after_finds_it_done(
+async def test_a_caller_cancelled_during_a_slow_commit_returns_at_once_and_later_reads_find_it_done(
     postgres_url: str,
 ) -> None:
     async with opened_through(postgres_url) as (_, database):
@@ -296,11 +304,11 @@ async def test_who_gives_up_at_a_slow_commit_is_let_go_at_once_and_what_comes_af
             async with asyncio.timeout(0.1):
                 await database.write(put("k"))
         assert time.monotonic() - began < 0.3
-        await database.given_up_ended()
+        await database.wait_for_abandoned()
         assert await database.read(all_keys) == {"k"}
 
 
-async def test_who_gives_up_before_the_commit_has_written_nothing(postgres_url: str) -> None:
+async def test_a_caller_cancelled_before_the_commit_has_written_nothing(postgres_url: str) -> None:
     async def stuck(tx: Tx) -> None:
         await put("k")(tx)
         await tx.run("SELECT pg_sleep(30)")
@@ -309,24 +317,24 @@ async def test_who_gives_up_before_the_commit_has_written_nothing(postgres_url: 
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await database.write(stuck)
-        await database.given_up_ended()
+        await database.wait_for_abandoned()
         assert await database.read(all_keys) == set()
 
 
-async def test_a_commit_that_was_given_up_on_and_lost_is_not_run_again(postgres_url: str) -> None:
+async def test_a_lost_commit_of_a_cancelled_caller_is_not_run_again(postgres_url: str) -> None:
     async with opened_through(postgres_url) as (line, database):
         line.cut(Cut.LATE)
         writing = asyncio.create_task(database.write(put("k")))
         await line.seen.wait()
         writing.cancel()
-        await database.given_up_ended()
+        await database.wait_for_abandoned()
         assert await database.read(all_keys) == set()
 
 
 # --- beside the units
 
 
-async def test_a_migration_whose_answer_is_lost_is_found_done(postgres_url: str) -> None:
+async def test_a_migration_whose_commit_answer_is_lost_is_found_done(postgres_url: str) -> None:
     async with line_to(postgres_url) as line:
         line.cut(Cut.UNANSWERED)
         with pytest.raises(bot.store.database.StoreUnusable):
@@ -336,15 +344,15 @@ async def test_a_migration_whose_answer_is_lost_is_found_done(postgres_url: str)
         await database.aclose()
 
 
-async def test_the_place_of_the_one_that_runs_is_taken_again_where_the_answer_was_lost(postgres_url: str) -> None:
-    """The old connection holds it, and the server does not know that it is ours no more."""
+async def test_the_run_lock_is_taken_again_where_the_commit_answer_was_lost(postgres_url: str) -> None:
+    """The old connection still holds the lock, because the server has not noticed that it is broken."""
     async with line_to(postgres_url) as line:
         database = await PostgresDatabase.open(line.url, running=True)
-        heard = await database.outside_changes()
-        database._ear.connection.terminate()
-        line.cut(Cut.LATE)  # the COMMIT of what takes the place
+        heard = await database.external_changes()
+        database._listener.connection.terminate()
+        line.cut(Cut.LATE)  # the COMMIT of the run lock
         async with asyncio.timeout(5):
-            while await database.outside_changes() == heard:
+            while await database.external_changes() == heard:
                 pass
         with pytest.raises(StoreBusy):
             await PostgresDatabase.open(line.url, running=True)

@@ -1,4 +1,4 @@
-"""The database file: brought up to date in one step, never opened when newer, held by one running process."""
+"""The SQLite file: migrated in one transaction, refused when newer, locked by one running process."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ def url(path: Path) -> str:
 
 
 def by_hand(path: Path, *sql: str) -> list[tuple[object, ...]]:
-    """Run *sql* on the file without our code; the rows of the last statement."""
+    """Run *sql* on the file without our code; returns the rows of the last statement."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         return [connection.execute(each).fetchall() for each in sql][-1]
 
@@ -35,7 +35,7 @@ def content(path: Path) -> bytes:
 
 
 async def left_behind(before: set[threading.Thread]) -> list[threading.Thread]:
-    """Threads begun since *before* that do not end by themselves."""
+    """Threads started since *before* that do not end by themselves."""
     begun = set(threading.enumerate()) - before
     await asyncio.gather(*(asyncio.to_thread(each.join, 5) for each in begun if "worker_thread" in each.name))
     return [each for each in begun if each.is_alive() and "worker_thread" in each.name]
@@ -58,7 +58,7 @@ async def test_a_file_keeps_what_is_in_it_when_opened_again(path: Path, url: str
         assert await store.job("kept") == a_job("kept")
 
 
-async def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
+async def test_a_missing_folder_is_created(tmp_path: Path) -> None:
     async with opened(f"sqlite:///{tmp_path}/deep/er/darkroom.db") as store:
         assert await store.job("none") is None
 
@@ -76,7 +76,7 @@ async def test_a_newer_database_is_not_touched(path: Path, url: str) -> None:
 
 
 async def test_a_migration_that_fails_halfway_changes_nothing(path: Path, url: str) -> None:
-    by_hand(path, "CREATE TABLE totals (mine TEXT)")  # stands in the way of a later statement
+    by_hand(path, "CREATE TABLE totals (mine TEXT)")  # makes a later statement fail
     with pytest.raises(StoreUnusable, match="totals already exists"):
         await SqliteDatabase.open(path)
     assert by_hand(path, "SELECT name FROM sqlite_master") == [("totals",)]
@@ -87,7 +87,7 @@ async def test_a_migration_that_fails_halfway_changes_nothing(path: Path, url: s
         await accept(store, a_job("now"))
 
 
-async def test_two_that_open_one_file_together_agree(path: Path, url: str) -> None:
+async def test_two_processes_that_open_one_file_at_once_agree(path: Path, url: str) -> None:
     async with opened(url):
         pass
     one, other = await asyncio.gather(SqliteDatabase.open(path), SqliteDatabase.open(path))
@@ -118,7 +118,7 @@ def test_migrations_are_numbered_from_one_without_a_gap(engine: str) -> None:
         ("CREATE TABLE a (b TEXT /* ; */);", 1),
     ],
 )
-def test_a_text_is_cut_where_statements_end_and_nowhere_else(text: str, count: int) -> None:
+def test_a_text_is_split_where_statements_end(text: str, count: int) -> None:
     found = statements(text)
     assert len(found) == count
     assert all(sqlite3.complete_statement(each) for each in found)
@@ -152,14 +152,14 @@ async def test_a_second_process_is_refused_until_the_first_is_killed(path: Path,
     async with holder(path) as first:
         with pytest.raises(StoreBusy, match="another Darkroom"):
             RunningLock(path)
-        async with opened(url) as store:  # looking and writing rows is open to all
+        async with opened(url) as store:  # other processes may still read and write
             await accept(store, a_job("by-the-shell"))
         first.kill()
         await first.wait()
         RunningLock(path).release()
 
 
-async def test_a_lock_is_let_go_when_released_and_leaves_other_files_alone(path: Path) -> None:
+async def test_a_lock_can_be_taken_after_its_release_and_does_not_affect_other_files(path: Path) -> None:
     held = RunningLock(path)
     with pytest.raises(StoreBusy):
         RunningLock(path)
@@ -171,7 +171,7 @@ async def test_a_lock_is_let_go_when_released_and_leaves_other_files_alone(path:
 # --- no space
 
 
-async def test_files_that_may_not_grow_fail_single_writes_and_harm_nothing(path: Path, url: str) -> None:
+async def test_a_full_disk_fails_single_writes_and_damages_nothing(path: Path, url: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.store.small_disk", str(path), stdout=PIPE
     )

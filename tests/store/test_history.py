@@ -1,4 +1,4 @@
-"""What a member has spent day by day."""
+"""A member's spending by day."""
 
 from datetime import date, timedelta
 
@@ -18,7 +18,7 @@ async def spend(store: Store, job_id: str, *, days_ago: int, count: int = 1, use
     assert await store.move(collecting, State.SUCCEEDED, now=now, images=count) is not None
 
 
-async def test_each_day_has_what_its_jobs_came_to(url: str) -> None:
+async def test_each_day_has_what_its_jobs_cost(url: str) -> None:
     async with opened(url) as store:
         await spend(store, "a", days_ago=0, count=2)
         await spend(store, "b", days_ago=0)
@@ -34,7 +34,7 @@ async def test_each_day_has_what_its_jobs_came_to(url: str) -> None:
     assert sum(spent.images for _, spent in days) == 4
 
 
-async def test_nobody_elses_days_and_no_other_servers_are_in_it(url: str) -> None:
+async def test_days_of_other_members_and_servers_are_not_included(url: str) -> None:
     async with opened(url) as store:
         await spend(store, "a", days_ago=1, user=2)
         await spend(store, "b", days_ago=1, guild=6)

@@ -1,4 +1,4 @@
-"""What the operator may look at: the newest jobs, ids by their beginning, and one job in full."""
+"""Reads for the operator: the newest jobs, ids by prefix, and everything about one job."""
 
 from bot.core.jobs import State
 from bot.core.quota import Amount
@@ -32,7 +32,7 @@ async def test_a_list_is_newest_first_and_never_longer_than_asked(store: Store) 
     assert [each.id for each in await records.newest(limit=2)] == [THIRD, SECOND]
 
 
-async def test_a_list_holds_only_what_was_asked_for(store: Store) -> None:
+async def test_a_list_has_only_jobs_that_match_its_filters(store: Store) -> None:
     records = await three(store)
 
     async def ids(**given: object) -> list[str]:
@@ -47,27 +47,27 @@ async def test_a_list_holds_only_what_was_asked_for(store: Store) -> None:
 
 async def test_a_list_says_whether_the_newest_card_is_shown(store: Store) -> None:
     records = await three(store)
-    await store.delivered(FIRST, version=2, message_id=9)
+    await store.mark_delivered(FIRST, version=2, message_id=9)
     await store.request_redraw([SECOND], now=NOON)
-    await store.reply_gone(THIRD)
+    await store.mark_reply_gone(THIRD)
 
     shown = {each.id: each.delivered for each in await records.newest(limit=10)}
 
     assert shown == {FIRST: True, SECOND: False, THIRD: False}
 
 
-async def test_ids_are_found_by_how_they_begin(store: Store) -> None:
+async def test_ids_are_found_by_their_first_characters(store: Store) -> None:
     records = await three(store)
 
-    assert await records.beginning("01KAF0", limit=5) == [FIRST]
-    assert await records.beginning("01KAF11111", limit=5) == [THIRD, SECOND]
-    assert await records.beginning("01KAF11111", limit=1) == [THIRD]
-    assert await records.beginning(SECOND, limit=5) == [SECOND]
-    assert await records.beginning("01KAF2", limit=5) == []
-    assert await records.beginning("99KAF2", limit=5) == []
+    assert await records.ids_starting_with("01KAF0", limit=5) == [FIRST]
+    assert await records.ids_starting_with("01KAF11111", limit=5) == [THIRD, SECOND]
+    assert await records.ids_starting_with("01KAF11111", limit=1) == [THIRD]
+    assert await records.ids_starting_with(SECOND, limit=5) == [SECOND]
+    assert await records.ids_starting_with("01KAF2", limit=5) == []
+    assert await records.ids_starting_with("99KAF2", limit=5) == []
 
 
-async def test_a_record_tells_the_whole_story_of_a_job(store: Store) -> None:
+async def test_a_record_has_everything_about_a_job(store: Store) -> None:
     job = await accept(store, a_job(FIRST, count=2), price=80_000)
     sending = await store.move(job, State.SUBMITTING, now=NOON + 1)
     assert sending is not None
@@ -101,5 +101,5 @@ async def test_a_record_holds_no_token(store: Store) -> None:
     assert "the-secret-token" not in repr(await full(store, FIRST))
 
 
-async def test_a_job_that_is_not_there_has_no_record(store: Store) -> None:
+async def test_a_missing_job_has_no_record(store: Store) -> None:
     assert await JobDetails(store.database).full(FIRST) is None

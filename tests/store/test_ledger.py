@@ -1,4 +1,4 @@
-"""The books: what is held is ended once, in the window it was held in, and never for more."""
+"""The ledger: a reservation ends once, in its own windows, and for at most its amount."""
 
 import asyncio
 import random
@@ -51,7 +51,7 @@ async def kinds(store: Store, job_id: str) -> list[tuple[str, int, int]]:
 
 
 async def offer(stores: Sequence[Store], prices: Sequence[int], **limits: int) -> list[int]:
-    """Ask for one picture at each price, all at once; the prices that were taken."""
+    """Request one picture at each price, all at once; returns the prices that were accepted."""
     allowed = replace(FREE, **limits)
     jobs = [a_job(f"{n:04}") for n in range(len(prices))]
     answers = await asyncio.gather(
@@ -72,7 +72,7 @@ def some_prices(seed: int, n: int = 200) -> list[int]:
     return [source.randint(10_000, 300_000) for _ in range(n)]
 
 
-async def test_of_two_hundred_at_once_exactly_as_many_as_allowed_are_taken(store: Store) -> None:
+async def test_of_two_hundred_at_once_exactly_as_many_as_allowed_are_accepted(store: Store) -> None:
     taken = await offer([store], some_prices(1), user_day_images=10)
     assert len(taken) == 10
     assert await totals(store) == await rebuilt(store)
@@ -80,7 +80,7 @@ async def test_of_two_hundred_at_once_exactly_as_many_as_allowed_are_taken(store
 
 
 @pytest.mark.parametrize("limit", ["user_day_micro_usd", "guild_month_micro_usd", "host_month_micro_usd"])
-async def test_of_two_hundred_at_once_exactly_those_that_fit_the_budget_are_taken(store: Store, limit: str) -> None:
+async def test_of_two_hundred_at_once_exactly_those_that_fit_the_budget_are_accepted(store: Store, limit: str) -> None:
     prices = some_prices(2)
     taken = await offer([store], prices, **{limit: 1_000_000})
     left = 1_000_000 - sum(taken)
@@ -90,7 +90,7 @@ async def test_of_two_hundred_at_once_exactly_those_that_fit_the_budget_are_take
 
 
 @pytest.mark.parametrize("limit", ["user_in_flight", "guild_in_flight", "host_in_flight"])
-async def test_of_two_hundred_at_once_only_so_many_are_unfinished(store: Store, limit: str) -> None:
+async def test_of_two_hundred_at_once_only_as_many_as_allowed_are_unfinished(store: Store, limit: str) -> None:
     assert len(await offer([store], some_prices(3), **{limit: 7})) == 7
 
 
@@ -101,7 +101,7 @@ async def test_two_processes_on_one_database_do_not_accept_more_between_them(url
         assert await faults(one) == await faults(other) == []
 
 
-async def test_a_refusal_holds_nothing_and_is_remembered(store: Store) -> None:
+async def test_a_refusal_reserves_nothing_and_is_recorded(store: Store) -> None:
     with pytest.raises(UserError, match=r"quota\.user_day_images"):
         await accept(store, a_job("no"), limits=replace(FREE, user_day_images=0), interaction=7)
     assert await store.job("no") is None
@@ -126,7 +126,7 @@ ENDINGS = [(state, to) for state in State for to in sorted(NEXT[state]) if to.is
 
 
 @pytest.mark.parametrize(("state", "ending"), ENDINGS)
-async def test_every_way_to_an_ending_ends_the_reservation_once(store: Store, state: State, ending: State) -> None:
+async def test_every_path_to_a_final_state_ends_the_reservation_once(store: Store, state: State, ending: State) -> None:
     job = await walk(store, await accept(store, a_job("j"), price=50), way_to(state))
     assert await kinds(store, "j") == [("reserve", 1, 50)]
 
@@ -151,7 +151,7 @@ async def test_ending_a_hundred_times_at_once_ends_once(store: Store) -> None:
     assert await faults(store) == []
 
 
-async def test_an_ended_reservation_is_left_alone(store: Store) -> None:
+async def test_an_ended_reservation_is_not_changed(store: Store) -> None:
     job = await walk(store, await accept(store, a_job("j"), price=50), [State.CANCELLED])
 
     async def unit(tx: Tx) -> None:
@@ -173,9 +173,7 @@ async def test_an_ended_reservation_is_left_alone(store: Store) -> None:
         (9, ("settle", 4, 400)),
     ],
 )
-async def test_the_pictures_in_hand_are_paid_for_and_no_others(
-    store: Store, pictures: int, row: tuple[str, int, int]
-) -> None:
+async def test_only_downloaded_pictures_are_charged(store: Store, pictures: int, row: tuple[str, int, int]) -> None:
     job = await walk(store, await accept(store, a_job("j", count=4), price=100), COLLECTED)
     await store.move(job, State.SUCCEEDED, now=NOON, images=pictures)
     assert await kinds(store, "j") == [("reserve", 4, 400), row]
@@ -219,7 +217,7 @@ async def test_an_ending_counts_in_the_windows_of_its_reservation(store: Store, 
     assert await faults(store) == []
 
 
-async def test_yesterdays_unfinished_job_leaves_todays_allowance_whole(store: Store) -> None:
+async def test_yesterdays_unfinished_job_does_not_use_todays_allowance(store: Store) -> None:
     one = replace(FREE, user_day_images=1)
     await accept(store, a_job("late", now=LAST_MOMENT), limits=one)
     with pytest.raises(UserError):
@@ -227,7 +225,7 @@ async def test_yesterdays_unfinished_job_leaves_todays_allowance_whole(store: St
     await accept(store, a_job("fresh", now=JUST_AFTER), limits=one)
 
 
-async def test_each_member_server_and_direct_message_has_books_of_its_own(store: Store) -> None:
+async def test_members_servers_and_direct_messages_are_counted_apart(store: Store) -> None:
     for n, (user, guild) in enumerate([(1, 5), (1, None), (2, 5), (1, 6)]):
         await accept(store, a_job(f"{n}", user=user, guild=guild), price=10)
     assert await used_by(store, a_job("", user=1, guild=5), NOON) == (Amount(1, 10), Amount(2, 20), Amount(4, 40))
@@ -238,7 +236,7 @@ async def test_each_member_server_and_direct_message_has_books_of_its_own(store:
 # --- the hosts' book
 
 
-async def test_what_a_host_billed_is_written_down_once(store: Store) -> None:
+async def test_what_a_provider_billed_is_recorded_once(store: Store) -> None:
     job = await walk(store, await accept(store, a_job("j"), price=70), way_to(State.QUEUED))
     moved = await store.move(job, State.COLLECTING, now=NOON, cost_micro_usd=55)
     assert moved is not None
@@ -250,7 +248,7 @@ async def test_what_a_host_billed_is_written_down_once(store: Store) -> None:
     assert await faults(store) == []
 
 
-async def test_what_a_host_may_have_billed_is_the_whole_reservation_while_the_member_pays_nothing(store: Store) -> None:
+async def test_an_assumed_cost_is_the_whole_reservation_while_the_member_pays_nothing(store: Store) -> None:
     job = await walk(store, await accept(store, a_job("j", count=2), price=70), way_to(State.UNKNOWN))
     await store.move(job, State.FAILED, now=JUST_AFTER, may_be_billed=True)
 
@@ -261,7 +259,7 @@ async def test_what_a_host_may_have_billed_is_the_whole_reservation_while_the_me
     assert await faults(store) == []
 
 
-async def test_the_hosts_cap_counts_what_is_held_and_what_was_billed(store: Store) -> None:
+async def test_the_hosts_limit_counts_reservations_and_what_was_billed(store: Store) -> None:
     limits = replace(FREE, host_month_micro_usd=200)
     job = await walk(store, await accept(store, a_job("a"), price=90, limits=limits), COLLECTED)
     await accept(store, a_job("b", user=2, guild=None), price=90, limits=limits)
@@ -275,7 +273,7 @@ async def test_the_hosts_cap_counts_what_is_held_and_what_was_billed(store: Stor
 
 
 @pytest.mark.parametrize(("state", "row"), [("failed", ("release", 4, 400)), ("succeeded", ("settle", 2, 200))])
-async def test_a_reservation_that_outlived_its_job_is_found_and_ended_once(
+async def test_an_orphaned_reservation_is_found_and_ended_once(
     store: Store, state: str, row: tuple[str, int, int]
 ) -> None:
     await accept(store, a_job("j", count=4), price=100)
@@ -283,8 +281,8 @@ async def test_a_reservation_that_outlived_its_job_is_found_and_ended_once(
     await execute(store, f"UPDATE jobs SET state = '{state}', images = 2, ended_at = {NOON} WHERE id = 'j'")  # noqa: S608
     assert await faults(store) != []
 
-    assert await Housekeeping(store.database).end_forgotten(now=NOON + 1) == ["j"]
-    assert await Housekeeping(store.database).end_forgotten(now=NOON + 2) == []
+    assert await Housekeeping(store.database).end_orphaned_reservations(now=NOON + 1) == ["j"]
+    assert await Housekeeping(store.database).end_orphaned_reservations(now=NOON + 2) == []
 
     assert (await kinds(store, "j"))[-1] == row
     assert await faults(store) == []
@@ -317,14 +315,14 @@ async def test_the_database_itself_forbids_doing_it_twice(store: Store, index: s
     with pytest.raises((sqlite3.IntegrityError, asyncpg.UniqueViolationError)):
         await execute(store, statement)
     await execute(store, f"DROP INDEX {index}")
-    await execute(store, statement)  # so nothing else had stood in the way
+    await execute(store, statement)  # without the index it is possible
 
 
-async def test_the_same_run_at_another_host_is_another_run(store: Store) -> None:
+async def test_the_same_run_id_at_another_provider_is_another_run(store: Store) -> None:
     for n, provider in enumerate(("runcomfy", "runflow")):
         job = await accept(store, a_job(f"{n}", provider=provider))
         assert await store.update(job, now=NOON, run_id="run") is not None
-    found = await store.by_run("runflow", "run")
+    found = await store.job_of_run("runflow", "run")
     assert found is not None
     assert found.id == "1"
 
@@ -338,7 +336,7 @@ async def test_a_ledger_without_its_guard_would_be_noticed(store: Store) -> None
 # --- the guard of every change
 
 
-async def test_only_the_first_of_two_that_saw_the_same_job_moves_it(store: Store) -> None:
+async def test_of_two_changes_to_the_same_state_of_a_job_only_the_first_is_written(store: Store) -> None:
     job = await accept(store, a_job("j"))
     answers = await asyncio.gather(
         store.move(job, State.SUBMITTING, now=NOON), store.move(job, State.CANCELLED, now=NOON)
@@ -348,7 +346,7 @@ async def test_only_the_first_of_two_that_saw_the_same_job_moves_it(store: Store
     assert (await kinds(store, "j")) == [("reserve", 1, 80_000), *ended]
 
 
-async def test_a_note_keeps_the_state_and_the_time_it_was_entered(store: Store) -> None:
+async def test_an_update_keeps_the_state_and_the_time_it_was_entered(store: Store) -> None:
     job = await walk(store, await accept(store, a_job("j")), COLLECTED)
     noted = await store.update(job, now=NOON + 999, due_at=NOON + 5, flagged=True)
     assert noted is not None
@@ -360,28 +358,28 @@ async def test_only_columns_that_may_change_can_be_changed(store: Store) -> None
     job = await accept(store, a_job("j"))
     changes: dict[str, Any]
     for changes in ({"user_id": 2}, {"state = 'failed' --": 1}, {"verb": "edit"}):
-        with pytest.raises(ValueError, match="not a column that may change"):
+        with pytest.raises(ValueError, match="columns that cannot be changed"):
             await store.update(job, now=NOON, **changes)
 
 
 async def test_an_acknowledgement_is_recorded_once_and_not_after_the_end(store: Store) -> None:
     job = await accept(store, a_job("j"))
-    await store.acknowledged("j", message_id=9, ephemeral=True, now=NOON + 1)
-    await store.acknowledged("j", message_id=9, ephemeral=True, now=NOON + 2)
+    await store.acknowledge("j", message_id=9, ephemeral=True, now=NOON + 1)
+    await store.acknowledge("j", message_id=9, ephemeral=True, now=NOON + 2)
     again = await store.job("j")
     assert again is not None
     assert (again.acked_at, again.due_at) == (NOON + 1, NOON + 1)
 
     other = await accept(store, a_job("late"))
     await store.move(other, State.CANCELLED, now=NOON)
-    await store.acknowledged("late", message_id=10, ephemeral=False, now=NOON + 1)
+    await store.acknowledge("late", message_id=10, ephemeral=False, now=NOON + 1)
     late = await store.job("late")
     assert late is not None
     assert late.acked_at is None
     assert job.acked_at is None
 
 
-async def test_a_verb_whose_caller_gave_up_leaves_whole_books(store: Store) -> None:
+async def test_a_write_of_a_cancelled_caller_leaves_the_ledger_consistent(store: Store) -> None:
     for n in range(30):
         with suppress(TimeoutError):
             async with asyncio.timeout(0 if n % 2 else None):

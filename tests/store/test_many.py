@@ -1,4 +1,4 @@
-"""Several processes on one database: together they never accept more than one of them alone would."""
+"""Several processes on one database: together they accept no more than one alone."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ class Answer:
 
 
 async def process(url: str, name: str, **limits: int) -> Process:
-    """One that has opened the database and waits for the word."""
+    """A process that has opened the database and waits for the start signal."""
     found = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "tests.store.reserving", url, name, str(EACH), json.dumps(limits)),
@@ -43,7 +43,7 @@ async def process(url: str, name: str, **limits: int) -> Process:
 
 
 async def all_ask(url: str, **limits: int) -> Sequence[Answer]:
-    """What came of two hundred reservations of one member, asked for by four processes in the same moment."""
+    """The results of two hundred reservations of one member, by four processes at the same moment."""
     async with asyncio.timeout(60):
         waiting = await asyncio.gather(*(process(url, f"p{n}", **limits) for n in range(PROCESSES)))
         for each in waiting:
@@ -63,7 +63,7 @@ def sorted_out(answers: Sequence[Answer], refusal: str) -> tuple[list[Answer], l
 
 
 async def end_all(store: Store, source: random.Random) -> int:
-    """End every job with some pictures in hand, as many at once as there are; what they cost."""
+    """End all jobs at once, each with some pictures; returns what they cost."""
     held = {row["job"]: row for row in await rows(store, "SELECT * FROM ledger WHERE kind = 'reserve'")}
 
     async def end(job_id: str, pictures: int) -> None:
@@ -81,7 +81,9 @@ async def settled(store: Store) -> int:
     return sum(row["micro_usd"] for row in await rows(store, "SELECT micro_usd FROM ledger WHERE kind = 'settle'"))
 
 
-async def test_of_two_hundred_asked_for_by_four_processes_ten_are_taken_and_the_books_agree(url: str) -> None:
+async def test_of_two_hundred_requests_of_four_processes_ten_are_accepted_and_the_ledger_is_consistent(
+    url: str,
+) -> None:
     async with opened(url) as store:
         taken, refused = sorted_out(await all_ask(url, user_day_images=10), "quota.user_day_images")
         assert (len(taken), len(refused)) == (10, 190)
@@ -95,7 +97,7 @@ async def test_of_two_hundred_asked_for_by_four_processes_ten_are_taken_and_the_
 @pytest.mark.parametrize(
     ("limit", "name"), [("user_day_micro_usd", "user_day_usd"), ("host_month_micro_usd", "host_month_usd")]
 )
-async def test_four_processes_spend_a_budget_to_where_nothing_more_fits(url: str, limit: str, name: str) -> None:
+async def test_four_processes_spend_a_budget_until_nothing_more_fits(url: str, limit: str, name: str) -> None:
     async with opened(url) as store:
         taken, refused = sorted_out(await all_ask(url, **{limit: 2_000_000}), f"quota.{name}")
         left = 2_000_000 - sum(each.micro_usd for each in taken)
@@ -105,7 +107,7 @@ async def test_four_processes_spend_a_budget_to_where_nothing_more_fits(url: str
         assert await faults(store) == []
 
 
-async def test_processes_that_make_the_database_together_agree_too(url: str) -> None:
+async def test_processes_that_create_the_database_at_once_agree_too(url: str) -> None:
     taken, _ = sorted_out(await all_ask(url, user_day_images=10), "quota.user_day_images")
     assert len(taken) == 10
     async with opened(url) as store:

@@ -1,4 +1,4 @@
-"""Any order of events against a small model: the books on disk never differ from it, and nobody is over a limit.
+"""Random orders of events against a small model: the stored ledger equals it, and no limit is exceeded.
 
 Longer than other files, for it is one machine whose rules share everything.
 """
@@ -60,7 +60,7 @@ class Darkroom(RuleBasedStateMachine):
         self.stores = self._open()
 
     def _open(self) -> Sequence[Store]:
-        """Two Darkrooms on one database."""
+        """Two processes on one database."""
         return [Store(self.do(open_database(self.url))) for _ in range(2)]
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
@@ -114,7 +114,7 @@ class Darkroom(RuleBasedStateMachine):
 
     @rule(target=ids, wishes=st.lists(wishes, min_size=3, max_size=5), place=places, pictures=st.integers(0, 4))
     def is_busy(self, wishes: Sequence[tuple[Place, int, int]], place: Place, pictures: int) -> Any:
-        """One member asks again and again and gets what they ask for."""
+        """One member makes several requests, which are accepted."""
         asked = [self._asks((place, count, price % 60), through=0) for _, count, price in wishes]
         for _, each in asked[1:]:
             if each:
@@ -142,7 +142,7 @@ class Darkroom(RuleBasedStateMachine):
 
     @rule(target=ids, wishes=st.lists(wishes, min_size=2, max_size=4))
     def several_ask_at_once(self, wishes: Sequence[tuple[Place, int, int]]) -> Any:
-        """What comes of it is what would have come of asking one after another, in some order."""
+        """The outcome is that of some sequential order."""
         asks = [self._job(each) for each in wishes]
 
         async def together() -> Sequence[Job | BaseException]:
@@ -162,7 +162,7 @@ class Darkroom(RuleBasedStateMachine):
         return {job: [(row["grant_id"], row["pictures"]) for row in found if row["job"] == job] for job in jobs}
 
     def _would(self, order: Sequence[Ask], taken: set[str], drawn: dict[str, list[tuple[int, int]]]) -> bool:
-        """Whether the model, asked in this *order*, comes to the same; otherwise it is as it was before."""
+        """Whether the model has the same outcome in this *order*; if not, it is restored."""
         outcomes = [self.model.asked(*each) for each in order]
         made = {each.job.id: each for each in outcomes if isinstance(each, Entry)}
         if {job: [(bonus.id, n) for bonus, n in each.drawn] for job, each in made.items()} == drawn:
@@ -183,14 +183,14 @@ class Darkroom(RuleBasedStateMachine):
             return
         raise AssertionError("accepted twice")
 
-    # --- the life of a job
+    # --- jobs
 
     @rule(job_id=ids)
     def is_acknowledged(self, job_id: str) -> None:
         entry = self.model.entries.get(job_id)
         if entry is None:
             return
-        self.do(self.stores[0].acknowledged(job_id, message_id=1, ephemeral=False, now=self.now))
+        self.do(self.stores[0].acknowledge(job_id, message_id=1, ephemeral=False, now=self.now))
         seen = self.do(self.stores[0].job(job_id))
         assert seen is not None
         assert seen.acked_at is not None if entry.job.state is State.ACCEPTED else seen == entry.job
@@ -226,7 +226,7 @@ class Darkroom(RuleBasedStateMachine):
         )
         assert moved is not None
         self._moved(entry, moved)
-        if cost is not None and not entry.cost_known:  # what the host says takes the place of what was assumed
+        if cost is not None and not entry.cost_known:  # a known cost replaces an assumed one
             entry.cost, entry.cost_known = (entry.cost[0] if entry.cost else self.now, cost), True
         elif entry.cost is None and billed:
             entry.cost = (self.now, moved.request.count * entry.price)
@@ -268,7 +268,7 @@ class Darkroom(RuleBasedStateMachine):
         if entry and entry.job.state is State.ACCEPTED:
             self._move(entry, State.CANCELLED, pictures=0, cost=None, billed=False)
 
-    # --- what admins do
+    # --- admins
 
     def _by(self, server: int) -> By:
         return By(f"change-{self.next()}", server, 9, self.now)
@@ -334,11 +334,11 @@ class Darkroom(RuleBasedStateMachine):
             return server_settings.model_copy(update={"timezone": zone})
 
         before = self._used()
-        self.do(self.quotas.change_server_settings(self._by(server), change, told={}))
+        self.do(self.quotas.change_server_settings(self._by(server), change, body={}))
         assert self._used() == before
         self.model.move(server, zone, now=self.now)
 
-    # --- what happens to the program
+    # --- restarts and clocks
 
     @rule(hours=st.sampled_from(JUMPS))
     def the_clock_jumps(self, hours: int) -> None:
@@ -352,9 +352,9 @@ class Darkroom(RuleBasedStateMachine):
 
     @rule()
     def is_audited(self) -> None:
-        assert self.do(Housekeeping(self.stores[0].database).end_forgotten(now=self.now)) == []
+        assert self.do(Housekeeping(self.stores[0].database).end_orphaned_reservations(now=self.now)) == []
 
-    # --- what is always so
+    # --- invariants
 
     @invariant()
     def the_books_are_in_order(self) -> None:
@@ -405,10 +405,10 @@ def live(machine: Any, *, examples: int) -> None:
     )
 
 
-def test_any_order_of_events_leaves_the_books_in_order_on_sqlite() -> None:
+def test_any_order_of_events_leaves_the_ledger_consistent_on_sqlite() -> None:
     live(lambda: Darkroom(a_file()), examples=30)
 
 
 @pytest.mark.prove
-def test_any_order_of_events_leaves_the_books_in_order_on_postgresql(postgres_server: str) -> None:
+def test_any_order_of_events_leaves_the_ledger_consistent_on_postgresql(postgres_server: str) -> None:
     live(lambda: Darkroom(postgres.fresh(postgres_server)), examples=20)

@@ -1,4 +1,4 @@
-"""What an acceptance costs does not grow with the books: every statement of it finds its rows by an index."""
+"""The cost of accepting a job does not grow with the tables: every statement uses an index."""
 
 import re
 import sqlite3
@@ -32,7 +32,7 @@ def url(path: Path) -> str:
 
 @asynccontextmanager
 async def heard(store: Store) -> AsyncIterator[list[str]]:
-    """Every statement that reaches the database while inside."""
+    """Collects every statement that reaches the database."""
     database = store.database
     assert isinstance(database, SqliteDatabase)
     said: list[str] = []
@@ -44,7 +44,7 @@ async def heard(store: Store) -> AsyncIterator[list[str]]:
 
 
 def scans(path: Path, said: Sequence[str]) -> list[tuple[str, str]]:
-    """The steps of the plans of what was *said* that go through a whole table."""
+    """The steps of the query plans of *said* that scan a whole table."""
     found = []
     with closing(sqlite3.connect(path)) as look:
         for text in said:
@@ -62,7 +62,7 @@ async def furnish(store: Store) -> None:
 
 
 @pytest.mark.parametrize("limits", [LIMITS, replace(LIMITS, guild_in_flight=0)], ids=["taken", "refused"])
-async def test_a_reservation_looks_through_no_table(store: Store, path: Path, limits: Limits) -> None:
+async def test_a_reservation_scans_no_table(store: Store, path: Path, limits: Limits) -> None:
     await furnish(store)
     async with heard(store) as said:
         try:
@@ -76,7 +76,7 @@ async def test_a_reservation_looks_through_no_table(store: Store, path: Path, li
 
 
 @pytest.mark.parametrize("pictures", [4, 2, 0])
-async def test_an_ending_looks_through_no_table(store: Store, path: Path, pictures: int) -> None:
+async def test_an_ending_scans_no_table(store: Store, path: Path, pictures: int) -> None:
     await furnish(store)
     job = await walk(store, await accept(store, a_job("j", count=4), limits=LIMITS), way_to(State.COLLECTING))
     async with heard(store) as said:
@@ -85,7 +85,7 @@ async def test_an_ending_looks_through_no_table(store: Store, path: Path, pictur
     assert scans(path, said) == []
 
 
-async def test_where_a_member_stands_is_known_without_looking_through_a_table(store: Store, path: Path) -> None:
+async def test_a_quota_status_scans_no_table(store: Store, path: Path) -> None:
     await furnish(store)
     async with heard(store) as said:
         await store.quota_status(Place(1, 6, 5, roles=(5, 701)), limits=LIMITS, now=NOON)
@@ -94,40 +94,40 @@ async def test_where_a_member_stands_is_known_without_looking_through_a_table(st
     assert scans(path, said) == []
 
 
-async def test_the_operators_graphs_look_through_no_table(store: Store, path: Path) -> None:
+async def test_the_statistics_scan_no_table(store: Store, path: Path) -> None:
     await furnish(store)
     async with heard(store) as said:
-        await statistics.take(store.database, LIMITS, now=NOON)
+        await statistics.collect(store.database, LIMITS, now=NOON)
     assert any("FROM servers" in each for each in said)
     assert any("host_cost" in each for each in said)
     assert [step for step, _ in scans(path, said)] == ["SCAN jobs USING INDEX jobs_open"]  # unfinished ones only
 
 
-async def test_jobs_that_are_due_are_found_without_looking_through_a_table(store: Store, path: Path) -> None:
+async def test_due_jobs_are_found_without_scanning_a_table(store: Store, path: Path) -> None:
     async with heard(store) as said:
         await store.due_before(NOON)
     assert any("due_at <" in each for each in said)
     assert scans(path, said) == []
 
 
-async def test_tidying_up_and_a_members_open_jobs_look_through_no_table(store: Store, path: Path) -> None:
+async def test_deleting_expired_rows_and_listing_open_jobs_scan_no_table(store: Store, path: Path) -> None:
     async with heard(store) as said:
-        await Housekeeping(store.database).expired_pictures(before=NOON, unseen_before=NOON)
-        await store.open_of(1, since=NOON)
+        await Housekeeping(store.database).delete_expired_pictures(before=NOON, unseen_before=NOON)
+        await store.open_jobs(1, since=NOON)
     assert any("DELETE FROM pictures" in each for each in said)
     assert any("of_all" in each for each in said)
     assert scans(path, said) == []
 
 
-async def test_a_scan_would_be_seen(store: Store, path: Path) -> None:
+async def test_a_scan_would_be_noticed(store: Store, path: Path) -> None:
     assert scans(path, ["SELECT sum(images) FROM ledger", "SELECT 1 FROM totals WHERE scope = 'user'"]) == [
         ("SCAN ledger", "SELECT sum(images) FROM ledger")
     ]
 
 
-async def test_a_reservation_takes_as_many_steps_in_large_books_as_in_small_ones(store: Store, path: Path) -> None:
-    """Steps of SQLite's machine, which do not depend on how busy the computer is."""
-    await steps_of(store, "first")  # its windows begin, that is more to do
+async def test_a_reservation_takes_as_many_steps_in_a_large_ledger_as_in_a_small_one(store: Store, path: Path) -> None:
+    """Steps of SQLite's virtual machine, which do not depend on the load of the computer."""
+    await steps_of(store, "first")  # inserts the rows of its windows
     small = await steps_of(store, "small")
     fill(path)
     large = await steps_of(store, "large")

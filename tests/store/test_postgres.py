@@ -1,4 +1,4 @@
-"""PostgreSQL: brought up to date in one step, waited for when it is away, and held by one running process."""
+"""PostgreSQL: migrated in one transaction, waited for when it is away, locked by one running process."""
 
 import asyncio
 import sys
@@ -13,7 +13,7 @@ import pytest
 
 from bot.core.jobs import State
 from bot.store.connect import open_database
-from bot.store.database import StoreBusy, StoreTooNew, StoreUnusable, Tx, Unit, shown
+from bot.store.database import StoreBusy, StoreTooNew, StoreUnusable, Tx, Unit, display_url
 from bot.store.housekeeping import Housekeeping
 from bot.store.postgres import PostgresDatabase
 from bot.store.store import Store
@@ -61,7 +61,7 @@ async def test_a_newer_database_is_not_touched(url: str) -> None:
 
 
 async def test_a_migration_that_fails_halfway_changes_nothing(url: str) -> None:
-    await by_hand(url, "CREATE TABLE totals (mine TEXT)")  # stands in the way of a later statement
+    await by_hand(url, "CREATE TABLE totals (mine TEXT)")  # makes a later statement fail
     with pytest.raises(StoreUnusable, match='"totals" already exists'):
         await PostgresDatabase.open(url)
     assert await by_hand(url, "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'") == [("totals",)]
@@ -71,7 +71,7 @@ async def test_a_migration_that_fails_halfway_changes_nothing(url: str) -> None:
         await accept(store, a_job("now"))
 
 
-async def test_many_that_open_a_new_database_together_agree(url: str) -> None:
+async def test_many_processes_that_open_a_new_database_at_once_agree(url: str) -> None:
     found = await asyncio.gather(*(PostgresDatabase.open(url) for _ in range(4)))
     await accept(Store(found[0]), a_job("by-one"))
     assert await Store(found[3]).job("by-one") == a_job("by-one")
@@ -107,7 +107,7 @@ async def test_a_database_that_cannot_be_reached_is_named_in_one_line_without_it
     ],
 )
 def test_an_address_is_printed_without_its_password(address: str, as_printed: str) -> None:
-    assert shown(address) == as_printed
+    assert display_url(address) == as_printed
 
 
 async def test_both_engines_have_the_same_tables_and_indexes(store: Store, path: Path) -> None:
@@ -135,7 +135,7 @@ async def test_both_engines_have_the_same_tables_and_indexes(store: Store, path:
 # --- units
 
 
-async def test_units_that_wait_for_each_other_in_a_circle_are_both_done(store: Store) -> None:
+async def test_units_that_deadlock_are_both_done(store: Store) -> None:
     barrier = asyncio.Barrier(2)
     waited: set[str] = set()
 
@@ -156,8 +156,8 @@ async def test_units_that_wait_for_each_other_in_a_circle_are_both_done(store: S
     assert [(row["key"], sorted(row["value"])) for row in values] == [("a", ["b", "b"]), ("b", ["a", "a"])]
 
 
-async def test_reservations_and_their_ends_never_wait_for_each_other_in_a_circle(url: str) -> None:
-    """The server would resolve a circle only after a minute here."""
+async def test_reservations_and_their_ends_never_deadlock(url: str) -> None:
+    """The server here detects a deadlock only after a minute."""
     await by_hand(url, f"ALTER DATABASE {urlsplit(url).path[1:]} SET deadlock_timeout = '1min'")
 
     async def live(store: Store, n: int) -> None:
@@ -172,12 +172,14 @@ async def test_reservations_and_their_ends_never_wait_for_each_other_in_a_circle
         assert await faults(one) == []
 
 
-async def test_an_audit_at_several_places_at_once_ends_a_reservation_once(url: str) -> None:
+async def test_concurrent_audits_end_a_reservation_once(url: str) -> None:
     async with opened(url) as one, opened(url) as other:
         for n in range(10):
             await accept(one, a_job(f"{n}"))
         await by_hand(url, "UPDATE jobs SET state = 'failed', ended_at = 1")
-        await asyncio.gather(*(Housekeeping(store.database).end_forgotten(now=NOON) for store in (one, other) * 3))
+        await asyncio.gather(
+            *(Housekeeping(store.database).end_orphaned_reservations(now=NOON) for store in (one, other) * 3)
+        )
         assert await faults(one) == []
 
 
@@ -198,7 +200,7 @@ async def test_a_reader_cannot_write(store: Store) -> None:
         await store.database.read(put("k"))
 
 
-async def test_a_reader_sees_one_moment(store: Store) -> None:
+async def test_a_reader_sees_one_snapshot(store: Store) -> None:
     async def twice(tx: Tx) -> bool:
         before = await all_keys(tx)
         await store.database.write(put("meanwhile"))
@@ -213,7 +215,7 @@ async def test_more_callers_than_connections_are_all_served(store: Store) -> Non
     assert len(await store.database.read(all_keys)) == 100
 
 
-async def test_closing_finishes_what_was_asked_before_and_takes_no_more(url: str) -> None:
+async def test_closing_finishes_earlier_units_and_refuses_new_ones(url: str) -> None:
     database = await PostgresDatabase.open(url)
     tasks = [asyncio.create_task(database.write(put(f"k{n}"))) for n in range(50)]
     await asyncio.sleep(0)
@@ -226,7 +228,7 @@ async def test_closing_finishes_what_was_asked_before_and_takes_no_more(url: str
 # --- trouble with the server
 
 
-async def test_connections_that_broke_are_replaced_without_anybody_noticing(store: Store, url: str) -> None:
+async def test_broken_connections_are_replaced_without_an_error(store: Store, url: str) -> None:
     for n in range(3):
         await cut(url)
         await store.database.write(put(f"k{n}"))
@@ -250,7 +252,7 @@ async def test_a_unit_whose_connection_breaks_in_the_middle_is_run_again(store: 
     assert await store.database.read(all_keys) == {"once", "and-this"}
 
 
-async def test_while_the_server_takes_nobody_callers_wait_for_it(url: str, role_url: str) -> None:
+async def test_while_the_server_refuses_connections_callers_wait(url: str, role_url: str) -> None:
     role = urlsplit(role_url).username
     async with running(role_url) as database:
         await database.write(put("before"))
@@ -258,16 +260,16 @@ async def test_while_the_server_takes_nobody_callers_wait_for_it(url: str, role_
         await cut(url)
         waiting = asyncio.create_task(database.write(put("meanwhile")))
         reading = asyncio.create_task(database.read(all_keys))
-        heard = await database.outside_changes()
+        heard = await database.external_changes()
         assert not waiting.done()
         await by_hand(url, f"ALTER ROLE {role} CONNECTION LIMIT -1")
         async with asyncio.timeout(5):
             assert await waiting == "meanwhile"
             assert "before" in await reading
-            assert await database.outside_changes() != heard  # something may have been missed
+            assert await database.external_changes() != heard  # something may have been missed
 
 
-async def test_a_server_that_takes_no_writes_is_noticed(url: str) -> None:
+async def test_a_read_only_server_is_noticed(url: str) -> None:
     name = urlsplit(url).path[1:]
     async with running(url) as database:
         assert await database.writable()
@@ -281,16 +283,16 @@ async def test_a_server_that_takes_no_writes_is_noticed(url: str) -> None:
 
 async def changed(database: PostgresDatabase, since: int) -> int:
     async with asyncio.timeout(1):
-        while (now := await database.outside_changes()) == since:
+        while (now := await database.external_changes()) == since:
             pass
     return now
 
 
-async def test_what_others_write_is_noticed_within_a_second_and_our_own_is_not(url: str) -> None:
+async def test_writes_of_other_processes_are_noticed_within_a_second_and_our_own_are_not(url: str) -> None:
     async with running(url, place=True) as ours, running(url) as theirs:
-        start = await ours.outside_changes()
+        start = await ours.external_changes()
         await accept(Store(ours), a_job("ours"))
-        assert await ours.outside_changes() == start
+        assert await ours.external_changes() == start
         await accept(Store(theirs), a_job("theirs"))
         then = await changed(ours, start)
         await by_hand(url, "UPDATE jobs SET due_at = 1")
@@ -301,13 +303,13 @@ async def test_a_second_running_process_is_refused_until_the_first_has_ended(url
     async with running(url, place=True):
         with pytest.raises(StoreBusy, match="another Darkroom"):
             await PostgresDatabase.open(url, running=True)
-        async with opened(url) as store:  # looking and writing rows is open to all
+        async with opened(url) as store:  # other processes may still read and write
             await accept(store, a_job("by-the-shell"))
     async with running(url, place=True):
         pass
 
 
-async def test_the_place_of_a_killed_process_is_free(url: str) -> None:
+async def test_the_run_lock_of_a_killed_process_is_free(url: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.store.lock_holder", url, stdin=PIPE, stdout=PIPE
     )
@@ -322,19 +324,19 @@ async def test_the_place_of_a_killed_process_is_free(url: str) -> None:
         pass
 
 
-async def test_a_place_lost_with_the_connection_is_taken_again(url: str) -> None:
+async def test_a_run_lock_lost_with_its_connection_is_taken_again(url: str) -> None:
     async with running(url, place=True) as database:
-        start = await database.outside_changes()
+        start = await database.external_changes()
         await cut(url)
-        assert await database.outside_changes() != start
+        assert await database.external_changes() != start
         with pytest.raises(StoreBusy):
             await PostgresDatabase.open(url, running=True)
 
 
-async def test_who_finds_another_in_its_place_says_so(url: str) -> None:
+async def test_a_process_that_finds_its_run_lock_taken_says_so(url: str) -> None:
     first = await PostgresDatabase.open(url, running=True)
     await cut(url)
     async with running(url, place=True):
         with pytest.raises(StoreBusy):
-            await first.outside_changes()
+            await first.external_changes()
         await first.aclose()

@@ -1,4 +1,4 @@
-"""What admins do to quotas is done once, written down with who did it, and holds for the very next picture."""
+"""Changes of quotas by admins: made once, recorded with their actor, effective for the next reservation."""
 
 import asyncio
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ async def limits_at(store: Store, place: Place = HERE, limits: Limits = ONE_A_DA
 # --- limits
 
 
-async def test_a_rule_holds_for_the_next_reservation_and_not_for_other_servers(store: Store, quotas: Quotas) -> None:
+async def test_a_rule_applies_to_the_next_reservation_and_not_to_other_servers(store: Store, quotas: Quotas) -> None:
     await quotas.set_rule(by("a"), THREE)
     await accept(store, a_job("j", count=3), limits=ONE_A_DAY)
     with pytest.raises(UserError, match="user_day_images") as caught:
@@ -56,20 +56,20 @@ async def test_a_rule_holds_for_the_next_reservation_and_not_for_other_servers(s
         assert (await limits_at(store, place))["user_day_images"] in (1, 10)
 
 
-async def test_a_rule_that_is_set_again_replaces_the_one_before_and_a_cleared_one_is_gone(
+async def test_a_rule_that_is_set_again_replaces_the_previous_one_and_a_cleared_one_is_gone(
     store: Store, quotas: Quotas
 ) -> None:
     await quotas.set_rule(by("a"), THREE)
     await quotas.set_rule(by("b", BEN), Rule(Holder.USER, 1, Unit.IMAGES, Window.DAY, None))
     assert "user_day_images" not in await limits_at(store)
     hourly = Rule(Holder.USER, 1, Unit.IMAGES, Window.HOUR, 0)
-    assert len(await quotas.clear_rules(by("c"), [THREE, hourly])) == 1  # the other was never there
+    assert len(await quotas.clear_rules(by("c"), [THREE, hourly])) == 1  # the other was not set
     assert (await limits_at(store))["user_day_images"] == 1
     assert await quotas.clear_rules(by("d"), [THREE]) == []
     assert [each[:2] for each in await history(store)][:3] == [(ADA, "set"), (BEN, "set"), (ADA, "clear")]
 
 
-async def test_a_block_stops_the_next_reservation_until_it_is_lifted(store: Store, quotas: Quotas) -> None:
+async def test_a_block_refuses_reservations_until_it_is_removed(store: Store, quotas: Quotas) -> None:
     for holder, subject in ((Holder.CHANNEL, 6), (Holder.ROLE, 701), (Holder.USER, 1)):
         await quotas.block(by(f"{holder}"), Block(holder, subject))
         job = a_job("j", place=Place(1, 66, 5, parent_id=6, roles=(5, 701)))
@@ -85,9 +85,7 @@ async def test_a_block_stops_the_next_reservation_until_it_is_lifted(store: Stor
 # --- once
 
 
-async def test_a_change_that_is_delivered_twice_or_many_times_at_once_is_made_once(
-    store: Store, quotas: Quotas
-) -> None:
+async def test_an_interaction_delivered_twice_or_many_times_at_once_changes_once(store: Store, quotas: Quotas) -> None:
     bonus = Grant(0, Unit.IMAGES, 5)
     made = await asyncio.gather(*(quotas.grant(by("one"), 1, bonus) for _ in range(10)))
     assert len([each for each in made if each is not None]) == 1
@@ -95,12 +93,12 @@ async def test_a_change_that_is_delivered_twice_or_many_times_at_once_is_made_on
 
     await quotas.set_rule(by("two"), THREE)
     await quotas.set_rule(by("three"), Rule(Holder.USER, 1, Unit.IMAGES, Window.DAY, 9))
-    await quotas.set_rule(by("two"), THREE)  # comes late, and once more
+    await quotas.set_rule(by("two"), THREE)  # a late, repeated delivery
     assert (await limits_at(store))["user_day_images"] == 9
     assert len(await history(store)) == 3
 
 
-async def test_two_admins_who_take_back_one_bonus_at_once_take_it_once(url: str) -> None:
+async def test_a_bonus_revoked_by_two_admins_at_once_is_revoked_once(url: str) -> None:
     async with opened(url) as one, opened(url) as other:
         number = await Quotas(one.database).grant(by("g"), 1, Grant(0, Unit.MICRO_USD, 500))
         assert number is not None
@@ -114,7 +112,7 @@ async def test_two_admins_who_take_back_one_bonus_at_once_take_it_once(url: str)
         assert await faults(one) == []
 
 
-async def test_another_servers_bonus_cannot_be_taken_back(store: Store, quotas: Quotas) -> None:
+async def test_another_servers_bonus_cannot_be_revoked(store: Store, quotas: Quotas) -> None:
     number = await quotas.grant(by("g"), 1, Grant(0, Unit.IMAGES, 5))
     assert number is not None
     assert await quotas.revoke(by("r", server=8), number) is None
@@ -124,7 +122,7 @@ async def test_another_servers_bonus_cannot_be_taken_back(store: Store, quotas: 
 # --- together with others
 
 
-async def test_a_bonus_is_drawn_or_taken_back_and_never_both(url: str) -> None:
+async def test_a_bonus_is_drawn_or_revoked_and_never_both(url: str) -> None:
     limits = Limits(user_day_images=0)
     async with opened(url) as one, opened(url) as other:
         for n in range(12):
@@ -140,7 +138,7 @@ async def test_a_bonus_is_drawn_or_taken_back_and_never_both(url: str) -> None:
         assert await faults(one) == []
 
 
-async def test_many_who_draw_on_one_bonus_at_once_draw_it_once(url: str) -> None:
+async def test_concurrent_draws_on_one_bonus_draw_it_once(url: str) -> None:
     async with opened(url) as one, opened(url) as other:
         await Quotas(one.database).grant(by("g"), 1, Grant(0, Unit.IMAGES, 7))
         limits = Limits(user_day_images=3, user_in_flight=None)
@@ -151,7 +149,7 @@ async def test_many_who_draw_on_one_bonus_at_once_draw_it_once(url: str) -> None
         assert await faults(one) == []
 
 
-async def test_a_reset_among_reservations_and_endings_leaves_the_books_in_order(url: str) -> None:
+async def test_a_reset_during_reservations_and_endings_leaves_the_ledger_consistent(url: str) -> None:
     async with opened(url) as one, opened(url) as other:
 
         async def live(n: int) -> None:
@@ -171,11 +169,11 @@ async def test_a_reset_among_reservations_and_endings_leaves_the_books_in_order(
         used = (await one.quota_status(HERE, limits=FREE, now=NOON)).used
         for scope in (Scope.USER, Scope.CHANNEL, Scope.GUILD):
             assert [used.tally(scope, window).counts for window in Window] == [Amount()] * len(Window)
-        assert used.tally(Scope.HOST, Window.TOTAL).counts.images > 0  # what the host made stays made
+        assert used.tally(Scope.HOST, Window.TOTAL).counts.images > 0  # still counts for the host
         assert await faults(one) == []
 
 
-async def test_a_reset_leaves_what_is_unfinished_counting_and_its_release_does_not_give_more(
+async def test_unfinished_jobs_still_count_after_a_reset_and_their_release_gives_no_more(
     store: Store, quotas: Quotas
 ) -> None:
     done = await walk(store, await accept(store, a_job("done", count=2)), way_to(State.COLLECTING))
@@ -191,7 +189,7 @@ async def test_a_reset_leaves_what_is_unfinished_counting_and_its_release_does_n
 
 
 @pytest.mark.parametrize(("pictures", "counts"), [(0, 0), (1, 1), (4, 1)])
-async def test_a_reset_leaves_the_part_that_a_bonus_pays_to_the_bonus(
+async def test_a_reset_does_not_count_the_part_that_a_bonus_pays(
     store: Store, quotas: Quotas, pictures: int, counts: int
 ) -> None:
     await quotas.grant(by("g"), 1, Grant(0, Unit.IMAGES, 9))
@@ -206,7 +204,7 @@ async def test_a_reset_leaves_the_part_that_a_bonus_pays_to_the_bonus(
     assert await faults(store) == []
 
 
-async def test_two_admins_who_change_the_settings_at_once_both_do(url: str) -> None:
+async def test_concurrent_changes_of_settings_by_two_admins_both_apply(url: str) -> None:
     async with opened(url) as one, opened(url) as other:
 
         async def deny(channel: int) -> None:
@@ -214,7 +212,7 @@ async def test_two_admins_who_change_the_settings_at_once_both_do(url: str) -> N
                 return server_settings.model_copy(update={"denied": (*server_settings.denied, channel)})
 
             store = (one, other)[channel % 2]
-            await Quotas(store.database).change_server_settings(by(f"c{channel}"), change, told={"denied": channel})
+            await Quotas(store.database).change_server_settings(by(f"c{channel}"), change, body={"denied": channel})
 
         await asyncio.gather(*(deny(n) for n in range(1, 9)))
         assert sorted((await one.server_settings(5)).denied) == list(range(1, 9))
@@ -224,7 +222,7 @@ async def test_two_admins_who_change_the_settings_at_once_both_do(url: str) -> N
 # --- alerts
 
 
-async def test_a_threshold_is_told_of_once_however_often_it_is_passed(store: Store) -> None:
+async def test_a_threshold_raises_one_alert_however_often_it_is_crossed(store: Store) -> None:
     limits, alerts = Limits(guild_month_micro_usd=1000), Alerts(store.database)
     job = await accept(store, a_job("a"), price=850, limits=limits)
     (first,) = await alerts.pending(since=0)

@@ -1,4 +1,4 @@
-"""What is deleted is found nowhere: not in any row, and on SQLite at once in no byte of the database's files."""
+"""Deleted data is in no row and, on SQLite, at once in no byte of the database's files."""
 
 import asyncio
 import sqlite3
@@ -17,7 +17,7 @@ WORDS = "a lighthouse"  # what the rig asks for
 
 
 def in_files(app: Rig, words: str = WORDS) -> list[str]:
-    """The files of the SQLite database that hold *words*, its log of writes among them."""
+    """The files of the SQLite database that contain *words*, including the WAL."""
     return [each.name for each in app.folder.glob("darkroom.db*") if words.encode() in each.read_bytes()]
 
 
@@ -42,7 +42,7 @@ async def ended(app: Rig) -> str:
     return job_id
 
 
-async def test_after_delete_nothing_of_what_was_asked_for_is_left(tmp_path: Path, url: str) -> None:
+async def test_after_delete_nothing_of_the_request_is_left(tmp_path: Path, url: str) -> None:
     async with rig(tmp_path, url=url) as app:
         job_id = await ended(app)
         job = await app.services.jobs.own_job(job_id, user_id=ALICE)
@@ -65,7 +65,7 @@ async def test_after_delete_nothing_of_what_was_asked_for_is_left(tmp_path: Path
         assert (await app.services.drafts.load(theirs, user_id=BOB)).prompt == "a buoy"
 
 
-async def test_a_reader_holds_up_neither_the_answer_nor_writers_and_then_it_is_gone(app: Rig) -> None:
+async def test_a_reader_delays_neither_the_answer_nor_writers_and_afterwards_the_text_is_gone(app: Rig) -> None:
     job_id = await ended(app)
     reading, go_on = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -94,7 +94,9 @@ async def test_a_reader_holds_up_neither_the_answer_nor_writers_and_then_it_is_g
     assert in_files(app) == []
 
 
-async def test_a_copy_in_the_unused_part_of_a_page_goes_too_and_many_who_delete_are_served_together(app: Rig) -> None:
+async def test_a_copy_in_the_unused_part_of_a_page_is_removed_and_concurrent_deletions_are_served_together(
+    app: Rig,
+) -> None:
     ids = [await ended(app) for _ in range(5)]
     await app.store.database.purge_deleted()
     path = app.folder / "darkroom.db"
@@ -111,17 +113,17 @@ async def test_a_copy_in_the_unused_part_of_a_page_goes_too_and_many_who_delete_
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-async def test_what_we_do_for_it_ourselves_does_not_look_like_another_process(app: Rig) -> None:
+async def test_our_own_vacuum_does_not_count_as_an_external_change(app: Rig) -> None:
     await ended(app)
-    before = await app.store.database.outside_changes()
+    before = await app.store.database.external_changes()
 
     assert await app.store.database.purge_deleted(thoroughly=True)
     assert await app.store.database.purge_deleted()
 
-    assert await app.store.database.outside_changes() == before
+    assert await app.store.database.external_changes() == before
 
 
-async def test_drafts_and_tokens_leave_the_files_when_they_expire_and_prompts_when_they_are_old(app: Rig) -> None:
+async def test_expired_drafts_and_tokens_and_old_prompts_are_removed_from_the_files(app: Rig) -> None:
     janitor = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
     await janitor.run_once()
     await ended(app)

@@ -1,4 +1,4 @@
-"""The engine: many units in one commit, each on its own when something goes wrong."""
+"""The SQLite engine: many units in one commit, each rolled back alone when it fails."""
 
 import asyncio
 import sqlite3
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.store.database import Tx, Unit
-from bot.store.sqlite import BATCH, SqliteDatabase
+from bot.store.sqlite import MAX_BATCH, SqliteDatabase
 from bot.store.store import Store
 from tests.store.ledger_model import all_keys, put
 
@@ -28,7 +28,7 @@ async def database(store: Store) -> SqliteDatabase:
 
 @asynccontextmanager
 async def busy_writer(database: SqliteDatabase) -> AsyncIterator[None]:
-    """While inside, the writer's thread is held up in a unit, so that callers queue behind it."""
+    """Blocks the writer's thread in a unit, so that callers queue behind it."""
     began, go_on = threading.Event(), threading.Event()
 
     async def unit(tx: Tx) -> None:
@@ -52,7 +52,7 @@ async def queue(database: SqliteDatabase, *units: Unit[str]) -> "list[asyncio.Ta
 
 @asynccontextmanager
 async def counted(database: SqliteDatabase) -> AsyncIterator[Callable[[str], int]]:
-    """How often a statement reaches the writer's connection while inside."""
+    """Counts how often a statement reaches the writer's connection."""
     said: list[str] = []
     await database._writer.connection.set_trace_callback(said.append)
     yield said.count
@@ -62,24 +62,24 @@ async def counted(database: SqliteDatabase) -> AsyncIterator[Callable[[str], int
 # --- together
 
 
-async def test_callers_that_come_together_share_one_commit(database: SqliteDatabase) -> None:
+async def test_concurrent_callers_share_one_commit(database: SqliteDatabase) -> None:
     async with counted(database) as count:
         async with busy_writer(database):
             tasks = await queue(database, *(put(f"k{n}") for n in range(200)))
         assert await asyncio.gather(*tasks) == [f"k{n}" for n in range(200)]
-        assert (count("COMMIT"), count("BEGIN IMMEDIATE")) == (2, 2)  # the one that held them up, and all the others
+        assert (count("COMMIT"), count("BEGIN IMMEDIATE")) == (2, 2)  # the blocking unit, and all the others
     assert len(await database.read(all_keys)) == 200
 
 
-async def test_a_commit_carries_a_bounded_number_of_units(database: SqliteDatabase) -> None:
+async def test_a_commit_has_a_bounded_number_of_units(database: SqliteDatabase) -> None:
     async with counted(database) as count:
         async with busy_writer(database):
-            tasks = await queue(database, *(put(f"k{n}") for n in range(2 * BATCH + 1)))
+            tasks = await queue(database, *(put(f"k{n}") for n in range(2 * MAX_BATCH + 1)))
         await asyncio.gather(*tasks)
         assert count("COMMIT") == 1 + 3
 
 
-async def test_units_are_done_in_the_order_they_came(database: SqliteDatabase) -> None:
+async def test_units_run_in_the_order_of_their_calls(database: SqliteDatabase) -> None:
     seen: list[int] = []
 
     def noting(number: int) -> Unit[str]:
@@ -145,9 +145,7 @@ async def test_a_failing_unit_is_rolled_back_alone(database: SqliteDatabase) -> 
 
 
 @pytest.mark.parametrize("error", [StopIteration, SystemExit, asyncio.CancelledError])
-async def test_even_a_strange_error_reaches_its_caller_and_nobody_else(
-    database: SqliteDatabase, error: type[BaseException]
-) -> None:
+async def test_any_error_reaches_its_own_caller_only(database: SqliteDatabase, error: type[BaseException]) -> None:
     async def failing(tx: Tx) -> str:
         await put("lost")(tx)
         raise error
@@ -181,7 +179,7 @@ async def test_a_unit_may_await_nothing_but_its_transaction(database: SqliteData
 # --- callers that give up
 
 
-async def test_a_caller_cancelled_in_the_queue_never_runs(database: SqliteDatabase) -> None:
+async def test_the_unit_of_a_caller_cancelled_in_the_queue_never_runs(database: SqliteDatabase) -> None:
     async with busy_writer(database):
         first, gone, last = await queue(database, put("first"), put("gone"), put("last"))
         gone.cancel()
@@ -191,7 +189,7 @@ async def test_a_caller_cancelled_in_the_queue_never_runs(database: SqliteDataba
     assert await database.read(all_keys) == {"first", "last"}
 
 
-async def test_a_caller_that_gives_up_while_its_unit_runs_is_committed(database: SqliteDatabase) -> None:
+async def test_the_unit_of_a_caller_cancelled_while_it_runs_is_committed(database: SqliteDatabase) -> None:
     began, go_on = threading.Event(), threading.Event()
 
     async def slow(tx: Tx) -> str:
@@ -212,17 +210,17 @@ async def test_a_caller_that_gives_up_while_its_unit_runs_is_committed(database:
 # --- trouble with the file
 
 
-def pages(most: int) -> Unit[str]:
+def pages(extra: int) -> Unit[str]:
     async def unit(tx: Tx) -> str:
         row = await tx.one("PRAGMA page_count")
         assert row is not None
-        await tx.run(f"PRAGMA max_page_count = {row['page_count'] + most}")
+        await tx.run(f"PRAGMA max_page_count = {row['page_count'] + extra}")
         return ""
 
     return unit
 
 
-async def test_a_full_disk_fails_the_unit_that_needs_the_space_and_spares_its_neighbours(
+async def test_a_full_disk_fails_only_the_unit_that_needs_the_space(
     database: SqliteDatabase,
 ) -> None:
     await database.write(put("a row for the page"))
@@ -248,7 +246,7 @@ async def test_a_full_disk_loses_nothing_that_was_answered(database: SqliteDatab
     assert await database.read(all_keys) == kept
 
 
-async def test_a_database_that_another_holds_fails_what_waits_and_then_goes_on(
+async def test_a_database_locked_by_another_process_fails_waiting_units_and_then_works_again(
     database: SqliteDatabase, path: Path
 ) -> None:
     async def impatient(tx: Tx) -> str:
@@ -271,30 +269,30 @@ async def test_a_database_that_another_holds_fails_what_waits_and_then_goes_on(
 # --- other processes
 
 
-async def test_only_what_others_write_counts_as_a_change_from_outside(database: SqliteDatabase, path: Path) -> None:
-    start = await database.outside_changes()
+async def test_only_writes_of_other_processes_count_as_external_changes(database: SqliteDatabase, path: Path) -> None:
+    start = await database.external_changes()
     await database.write(put("ours"))
-    assert await database.outside_changes() == start
+    assert await database.external_changes() == start
     with closing(sqlite3.connect(path)) as other:
         other.execute("INSERT INTO notes VALUES ('theirs', '1')")
         other.commit()
-    assert await database.outside_changes() != start
+    assert await database.external_changes() != start
     assert await database.read(all_keys) == {"ours", "theirs"}
 
 
 # --- the end
 
 
-async def test_closing_finishes_what_was_asked_before(path: Path) -> None:
+async def test_closing_finishes_earlier_units(path: Path) -> None:
     database = await SqliteDatabase.open(path)
-    tasks = await queue(database, *(put(f"k{n}") for n in range(BATCH + 50)))
+    tasks = await queue(database, *(put(f"k{n}") for n in range(MAX_BATCH + 50)))
     await database.aclose()
-    assert await asyncio.gather(*tasks) == [f"k{n}" for n in range(BATCH + 50)]
+    assert await asyncio.gather(*tasks) == [f"k{n}" for n in range(MAX_BATCH + 50)]
     with closing(sqlite3.connect(path)) as look:
-        assert look.execute("SELECT count(*) FROM notes").fetchone() == (BATCH + 50,)
+        assert look.execute("SELECT count(*) FROM notes").fetchone() == (MAX_BATCH + 50,)
 
 
-async def test_a_closed_store_takes_nothing(path: Path) -> None:
+async def test_a_closed_store_refuses_units(path: Path) -> None:
     database = await SqliteDatabase.open(path)
     await database.aclose()
     with pytest.raises(RuntimeError, match="closed"):

@@ -1,4 +1,4 @@
-"""A database that an earlier Darkroom wrote opens with this one, and its unfinished jobs end as they would have."""
+"""Databases of earlier versions open with this one, and their unfinished jobs end correctly."""
 
 import asyncio
 import sqlite3
@@ -29,7 +29,7 @@ def engine_of(url: str) -> str:
 
 
 async def by_hand(url: str, *texts: str) -> None:
-    """Run whole texts of SQL without our code."""
+    """Run SQL scripts without our code."""
     if engine_of(url) == "sqlite":
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file:
             for each in texts:
@@ -42,7 +42,7 @@ async def by_hand(url: str, *texts: str) -> None:
 
 
 async def left_by(version: int, url: str) -> str:
-    """Make the database at *url* what *version* left behind: jobs in every state, in servers and outside."""
+    """Create a database of *version* at *url*: jobs in every state, in servers and direct messages."""
     mark = f"PRAGMA user_version = {version}"
     if engine_of(url) == "postgres":
         mark = f"CREATE TABLE darkroom_version AS SELECT CAST({version} AS BIGINT) AS version"
@@ -69,7 +69,7 @@ def test_there_is_a_sample_of_every_earlier_version(engine: str) -> None:
 
 
 @pytest.mark.parametrize("version", range(1, len(SAMPLES) + 1))
-async def test_a_database_of_an_earlier_version_opens_with_its_books_in_order(url: str, version: int) -> None:
+async def test_a_database_of_an_earlier_version_opens_with_a_consistent_ledger(url: str, version: int) -> None:
     async with opened(await left_by(version, url)) as store:
         jobs = await all_jobs(store)
         assert {each.state for each in jobs} == set(State)
@@ -80,7 +80,7 @@ async def test_a_database_of_an_earlier_version_opens_with_its_books_in_order(ur
         assert await faults(store) == []
 
 
-async def test_the_new_totals_say_what_the_old_rows_say(url: str) -> None:
+async def test_the_new_totals_agree_with_the_old_rows(url: str) -> None:
     async with opened(await version_1(url)) as store:
         jobs, ledger = await all_jobs(store), await rows(store, "SELECT * FROM ledger")
         flying, month = Counter[int](), Counter[int]()
@@ -97,7 +97,7 @@ async def test_the_new_totals_say_what_the_old_rows_say(url: str) -> None:
         assert used.tally(Scope.HOST, None).jobs == flying.total()
 
 
-async def test_what_was_asked_for_in_direct_messages_belongs_to_no_server_now(url: str) -> None:
+async def test_jobs_from_direct_messages_belong_to_no_server_after_the_upgrade(url: str) -> None:
     async with opened(await version_1(url)) as store:
         outside = [each.id for each in await all_jobs(store) if each.place.guild_id is None]
         found = await rows(store, "SELECT job FROM ledger WHERE guild = 0 AND kind = 'reserve'")
@@ -121,7 +121,9 @@ async def test_an_unfinished_job_ends_in_the_windows_of_its_old_reservation(
             assert found.get("settle", Amount()) == Amount(got, got * price)
         assert await faults(store) == []
         used = (await store.quota_status(Place(1, 65, 5), limits=FREE, now=LATER)).used
-        assert used.tally(Scope.USER, Window.MONTH).counts == Amount()  # it all counts where it was reserved
+        assert (
+            used.tally(Scope.USER, Window.MONTH).counts == Amount()
+        )  # all of it counts in the month of the reservation
         assert used.tally(Scope.GUILD, None).jobs == used.tally(Scope.HOST, None).jobs == 0
 
 
@@ -134,7 +136,7 @@ async def to_collecting(store: Store, job: Job) -> Job:
 
 
 @pytest.mark.parametrize("version", range(1, len(SAMPLES) + 1))
-async def test_new_reservations_find_their_place_behind_the_old_ones(url: str, version: int) -> None:
+async def test_new_reservations_count_together_with_old_ones(url: str, version: int) -> None:
     async with opened(await left_by(version, url)) as store:
         before = await rows(store, "SELECT max(id) AS newest FROM ledger")
         await accept(store, a_job("new", now=LATER))
@@ -142,9 +144,9 @@ async def test_new_reservations_find_their_place_behind_the_old_ones(url: str, v
         assert await faults(store) == []
 
 
-async def test_an_upgrade_that_fails_halfway_leaves_version_1_as_it_was(url: str) -> None:
+async def test_an_upgrade_that_fails_halfway_does_not_change_version_1(url: str) -> None:
     await version_1(url)
-    await by_hand(url, "CREATE TABLE draws (mine TEXT)")  # stands in the way of one of the last statements
+    await by_hand(url, "CREATE TABLE draws (mine TEXT)")  # makes one of the last statements fail
     with pytest.raises(StoreUnusable, match="draws"):
         async with opened(url):
             pass
@@ -154,7 +156,7 @@ async def test_an_upgrade_that_fails_halfway_leaves_version_1_as_it_was(url: str
         assert await faults(store) == []
 
 
-async def test_two_that_upgrade_one_database_together_agree(url: str) -> None:
+async def test_two_processes_that_upgrade_one_database_at_once_agree(url: str) -> None:
     await version_1(url)
 
     async def look() -> list[str]:

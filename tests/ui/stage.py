@@ -80,7 +80,7 @@ class Stage:
         for n in range(1, pictures + 1):
             name = f"{job.id}-{n}.png"
             (self.rig.folder / name).write_bytes(PNG[1])
-            await store.keep_picture(current, Picture(n, name, "png", 64, 48, len(PNG[1])), now=now)
+            await store.add_picture(current, Picture(n, name, "png", 64, 48, len(PNG[1])), now=now)
         assert await store.move(current, State.SUCCEEDED, now=now, images=pictures) is not None
         if show:
             await self.rig.delivery.run_due()

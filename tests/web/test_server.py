@@ -217,7 +217,7 @@ async def test_a_picture_of_a_deleted_job_opens_with_no_address(app: Rig) -> Non
     links = PictureLinks("https://pictures.example", secret=b"x" * 32)
     path = (links(job_id, held) or "").removeprefix("https://pictures.example")
     await app.services.jobs.delete(job_id, user_id=ALICE)  # its file is still there, and a fetch may be under way
-    await app.store.keep_picture(await app.job(job_id), held, now=app.time.now)
+    await app.store.add_picture(await app.job(job_id), held, now=app.time.now)
     assert (app.folder / held.file).exists()
     async with (
         served(site(app, links=links)) as url,

@@ -31,7 +31,7 @@ class Confirm:
         except DeliverLater as exc:
             return at.after(exc.retry_after or RETRY_DELAY * at.attempt(job, "confirm"))
         if found is not None:
-            await at.store.acknowledged(job.id, message_id=found[0], ephemeral=found[1], now=now)
+            await at.store.acknowledge(job.id, message_id=found[0], ephemeral=found[1], now=now)
             return now
         if (lookups := at.attempt(job, "confirm")) < MAX_LOOKUPS:
             return at.after(RETRY_DELAY * lookups)

@@ -115,7 +115,7 @@ class StepContext:
         model = self.catalog.models.get(job.request.model)
         timing = model.timing if model else Timing()
         waits_for_callback = self.callback_url(job) is not None and job.id not in self.wakeups.called_back
-        return timing.called_back() if waits_for_callback else timing
+        return timing.with_callbacks() if waits_for_callback else timing
 
     def after(self, seconds: float) -> int:
         """*seconds* from now, in UTC milliseconds."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from bot.core.errors import AnswerUnreadable, ProviderError, ProviderPaused, ProviderUnavailable, RunLost
-from bot.core.jobs import Cancel, Job, Observation, State, is_news
+from bot.core.jobs import Cancel, Job, Observation, State, changes_job
 from bot.core.polling import poll_delay
 from bot.jobs.steps.collect import BLOCKED_DELAY, Collect
 from bot.jobs.steps.context import StepContext
@@ -37,7 +37,7 @@ class Poll:
             return None
         await at.health.on_answered(job.provider, job_id=job.id)
         at.succeeded(job, "poll")
-        if not is_news(job, observation):
+        if not changes_job(job, observation):
             return await self._next_poll(job)
         return await self._write_down(job, observation)
 

@@ -60,7 +60,7 @@ class SubmittedRuns:
 
     async def belongs_to_another(self, job: Job, run_id: str) -> bool:
         """Whether the run that the provider named is on disk as another job's."""
-        owner = await self._context.store.by_run(job.provider, run_id)
+        owner = await self._context.store.job_of_run(job.provider, run_id)
         if owner is None or owner.id == job.id:
             return False
         error = SubmitUnknown(f"run {run_id} belongs to {owner.id}")

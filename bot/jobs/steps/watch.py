@@ -28,7 +28,7 @@ class Watch:
         if observation.state in (State.QUEUED, State.RUNNING):
             return at.after(WATCH_DELAY)
         if observation.cost_micro_usd is not None:
-            await at.store.cost_became_known(job, now=now, micro_usd=observation.cost_micro_usd)
+            await at.store.record_cost(job, now=now, micro_usd=observation.cost_micro_usd)
         result = await at.results.download(job, observation.image_urls)
         if result.incomplete or result.blocked_host:
             return at.after(WATCH_DELAY)

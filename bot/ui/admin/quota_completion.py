@@ -13,7 +13,7 @@ from bot.core.quota import Holder, Rule, Scope, Unit
 from bot.core.windows import Window
 from bot.core.zones import zone_of
 from bot.jobs.build import Services
-from bot.store.quotas import HeldGrant
+from bot.store.quotas import MemberGrant
 from bot.ui.admin.base import AdminAction
 from bot.ui.admin.quota_targets import ADMIN_HOLDERS, SERVER, block_value, plain_mention, rule_value, target_of
 from bot.ui.cards import quota as quota_cards
@@ -39,7 +39,7 @@ class RuleChoices:
         self._services = services
         self._quotas = services.quotas
 
-    async def grants(self, action: AdminAction) -> Sequence[HeldGrant]:
+    async def grants(self, action: AdminAction) -> Sequence[MemberGrant]:
         """The unspent bonuses of the member in the options, or of all members if no target is given."""
         target = target_of(action)
         if target.holder not in (Holder.USER, Holder.GUILD):

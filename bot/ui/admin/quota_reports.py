@@ -13,7 +13,7 @@ from discord import app_commands
 from bot.core import amounts
 from bot.core.amounts import PERIODS
 from bot.core.errors import UserError
-from bot.core.ledger_csv import csv_of
+from bot.core.ledger_csv import to_csv
 from bot.core.quota import Holder, Scope
 from bot.core.windows import Window
 from bot.core.zones import zone_of
@@ -170,7 +170,7 @@ class QuotaReports:
 
 def _encode(rows: Sequence[Entry], zone: tzinfo, *, header: bool) -> bytes:
     """A part of the CSV file; the first starts with a byte order mark, by which spreadsheets recognise UTF-8."""
-    return csv_of(rows, zone, header=header).encode("utf-8-sig" if header else "utf-8")
+    return to_csv(rows, zone, header=header).encode("utf-8-sig" if header else "utf-8")
 
 
 def _matching(offered: Sequence[tuple[str, str]], typed: str) -> Sequence[tuple[str, str]]:

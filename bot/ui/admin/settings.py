@@ -231,7 +231,7 @@ class SettingsCommands:
         """Apply *change*, record *entry* in the history, and return the new settings and whether they are new."""
         before = await self._current(action)
         async with database_timeout("settings.unsure"):
-            server_settings = await self._services.quotas.change_server_settings(action.by, change, told=entry)
+            server_settings = await self._services.quotas.change_server_settings(action.by, change, body=entry)
         return server_settings, server_settings != before
 
     async def _answer(

@@ -77,7 +77,7 @@ def render(card: Card, words: Words, *, files: Sequence[str] = (), now: int) -> 
 def ended_notice(card: Card, words: Words, *, channel_id: int) -> ui.LayoutView:
     """The direct message about how a job ended, for when its card in *channel_id* cannot be edited."""
     shape, count = shape_of(card), len(card.pictures)
-    waiting = words.say("direct.in_jobs", count=count, when=moment(card.in_jobs_until)) if count else ""
+    waiting = words.say("direct.in_jobs", count=count, when=moment(card.listed_until)) if count else ""
     body = paragraph(
         f"### {words.say(f'state.{shape}')}",
         words.say("direct.unreachable", channel=f"<#{channel_id}>"),
@@ -98,7 +98,7 @@ def shape_of(card: Card) -> str:
         return "deleted"
     if job.state is State.FAILED and job.images > 0:
         return "late"
-    stoppable = job.state in CANCELLABLE | {State.RUNNING} and not (card.hides and job.state in HIDEABLE)
+    stoppable = job.state in CANCELLABLE | {State.RUNNING} and not (card.hide_only and job.state in HIDEABLE)
     if job.cancel in CANCEL_REQUESTED and stoppable:
         return "cancelling"
     return SHAPES[job.state]
@@ -115,13 +115,13 @@ def _active(card: Card, words: Words, now: int) -> Iterator[str]:
     if can_hide(card):
         yield words.say("card.hide")
     yield from _location_warnings(card, words)
-    if card.trouble is not None:
-        yield words.say(f"trouble.{card.trouble}", provider=_provider(card))
+    if card.outage is not None:
+        yield words.say(f"trouble.{card.outage}", provider=_provider(card))
         if job.state is State.ACCEPTED:
             yield words.say("card.wait_limit", when=relative(max(job.deadline, now)))
     if card.slow and job.state in (State.QUEUED, State.RUNNING):
         yield words.say("card.slow", when=relative(max(job.deadline, now)))
-    if card.last_word:
+    if card.final_edit:
         yield words.say("card.last_word")
     # The quote is last, because some clients draw the line after it as part of it.
     yield quoted(job.request.prompt, max_length=MAX_PROMPT_LENGTH)
@@ -130,15 +130,15 @@ def _active(card: Card, words: Words, now: int) -> Iterator[str]:
 def _cancel_key(card: Card) -> str:
     """The status of a requested cancellation: a key below `card`."""
     state = card.job.state
-    if card.hides and state in (State.SUBMITTING, State.UNKNOWN):
+    if card.hide_only and state in (State.SUBMITTING, State.UNKNOWN):
         return "cancel_in_doubt"
-    late = card.job.cancel is Cancel.TOO_LATE or state is State.COLLECTING or (card.hides and state in HIDEABLE)
+    late = card.job.cancel is Cancel.TOO_LATE or state is State.COLLECTING or (card.hide_only and state in HIDEABLE)
     return "cancel_too_late" if late else "cancel_wanted"
 
 
 def _waiting(card: Card, words: Words) -> Iterator[str]:
-    if card.place is not None:
-        yield words.say("card.next") if card.place <= 1 else words.say("card.place", place=card.place)
+    if card.queue_position is not None:
+        yield words.say("card.next") if card.queue_position <= 1 else words.say("card.place", place=card.queue_position)
 
 
 def _submitting(card: Card, words: Words) -> Iterator[str]:
@@ -151,7 +151,7 @@ def _queued(card: Card, words: Words) -> Iterator[str]:
     else:
         yield words.say("card.position", position=card.job.position, provider=_provider(card))
     yield _usual_time(card, words)
-    if card.hides and card.job.cancel is Cancel.NONE:
+    if card.hide_only and card.job.cancel is Cancel.NONE:
         yield words.say("card.no_stop")
 
 
@@ -209,7 +209,7 @@ def _hidden(card: Card, words: Words, now: int) -> Iterator[str]:
         return
     yield from PROGRESS[job.state](card, words)
     yield words.say("card.hidden", price=words.money(card.charge.reserved.micro_usd, about=card.estimated))
-    if card.last_word:
+    if card.final_edit:
         yield words.say("card.last_word")
 
 
@@ -218,7 +218,7 @@ def _hidden_result(card: Card, words: Words, now: int) -> str:
         return ""
     if not card.pictures:
         return words.say("card.gone")
-    until = card.in_jobs_until
+    until = card.listed_until
     return words.say("card.hidden_done", when=moment(until)) if now < until else ""
 
 
@@ -334,7 +334,7 @@ def _missing_pictures(card: Card, words: Words, *, files: Sequence[str]) -> Iter
         yield words.say("card.links", count=len(card.links))
     if card.withheld:
         count = max(1, len(card.pictures) - len(files) - len(card.links))
-        yield words.say("card.withheld", count=count, when=moment(card.in_jobs_until))
+        yield words.say("card.withheld", count=count, when=moment(card.listed_until))
     if not card.pictures and not files:
         yield words.say("card.gone")
 

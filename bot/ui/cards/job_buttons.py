@@ -22,7 +22,7 @@ def can_cancel(card: Card) -> bool:
 
 
 def can_hide(card: Card) -> bool:
-    return card.hides and card.job.state in HIDEABLE and not card.hidden
+    return card.hide_only and card.job.state in HIDEABLE and not card.hidden
 
 
 def buttons(card: Card, words: Words, *, now: int) -> list[ui.Button[Any]]:

@@ -48,7 +48,7 @@ def _why_listed(card: Card, words: Words) -> str:
         return words.say("jobs.undelivered")
     if card.job.images == 0:
         return end_reason(card, words)
-    return words.say("jobs.hidden", when=moment(card.in_jobs_until)) if card.pictures else words.say("card.gone")
+    return words.say("jobs.hidden", when=moment(card.listed_until)) if card.pictures else words.say("card.gone")
 
 
 def _entry_buttons(card: Card, words: Words, *, both: bool) -> Part:

@@ -302,7 +302,7 @@ def _channel_restrictions(words: Words, view: QuotaView) -> list[str]:
     channel = (view.target.subject,)
     cap = view.server_settings.ceiling(channel)
     return [
-        "" if view.server_settings.opens(channel) else words.say("quota.house.closed"),
+        "" if view.server_settings.allows(channel) else words.say("quota.house.closed"),
         ""
         if cap.resolution is None
         else words.say("quota.house.resolution", limit=show(cap.resolution, max_length=20)),

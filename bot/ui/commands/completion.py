@@ -140,7 +140,7 @@ class OptionCompletion:
                 status = await self._responder.services.usage.quota_status(place)
         except STATUS_ERRORS:
             return None
-        return status if status.server_settings.opens(place.channels) else None
+        return status if status.server_settings.allows(place.channels) else None
 
     def _model_and_options(self, context: _Context) -> tuple[str | None, Options]:
         """The model filled in, or the default model if that one is not available here, and its options."""

@@ -27,7 +27,7 @@ def price_per_picture(words: Words, quote: Quote) -> str:
 
 def default_quote(services: Services, model: str, verb: Verb, *, asked: RequestedOptions | None = None) -> Quote:
     """The price of one picture by *model* now, with the options in *asked* that it has, and its defaults."""
-    supported = services.offered.still(model, verb, asked or RequestedOptions())
+    supported = services.offered.still_offered(model, verb, asked or RequestedOptions())
     try:
         return _quote(services, model, verb, supported)
     except UserError:  # no provider has this combination

@@ -6,7 +6,7 @@ from dataclasses import replace
 from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.jobs import Verb
 from bot.core.request_draft import RequestDraft
-from bot.core.server_settings import usual_model
+from bot.core.server_settings import default_model
 from bot.jobs.build import Services
 from bot.ui.cards.forms import Choices, prompt_form
 from bot.ui.cards.texts import Words
@@ -49,7 +49,7 @@ async def show_draft(
 async def default_model_here(responder: Responder, interaction: Interaction, verb: Verb) -> str | None:
     """The model that is used here if a request names none."""
     place = place_of(interaction, member=responder.is_member(interaction))
-    return usual_model(await responder.services.requests.server_settings(place), responder.services.offered, verb)
+    return default_model(await responder.services.requests.server_settings(place), responder.services.offered, verb)
 
 
 def choices_for(draft: RequestDraft, services: Services, *, default_model: str | None, words: Words) -> Choices:
@@ -103,7 +103,7 @@ def apply_fields(
     model = fields.get("model") if "model" in fields else draft.model
     new_model = model or default_model
     asked = draft.asked if new_model == (draft.model or default_model) else RequestedOptions()
-    asked = catalog.still(new_model, draft.verb, asked) if new_model else asked
+    asked = catalog.still_offered(new_model, draft.verb, asked) if new_model else asked
     count = fields.get("count") or ""
     changes: dict[str, str | int | None] = {
         name: fields[name] for name in ("aspect_ratio", "resolution") if name in fields

@@ -7,7 +7,7 @@ from discord.abc import GuildChannel
 
 from bot.core.errors import UserError
 from bot.core.quota import Holder, Scope
-from bot.core.server_settings import MOST_NAMED
+from bot.core.server_settings import MAX_NAMED_CHANNELS
 from bot.store.quotas import Overview
 from bot.ui.transport.channels import may_write
 
@@ -27,7 +27,8 @@ def suggest_channels(
     listed = [channel for each in listed_ids if (channel := guild.get_channel(each)) is not None]
     usable = list(_usable(error, overview, channels=listed, member=user))
     return (
-        usable[:MOST_NAMED] or list(_usable(error, overview, channels=guild.text_channels, member=user))[:MAX_UNLISTED]
+        usable[:MAX_NAMED_CHANNELS]
+        or list(_usable(error, overview, channels=guild.text_channels, member=user))[:MAX_UNLISTED]
     )
 
 
@@ -48,7 +49,7 @@ def _would_work(error: UserError, overview: Overview, *, channel: int) -> bool:
     blocked = {each.subject for each in overview.blocks if each.holder is Holder.CHANNEL}
     limited = {each.subject for each in overview.rules if each.holder is Holder.CHANNEL}
     return (
-        server_settings.opens((channel,))
+        server_settings.allows((channel,))
         and channel not in blocked
         and not (error.values.get("scope") == Scope.CHANNEL and channel in limited)
         and not (error.key == "house.resolution" and cap.resolution is not None)

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import discord
 
 from bot.core.jobs import Place, Reference
-from bot.core.references import UNSPECIFIC, link_expires_at, media_type, path_of
+from bot.core.references import UNKNOWN_TYPE, link_expires_at, media_type, path_of
 from bot.core.request_draft import InteractionContext
 
 THREADS = frozenset(
@@ -130,7 +130,7 @@ def _name(url: str) -> str:
 def _may_be_picture(content_type: str | None) -> bool:
     """Whether a content type is an image's or says nothing; Discord derives it from the file name alone."""
     kind = media_type(content_type)
-    return kind.startswith("image/") or kind == UNSPECIFIC
+    return kind.startswith("image/") or kind == UNKNOWN_TYPE
 
 
 # --- forms

@@ -14,7 +14,7 @@ from discord import ui
 from bot.core.cards import Card
 from bot.core.errors import UserError
 from bot.core.jobs import SECOND, Place, Reference
-from bot.core.quota import EVERYWHERE
+from bot.core.quota import NO_SERVER
 from bot.core.references import TYPES, ReferenceLimits, check_references, media_type
 from bot.core.request_draft import InteractionContext, RequestDraft
 from bot.jobs.build import Services
@@ -249,7 +249,7 @@ class Responder:
 
     async def _with_suggestions(self, error: UserError, interaction: Interaction, place: Place) -> UserError:
         """*error* with the channels in which the request would be accepted, as far as known."""
-        if place.server == EVERYWHERE or not is_channel_error(error):
+        if place.server == NO_SERVER or not is_channel_error(error):
             return error
         try:
             async with asyncio.timeout(OPTIONAL_TIMEOUT):

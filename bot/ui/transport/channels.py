@@ -80,4 +80,4 @@ def has_open_channel(guild: discord.Guild | None, server_settings: ServerSetting
     if server_settings.allowed:
         return any(each not in server_settings.denied and each not in deleted for each in server_settings.allowed)
     channels = [each for each in guild.channels if not isinstance(each, discord.CategoryChannel)] if guild else []
-    return not channels or any(server_settings.opens((each.id,)) for each in channels)
+    return not channels or any(server_settings.allows((each.id,)) for each in channels)

@@ -79,7 +79,7 @@ def _classify_response(
         return ContentBlocked(text)
     if code in PATH_CLOSED_CODES or status in (401, 403):
         outside = code == UNKNOWN_CHANNEL or (code == MISSING_ACCESS and path is not ReplyPath.TOKEN)
-        return PathClosed(text, for_good=code in PERMANENT_CODES or status == 401, channel=outside)
+        return PathClosed(text, permanent=code in PERMANENT_CODES or status == 401, channel=outside)
     log.error("Discord rejected a card: %s", text, extra={"event": "card_refused", "job_id": reply.job_id})
     return ContentBlocked(text) if files else PathClosed(text)
 

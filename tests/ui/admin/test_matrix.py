@@ -103,7 +103,7 @@ async def furnish(case: Case) -> None:
     await quotas.change_server_settings(
         by("house"),
         lambda server_settings: server_settings.model_copy(update={"models": ("gone",), "denied": (9,)}),
-        told={"setting": "other"},
+        body={"setting": "other"},
     )
 
 

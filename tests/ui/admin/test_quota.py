@@ -178,7 +178,7 @@ async def test_a_channel_is_shown_with_its_usage_and_its_ceilings(on: Stage) -> 
     await on.imagine(count=4)
     settings = By("x", on.guild.id, 1, on.rig.time.now)
     server_settings = ServerSettings.model_validate({"caps": {on.channel.id: {"resolution": "1K", "count": 2}}})
-    await on.rig.services.quotas.change_server_settings(settings, lambda _: server_settings, told={})
+    await on.rig.services.quotas.change_server_settings(settings, lambda _: server_settings, body={})
 
     shown = text(await ada.slash(on.channel, "quota show", channel=on.channel))
 

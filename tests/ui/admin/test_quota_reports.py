@@ -12,7 +12,7 @@ import discord
 import pytest
 
 from bot.core.errors import UserError
-from bot.core.ledger_csv import HEADER, csv_of, harmless
+from bot.core.ledger_csv import HEADER, escape_formulas, to_csv
 from bot.core.quota import Amount, Block, Grant, Holder, Kind, Limits, Rule, Unit
 from bot.core.windows import Window
 from bot.store.quotas import By
@@ -64,7 +64,7 @@ async def test_every_kind_of_change_reads_as_a_sentence(on: Stage) -> None:
     await quotas.block(by(on, "7"), Block(Holder.CHANNEL, on.channel.id), reason="noise")
     await quotas.unblock(by(on, "8"), Block(Holder.CHANNEL, on.channel.id))
     await quotas.change_server_settings(
-        by(on, "9"), lambda now: now.model_copy(update={"alerts": 5}), told={"setting": "alerts", "channel": 5}
+        by(on, "9"), lambda now: now.model_copy(update={"alerts": 5}), body={"setting": "alerts", "channel": 5}
     )
 
     shown = await carol.slash(on.channel, "quota history")
@@ -303,9 +303,9 @@ async def test_an_export_is_encoded_in_a_thread(on: Stage, monkeypatch: pytest.M
 
     def noting(entries: Sequence[Entry], zone: tzinfo, *, header: bool) -> str:
         written_in.append(threading.current_thread())
-        return csv_of(entries, zone, header=header)
+        return to_csv(entries, zone, header=header)
 
-    monkeypatch.setattr(quota_reports, "csv_of", noting)
+    monkeypatch.setattr(quota_reports, "to_csv", noting)
     await on.rig.services.quotas.grant(by(on, "1"), on.alice.id, Grant(0, Unit.IMAGES, 1))
 
     await admin(on).slash(on.channel, "quota export", since="all")
@@ -319,25 +319,28 @@ async def test_an_export_is_encoded_in_a_thread(on: Stage, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\uff1d", " =", '"=', "\n+"])
 def test_no_cell_begins_a_formula(start: str) -> None:
-    assert harmless(f"{start}cmd|' /C calc'!A0").lstrip(' \t\r\n"').startswith("'") or harmless(start)[0] == "'"
+    assert (
+        escape_formulas(f"{start}cmd|' /C calc'!A0").lstrip(' \t\r\n"').startswith("'")
+        or escape_formulas(start)[0] == "'"
+    )
 
 
 @pytest.mark.parametrize("before", [";", ",", "\t", "|", '";"', ";  "])
 def test_no_cell_begins_a_formula_with_another_locales_separators(before: str) -> None:
-    assert f"{before}'=1+1" in harmless(f"a{before}=1+1")
+    assert f"{before}'=1+1" in escape_formulas(f"a{before}=1+1")
 
 
 def test_plain_text_is_not_changed() -> None:
-    assert harmless("a well-meant gift: 3 = three") == "a well-meant gift: 3 = three"
-    assert harmless(None) == ""
+    assert escape_formulas("a well-meant gift: 3 = three") == "a well-meant gift: 3 = three"
+    assert escape_formulas(None) == ""
 
 
 def test_times_are_those_of_the_zone_and_dollars_are_decimals() -> None:
-    (row,) = csv.DictReader(io.StringIO(csv_of([_entry(1)], ZoneInfo("America/New_York"))))
+    (row,) = csv.DictReader(io.StringIO(to_csv([_entry(1)], ZoneInfo("America/New_York"))))
 
     assert tuple(row) == HEADER
     assert (row["time"], row["dollars"]) == ("2026-11-20T07:00:00-05:00", "-0.670001")
-    assert csv_of([_entry(1)], UTC, header=False).count("\n") == 1
+    assert to_csv([_entry(1)], UTC, header=False).count("\n") == 1
     assert row["actor"] == ""
 
 

@@ -71,8 +71,8 @@ async def test_denying_the_only_allowed_channel_opens_no_other_and_says_that_non
     shown = await carol.slash(on.channel, "settings channels deny", channel=on.channel)
 
     assert "No channel is left" in text(shown)
-    assert not (await server_settings(on)).opens((on.channel.id,))
-    assert not (await server_settings(on)).opens((1,))
+    assert not (await server_settings(on)).allows((on.channel.id,))
+    assert not (await server_settings(on)).allows((1,))
 
 
 @on_stage()
@@ -324,7 +324,7 @@ async def test_the_page_of_a_server_with_very_long_lists_still_fits(on: Stage) -
     )
 
     await on.rig.services.quotas.change_server_settings(
-        By("fill", on.guild.id, 0, on.rig.time.now), lambda _: many, told={"setting": "other"}
+        By("fill", on.guild.id, 0, on.rig.time.now), lambda _: many, body={"setting": "other"}
     )
 
     shown = await carol.slash(on.channel, "settings show")

@@ -52,7 +52,7 @@ async def test_check_now_on_a_card_left_over_from_a_deleted_job_says_so(on: Stag
 async def test_check_now_on_a_public_card_that_is_no_longer_the_reply_delivers_to_the_owner_only(on: Stage) -> None:
     shown, job = await on.imagine()
     await on.finish(job, show=False)
-    await on.rig.store.reply_gone(job.id)
+    await on.rig.store.mark_reply_gone(job.id)
 
     others = await on.bob.click(shown.response.message, label="Check now")
     own = await on.alice.click(shown.response.message, label="Check now")

@@ -26,7 +26,7 @@ DAY = f"<t:{(NOW + 24 * HOUR) // 1000}:f>"
 
 def unstoppable(state: State, **changes: Any) -> Card:
     """A card of a job at a provider that cannot stop it."""
-    return replace(card(state, **changes), provider="Runflow", hides=True)
+    return replace(card(state, **changes), provider="Runflow", hide_only=True)
 
 
 def ended(state: State, **changes: Any) -> Card:
@@ -34,7 +34,7 @@ def ended(state: State, **changes: Any) -> Card:
 
 
 def hidden(given: Card) -> Card:
-    return replace(given, job=replace(given.job, hidden_at=NOW - 1), hides=True)
+    return replace(given, job=replace(given.job, hidden_at=NOW - 1), hide_only=True)
 
 
 def drawn(given: Card, *, now: int = NOW) -> list[str]:
@@ -99,7 +99,7 @@ async def test_a_hidden_job_says_what_goes_on_what_it_costs_and_where_it_will_be
 
 @pytest.mark.parametrize("state", AT_HOST)
 async def test_a_hidden_card_shows_neither_prompt_nor_anything_that_costs(state: State) -> None:
-    given = unstoppable(state, hidden_at=NOW, last_word=True, cancel=Cancel.TOO_LATE)
+    given = unstoppable(state, hidden_at=NOW, final_edit=True, cancel=Cancel.TOO_LATE)
 
     assert "red fox" not in str(drawn(given))
     assert labels(render(given, EN, now=NOW)) == ["Show here after all", "Full prompt", "Check now"]

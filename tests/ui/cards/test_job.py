@@ -32,14 +32,14 @@ def referring(given: Card, references: tuple[Reference, ...]) -> Card:
 
 
 async def test_a_waiting_job_shows_its_position_in_the_queue() -> None:
-    assert drawn(card(State.ACCEPTED, place=3)) == [
+    assert drawn(card(State.ACCEPTED, queue_position=3)) == [
         "### 🕓 Waiting",
         "You are number 3 in our line.",
         "> a red fox",
         META,
         "[Cancel → cancel] [Check now → look] [Full prompt → prompt]",
     ]
-    assert "You are next in our line." in drawn(card(State.ACCEPTED, place=1))
+    assert "You are next in our line." in drawn(card(State.ACCEPTED, queue_position=1))
 
 
 async def test_thinking_is_shown_with_the_other_options_unless_it_is_off() -> None:
@@ -142,7 +142,7 @@ async def test_a_picture_sent_in_another_format_keeps_its_number() -> None:
 
 async def test_files_that_discord_did_not_accept_are_available_in_jobs() -> None:
     card = done(2, withheld=True)
-    until = moment(card.in_jobs_until)
+    until = moment(card.listed_until)
 
     assert f"Discord did not take 2 pictures here. They wait for you in `/jobs` until {until}." in drawn(card)
     assert f"Discord did not take 1 picture here. It waits for you in `/jobs` until {until}." in drawn(card, *names(1))
@@ -252,7 +252,7 @@ async def test_a_cancel_that_came_too_late_says_that_it_will_be_charged() -> Non
 
 @pytest.mark.parametrize("trouble", ["credentials", "balance", "down"])
 async def test_an_outage_of_the_provider_explains_the_wait_and_when_it_ends(trouble: str) -> None:
-    waiting = card(State.ACCEPTED, place=1, trouble=trouble)
+    waiting = card(State.ACCEPTED, queue_position=1, outage=trouble)
     lines = drawn(waiting)
 
     assert lines[2].startswith("🔧 ")
@@ -268,7 +268,7 @@ async def test_a_slow_job_says_when_we_give_up() -> None:
 async def test_the_final_edit_by_token_says_how_to_continue() -> None:
     line = "This message cannot update itself any more: press **Check now**, or use `/jobs`."
 
-    assert all(line in drawn(card(state, last_word=True)) for state in OPEN)
+    assert all(line in drawn(card(state, final_edit=True)) for state in OPEN)
 
 
 @pytest.mark.parametrize("state", OPEN)

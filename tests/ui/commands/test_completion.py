@@ -33,7 +33,7 @@ def by_admin(on: Stage) -> By:
 
 
 async def server_settings(on: Stage, wanted: ServerSettings) -> None:
-    await on.rig.services.quotas.change_server_settings(by_admin(on), lambda _: wanted, told={})
+    await on.rig.services.quotas.change_server_settings(by_admin(on), lambda _: wanted, body={})
 
 
 @on_stage()

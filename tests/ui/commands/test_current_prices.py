@@ -26,7 +26,7 @@ def with_price(provider: str) -> Catalog:
     for route in raw["models"][TWO]["imagine"]["routes"]:
         if route["provider"] == provider:
             route["price"] = {"per_image": "0.20"}
-    return Catalog.model_validate(raw).at((COMFY, FLOW))
+    return Catalog.model_validate(raw).for_providers((COMFY, FLOW))
 
 
 async def done(on: Stage, **options: Any) -> tuple[Any, Job]:
@@ -133,7 +133,7 @@ async def test_selecting_the_default_model_keeps_its_options(
     on: Stage, closed: tuple[str, ...], default_model: str, chosen: dict[str, Any]
 ) -> None:
     by = By(id="1", server=on.guild.id, actor=1, at=on.rig.time.now)
-    await on.rig.services.quotas.change_server_settings(by, lambda _: ServerSettings(models=closed), told={})
+    await on.rig.services.quotas.change_server_settings(by, lambda _: ServerSettings(models=closed), body={})
     refused = await on.alice.slash(on.channel, "imagine", prompt=" ", **chosen)
 
     form = await on.alice.click(refused.response.message, label="Change prompt")

@@ -103,7 +103,7 @@ async def test_the_chart_follows_the_text_and_states_the_totals(on: Stage) -> No
 @on_stage()
 async def test_the_days_are_those_of_the_servers_calendar(on: Stage) -> None:
     kiritimati = ServerSettings(timezone="Pacific/Kiritimati")  # fourteen hours ahead of UTC
-    await on.rig.services.quotas.change_server_settings(by_admin(on, 1), lambda _: kiritimati, told={})
+    await on.rig.services.quotas.change_server_settings(by_admin(on, 1), lambda _: kiritimati, body={})
     now = on.rig.time.now
     on.rig.time.now = now - now % (DAY * 1000) + 11 * 60 * 60 * 1000  # past midnight there, noon is near here
     await spend(on.rig, here(on))

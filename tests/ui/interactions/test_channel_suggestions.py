@@ -21,7 +21,7 @@ def by_admin(on: Stage) -> By:
 
 
 async def server_settings(on: Stage, **wanted: Any) -> None:
-    await on.rig.services.quotas.change_server_settings(by_admin(on), lambda _: ServerSettings(**wanted), told={})
+    await on.rig.services.quotas.change_server_settings(by_admin(on), lambda _: ServerSettings(**wanted), body={})
 
 
 async def refused(on: Stage, **options: Any) -> str:

@@ -15,7 +15,7 @@ from bot.core.cards import Picture
 from bot.core.jobs import Job, Place, State, Verb
 from bot.core.request_draft import RequestDraft
 from bot.jobs import requests
-from bot.store.sqlite import SqliteDatabase, _Connection, _lane, _Reader
+from bot.store.sqlite import SqliteDatabase, _Connection, _Reader, _start_worker
 from bot.ui.interactions import responder
 from tests.discord.cdn import Upload
 from tests.discord.interactions import Ack, Interaction
@@ -65,7 +65,7 @@ class Trial:
         for state in (State.SUBMITTING, State.QUEUED, State.COLLECTING, State.SUCCEEDED) if ended else ():
             if state is State.SUCCEEDED:
                 kept = Picture(1, f"{job.id}-1.png", "png", 8, 8, 9)
-                assert await self.on.rig.store.keep_picture(job, kept, now=job.created_at)
+                assert await self.on.rig.store.add_picture(job, kept, now=job.created_at)
             moved = await self.on.rig.store.move(job, state, now=job.created_at, images=int(ended))
             assert moved is not None
             job = moved
@@ -84,7 +84,7 @@ class Trial:
             *self.on.client.interface.router._background,
         ]
         await asyncio.gather(*started, return_exceptions=True)
-        await self.on.rig.store.database.given_up_ended()
+        await self.on.rig.store.database.wait_for_abandoned()
 
 
 @asynccontextmanager
@@ -98,8 +98,8 @@ async def trial(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Asyn
             assert isinstance(database, SqliteDatabase)
             for each in (database._writer, database._reader):
                 await each.aclose()
-            database._writer = await _lane(folder / "darkroom.db", Slow)
-            database._reader = await _lane(folder / "darkroom.db", SlowReader)
+            database._writer = await _start_worker(folder / "darkroom.db", Slow)
+            database._reader = await _start_worker(folder / "darkroom.db", SlowReader)
 
             def slow(seconds: float, *, reads: bool = False) -> None:
                 Slow.delay, SlowReader.delay = seconds, seconds if reads else 0

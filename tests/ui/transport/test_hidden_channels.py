@@ -136,7 +136,7 @@ async def test_no_channel_is_suggested_or_named_that_the_bot_cannot_view(
         boss = on.discord.add_member("boss", guild, permissions=MANAGE_GUILD)
         await on.discord.ready("settings")
         wanted = ServerSettings(denied=(channel.id,), allowed=(secret.id, quiet.id), alerts=secret.id)
-        await on.rig.services.quotas.change_server_settings(By("1", guild.id, boss.id, 1), lambda _: wanted, told={})
+        await on.rig.services.quotas.change_server_settings(By("1", guild.id, boss.id, 1), lambda _: wanted, body={})
 
         asked = await boss.slash(channel, "imagine", prompt="a lighthouse")
         listed = await choices(

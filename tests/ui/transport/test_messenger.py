@@ -120,13 +120,13 @@ def test_a_broken_connection_is_retried(exc: Exception) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "for_good"), [(50027, True), (10003, True), (50013, False), (50001, False), (50083, False)]
+    ("code", "permanent"), [(50027, True), (10003, True), (50013, False), (50001, False), (50083, False)]
 )
-def test_only_permanent_errors_close_a_path_for_good(code: int, *, for_good: bool) -> None:
+def test_only_permanent_errors_close_a_path_for_good(code: int, *, permanent: bool) -> None:
     outcome = classified(refusal(404 if code == 10003 else 403, code), files=False)
 
     assert isinstance(outcome, PathClosed)
-    assert outcome.for_good is for_good
+    assert outcome.permanent is permanent
 
 
 def test_a_card_rejected_as_malformed_is_sent_without_files_then_by_another_path() -> None:

@@ -1,4 +1,4 @@
--- Two hosts: a job may move between them before either has taken it, and where a host cannot cancel, its card can be hidden.
+-- Several providers: a job may change its provider before one accepts it; a reply can be hidden where the provider cannot cancel.
 
-ALTER TABLE job_events ADD COLUMN provider TEXT;  -- the host that the job stood at from then on
-ALTER TABLE jobs ADD COLUMN hidden_at BIGINT;     -- its member does not want to see it in the channel
+ALTER TABLE job_events ADD COLUMN provider TEXT;  -- the job's provider after the transition
+ALTER TABLE jobs ADD COLUMN hidden_at BIGINT;     -- when the member hid the reply

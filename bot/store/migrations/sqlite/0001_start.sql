@@ -1,10 +1,10 @@
--- Times are UTC milliseconds, money is micro-dollars, truth is 0 or 1, ids of Discord are BIGINT.
+-- Times are UTC milliseconds, money is micro-dollars, booleans are 0 or 1, Discord's ids are BIGINT.
 
 CREATE TABLE interactions (
-    id BIGINT PRIMARY KEY,             -- Discord's: the same interaction twice makes one job
+    id BIGINT PRIMARY KEY,             -- Discord's: a repeated interaction makes one job
     at BIGINT NOT NULL,
     job TEXT,
-    refusal TEXT                       -- the message key, when nothing was accepted
+    refusal TEXT                       -- the locale key of a refused request
 );
 
 CREATE TABLE jobs (
@@ -95,7 +95,7 @@ CREATE TABLE ledger (
     at BIGINT NOT NULL,
     kind TEXT NOT NULL,
     job TEXT,
-    actor BIGINT NOT NULL,             -- who caused it; 0 is Darkroom itself
+    actor BIGINT NOT NULL,             -- the user id; 0 is Darkroom
     reason TEXT,
     guild BIGINT,
     channel BIGINT,
@@ -128,7 +128,7 @@ CREATE TABLE host_cost (
     provider TEXT NOT NULL,
     route TEXT NOT NULL,
     micro_usd BIGINT NOT NULL,
-    basis TEXT NOT NULL,               -- known: the host said so; assumed: it may have billed
+    basis TEXT NOT NULL,               -- known: reported by the provider; assumed: possibly billed
     reason TEXT
 );
 CREATE UNIQUE INDEX host_cost_of_job ON host_cost (job);
@@ -149,6 +149,6 @@ CREATE TABLE drafts (
 CREATE INDEX drafts_age ON drafts (expires_at);
 
 CREATE TABLE notes (
-    key TEXT PRIMARY KEY,              -- commands synced, servers greeted
+    key TEXT PRIMARY KEY,              -- see bot/store/notes.py
     value TEXT NOT NULL
 );

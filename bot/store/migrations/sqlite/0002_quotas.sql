@@ -1,16 +1,16 @@
--- Quotas in layers: what counts in hour, day, week and month of a server's own calendar, bonuses, rules and their history.
--- Server 0 is what happens outside of all servers: direct messages and user installs.
+-- Quotas: totals by hour, day, week and month of a server's calendar, bonuses, rules and their history.
+-- Server 0: direct messages and user installs.
 
-ALTER TABLE jobs ADD COLUMN installed BIGINT NOT NULL DEFAULT 1;  -- 0: only the member has the bot, not the server
+ALTER TABLE jobs ADD COLUMN installed BIGINT NOT NULL DEFAULT 1;  -- 0: a user install
 ALTER TABLE jobs ADD COLUMN parent_channel BIGINT;                -- of a thread
-ALTER TABLE jobs ADD COLUMN roles TEXT NOT NULL DEFAULT '';       -- the member's when they asked, with spaces between
+ALTER TABLE jobs ADD COLUMN roles TEXT NOT NULL DEFAULT '';       -- the member's at the time of the request, separated by spaces
 
 ALTER TABLE ledger ADD COLUMN hour TEXT;                          -- of a reservation: 2026-11-21T05+0100, and
 ALTER TABLE ledger ADD COLUMN week TEXT;                          -- its Monday, on the server's calendar of that time
 ALTER TABLE ledger ADD COLUMN bonus_images BIGINT NOT NULL DEFAULT 0;     -- the part that a bonus pays
 ALTER TABLE ledger ADD COLUMN bonus_micro_usd BIGINT NOT NULL DEFAULT 0;
-ALTER TABLE ledger ADD COLUMN bucket TEXT;                        -- of an adjust: the one window it changes
-ALTER TABLE ledger ADD COLUMN expires_at BIGINT;                  -- of a grant
+ALTER TABLE ledger ADD COLUMN bucket TEXT;                        -- of kind adjust: the window that it changes
+ALTER TABLE ledger ADD COLUMN expires_at BIGINT;                  -- of kind grant
 
 UPDATE ledger SET guild = 0 WHERE guild IS NULL;
 UPDATE ledger SET
@@ -19,7 +19,7 @@ UPDATE ledger SET
 WHERE kind = 'reserve';
 
 DROP INDEX ledger_of_user;
-DROP INDEX ledger_of_job;               -- the two unique ones find a job's rows
+DROP INDEX ledger_of_job;               -- the two unique indexes cover it
 CREATE INDEX ledger_of_guild ON ledger (guild, at);
 CREATE INDEX ledger_of_member ON ledger ("user", guild, at);
 
@@ -29,17 +29,17 @@ CREATE TABLE totals (
     guild BIGINT NOT NULL,
     bucket TEXT NOT NULL,               -- total, month:2026-11, week:2026-11-16, day:2026-11-21, hour:2026-11-21T05+0100
     subject BIGINT NOT NULL,            -- the member or the channel; 0 for server and host
-    jobs BIGINT NOT NULL,               -- unfinished ones
+    jobs BIGINT NOT NULL,               -- unfinished
     reserved_images BIGINT NOT NULL,
     reserved_micro_usd BIGINT NOT NULL,
     spent_images BIGINT NOT NULL,
     spent_micro_usd BIGINT NOT NULL,
-    aside_images BIGINT NOT NULL,       -- of both, what counts against no limit
+    aside_images BIGINT NOT NULL,       -- the part of both that counts against no limit
     aside_micro_usd BIGINT NOT NULL,
     PRIMARY KEY (scope, guild, bucket, subject)
 ) WITHOUT ROWID;
 
--- The totals once more, from the rows of both books alone: the audit compares the two.
+-- The totals computed from the rows of ledger and host_cost, for the audit.
 CREATE VIEW rebuilt AS
 WITH entries AS (
     SELECT held.guild AS guild, held.channel AS channel, held."user" AS member,
@@ -99,7 +99,7 @@ FROM counted GROUP BY scope, guild, bucket, subject;
 
 INSERT INTO totals SELECT * FROM rebuilt;
 
-CREATE TABLE limits (                   -- what admins and the operator have set; what is not here is as configured
+CREATE TABLE limits (                   -- set by admins and the operator; the others are configured
     guild BIGINT NOT NULL,
     holder TEXT NOT NULL,               -- user, role, channel, guild, cap (the operator's on a server), host
     subject BIGINT NOT NULL,            -- 0 for server, cap and host
@@ -109,7 +109,7 @@ CREATE TABLE limits (                   -- what admins and the operator have set
     PRIMARY KEY (guild, holder, subject, unit, span)
 );
 
-CREATE TABLE grants (                   -- what is left of each bonus; its row in the ledger has the same number
+CREATE TABLE grants (                   -- what is left of each bonus; its ledger row has the same id
     id BIGINT PRIMARY KEY,
     guild BIGINT NOT NULL,
     "user" BIGINT NOT NULL,
@@ -130,14 +130,14 @@ CREATE TABLE draws (                    -- what a job takes from a bonus
 );
 CREATE INDEX draws_of_grant ON draws (grant_id);
 
-CREATE TABLE houses (                   -- how a server wants it: calendar, channels, models
+CREATE TABLE houses (                   -- server settings: calendar, channels, models
     guild BIGINT PRIMARY KEY,
     body TEXT NOT NULL                  -- JSON
 );
 
-CREATE TABLE changes (                  -- who changed what
+CREATE TABLE changes (                  -- the history of quotas and settings
     n INTEGER PRIMARY KEY,
-    id TEXT NOT NULL,                   -- the interaction's: the same one twice changes once
+    id TEXT NOT NULL,                   -- the interaction's: a repeated one changes once
     guild BIGINT NOT NULL,
     at BIGINT NOT NULL,
     actor BIGINT NOT NULL,              -- 0: the operator at the command line
@@ -149,7 +149,7 @@ CREATE TABLE changes (                  -- who changed what
 CREATE UNIQUE INDEX changes_once ON changes (id);
 CREATE INDEX changes_of_guild ON changes (guild, at);
 
-CREATE TABLE alerts (                   -- a limit came near its end; told once
+CREATE TABLE alerts (                   -- limit warnings; each is sent once
     id TEXT PRIMARY KEY,                -- server, limit, bucket, per cent
     guild BIGINT NOT NULL,
     at BIGINT NOT NULL,

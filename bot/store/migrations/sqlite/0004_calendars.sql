@@ -1,11 +1,11 @@
--- What the operator caps is counted in UTC beside the server's own calendar, and hours are UTC's for everybody:
--- no change of timezone begins a window anew. A reservation keeps its day; its hour follows from its time.
+-- The operator's limits count in UTC, separately from the server's calendar, and hours are UTC hours everywhere, so that a
+-- change of timezone starts no new window. A reservation keeps its day; its hour follows from its time.
 
 DROP VIEW rebuilt;
 ALTER TABLE ledger RENAME COLUMN hour TO day;                     -- of a reservation: 2026-11-21
 UPDATE ledger SET day = substr(day, 1, 10) WHERE day IS NOT NULL;
 
--- The totals once more, from the rows of both books alone: the audit compares the two.
+-- The totals computed from the rows of ledger and host_cost, for the audit.
 CREATE VIEW rebuilt AS
 WITH entries AS (
     SELECT held.guild AS guild, held.channel AS channel, held."user" AS member,
@@ -73,7 +73,7 @@ FROM counted GROUP BY scope, guild, bucket, subject;
 DELETE FROM totals;
 INSERT INTO totals SELECT * FROM rebuilt;
 
--- A reply may show its text without its pictures, and its member may have been told by a direct message.
+-- A reply may show its text without its pictures, and a direct message may have been sent to its member.
 
 ALTER TABLE replies ADD COLUMN text_version BIGINT NOT NULL DEFAULT 0;  -- the newest version shown without its pictures
-ALTER TABLE replies ADD COLUMN notified BIGINT NOT NULL DEFAULT 0;      -- 1: by direct message, or that is not possible
+ALTER TABLE replies ADD COLUMN notified BIGINT NOT NULL DEFAULT 0;      -- 1: a direct message was sent, or cannot be
