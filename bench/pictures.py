@@ -35,8 +35,10 @@ async def _measure() -> list[dict[str, Any]]:
     for name, data in _results(photo):
         rows += await _one(f"check_result_{name}", data, lambda pool, data: pool.check(data))
         if len(data) > MOST:
-            rows += await _one(f"fit_result_{name}", data, lambda pool, data: pool.fit(data, most=MOST, xmp=MARK))
-        rows += await _one(f"shrink_result_{name}", data, lambda pool, data: pool.fit(data, most=1_000_000, xmp=MARK))
+            rows += await _one(f"fit_result_{name}", data, lambda pool, data: pool.fit(data, max_bytes=MOST, xmp=MARK))
+        rows += await _one(
+            f"shrink_result_{name}", data, lambda pool, data: pool.fit(data, max_bytes=1_000_000, xmp=MARK)
+        )
     for name, data in _references(photo):
         rows += await _one(f"check_reference_{name}", data, _reference)
     return rows
@@ -65,7 +67,7 @@ def _references(photo: Image.Image) -> Iterator[tuple[str, bytes]]:
 
 
 async def _reference(pool: PicturePool, data: bytes) -> object:
-    return await pool.check_reference(data, most_pixels=MOST_PIXELS)
+    return await pool.check_reference(data, max_pixels=MOST_PIXELS)
 
 
 async def _one(name: str, data: bytes, call: Call) -> list[dict[str, Any]]:

@@ -39,17 +39,17 @@ class Fitted:
     note: Note
 
 
-def fit(data: bytes, *, most: int, xmp: bytes) -> Fitted | None:
-    """The picture in at most *most* bytes, or None when 512 pixels are still too many.
+def fit(data: bytes, *, max_bytes: int, xmp: bytes) -> Fitted | None:
+    """The picture in at most *max_bytes* bytes, or None when 512 pixels are still too many.
 
     Untouched when it fits already. Otherwise its metadata gives way to *xmp*, turned photos are turned for good,
     colours become sRGB, and of an animation the first frame remains.
     """
-    if len(data) <= most:
+    if len(data) <= max_bytes:
         with opened(data) as (kind, image):
             return Fitted(data, kind, image.width, image.height, "same")
     picture = _decoded(data)
-    return _same_size(picture, most, xmp=xmp) or _smaller(picture, most, xmp=xmp)
+    return _same_size(picture, max_bytes, xmp=xmp) or _smaller(picture, max_bytes, xmp=xmp)
 
 
 def _decoded(data: bytes) -> Image.Image:
@@ -59,25 +59,25 @@ def _decoded(data: bytes) -> Image.Image:
         return _plain(image)
 
 
-def _same_size(picture: Image.Image, most: int, *, xmp: bytes) -> Fitted | None:
+def _same_size(picture: Image.Image, max_bytes: int, *, xmp: bytes) -> Fitted | None:
     for kind, quality in (("webp", 90), ("jpeg", 92)):
         done = _encoded(picture, kind, quality=quality, note="reencoded", xmp=xmp)
-        if done and len(done.data) <= most:
+        if done and len(done.data) <= max_bytes:
             return done
     return None
 
 
-def _smaller(picture: Image.Image, most: int, *, xmp: bytes) -> Fitted | None:
+def _smaller(picture: Image.Image, max_bytes: int, *, xmp: bytes) -> Fitted | None:
     """WebP 80, downwards from the full size."""
     per_pixel = 0.0
     for size in _sizes(picture.size):
         # Bytes fall with the pixels, in noise up to four times faster: do not pay for a step that cannot do.
-        if size[0] * size[1] * per_pixel > 4 * most and max(size) > SMALLEST_SIDE:
+        if size[0] * size[1] * per_pixel > 4 * max_bytes and max(size) > SMALLEST_SIDE:
             continue
         note: Note = "reencoded" if size == picture.size else "smaller"
         shrunk = picture if size == picture.size else picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
         done = _encoded(shrunk, "webp", quality=80, note=note, xmp=xmp)
-        if done and len(done.data) <= most:
+        if done and len(done.data) <= max_bytes:
             return done
         per_pixel = len(done.data) / (size[0] * size[1]) if done else 0.0
     return None

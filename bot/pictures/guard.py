@@ -48,36 +48,36 @@ class Checked:
     has_location: bool = False  # whether a reference says where it was taken
 
 
-def check_head(head: bytes, *, most_pixels: int) -> None:
+def check_head(head: bytes, *, max_pixels: int) -> None:
     """`BadPicture` when the first bytes of a reference already say that we do not take it."""
     kind = _type(head)
-    _limit(size_of(head, kind), kind, most_pixels=most_pixels)
+    _limit(size_of(head, kind), kind, max_pixels=max_pixels)
     if kind == "webp" and is_animated_webp(head):  # decoders that know no animation refuse these as a whole
         raise BadPicture("animated")
 
 
-def check(data: bytes, *, most_pixels: int = MOST_PIXELS) -> Checked:
+def check(data: bytes, *, max_pixels: int = MOST_PIXELS) -> Checked:
     """Read the header, then decode every frame; `BadPicture` is `empty`, `type`, `pixels`, `scans` or `broken`.
 
     An animation counts with the pixels of all its frames. What follows the end of a picture is not looked at.
     """
-    with opened(data, most_pixels=most_pixels) as (kind, image):
+    with opened(data, max_pixels=max_pixels) as (kind, image):
         width, height = image.size
         frames = 1 if kind == "jpeg" else int(getattr(image, "n_frames", 1))
-        _limit((width, height * frames), kind, most_pixels=most_pixels)
+        _limit((width, height * frames), kind, max_pixels=max_pixels)
         for frame in range(frames):
             image.seek(frame)
             _decode(kind, image)
         return Checked(type=kind, width=width, height=height, size=len(data), frames=frames)
 
 
-def check_reference(data: bytes, *, most_pixels: int) -> Checked:
+def check_reference(data: bytes, *, max_pixels: int) -> Checked:
     """Like `check`, for what a host is to read: `animated` is a reason to refuse as well.
 
     Of an animated PNG the first picture is decoded, which is all that readers of plain PNG see.
     """
-    check_head(data, most_pixels=most_pixels)
-    with opened(data, most_pixels=most_pixels) as (kind, image):
+    check_head(data, max_pixels=max_pixels)
+    with opened(data, max_pixels=max_pixels) as (kind, image):
         width, height = image.size
         _decode(kind, image)
         located = _has_location(image)
@@ -85,10 +85,10 @@ def check_reference(data: bytes, *, most_pixels: int) -> Checked:
 
 
 @contextmanager
-def opened(data: bytes, *, most_pixels: int = MOST_PIXELS) -> Iterator[tuple[str, ImageFile.ImageFile]]:
+def opened(data: bytes, *, max_pixels: int = MOST_PIXELS) -> Iterator[tuple[str, ImageFile.ImageFile]]:
     """Type and header of a picture within the cap; nothing is decoded yet. Damage met inside is `broken`."""
     kind = _type(data[:HEAD])
-    _limit(size_of(data, kind), kind, most_pixels=most_pixels)
+    _limit(size_of(data, kind), kind, max_pixels=max_pixels)
     if kind == "jpeg" and scans_of(data, most=MOST_SCANS) > MOST_SCANS:
         raise BadPicture("scans")
     try:
@@ -98,7 +98,7 @@ def opened(data: bytes, *, most_pixels: int = MOST_PIXELS) -> Iterator[tuple[str
             with Image.open(BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
                 if _PILLOW[image.format or ""] != kind:
                     raise BadPicture("type")
-                _limit(image.size, kind, most_pixels=most_pixels)
+                _limit(image.size, kind, max_pixels=max_pixels)
                 yield kind, image
     except DAMAGE as exc:
         raise BadPicture("broken") from exc
@@ -113,9 +113,9 @@ def _type(head: bytes) -> str:
     return kind
 
 
-def _limit(size: tuple[int, int] | None, kind: str, *, most_pixels: int) -> None:
+def _limit(size: tuple[int, int] | None, kind: str, *, max_pixels: int) -> None:
     """`pixels` where *size* is known and over what may be."""
-    most = min(most_pixels, WEBP_PIXELS) if kind == "webp" else most_pixels
+    most = min(max_pixels, WEBP_PIXELS) if kind == "webp" else max_pixels
     if size is not None and size[0] * size[1] > most:
         raise BadPicture("pixels", width=size[0], height=size[1], limit=most)
 

@@ -57,12 +57,12 @@ class PicturePool:
         call = functools.partial(guard.check, data)
         return await self._run(call, size=len(data), timeout_s=self._check_timeout)
 
-    async def check_reference(self, data: bytes, *, most_pixels: int) -> Checked:
-        call = functools.partial(guard.check_reference, data, most_pixels=most_pixels)
+    async def check_reference(self, data: bytes, *, max_pixels: int) -> Checked:
+        call = functools.partial(guard.check_reference, data, max_pixels=max_pixels)
         return await self._run(call, size=len(data), timeout_s=self._check_timeout)
 
-    async def fit(self, data: bytes, *, most: int, xmp: bytes) -> Fitted | None:
-        return await self._run(functools.partial(fit.fit, data, most=most, xmp=xmp), size=len(data))
+    async def fit(self, data: bytes, *, max_bytes: int, xmp: bytes) -> Fitted | None:
+        return await self._run(functools.partial(fit.fit, data, max_bytes=max_bytes, xmp=xmp), size=len(data))
 
     async def draw(self, days: Chart) -> bytes:
         """A PNG; the first one of a process waits for matplotlib to be imported, which only that process does."""

@@ -108,24 +108,26 @@ class Downloader:
     async def aclose(self) -> None:
         await self._session.close()
 
-    async def fetch(self, url: str, *, hosts: Sequence[str], most: int) -> bytes:
-        """The whole file at *url*, or where that redirects to: on *hosts*, and of at most *most* bytes unpacked."""
+    async def fetch(self, url: str, *, hosts: Sequence[str], max_bytes: int) -> bytes:
+        """Return the file at *url*, following redirects within *hosts*; at most *max_bytes* bytes decompressed."""
         body = await self._ask(
-            url, hosts=hosts, most=most, slots=self._fetches, within=self._total, redirects=MOST_REDIRECTS
+            url, hosts=hosts, max_bytes=max_bytes, slots=self._fetches, timeout_s=self._total, redirects=MOST_REDIRECTS
         )
-        if len(body) > most:  # whatever the headers announced
-            raise FileTooLarge(f"more than {most} bytes")
+        if len(body) > max_bytes:  # whatever the headers announced
+            raise FileTooLarge(f"more than {max_bytes} bytes")
         if not body:
             raise DownloadFailed("an empty file", lasting=False)
         return body
 
-    async def read_head(self, url: str, *, hosts: Sequence[str], size: int = 4096, within: float) -> bytes:
-        """At most the first *size* bytes of the file at *url*, in *within* seconds, however much the server sends.
+    async def read_head(self, url: str, *, hosts: Sequence[str], size: int = 4096, timeout_s: float) -> bytes:
+        """Return at most the first *size* bytes of the file at *url*, within *timeout_s* seconds.
 
         No redirect is followed: Discord sends none, and the host that is handed the link may not follow it.
         """
         part = {"Range": f"bytes=0-{size - 1}"}
-        body = await self._ask(url, hosts=hosts, most=size - 1, slots=self._peeks, within=within, headers=part)
+        body = await self._ask(
+            url, hosts=hosts, max_bytes=size - 1, slots=self._peeks, timeout_s=timeout_s, headers=part
+        )
         return body[:size]
 
     async def _ask(
@@ -133,17 +135,17 @@ class Downloader:
         url: str,
         *,
         hosts: Sequence[str],
-        most: int,
+        max_bytes: int,
         slots: asyncio.Semaphore,
-        within: float,
+        timeout_s: float,
         redirects: int = 0,
         headers: Mapping[str, str] | None = None,
     ) -> bytes:
-        """What is at *url*; reading ends soon after *most* bytes."""
+        """What is at *url*; reading ends soon after *max_bytes* bytes."""
         # Errors are raised without their cause: aiohttp's texts hold the whole link, with its signature.
         try:
-            async with asyncio.timeout(within), slots:
-                return await self._follow(url, hosts=hosts, most=most, redirects=redirects, headers=headers)
+            async with asyncio.timeout(timeout_s), slots:
+                return await self._follow(url, hosts=hosts, max_bytes=max_bytes, redirects=redirects, headers=headers)
         except (DownloadFailed, HostNotAllowed):
             raise
         except TimeoutError:
@@ -153,7 +155,7 @@ class Downloader:
             raise DownloadFailed(type(exc).__name__, lasting=isinstance(cause, AddressRefused)) from cause
 
     async def _follow(
-        self, url: str, *, hosts: Sequence[str], most: int, redirects: int, headers: Mapping[str, str] | None
+        self, url: str, *, hosts: Sequence[str], max_bytes: int, redirects: int, headers: Mapping[str, str] | None
     ) -> bytes:
         while True:
             target = checked(url, hosts)
@@ -166,7 +168,7 @@ class Downloader:
             ) as response:
                 if not (redirects and response.status in MOVED and "Location" in response.headers):
                     _check(response, partial=headers is not None)
-                    return await _read(response, most=most)
+                    return await _read(response, max_bytes=max_bytes)
             url, redirects = _next(url, response.headers["Location"]), redirects - 1
 
 
@@ -213,10 +215,10 @@ def _check(response: aiohttp.ClientResponse, *, partial: bool) -> None:
         raise DownloadFailed("a web page instead of a picture", lasting=False)
 
 
-async def _read(response: aiohttp.ClientResponse, *, most: int) -> bytes:
+async def _read(response: aiohttp.ClientResponse, *, max_bytes: int) -> bytes:
     body = bytearray()
     async for chunk in response.content.iter_chunked(CHUNK):
         body += chunk
-        if len(body) > most:
+        if len(body) > max_bytes:
             break
     return bytes(body)

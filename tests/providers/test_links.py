@@ -87,6 +87,6 @@ async def test_to_fetch_any_link_fails_in_our_own_words_and_asks_for_listed_name
     async with Downloader(lookup=lambda: names) as files:
         for link in some:
             with pytest.raises((DownloadFailed, HostNotAllowed)):
-                await files.fetch(link, hosts=LISTED, most=9)
+                await files.fetch(link, hosts=LISTED, max_bytes=9)
     assert all(each.endswith(".example.com") or each == "localhost" for each in names.asked)
     assert "xn--zz--.example.com" in names.asked or len(some) < len(ALL)

@@ -87,12 +87,12 @@ async def test_pictures_come_through_the_proxy_and_names_are_looked_up_there(tls
             address = f"http://proxy.internal:{proxy.port}"
             hosts = (HOST, f"files.{HOST}", f"127.0.0.1:{own.port}", "169.254.169.254")
             async with Downloader(lookup=lambda: names, proxy=address) as files:
-                assert await files.fetch(f"https://{HOST}/a", hosts=hosts, most=len(PNG)) == PNG
-                assert await files.fetch(f"{own.url}/b", hosts=hosts, most=len(PNG)) == PNG
+                assert await files.fetch(f"https://{HOST}/a", hosts=hosts, max_bytes=len(PNG)) == PNG
+                assert await files.fetch(f"{own.url}/b", hosts=hosts, max_bytes=len(PNG)) == PNG
                 with pytest.raises(BadLink):
-                    await files.fetch("https://169.254.169.254/latest", hosts=hosts, most=9)
+                    await files.fetch("https://169.254.169.254/latest", hosts=hosts, max_bytes=9)
                 with pytest.raises(HostNotAllowed):
-                    await files.fetch("https://evil.example/", hosts=hosts, most=9)
+                    await files.fetch("https://evil.example/", hosts=hosts, max_bytes=9)
         assert proxy.asked == [f"CONNECT {HOST}", f"CONNECT files.{HOST}"]
         assert set(names.asked) == {"proxy.internal"}
         assert [each.target for each in server.got] == ["/a", target]
@@ -103,7 +103,7 @@ async def test_a_proxy_that_refuses_a_picture_leaves_it_worth_another_try() -> N
     no = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     async with proxying({}, says=no) as proxy, Downloader(proxy=proxy.url) as files:
         with pytest.raises(DownloadFailed) as caught:
-            await files.fetch(f"https://{HOST}/a", hosts=(HOST,), most=9)
+            await files.fetch(f"https://{HOST}/a", hosts=(HOST,), max_bytes=9)
         assert not caught.value.lasting
 
 
@@ -119,7 +119,7 @@ async def test_what_the_environment_says_of_proxies_and_passwords_is_not_used(
             await call(host, "GET", "/free")
             await call(host, "POST", "/paid", json={}, submits=True)
             await call(host, "GET", server.url.replace("127.0.0.1", "localhost"))  # not our token's
-            await files.fetch(f"{server.url}/a", hosts=(f"127.0.0.1:{server.port}",), most=len(PNG))
+            await files.fetch(f"{server.url}/a", hosts=(f"127.0.0.1:{server.port}",), max_bytes=len(PNG))
         assert proxy.asked == []
         told = [each.headers.get("authorization") for each in server.got]
         assert told == ["Bearer s3cret", "Bearer s3cret", None, None]
