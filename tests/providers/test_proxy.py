@@ -9,7 +9,7 @@ import pytest
 from bot.core.errors import BadLink, DownloadFailed, HostNotAllowed, ProviderUnavailable, SubmitUnknown
 from bot.providers import http
 from bot.providers.download import Downloader
-from bot.providers.http import Times, call, client
+from bot.providers.http import Timeouts, call, client
 from tests.providers.proxy import proxying
 from tests.providers.raw_server import Act, answer, close, in_turn, reset, serving
 from tests.providers.stages import nobody
@@ -17,14 +17,14 @@ from tests.providers.test_download import PNG, Names
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "tls" / "images.pem"  # a certificate of our own, and its key
 HOST = "images.example"  # nobody knows this name but the proxy
-QUICK = Times(connect=0.5, submit_read=0.5)
+QUICK = Timeouts(connect=0.5, submit_read=0.5)
 DONE = answer(body=PNG, kind="image/png")
 
 
 @pytest.fixture
 def tls() -> ssl.SSLContext:
     """What a server of the sample's names shows; whoever asks here believes it."""
-    http._trusted().load_verify_locations(SAMPLE)
+    http._ssl_context().load_verify_locations(SAMPLE)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(SAMPLE)
     return context
@@ -57,14 +57,17 @@ async def test_a_host_is_asked_through_the_proxy_which_sees_neither_token_nor_re
     ],
 )
 async def test_a_proxy_that_lets_nothing_through_proves_that_nothing_was_sent(says: bytes) -> None:
-    async with proxying({}, says=says) as proxy, client(f"https://{HOST}", "t", times=QUICK, proxy=proxy.url) as host:
+    async with (
+        proxying({}, says=says) as proxy,
+        client(f"https://{HOST}", "t", timeouts=QUICK, proxy=proxy.url) as host,
+    ):
         with pytest.raises(ProviderUnavailable, match="nothing was sent"):
             await call(host, "POST", "/paid", json={}, submits=True)
         assert proxy.asked == [f"CONNECT {HOST}"]
 
 
 async def test_a_proxy_that_is_away_proves_that_nothing_was_sent() -> None:
-    async with client(f"https://{HOST}", "t", times=QUICK, proxy=nobody()) as host:
+    async with client(f"https://{HOST}", "t", timeouts=QUICK, proxy=nobody()) as host:
         with pytest.raises(ProviderUnavailable, match="nothing was sent"):
             await call(host, "POST", "/paid", json={}, submits=True)
 
@@ -72,7 +75,7 @@ async def test_a_proxy_that_is_away_proves_that_nothing_was_sent() -> None:
 @pytest.mark.parametrize("cut", [reset, close])
 async def test_a_tunnel_that_breaks_after_the_request_leaves_it_unknown(tls: ssl.SSLContext, cut: Act) -> None:
     async with serving(cut, tls=tls) as server, proxying({HOST: server.port}) as proxy:
-        async with client(f"https://{HOST}", "t", times=QUICK, proxy=proxy.url) as host:
+        async with client(f"https://{HOST}", "t", timeouts=QUICK, proxy=proxy.url) as host:
             with pytest.raises(SubmitUnknown):
                 await call(host, "POST", "/paid", json={}, submits=True)
         assert len(server.got) == len(proxy.asked) == 1
@@ -115,7 +118,7 @@ async def test_what_the_environment_says_of_proxies_and_passwords_is_not_used(
     async with serving(DONE) as server, proxying({}) as proxy:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
-        async with client(server.url, "s3cret", times=QUICK) as host, Downloader() as files:
+        async with client(server.url, "s3cret", timeouts=QUICK) as host, Downloader() as files:
             await call(host, "GET", "/free")
             await call(host, "POST", "/paid", json={}, submits=True)
             await call(host, "GET", server.url.replace("127.0.0.1", "localhost"))  # not our token's
