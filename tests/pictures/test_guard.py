@@ -7,7 +7,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from bot.core.errors import BadPicture
-from bot.pictures.guard import MOST_SCANS, Checked, check, check_head, check_reference
+from bot.pictures.guard import MAX_SCANS, Checked, check, check_head, check_reference
 from tests.pictures.make import (
     claiming,
     encoded,
@@ -157,7 +157,7 @@ def test_no_damage_escapes_as_another_error(kind: str) -> None:
 
 def test_a_jpeg_that_goes_over_its_picture_without_end_is_refused_before_it_is_decoded() -> None:
     assert problem(many_scans(5_000, side=4096)) == "scans"
-    assert check(many_scans(MOST_SCANS - 10)).type == "jpeg"  # it has ten of its own
+    assert check(many_scans(MAX_SCANS - 10)).type == "jpeg"  # it has ten of its own
 
 
 # --- reference pictures

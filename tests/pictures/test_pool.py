@@ -211,9 +211,9 @@ async def test_bytes_beyond_the_budget_wait_their_turn() -> None:
     order: list[str] = []
 
     async def use(name: str, size: int) -> int:
-        taken = await budget.take(size)
+        acquired = await budget.acquire(size)
         order.append(name)
-        return taken
+        return acquired
 
     first = await use("first", 60)
     large = asyncio.create_task(use("larger than all", 500))
@@ -221,9 +221,9 @@ async def test_bytes_beyond_the_budget_wait_their_turn() -> None:
     await asyncio.sleep(0)
     assert order == ["first"]
 
-    budget.give(first)
-    budget.give(await large)
-    budget.give(await small)
+    budget.release(first)
+    budget.release(await large)
+    budget.release(await small)
 
     assert order == ["first", "larger than all", "small"]
     assert budget._free == 100
@@ -231,9 +231,9 @@ async def test_bytes_beyond_the_budget_wait_their_turn() -> None:
 
 async def test_giving_up_the_wait_for_bytes_lets_the_next_one_through() -> None:
     budget = _Budget(100)
-    await budget.take(60)
-    large = asyncio.create_task(budget.take(100))
-    small = asyncio.create_task(budget.take(40))
+    await budget.acquire(60)
+    large = asyncio.create_task(budget.acquire(100))
+    small = asyncio.create_task(budget.acquire(40))
     await asyncio.sleep(0)
 
     large.cancel()
