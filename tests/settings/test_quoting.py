@@ -99,9 +99,9 @@ async def live(folder: Path, prompt: str, *, host: str, status: int, body: objec
     takes=st.booleans(),
 )
 def test_no_log_line_has_twenty_characters_of_a_prompt(
-    *, prompt: str, way: str, shape: int, fields: set[str], host: str, status: int, takes: bool
+    *, prompt: str, path: str, shape: int, fields: set[str], host: str, status: int, takes: bool
 ) -> None:
-    said = SHAPES[shape](WAYS[way](prompt))
+    said = SHAPES[shape](WAYS[path](prompt))
     body = {"status": "failed", "status_code": "failed"} | dict.fromkeys(fields, said)
     with logged() as log, TemporaryDirectory() as folder:
         asyncio.run(live(Path(folder), prompt, host=host, status=status, body=body, takes=takes))
