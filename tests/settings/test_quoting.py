@@ -91,7 +91,7 @@ async def live(folder: Path, prompt: str, *, host: str, status: int, body: objec
 @settings(max_examples=20, deadline=None)
 @given(
     prompt=prompts.filter(lambda text: len(text) >= 20),
-    way=st.sampled_from(sorted(WAYS)),
+    path=st.sampled_from(sorted(WAYS)),
     shape=st.sampled_from(range(len(SHAPES))),
     fields=st.sets(st.sampled_from(FIELDS), min_size=1),
     host=st.sampled_from(["runcomfy", "runflow"]),
