@@ -5,10 +5,10 @@ READY := .venv/.ready
 
 .PHONY: demo run doctor test prove lint docs bench screenshots wheel release lock clean
 
-demo: $(READY)           ## the real bot against a local Discord and a local image service (ONCE=1: two jobs, then stop; PORT=n)
+demo: $(READY)           ## run the bot against a local Discord and a local image service (ONCE=1: two jobs, then stop; PORT=n)
 	@$(BIN)/darkroom demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
 
-run: $(READY)            ## the bot, for real
+run: $(READY)            ## run the bot
 	@$(BIN)/darkroom run
 
 doctor: $(READY)         ## check everything a deployment needs
@@ -17,7 +17,7 @@ doctor: $(READY)         ## check everything a deployment needs
 test: $(READY)           ## the whole suite (ARGS="-k cancel" goes to pytest)
 	@$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
 
-prove: $(READY)          ## the longer proofs, which `make test` leaves out
+prove: $(READY)          ## the longer tests that `make test` leaves out
 	@$(BIN)/pytest -m prove -n 4 --dist worksteal $(ARGS)
 
 lint: $(READY)           ## style, types, import contracts, generated pages
@@ -26,22 +26,22 @@ lint: $(READY)           ## style, types, import contracts, generated pages
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m docs.generate --check
 
-docs: $(READY)           ## renew the generated pages
+docs: $(READY)           ## update the generated pages
 	@$(BIN)/python -m docs.generate
 
 bench: $(READY)          ## list the benchmarks; NAME=x runs one and writes bench/out/x.json
 	@$(BIN)/python -m bench $(NAME)
 
-screenshots: $(READY)    ## drive the demo page in Chromium and renew the README's picture
+screenshots: $(READY)    ## drive the demo page in Chromium and update the README's picture
 	@DARKROOM_SHOTS=docs/pictures $(BIN)/pytest -q -n 0 tests/sandbox/test_browser.py
 
-wheel: $(READY)          ## dist/darkroom-VERSION-py3-none-any.whl, which holds all that it needs
+wheel: $(READY)          ## build dist/darkroom-VERSION-py3-none-any.whl
 	@$(BIN)/hatchling build --clean -t wheel
 
-release: $(READY)        ## changelog, version, wheel, commit and tag of VERSION=x.y.z; pushes nothing
+release: $(READY)        ## update changelog and version, build the wheel, commit and tag VERSION=x.y.z; pushes nothing
 	@$(BIN)/python scripts/release.py $(VERSION)
 
-lock: $(READY)           ## resolve the dependencies anew (needs uv)
+lock: $(READY)           ## update the lock files (needs uv)
 	echo simcord | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade --extra postgres --excludes - pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade --all-extras -c requirements.lock pyproject.toml -o requirements-dev.lock
 

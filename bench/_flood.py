@@ -1,4 +1,4 @@
-"""What anybody may throw at the addresses where a host calls back: a process of its own, told by its argument.
+"""Floods the callback addresses from a process of its own, as its argument says.
 
 It prints, as JSON, how each kind of callback was answered and how long the answers took.
 """
@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-PADDING = b" " * 1024  # a body that is read, and hashed in vain
+PADDING = b" " * 1024  # a body that is read and hashed for nothing
 GIGABYTE, CHUNK = 1 << 30, 16 * 1024  # bytes
 BYTE_EVERY = 0.5  # seconds
 GOOD_EVERY = 0.05  # seconds from the answer to a good callback until the next
-TIMEOUT = 30.0  # seconds until whoever is not answered at all gives up
+TIMEOUT = 30.0  # seconds until a client without an answer gives up
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ Send = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 class Flood:
-    """*addresses* by run, which exist all; *kinds*: how many of each kind, and how many at the same time."""
+    """*addresses* by run, all of them existing; *kinds*: number of requests of each kind, and how many at once."""
 
     def __init__(self, *, addresses: dict[str, str], kinds: dict[str, tuple[int, int]], secret: str) -> None:
         self._port = urlsplit(next(iter(addresses.values()))).port
@@ -78,7 +78,7 @@ class Flood:
                 await asyncio.sleep(GOOD_EVERY)
 
     async def _one(self, send: Send) -> str:
-        """One connection, one request and its answer; whoever is answered stops sending."""
+        """One connection, one request and its answer; stops sending once answered."""
         writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(TIMEOUT):
@@ -100,7 +100,7 @@ class Flood:
                 with suppress(OSError):
                     await writer.wait_closed()
 
-    # --- what is sent
+    # --- requests
 
     async def _good(self, writer: asyncio.StreamWriter) -> None:
         writer.write(next(self._good_ones))
@@ -128,7 +128,7 @@ class Flood:
             await writer.drain()
 
     async def _silent(self, writer: asyncio.StreamWriter) -> None:
-        """Nothing at all, until everything is over."""
+        """Send nothing until the flood is over."""
         await self._over.wait()
         writer.close()
 

@@ -1,4 +1,4 @@
-"""Callers that reserve one after another, and how long each had to wait."""
+"""Concurrent callers that reserve repeatedly, and the latency of each call."""
 
 import asyncio
 import itertools
@@ -16,9 +16,9 @@ from bot.store.database import Database
 from bot.store.store import Store
 
 FAR = 10**15
-LIMITS = Limits(*[FAR] * 11)  # all of them hold, and none is in the way
-WARM_UP, WINDOW, LONGEST = 0.6, 2.0, 10.0  # seconds; the window grows until everybody has had a turn
-_numbers = itertools.count(time.time_ns() // 1000)  # of interactions; jobs are named after them
+LIMITS = Limits(*[FAR] * 11)  # all limits are checked, and none is reached
+WARM_UP, WINDOW, LONGEST = 0.6, 2.0, 10.0  # seconds; the window grows until every caller has finished a call
+_numbers = itertools.count(time.time_ns() // 1000)  # interaction ids, from which job ids are derived
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,14 @@ class Measured:
     p50: float  # milliseconds
     p99: float
     calls: int
-    waiting: int  # callers who still waited at the end; how long they had counts as a call
+    waiting: int  # callers still waiting at the end; their waiting time counts as a call
 
 
 class _Callers:
     def __init__(self, database: Writes, *, seed: int) -> None:
         self._store = Store(cast("Database", database))
         self._draw = random.Random(seed)
-        self._since: dict[int, float] = {}  # when each caller's present call began
+        self._since: dict[int, float] = {}  # start of each caller's current call
         self._stop = False
         self.took: list[float] = []
 

@@ -1,4 +1,4 @@
-"""Other ways to run the store's own units with the store's own statements, each as bots usually have it.
+"""Alternative ways to run the store's transactions with the same statements, as bots commonly do.
 
 All of them commit each unit by itself, on disk before its caller goes on.
 """
@@ -19,8 +19,8 @@ from bot.store.postgres import _PostgresTx
 from bot.store.sqlite import _by_position
 
 T = TypeVar("T")
-TIMEOUT = 600.0  # seconds; nobody is to fail for having waited
-NAME = {"application_name": "darkroom run bench"}  # as the process that runs: what it writes wakes nobody
+TIMEOUT = 600.0  # seconds; long enough that no caller fails by waiting
+NAME = {"application_name": "darkroom run bench"}  # as the running bot: its writes send no notifications
 
 
 class Writes(Protocol):
@@ -48,7 +48,7 @@ class _AioTx:
 
 
 class _AlchemyTx:
-    """The same text through SQLAlchemy, which hands it to the driver as it is."""
+    """The same statements through SQLAlchemy, which passes them to the driver unchanged."""
 
     def __init__(self, connection: Any, *, positions: bool) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""A flood of callbacks that are no good: does memory stay flat, are interactions acknowledged as before?
+"""A flood of invalid callbacks: does memory stay constant, are interactions acknowledged as fast as before?
 
 The bot is a process of its own, with callbacks on; Discord, the image service and a member who keeps asking for
 pictures run here, the flood (bench/_flood.py) is a third process, all on 127.0.0.1. Nothing but the bot slows the
@@ -36,7 +36,7 @@ BURN = ["-c", "while True: pass"]
 
 @dataclass
 class Phase:
-    """The same interactions, with something or nothing beside them."""
+    """The same interactions, with or without a load beside them."""
 
     name: str
     acks: list[float] = field(default_factory=list)  # milliseconds
@@ -59,7 +59,7 @@ async def _measure(folder: Path) -> list[dict[str, Any]]:
         ) as bot,
     ):
         addresses = await _addresses(bot)
-        host.faults.replace([Fault("submit", "status:422", times=None)])  # what is asked for later ends at once
+        host.faults.replace([Fault("submit", "status:422", times=None)])  # later jobs end at once
         await _phase(bot, "warm")
         phases = [
             await _phase(bot, "quiet"),
@@ -74,7 +74,7 @@ async def _measure(folder: Path) -> list[dict[str, Any]]:
 
 
 async def _addresses(bot: Scene) -> dict[str, str]:
-    """Where to call back about runs that do not end."""
+    """Callback addresses of runs that do not end."""
     bot.host.hold = True
     for n in range(ADDRESSES):
         await bot.asks(bot.alice, f"held {n}")
@@ -88,7 +88,7 @@ def _flood(addresses: dict[str, str], kinds: dict[str, tuple[int, int]]) -> list
 
 
 async def _phase(bot: Scene, name: str, beside: list[str] | None = None) -> Phase:
-    """So many interactions; with a flood *beside* them as many as there is time for until it is over."""
+    """Measure so many interactions; with a flood *beside* them, until it is over."""
     phase, before, flooded = Phase(name), await _lag(bot), beside is not None and beside is not BURN
     async with _running(beside) as says, _watched(bot, phase):
         while not says.done() if flooded else len(phase.acks) < ASKED:
@@ -104,7 +104,7 @@ async def _phase(bot: Scene, name: str, beside: list[str] | None = None) -> Phas
 
 @asynccontextmanager
 async def _running(args: list[str] | None) -> AsyncIterator[asyncio.Task[bytes]]:
-    """Python with *args* (None: nothing to do), and all that it will have said."""
+    """Run Python with *args* (None: no process) and collect its output."""
     args = ["-c", ""] if args is None else args
     process = await asyncio.create_subprocess_exec(sys.executable, *args, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
@@ -142,7 +142,7 @@ async def _watched(bot: Scene, phase: Phase) -> AsyncIterator[None]:
 
 
 async def _lag(bot: Scene) -> tuple[float, float]:
-    """By how many seconds the bot's loop was late in all, and in how many looks."""
+    """Return the sum of the loop's lags in seconds, and the number of measurements."""
     url = f"{bot.bot.env['DARKROOM_WEB__PUBLIC_URL']}/metrics"
     async with (
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {METRICS_TOKEN}"}) as http,
@@ -153,7 +153,7 @@ async def _lag(bot: Scene) -> tuple[float, float]:
     return float(found["darkroom_loop_lag_seconds_sum"]), float(found["darkroom_loop_lag_seconds_count"])
 
 
-# --- telling
+# --- report
 
 
 def _rows(phase: Phase) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""200 jobs in flight in one process: are they all delivered, how fast is an interaction acknowledged meanwhile?
+"""200 concurrent jobs in one process: are all delivered, and how fast are interactions acknowledged meanwhile?
 
 The bot is a process of its own with the shipped catalogue's timing; Discord and the image service run here. All
 jobs are submitted and held; then they finish one by one, log-normally spread (median 12 s, longest 45 s), while a

@@ -1,4 +1,4 @@
-"""Reservations a second and their waits at 1, 32 and 256 callers: ours beside others' ways, on both databases.
+"""Reservations a second and their latency at 1, 32 and 256 callers: the store and alternatives, on both databases.
 
 A reservation is the product's own `Store.accept`: interaction, totals, ledger row, job, reply and token in one
 transaction that is on disk when the call returns. The others run the same statements (bench/_rivals.py). Each is
@@ -93,7 +93,7 @@ async def _sqlite(folder: Path) -> list[Row]:
 
 
 def _aims(cells: Cells, suffix: str) -> Iterator[Row]:
-    """Ours over connection-per-call at 256 callers, in the default journal and in its WAL form."""
+    """Speed of the store relative to a connection per call at 256 callers, with the default journal and with WAL."""
     ours = cells["ours", 256]
     for way, form in (("per_call", "full"), ("per_call_wal", "full_wal")):
         theirs = cells[way, 256]
@@ -106,7 +106,7 @@ def _aims(cells: Cells, suffix: str) -> Iterator[Row]:
 
 @contextmanager
 def _server() -> Iterator[str]:
-    """The tests' server, but one that really writes."""
+    """The tests' PostgreSQL server, with fsync on."""
     with postgres.server() as address:
         if postgres.GIVEN is None:
             asyncio.run(_by_hand(address, "ALTER SYSTEM SET fsync = on", "SELECT pg_reload_conf()"))
@@ -140,11 +140,11 @@ async def _postgres(address: str) -> list[Row]:
 
 async def _made(url: str) -> None:
     async with _ours(url):
-        """The tables are there now."""
+        """Create the tables."""
 
 
 async def _compare(ways: Mapping[str, ReplyPath], url: str) -> Cells:
-    """All the ways in turn for each number of callers, so that a slow minute of the machine slows them all."""
+    """Measure all ways in turn for each number of callers, so that a slow minute of the machine affects all."""
     cells: Cells = {}
     for callers in CALLERS:
         for name, way in ways.items():
@@ -154,7 +154,7 @@ async def _compare(ways: Mapping[str, ReplyPath], url: str) -> Cells:
 
 
 async def _audit(engine: str, url: str) -> list[Row]:
-    """How long the audit's looks at 1,000,000 rows take."""
+    """Time of the audit's queries over 1,000,000 rows."""
     async with _ours(url) as database:
         audit = Audit(database)
         found, comparing = await _timed(audit.mismatches)
@@ -180,7 +180,7 @@ async def _timed(look: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def _flush(folder: Path) -> float:
-    """What it costs to put a page on this disk, in microseconds: the cheaper, the less there is to win."""
+    """Microseconds to flush a page to this disk: the cheaper, the smaller the possible gain."""
     took = []
     with closing(os.fdopen(os.open(folder / "flush", os.O_CREAT | os.O_WRONLY), "wb", buffering=0)) as file:
         for _ in range(200):
@@ -200,7 +200,7 @@ def _warn_of_memory(folder: Path, engine: str) -> None:
     print(f"{engine} writes on {kind}" + (": flushing is free there, the numbers mean little" * (kind == "tmpfs")))
 
 
-# --- telling
+# --- report
 
 
 def _show(title: str, cells: Cells) -> None:

@@ -1,4 +1,4 @@
-"""Pictures at their largest: what memory and time does a worker need to check and to fit them?
+"""The largest pictures: how much memory and time does a worker need to check and fit them?
 
 Each is given to a worker of its own, as the bot starts them, address-space limit included. Peaks are the whole
 worker's, its program included. Linux only: they are read from /proc.
@@ -18,7 +18,7 @@ from bot.pictures.pool import PicturePool
 from bot.pictures.provenance import ai_mark
 from tests.pictures.make import encoded, grain, many_scans
 
-MOST = 10 * 1024 * 1024 - 64 * 1024  # what Discord takes of most people
+MAX_UPLOAD = 10 * 1024 * 1024 - 64 * 1024  # Discord's upload limit for most members
 MARK = ai_mark("Nano Banana 2", edited=False)
 PHONE, WEBP = (8192, 6144), (5000, 5000)
 
@@ -34,16 +34,20 @@ async def _measure() -> list[dict[str, Any]]:
     photo = grain(4096)
     for name, data in _results(photo):
         rows += await _one(f"check_result_{name}", data, lambda pool, data: pool.check(data))
-        if len(data) > MOST:
-            rows += await _one(f"fit_result_{name}", data, lambda pool, data: pool.fit(data, most=MOST, xmp=MARK))
-        rows += await _one(f"shrink_result_{name}", data, lambda pool, data: pool.fit(data, most=1_000_000, xmp=MARK))
+        if len(data) > MAX_UPLOAD:
+            rows += await _one(
+                f"fit_result_{name}", data, lambda pool, data: pool.fit(data, max_bytes=MAX_UPLOAD, xmp=MARK)
+            )
+        rows += await _one(
+            f"shrink_result_{name}", data, lambda pool, data: pool.fit(data, max_bytes=1_000_000, xmp=MARK)
+        )
     for name, data in _references(photo):
         rows += await _one(f"check_reference_{name}", data, _reference)
     return rows
 
 
 def _results(photo: Image.Image) -> Iterator[tuple[str, bytes]]:
-    """4K in each format, as noisy as a photograph gets, and with alpha as noisy."""
+    """4K pictures in each format, as noisy as a photograph, with and without alpha."""
     yield "png", encoded(photo, "png", compress_level=1)
     yield "jpeg", encoded(photo, "jpeg", quality=98, subsampling=0, progressive=True)
     yield "webp", encoded(photo, "webp", lossless=True, quality=0, method=0)
@@ -53,7 +57,7 @@ def _results(photo: Image.Image) -> Iterator[tuple[str, bytes]]:
 
 
 def _references(photo: Image.Image) -> Iterator[tuple[str, bytes]]:
-    """The largest that are taken, and what is refused."""
+    """The largest accepted pictures, and rejected ones."""
     large = photo.resize(PHONE)
     yield "png_50mp", encoded(large, "png", compress_level=1)
     yield "jpeg_50mp", encoded(large, "jpeg", quality=85)
@@ -65,7 +69,7 @@ def _references(photo: Image.Image) -> Iterator[tuple[str, bytes]]:
 
 
 async def _reference(pool: PicturePool, data: bytes) -> object:
-    return await pool.check_reference(data, most_pixels=MAX_PIXELS)
+    return await pool.check_reference(data, max_pixels=MAX_PIXELS)
 
 
 async def _one(name: str, data: bytes, call: Call) -> list[dict[str, Any]]:
@@ -90,6 +94,6 @@ async def _one(name: str, data: bytes, call: Call) -> list[dict[str, Any]]:
 
 
 def _peaks() -> tuple[int, int]:
-    """Megabytes of memory and of address space at their highest, of the process this runs in."""
+    """Return the peak memory and address space of this process in megabytes."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
     return tuple(round(int(status[each].split()[0]) * 1024 / 1e6) for each in ("VmHWM", "VmPeak"))  # type: ignore[return-value]

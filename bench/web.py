@@ -1,4 +1,4 @@
-"""40 clients that never stop asking for /metrics or /healthz: how fast are interactions acknowledged meanwhile?
+"""40 clients that request /metrics or /healthz continuously: how fast are interactions acknowledged meanwhile?
 
 The bot is a process of its own, the clients are another; Discord and a member who keeps asking for /usage run here,
 all on 127.0.0.1. In `busy` a process that only burns as much processor stands for the clients.
@@ -71,7 +71,7 @@ def _row(name: str, value: float, unit: str) -> dict[str, Any]:
 
 
 async def ask(url: str) -> None:
-    """Ask for *url* on CLIENTS connections until the process is told to end; then print the answers per second."""
+    """Request *url* on CLIENTS connections until the process is terminated, then print the answers per second."""
     loop, parts, answers = asyncio.get_running_loop(), urlsplit(url), 0
     request = f"GET {parts.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 

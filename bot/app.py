@@ -21,7 +21,7 @@ from bot.jobs.build import build as build_jobs
 from bot.jobs.reference_check import ReferenceChecker
 from bot.maintenance.build import MaintenanceRoom
 from bot.maintenance.build import build as build_maintenance
-from bot.maintenance.retention import OURS, remove_files
+from bot.maintenance.retention import PICTURE_FILE, remove_files
 from bot.observability.metrics import Metrics
 from bot.pictures import guard
 from bot.pictures.pool import PicturePool
@@ -249,7 +249,7 @@ def _job_settings(settings: Settings, used: Collection[str]) -> JobSettings:
 def files_of_ours(settings: Settings) -> Sequence[Path]:
     """Whatever of the database and the pictures is on disk, and nobody's but the bot's to read."""
     data = settings.data.dir
-    pictures = [each for each in data.iterdir() if OURS.fullmatch(each.name)] if data.is_dir() else []
+    pictures = [each for each in data.iterdir() if PICTURE_FILE.fullmatch(each.name)] if data.is_dir() else []
     return [*database_files(settings.database.url.get_secret_value()), data, *pictures]
 
 

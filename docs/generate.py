@@ -166,7 +166,7 @@ def metrics() -> Iterator[str]:
     """Every metric of /metrics."""
     yield "| name | kind | labels | |\n| --- | --- | --- | --- |"
     for each in (*measured.MEASURED, *measured.READ):
-        yield f"| `{each.name}` | {each.kind} | {', '.join(f'`{label}`' for label in each.labels)} | {each.about} |"
+        yield f"| `{each.name}` | {each.kind} | {', '.join(f'`{label}`' for label in each.labels)} | {each.help} |"
 
 
 PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {

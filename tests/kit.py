@@ -143,7 +143,7 @@ class FakeFiles:
     files: dict[str, Any] = field(default_factory=dict)  # url → bytes or exception
     fetched: list[str] = field(default_factory=list)
 
-    async def fetch(self, url: str, *, hosts: Sequence[str], most: int) -> bytes:
+    async def fetch(self, url: str, *, hosts: Sequence[str], max_bytes: int) -> bytes:
         self.fetched.append(url)
         found = self.files[url]
         if isinstance(found, Exception):
@@ -153,8 +153,8 @@ class FakeFiles:
     async def check(self, data: bytes) -> Checked:
         return guard.check(data)
 
-    async def fit(self, data: bytes, *, most: int, xmp: bytes) -> Fitted | None:
-        return Fitted(data[:most], "webp", 8, 8, "reencoded")
+    async def fit(self, data: bytes, *, max_bytes: int, xmp: bytes) -> Fitted | None:
+        return Fitted(data[:max_bytes], "webp", 8, 8, "reencoded")
 
 
 @dataclass

@@ -42,7 +42,7 @@ async def test_discord_hosts_and_pictures_are_reached_through_the_configured_pro
                 await built.client.login("token")
             collect: Any = built.jobs.worker._steps[Step.COLLECT]
             with pytest.raises(DownloadFailed):
-                await collect._context.results._fetcher.fetch("https://a.example/", hosts=["a.example"], most=9)
+                await collect._context.results._fetcher.fetch("https://a.example/", hosts=["a.example"], max_bytes=9)
             await built.client.close()
     asked = [each.partition(" ")[2] for each in proxy.asked]
     assert asked == ["balance.example", "runflow.example", "discord.example", "a.example"]

@@ -1,4 +1,4 @@
-"""`darkroom doctor`: everything a deployment needs, looked at and not changed, one line each with how to fix it."""
+"""`darkroom doctor`: health checks of a deployment, one line each with how to fix it. Changes nothing."""
 
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -11,7 +11,7 @@ from bot.core.errors import ModelGone, ProviderError, ProviderPaused
 from bot.files.modes import is_open, is_there
 from bot.observability.logging import Redactor, printable
 from bot.providers.base import Provider
-from bot.settings.settings import SECRETS, WHENCE, Settings
+from bot.settings.settings import SECRET_SOURCES, SECRETS, Settings
 from bot.settings.sources import BadSettings
 from bot.store.connect import SQLITE, display_location, status
 from bot.store.database import StoreUnusable
@@ -24,7 +24,7 @@ PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """*good* None is a warning: Darkroom runs, but the operator may want to know."""
+    """Result of one check. *good* is None for a warning: the bot runs, but something may need a change."""
 
     good: bool | None
     what: str
@@ -36,7 +36,7 @@ class Line:
 
 
 async def examine(settings: Settings) -> int:
-    """Print a line for each thing looked at; 0 when nothing failed, else 1."""
+    """Print a line for each check. Returns the exit code: 0 if none failed, else 1."""
     failed, redactor = False, Redactor(settings.secrets())
     async for line in findings(settings):
         print(printable(redactor.clean(str(line))))
@@ -48,7 +48,7 @@ async def findings(settings: Settings) -> AsyncIterator[Line]:
     try:
         catalog = settings.catalog()
     except BadSettings as exc:
-        yield Line(good=False, what=f"catalogue: {exc}", fix="correct the file, or take the shipped one")
+        yield Line(good=False, what=f"catalogue: {exc}", fix="correct the file, or use the shipped one")
         return
     yield Line(good=True, what=f"configuration and catalogue: {len(catalog.models)} models")
     if (line := _proxy(settings, os.environ)) is not None:
@@ -56,26 +56,26 @@ async def findings(settings: Settings) -> AsyncIterator[Line]:
     try:
         app.texts(settings)
     except BadSettings as exc:
-        yield Line(good=False, what=f"sentences: {exc}", fix="correct the file, or take the shipped one")
+        yield Line(good=False, what=f"locales: {exc}", fix="correct the file, or use the shipped one")
     yield await _database(settings)
     try:
         for line in _folders(settings):
             yield line
     except OSError as exc:
-        fix = "let the user that runs the bot get there and list it, or change DARKROOM_DATA__DIR"
+        fix = "let the user that runs the bot read the folder, or change DARKROOM_DATA__DIR"
         yield Line(good=False, what=f"pictures: {settings.data.dir.absolute()}: {exc.strerror}", fix=fix)
     async for line in _discord(settings):
         yield line
-    async for line in _hosts(settings, catalog):
+    async for line in _providers(settings, catalog):
         yield line
 
 
 def _proxy(settings: Settings, environment: Mapping[str, str]) -> Line | None:
-    """A warning where the environment names a proxy, as for other programs, and our own setting none."""
+    """Warn if the environment has proxy variables, which Darkroom does not use, and `http.proxy` is not set."""
     names = [each for each in PROXIES for each in (each, each.lower()) if environment.get(each)]
     if settings.http.address or not names:
         return None
-    fix = "set DARKROOM_HTTP__PROXY to reach Discord and the image hosts through a proxy"
+    fix = "set DARKROOM_HTTP__PROXY to reach Discord and the providers through a proxy"
     return Line(good=None, what=f"proxy variables are set but not used: {', '.join(names)}", fix=fix)
 
 
@@ -86,15 +86,15 @@ async def _database(settings: Settings) -> Line:
     except StoreUnusable as exc:
         return Line(good=False, what=str(exc))
     except OSError as exc:
-        fix = "let the user that runs the bot get there, or change DARKROOM_DATABASE__URL"
+        fix = "let the user that runs the bot read it, or change DARKROOM_DATABASE__URL"
         return Line(good=False, what=f"database {display_location(url)}: {exc.strerror}", fix=fix)
     where = f"database {display_location(url)}"
     if found.obstacle:
         return Line(good=False, what=f"{where}: {found.obstacle}", fix="give it to the user that runs the bot")
     if found.version is None:
-        return Line(good=None, what=f"{where}: there is none yet", fix=_none_yet(url))
+        return Line(good=None, what=f"{where}: does not exist yet", fix=_missing_database_fix(url))
     if found.version == 0:
-        return Line(good=None, what=f"{where}: it has no tables yet", fix="darkroom run makes them")
+        return Line(good=None, what=f"{where}: has no tables yet", fix="darkroom run creates them")
     versions = f"{where} has version {found.version}, this Darkroom"
     if found.version > found.newest:
         return Line(good=False, what=f"{versions} knows {found.newest}", fix="update Darkroom")
@@ -103,14 +103,14 @@ async def _database(settings: Settings) -> Line:
     return Line(good=True, what=f"{where} can be opened")
 
 
-def _none_yet(url: str) -> str:
-    """What to do, with the mistake that is most likely behind it."""
+def _missing_database_fix(url: str) -> str:
+    """Return how to fix a missing database, considering the most likely mistake."""
     path = Path(url.removeprefix(SQLITE))
     if path.is_absolute():
-        return "darkroom run makes it; if there should be one, check DARKROOM_DATABASE__URL"
+        return "darkroom run creates it; if it should exist, check DARKROOM_DATABASE__URL"
     if Path("/", path.parts[0]).is_dir() and not Path(path.parts[0]).exists():
-        return f"a path from the root has four slashes: {SQLITE}/{path}"
-    return f"darkroom run makes it; if there should be one, start this in the bot's folder and not in {Path.cwd()}"
+        return f"an absolute path has four slashes: {SQLITE}/{path}"
+    return f"darkroom run creates it; if it should exist, start this in the bot's folder and not in {Path.cwd()}"
 
 
 def _folders(settings: Settings) -> Iterator[Line]:
@@ -120,10 +120,10 @@ def _folders(settings: Settings) -> Iterator[Line]:
         yield Line(good=False, what=f"pictures: {data} cannot be written", fix="give it to the user that runs the bot")
         return
     wide = [each for each in app.files_of_ours(settings) if is_open(each)]
-    yield Line(good=True, what=f"pictures: {data}{'' if is_made else ' (darkroom run makes it)'}")
+    yield Line(good=True, what=f"pictures: {data}{'' if is_made else ' (darkroom run creates it)'}")
     if wide:
         more = f" and {len(wide) - 1} more" if len(wide) > 1 else ""
-        fix = "darkroom run closes what is its user's; else chmod go= as its owner"
+        fix = "darkroom run corrects files of its own user; for others, run chmod go= as their owner"
         yield Line(good=None, what=f"other users of this machine may open {wide[0].absolute()}{more}", fix=fix)
 
 
@@ -151,11 +151,13 @@ def _application(found: Application) -> list[Line]:
         Line(good=True, what=f"commands: {', '.join(found.commands)}")
         if "imagine" in found.commands
         else Line(
-            good=None, what="Discord does not have the commands yet", fix="darkroom run sends them, or darkroom sync"
+            good=None,
+            what="the commands are not registered with Discord yet",
+            fix="darkroom run or darkroom sync registers them",
         )
     ]
     if found.public:
-        fix = "anybody may invite it; switch Public Bot off, or rely on discord.guilds"
+        fix = "anyone may invite it: turn Public Bot off, or rely on discord.guilds"
         lines.append(Line(good=None, what="the application is public", fix=fix))
     if not found.servers:
         fix = "use the invite link of the README"
@@ -169,41 +171,43 @@ def _application(found: Application) -> list[Line]:
     return lines
 
 
-async def _hosts(settings: Settings, catalog: Catalog) -> AsyncIterator[Line]:
+async def _providers(settings: Settings, catalog: Catalog) -> AsyncIterator[Line]:
     for provider in app.providers(settings).values():
         if settings.secret_of(provider.name):
-            async for line in _host(provider, catalog, low=settings.routing.low_balance):
+            async for line in _provider(provider, catalog, low=settings.routing.low_balance):
                 yield line
         else:
-            fix = f"set {SECRETS[provider.name]} to {WHENCE[provider.name]}"
+            fix = f"set {SECRETS[provider.name]} to {SECRET_SOURCES[provider.name]}"
             yield Line(good=False, what=f"{provider.name}: no token", fix=fix)
         await provider.aclose()
     if "runflow" in settings.routing.prefer:
-        for line in _runflow(settings):
+        for line in _runflow_settings(settings):
             yield line
 
 
-def _runflow(settings: Settings) -> list[Line]:
+def _runflow_settings(settings: Settings) -> list[Line]:
     lines = []
     if not settings.runflow.result_hosts:
-        fix = "make one picture: the log channel then names the host, for runflow.result_hosts"
-        lines.append(Line(good=None, what="runflow: no host is allowed that pictures may be fetched from", fix=fix))
+        fix = "make one picture: the log channel then names the host to add to runflow.result_hosts"
+        lines.append(Line(good=None, what="runflow: no host is allowed to download pictures from", fix=fix))
     halves = {"web.public_url": settings.web.public_url, "runflow.webhook_secrets": settings.runflow.webhook_secrets}
     missing = [name for name, value in halves.items() if not value]
     if len(missing) == 1:
-        fix = f"set {missing[0]} too, or do without callbacks: runs are then asked about every few seconds"
-        lines.append(Line(good=None, what="runflow: callbacks are off, only half of them is set up", fix=fix))
+        fix = f"set {missing[0]} too, or do without callbacks: runs are then polled every few seconds"
+        lines.append(
+            Line(good=None, what="runflow: callbacks are off, because only one of two settings is set", fix=fix)
+        )
     return lines
 
 
-async def _host(provider: Provider, catalog: Catalog, *, low: int | None) -> AsyncIterator[Line]:
+async def _provider(provider: Provider, catalog: Catalog, *, low: int | None) -> AsyncIterator[Line]:
     try:
         left = await provider.balance()
     except ProviderPaused as exc:
         yield Line(good=False, what=f"{provider.name}: {exc}", fix="check its API token and balance")
         return
     except ProviderError as exc:
-        yield Line(good=False, what=f"{provider.name} cannot be asked: {exc}", fix="check the network and api_base")
+        yield Line(good=False, what=f"{provider.name} cannot be reached: {exc}", fix="check the network and api_base")
         return
     if left is not None:
         is_low = low is not None and left < low
@@ -217,9 +221,9 @@ async def _route(provider: Provider, route: str) -> Line:
     try:
         info = await provider.describe(route)
     except ModelGone:
-        return Line(good=False, what=f"{provider.name} has no model {route}", fix="take it out of models.toml")
+        return Line(good=False, what=f"{provider.name} has no model {route}", fix="remove it from models.toml")
     except ProviderError as exc:
         return Line(good=None, what=f"{provider.name} {route}: {exc}")
     price = info.base_price_micro_usd
-    told = f", base price ${price / 1_000_000:.3f}" if price is not None else ""
-    return Line(good=True, what=f"{provider.name} has {route}{told}")
+    suffix = f", base price ${price / 1_000_000:.3f}" if price is not None else ""
+    return Line(good=True, what=f"{provider.name} has {route}{suffix}")

@@ -1,6 +1,6 @@
-"""`darkroom jobs`: the operator lists, looks at, cancels and shows jobs again, also while the bot runs.
+"""`darkroom jobs`: lists, shows and cancels jobs and sends their cards again. Works while the bot runs.
 
-What it changes are rows and their clocks; the running bot notices within a second.
+It changes rows and their due times in the database; the running bot notices within a second.
 """
 
 import argparse
@@ -34,97 +34,101 @@ from bot.store.queries import JobRecord
 from bot.store.store import Store
 
 T = TypeVar("T")
-SHORTEST = 6  # characters of an id that may stand for all of it
-MOST_LISTED = 1000
+MIN_PREFIX = 6  # characters of a job's id that are enough to name it
+MAX_LISTED = 1000
 
 
 def add_to(commands: Any) -> None:
     """Add `jobs` to the commands of the program's parser."""
-    jobs = commands.add_parser("jobs", help="look at jobs and change their course, also while the bot runs")
+    jobs = commands.add_parser("jobs", help="show and cancel jobs, also while the bot runs")
     verbs = jobs.add_subparsers(required=True, metavar="verb")
 
     listing = verbs.add_parser("list", help="the newest jobs")
-    listing.add_argument("--state", type=_state, help=f"only these: {', '.join(State)}")
-    listing.add_argument("--user", type=discord_id, metavar="ID", help="only this member's")
-    listing.add_argument("--server", type=discord_id, metavar="ID", help="only those of this server")
-    listing.add_argument("--open", action="store_true", help="only those that have not ended")
-    listing.add_argument("--limit", type=_limit, default=20, metavar="N", help="how many (default 20)")
+    listing.add_argument("--state", type=_state, help=f"only jobs in this state: {', '.join(State)}")
+    listing.add_argument("--user", type=discord_id, metavar="ID", help="only jobs of this member")
+    listing.add_argument("--server", type=discord_id, metavar="ID", help="only jobs of this server")
+    listing.add_argument("--open", action="store_true", help="only unfinished jobs")
+    listing.add_argument("--limit", type=_limit, default=20, metavar="N", help="maximum number of rows (default 20)")
     json_option(listing)
     listing.set_defaults(run=_list)
 
-    show = _about_one(verbs, "show", "all that is known of a job, except what was typed", run=_show)
+    show = _add_one_job(verbs, "show", "everything about a job, except its prompt", run=_show)
     show.add_argument("--prompt", action="store_true", help="print the prompt too")
-    _about_one(verbs, "cancel", "stop a job if it still can be", run=_cancel)
-    _about_one(verbs, "retry-delivery", "send a job's card once more", run=_retry_delivery)
+    _add_one_job(verbs, "cancel", "cancel a job if it is still possible", run=_cancel)
+    _add_one_job(verbs, "retry-delivery", "send a job's card again", run=_retry_delivery)
 
 
-def _about_one(
+def _add_one_job(
     verbs: Any, name: str, text: str, *, run: Callable[[argparse.Namespace], int]
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=text)
-    parser.add_argument("job", type=_job_id, metavar="JOB", help=f"a job's id, or its first {SHORTEST} characters")
+    parser.add_argument(
+        "job", type=_job_id, metavar="JOB", help=f"ID of a job, or at least its first {MIN_PREFIX} characters"
+    )
     json_option(parser)
     parser.set_defaults(run=run)
     return parser
 
 
-# --- what is typed
+# --- options
 
 
 def _state(text: str) -> State:
     try:
         return State(text)
     except ValueError:
-        raise CannotRun(f"{cell(text)!r} is no state; there are {', '.join(State)}") from None
+        raise CannotRun(f"{cell(text)!r} is not a state; choose one of {', '.join(State)}") from None
 
 
 def _limit(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= MOST_LISTED:
-        raise CannotRun(f"--limit takes a number from 1 to {MOST_LISTED}, not {cell(text)!r}")
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= MAX_LISTED:
+        raise CannotRun(f"--limit takes a number from 1 to {MAX_LISTED}, not {cell(text)!r}")
     return int(text)
 
 
 def _job_id(text: str) -> str:
-    if not re.fullmatch(rf"[0-9A-Za-z]{{{SHORTEST},26}}", text):
-        raise CannotRun(f"{cell(text)!r} is no job's id: give it whole, or at least its first {SHORTEST} characters")
+    if not re.fullmatch(rf"[0-9A-Za-z]{{{MIN_PREFIX},26}}", text):
+        raise CannotRun(
+            f"{cell(text)!r} is not a job ID: give the whole ID, or at least its first {MIN_PREFIX} characters"
+        )
     return text.upper()
 
 
-def _of_one(start: str, work: Callable[[Database, str], Awaitable[T]]) -> T:
-    """Run *work* for the one job whose id begins with *start*; `NotDone` if there is none, or more than one."""
+def _with_job(start: str, work: Callable[[Database, str], Awaitable[T]]) -> T:
+    """Run *work* for the job whose id begins with *start*. Raises `NotDone` if there is none or more than one."""
 
     async def find_and_work(database: Database) -> T:
         found = await JobDetails(database).ids_starting_with(start, limit=4)
         if not found:
-            raise NotDone(f"there is no job {start}")
+            raise NotDone(f"no job with ID {start}")
         if len(found) > 1:
             more = ", …" if len(found) > 3 else ""
-            raise NotDone(f"{start} may be {' or '.join(found[:3])}{more}: give more of the id")
+            raise NotDone(f"{start} may be {' or '.join(found[:3])}{more}: give more of the ID")
         return await work(database, found[0])
 
     return on_database(find_and_work)
 
 
-# --- looking
+# --- showing
 
 
-def _list(chosen: argparse.Namespace) -> int:
+def _list(options: argparse.Namespace) -> int:
     async def read(database: Database) -> list[JobSummary]:
         return await JobDetails(database).newest(
-            limit=chosen.limit,
-            state=chosen.state,
-            user_id=chosen.user,
-            guild_id=chosen.server,
-            unfinished=chosen.open,
+            limit=options.limit,
+            state=options.state,
+            user_id=options.user,
+            guild_id=options.server,
+            unfinished=options.open,
         )
 
     found = on_database(read)
-    if chosen.json:
+    if options.json:
         print_json([_listed_document(each) for each in found])
     elif not found:
         print("No jobs.")
     else:
-        heads = ("job", "asked (UTC)", "state", "user", "server", "model", "pictures", "card shown", "reason")
+        heads = ("job", "created (UTC)", "state", "user", "server", "model", "pictures", "card shown", "reason")
         print_table(heads, [_listed_row(each) for each in found])
     return 0
 
@@ -151,16 +155,16 @@ def _listed_document(each: JobSummary) -> dict[str, Any]:
     }
 
 
-def _show(chosen: argparse.Namespace) -> int:
+def _show(options: argparse.Namespace) -> int:
     async def read(database: Database, job_id: str) -> Record | None:
         return await JobDetails(database).full(job_id)
 
-    record = _of_one(chosen.job, read)
-    assert record is not None  # rows of jobs stay for good
-    if chosen.json:
-        print_json(_document(record, prompt=chosen.prompt))
+    record = _with_job(options.job, read)
+    assert record is not None  # rows of jobs are never deleted
+    if options.json:
+        print_json(_document(record, prompt=options.prompt))
         return 0
-    print_facts(_facts(record, prompt=chosen.prompt))
+    print_facts(_facts(record, prompt=options.prompt))
     print()
     print_table(
         ("at (UTC)", "from", "to", "provider", "reason"),
@@ -217,11 +221,11 @@ def _delivery(reply: ReplyStatus | None) -> str | None:
     if reply.gone:
         return "not delivered: its message was deleted"
     if reply.message_id is None:
-        return "not delivered: Discord has not shown it yet"
+        return "not delivered: Discord has not confirmed a message yet"
     if reply.is_delivered:
         return "delivered"
     tried = f", {plural(reply.attempts, 'failed attempt')}" if reply.attempts else ""
-    until = f"due at {utc(reply.due_at)} UTC" if reply.due_at is not None else "waits for a click or /jobs"
+    until = f"due at {utc(reply.due_at)} UTC" if reply.due_at is not None else "waiting for a click or /jobs"
     return f"not delivered: version {reply.delivered} of {reply.wanted} is shown{tried}, {until}"
 
 
@@ -262,11 +266,15 @@ def _document(record: Record, *, prompt: bool) -> dict[str, Any]:
 
 
 def _money(record: Record) -> dict[str, Any]:
-    """*price* is what was reserved, *charge* what was settled: nothing until the job has ended well."""
-    held = {each.kind: each.amount for each in record.entries}
-    named = {"price": held.get(Kind.RESERVE), "charge": held.get(Kind.SETTLE), "released": held.get(Kind.RELEASE)}
+    """Return the ledger entries: *price* is the reserved amount, *charge* the settled one, None until settled."""
+    entries = {each.kind: each.amount for each in record.entries}
+    amounts = {
+        "price": entries.get(Kind.RESERVE),
+        "charge": entries.get(Kind.SETTLE),
+        "released": entries.get(Kind.RELEASE),
+    }
     return {
-        name: amount and {"pictures": amount.images, "micro_usd": amount.micro_usd} for name, amount in named.items()
+        name: amount and {"pictures": amount.images, "micro_usd": amount.micro_usd} for name, amount in amounts.items()
     }
 
 
@@ -284,64 +292,64 @@ def _reply_document(reply: ReplyStatus) -> dict[str, Any]:
 
 
 def _id(number: int | None) -> str | None:
-    """Discord's ids are strings in JSON, as Discord's own: many readers round numbers of that size."""
+    """Format a Discord ID for JSON, as a string like Discord's own: many parsers round numbers of that size."""
     return None if number is None else str(number)
 
 
 # --- changing
 
 
-def _cancel(chosen: argparse.Namespace) -> int:
+def _cancel(options: argparse.Namespace) -> int:
     async def change(database: Database, job_id: str) -> Job:
         return await cancel(Store(database), job_id, now=wall_clock())
 
-    job = _of_one(chosen.job, change)
-    if chosen.json:
+    job = _with_job(options.job, change)
+    if options.json:
         print_json({"id": job.id, "state": job.state, "cancel": job.cancel})
     elif job.state is State.CANCELLED:
-        print(f"Job {job.id} is cancelled; what was held for it is free again.")
+        print(f"Job {job.id} is cancelled; its reservation is released.")
     else:
-        print(f"The host is asked to stop job {job.id}; its next report decides.")
+        print(f"The provider was asked to cancel job {job.id}; its next status decides.")
     return 0
 
 
 async def cancel(store: Store, job_id: str, *, now: int) -> Job:
-    """Stop a job as its member's button does; `NotDone` when it is too late."""
+    """Cancel a job, like the button on its card. Raises `NotDone` if it is too late."""
     stopped = await store.cancel(job_id, now=now)
     if stopped is not None:
         return stopped
     job = await store.job(job_id)
-    raise NotDone(f"there is no job {job_id}" if job is None else _too_late(job))
+    raise NotDone(f"no job with ID {job_id}" if job is None else _why_too_late(job))
 
 
-def _too_late(job: Job) -> str:
+def _why_too_late(job: Job) -> str:
     if job.state.is_final:
         return f"it is too late to cancel job {job.id}: it has ended ({job.state})"
     if job.cancel is Cancel.TOO_LATE:
-        return f"it is too late to cancel job {job.id}: the host did not stop it"
+        return f"it is too late to cancel job {job.id}: the provider did not stop it"
     return f"it is too late to cancel job {job.id}: it is {job.state}"
 
 
-def _retry_delivery(chosen: argparse.Namespace) -> int:
+def _retry_delivery(options: argparse.Namespace) -> int:
     async def change(database: Database, job_id: str) -> Record | None:
         now, store = wall_clock(), Store(database)
-        if (why := _unreachable(await store.job_record(job_id), now=now)) is not None:
+        if (why := _why_undeliverable(await store.job_record(job_id), now=now)) is not None:
             raise NotDone(f"the card of job {job_id} cannot be sent: {why}")
         await store.request_redraw([job_id], now=now)
         return await JobDetails(database).full(job_id)
 
-    record = _of_one(chosen.job, change)
+    record = _with_job(options.job, change)
     assert record is not None
     assert record.reply is not None
-    if chosen.json:
+    if options.json:
         print_json({"id": record.job.id, "reply": _reply_document(record.reply)})
     else:
-        print(f"The card of job {record.job.id} is due again.")
+        print(f"The card of job {record.job.id} will be sent again.")
     return 0
 
 
-def _unreachable(record: JobRecord | None, *, now: int) -> str | None:
-    """Why nothing leads to a job's message, None where something does."""
+def _why_undeliverable(record: JobRecord | None, *, now: int) -> str | None:
+    """Return why a job's card cannot be sent, None if it can."""
     if record is None:
         return "it has no reply"
     job, reply = record.job, record.reply
@@ -350,8 +358,8 @@ def _unreachable(record: JobRecord | None, *, now: int) -> str | None:
     if reply.gone:
         return "its message was deleted; /jobs shows it to its member"
     if reply.message_id is None:
-        return "Discord has not shown its first one yet"
-    ended = job.state.is_final and job.hidden_at is None  # for what is hidden no message is written anew
+        return "Discord has not confirmed its first message yet"
+    ended = job.state.is_final and job.hidden_at is None  # a hidden job gets no new message
     if not paths(reply, now=now, final=ended):
-        return "its reply token has expired and the bot may not write there; a click on it, or /jobs, shows it"
+        return "its reply token has expired and the bot may not post in the channel; a click or /jobs updates it"
     return None

@@ -1,4 +1,4 @@
-"""`darkroom ledger`: whether the books balance, their repair, and every row of them, also while the bot runs."""
+"""`darkroom ledger`: check and repair the ledger, and export its rows. Works while the bot runs."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from bot.cli.arguments import Parser, some_id
 from bot.cli.export import export, export_options
-from bot.cli.output import LONG, dollars, iso, json_option, on_database, print_json, print_table, wall_clock
+from bot.cli.output import LONG_TIMEOUT, dollars, iso, json_option, on_database, print_json, print_table, wall_clock
 from bot.core.jobs import HOUR
 from bot.core.quota import NO_SERVER, Scope
 from bot.store import ledger
@@ -15,20 +15,20 @@ from bot.store.audit import Audit, LedgerSummary, Mismatch
 from bot.store.database import Database
 from bot.store.housekeeping import Housekeeping
 
-OLD = 24 * HOUR  # no job lives that long, unless the program was away
-MOST_OLD = 100  # that are listed
+OLD = 24 * HOUR  # no job lives longer, unless the bot was stopped
+MAX_OLD = 100  # rows listed
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a look at the books brought to light. *forgotten* and *old* are ids of jobs."""
+class Findings:
+    """Result of a check. *forgotten*, *old* and *ended* are ids of jobs."""
 
     at: int
     differences: Sequence[Mismatch]  # totals that are not the sum of their rows
-    forgotten: Sequence[str]  # have ended, and their reservation has not
-    old: Sequence[str]  # have been open for a day
+    forgotten: Sequence[str]  # jobs that have ended with an open reservation
+    old: Sequence[str]  # jobs that have been open for a day
     books: Sequence[LedgerSummary]
-    mended: Sequence[Mismatch] = field(default=())
+    repaired: Sequence[Mismatch] = field(default=())
     ended: Sequence[str] = field(default=())
 
     @property
@@ -38,94 +38,94 @@ class Found:
 
 def add_to(commands: Any) -> None:
     """Add `ledger` to the commands of the program's parser."""
-    books = commands.add_parser("ledger", help="check the books and write them out, also while the bot runs")
+    books = commands.add_parser("ledger", help="check and export the ledger, also while the bot runs")
     verbs = books.add_subparsers(required=True, metavar="verb", parser_class=Parser)
 
-    check = verbs.add_parser("check", help="whether the totals are the sum of their rows, and who paid what")
-    check.add_argument("--repair", action="store_true", help="put right what can be")
+    check = verbs.add_parser("check", help="compare the totals with the sum of their rows, and show costs by month")
+    check.add_argument("--repair", action="store_true", help="repair wrong totals and end forgotten reservations")
     json_option(check)
     check.set_defaults(run=_check)
 
     rows = verbs.add_parser("export", help="every row of every server as CSV")
     export_options(rows)
-    rows.set_defaults(run=lambda chosen: export(chosen, None))
+    rows.set_defaults(run=lambda options: export(options, None))
 
 
-def _check(chosen: argparse.Namespace) -> int:
-    async def work(database: Database) -> Found:
-        return await look(database, now=wall_clock(), repair=chosen.repair)
+def _check(options: argparse.Namespace) -> int:
+    async def work(database: Database) -> Findings:
+        return await check_ledger(database, now=wall_clock(), repair=options.repair)
 
-    found = on_database(work, patience=LONG)
-    if chosen.json:
-        print_json(_document(found, repair=chosen.repair))
+    findings = on_database(work, timeout_s=LONG_TIMEOUT)
+    if options.json:
+        print_json(_document(findings, repair=options.repair))
     else:
-        _print(found)
-    return 0 if found.balances else 1
+        _print(findings)
+    return 0 if findings.balances else 1
 
 
-async def look(database: Database, *, now: int, repair: bool = False) -> Found:
-    """Look at everything; where *repair* is set, put right what can be, then look again."""
+async def check_ledger(database: Database, *, now: int, repair: bool = False) -> Findings:
+    """Check the whole ledger; with *repair*, first correct wrong totals and end forgotten reservations."""
     audit, rows = Audit(database), Housekeeping(database)
     ended = await rows.end_orphaned_reservations(now=now) if repair else []
-    mended = await audit.mismatches() if repair else []
-    for each in mended:
+    repaired = await audit.mismatches() if repair else []
+    for each in repaired:
         await audit.repair(each)
-    return Found(
+    return Findings(
         at=now,
         differences=await audit.mismatches(),
         forgotten=await database.read(ledger.orphaned_reservations),
         old=await audit.old_reservations(before=now - OLD),
         books=await audit.summaries(),
-        mended=mended,
+        repaired=repaired,
         ended=ended,
     )
 
 
-# --- what is said of it
+# --- as text
 
 
-def summary(found: Found) -> str:
-    """One sentence, two where something was repaired."""
-    done = _listed([
-        (found.mended, "total was added up anew", "totals were added up anew"),
-        (found.ended, "forgotten reservation was ended", "forgotten reservations were ended"),
+def summary(findings: Findings) -> str:
+    """Return the result as one sentence, preceded by one about repairs if there were any."""
+    done = _join_counts([
+        (findings.repaired, "total was recalculated", "totals were recalculated"),
+        (findings.ended, "forgotten reservation was ended", "forgotten reservations were ended"),
     ])  # fmt: skip
-    wrong = _listed([
-        (found.differences, "total is not the sum of its rows", "totals are not the sum of their rows"),
-        (found.forgotten, "reservation has outlived its job", "reservations have outlived their jobs"),
-        (found.old, "job has been open for more than a day", "jobs have been open for more than a day"),
+    wrong = _join_counts([
+        (findings.differences, "total is not the sum of its rows", "totals are not the sum of their rows"),
+        (findings.forgotten, "reservation is left of an ended job", "reservations are left of ended jobs"),
+        (findings.old, "job has been open for more than a day", "jobs have been open for more than a day"),
     ])  # fmt: skip
     if wrong:
-        verdict = f"The books do not balance: {wrong}."
+        verdict = f"The ledger does not balance: {wrong}."
     else:
-        verdict = "The books balance: every total is the sum of its rows, and no reservation has outlived its job."
+        verdict = "The ledger balances: every total is the sum of its rows, and no reservation is left of an ended job."
     return f"Repaired: {done}. {verdict}" if done else verdict
 
 
-def _listed(parts: Sequence[tuple[Sequence[object], str, str]]) -> str:
-    told = [f"{len(each)} {one if len(each) == 1 else many}" for each, one, many in parts if each]
-    return " and ".join([", ".join(told[:-1]), told[-1]] if len(told) > 1 else told)
+def _join_counts(parts: Sequence[tuple[Sequence[object], str, str]]) -> str:
+    counts = [f"{len(each)} {one if len(each) == 1 else many}" for each, one, many in parts if each]
+    return " and ".join([", ".join(counts[:-1]), counts[-1]] if len(counts) > 1 else counts)
 
 
-def _print(found: Found) -> None:
-    print(summary(found))
-    if found.books:
-        print("\nBy the month in which pictures were asked for:")
+def _print(findings: Findings) -> None:
+    print(summary(findings))
+    if findings.books:
+        print("\nBy month of the request:")
         print_table(
-            ("month", "jobs", "pictures", "members paid", "held", "hosts billed", "perhaps billed", "without a bill"),
-            [_month(each) for each in found.books],
+            ("month", "jobs", "pictures", "charged", "reserved", "cost", "assumed cost", "jobs without cost"),
+            [_month(each) for each in findings.books],
         )
-    for title, each in (("Added up anew, off by:", found.mended), ("Off by:", found.differences)):
+    for title, each in (("Recalculated, off by:", findings.repaired), ("Off by:", findings.differences)):
         if each:
             print(f"\n{title}")
-            print_table(("whose", "window", "by"), [_row(one) for one in each])
+            print_table(("account", "period", "difference"), [_row(one) for one in each])
     for title, ids in (
-        ("Reservations that were ended, of jobs:", found.ended),
-        ("Reservations that have outlived these jobs (--repair ends them):", found.forgotten),
-        ("Open for more than a day (`darkroom jobs show` says why):", found.old),
+        ("Forgotten reservations that were ended, by job:", findings.ended),
+        ("Forgotten reservations, by job (--repair ends them):", findings.forgotten),
+        ("Jobs open for more than a day (`darkroom jobs show` shows why):", findings.old),
     ):
         if ids:
-            print("\n".join(["", title, *ids, *(["…"] if len(ids) == MOST_OLD and ids is found.old else [])]))
+            print("\n".join(["", title, *ids, *(["…"] if len(ids) == MAX_OLD and ids is findings.old else [])]))
 
 
 def _month(each: LedgerSummary) -> Sequence[object]:
@@ -149,19 +149,19 @@ def _account(each: Mismatch) -> str:
 # --- as JSON
 
 
-def _document(found: Found, *, repair: bool) -> dict[str, Any]:
+def _document(findings: Findings, *, repair: bool) -> dict[str, Any]:
     return {
-        "balances": found.balances,
-        "summary": summary(found),
-        "checked_at": iso(found.at),
-        "differences": [_difference(each) for each in found.differences],
-        "forgotten_job_ids": list(found.forgotten),
-        "old_job_ids": list(found.old),
+        "balances": findings.balances,
+        "summary": summary(findings),
+        "checked_at": iso(findings.at),
+        "differences": [_difference(each) for each in findings.differences],
+        "forgotten_job_ids": list(findings.forgotten),
+        "old_job_ids": list(findings.old),
         "repaired": {
-            "differences": [_difference(each) for each in found.mended],
-            "ended_job_ids": list(found.ended),
+            "differences": [_difference(each) for each in findings.repaired],
+            "ended_job_ids": list(findings.ended),
         } if repair else None,
-        "books": [_books(each) for each in found.books],
+        "books": [_books(each) for each in findings.books],
     }  # fmt: skip
 
 

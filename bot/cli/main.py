@@ -24,51 +24,51 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 it failed, 2 it cannot start as configured."""
+    """Run one command and return its exit code: 0 success, 1 failure, 2 wrong usage or configuration."""
     for each in (sys.stdout, sys.stderr):
-        if isinstance(each, io.TextIOWrapper):  # whatever the terminal has no letters for
+        if isinstance(each, io.TextIOWrapper):  # for characters that the terminal's encoding lacks
             each.reconfigure(errors="backslashreplace")
     try:
-        chosen = _parser().parse_args(arguments)
-        code = int(chosen.run(chosen))
-        print(end="", flush=True)  # an error of writing is met here, and not when the interpreter ends
-    except BrokenPipeError:  # whoever read our words has seen enough, as `head` does
-        _let_go_of_the_rest()
+        options = _parser().parse_args(arguments)
+        code = int(options.run(options))
+        print(end="", flush=True)  # raises write errors here and not at interpreter exit
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
+        _discard_output()
         return 0
     except KeyboardInterrupt:
         return 130
-    except Exception as exc:  # noqa: BLE001 - around the whole program: nobody is left who could tell of it
-        sentence, code = _ending(exc)
-        told = " ".join(sentence.split())
-        if not isinstance(exc, BadSettings):  # which quotes no values, but forms that work, such as user:password@host
-            told = Redactor(_secrets()).clean(told)
-        print(f"darkroom: {printable(told)}", file=sys.stderr)
+    except Exception as exc:  # noqa: BLE001 - top level: every error is reported here
+        sentence, code = _describe_error(exc)
+        message = " ".join(sentence.split())
+        if not isinstance(exc, BadSettings):  # quotes no values, but examples such as user:password@host
+            message = Redactor(_secrets()).clean(message)
+        print(f"darkroom: {printable(message)}", file=sys.stderr)
         try:
             print(end="", flush=True)
-        except OSError:  # a full disk, which has been told
-            _let_go_of_the_rest()
+        except OSError:  # a full disk, which has been reported
+            _discard_output()
     return code
 
 
-def _let_go_of_the_rest() -> None:
-    """What could not be printed is not an error once more when the interpreter ends."""
+def _discard_output() -> None:
+    """Redirect standard output to /dev/null, so that flushing it at exit does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _ending(exc: Exception) -> tuple[str, int]:
-    """What to tell of *exc*, and the exit code; a defect of ours leaves its traceback in the log."""
+def _describe_error(exc: Exception) -> tuple[str, int]:
+    """Return a message about *exc* and the exit code. The traceback of a defect is logged."""
     match exc:
         case BadSettings() | CannotRun() | FatalGatewayError() | StoreBusy() | StoreTooNew() | StoreUnusable():
             return str(exc), 2
         case NotDone() | DiscordUnreachable():
             return str(exc), 1
         case PermissionError():
-            return f"{exc.filename or 'a file'} cannot be opened: give it to the user that runs Darkroom", 2
+            return f"{exc.filename or 'a file'} cannot be opened: make its owner the user that runs Darkroom", 2
         case _ if isinstance(exc, DATABASE_ERRORS):
             why = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
-            return f"the disk, the database or the network failed ({why}): try again when it works", 1
+            return f"the disk, the database or the network failed ({why}): try again later", 1
     setup("ERROR", secrets=_secrets())
-    log.error("Darkroom ended by a defect of its own", exc_info=exc, extra={"event": "defect"})
+    log.error("Darkroom ended because of a defect", exc_info=exc, extra={"event": "defect"})
     return f"this is a defect ({type(exc).__name__}): please report the lines above", 1
 
 
@@ -88,10 +88,10 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(run=_run)
 
     demo = commands.add_parser("demo", help="run the real bot against a local Discord and a local image service")
-    demo.add_argument("--port", type=int, default=8765, help="port of the page (default 8765; 0 takes any)")
+    demo.add_argument("--port", type=int, default=8765, help="port of the page (default 8765; 0: any free port)")
     demo.add_argument("--seconds", type=float, default=6.0, help="how long a picture takes (default 6)")
     demo.add_argument("--once", action="store_true", help="stop after one /imagine and one /edit")
-    demo.add_argument("--data", type=Path, default=Path("demo-pictures"), help="where pictures and database go")
+    demo.add_argument("--data", type=Path, default=Path("demo-pictures"), help="folder for pictures and database")
     demo.set_defaults(run=_demo)
 
     sandbox = commands.add_parser("sandbox", help="run the local image service alone")
@@ -103,10 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("doctor", help="check everything the bot needs, one line each")
     check.set_defaults(run=_doctor)
 
-    sync = commands.add_parser("sync", help="send the commands to Discord, changed or not")
+    sync = commands.add_parser("sync", help="register the commands with Discord, even if unchanged")
     sync.set_defaults(run=_sync)
 
-    migrate = commands.add_parser("migrate", help="bring the database up to date and stop")
+    migrate = commands.add_parser("migrate", help="update the database schema and exit")
     migrate.set_defaults(run=_migrate)
 
     jobs.add_to(commands)
@@ -128,7 +128,7 @@ def _run(_: argparse.Namespace) -> int:
     return 0
 
 
-def _demo(chosen: argparse.Namespace) -> int:
+def _demo(options: argparse.Namespace) -> int:
     try:
         from bot.sandbox import demo  # noqa: PLC0415 - its local Discord is left out of requirements.lock
     except ModuleNotFoundError as exc:
@@ -136,14 +136,14 @@ def _demo(chosen: argparse.Namespace) -> int:
             f"the demo needs the package {exc.name}: install it, or run `make demo` in a checkout"
         ) from exc
 
-    once = chosen.once or not sys.stdin.isatty()
-    return asyncio.run(demo.play(folder=chosen.data, port=chosen.port, once=once, seconds=chosen.seconds))
+    once = options.once or not sys.stdin.isatty()
+    return asyncio.run(demo.play(folder=options.data, port=options.port, once=once, seconds=options.seconds))
 
 
-def _sandbox(chosen: argparse.Namespace) -> int:
+def _sandbox(options: argparse.Namespace) -> int:
     from bot.sandbox.service import serve  # noqa: PLC0415 - as above: only this command needs it
 
-    asyncio.run(serve(chosen.port, faults_file=chosen.faults, token=chosen.token))
+    asyncio.run(serve(options.port, faults_file=options.faults, token=options.token))
     return 0
 
 
@@ -153,7 +153,7 @@ def _doctor(_: argparse.Namespace) -> int:
 
 def _sync(_: argparse.Namespace) -> int:
     asyncio.run(app.sync_commands(_settings(secrets=True)))
-    print("The commands are with Discord.")
+    print("The commands are registered with Discord.")
     return 0
 
 

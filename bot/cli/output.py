@@ -1,6 +1,7 @@
-"""What the commands that look into the database share: opening it, printing what was found, and how they end.
+"""Database access, printing and errors for the commands that read or change the database.
 
-Rows hold words of members and hosts. What is printed of them can neither steer a terminal nor pass for a line of ours.
+Rows contain texts of members and providers. They are printed with control characters escaped and on one line, so that
+they can neither control a terminal nor imitate output.
 """
 
 import argparse
@@ -18,45 +19,45 @@ from bot.store.database import DATABASE_ERRORS, Database
 
 T = TypeVar("T")
 TIMEOUT = 30.0  # seconds for the database, opening included
-LONG = 1800.0  # for what goes through every row
-MOST = 60  # characters in a table's cell
+LONG_TIMEOUT = 1800.0  # seconds, for commands that read every row
+MAX_CELL = 60  # characters in a table's cell
 NOTHING = "-"
 
 
 class CannotRun(Exception):
-    """The command cannot even begin; the text is one sentence. Exit code 2."""
+    """The command cannot start; the message is one sentence. Exit code 2."""
 
 
 class NotDone(Exception):
-    """What was asked for could not be done; the text is one sentence. Exit code 1."""
+    """The command failed; the message is one sentence. Exit code 1."""
 
 
 # --- the database
 
 
-def on_database(work: Callable[[Database], Awaitable[T]], *, patience: float = TIMEOUT) -> T:
-    """Run *work* on the configured database, which must exist; `CannotRun` where it cannot be used in time."""
-    return asyncio.run(_on_database(Settings.load().database, work, patience=patience))
+def on_database(work: Callable[[Database], Awaitable[T]], *, timeout_s: float = TIMEOUT) -> T:
+    """Run *work* on the configured database. Raises `CannotRun` if it is missing or too slow (seconds)."""
+    return asyncio.run(_on_database(Settings.load().database, work, timeout_s=timeout_s))
 
 
-async def _on_database(section: DatabaseSection, work: Callable[[Database], Awaitable[T]], *, patience: float) -> T:
+async def _on_database(section: DatabaseSection, work: Callable[[Database], Awaitable[T]], *, timeout_s: float) -> T:
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(timeout_s):
             database = await open_existing(section.url.get_secret_value())
             try:
                 return await work(database)
             finally:
                 await database.aclose()
     except DATABASE_ERRORS as exc:
-        why = str(exc) or "it does not answer"
-        raise CannotRun(f"the database {section.shown} cannot be used: {why}") from exc
+        reason = str(exc) or "it does not answer"
+        raise CannotRun(f"the database {section.shown} cannot be used: {reason}") from exc
 
 
 def wall_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-# --- what is typed
+# --- options
 
 
 def json_option(parser: argparse.ArgumentParser) -> None:
@@ -64,17 +65,17 @@ def json_option(parser: argparse.ArgumentParser) -> None:
 
 
 def discord_id(text: str) -> int:
-    """An id as Discord gives them; `CannotRun` otherwise."""
+    """Parse a Discord ID. Raises `CannotRun`."""
     if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < 2**63):
-        raise CannotRun(f"{cell(text)!r} is no id of Discord's: those are numbers, such as 80351110224678912")
+        raise CannotRun(f"{cell(text)!r} is not a Discord ID: IDs are numbers, such as 80351110224678912")
     return int(text)
 
 
-# --- what is printed
+# --- printing
 
 
 def print_json(document: Any) -> None:
-    """One document in ASCII, so that whatever a string holds arrives escaped."""
+    """Print one JSON document in ASCII, so that all special characters are escaped."""
     print(json.dumps(document, indent=2).replace("\x7f", "\\u007f"))
 
 
@@ -86,33 +87,33 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def print_facts(facts: Sequence[tuple[str, object]]) -> None:
-    """Names and values, one line each; a value keeps its own lines only where `Lines` says so."""
+    """Print names and values, one line each; only a value of type `Lines` may have several lines."""
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
-        lines = [cell(each, most=None) for each in (value.split("\n") if isinstance(value, Lines) else [value])]
+        lines = [cell(each, max_length=None) for each in (value.split("\n") if isinstance(value, Lines) else [value])]
         for head, line in zip([name, *[""] * len(lines)], lines, strict=False):
             print(f"{head.ljust(width)}  {line}".rstrip())
 
 
 class Lines(str):
-    """A text of several lines."""
+    """A text printed with its line breaks."""
 
     __slots__ = ()
 
 
-def cell(value: object, *, most: int | None = MOST) -> str:
-    """*value* on one line, with escapes for what a terminal would obey, cut to *most* characters."""
+def cell(value: object, *, max_length: int | None = MAX_CELL) -> str:
+    """Return *value* on one line, control characters escaped, cut to *max_length* characters."""
     text = printable("" if value is None else str(value)).strip() or NOTHING
-    return text if most is None or len(text) <= most else text[: most - 1] + "…"
+    return text if max_length is None or len(text) <= max_length else text[: max_length - 1] + "…"
 
 
 def iso(at: int | None) -> str | None:
-    """Milliseconds as `2026-11-20T12:00:00.000Z`."""
+    """Format UTC milliseconds as `2026-11-20T12:00:00.000Z`."""
     return None if at is None else _moment(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def utc(at: int | None) -> str | None:
-    """Milliseconds as `2026-11-20 12:00:00`, for tables that say that it is UTC."""
+    """Format UTC milliseconds as `2026-11-20 12:00:00`, for table columns headed "UTC"."""
     return None if at is None else _moment(at).strftime("%Y-%m-%d %H:%M:%S")
 
 
@@ -121,7 +122,7 @@ def _moment(at: int) -> datetime:
 
 
 def dollars(micro_usd: int) -> str:
-    """Micro-dollars as `$0.08`: at least two decimals, and as many as there are."""
+    """Format micro-dollars as `$0.08`: at least two decimals, more if needed."""
     whole, rest = divmod(abs(micro_usd), 1_000_000)
     return f"{'-' if micro_usd < 0 else ''}${whole}.{f'{rest:06d}'.rstrip('0').ljust(2, '0')}"
 

@@ -1,4 +1,4 @@
-"""`darkroom quota history` and `top`: who changed what, what was spent on what, and who spent most."""
+"""`darkroom quota history` and `quota top`: changes, spending, and the members who spent most."""
 
 import argparse
 import json
@@ -45,19 +45,19 @@ from bot.store.store import Store
 
 
 def add_to(verbs: Any) -> None:
-    history = verbs.add_parser("history", help="who changed what, or what was spent")
+    history = verbs.add_parser("history", help="changes by admins and the operator, or spending")
     place_options(history)
     holder_options(history, Holder.USER, Holder.ROLE, Holder.CHANNEL, Holder.CAP)
     kinds = history.add_mutually_exclusive_group()
     kinds.add_argument("--changes", action="store_true", help="limits, bonuses, blocks, settings (the default)")
-    kinds.add_argument("--spending", action="store_true", help="what ended jobs cost or gave back")
+    kinds.add_argument("--spending", action="store_true", help="charges and refunds of ended jobs")
     limit_option(history)
     json_option(history)
     history.set_defaults(run=_history)
 
-    top = verbs.add_parser("top", help="who spent most")
+    top = verbs.add_parser("top", help="the members who spent most")
     place_options(top)
-    window_option(top, "this one; default month")
+    window_option(top, "the current one; default month")
     limit_option(top, default=10)
     json_option(top)
     top.set_defaults(run=_top)
@@ -66,25 +66,25 @@ def add_to(verbs: Any) -> None:
 # --- history
 
 
-def _history(chosen: argparse.Namespace) -> int:
-    target = subject(chosen)
-    if chosen.spending and target.holder in (Holder.ROLE, Holder.CAP):
-        raise CannotRun("--spending is written down for members, channels and servers only")
+def _history(options: argparse.Namespace) -> int:
+    target = subject(options)
+    if options.spending and target.holder in (Holder.ROLE, Holder.CAP):
+        raise CannotRun("--spending is recorded for members, channels and servers only")
 
     async def read(database: Database) -> tuple[tzinfo, Sequence[Change], Sequence[Entry]]:
         zone = zone_of(await Store(database).server_settings(target.server))
         reports = Reports(database)
-        if chosen.spending:
-            return zone, [], await _spending(reports, target, limit=chosen.limit)
+        if options.spending:
+            return zone, [], await _spending(reports, target, limit=options.limit)
         whole = target.holder in (Holder.GUILD, Holder.DIRECT)
         changes = await reports.changes(
-            target.server, holder=None if whole else target.holder, subject=target.subject, limit=chosen.limit
+            target.server, holder=None if whole else target.holder, subject=target.subject, limit=options.limit
         )
         return zone, [change for change, _ in changes], []
 
     zone, changes, entries = on_database(read)
     when = f"at ({zone})"
-    if chosen.json:
+    if options.json:
         print_json([*map(_change_document, changes), *map(entry_document, entries)])
     elif not changes and not entries:
         print("Nothing yet.")
@@ -106,14 +106,14 @@ async def _spending(reports: Reports, target: Subject, *, limit: int) -> Sequenc
 def _change_row(change: Change, zone: tzinfo) -> Sequence[object]:
     by = f"admin {change.actor}" if change.actor else "operator"
     subject = holder_name(change.holder, change.subject)
-    return clock(change.at, zone), by, change.action, subject, _told(change, zone), change.body.get("reason")
+    return clock(change.at, zone), by, change.action, subject, _describe(change, zone), change.body.get("reason")
 
 
-def _told(change: Change, zone: tzinfo) -> str | None:
+def _describe(change: Change, zone: tzinfo) -> str | None:
     body = change.body
     match change.action:
         case "set":
-            return _told_rule(body)
+            return _describe_rule(body)
         case "clear":
             return ", ".join(limit_name(*_unit_window(each)) for each in body.get("rules", ()))
         case "grant" | "revoke":
@@ -128,7 +128,7 @@ def _told(change: Change, zone: tzinfo) -> str | None:
             return None
 
 
-def _told_rule(body: Mapping[str, Any]) -> str:
+def _describe_rule(body: Mapping[str, Any]) -> str:
     unit, window = _unit_window(body)
     if body["amount"] is None:
         return f"no limit on {limit_name(unit, window)}"
@@ -158,7 +158,7 @@ def _change_document(change: Change) -> dict[str, Any]:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """What a history entry holds, in the words and times of all our documents."""
+    """Convert a history entry's values to the names and time format of the other JSON documents."""
     if isinstance(value, Mapping):
         return {"pictures" if key == "images" else key: _plain(key, each) for key, each in value.items()}
     if isinstance(value, list):
@@ -171,23 +171,25 @@ def _plain(name: str, value: Any) -> Any:
 # --- top
 
 
-def _top(chosen: argparse.Namespace) -> int:
-    target = subject(chosen)
-    window = option("per", lambda: amounts.window(Unit.IMAGES, chosen.per or Window.MONTH)) or Window.MONTH
+def _top(options: argparse.Namespace) -> int:
+    target = subject(options)
+    window = option("per", lambda: amounts.window(Unit.IMAGES, options.per or Window.MONTH)) or Window.MONTH
 
     async def read(database: Database) -> tuple[str, tzinfo, Sequence[Spender]]:
         calendar = calendar_of(await Store(database).server_settings(target.server))
         bucket = calendar.moment(wall_clock()).buckets[window]
-        return bucket, calendar.zone, await Reports(database).top(target.server, bucket, limit=chosen.limit)
+        return bucket, calendar.zone, await Reports(database).top(target.server, bucket, limit=options.limit)
 
     bucket, zone, spenders = on_database(read)
-    if chosen.json:
+    if options.json:
         print_json(_top_document(target, window, bucket=bucket, zone=zone, spenders=spenders))
     elif not spenders:
-        print(f"Nobody has spent anything in {bucket} ({zone}).")
+        print(f"No spending in {bucket} ({zone}).")
     else:
         print(f"{bucket} ({zone})")
-        print_table(("member", "spent", "pictures", "held", "pictures held"), [_spender_row(each) for each in spenders])
+        print_table(
+            ("member", "spent", "pictures", "reserved", "pictures reserved"), [_spender_row(each) for each in spenders]
+        )
     return 0
 
 

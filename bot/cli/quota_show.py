@@ -1,4 +1,4 @@
-"""`darkroom quota show` and `settings show`: what limits hold, what is used of them, and how a server wants it."""
+"""`darkroom quota show` and `quota settings show`: limits with their usage, and the settings of a server."""
 
 import argparse
 from collections.abc import Iterable, Sequence
@@ -29,23 +29,23 @@ from bot.store.database import Database
 from bot.store.quotas import MemberGrant, Quotas
 from bot.store.store import Store
 
-SHOWN = {  # the limits that are somebody's own
+OWN_SCOPES = {  # the scopes whose limits belong to a holder alone
     Holder.USER: {Scope.USER},
-    Holder.ROLE: set[Scope](),  # a role spends nothing
+    Holder.ROLE: set[Scope](),  # roles have no usage
     Holder.CHANNEL: {Scope.CHANNEL},
     Holder.GUILD: {Scope.GUILD, Scope.CAP},
     Holder.DIRECT: {Scope.DIRECT},
     Holder.CAP: {Scope.CAP},
     Holder.HOST: {Scope.HOST},
 }
-MEMBERS_ROLES = "A role may allow more: who has which is known to Discord only."
+ROLES_NOTE = "A role of this member may allow more; roles are known to Discord only."
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What `show` shows of somebody: the limits that hold with what is used of them, and what was set."""
+    """The output of `show`: the limits in effect with their usage, and the rules, blocks and bonuses that were set."""
 
-    whose: Subject
+    target: Subject
     at: int
     server_settings: ServerSettings
     limits: Sequence[Allowance]
@@ -56,7 +56,7 @@ class Overview:
 
 
 def add_show(verbs: Any) -> None:
-    show = verbs.add_parser("show", help="what holds and what is used of it")
+    show = verbs.add_parser("show", help="limits in effect and their usage")
     place_options(show, host=True)
     holder_options(show, Holder.USER, Holder.ROLE, Holder.CHANNEL, Holder.CAP)
     json_option(show)
@@ -64,9 +64,9 @@ def add_show(verbs: Any) -> None:
 
 
 def add_settings(verbs: Any) -> None:
-    settings = verbs.add_parser("settings", help="how a server wants it")
+    settings = verbs.add_parser("settings", help="settings of a server")
     looks = settings.add_subparsers(required=True, metavar="verb")
-    show = looks.add_parser("show", help="its timezone, channels and models")
+    show = looks.add_parser("show", help="timezone, channels and models")
     place_options(show)
     json_option(show)
     show.set_defaults(run=_settings)
@@ -75,73 +75,73 @@ def add_settings(verbs: Any) -> None:
 # --- show
 
 
-def _show(chosen: argparse.Namespace) -> int:
-    target, limits = subject(chosen), Settings.load().quota.limits()
+def _show(options: argparse.Namespace) -> int:
+    target, limits = subject(options), Settings.load().quota.limits()
 
     async def read(database: Database) -> Overview:
-        return await _look(database, target, limits=limits, now=wall_clock())
+        return await _read_overview(database, target, limits=limits, now=wall_clock())
 
-    found = on_database(read)
-    if chosen.json:
-        print_json(_overview_document(found))
+    overview = on_database(read)
+    if options.json:
+        print_json(_overview_document(overview))
     else:
-        _print_overview(found)
+        _print_overview(overview)
     return 0
 
 
-async def _look(database: Database, target: Subject, *, limits: Limits, now: int) -> Overview:
+async def _read_overview(database: Database, target: Subject, *, limits: Limits, now: int) -> Overview:
     place = Place(
         user_id=target.subject if target.holder is Holder.USER else 0,
         channel_id=target.subject if target.holder is Holder.CHANNEL else 0,
         guild_id=target.server or None,
     )
     standing = await Store(database).quota_status(place, limits=limits, now=now)
-    own = [each for each in standing.limits if each.scope in SHOWN[target.holder]]
+    own = [each for each in standing.limits if each.scope in OWN_SCOPES[target.holder]]
     quotas = Quotas(database)
     overview = await quotas.overview(target.server)
     bonuses: Sequence[MemberGrant] = ()
     if target.holder in (Holder.USER, Holder.GUILD, Holder.DIRECT):
         bonuses = await quotas.grants(target.server, user=target.subject or None, now=now)
     return Overview(
-        whose=target,
+        target=target,
         at=now,
         server_settings=standing.server_settings,
         limits=list(allowances(own, standing.used)),
-        rules=[each for each in overview.rules if _concerns(target, each)],
-        blocks=[each for each in overview.blocks if _concerns(target, each)],
+        rules=[each for each in overview.rules if _applies_to(target, each)],
+        blocks=[each for each in overview.blocks if _applies_to(target, each)],
         bonuses=bonuses,
         roles=any(each.holder is Holder.ROLE for each in overview.rules),
     )
 
 
-def _concerns(target: Subject, set_: Rule | Block) -> bool:
+def _applies_to(target: Subject, set_: Rule | Block) -> bool:
     if target.holder in (Holder.GUILD, Holder.DIRECT):  # everything there
         return set_.holder is not Holder.HOST
     return (set_.holder, set_.subject) == (target.holder, target.subject)
 
 
-def _print_overview(found: Overview) -> None:
-    zone = _zone(found)
-    print(f"{str(found.whose)[0].upper()}{str(found.whose)[1:]}")
-    if found.limits:
+def _print_overview(overview: Overview) -> None:
+    zone = _zone(overview)
+    print(f"{str(overview.target)[0].upper()}{str(overview.target)[1:]}")
+    if overview.limits:
         print()
         print_table(
-            ("limit", "of", "used", "left", f"anew at ({zone})"),
-            [_allowance_row(each, zone) for each in found.limits],
+            ("limit", "amount", "used", "left", f"resets at ({zone})"),
+            [_allowance_row(each, zone) for each in overview.limits],
         )
-    if found.whose.holder is Holder.USER and found.roles:
-        print(f"\n{MEMBERS_ROLES}")
-    if found.rules:
-        print("\nSet:")
-        print_table(("for", "limit", "amount"), [_rule_row(each) for each in found.rules])
-    if found.blocks:
+    if overview.target.holder is Holder.USER and overview.roles:
+        print(f"\n{ROLES_NOTE}")
+    if overview.rules:
+        print("\nRules:")
+        print_table(("for", "limit", "amount"), [_rule_row(each) for each in overview.rules])
+    if overview.blocks:
         print("\nBlocked:")
-        print("\n".join(holder_name(each.holder, each.subject) for each in found.blocks))
-    if found.bonuses:
+        print("\n".join(holder_name(each.holder, each.subject) for each in overview.blocks))
+    if overview.bonuses:
         print("\nBonuses:")
         heads = ("bonus", "member", "left", f"until ({zone})")
-        print_table(heads, [_bonus_row(each, zone) for each in found.bonuses])
-    if not (found.limits or found.rules or found.blocks or found.bonuses):
+        print_table(heads, [_bonus_row(each, zone) for each in overview.bonuses])
+    if not (overview.limits or overview.rules or overview.blocks or overview.bonuses):
         print("Nothing is set.")
 
 
@@ -165,17 +165,18 @@ def _bonus_row(held: MemberGrant, zone: tzinfo) -> Sequence[object]:
     return grant.id, held.user, format_amount(grant.unit, grant.left), clock(grant.expires_at, zone)
 
 
-def _overview_document(found: Overview) -> dict[str, Any]:
+def _overview_document(overview: Overview) -> dict[str, Any]:
     return {
-        **found.whose.document,
-        "at": iso(found.at),
-        "timezone": str(_zone(found)),
-        "limits": [_allowance_document(each) for each in found.limits],
+        **overview.target.document,
+        "at": iso(overview.at),
+        "timezone": str(_zone(overview)),
+        "limits": [_allowance_document(each) for each in overview.limits],
         "set": [
-            {"holder": each.holder, "subject_id": some_id(each.subject), **limit_document(each)} for each in found.rules
+            {"holder": each.holder, "subject_id": some_id(each.subject), **limit_document(each)}
+            for each in overview.rules
         ],
-        "blocked": [{"holder": each.holder, "subject_id": some_id(each.subject)} for each in found.blocks],
-        "bonuses": [_bonus_document(each) for each in found.bonuses],
+        "blocked": [{"holder": each.holder, "subject_id": some_id(each.subject)} for each in overview.blocks],
+        "bonuses": [_bonus_document(each) for each in overview.bonuses],
     }
 
 
@@ -203,31 +204,34 @@ def _bonus_document(held: MemberGrant) -> dict[str, Any]:
     }
 
 
-def _zone(found: Overview) -> tzinfo:
-    """The operator's own windows are in UTC."""
-    return UTC if found.whose.holder in (Holder.HOST, Holder.CAP) else zone_of(found.server_settings)
+def _zone(overview: Overview) -> tzinfo:
+    """Return the timezone of the periods: UTC for the operator's own limits, else the server's."""
+    return UTC if overview.target.holder in (Holder.HOST, Holder.CAP) else zone_of(overview.server_settings)
 
 
-# --- how a server wants it
+# --- settings
 
 
-def _settings(chosen: argparse.Namespace) -> int:
-    server = chosen.server or NO_SERVER
+def _settings(options: argparse.Namespace) -> int:
+    server = options.server or NO_SERVER
 
     async def read(database: Database) -> ServerSettings:
         return await Store(database).server_settings(server)
 
     server_settings = on_database(read)
-    if chosen.json:
-        print_json({"server_id": some_id(server), **_house_document(server_settings)})
+    if options.json:
+        print_json({"server_id": some_id(server), **_settings_document(server_settings)})
         return 0
     facts = [
         ("timezone", server_settings.timezone),
-        ("alerts", f"channel {server_settings.alerts}" if server_settings.alerts else "nowhere"),
-        ("made in", _ids(server_settings.allowed) or "every channel"),
-        ("not made in", _ids(server_settings.denied)),
-        ("at most", ", ".join(f"channel {channel}: {_cap(cap)}" for channel, cap in server_settings.caps.items())),
-        ("models left out", ", ".join(server_settings.models)),
+        ("alerts", f"channel {server_settings.alerts}" if server_settings.alerts else "off"),
+        ("allowed channels", _ids(server_settings.allowed) or "all"),
+        ("denied channels", _ids(server_settings.denied)),
+        (
+            "channel ceilings",
+            ", ".join(f"channel {channel}: {_ceiling(cap)}" for channel, cap in server_settings.caps.items()),
+        ),
+        ("hidden models", ", ".join(server_settings.models)),
     ]
     print_facts([(name, value or None) for name, value in facts])
     return 0
@@ -237,11 +241,11 @@ def _ids(channels: Iterable[int]) -> str:
     return ", ".join(map(str, channels))
 
 
-def _cap(cap: ChannelCeiling) -> str:
+def _ceiling(cap: ChannelCeiling) -> str:
     return " and ".join([*filter(None, [cap.resolution]), *([plural(cap.count, "picture")] if cap.count else [])])
 
 
-def _house_document(server_settings: ServerSettings) -> dict[str, Any]:
+def _settings_document(server_settings: ServerSettings) -> dict[str, Any]:
     return {
         "timezone": server_settings.timezone,
         "alerts_channel_id": some_id(server_settings.alerts or 0),

@@ -1,21 +1,21 @@
-"""Keeps what is written to disk from the machine's other users: files get 0600 and folders 0700, whatever the umask."""
+"""Creates files with mode 0600 and folders with 0700, whatever the umask, and tightens existing ones."""
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-FILE, FOLDER, OTHERS = 0o600, 0o700, 0o077
+FILE, FOLDER, OTHERS = 0o600, 0o700, 0o077  # modes; the bits of group and others
 
 
 def make_folder(path: Path) -> None:
-    """Make *path* and what is missing above it; what is there already is left as it is."""
+    """Make *path* and its missing parents; existing folders are not changed."""
     for each in [each for each in (path, *path.parents) if not each.exists()][::-1]:
         each.mkdir(exist_ok=True)
         each.chmod(FOLDER)
 
 
 def open_private(path: str | Path, flags: int) -> int:
-    """An `opener` for `open`: a file that it makes is the owner's alone."""
+    """An `opener` for `open` that creates files with mode 0600."""
     is_new = flags & os.O_CREAT and not os.path.lexists(path)
     descriptor = os.open(path, flags | os.O_CLOEXEC, FILE)
     if is_new:
@@ -24,7 +24,7 @@ def open_private(path: str | Path, flags: int) -> int:
 
 
 def make_file(path: Path) -> None:
-    """Make *path* an empty file unless it is there."""
+    """Make *path* an empty file unless it exists."""
     if not path.exists():
         os.close(open_private(path, os.O_CREAT | os.O_RDWR))
 
@@ -39,19 +39,19 @@ def is_there(path: Path) -> bool:
 
 
 def tighten(paths: Iterable[Path]) -> list[Path]:
-    """Take from others what they may do with each of *paths*; those where that cannot be done, by another's file."""
-    left = []
+    """Remove group's and others' permissions from *paths*. Return those that cannot be changed."""
+    failed = []
     for each in paths:
         try:
             if is_open(each):
                 each.chmod(FOLDER if each.is_dir() else FILE)
         except OSError:
-            left.append(each)
-    return left
+            failed.append(each)
+    return failed
 
 
 def is_open(path: Path) -> bool:
-    """Whether others than its owner may do anything with *path*; False where it is not there or out of our reach."""
+    """Return whether group or others have any permission on *path*; False if it is missing or unreachable."""
     try:
         return bool(path.stat().st_mode & OTHERS)
     except (FileNotFoundError, NotADirectoryError, PermissionError):

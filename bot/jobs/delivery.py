@@ -70,7 +70,7 @@ class Messenger(Protocol):
 
 
 class Fitter(Protocol):
-    async def fit(self, data: bytes, *, most: int, xmp: bytes) -> Fitted | None: ...
+    async def fit(self, data: bytes, *, max_bytes: int, xmp: bytes) -> Fitted | None: ...
 
 
 class Delivery:
@@ -310,7 +310,7 @@ class Delivery:
         if len(data) <= most:
             return Upload(picture.file, data)
         try:
-            fitted = await self._fitter.fit(data, most=most, xmp=_ai_mark_of(card))
+            fitted = await self._fitter.fit(data, max_bytes=most, xmp=_ai_mark_of(card))
         except (BadPicture, MemoryError):
             log.exception("A picture could not be made smaller", extra={"event": "fit_failed"})
             return None

@@ -19,17 +19,17 @@ REMEMBERED = 1_000  # links that passed: a retry or a repeated request does not 
 
 
 class Files(Protocol):
-    async def read_head(self, url: str, *, hosts: Sequence[str], size: int, within: float) -> bytes: ...
+    async def read_head(self, url: str, *, hosts: Sequence[str], size: int, timeout_s: float) -> bytes: ...
 
-    async def fetch(self, url: str, *, hosts: Sequence[str], most: int) -> bytes: ...
+    async def fetch(self, url: str, *, hosts: Sequence[str], max_bytes: int) -> bytes: ...
 
 
 class Judge(Protocol):
-    def __call__(self, head: bytes, *, most_pixels: int) -> None: ...
+    def __call__(self, head: bytes, *, max_pixels: int) -> None: ...
 
 
 class Checker(Protocol):
-    async def check_reference(self, data: bytes, *, most_pixels: int) -> Checked: ...
+    async def check_reference(self, data: bytes, *, max_pixels: int) -> Checked: ...
 
 
 class ReferenceChecker:
@@ -64,9 +64,9 @@ class ReferenceChecker:
         try:
             async with asyncio.timeout(ACK_CHECK_TIMEOUT):
                 head = await self._files.read_head(
-                    reference.url, hosts=self._hosts, size=HEAD, within=ACK_CHECK_TIMEOUT
+                    reference.url, hosts=self._hosts, size=HEAD, timeout_s=ACK_CHECK_TIMEOUT
                 )
-            self._judge(head, most_pixels=limits.pixels)
+            self._judge(head, max_pixels=limits.pixels)
         except (BadPicture, HostNotAllowed, DownloadFailed) as exc:
             if _is_lasting(exc):
                 raise _refusal(reference.filename, exc, limits=limits) from exc
@@ -92,8 +92,8 @@ class ReferenceChecker:
 
     async def _checked(self, url: str, limits: ReferenceLimits) -> Checked:
         async with self._whole:
-            data = await self._files.fetch(url, hosts=self._hosts, most=limits.size)
-            checked = await self._checker.check_reference(data, most_pixels=limits.pixels)
+            data = await self._files.fetch(url, hosts=self._hosts, max_bytes=limits.size)
+            checked = await self._checker.check_reference(data, max_pixels=limits.pixels)
         self._passed[url] = checked
         if len(self._passed) > REMEMBERED:
             self._passed.popitem(last=False)

@@ -26,7 +26,7 @@ LASTING_ATTEMPTS = 3  # a provider may answer 404 for a while after it reported 
 
 
 class Fetcher(Protocol):
-    async def fetch(self, url: str, *, hosts: Sequence[str], most: int) -> bytes: ...
+    async def fetch(self, url: str, *, hosts: Sequence[str], max_bytes: int) -> bytes: ...
 
 
 class Checker(Protocol):
@@ -103,7 +103,7 @@ class ResultDownloader:
     async def _one(self, job: Job, n: int, url: str) -> bool | str:
         """True when the picture is on disk, False when it is not, the internet host's name when it is not allowed."""
         try:
-            data = await self._fetcher.fetch(url, hosts=self._result_hosts.get(job.provider, ()), most=MAX_BYTES)
+            data = await self._fetcher.fetch(url, hosts=self._result_hosts.get(job.provider, ()), max_bytes=MAX_BYTES)
             checked = await self._checker.check(data)
         except HostNotAllowed as exc:
             return exc.host

@@ -1,4 +1,4 @@
-"""Watches over the books: tells of limits that come near their end, and alarms when rows and totals disagree."""
+"""Periodic ledger audit: posts quota alerts, and reports totals that differ from the sum of their rows."""
 
 import asyncio
 import logging
@@ -16,13 +16,12 @@ from bot.store.store import Store
 log = logging.getLogger(__name__)
 
 EVERY = 20.0  # seconds
-STALE = 24 * HOUR  # an alert that could not be posted for so long is news to nobody
-OLD = 24 * HOUR  # no job lives that long, unless the program was away
-OPERATORS = frozenset({Scope.CAP, Scope.HOST, Scope.DIRECT})  # whose alerts are for the operator alone
+ALERT_LIFETIME = 24 * HOUR  # an older alert that could not be posted is dropped
+OLD = 24 * HOUR  # no job lives longer, unless the bot was stopped
+OPERATOR_SCOPES = frozenset({Scope.CAP, Scope.HOST, Scope.DIRECT})  # their alerts go to the operator only
 
-Post = Callable[
-    [int | None, PendingAlert], Awaitable[bool]
-]  # into a channel, or the operator's own; whether it is there
+# Posts into a channel (None: the operator's own) and returns whether the alert is there.
+Post = Callable[[int | None, PendingAlert], Awaitable[bool]]
 
 
 class LedgerAudit:
@@ -42,12 +41,12 @@ class LedgerAudit:
             self.run_once,
             every=EVERY,
             stop=stop,
-            log_message="The books could not be looked at",
+            log_message="The ledger audit failed",
             outages=self._services.outages,
         )
 
     async def run_once(self) -> None:
-        await self._tell_alerts()
+        await self._post_alerts()
         now = self._services.clock()
         if now - self._audited_at >= HOUR:
             await self.audit()
@@ -55,19 +54,19 @@ class LedgerAudit:
 
     # --- alerts
 
-    async def _tell_alerts(self) -> None:
+    async def _post_alerts(self) -> None:
         now = self._services.clock()
-        for alert in await self._alerts.pending(since=now - STALE):
-            if await self._told(alert):
+        for alert in await self._alerts.pending(since=now - ALERT_LIFETIME):
+            if await self._notify(alert):
                 await self._alerts.mark_notified(alert.id, now=now)
 
-    async def _told(self, alert: PendingAlert) -> bool:
+    async def _notify(self, alert: PendingAlert) -> bool:
         body = alert.body
         if alert.id not in self._logged:
             self._logged.add(alert.id)
             extra = {"event": "quota_alert", "guild_id": alert.server, "scope": body["scope"]}
-            log.warning("A limit has come to %s per cent", body["percent"], extra=extra)
-        if body["scope"] in OPERATORS:
+            log.warning("A limit has reached %s %%", body["percent"], extra=extra)
+        if body["scope"] in OPERATOR_SCOPES:
             return await self._post(None, alert)
         channel = (await self._store.server_settings(alert.server)).alerts
         return channel is None or await self._post(channel, alert)
@@ -75,18 +74,21 @@ class LedgerAudit:
     # --- the audit
 
     async def audit(self) -> None:
-        """End what outlived its job; compare totals and rows. Whatever is found is a defect, so it is an alarm."""
+        """End reservations whose job has ended; compare totals with rows. Reports every finding: each is a defect."""
         now = self._services.clock()
         for job_id in (outlived := await self._rows.end_orphaned_reservations(now=now)):
-            log.error("A reservation had outlived its job and was ended", extra={"event": "audit", "job_id": job_id})
-        old, differences = await self._audit.old_reservations(before=now - OLD), await self._audit.mismatches()
+            log.error(
+                "A reservation was still open after its job had ended; it was ended",
+                extra={"event": "audit", "job_id": job_id},
+            )
+        old, mismatches = await self._audit.old_reservations(before=now - OLD), await self._audit.mismatches()
         for job_id in old:
             log.error("A reservation has been open for a day", extra={"event": "audit", "job_id": job_id})
         if old:
             await self._services.notify("operator.old_reservations", {"count": len(old)})
-        for each in differences:
+        for each in mismatches:
             extra = {"event": "audit", "scope": each.scope, "guild_id": each.server, "bucket": each.bucket}
             log.error("A total is not the sum of its rows: %s", dict(each.off), extra=extra)
-        if differences:
-            await self._services.notify("operator.totals_differ", {"count": len(differences)})
-        self.found = {"outlived": len(outlived), "old": len(old), "totals": len(differences)}
+        if mismatches:
+            await self._services.notify("operator.totals_differ", {"count": len(mismatches)})
+        self.found = {"outlived": len(outlived), "old": len(old), "totals": len(mismatches)}

@@ -1,4 +1,4 @@
-"""Does a piece of work again and again until the bot stops: a round that fails is logged and costs only itself."""
+"""Runs a task at a fixed interval until the bot stops; a database or disk failure skips one run only."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,9 +10,9 @@ from bot.jobs.outages import Outages
 async def periodic(
     work: Callable[[], Awaitable[None]], *, every: float, stop: asyncio.Event, log_message: str, outages: Outages
 ) -> None:
-    """Call *work*, then wait *every* seconds, until *stop*; *log_message* is logged where disk or database fail it."""
+    """Call *work*, wait *every* seconds, and repeat until *stop*. Logs *log_message* if disk or database fail."""
     while not stop.is_set():
-        with outages.outlasting(log_message):  # a full disk, say: the next round tries again
+        with outages.outlasting(log_message):  # a full disk, for example: the next run retries
             await work()
         with suppress(TimeoutError):
             async with asyncio.timeout(every):

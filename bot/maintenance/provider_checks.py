@@ -1,4 +1,4 @@
-"""Looks the hosts over from time to time: which configured models each still has, what is left on the account."""
+"""Periodic provider checks: configured models that no longer exist, account balances, probes during outages."""
 
 import asyncio
 import json
@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 EVERY = 20.0  # seconds
 CHECK_EVERY = 24 * HOUR
 BALANCE_EVERY = 15 * MINUTE
-AGAIN = 10 * MINUTE  # when a check came to nothing
-STALE = HOUR  # a balance that could not be asked for anew for so long is not known any more
-LOW = "low_balance"  # a note: the hosts whose low balance the operator has been told of
+RETRY_DELAY = 10 * MINUTE  # after a failed check
+BALANCE_LIFETIME = HOUR  # an older balance counts as unknown
+LOW_BALANCE_NOTE = "low_balance"  # key of a note: the providers whose low balance was reported to the operator
 
 Probe = Callable[[], Awaitable[None]]
 
@@ -27,35 +27,35 @@ Probe = Callable[[], Awaitable[None]]
 @dataclass(frozen=True, slots=True)
 class Balance:
     micro_usd: int
-    asked_at: int
+    read_at: int
 
 
 class ProviderChecks:
     def __init__(self, services: Services, *, providers: Mapping[str, Provider], low: int | None, probe: Probe) -> None:
-        """*low*: below so many micro-dollars the operator is told, None: never. *probe* asks hosts in trouble."""
+        """*low*: micro-dollars below which the operator is notified, None: never. *probe*: asks providers in outage."""
         self._services = services
         self._clock = services.clock
         self._providers = providers
         self._low = low
         self._probe = probe
         self._balances: dict[str, Balance] = {}
-        self._check_at: dict[str, int] = {}  # the next time, by provider
+        self._check_at: dict[str, int] = {}  # time of the next check, by provider
         self._balance_at: dict[str, int] = {}
-        self._noting = asyncio.Lock()  # one note for all providers
+        self._note_lock = asyncio.Lock()  # one note for all providers
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Two loops, since a host that is slow to answer must not keep another one from being found well again."""
-        said = "The hosts could not be looked over"
+        """Run both loops: a provider that answers checks slowly must not delay the probes of another one."""
+        message = "The provider checks failed"
         async with asyncio.TaskGroup() as group:
             group.create_task(
-                periodic(self.probe, every=EVERY, stop=stop, log_message=said, outages=self._services.outages)
+                periodic(self.probe, every=EVERY, stop=stop, log_message=message, outages=self._services.outages)
             )
             group.create_task(
-                periodic(self.run_once, every=EVERY, stop=stop, log_message=said, outages=self._services.outages)
+                periodic(self.run_once, every=EVERY, stop=stop, log_message=message, outages=self._services.outages)
             )
 
     async def probe(self) -> None:
-        await self._asked(self._probe())
+        await self._succeeded(self._probe())
 
     async def run_once(self) -> None:
         await asyncio.gather(*(self._check_provider(name, provider) for name, provider in self._providers.items()))
@@ -63,34 +63,34 @@ class ProviderChecks:
     async def _check_provider(self, name: str, provider: Provider) -> None:
         now = self._clock()
         if now >= self._check_at.get(name, 0):
-            self._check_at[name] = now + AGAIN  # whatever becomes of it, the host is not asked in every round
-            if await self._asked(self._check(name, provider)):
+            self._check_at[name] = now + RETRY_DELAY  # set first, so that a failing provider is not asked in every run
+            if await self._succeeded(self._check(name, provider)):
                 self._check_at[name] = now + CHECK_EVERY
         if now >= self._balance_at.get(name, 0):
             self._balance_at[name] = now + BALANCE_EVERY
-            await self._asked(self._read_balance(name, provider))
+            await self._succeeded(self._read_balance(name, provider))
 
-    async def _asked(self, work: Awaitable[None]) -> bool:
-        """Whether the host gave its answers; where it did not, nothing is known, and nothing changes."""
+    async def _succeeded(self, work: Awaitable[None]) -> bool:
+        """Await *work* and return whether the provider answered; a `ProviderError` changes nothing."""
         try:
             await work
         except ProviderError as exc:
             self._services.outages.seen(exc)
-            log.info("A host could not be looked over: %s", exc, extra={"event": "unavailable"})
+            log.info("A provider could not be checked: %s", exc, extra={"event": "unavailable"})
             return False
         return True
 
     # --- models
 
     async def _check(self, name: str, provider: Provider) -> None:
-        """Ask for each configured route, one after the other."""
+        """Look up each configured route, one after the other. Raises the last `ProviderUnavailable`."""
         unanswered: ProviderError | None = None
         for route in self._services.catalog.routes_at(name):
             try:
                 await provider.describe(route)
             except ModelGone:
                 await self._services.availability.mark_route_gone(name, route)
-            except ProviderUnavailable as exc:  # perhaps of this route only
+            except ProviderUnavailable as exc:  # may concern this route only
                 unanswered = exc
             else:
                 await self._services.availability.mark_route_back(name, route)
@@ -100,9 +100,9 @@ class ProviderChecks:
     # --- balances
 
     def balances(self) -> Mapping[str, int]:
-        """Micro-dollars by provider, where they are known."""
-        since = self._clock() - STALE
-        return {name: each.micro_usd for name, each in self._balances.items() if each.asked_at >= since}
+        """Return the known balances in micro-dollars by provider."""
+        since = self._clock() - BALANCE_LIFETIME
+        return {name: each.micro_usd for name, each in self._balances.items() if each.read_at >= since}
 
     async def _read_balance(self, name: str, provider: Provider) -> None:
         left = await provider.balance()
@@ -111,16 +111,16 @@ class ProviderChecks:
             return
         self._balances[name] = Balance(left, self._clock())
         if self._low is not None:
-            await self._judge(name, left, low=left < self._low)
+            await self._report_low_balance(name, left, low=left < self._low)
 
-    async def _judge(self, name: str, left: int, *, low: bool) -> None:
-        """Notify the operator once; again only when it has been enough in between."""
+    async def _report_low_balance(self, name: str, left: int, *, low: bool) -> None:
+        """Notify the operator once; again only after the balance has recovered in between."""
         notes = self._services.notes
-        async with self._noting:
-            told = set(json.loads(await notes.get(LOW) or "[]"))
-            if low == (name in told):
+        async with self._note_lock:
+            reported = set(json.loads(await notes.get(LOW_BALANCE_NOTE) or "[]"))
+            if low == (name in reported):
                 return
-            await notes.set(LOW, json.dumps(sorted(told ^ {name})))
+            await notes.set(LOW_BALANCE_NOTE, json.dumps(sorted(reported ^ {name})))
         if low:
             provider = self._services.availability.name_of(name)
             await self._services.notify("operator.low_balance", {"provider": provider, "left_micro_usd": left})

@@ -1,4 +1,4 @@
-"""Tidies up on a clock of its own: dead tokens, drafts, old pictures and prompts."""
+"""Periodic deletion: expired tokens, drafts, old pictures and prompts, orphan files."""
 
 import asyncio
 import re
@@ -11,9 +11,9 @@ from bot.maintenance.periodic import periodic
 from bot.store.housekeeping import Housekeeping
 from bot.store.store import Store
 
-OURS = re.compile(r"[0-9A-Z]{26}-[0-9]+\.[a-z]+(\.part)?")
-STRAY_AFTER = 24 * HOUR  # beyond the time that pictures are kept: by then rows name few files, if any
-EVERY = 30.0  # seconds; tokens must be gone within a minute of their death
+PICTURE_FILE = re.compile(r"[0-9A-Z]{26}-[0-9]+\.[a-z]+(\.part)?")
+ORPHAN_AGE = 24 * HOUR  # beyond the time that pictures are kept: by then hardly any row names the file
+EVERY = 30.0  # seconds; tokens must be deleted within a minute of their expiry
 
 
 class Retention:
@@ -27,33 +27,37 @@ class Retention:
         self._keep = keep_hours * HOUR
         self._keep_prompts = keep_prompts_days * 24 * HOUR
         self._cleared_at = 0
-        self._left = False  # something that was deleted may still be in the engine's files
+        self._unpurged = False  # whether deleted data may still be in the database's files
 
     async def run(self, stop: asyncio.Event) -> None:
         await periodic(
-            self.run_once, every=EVERY, stop=stop, log_message="Tidying up failed", outages=self._services.outages
+            self.run_once,
+            every=EVERY,
+            stop=stop,
+            log_message="Deleting old data failed",
+            outages=self._services.outages,
         )
 
     async def run_once(self) -> None:
         now = self._services.clock()
-        self._left |= await self._rows.delete_expired(now=now)
+        self._unpurged |= await self._rows.delete_expired(now=now)
         old = await self._rows.delete_expired_pictures(before=now - self._keep, unseen_before=now - JOBS_LIST_RETENTION)
         await asyncio.to_thread(remove_files, self._data, old)
         if now - self._cleared_at >= HOUR:
             await self._rows.erase_prompts(before=now - self._keep_prompts)
-            self._left = not await self._store.database.purge_deleted(thoroughly=True)
-            before = now - self._keep - STRAY_AFTER
+            self._unpurged = not await self._store.database.purge_deleted(thoroughly=True)
+            before = now - self._keep - ORPHAN_AGE
             kept = await self._rows.referenced_pictures(before=now - self._keep)
-            found = await asyncio.to_thread(orphan_files, self._data, before=before)
-            remove_files(self._data, [each for each in found if each not in kept])
+            old_files = await asyncio.to_thread(orphan_files, self._data, before=before)
+            remove_files(self._data, [each for each in old_files if each not in kept])
             self._cleared_at = now
-        if self._left:
-            self._left = not await self._store.database.purge_deleted()
+        if self._unpurged:
+            self._unpurged = not await self._store.database.purge_deleted()
 
 
 def orphan_files(folder: Path, *, before: int) -> list[str]:
-    """Pictures last written before *before*: a crash between a file and its row leaves one that nobody knows."""
-    files = [each for each in folder.iterdir() if OURS.fullmatch(each.name)]
+    """List picture files last written before *before* (UTC ms): a crash before the row is written leaves orphans."""
+    files = [each for each in folder.iterdir() if PICTURE_FILE.fullmatch(each.name)]
     return [each.name for each in files if each.stat().st_mtime * 1000 < before]
 
 

@@ -1,4 +1,4 @@
-"""How Darkroom logs: one sentence with stable keys, and never a secret. It knows nothing of jobs."""
+"""Logging: one line per record with stable keys, secrets redacted, control characters escaped."""
 
 import logging
 import re
@@ -9,33 +9,33 @@ from collections.abc import Iterable
 KEYS = (
     "event", "job_id", "run_id", "state", "reason", "picture", "way", "seconds", "reference", "key", "status",
 )  # fmt: skip
-PIECE = 12  # letters and digits in a row that may not be quoted
-LEAST = 4  # fewer are no quotation
-INDENT = "    "  # of tracebacks: only a record begins at the beginning of a line
-USERINFO = re.compile(r"(?<!postgres)(?<!postgresql)(://)[^\s/?#\"'<>]+@")  # of any address but a database's
-SHAPES = (
-    # Interaction tokens stand in webhook addresses; file links carry their signature in the query.
+QUOTE_LENGTH = 12  # letters and digits in a row that count as a quotation
+MIN_QUOTE = 4  # shorter texts are not removed
+INDENT = "    "  # of tracebacks: only a record starts in the first column
+USERINFO = re.compile(r"(?<!postgres)(?<!postgresql)(://)[^\s/?#\"'<>]+@")  # of any URL except a database's
+PATTERNS = (
+    # Webhook URLs contain interaction tokens; links to files contain a signature in the query.
     (re.compile(r"(/(?:webhooks|interactions)/\d+/)[^/\s]{20,}"), r"\1…"),
     (re.compile(r"(https?://[^\s\"'<>?]+)\?[^\s\"'<>]+"), r"\1?…"),
     (re.compile(r"(/callbacks/\w+/)[\w.]{20,}"), r"\1…"),
-    (re.compile(r"(postgres(?:ql)?://[^\s:@/]*:)\S+@"), r"\1…@"),  # who it is for stays to be seen
+    (re.compile(r"(postgres(?:ql)?://[^\s:@/]*:)\S+@"), r"\1…@"),  # the user name stays readable
     (USERINFO, r"\1…@"),
     (re.compile(r"(?i)(bearer |bot )[\w.\-]{12,}"), r"\1…"),
-    # pydantic, asyncpg and PostgreSQL quote what they were given: rows with prompts in them.
+    # pydantic, asyncpg and PostgreSQL quote their input, which may be rows with prompts.
     (re.compile(r"(input_value=).*(, input_type=)"), r"\1…\2"),
     (re.compile(r"(invalid input for query argument \$\d+: ).*"), r"\1…"),
     (re.compile(r"(DETAIL: +).*?(?=\nHINT: |\n\nThe above exception |\n\nDuring handling |\Z)", re.DOTALL), r"\1…"),
 )
 
-# Controls and escapes, bidi and other invisible marks, lone surrogates, and the line ends that are not "\n".
+# Control and format characters (escapes, bidi marks), lone surrogates, and line separators other than "\n".
 UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-JOINERS = frozenset("\u200c\u200d")  # many scripts and emoji need them; they move nothing on a line
+JOINERS = frozenset("\u200c\u200d")  # needed by many scripts and emoji, and harmless
 
 
 def printable(text: str) -> str:
-    """*text* on one line, unable to steer a terminal: what `UNPRINTABLE` names becomes its Python escape.
+    """Return *text* on one line, with characters of the categories `UNPRINTABLE` as Python escapes.
 
-    Idempotent; letters of all scripts stay as they are.
+    Idempotent; letters of all scripts are unchanged.
     """
     return text if text.isprintable() else "".join(map(_escaped, text))
 
@@ -47,24 +47,24 @@ def _escaped(char: str) -> str:
 
 
 def without_quotes(text: str, words: str) -> str:
-    """*text* without the longer pieces of *words*, in whatever case, spacing and punctuation they are quoted."""
+    """Return *text* with quotations of *words* replaced by ellipses, ignoring case, spacing and punctuation."""
     letters = [(at, each) for at, char in enumerate(text) for each in char.casefold() if each.isalnum()]
-    heard = "".join(each for _, each in letters)
-    said = "".join(filter(str.isalnum, words.casefold()))
-    size = min(PIECE, len(said))
-    if size < LEAST:
+    text_letters = "".join(each for _, each in letters)
+    word_letters = "".join(filter(str.isalnum, words.casefold()))
+    size = min(QUOTE_LENGTH, len(word_letters))
+    if size < MIN_QUOTE:
         return text
-    pieces = {said[at : at + size] for at in range(len(said) - size + 1)}
+    quotes = {word_letters[at : at + size] for at in range(len(word_letters) - size + 1)}
     shown = list(text)
-    for start in range(len(heard) - size + 1):
-        if heard[start : start + size] in pieces:
+    for start in range(len(text_letters) - size + 1):
+        if text_letters[start : start + size] in quotes:
             first, last = letters[start][0], letters[start + size - 1][0]
             shown[first : last + 1] = ["…"] + [""] * (last - first)
     return re.sub("…+", "…", "".join(shown))
 
 
 class Redactor(logging.Filter):
-    """Removes secrets from records by value, and by shape where the value is not known."""
+    """Removes known secrets from records by value, and others by their pattern."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__()
@@ -83,8 +83,8 @@ class Redactor(logging.Filter):
     def clean(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "…")
-        for shape, instead in SHAPES:
-            text = shape.sub(instead, text)
+        for pattern, replacement in PATTERNS:
+            text = pattern.sub(replacement, text)
         return text
 
 
@@ -107,20 +107,20 @@ def _field(value: object) -> str:
 
 
 def without_traceback(record: logging.LogRecord) -> bool:
-    """discord.py logs each broken connection as an error with its traceback and then mends it by itself."""
+    """Reduce discord.py's error and traceback for a lost connection to a warning: it reconnects by itself."""
     if record.exc_info and record.getMessage().startswith("Attempting a reconnect"):
         record.exc_info, record.levelno, record.levelname = None, logging.WARNING, "WARNING"
     return True
 
 
 def is_relevant(record: logging.LogRecord) -> bool:
-    """What is no HTTP reaches every open port; aiohttp would log each with a traceback and what it said."""
+    """Drop aiohttp's tracebacks for malformed HTTP, which every open port receives; they quote the request."""
     kind = record.exc_info[0] if record.exc_info else None
     return kind is None or kind.__module__ != "aiohttp.http_exceptions"
 
 
 def setup(level: str, *, secrets: Iterable[str]) -> None:
-    """Log to standard error. discord.py, httpx and aiohttp would print tokens and signed links below these levels."""
+    """Log to standard error. Below these levels, discord.py, httpx and aiohttp print tokens and signed links."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter())
     handler.addFilter(Redactor(secrets))

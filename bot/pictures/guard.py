@@ -1,4 +1,4 @@
-"""Refuses bytes that are not the picture they claim to be, before they cost memory."""
+"""Checks pictures before they are decoded: type, size, number of scans, damage. Raises `BadPicture`."""
 
 import struct
 import warnings
@@ -11,16 +11,16 @@ from io import BytesIO
 from PIL import Image, ImageFile
 
 from bot.core.errors import BadPicture
-from bot.pictures.header import is_animated_webp, scans_of, size_of
-from bot.pictures.sniff import TAKEN, sniff
+from bot.pictures.header import count_scans, is_animated_webp, size_of
+from bot.pictures.sniff import SUPPORTED, sniff
 
-HEAD = 4096  # bytes
-MOST_PIXELS = 25_000_000  # of a result: 4K at its widest, 12288 x 1536, has 18.9 million
-WEBP_PIXELS = 25_000_000  # WebP takes 19 bytes of memory for each, twice as many as any other
-MOST_SCANS = 64  # of a JPEG; cameras and programs write up to twenty
-GPS = 0x8825  # where EXIF says where a photo was taken
+HEAD_SIZE = 4096  # bytes that hold every header
+MAX_PIXELS = 25_000_000  # of a result; the widest 4K, 12288 x 1536, has 18.9 million
+WEBP_PIXELS = 25_000_000  # WebP takes 19 bytes of memory per pixel, twice as many as any other format
+MAX_SCANS = 64  # of a JPEG; cameras and programs write at most twenty
+GPS = 0x8825  # EXIF tag of the location
 
-# Pillow's readers have no base class of their own for "this file is damaged".
+# What Pillow's readers raise for a damaged file; they have no base class of their own.
 DAMAGE = (
     OSError,
     EOFError,
@@ -30,11 +30,11 @@ DAMAGE = (
     AttributeError,
     LookupError,
     ArithmeticError,
-    Image.DecompressionBombError,  # of a size that the header did not tell
+    Image.DecompressionBombError,  # for a size that the header does not announce
     struct.error,
     zlib.error,
 )
-# A photo with a depth map or a second view is an MPO to Pillow and a JPEG to everybody else.
+# Pillow reads a JPEG with a depth map or a second view as MPO; to all other programs it is a JPEG.
 _PILLOW = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp"}
 
 
@@ -45,60 +45,60 @@ class Checked:
     height: int
     size: int  # bytes
     frames: int
-    has_location: bool = False  # whether a reference says where it was taken
+    has_location: bool = False  # of references only: whether EXIF or XMP holds a location
 
 
-def check_head(head: bytes, *, most_pixels: int) -> None:
-    """`BadPicture` when the first bytes of a reference already say that we do not take it."""
+def check_head(head: bytes, *, max_pixels: int) -> None:
+    """Raise `BadPicture` if the first bytes of a reference show that it is not supported."""
     kind = _type(head)
-    _limit(size_of(head, kind), kind, most_pixels=most_pixels)
-    if kind == "webp" and is_animated_webp(head):  # decoders that know no animation refuse these as a whole
+    _check_pixels(size_of(head, kind), kind, max_pixels=max_pixels)
+    if kind == "webp" and is_animated_webp(head):  # decoders without support for animation reject the whole file
         raise BadPicture("animated")
 
 
-def check(data: bytes, *, most_pixels: int = MOST_PIXELS) -> Checked:
-    """Read the header, then decode every frame; `BadPicture` is `empty`, `type`, `pixels`, `scans` or `broken`.
+def check(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Checked:
+    """Read the header, then decode every frame. Raises `BadPicture`: `empty`, `type`, `pixels`, `scans` or `broken`.
 
-    An animation counts with the pixels of all its frames. What follows the end of a picture is not looked at.
+    For an animation, the pixels of all its frames count. Bytes after the end of the picture are ignored.
     """
-    with opened(data, most_pixels=most_pixels) as (kind, image):
+    with open_checked(data, max_pixels=max_pixels) as (kind, image):
         width, height = image.size
         frames = 1 if kind == "jpeg" else int(getattr(image, "n_frames", 1))
-        _limit((width, height * frames), kind, most_pixels=most_pixels)
+        _check_pixels((width, height * frames), kind, max_pixels=max_pixels)
         for frame in range(frames):
             image.seek(frame)
             _decode(kind, image)
         return Checked(type=kind, width=width, height=height, size=len(data), frames=frames)
 
 
-def check_reference(data: bytes, *, most_pixels: int) -> Checked:
-    """Like `check`, for what a host is to read: `animated` is a reason to refuse as well.
+def check_reference(data: bytes, *, max_pixels: int) -> Checked:
+    """Like `check`, for pictures that a provider will read; also raises `BadPicture` with `animated`.
 
-    Of an animated PNG the first picture is decoded, which is all that readers of plain PNG see.
+    Of an animated PNG only the first frame is decoded, which is all that readers of plain PNG see.
     """
-    check_head(data, most_pixels=most_pixels)
-    with opened(data, most_pixels=most_pixels) as (kind, image):
+    check_head(data, max_pixels=max_pixels)
+    with open_checked(data, max_pixels=max_pixels) as (kind, image):
         width, height = image.size
         _decode(kind, image)
-        located = _has_location(image)
-        return Checked(type=kind, width=width, height=height, size=len(data), frames=1, has_location=located)
+        has_location = _has_location(image)
+        return Checked(type=kind, width=width, height=height, size=len(data), frames=1, has_location=has_location)
 
 
 @contextmanager
-def opened(data: bytes, *, most_pixels: int = MOST_PIXELS) -> Iterator[tuple[str, ImageFile.ImageFile]]:
-    """Type and header of a picture within the cap; nothing is decoded yet. Damage met inside is `broken`."""
-    kind = _type(data[:HEAD])
-    _limit(size_of(data, kind), kind, most_pixels=most_pixels)
-    if kind == "jpeg" and scans_of(data, most=MOST_SCANS) > MOST_SCANS:
+def open_checked(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[str, ImageFile.ImageFile]]:
+    """Yield the type and the opened, undecoded picture. Errors of a damaged file in the block become `broken`."""
+    kind = _type(data[:HEAD_SIZE])
+    _check_pixels(size_of(data, kind), kind, max_pixels=max_pixels)
+    if kind == "jpeg" and count_scans(data, limit=MAX_SCANS) > MAX_SCANS:
         raise BadPicture("scans")
     try:
-        # Pillow warns of sizes that the cap judges, and of damage that either matters at decoding or never.
+        # Pillow warns of sizes, which are checked here, and of damage, which fails at decoding if it matters.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
                 if _PILLOW[image.format or ""] != kind:
                     raise BadPicture("type")
-                _limit(image.size, kind, most_pixels=most_pixels)
+                _check_pixels(image.size, kind, max_pixels=max_pixels)
                 yield kind, image
     except DAMAGE as exc:
         raise BadPicture("broken") from exc
@@ -107,21 +107,21 @@ def opened(data: bytes, *, most_pixels: int = MOST_PIXELS) -> Iterator[tuple[str
 def _type(head: bytes) -> str:
     if not head:
         raise BadPicture("empty")
-    kind = sniff(head[:HEAD])
-    if kind not in TAKEN:
+    kind = sniff(head[:HEAD_SIZE])
+    if kind not in SUPPORTED:
         raise BadPicture("type")
     return kind
 
 
-def _limit(size: tuple[int, int] | None, kind: str, *, most_pixels: int) -> None:
-    """`pixels` where *size* is known and over what may be."""
-    most = min(most_pixels, WEBP_PIXELS) if kind == "webp" else most_pixels
-    if size is not None and size[0] * size[1] > most:
-        raise BadPicture("pixels", width=size[0], height=size[1], limit=most)
+def _check_pixels(size: tuple[int, int] | None, kind: str, *, max_pixels: int) -> None:
+    """Raise `BadPicture` with `pixels` if *size* is known and exceeds the limit."""
+    limit = min(max_pixels, WEBP_PIXELS) if kind == "webp" else max_pixels
+    if size is not None and size[0] * size[1] > limit:
+        raise BadPicture("pixels", width=size[0], height=size[1], limit=limit)
 
 
 def _decode(kind: str, image: ImageFile.ImageFile) -> None:
-    """Read all there is of a frame. A JPEG is read to its end, but only an eighth of its size is made of it."""
+    """Decode a frame completely. A JPEG is read to its end, but scaled down to an eighth to save memory."""
     if kind == "jpeg":
         image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
     image.load()
@@ -130,5 +130,5 @@ def _decode(kind: str, image: ImageFile.ImageFile) -> None:
 def _has_location(image: ImageFile.ImageFile) -> bool:
     try:
         return bool(image.getexif().get_ifd(GPS)) or b"GPSLatitude" in bytes(image.info.get("xmp") or b"")
-    except DAMAGE:  # anything may stand in EXIF, and the picture is fine without it
+    except DAMAGE:  # EXIF may hold anything; the picture does not depend on it
         return False

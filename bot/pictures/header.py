@@ -1,16 +1,16 @@
-"""Reads what a file says of its picture, size and frames and scans, before anything of it is decoded."""
+"""Reads size, animation and number of scans from a file's header, without decoding the picture."""
 
 import re
 
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
-NOT_SIZES = frozenset({0xC4, 0xC8, 0xCC})  # between the markers that begin a frame: tables and an extension
-ANIMATED = 0x02  # among the flags of a WebP
-# Inside a scan 0xff is followed by a zero or by a restart, so what else follows one is a marker.
+NOT_SIZES = frozenset({0xC4, 0xC8, 0xCC})  # DHT, JPG and DAC: in the range of the SOF markers, but without a size
+ANIMATED = 0x02  # flag of a WebP
+# Inside a scan 0xff is followed by zero or a restart code; any other byte after it makes a marker.
 MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd8])", re.DOTALL)
 
 
 def size_of(head: bytes, kind: str) -> tuple[int, int] | None:
-    """Width and height of a PNG, JPEG or WebP; None where the first bytes do not reach that far."""
+    """Return width and height of a PNG, JPEG or WebP; None if *head* ends before them."""
     match kind:
         case "png":
             return _png_size(head)
@@ -25,13 +25,13 @@ def is_animated_webp(head: bytes) -> bool:
     return head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & ANIMATED)
 
 
-def scans_of(data: bytes, *, most: int) -> int:
-    """How often a JPEG goes over its picture, counted up to one more than *most*: each time costs as much as the first.
+def count_scans(data: bytes, *, limit: int) -> int:
+    """Count the scans of a JPEG, up to *limit* + 1; decoding each scan costs as much as the first.
 
-    Pictures that follow the first one in the same file, such as a depth map, are not counted.
+    Further pictures in the same file, such as a depth map, are not counted.
     """
     scans = at = 0
-    while scans <= most and (found := MARKER.search(data, at)) and found[1][0] != END_OF_IMAGE:
+    while scans <= limit and (found := MARKER.search(data, at)) and found[1][0] != END_OF_IMAGE:
         scans += found[1][0] == START_OF_SCAN
         at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
     return scans

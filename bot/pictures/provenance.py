@@ -1,14 +1,14 @@
-"""Writes what a picture says of its origin: made by a model, and by which one. Nothing of who asked, or for what."""
+"""Builds the XMP metadata that marks a picture as AI-generated, without the member or the prompt."""
 
 from xml.sax.saxutils import quoteattr
 
-# IPTC's vocabulary: made by a model, and an existing picture changed by one.
+# IPTC's terms for a picture made by a model and an existing picture changed by one.
 SOURCES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 GENERATED, EDITED = "trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"
 
 
 def ai_mark(model: str, *, edited: bool) -> bytes:
-    """An XMP packet for a picture that *model* made; *edited*: out of other pictures."""
+    """Return an XMP packet for a picture made by *model*; *edited* if it was made from other pictures."""
     source = quoteattr(SOURCES + (EDITED if edited else GENERATED))
     name = quoteattr(model)
     return (

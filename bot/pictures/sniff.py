@@ -1,8 +1,8 @@
-"""What a file really is, told from its first bytes and never from its name."""
+"""Detects a file's type from its first bytes, ignoring its name."""
 
 from collections.abc import Mapping
 
-TAKEN = frozenset({"png", "jpeg", "webp"})  # what Discord shows in a card, and what both hosts read
+SUPPORTED = frozenset({"png", "jpeg", "webp"})  # what Discord shows in a card and both providers accept
 
 CONTENT_TYPE: Mapping[str, str] = {
     "png": "image/png",
@@ -38,17 +38,17 @@ _AVIF = frozenset({b"avif", b"avis"})
 
 
 def sniff(head: bytes) -> str | None:
-    """One of the names in CONTENT_TYPE, or None; the first 4096 bytes are enough."""
+    """Return a key of CONTENT_TYPE, or None if the type is unknown. The first 4096 bytes are enough."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
     if head[4:8] == b"ftyp":
         return _boxed(head)
-    named = next((name for magic, name in _MAGIC if head.startswith(magic)), None)
-    return named or _markup(head[:4096])
+    name = next((name for magic, name in _MAGIC if head.startswith(magic)), None)
+    return name or _markup(head[:4096])
 
 
 def _boxed(head: bytes) -> str:
-    """ISO media files say in brands what they hold; an AVIF also calls itself `mif1`."""
+    """Read the brands of an ISO media file. An AVIF also has the brand `mif1`, so it is tested first."""
     end = max(12, min(int.from_bytes(head[:4], "big"), 256))
     brands = {head[at : at + 4] for at in range(8, end, 4)}
     if brands & _AVIF:

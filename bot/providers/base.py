@@ -1,4 +1,4 @@
-"""What Darkroom needs of a host of image models; each provider file translates to it."""
+"""The interface that every provider of image models implements, and the values it returns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,55 +9,57 @@ from bot.core.jobs import Observation
 
 
 class CancelOutcome(StrEnum):
-    CANCELLED = "cancelled"  # the host says so; the next observation is the proof
+    CANCELLED = "cancelled"  # as the provider reports it; the next observation confirms it
     TOO_LATE = "too_late"
-    UNKNOWN = "unknown"  # no readable answer: ask again
+    UNKNOWN = "unknown"  # no readable answer: retry
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a host's own catalogue says of a route. Money in micro-dollars, None where it says nothing."""
+    """A route's entry in the provider's catalogue. The price is None where the catalogue does not give one."""
 
     route: str
     base_price_micro_usd: int | None = None
 
 
 class Provider(Protocol):
-    """One host. Every method may raise `ProviderUnavailable` or `ProviderPaused`; none retries."""
+    """Client of one provider. Every method may raise `ProviderUnavailable` or `ProviderPaused`; none retries."""
 
     name: str
-    searchable: bool  # whether `find` can tell what became of a submit without an answer
+    searchable: bool  # whether `find` can look up the run of a submit that was not answered
     cancels: bool  # whether `cancel` can ever stop a run
 
     async def submit(
         self, route: str, inputs: Mapping[str, Any], *, job_id: str, callback_url: str | None = None
     ) -> str:
-        """Order a paid run and return its id. The host may call *callback_url* when the run has ended, or never.
+        """Submit a paid run and return its id. The provider may call *callback_url* once the run has ended.
 
-        `ProviderUnavailable` and `ProviderPaused` only where the host provably took nothing;
-        `ProviderRejected` (with `ModelGone`), `ProviderRefused`; anything else is `SubmitUnknown`.
+        Raises `ProviderUnavailable` or `ProviderPaused` only if the provider provably accepted nothing,
+        `ProviderRejected` (including `ModelGone`) or `ProviderRefused` if it declined the request, and
+        `SubmitUnknown` in every other case.
         """
         ...
 
     async def observe(self, run_id: str) -> Observation:
-        """What the run has come to; `RunLost` when the host does not know it, `AnswerUnreadable` for an unknown form.
+        """Return the run's current state.
 
-        Links to pictures may be signed for minutes only: whoever fetches later observes again first.
+        Raises `RunLost` if the provider does not know the run, `AnswerUnreadable` if the answer has an unknown form.
+        Links to pictures may be signed for a few minutes only: to download later, observe again first.
         """
         ...
 
     async def cancel(self, run_id: str) -> CancelOutcome: ...
 
     async def find(self, job_id: str) -> str | None:
-        """The run submitted for *job_id*, None if there is none (yet); `NotSearchable` if the host cannot say."""
+        """Return the id of the run submitted for *job_id*, None if there is none (yet). May raise `NotSearchable`."""
         ...
 
     async def describe(self, route: str) -> ModelInfo:
-        """What the host's catalogue says of *route*; `ModelGone` when it is not there."""
+        """Return the catalogue entry of *route*. Raises `ModelGone` if there is none."""
         ...
 
     async def balance(self) -> int | None:
-        """Micro-dollars left on the operator's account; None where the host does not say."""
+        """Return the micro-dollars left on the operator's account, None if the provider does not report them."""
         ...
 
     async def aclose(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Files fetched from other people's servers: no token, no private address, never more than asked for."""
+"""Downloads files from other servers: sends no token, connects to no private address, enforces size limits."""
 
 import asyncio
 import ipaddress
@@ -17,48 +17,48 @@ from bot.core.references import is_loopback, parse_link
 from bot.providers.http import CHUNK, HEADERS, open_session, proxy_to
 
 GONE = frozenset({404, 410})
-MOVED = frozenset({301, 302, 303, 307, 308})
-MOST_REDIRECTS = 3
-TIMES = aiohttp.ClientTimeout(connect=15, sock_connect=10, sock_read=20)
-DECODED = frozenset({"", "identity", "gzip", "deflate"})  # by aiohttp, without more libraries; we ask for none
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECTS = 3
+TIMEOUTS = aiohttp.ClientTimeout(connect=15, sock_connect=10, sock_read=20)
+SUPPORTED_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})  # what aiohttp decodes without further libraries
 
 # Written out, since `is_global` differs between Python's releases. https://www.iana.org/assignments: the registries
 # iana-ipv4-special-registry, iana-ipv6-special-registry and multicast-addresses.
-NOT_PUBLIC = tuple(
+NON_PUBLIC = tuple(
     ipaddress.ip_network(each)
     for each in (
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
         "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
         "224.0.0.0/4", "240.0.0.0/4",
-        "2001::/23",  # protocols, Teredo among them
-        "2001:db8::/32", "3fff::/20",  # documents
-        "2002::/16",  # 6to4, given up by RFC 7526
+        "2001::/23",  # protocol assignments, including Teredo
+        "2001:db8::/32", "3fff::/20",  # documentation
+        "2002::/16",  # 6to4, deprecated by RFC 7526
     )
 )  # fmt: skip
-ASSIGNED = ipaddress.ip_network("2000::/3")  # the only part of IPv6 that is handed out
-AS_IPV4 = tuple(map(ipaddress.ip_network, ("::ffff:0:0/96", "64:ff9b::/96")))  # mapped, and NAT64 by RFC 6052
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # the only part of IPv6 that is allocated
+IPV4_IN_IPV6 = tuple(map(ipaddress.ip_network, ("::ffff:0:0/96", "64:ff9b::/96")))  # mapped, and NAT64 by RFC 6052
 
 
 class AddressRefused(OSError):
-    """A name leads to no address that we connect to."""
+    """A host name has no address that may be connected to."""
 
 
 def is_public(address: str) -> bool:
-    """Whether *address* is one of the open internet, looking through IPv4 written as IPv6."""
+    """Return whether *address* belongs to the public internet; IPv4 embedded in IPv6 is judged as IPv4."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    if any(ip in each for each in AS_IPV4):
+    if any(ip in each for each in IPV4_IN_IPV6):
         ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return (ip.version == 4 or ip in ASSIGNED) and not any(ip in each for each in NOT_PUBLIC)
+    return (ip.version == 4 or ip in GLOBAL_UNICAST) and not any(ip in each for each in NON_PUBLIC)
 
 
 class CheckedResolver(AbstractResolver):
-    """Names looked up to public addresses only; the connection is made to what was checked.
+    """Resolves host names to public addresses only, so that the address connected to is the one that was checked.
 
-    Loopback is for the name `localhost`, which only gets this far together with a listed port. *proxy* is a host of
-    the operator's own choice, which may lie anywhere.
+    Loopback addresses are returned for the name `localhost` only, which `checked` allows with a listed port alone.
+    *proxy* is the operator's own host and may have any address.
     """
 
     def __init__(self, inner: AbstractResolver, *, proxy: str | None = None) -> None:
@@ -68,20 +68,20 @@ class CheckedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
+        addresses = await self._inner.resolve(host, port, family)
         if host != self._proxy:
-            fits = is_loopback if is_loopback(host) else is_public
-            found = [each for each in found if fits(each["host"])]
-        if not found:
-            raise AddressRefused(f"{host} has no address we connect to")
-        return found
+            is_allowed = is_loopback if is_loopback(host) else is_public
+            addresses = [each for each in addresses if is_allowed(each["host"])]
+        if not addresses:
+            raise AddressRefused(f"{host} has no public address")
+        return addresses
 
     async def close(self) -> None:
         await self._inner.close()
 
 
 class Downloader:
-    """Fetches reference pictures and results. Every error is `DownloadFailed` or `HostNotAllowed`."""
+    """Downloads reference pictures and results. Every error is `DownloadFailed` or `HostNotAllowed`."""
 
     def __init__(
         self,
@@ -91,13 +91,13 @@ class Downloader:
         lookup: Callable[[], AbstractResolver] = aiohttp.ThreadedResolver,
         proxy: str | None = None,
     ) -> None:
-        """With a *proxy* names are looked up there: only listed hosts and written-out addresses can be checked here."""
+        """A *proxy* resolves host names itself: then only listed hosts and literal addresses are checked here."""
         resolver = CheckedResolver(lookup(), proxy=URL(proxy).raw_host if proxy else None)
         self._session = open_session(limit=2 * limit, resolver=resolver)
         self._proxy = proxy
         self._total = total
-        self._fetches = asyncio.Semaphore(limit)
-        self._peeks = asyncio.Semaphore(limit)  # somebody waits for these: they do not queue behind whole files
+        self._fetch_slots = asyncio.Semaphore(limit)
+        self._head_slots = asyncio.Semaphore(limit)  # a member waits for these: they do not queue behind whole files
 
     async def __aenter__(self) -> Self:
         return self
@@ -108,52 +108,62 @@ class Downloader:
     async def aclose(self) -> None:
         await self._session.close()
 
-    async def fetch(self, url: str, *, hosts: Sequence[str], most: int) -> bytes:
-        """The whole file at *url*, or where that redirects to: on *hosts*, and of at most *most* bytes unpacked."""
-        body = await self._ask(
-            url, hosts=hosts, most=most, slots=self._fetches, within=self._total, redirects=MOST_REDIRECTS
+    async def fetch(self, url: str, *, hosts: Sequence[str], max_bytes: int) -> bytes:
+        """Return the file at *url*, following redirects. Every host on the way must be in *hosts*.
+
+        Raises `FileTooLarge` for more than *max_bytes* bytes after decompression.
+        """
+        body = await self._get(
+            url,
+            hosts=hosts,
+            max_bytes=max_bytes,
+            slots=self._fetch_slots,
+            timeout_s=self._total,
+            redirects=MAX_REDIRECTS,
         )
-        if len(body) > most:  # whatever the headers announced
-            raise FileTooLarge(f"more than {most} bytes")
+        if len(body) > max_bytes:  # the headers may have announced less
+            raise FileTooLarge(f"more than {max_bytes} bytes")
         if not body:
             raise DownloadFailed("an empty file", permanent=False)
         return body
 
-    async def read_head(self, url: str, *, hosts: Sequence[str], size: int = 4096, within: float) -> bytes:
-        """At most the first *size* bytes of the file at *url*, in *within* seconds, however much the server sends.
+    async def read_head(self, url: str, *, hosts: Sequence[str], size: int = 4096, timeout_s: float) -> bytes:
+        """Return at most the first *size* bytes of the file at *url*, within *timeout_s* seconds.
 
-        No redirect is followed: Discord sends none, and the host that is handed the link may not follow it.
+        Redirects are not followed: Discord sends none, and the provider that receives the link may not follow it.
         """
         part = {"Range": f"bytes=0-{size - 1}"}
-        body = await self._ask(url, hosts=hosts, most=size - 1, slots=self._peeks, within=within, headers=part)
+        body = await self._get(
+            url, hosts=hosts, max_bytes=size - 1, slots=self._head_slots, timeout_s=timeout_s, headers=part
+        )
         return body[:size]
 
-    async def _ask(
+    async def _get(
         self,
         url: str,
         *,
         hosts: Sequence[str],
-        most: int,
+        max_bytes: int,
         slots: asyncio.Semaphore,
-        within: float,
+        timeout_s: float,
         redirects: int = 0,
         headers: Mapping[str, str] | None = None,
     ) -> bytes:
-        """What is at *url*; reading ends soon after *most* bytes."""
-        # Errors are raised without their cause: aiohttp's texts hold the whole link, with its signature.
+        """Return the body at *url*; reading stops within one chunk after *max_bytes* bytes."""
+        # Errors are raised without their cause: aiohttp's messages contain the whole link with its signature.
         try:
-            async with asyncio.timeout(within), slots:
-                return await self._follow(url, hosts=hosts, most=most, redirects=redirects, headers=headers)
+            async with asyncio.timeout(timeout_s), slots:
+                return await self._follow(url, hosts=hosts, max_bytes=max_bytes, redirects=redirects, headers=headers)
         except (DownloadFailed, HostNotAllowed):
             raise
         except TimeoutError:
             raise DownloadFailed("too slow", permanent=False) from None
-        except Exception as exc:  # noqa: BLE001 - one request: whatever a server sends, it is this file's trouble alone
-            cause = getattr(exc, "os_error", None)  # of the system's, without the link
+        except Exception as exc:  # noqa: BLE001 - one request: whatever a server sends fails this file only
+            cause = getattr(exc, "os_error", None)  # the operating system's error does not contain the link
             raise DownloadFailed(type(exc).__name__, permanent=isinstance(cause, AddressRefused)) from cause
 
     async def _follow(
-        self, url: str, *, hosts: Sequence[str], most: int, redirects: int, headers: Mapping[str, str] | None
+        self, url: str, *, hosts: Sequence[str], max_bytes: int, redirects: int, headers: Mapping[str, str] | None
     ) -> bytes:
         while True:
             target = checked(url, hosts)
@@ -161,62 +171,62 @@ class Downloader:
                 target,
                 headers={**HEADERS, **(headers or {})},
                 allow_redirects=False,
-                timeout=TIMES,
+                timeout=TIMEOUTS,
                 proxy=proxy_to(target.raw_host or "", self._proxy),
             ) as response:
-                if not (redirects and response.status in MOVED and "Location" in response.headers):
+                if not (redirects and response.status in REDIRECTS and "Location" in response.headers):
                     _check(response, partial=headers is not None)
-                    return await _read(response, most=most)
-            url, redirects = _next(url, response.headers["Location"]), redirects - 1
+                    return await _read(response, max_bytes=max_bytes)
+            url, redirects = _redirect_target(url, response.headers["Location"]), redirects - 1
 
 
 def checked(url: str, hosts: Sequence[str]) -> URL:
-    """*url* as it is requested, byte for byte; `BadLink` or `HostNotAllowed` unless it lies on one of *hosts*.
+    """Return *url* as it will be requested, byte for byte. Raises `BadLink`, or `HostNotAllowed` if not on *hosts*.
 
-    It is put together from the parts that were judged, so no second parser can see another host in it.
+    The URL is built from the parts that were checked, so that no other parser can read a different host from it.
     """
     link = parse_link(url)
     if link is None:
-        raise BadLink("not a link that is followed")
-    # aiohttp connects to addresses without asking the resolver.
+        raise BadLink("not a supported link")
+    # aiohttp connects to literal addresses without calling the resolver.
     if link.host.replace(".", "").isdigit() and not is_loopback(link.host) and not is_public(link.host):
         raise BadLink("a private address")
     if not link.is_on(hosts):
         raise HostNotAllowed(link.host_entry)
-    target = re.sub(r"[^!-~]+", lambda found: quote(found[0]), link.target)  # a request line is ASCII
+    target = re.sub(r"[^!-~]+", lambda match: quote(match[0]), link.target)  # a request line is ASCII
     slash = "" if target.startswith("/") else "/"
-    # The query is given as part of the path: by itself yarl would drop an empty one.
+    # The query is passed as part of the path: as a separate argument, yarl drops an empty one.
     return URL.build(scheme=link.scheme, host=link.host, port=link.port, path=slash + target, encoded=True)
 
 
-def _next(url: str, location: str) -> str:
-    """Where *location* leads from *url*; `urljoin` would tidy up what a signature may be made of."""
-    place = re.match(r"(\w+:)//[^/?#]*", url)
-    assert place is not None  # it was requested
+def _redirect_target(url: str, location: str) -> str:
+    """Resolve *location* against *url*. `urljoin` would normalise characters that a signature may cover."""
+    origin = re.match(r"(\w+:)//[^/?#]*", url)
+    assert origin is not None  # *url* was requested before
     if location.startswith("//"):
-        return place[1] + location
+        return origin[1] + location
     if location.startswith("/"):
-        return place[0] + location
+        return origin[0] + location
     try:
         return location if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:", location) else urljoin(url, location)
     except ValueError:
-        raise BadLink("redirected to what is no link") from None
+        raise BadLink("redirected to an invalid link") from None
 
 
 def _check(response: aiohttp.ClientResponse, *, partial: bool) -> None:
     status = response.status
     if status not in ((200, 206) if partial else (200,)):
         raise DownloadFailed(f"HTTP {status}", permanent=status in GONE or 300 <= status < 400)
-    if ",".join(response.headers.getall("Content-Encoding", ())).strip().lower() not in DECODED:
-        raise DownloadFailed("compressed in a way that we cannot read", permanent=True)
+    if ",".join(response.headers.getall("Content-Encoding", ())).strip().lower() not in SUPPORTED_ENCODINGS:
+        raise DownloadFailed("unsupported compression", permanent=True)
     if response.headers.get("Content-Type", "").lower().startswith("text/html"):
         raise DownloadFailed("a web page instead of a picture", permanent=False)
 
 
-async def _read(response: aiohttp.ClientResponse, *, most: int) -> bytes:
+async def _read(response: aiohttp.ClientResponse, *, max_bytes: int) -> bytes:
     body = bytearray()
     async for chunk in response.content.iter_chunked(CHUNK):
         body += chunk
-        if len(body) > most:
+        if len(body) > max_bytes:
             break
     return bytes(body)

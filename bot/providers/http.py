@@ -1,4 +1,4 @@
-"""One request to a host of image models: sent at most once, and never in doubt about whether it was sent."""
+"""HTTP requests to providers: each is sent at most once, and an error says whether any of it was sent."""
 
 import asyncio
 import re
@@ -23,10 +23,10 @@ from bot.core.errors import ProviderError, ProviderPaused, ProviderRejected, Pro
 from bot.core.references import is_loopback
 from bot.observability.logging import USERINFO
 
-MOST_BYTES = 1_000_000  # of an answer; the largest we know is a few kilobytes
-PAID = "darkroom_paid"  # marks a request that costs money, for the transport
-BEGUN = "darkroom_begun"  # an event, set when the first byte of a request with a body is about to leave
-MOST_RETRY_AFTER = 900.0
+MAX_BODY_BYTES = 1_000_000  # of an answer; the largest known one has a few kilobytes
+PAID = "darkroom_paid"  # request extension: True for a request that costs money
+SEND_STARTED = "darkroom_begun"  # request extension: an event, set just before the first byte of the body is sent
+MAX_RETRY_AFTER = 900.0
 CHUNK = 16 * 1024
 HEADERS = {"User-Agent": "darkroom", "Accept-Encoding": "identity"}
 
@@ -34,17 +34,17 @@ HEADERS = {"User-Agent": "darkroom", "Accept-Encoding": "identity"}
 def open_session(
     *, limit: int, reuse: bool = True, resolver: AbstractResolver | None = None
 ) -> aiohttp.ClientSession:  # fmt: skip
-    """A session that keeps no cookies and takes neither proxy nor password from the environment."""
-    connector = aiohttp.TCPConnector(limit=limit, force_close=not reuse, ssl=_trusted(), resolver=resolver)
-    # aiohttp reports a chunk of the body before it writes it, and keeps the headers back until then.
-    begins = aiohttp.TraceConfig()
-    begins.on_request_chunk_sent.append(_begins)
+    """Open a session that stores no cookies and reads neither proxy nor password from the environment."""
+    connector = aiohttp.TCPConnector(limit=limit, force_close=not reuse, ssl=_ssl_context(), resolver=resolver)
+    # aiohttp calls this before it writes a chunk of the body, and buffers the headers until then.
+    trace = aiohttp.TraceConfig()
+    trace.on_request_chunk_sent.append(_on_chunk_sent)
     return aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[begins], trust_env=False
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[trace], trust_env=False
     )
 
 
-async def _begins(
+async def _on_chunk_sent(
     _session: aiohttp.ClientSession, context: SimpleNamespace, _chunk: aiohttp.TraceRequestChunkSentParams
 ) -> None:
     if context.trace_request_ctx is not None:
@@ -52,25 +52,25 @@ async def _begins(
 
 
 @lru_cache(maxsize=1)
-def _trusted() -> ssl.SSLContext:
-    """Whose certificates we believe: the same for every client, and 15 ms of work to read."""
+def _ssl_context() -> ssl.SSLContext:
+    """Trusted certificates, shared by every client: loading them takes 15 ms."""
     return httpx.create_ssl_context(trust_env=False)
 
 
 def proxy_to(host: str, proxy: str | None) -> str | None:
-    """The proxy through which *host* is reached: none for this machine."""
+    """Return the proxy for requests to *host*: None for loopback."""
     return None if is_loopback(host) else proxy
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """httpx over aiohttp (stock httpx costs 16 to 27 times the CPU); errors are aiohttp's own."""
+    """httpx transport on aiohttp (httpx's own costs 16 to 27 times the CPU). Raises aiohttp's errors."""
 
     def __init__(self, *, limit: int, reuse: bool = True, proxy: str | None = None) -> None:
         self._session = open_session(limit=limit, reuse=reuse)
         self._proxy = proxy
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        times = request.extensions["timeout"]
+        timeouts = request.extensions["timeout"]
         response = await self._session.request(
             request.method,
             yarl.URL(str(request.url), encoded=True),
@@ -79,10 +79,10 @@ class Transport(httpx.AsyncBaseTransport):
             allow_redirects=False,
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(
-                connect=times["pool"], sock_connect=times["connect"], sock_read=times["read"]
+                connect=timeouts["pool"], sock_connect=timeouts["connect"], sock_read=timeouts["read"]
             ),
             proxy=proxy_to(request.url.host, self._proxy),
-            trace_request_ctx=request.extensions.get(BEGUN),
+            trace_request_ctx=request.extensions.get(SEND_STARTED),
         )
         return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response))
 
@@ -90,28 +90,28 @@ class Transport(httpx.AsyncBaseTransport):
         await self._session.close()
 
 
-class TransportByPrice(httpx.AsyncBaseTransport):
-    """Paid requests on connections of their own, everything else on kept ones.
+class SplitTransport(httpx.AsyncBaseTransport):
+    """Sends each paid request on a new connection and everything else on reused ones.
 
-    A host may close a kept connection in the moment it is used again; for a paid request that would be
-    a submit whose fate nobody knows, so it pays for a handshake instead.
+    A server may close an idle connection at the moment it is reused. For a paid request that would be a
+    submit with an unknown outcome, so it opens a new connection.
     """
 
     def __init__(self, *, limit: int, proxy: str | None) -> None:
-        self._kept = Transport(limit=limit, proxy=proxy)
-        self._single = Transport(limit=limit, proxy=proxy, reuse=False)
+        self._reused = Transport(limit=limit, proxy=proxy)
+        self._unshared = Transport(limit=limit, proxy=proxy, reuse=False)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        chosen = self._single if request.extensions.get(PAID) else self._kept
-        return await chosen.handle_async_request(request)
+        transport = self._unshared if request.extensions.get(PAID) else self._reused
+        return await transport.handle_async_request(request)
 
     async def aclose(self) -> None:
-        await self._kept.aclose()
-        await self._single.aclose()
+        await self._reused.aclose()
+        await self._unshared.aclose()
 
 
-def no_cookies() -> CookieJar:
-    """A jar that takes nothing, for httpx, which keeps cookies besides those of aiohttp."""
+def refuse_cookies() -> CookieJar:
+    """Return a cookie jar that stores nothing: httpx has a jar of its own besides aiohttp's."""
     return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
@@ -129,18 +129,18 @@ class _Body(httpx.AsyncByteStream):
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
-    """How long one request may take, in seconds. A submit is read longer, since its answer is worth money."""
+class Timeouts:
+    """Timeouts of one request, in seconds. A submit has longer ones, because a lost answer may cost money."""
 
     connect: float = 10.0
-    read: float = 20.0  # between two pieces of the answer
+    read: float = 20.0  # between two chunks of the answer
     total: float = 60.0
     submit_read: float = 90.0
     submit_total: float = 180.0
 
 
 class Bearer(httpx.Auth):
-    """The host's token, sent to the origins it belongs to and nowhere else."""
+    """The provider's token as a header, sent to the origins it was issued for and to no other."""
 
     def __init__(self, token: str, *, url: str) -> None:
         self._header = f"Bearer {token}"
@@ -150,7 +150,7 @@ class Bearer(httpx.Auth):
         self._origins.add(_origin(httpx.URL(url)))
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
-        """`ProviderPaused` for a token that no header can hold: only the operator can mend that."""
+        """Raises `ProviderPaused` for a token that a header cannot hold: only the operator can fix it."""
         if _origin(request.url) in self._origins:
             if not re.fullmatch(r"[ -~]+", self._header):
                 raise ProviderPaused("the token holds a character that cannot be sent", kind="credentials")
@@ -159,44 +159,51 @@ class Bearer(httpx.Auth):
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port  # httpx leaves out the port where it is the scheme's own
+    return url.scheme, url.host, url.port  # httpx gives None for the scheme's default port
 
 
 class Client(httpx.AsyncClient):
-    """One host's client; requests go through `call`."""
+    """HTTP client of one provider; requests go through `call`."""
 
-    def __init__(self, base_url: str, *, bearer: Bearer, limit: int, times: Times, proxy: str | None) -> None:
+    def __init__(self, base_url: str, *, bearer: Bearer, limit: int, timeouts: Timeouts, proxy: str | None) -> None:
         super().__init__(
-            transport=TransportByPrice(limit=limit, proxy=proxy),
+            transport=SplitTransport(limit=limit, proxy=proxy),
             base_url=base_url,
             auth=bearer,
             headers=HEADERS,
-            cookies=no_cookies(),
+            cookies=refuse_cookies(),
             follow_redirects=False,
             trust_env=False,
         )
         self.bearer = bearer
-        self.times = times
-        self.slots = asyncio.Semaphore(limit)  # nobody queues inside the transport, where waiting has a timeout
+        self.timeouts = timeouts
+        self.slots = asyncio.Semaphore(limit)  # so that nothing queues in the transport, where waiting has a timeout
 
 
 def client(
-    base_url: str, token: str | SecretStr, *, limit: int = 16, times: Times | None = None, proxy: str | None = None
+    base_url: str,
+    token: str | SecretStr,
+    *,
+    limit: int = 16,
+    timeouts: Timeouts | None = None,
+    proxy: str | None = None,
 ) -> Client:
-    """A client for the host at *base_url*, for at most *limit* requests at a time. Close it with `aclose`.
+    """Return a client for *base_url* that sends at most *limit* requests at a time. Close it with `aclose`.
 
-    *proxy* is the address of an HTTP proxy, through which everything goes but requests to this machine.
+    *proxy* is the URL of an HTTP proxy for all requests except those to loopback.
     """
     secret = token.get_secret_value() if isinstance(token, SecretStr) else token
-    return Client(base_url, bearer=Bearer(secret, url=base_url), limit=limit, times=times or Times(), proxy=proxy)
+    return Client(
+        base_url, bearer=Bearer(secret, url=base_url), limit=limit, timeouts=timeouts or Timeouts(), proxy=proxy
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a host answered, whatever its status; never a redirect's target."""
+    """A provider's answer of any status; redirects are not followed."""
 
     status: int
-    headers: Mapping[str, str]  # looked up in any case
+    headers: Mapping[str, str]  # case-insensitive
     body: bytes
 
     @property
@@ -213,37 +220,39 @@ async def call(
     params: Mapping[str, str] | None = None,
     submits: bool = False,
 ) -> Answer:
-    """Send one request, once, and return the answer of whatever status.
+    """Send one request once and return the answer, whatever its status.
 
-    *submits* marks a paid request, which has a body. `SubmitUnknown` once its first byte may have left; before that
-    `ProviderRejected` when it can never be sent, `ProviderPaused` when the token cannot, else `ProviderUnavailable`.
-    For other requests it is always `ProviderUnavailable` or `ProviderPaused`, since it costs nothing to ask again.
+    *submits* marks a paid request, which has a body. For it, raises `SubmitUnknown` once its first byte may have been
+    sent; before that, `ProviderRejected` if the request can never be sent, `ProviderPaused` if the token cannot, else
+    `ProviderUnavailable`. Other requests raise only `ProviderUnavailable` or `ProviderPaused`: repeating them is free.
     """
-    what = USERINFO.sub(r"\1…@", f"{method} {path}")
-    begun = asyncio.Event()
+    name = USERINFO.sub(r"\1…@", f"{method} {path}")
+    started = asyncio.Event()
     try:
-        request = _build(http, method, path, json=json, params=params, extensions={PAID: submits, BEGUN: begun})
+        request = _build(
+            http, method, path, json=json, params=params, extensions={PAID: submits, SEND_STARTED: started}
+        )
     except Exception as exc:
         error: type[ProviderError] = ProviderRejected if submits else ProviderUnavailable
-        raise error(f"{what}: cannot be built ({type(exc).__name__})") from exc
+        raise error(f"{name}: cannot be built ({type(exc).__name__})") from exc
     try:
-        async with http.slots, asyncio.timeout(http.times.submit_total if submits else http.times.total):
+        async with http.slots, asyncio.timeout(http.timeouts.submit_total if submits else http.timeouts.total):
             return await _exchange(http, request)
     except ProviderPaused:
         raise
     except Exception as exc:
-        # By what happened, not by the error's class: libraries use one for both sides of the first byte.
-        if submits and begun.is_set():
-            raise SubmitUnknown(f"{what}: {type(exc).__name__}") from exc
+        # Not by the error's class: libraries raise the same ones before and after the first byte.
+        if submits and started.is_set():
+            raise SubmitUnknown(f"{name}: {type(exc).__name__}") from exc
         unsent = ", nothing was sent" if submits else ""
-        raise ProviderUnavailable(f"{what}: {type(exc).__name__}{unsent}") from exc
+        raise ProviderUnavailable(f"{name}: {type(exc).__name__}{unsent}") from exc
 
 
 def _build(http: Client, method: str, path: str, *, extensions: Mapping[str, Any], **content: Any) -> httpx.Request:
-    times = http.times
-    read = times.submit_read if extensions[PAID] else times.read
-    # The transport takes the pool's time for the whole of connecting, looking the name up included.
-    limits = httpx.Timeout(connect=times.connect, read=read, write=read, pool=times.connect + 5)
+    timeouts = http.timeouts
+    read = timeouts.submit_read if extensions[PAID] else timeouts.read
+    # The transport uses the pool timeout for all of connecting, including the name lookup.
+    limits = httpx.Timeout(connect=timeouts.connect, read=read, write=read, pool=timeouts.connect + 5)
     return http.build_request(method, path, timeout=limits, extensions=dict(extensions), **content)
 
 
@@ -253,7 +262,7 @@ async def _exchange(http: Client, request: httpx.Request) -> Answer:
         body = bytearray()
         async for chunk in response.aiter_bytes():
             body += chunk
-            if len(body) > MOST_BYTES:  # cut off, it is nothing that can be read
+            if len(body) > MAX_BODY_BYTES:  # the truncated body will not parse
                 break
     finally:
         await response.aclose()
@@ -261,20 +270,20 @@ async def _exchange(http: Client, request: httpx.Request) -> Answer:
 
 
 def retry_after(headers: Mapping[str, str], *, now: int) -> float | None:
-    """Seconds that the host asks us to wait, 900 at most; None where it says nothing readable.
+    """Return the seconds to wait from a Retry-After header, at most 900; None if it is missing or unreadable.
 
-    Either number or date: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+    The value is a number or a date: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
     """
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
-        return min(float(text), MOST_RETRY_AFTER)
+        return min(float(text), MAX_RETRY_AFTER)
     try:
         date = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):  # the latter for a year of twenty digits
+    except (ValueError, OverflowError):  # OverflowError: a year of twenty digits
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)
-    return min(max(0.0, date.timestamp() - now / 1000), MOST_RETRY_AFTER)
+    return min(max(0.0, date.timestamp() - now / 1000), MAX_RETRY_AFTER)
 
 
 def utc_now() -> int:

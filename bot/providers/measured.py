@@ -1,4 +1,4 @@
-"""Counts every call to a host by what came of it: the one place through which all of them go."""
+"""Provider wrapper that counts every call by its outcome."""
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ OUTCOMES: Mapping[type[ProviderError], str] = {
 
 
 class Measured:
-    """A `Provider` that does what *provider* does and tells *count* of it."""
+    """A `Provider` that delegates to *provider* and reports each call to *count*."""
 
     def __init__(self, provider: Provider, count: Count) -> None:
         self.name = provider.name
@@ -72,9 +72,9 @@ class Measured:
     def _counted(self, call: str) -> Generator[None]:
         try:
             yield
-        except ProviderError as exc:  # `NotSearchable` has no word here: nobody was asked
-            word = next((word for kind, word in OUTCOMES.items() if isinstance(exc, kind)), None)
-            if word is not None:
-                self._count(self.name, call, word)
+        except ProviderError as exc:  # `NotSearchable` has no outcome: no request was sent
+            outcome = next((outcome for kind, outcome in OUTCOMES.items() if isinstance(exc, kind)), None)
+            if outcome is not None:
+                self._count(self.name, call, outcome)
             raise
         self._count(self.name, call, "ok")

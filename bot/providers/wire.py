@@ -1,4 +1,4 @@
-"""Reads what hosts write: more than we know is ignored, money that makes no sense is no money."""
+"""Parses the JSON of providers: unknown fields are ignored, implausible amounts of money are read as None."""
 
 import logging
 import re
@@ -14,16 +14,22 @@ from bot.core.errors import AnswerUnreadable
 
 log = logging.getLogger(__name__)
 
-# Where pictures stand in an output, in the order they are shown; and where an entry has its address.
-HOLDERS = ("image", "images", "outputs", "image_urls", "image_url")
-ADDRESSES = ("url", "uri", "href")
-OTHER_KINDS = ("text", "video", "audio", "json", "application")  # an entry's `type`; image types have many words
-ADDRESS = re.compile(r"https?://\S", re.IGNORECASE)
+# The keys of an output that hold pictures, in the order they are shown, and the keys of an entry that hold its URL.
+PICTURE_KEYS = ("image", "images", "outputs", "image_urls", "image_url")
+URL_KEYS = ("url", "uri", "href")
+OTHER_TYPES = (
+    "text",
+    "video",
+    "audio",
+    "json",
+    "application",
+)  # prefixes of an entry's `type`; image types vary too much
+URL = re.compile(r"https?://\S", re.IGNORECASE)
 
 NAME = re.compile(r"[A-Za-z_][\w\-]{0,18}", re.ASCII)
-MOST_KEYS = 40
-MOST_SHAPE = 1500  # characters
-DEEPEST = 5
+MAX_KEYS = 40
+MAX_SHAPE = 1500  # characters
+MAX_DEPTH = 5
 
 
 class Wire(BaseModel):
@@ -41,7 +47,7 @@ def parse(model: type[W], body: bytes) -> W | None:
 
 
 def read_json(body: bytes) -> Any:
-    """What *body* says; `AnswerUnreadable` for broken JSON, `ValueError` for a page of something else."""
+    """Parse *body*. Raises `AnswerUnreadable` for broken JSON, `ValueError` for anything else, such as HTML."""
     try:
         return from_json(body)
     except ValueError:
@@ -50,27 +56,29 @@ def read_json(body: bytes) -> Any:
     raise AnswerUnreadable("broken JSON", shape="broken JSON")
 
 
-def _sum(value: object, *, most: int, least: int = 0) -> Decimal | None:
-    """A sum of money however it is written; None rather than a failure where it makes no sense."""
+def _amount(value: object, *, maximum: int, minimum: int = 0) -> Decimal | None:
+    """Read an amount of money from a number or a text; None if it is implausible."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         amount = Decimal(str(value))
     except (InvalidOperation, ValueError):  # ValueError: a number of thousands of digits
         return None
-    return amount if amount.is_finite() and least <= amount < most else None
+    return amount if amount.is_finite() and minimum <= amount < maximum else None
 
 
-Dollars = Annotated[Decimal | None, BeforeValidator(partial(_sum, most=1_000_000))]
-Wealth = Annotated[Decimal | None, BeforeValidator(partial(_sum, most=10**12, least=-(10**12)))]  # cents, too
+Dollars = Annotated[Decimal | None, BeforeValidator(partial(_amount, maximum=1_000_000))]
+SignedAmount = Annotated[
+    Decimal | None, BeforeValidator(partial(_amount, maximum=10**12, minimum=-(10**12)))
+]  # dollars or cents
 
 
 def micro_usd(dollars: Decimal | None, *, rounding: str) -> int | None:
     return None if dollars is None else int((dollars * 1_000_000).to_integral_value(rounding))
 
 
-def status_word(value: object) -> str:
-    """A host's word for where something stands, in lower case; empty where there is none."""
+def status_of(value: object) -> str:
+    """Return a provider's status word in lower case, "" if there is none."""
     return value.strip().lower() if isinstance(value, str) else ""
 
 
@@ -78,25 +86,25 @@ def status_word(value: object) -> str:
 
 
 def read_pictures(output: object) -> tuple[str, ...] | None:
-    """The pictures' addresses in a run's output, each once; empty when it holds none, None when nothing is readable.
+    """Return the picture URLs in a run's output without duplicates: () if it has no entries, None if none is readable.
 
-    Read entry by entry, in every form that a host or its clients have shown; what is no address is left out.
+    Every form that a provider or its clients have shown is read; entries that are not URLs are left out.
     """
-    found = list(_entries(output))
-    urls = tuple(dict.fromkeys(filter(None, found)))
-    if None in found and urls:
-        _wonder(shape(output))
-    return urls if urls or not found else None
+    entries = list(_entries(output))
+    urls = tuple(dict.fromkeys(filter(None, entries)))
+    if None in entries and urls:
+        _warn_unreadable(shape(output))
+    return urls if urls or not entries else None
 
 
 def _entries(value: object) -> Iterator[str | None]:
-    """The addresses in *value*, and None for each entry that is something but no address."""
+    """Yield the URLs in *value*, and None for each entry that is not one."""
     match value:
         case None:
             return
         case str():
             if text := value.strip():
-                yield text if ADDRESS.match(text) else None
+                yield text if URL.match(text) else None
         case list():
             for each in value:
                 yield from _entries(each)
@@ -108,25 +116,25 @@ def _entries(value: object) -> Iterator[str | None]:
 
 def _entry(entry: dict[str, Any]) -> Iterator[str | None]:
     kind = entry.get("type")
-    if isinstance(kind, str) and kind.lower().startswith(OTHER_KINDS):
+    if isinstance(kind, str) and kind.lower().startswith(OTHER_TYPES):
         return
-    if addresses := [entry[key] for key in ADDRESSES if entry.get(key)]:
-        yield next(filter(None, _entries(addresses)), None)  # one picture, however many names its address has
+    if candidates := [entry[key] for key in URL_KEYS if entry.get(key)]:
+        yield next(filter(None, _entries(candidates)), None)  # one picture, whichever key holds its URL
         return
-    known = [key for key in (*HOLDERS, *ADDRESSES) if key in entry]
+    known = [key for key in (*PICTURE_KEYS, *URL_KEYS) if key in entry]
     if entry and not known:
         yield None
     for key in known:
         yield from _entries(entry[key])
 
 
-@lru_cache(maxsize=256)  # once for each form
-def _wonder(form: str) -> None:
-    log.warning("A host's result holds more than we can read: %s", form, extra={"event": "answer_unreadable"})
+@lru_cache(maxsize=256)  # logs each form once
+def _warn_unreadable(form: str) -> None:
+    log.warning("A result holds entries that cannot be read: %s", form, extra={"event": "answer_unreadable"})
 
 
 def shape(value: object, *, depth: int = 0) -> str:
-    """The form of *value*: keys and types, no values, for the log."""
+    """Describe *value* for the log by its keys and types, without any values."""
     match value:
         case None:
             return "null"
@@ -136,17 +144,17 @@ def shape(value: object, *, depth: int = 0) -> str:
             return "number"
         case str():
             return "string"
-        case dict() if depth < DEEPEST:
-            keys = list(value)[:MOST_KEYS]
-            told = ", ".join(f"{as_name(key)}: {shape(value[key], depth=depth + 1)}" for key in keys)
-            return f"{{{told}}}"[:MOST_SHAPE]
-        case list() if depth < DEEPEST:
-            told = " | ".join(dict.fromkeys(shape(each, depth=depth + 1) for each in value[:MOST_KEYS]))
-            return f"[{told}]"[:MOST_SHAPE]
+        case dict() if depth < MAX_DEPTH:
+            keys = list(value)[:MAX_KEYS]
+            fields = ", ".join(f"{as_name(key)}: {shape(value[key], depth=depth + 1)}" for key in keys)
+            return f"{{{fields}}}"[:MAX_SHAPE]
+        case list() if depth < MAX_DEPTH:
+            elements = " | ".join(dict.fromkeys(shape(each, depth=depth + 1) for each in value[:MAX_KEYS]))
+            return f"[{elements}]"[:MAX_SHAPE]
         case _:
             return "…"
 
 
 def as_name(text: str) -> str:
-    """*text* if it is a name as fields and states have them, else an ellipsis: it may be a member's words."""
+    """Return *text* if it looks like a field or status name, else an ellipsis: it may be a member's words."""
     return text if NAME.fullmatch(text) else "…"

@@ -1,4 +1,4 @@
-"""What can be seen and set of the local image service by hand: in process, over HTTP and by a file of faults."""
+"""Inspection and control of the local image service: in process, over HTTP and by a file of faults."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,9 +12,9 @@ from bot.sandbox.runs import Pace, Run, RunQueue, RunState
 
 @dataclass(slots=True)
 class Call:
-    """One call. *at*: seconds on the service's clock; *status*: None until answered, and when dropped.
+    """One call. *at*: seconds on the service's clock; *status*: None until answered, and if dropped.
 
-    *note* says what a caller must never do and did.
+    *note*: what the caller did although it must never do it; "" if nothing.
     """
 
     op: str
@@ -41,12 +41,12 @@ class Controls:
         return list(self.runs)
 
     def ordered(self, reference: str) -> list[Run]:
-        """The runs that were accepted with that reference of the caller's (RunComfy takes none)."""
+        """Return the runs accepted with that caller's reference (RunComfy accepts none)."""
         return [each for each in self.runs.values() if reference in each.references]
 
     @property
     def hold(self) -> bool:
-        """Whether nothing advances by itself; the clock stands still meanwhile."""
+        """Whether the queue's clock is stopped, so that no run advances by itself."""
         return self.queue.hold
 
     @hold.setter
@@ -63,7 +63,7 @@ class Controls:
         self.queue.pace = pace
 
     def advance(self, run_id: str, state: RunState) -> None:
-        """Move a run by hand; `KeyError` for a run that is not there, `ValueError` for no state."""
+        """Set a run's state. Raises `KeyError` for an unknown run, `ValueError` for an unknown state."""
         if state not in get_args(RunState):
             raise ValueError(f"no state {state!r}: one of {', '.join(get_args(RunState))}")
         run = self.runs[run_id]
@@ -71,7 +71,7 @@ class Controls:
         self.queue.move(run, state)
 
     def reread_faults(self) -> None:
-        """Read the file of faults if it has changed; one that cannot be read changes nothing."""
+        """Read the file of faults if it has changed; an unreadable one changes nothing."""
         path = self._faults_file
         if path is None or not path.exists():
             return
@@ -81,7 +81,7 @@ class Controls:
                 self._read_at = changed_at
                 self.faults.replace(load_faults(path))
         except (OSError, ValueError) as exc:
-            print(f"image service: faults stay as they were: {exc}", flush=True)
+            print(f"image service: faults are unchanged: {exc}", flush=True)
 
     def control_routes(self) -> list[web.RouteDef]:
         return [

@@ -1,7 +1,7 @@
-"""The real bot against a local Discord and the local image service, with nothing to sign up for.
+"""Runs the real bot against a local Discord and the local image service, without any account.
 
-The database is a real file, the host is asked over real HTTP, and the page at the printed address is a
-Discord-like channel in which commands and buttons reach the real bot.
+The database is a real file, the image service is called over HTTP, and the printed address shows a Discord-like
+channel whose commands and buttons reach the bot.
 """
 
 import asyncio
@@ -31,40 +31,40 @@ from bot.settings.settings import Settings
 from bot.settings.sources import BadSettings
 from bot.store.sqlite import RunningLock
 
-TICK = 0.25  # seconds between looks for something new to show
-IDLE = 30.0  # seconds after which the page is renewed anyhow, for its "5 minutes ago"
+TICK = 0.25  # seconds between checks for new messages
+REFRESH_INTERVAL = 30.0  # seconds after which the page is refreshed in any case, for its relative times
 TIMEOUT = 60.0  # seconds a demo job may take
 PROMPT = "a lighthouse on a cliff at dusk, watercolour"
 CHANGE = "make it a snowy winter night"
-MARK = ".darkroom-demo"  # a folder with this file in it is a demo's, and may be emptied
+MARKER = ".darkroom-demo"  # file that marks a folder as a demo's, which may be emptied
 
 
 async def play(*, folder: Path, port: int, once: bool, seconds: float) -> int:
-    """Play one /imagine and one /edit; then stay until interrupted, unless *once*. 0 when both ended well.
+    """Run one /imagine and one /edit, then wait for Ctrl-C unless *once*. Returns 0 if both succeeded, else 1.
 
-    *seconds* is how long the image service takes for a picture, a third of it in its queue.
+    *seconds* is the time that the image service takes for a picture, a third of it in its queue.
     """
     async with stage(folder, port=port, pace=Pace(queue_s=seconds / 3, run_s=seconds * 2 / 3)) as scene:
-        good = await scene.perform()
-        print(f"\n{'Both were delivered.' if good else 'Something went wrong.'} Pictures: {folder}")
-        if once or not good:
-            return 0 if good else 1
-        told = _told_to_stop()
+        succeeded = await scene.perform()
+        print(f"\n{'Both were delivered.' if succeeded else 'Something went wrong.'} Pictures: {folder}")
+        if once or not succeeded:
+            return 0 if succeeded else 1
+        stop = _stop_signal()
         print(f"\nOpen {scene.url}\nType /imagine, /edit, /jobs, /usage or /help there. Ctrl-C ends it.")
-        await told.wait()
+        await stop.wait()
     return 0
 
 
-def _told_to_stop() -> asyncio.Event:
-    """What is set by Ctrl-C or a polite kill, from now on."""
-    told = asyncio.Event()
+def _stop_signal() -> asyncio.Event:
+    """Return an event that SIGINT and SIGTERM set."""
+    stop = asyncio.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(each, told.set)
-    return told
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    return stop
 
 
 class Scene:
-    """A server with one channel and a member, on stage with the bot."""
+    """The local server with one channel, a member and the bot."""
 
     def __init__(self, app: App, env: Any, *, channel: Any, member: Any, page: Any) -> None:
         self.app = app
@@ -79,12 +79,12 @@ class Scene:
         print(f'\n/imagine prompt:"{PROMPT}" count:2')
         made = await self._job(lambda: self.member.slash(self.channel, "imagine", prompt=PROMPT, count=2))
         print(f'\n/edit prompt:"{CHANGE}" image1:harbour.png')
-        picture = ("harbour.png", harbour())
+        picture = ("harbour.png", sample_picture())
         edited = await self._job(lambda: self.member.slash(self.channel, "edit", prompt=CHANGE, image1=picture))
         return made and edited
 
     async def _job(self, act: Callable[[], Any]) -> bool:
-        """Have the member do something and watch the job that comes of it, printing each state."""
+        """Let the member act, then print each state of the resulting job. Returns whether it succeeded."""
         store, user = self.app.services.store, self.member.id
         known = {each.job.id for each in (await store.open_jobs(user, since=0, limit=100))[0]}
         await act()
@@ -107,14 +107,14 @@ class Scene:
 
 @asynccontextmanager
 async def stage(folder: Path, *, port: int, pace: Pace) -> AsyncIterator[Scene]:
-    """Everything up and running on this machine, and down again afterwards. *folder* is emptied first."""
+    """Start bot, local Discord and image service, and stop them afterwards. *folder* is emptied first."""
     _require_free(port)
     _empty(folder)
     blobs: dict[str, Any] = {}
     async with _files(blobs) as cdn, ImageService(pace=pace).running() as host:
         simcord.backend.cdn.CDN_BASE = f"http://{cdn}/cdn"
         settings = _settings(folder, host=host, cdn=cdn)
-        # SimCord stands in for the event loop's clock while it runs the bot, so the plain one is used here.
+        # SimCord replaces the event loop's clock while it runs the bot, so the system clock is passed here.
         async with (
             darkroom.build(settings, clock=lambda: int(time.time() * 1000)) as app,
             simcord.run(app.client, approved_intents=discord.Intents(guilds=True)) as env,
@@ -122,7 +122,7 @@ async def stage(folder: Path, *, port: int, pace: Pace) -> AsyncIterator[Scene]:
             env.backend.clock.advance((datetime.now(UTC) - env.now()).total_seconds())
             env.backend.bot_user.name = "Darkroom"
             blobs["store"] = env.backend.cdn
-            async with app.working(), _set(app, env, port=port) as scene:
+            async with app.working(), _scene(app, env, port=port) as scene:
                 yield scene
 
 
@@ -136,13 +136,13 @@ def _require_free(port: int) -> None:
 
 
 def _empty(folder: Path) -> None:
-    """Forget the last demo, but nothing else: the folder may have been named by mistake."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).exists():
+    """Delete the files of the last demo. Raises `BadSettings` if the folder holds anything else."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).exists():
         raise BadSettings(f"{folder} holds something other than a demo; name another folder with --data")
-    RunningLock(folder / "darkroom.db").release()  # a demo that is still running keeps its files
+    RunningLock(folder / "darkroom.db").release()  # fails while another demo uses the folder
     shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    (folder / MARK).touch()
+    (folder / MARKER).touch()
 
 
 def _settings(folder: Path, *, host: ImageService, cdn: str) -> Settings:
@@ -170,45 +170,47 @@ def _settings(folder: Path, *, host: ImageService, cdn: str) -> Settings:
 
 
 @asynccontextmanager
-async def _set(app: App, env: Any, *, port: int) -> AsyncIterator[Scene]:
+async def _scene(app: App, env: Any, *, port: int) -> AsyncIterator[Scene]:
     guild = env.create_guild("The Darkroom")
     channel = guild.create_text_channel("pictures")
     manager = guild.create_role("Manager", permissions=discord.Permissions(manage_guild=True))  # for /quota, /settings
     member = guild.add_member(env.create_user("ada", global_name="Ada"), roles=[manager])
     async with env.preview(channel, viewers=[member], layout="channel", port=port or None) as page:
-        renewal = asyncio.create_task(_renew(env, page))
+        refresh = asyncio.create_task(_refresh_loop(env, page))
         try:
             yield Scene(app, env, channel=channel, member=member, page=page)
         finally:
-            renewal.cancel()
+            refresh.cancel()
             with suppress(asyncio.CancelledError):
-                await renewal
+                await refresh
 
 
-async def _renew(env: Any, page: Any) -> None:
-    """Keep the page and its clock in step: what the bot sends by itself does not reach the page otherwise.
+async def _refresh_loop(env: Any, page: Any) -> None:
+    """Refresh the page and its clock: it does not receive what the bot sends by itself.
 
-    A renewal makes the page refuse whatever is done on it before it has read the new state, up to half a second
-    later. So it is renewed when the bot has sent something, and not by the clock alone.
+    After a refresh the page rejects actions until it has loaded the new state, up to half a second later. So it is
+    refreshed only when the bot has sent something, and every REFRESH_INTERVAL seconds.
     """
-    shown, renewed_at = 0, time.monotonic()
+    shown, refreshed_at = 0, time.monotonic()
     while True:
         await asyncio.sleep(TICK)
         env.backend.clock.advance((datetime.now(UTC) - env.now()).total_seconds())
-        sent = sum("/callback" not in each.path for each in env.http_requests)  # the page shows first answers itself
-        if sent == shown and time.monotonic() - renewed_at < IDLE:
+        sent = sum(
+            "/callback" not in each.path for each in env.http_requests
+        )  # the page shows immediate responses itself
+        if sent == shown and time.monotonic() - refreshed_at < REFRESH_INTERVAL:
             continue
-        with suppress(simcord.SetupError):  # somebody is using the page: the next tick comes soon
+        with suppress(simcord.SetupError):  # an action is in progress: the next tick retries
             _publish(env, page)
-            shown, renewed_at = sent, time.monotonic()
+            shown, refreshed_at = sent, time.monotonic()
 
 
 def _publish(env: Any, page: Any) -> None:
     """The page's own `refresh` without its wait for the bot (simcord 3.2.1, which is pinned).
 
-    What a member does during that wait is answered with an error, after which the page takes no more acts at all.
+    An action during that wait fails, and the page accepts no more actions after it.
     """
-    env._begin_operation("preview.refresh")  # noqa: SLF001 - SetupError while somebody acts
+    env._begin_operation("preview.refresh")  # noqa: SLF001 - SetupError during an action
     try:
         page._advance_presentation_time()  # noqa: SLF001
         for each in tuple(page._pages.values()):  # noqa: SLF001
@@ -219,7 +221,7 @@ def _publish(env: Any, page: Any) -> None:
 
 @asynccontextmanager
 async def _files(blobs: dict[str, Any]) -> AsyncIterator[str]:
-    """Serve the local Discord's attachments over HTTP, so that the image service can fetch them; `host:port`."""
+    """Serve the local Discord's attachments over HTTP for the image service. Yields `host:port`."""
 
     async def get(request: web.Request) -> web.Response:
         found = blobs["store"].get(f"http://{request.host}{request.path}") if "store" in blobs else None
@@ -240,8 +242,8 @@ async def _files(blobs: dict[str, Any]) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def harbour() -> bytes:
-    """A small picture for the member to hand in."""
+def sample_picture() -> bytes:
+    """Return a small PNG for the member's /edit."""
     image = Image.new("RGB", (768, 512), "#8fb8de")
     draw = ImageDraw.Draw(image)
     draw.ellipse((560, 60, 660, 160), fill="#ffe08a")

@@ -1,4 +1,4 @@
-"""Draws the local image service's pictures: a scene from the seed, and a caption saying what was asked.
+"""Draws the local image service's pictures: a scene from the seed, with the request as caption.
 
 Pure and slow (tens of milliseconds for 1K, hundreds for 4K): call it from a thread.
 """
@@ -16,7 +16,7 @@ Colour = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 LONGEST = {"0.5K": 512, "1K": 1024, "2K": 2048, "4K": 4096}
-CANVAS = 1536  # scenes are drawn this large at most and scaled; only words are drawn at full size
+CANVAS = 1536  # pixels: scenes are drawn at most this large and scaled; only text is drawn at full size
 PALETTES: Sequence[Sequence[str]] = (  # sky above, sky below, light, then land from far to near
     ("#1b2a5c", "#f7a072", "#ffe3b3", "#b5607a", "#6d3b6b", "#2c1e4a"),
     ("#0b3d5c", "#8fd3d1", "#fff6d6", "#4f9da6", "#276678", "#12394b"),
@@ -31,7 +31,7 @@ PALETTES: Sequence[Sequence[str]] = (  # sky above, sky below, light, then land 
 
 @dataclass(frozen=True, slots=True)
 class DrawRequest:
-    """What one picture is drawn from. *seed* is None for models that have none; *salt* then tells runs apart."""
+    """Parameters of one picture. *seed* is None for models without one; *salt* then distinguishes runs."""
 
     prompt: str
     model: str
@@ -47,30 +47,30 @@ class DrawRequest:
 
 
 class Unreadable(Exception):
-    """The bytes of a reference are no picture."""
+    """A reference is not a picture."""
 
 
 def check_reference(raw: bytes) -> None:
-    """`Unreadable` unless *raw* is a whole picture of a size that fits in memory."""
+    """Raise `Unreadable` unless *raw* is a complete picture that fits in memory."""
     _open(raw)
 
 
-def draw(order: DrawRequest) -> bytes:
-    """The finished file in the format asked for."""
-    references = [_open(each) for each in order.references]
-    size = _size(order, references)
-    rng = random.Random(f"{order.seed}/{order.salt}/{order.number}")
+def draw(request: DrawRequest) -> bytes:
+    """Return the picture as a file in the requested format."""
+    references = [_open(each) for each in request.references]
+    size = _size(request, references)
+    rng = random.Random(f"{request.seed}/{request.salt}/{request.number}")
     palette = [_rgb(each) for each in rng.choice(PALETTES)]
     scene = _scaled(size, most=CANVAS)
     picture = _edited(scene, references, palette=palette) if references else _painted(scene, palette, rng)
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.BICUBIC)
-    _caption(picture, order, light=palette[2])
-    return _encode(picture, order.format)
+    _caption(picture, request, light=palette[2])
+    return _encode(picture, request.format)
 
 
 def noise(size_mb: float) -> bytes:
-    """A real PNG of about that many megabytes that nothing can make smaller."""
+    """Return a valid, incompressible PNG of about *size_mb* megabytes."""
     side = max(1, math.ceil(math.sqrt(size_mb * 1_000_000 / 3)))
     picture = Image.frombytes("RGB", (side, side), random.Random(side).randbytes(side * side * 3))
     file = io.BytesIO()
@@ -78,14 +78,14 @@ def noise(size_mb: float) -> bytes:
     return file.getvalue()
 
 
-def _size(order: DrawRequest, references: Sequence[Image.Image]) -> tuple[int, int]:
-    if order.aspect_ratio == "auto":
+def _size(request: DrawRequest, references: Sequence[Image.Image]) -> tuple[int, int]:
+    if request.aspect_ratio == "auto":
         ratio = references[0].width / references[0].height if references else 1.0
         ratio = min(max(ratio, 0.25), 4.0)
     else:
-        across, down = order.aspect_ratio.split(":")
+        across, down = request.aspect_ratio.split(":")
         ratio = int(across) / int(down)
-    longest = round(LONGEST[order.resolution] * order.scale)
+    longest = round(LONGEST[request.resolution] * request.scale)
     return (longest, round(longest / ratio)) if ratio >= 1 else (round(longest * ratio), longest)
 
 
@@ -95,10 +95,10 @@ def _scaled(size: tuple[int, int], *, most: int) -> tuple[int, int]:
 
 
 def _painted(size: tuple[int, int], palette: Sequence[Colour], rng: random.Random) -> Image.Image:
-    """Drawn at twice the size and shrunk, which smooths the edges."""
+    """Draw a scene; small ones are drawn at twice the size and shrunk, for smooth edges."""
     large = (size[0] * 2, size[1] * 2) if max(size) <= 1024 else size
     picture = _gradient(large, palette[0], palette[1])
-    if rng.random() < 0.7 or sum(palette[1]) > 650:  # light on light shows nothing
+    if rng.random() < 0.7 or sum(palette[1]) > 650:  # too bright for the bubbles
         _stars(picture, palette, rng)
         _light(picture, palette[2], rng)
         _ridges(picture, palette, rng)
@@ -209,16 +209,16 @@ def _print(
     picture.paste(framed, (left, top))
 
 
-def _caption(picture: Image.Image, order: DrawRequest, *, light: Colour) -> None:
+def _caption(picture: Image.Image, request: DrawRequest, *, light: Colour) -> None:
     """A dark plate at the foot: the prompt, and below it what the picture was made with."""
     width, height = picture.size
     unit = min(width, height, max(width, height) * 0.62)
     text, small = max(11, int(unit * 0.044)), max(10, int(unit * 0.03))
     margin, padding = int(unit * 0.035), int(unit * 0.04)
     room = width - 2 * (margin + padding)
-    prompt = _font(text, order.prompt)
-    lines = _wrapped(order.prompt, prompt, room=room, most=3)
-    details = _wrapped(_details(order, picture.size), _font(small, ""), room=room, most=2)
+    prompt = _font(text, request.prompt)
+    lines = _wrapped(request.prompt, prompt, room=room, most=3)
+    details = _wrapped(_details(request, picture.size), _font(small, ""), room=room, most=2)
     inside = len(lines) * text * 1.3 + text * 0.35 + len(details) * small * 1.35
     box = (margin, int(height - margin - 2 * padding * 0.8 - inside), width - margin, height - margin)
     _plate(picture, box, radius=int(unit * 0.03))
@@ -239,12 +239,12 @@ def _plate(picture: Image.Image, box: tuple[int, int, int, int], *, radius: int)
     picture.paste((12, 13, 22), box[:2], mask.resize(size, Image.Resampling.BOX))
 
 
-def _details(order: DrawRequest, size: tuple[int, int]) -> str:
-    parts = [order.model]
-    if order.seed is not None:
-        parts.append(f"seed {order.seed}")
-    parts.append(f"{order.resolution} {size[0]} x {size[1]}")
-    parts.append(f"{order.number} of {order.count}")
+def _details(request: DrawRequest, size: tuple[int, int]) -> str:
+    parts = [request.model]
+    if request.seed is not None:
+        parts.append(f"seed {request.seed}")
+    parts.append(f"{request.resolution} {size[0]} x {size[1]}")
+    parts.append(f"{request.number} of {request.count}")
     return "  ·  ".join(parts)
 
 

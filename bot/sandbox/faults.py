@@ -1,10 +1,10 @@
-"""What can go wrong at the local image service, on purpose.
+"""The faults that the local image service can simulate, and which calls they apply to.
 
-A `Fault` names the calls it is for (*op*, *host*, *nth*, *times*, *match*) and what they meet (*do*). Each fault
-counts the calls that match it, whatever other faults do: ``nth=3, times=2`` is the third and the fourth. Without
-*nth* it starts at the first; ``times=None`` never ends. *match* is a part of the prompt, of the run's id or of the
-caller's own reference; *host* is runcomfy or runflow, and both when left out. *op* is one of `OPS`, or any.
-Runflow has one call for what RunComfy has two for: its *run* also meets what is for *status* and *result*.
+A `Fault` selects calls (*op*, *host*, *nth*, *times*, *match*) and says what happens to them (*do*). Each fault
+counts the calls that match it, independently of other faults: ``nth=3, times=2`` is the third and the fourth. Without
+*nth* it starts with the first; ``times=None`` never ends. *match* is a part of the prompt, of the run's id or of the
+caller's reference; *host* is runcomfy or runflow, by default both. *op* is one of `OPS`, or any.
+Runflow has one call where RunComfy has two: faults for *status* and *result* also apply to its *run*.
 
 ===============  ==========================================================================================
 before reading   reset_before_read (no prompt to match yet)
@@ -25,10 +25,9 @@ callback         callback:lost, callback:late, callback:early, callback:repeat, 
                  callback:unknown_run, callback:envelope, callback:image_urls
 ===============  ==========================================================================================
 
-The last six rows describe a run, except *unfilterable* and *spelling*. Given for *submit* they stick to the run that is
-accepted and show in all of its later calls (``n=`` says in how many); given for another op they change just the calls
-they match.
-A refused connection is no fault of a call: stop the service.
+The last six rows describe a run, except *unfilterable* and *spelling*. Given for *submit*, they apply to all later
+calls about the accepted run (``n=``: to so many); given for another op, only to the calls that match.
+A refused connection is not a fault: stop the service.
 """
 
 import json
@@ -40,15 +39,15 @@ from typing import Any, Self
 
 HOSTS = ("runcomfy", "runflow")
 OPS = ("submit", "status", "result", "run", "cancel", "search", "model", "models", "balance", "file", "callback")
-ALSO: Mapping[str, tuple[str, ...]] = {"run": ("status", "result")}  # which other ops' faults a call meets
+ALSO: Mapping[str, tuple[str, ...]] = {"run": ("status", "result")}  # other ops whose faults also apply to a call
 
 EARLY: Mapping[str, str] = {
     "reset_before_read": "the connection is reset before the body is read; nothing is accepted",
 }
 INSTEAD: Mapping[str, str] = {
     "reset": "the connection is reset without an answer",
-    "hang": "no answer and no end of the connection, until the client gives up",
-    "html_502": "502 with a page of HTML",
+    "hang": "no answer, and the connection stays open until the client gives up",
+    "html_502": "502 with an HTML page",
     "envelope_503": "503 with the host's own JSON envelope (retry_after=); Runflow's MODEL_UNAVAILABLE",
     "429": "429 with the host's JSON envelope (retry_after= seconds)",
     "error_200": "200 with the host's JSON envelope (code=)",
@@ -69,7 +68,7 @@ AFTER: Mapping[str, str] = {
 PROGRESS: Mapping[str, str] = {
     "queue:<n>": "in_queue at place n; given for submit: starts there and counts down; 1 is Runflow's dispatching",
     "stuck_queue": "in_queue for ever",
-    "unknown_status:<word>": "a status word nobody has heard of, or any other",
+    "unknown_status:<word>": "the given word as status",
     "upper_case": "status words in capitals",
     "backwards": "the status goes one step back",
     "404_after_submit": "the run is not found yet, in n calls (n=, 1 by default)",
@@ -80,18 +79,18 @@ OUTCOME: Mapping[str, str] = {
     "refuse": "completed, and the result says failed for reasons of safety (text=)",
     "result_pending": "the status says completed, the result in_progress, in n calls (n=, 1 by default)",
     "no_output": "succeeded without an output",
-    "empty_output": "succeeded with an output that holds nothing (output=)",
+    "empty_output": "succeeded with an empty output (output=)",
     "fewer_images": "succeeded with fewer pictures than asked for (n=)",
     "image_only": "output.image with the first picture and no output.images",
     "images_only": "output.images and no output.image",
     "both": "output.image and output.images",
-    "foreign_host": "the pictures' addresses lead elsewhere (url=)",
+    "foreign_host": "the pictures' addresses are on another host (url=)",
     "echo_input": "the result repeats the inputs, reference pictures included",
     "no_cost": "the cost is not known yet",
     "partial": "Runflow's partial_succeeded: n= pictures, and an entry without an address for each of the others",
     "canceled": "somebody else cancelled the run at Runflow",
     "nsfw:<word>": "Runflow's nsfw_detected: true or false; null without this",
-    "old_words": "the record in the words of Runflow's older pages: status, error{}, failure_stage, finished_at",
+    "old_words": "the record with the keys of Runflow's older pages: status, error{}, failure_stage, finished_at",
     "other_kinds": "Runflow's outputs also hold a text",
     "unsigned": "Runflow signs the pictures' addresses only where add_signature=true asks for it",
 }
@@ -104,10 +103,10 @@ FILE: Mapping[str, str] = {
     "file:empty": "200 and no bytes",
     "file:huge": "a real picture of pure noise (mb=, 12 by default)",
     "file:html": "a page of HTML",
-    "file:lying_type": "HTML that is called a picture",
+    "file:lying_type": "HTML with the content type of a picture",
     "file:truncated": "half of the picture, then the connection is reset",
     "file:slow": "the picture comes in small pieces (seconds= in all, 2 by default)",
-    "file:endless": "bytes without end and without a length",
+    "file:endless": "an endless body without Content-Length",
     "file:bomb": "a tiny file that declares 60000 x 60000 pixels",
     "file:expired": "403 for Runflow's addresses signed so far; reading the run again signs new ones",
 }
@@ -122,17 +121,17 @@ CALLBACK: Mapping[str, str] = {
     "callback:early": "the run ends, and its callback comes before the submit is answered",
     "callback:repeat": "it comes several times (n=, 5 by default)",
     "callback:unsigned": "without a signature",
-    "callback:bad_signature": "signed with a secret that nobody has",
+    "callback:bad_signature": "signed with an unknown secret",
     "callback:upper_case": "the signature in capitals",
     "callback:second_secret": "signed with the second of the secrets",
-    "callback:reserialised": "the same JSON, written anew after it was signed",
-    "callback:unknown_run": "it names a run that nobody has heard of",
+    "callback:reserialised": "the same JSON, serialised again after it was signed",
+    "callback:unknown_run": "it names an unknown run",
     "callback:envelope": "the output is an error envelope",
     "callback:image_urls": "the output is as in the callbacks page's example: image_urls",
 }
 KINDS = (EARLY, INSTEAD, AFTER, PROGRESS, OUTCOME, CANCEL, FILE, SEARCH, CALLBACK)
 FAULTS: Mapping[str, str] = {name: about for kind in KINDS for name, about in kind.items()}
-STICKING = (  # what describes a run, and in which of its calls it shows
+RUN_FAULTS = (  # faults that describe a run, and the op that shows them
     (PROGRESS, "any"),
     (OUTCOME, "result"),
     (CANCEL, "cancel"),
@@ -140,16 +139,16 @@ STICKING = (  # what describes a run, and in which of its calls it shows
     (("unlisted",), "search"),
     (CALLBACK, "callback"),
 )
-AT_WORK = frozenset(FAULTS.keys() - EARLY.keys())
-NUMBERED = frozenset({"fewer_images", "partial", "callback:repeat"})  # whose n= counts something else
+AFTER_READING = frozenset(FAULTS.keys() - EARLY.keys())
+NUMBERED = frozenset({"fewer_images", "partial", "callback:repeat"})  # their n= is not a number of calls
 ONCE = frozenset(
     {"404_after_submit", "result_pending", "backwards", "unlisted", "file:expired"}
-)  # stuck to a run, these last one call
+)  # as faults of a run, these apply to one call by default
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class Fault:
-    """One thing that goes wrong; `ValueError` for a name that does not exist."""
+    """One simulated fault. Raises `ValueError` for an unknown op, host or name."""
 
     op: str
     do: str
@@ -174,7 +173,7 @@ class Fault:
             raise ValueError(f"no operation {op!r}: one of {', '.join(OPS)}, any")
         if host not in (None, *HOSTS):
             raise ValueError(f"no host {host!r}: one of {', '.join(HOSTS)}")
-        if _listed(do) not in FAULTS:
+        if _fault_key(do) not in FAULTS:
             raise ValueError(f"no fault {do!r}: one of {', '.join(FAULTS)}")
         values = {"op": op, "do": do, "nth": nth, "times": times, "match": match, "host": host, "params": params}
         for name, value in values.items():
@@ -182,8 +181,8 @@ class Fault:
 
     @property
     def name(self) -> str:
-        """What it does, without the number or word that comes with it."""
-        return _listed(self.do).split(":<")[0]
+        """Its name without the number or word after the colon."""
+        return _fault_key(self.do).split(":<")[0]
 
     @property
     def word(self) -> str:
@@ -192,21 +191,21 @@ class Fault:
     @classmethod
     def parse(cls, raw: Any) -> Self:
         if not isinstance(raw, Mapping) or not isinstance(raw.get("op"), str) or not isinstance(raw.get("do"), str):
-            raise ValueError("a fault is an object with at least op and do")  # noqa: TRY004 - one error for all that is unusable
+            raise ValueError("a fault is an object with at least op and do")  # noqa: TRY004 - one error class for all invalid input
         return cls(**{str(key): value for key, value in raw.items()})
 
     def as_json(self) -> dict[str, Any]:
         plain = {"op": self.op, "do": self.do, "nth": self.nth, "times": self.times, "match": self.match}
         return {**plain, "host": self.host, **self.params}
 
-    def sticks(self) -> bool:
-        """Whether, given for a submit, it describes the run and not the answer."""
-        return any(_listed(self.do) in kind for kind, _ in STICKING)
+    def describes_run(self) -> bool:
+        """Return whether, given for a submit, it applies to the run and not to the answer."""
+        return any(_fault_key(self.do) in kind for kind, _ in RUN_FAULTS)
 
-    def stuck(self) -> "Fault":
-        """The same fault as a trait of one run."""
-        kind = _listed(self.do)
-        op = next(op for kinds, op in STICKING if kind in kinds)
+    def for_run(self) -> "Fault":
+        """Return the same fault for the later calls of one run."""
+        kind = _fault_key(self.do)
+        op = next(op for kinds, op in RUN_FAULTS if kind in kinds)
         times = self.params.get("n", 1 if kind in ONCE else None) if kind not in NUMBERED else None
         return Fault(op, self.do, times=times, **self.params)
 
@@ -216,25 +215,25 @@ class _Armed:
     fault: Fault
     seen: int = 0
 
-    def meets(self, op: str, about: Iterable[str], *, host: str | None) -> bool:
-        """Count this call if it matches, and say whether it is one that goes wrong."""
+    def applies_to(self, op: str, about: Iterable[str], *, host: str | None) -> bool:
+        """Return whether the fault applies to this call; counts the call if it matches."""
         fault = self.fault
         if fault.op not in (op, "any", *ALSO.get(op, ())) or (fault.host and host and fault.host != host):
             return False
         if fault.match is not None and not any(fault.match in each for each in about):
             return False
-        on = self.on()
+        is_due = self.is_due()
         self.seen += 1
-        return on
+        return is_due
 
-    def on(self) -> bool:
-        """Whether the next call that matches goes wrong."""
+    def is_due(self) -> bool:
+        """Return whether the fault applies to the next call that matches."""
         first = self.fault.nth or 1
         return self.seen + 1 >= first and (self.fault.times is None or self.seen + 1 < first + self.fault.times)
 
 
 class Faults:
-    """The faults that are switched on, with how often each was met."""
+    """The active faults, each with the number of calls it matched."""
 
     def __init__(self, *faults: Fault) -> None:
         self._armed: list[_Armed] = []
@@ -255,21 +254,23 @@ class Faults:
     def take(
         self, op: str, about: Iterable[str], *, host: str | None = None, among: Container[str] | None = None
     ) -> list[Fault]:
-        """The faults that this call meets, in the order they were added.
+        """Return the faults that apply to this call, in the order they were added, and count the call.
 
-        Only those *among* are counted and met; without it, all but those that come before reading.
+        Only faults in *among* are considered; by default all except those before reading.
         """
         about = list(about)
-        armed = [each for each in self._armed if _listed(each.fault.do) in (AT_WORK if among is None else among)]
-        return [each.fault for each in armed if each.meets(op, about, host=host)]
+        armed = [
+            each for each in self._armed if _fault_key(each.fault.do) in (AFTER_READING if among is None else among)
+        ]
+        return [each.fault for each in armed if each.applies_to(op, about, host=host)]
 
-    def look(self, among: Container[str]) -> list[Fault]:
-        """Those of *among* that are on now, uncounted."""
-        return [each.fault for each in self._armed if _listed(each.fault.do) in among and each.on()]
+    def peek(self, among: Container[str]) -> list[Fault]:
+        """Return the faults in *among* that are due now, without counting a call."""
+        return [each.fault for each in self._armed if _fault_key(each.fault.do) in among and each.is_due()]
 
 
 def parse_faults(raw: Any) -> list[Fault]:
-    """Faults from a JSON list; `ValueError` with what is wrong."""
+    """Parse faults from a JSON list. Raises `ValueError`."""
     if not isinstance(raw, list):
         raise ValueError("faults are a list")  # noqa: TRY004 - as above
     try:
@@ -279,7 +280,7 @@ def parse_faults(raw: Any) -> list[Fault]:
 
 
 def load_faults(path: Path) -> list[Fault]:
-    """Faults from a file: a JSON list, or TOML with one `[[fault]]` table each (`times = "forever"` for no end)."""
+    """Read faults from a JSON list, or from TOML with one `[[fault]]` table each (`times = "forever"`: no end)."""
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".toml":
         return parse_faults(json.loads(text))
@@ -287,8 +288,8 @@ def load_faults(path: Path) -> list[Fault]:
     return parse_faults([{**each, **({"times": None} if each.get("times") == "forever" else {})} for each in tables])
 
 
-def _listed(do: str) -> str:
-    """The name under which FAULTS lists *do*: ``queue:3`` is listed as ``queue:<n>``."""
+def _fault_key(do: str) -> str:
+    """Return the key of *do* in FAULTS: ``queue:<n>`` for ``queue:3``."""
     if do in FAULTS:
         return do
     head, colon, word = do.partition(":")

@@ -1,4 +1,4 @@
-"""Fetches the pictures an edit was given, draws what a run comes to, and serves it."""
+"""Downloads reference pictures, draws the results of runs, and serves them."""
 
 import asyncio
 import base64
@@ -14,15 +14,15 @@ from aiohttp import web
 
 from bot.core.references import is_loopback
 from bot.sandbox import drawing
-from bot.sandbox.responses import HTML, FaultedCall, endless, half, slices
+from bot.sandbox.responses import HTML, FaultedCall, send_endless, send_half, send_slowly
 from bot.sandbox.runs import Run
 
-MOST_REFERENCE = 50 * 1024 * 1024  # what the host recommends at most
-KEPT = 64  # drawn files kept; others are drawn again
+MAX_REFERENCE = 50 * 1024 * 1024  # bytes; the maximum that RunComfy recommends
+MAX_CACHED = 64  # drawn files kept in memory; others are drawn again
 
 
 class Files:
-    """Pictures are drawn in threads, when first asked for."""
+    """Draws pictures in threads, at the first request for each."""
 
     def __init__(self, scale: float) -> None:
         self._scale = scale
@@ -50,33 +50,33 @@ class Files:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def expect(self, run: Run) -> None:
-        """Begin to fetch what *run* needs, unless that was done."""
+    def prefetch(self, run: Run) -> None:
+        """Start the download of the references of *run*, unless it was started before."""
         if run.asked.value("image_urls") and run.id not in self._references:
             self._references[run.id] = asyncio.create_task(self._fetch_all(run))
 
-    async def trouble(self, run: Run) -> str | None:
-        """Why *run* cannot be drawn; None if it can."""
+    async def reference_error(self, run: Run) -> str | None:
+        """Return why the references of *run* cannot be used, None if they can."""
         try:
-            await self._given(run)
+            await self._references_of(run)
         except drawing.Unreadable as exc:
             return str(exc)
         return None
 
     async def answer(self, run: Run, index: int, *, met: FaultedCall, request: web.Request) -> web.StreamResponse:
-        """The picture, or what the faults make of it."""
+        """Send the picture, or what the faults replace it with."""
         kind = f"image/{run.asked.output_format}"
         if "file:404" in met:
             return web.Response(status=404, text="no such file")
         if "file:endless" in met:
-            return await endless(request, kind=kind, stopping=self._stopping)
+            return await send_endless(request, kind=kind, stopping=self._stopping)
         if "file:html" in met or "file:lying_type" in met:
             return web.Response(body=HTML, content_type="text/html" if "file:html" in met else kind)
         raw, kind = await self._bytes(run, index, met=met, kind=kind)
         if "file:truncated" in met:
-            return await half(request, raw, kind=kind)
+            return await send_half(request, raw, kind=kind)
         if "file:slow" in met:
-            return await slices(request, raw, kind=kind, seconds=met.number("file:slow", "seconds", 2.0))
+            return await send_slowly(request, raw, kind=kind, seconds=met.number("file:slow", "seconds", 2.0))
         return web.Response(body=raw, content_type=kind)
 
     async def _bytes(self, run: Run, index: int, *, met: FaultedCall, kind: str) -> tuple[bytes, str]:
@@ -94,9 +94,9 @@ class Files:
         key = (run.id, index)
         if key not in self._drawn:
             self._drawn[key] = asyncio.create_task(self._draw(run, index))
-        while len(self._drawn) > KEPT and next(iter(self._drawn.values())).done():
+        while len(self._drawn) > MAX_CACHED and next(iter(self._drawn.values())).done():
             self._drawn.popitem(last=False)
-        # shielded: a client that hangs up must not end the drawing that another waits for
+        # shielded: a client that disconnects must not cancel a drawing that another one waits for
         return await asyncio.shield(self._drawn[key])
 
     async def _draw(self, run: Run, index: int) -> bytes:
@@ -111,13 +111,13 @@ class Files:
             number=index + 1,
             count=run.count,
             salt="" if asked.value("seed") is not None else run.id,
-            references=await self._given(run),
+            references=await self._references_of(run),
             scale=self._scale,
         )
         return await asyncio.get_running_loop().run_in_executor(self._threads, drawing.draw, order)
 
-    async def _given(self, run: Run) -> tuple[bytes, ...]:
-        self.expect(run)  # again, if the service was stopped meanwhile
+    async def _references_of(self, run: Run) -> tuple[bytes, ...]:
+        self.prefetch(run)  # again, if the service was stopped in between
         task = self._references.get(run.id)
         return await asyncio.shield(task) if task else ()
 
@@ -133,7 +133,7 @@ class Files:
         return tuple(fetched)
 
     async def _fetch(self, url: str) -> bytes:
-        """Like any stranger: no token, no cookie; from this machine only, because nothing here goes out."""
+        """Download without token or cookies, from loopback only: the sandbox makes no external requests."""
         if not is_loopback(urlsplit(url).hostname or ""):
             raise drawing.Unreadable("the local image service fetches from this machine only")
         assert self._http is not None
@@ -143,7 +143,7 @@ class Files:
             raw = bytearray()
             async for chunk in response.content.iter_chunked(65_536):
                 raw += chunk
-                if len(raw) > MOST_REFERENCE:
+                if len(raw) > MAX_REFERENCE:
                     raise drawing.Unreadable("larger than 50 MB")
         return bytes(raw)
 
@@ -156,7 +156,7 @@ def _inline(url: str) -> bytes:
 
 
 def _bomb(side: int) -> bytes:
-    """A PNG of a hundred bytes that says it is *side* x *side* pixels."""
+    """Return a PNG of about a hundred bytes whose header announces *side* x *side* pixels."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

@@ -1,4 +1,4 @@
-"""What both hosts of the local image service share: a call comes in, meets faults, is answered and logged."""
+"""Base class of both emulated providers: handles a call, applies its faults and logs it."""
 
 import asyncio
 import json
@@ -11,21 +11,21 @@ from aiohttp import web
 from bot.sandbox.control import Call, Controls
 from bot.sandbox.faults import EARLY, Fault
 from bot.sandbox.files import Files
-from bot.sandbox.responses import Answer, FaultedCall, as_response, drop, instead, spoil
+from bot.sandbox.responses import Answer, FaultedCall, as_response, drop, instead, send_with_faults
 from bot.sandbox.runs import Run
 
-MOST_BODY = 96 * 1024 * 1024  # data URIs may travel in a submit
+MAX_BODY = 96 * 1024 * 1024  # bytes; a submit may contain data URIs
 FUNDS_MICRO_USD = 25_000_000
 Work = Callable[[web.Request, bytes, FaultedCall], Awaitable[Answer | web.StreamResponse]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Host(ABC):
-    """One host's API. *key*: the only bearer token taken; None takes any that looks right."""
+    """One emulated provider. *key*: the only bearer token accepted; None accepts any well-formed one."""
 
     name: ClassVar[str]
-    id_key: ClassVar[str]  # where the answer to a submit names the run
-    open_to_all: ClassVar[frozenset[str]] = frozenset({"file"})
+    id_key: ClassVar[str]  # key of the run's id in the answer to a submit
+    public_ops: ClassVar[frozenset[str]] = frozenset({"file"})
 
     def __init__(
         self, controls: Controls, files: Files, *, key: str | None, now: Callable[[], float], stopping: asyncio.Event
@@ -41,14 +41,14 @@ class Host(ABC):
 
     @abstractmethod
     def refusal(self, bearer: str) -> Answer | None:
-        """Why a call with that token is turned away; None if it is not."""
+        """Return the error answer to a call with that token, None if it is accepted."""
 
     @abstractmethod
     def envelope(self, fault: Fault) -> Answer:
-        """What the host says when *fault* comes instead of an answer."""
+        """Return the provider's error answer for *fault*."""
 
     def app(self) -> web.Application:
-        app = web.Application(client_max_size=MOST_BODY)
+        app = web.Application(client_max_size=MAX_BODY)
         app.add_routes(self.controls.control_routes())
         app.add_routes(self.routes())
         return app
@@ -63,34 +63,34 @@ class Host(ABC):
             self.controls.reread_faults()
             if self.controls.faults.take(op, [run_id or ""], host=self.name, among=EARLY):
                 return drop(request)
-            refused = None if op in self.open_to_all else self.refusal(token)
+            refused = None if op in self.public_ops else self.refusal(token)
             if refused:
                 return self._logged(call, as_response(refused))
-            return await self._meet(call, request, await request.read(), work=work)
+            return await self._answer(call, request, await request.read(), work=work)
 
         return handle
 
     def run(self, request: web.Request) -> Run | None:
-        """The run of this host that the address names."""
+        """Return the run named in the URL if it is this provider's, else None."""
         found = self.controls.runs.get(request.match_info["run_id"])
         return found if found and found.host == self.name else None
 
-    def take_in(self, run: Run, met: FaultedCall) -> None:
-        """Accept *run*, with the faults that stick to it."""
+    def accept(self, run: Run, met: FaultedCall) -> None:
+        """Accept *run*, with the faults that apply to its later calls."""
         self.controls.runs[run.id] = run
-        for fault in met.traits:
+        for fault in met.run_faults:
             if fault.name == "queue":
                 run.place = int(fault.word)
             elif fault.name != "stuck_queue":
-                run.faults.add(fault.stuck())
+                run.faults.add(fault.for_run())
         self.controls.queue.join(run)
         if "stuck_queue" in met:
-            self.controls.queue.stick(run)
-        self.files.expect(run)
+            self.controls.queue.keep_queued(run)
+        self.files.prefetch(run)
         met.run_id = met.run_id or run.id
 
     def runs(self) -> list[Run]:
-        """The runs of this host."""
+        """Return the runs of this provider."""
         return [each for each in self.controls.runs.values() if each.host == self.name]
 
     async def picture(self, request: web.Request, met: FaultedCall, *, path: str) -> web.StreamResponse:
@@ -99,10 +99,10 @@ class Host(ABC):
             return web.Response(status=404, text="no such file")
         return await self.files.answer(run, run.images.index(path), met=met, request=request)
 
-    async def _meet(self, call: Call, request: web.Request, body: bytes, *, work: Work) -> web.StreamResponse:
-        """Do the work, or what the faults that this call meets make of it."""
+    async def _answer(self, call: Call, request: web.Request, body: bytes, *, work: Work) -> web.StreamResponse:
+        """Do the work and send its answer, both changed by the faults of this call."""
         run = self.controls.runs.get(call.run_id or "")
-        about = run.about if run else (*_told(body), call.run_id or "")
+        about = run.about if run else (*_match_texts(body), call.run_id or "")
         met = FaultedCall(self.controls.faults.take(call.op, about, host=self.name))
         if run is not None:
             met.add(run.faults.take(call.op, [""]))
@@ -115,7 +115,7 @@ class Host(ABC):
             response = await instead(met.instead, request, stopping=self.stopping, envelope=self.envelope)
         elif isinstance(answer, Answer):
             earlier = self._earlier(call.run_id) if "same_id" in met else None
-            response = await spoil(answer, met, request, id_key=self.id_key, earlier=earlier)
+            response = await send_with_faults(answer, met, request, id_key=self.id_key, earlier=earlier)
         else:
             assert answer is not None
             response = drop(request) if "accepted_then_lost" in met else answer
@@ -139,11 +139,11 @@ def origin(request: web.Request) -> str:
     return f"{request.scheme}://{request.host}"
 
 
-def _told(body: bytes) -> tuple[str, ...]:
-    """What a submit says that a fault may be matched by."""
+def _match_texts(body: bytes) -> tuple[str, ...]:
+    """Return the texts of a submit that a fault's *match* is searched in: prompt and reference."""
     try:
-        told = json.loads(body)
-        inputs = told.get("input", told)
-        return (str(inputs.get("prompt", "")), str(told.get("client_ref", "")))
+        submitted = json.loads(body)
+        inputs = submitted.get("input", submitted)
+        return (str(inputs.get("prompt", "")), str(submitted.get("client_ref", "")))
     except (ValueError, AttributeError):
         return ()

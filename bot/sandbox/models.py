@@ -1,4 +1,4 @@
-"""What the models of both local hosts share: checked inputs, a catalogue entry, a price."""
+"""Base types of the emulated models: validated inputs, catalogue entry and price."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -18,7 +18,7 @@ Urls = Annotated[list[str], Field(min_length=1, max_length=20)]
 
 
 class Inputs(BaseModel):
-    """What every model takes; the defaults below stand for options that a model does not have."""
+    """Inputs of every model; `value` gives a default for options that a model does not have."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -31,7 +31,7 @@ class Inputs(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ImageModel:
-    """One entry of the catalogue. *price* is dollars for one picture at 1K: made up, but of the right size."""
+    """One entry of the catalogue. *price*: dollars for one picture at 1K, invented but realistic."""
 
     id: str
     name: str

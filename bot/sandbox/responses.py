@@ -1,4 +1,4 @@
-"""How the local image service answers, half answers and does not answer at all, over the socket."""
+"""HTTP answers of the local image service: complete, truncated, slow, endless or none at all."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from aiohttp import web
 from bot.sandbox.faults import AFTER, INSTEAD, Fault
 
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>"
-DROPPED = 999  # the status of a response that nobody gets to see
+DROPPED = 999  # placeholder status of a response that is never sent
 INSTEAD_NAMES = {each.split(":<")[0] for each in INSTEAD}
 CRASHED = "Generation failed: the worker stopped unexpectedly."
 REFUSED = "The request was blocked by the safety policy: prohibited content."
@@ -31,7 +31,7 @@ class Answer:
 
 
 class FaultedCall:
-    """The faults one call meets, by name; the first of each kind counts. And what its work leaves for the log."""
+    """The faults of one call, by name (the first of each name counts), and what the call leaves for the log."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self._all = list(faults)
@@ -63,8 +63,8 @@ class FaultedCall:
         return bool(self.instead and self.instead.params.get("accepted"))
 
     @property
-    def traits(self) -> list[Fault]:
-        return [each for each in self._all if each.sticks()]
+    def run_faults(self) -> list[Fault]:
+        return [each for each in self._all if each.describes_run()]
 
     async def wait(self, stopping: asyncio.Event) -> None:
         if "latency" in self:
@@ -72,18 +72,18 @@ class FaultedCall:
 
 
 async def pause(seconds: float, stopping: asyncio.Event) -> None:
-    """Wait, but not past the end of the service."""
+    """Wait, at most until the service stops."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await stopping.wait()
 
 
 def drop(request: web.Request) -> web.Response:
-    """End the connection with a reset (RST, not FIN) and no answer."""
+    """Reset the connection (RST, not FIN) without an answer."""
     transport = request.transport
     if transport is not None:
         sock = transport.get_extra_info("socket")
-        if sock is not None:  # lingering for zero seconds is what makes it a reset
+        if sock is not None:  # a linger time of 0 makes close() send a reset
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
     return web.Response(status=DROPPED)
@@ -92,7 +92,7 @@ def drop(request: web.Request) -> web.Response:
 async def instead(
     fault: Fault, request: web.Request, *, stopping: asyncio.Event, envelope: Callable[[Fault], Answer]
 ) -> web.StreamResponse:
-    """What comes in place of an answer; *envelope*: the host's own way to say that something went wrong."""
+    """Send *fault* in place of the answer; *envelope* builds the provider's error body."""
     match fault.name:
         case "reset":
             return drop(request)
@@ -105,10 +105,10 @@ async def instead(
             return as_response(envelope(fault), headers=_headers(fault))
 
 
-async def spoil(
+async def send_with_faults(
     answer: Answer, met: FaultedCall, request: web.Request, *, id_key: str, earlier: str | None
 ) -> web.StreamResponse:
-    """The answer, as the faults that come after the work leave it. *id_key*: where it names the run."""
+    """Send the answer, changed by the faults after the work. *id_key*: the key that holds the run's id."""
     names = {each.name for each in met if each.name in AFTER}
     if "accepted_then_lost" in names:
         return drop(request)
@@ -119,10 +119,10 @@ async def spoil(
         body = {**body, id_key: earlier}
     raw = json.dumps(body).encode()
     if "truncated" in names:
-        return await half(request, raw, kind="application/json", status=answer.status)
+        return await send_half(request, raw, kind="application/json", status=answer.status)
     if "sliced" in names:
         seconds = met.number("sliced", "seconds", 0.2)
-        return await slices(request, raw, kind="application/json", status=answer.status, seconds=seconds)
+        return await send_slowly(request, raw, kind="application/json", status=answer.status, seconds=seconds)
     response = as_response(Answer(answer.status, body))
     if "wrong_type" in names:
         response.content_type = "text/plain"
@@ -131,30 +131,30 @@ async def spoil(
     return response
 
 
-async def half(request: web.Request, raw: bytes, *, kind: str, status: int = 200) -> web.StreamResponse:
-    """Half of what the length promises, then a reset."""
+async def send_half(request: web.Request, raw: bytes, *, kind: str, status: int = 200) -> web.StreamResponse:
+    """Send send_half of the announced length, then close the connection."""
     response = web.StreamResponse(status=status, headers={"Content-Type": kind, "Content-Length": str(len(raw))})
     await response.prepare(request)
     await response.write(raw[: len(raw) // 2])
     if request.transport is not None:
-        request.transport.close()  # not a reset: that could overtake the half that was sent
+        request.transport.close()  # not a reset: that could discard the send_half that was sent
     return response
 
 
-async def slices(
+async def send_slowly(
     request: web.Request, raw: bytes, *, kind: str, status: int = 200, seconds: float, pieces: int = 20
 ) -> web.StreamResponse:
     response = web.StreamResponse(status=status, headers={"Content-Type": kind, "Content-Length": str(len(raw))})
     await response.prepare(request)
     step = max(1, -(-len(raw) // pieces))
-    with contextlib.suppress(ConnectionError):  # the client may have seen enough
+    with contextlib.suppress(ConnectionError):  # the client may close early
         for start in range(0, len(raw), step):
             await response.write(raw[start : start + step])
             await asyncio.sleep(seconds / pieces)
     return response
 
 
-async def endless(request: web.Request, *, kind: str, stopping: asyncio.Event) -> web.StreamResponse:
+async def send_endless(request: web.Request, *, kind: str, stopping: asyncio.Event) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": kind})
     await response.prepare(request)
     with contextlib.suppress(ConnectionError):

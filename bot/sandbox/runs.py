@@ -1,6 +1,6 @@
-"""What the local image service knows of a run, and when it queues, runs and completes.
+"""Runs of the local image service, and the queue that advances them.
 
-Nothing waits here: a run's state is worked out from the clock whenever somebody asks.
+There are no timers: a run's state is computed from the clock whenever it is read.
 """
 
 import math
@@ -18,7 +18,7 @@ RunState = Literal["in_queue", "in_progress", "completed", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds every run queues and works, and how many work at once (None: any number)."""
+    """Seconds that every run queues and runs, and how many run at once (None: any number)."""
 
     queue_s: float = 0.4
     run_s: float = 0.8
@@ -27,7 +27,7 @@ class Pace:
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One accepted order. Times are UTC milliseconds."""
+    """One accepted run. Times are UTC milliseconds."""
 
     id: str
     model: str
@@ -40,20 +40,20 @@ class Run:
     started_at: int | None = None
     finished_at: int | None = None
     stored: RunState = "in_queue"
-    ready: float = 0.0  # on the line's own clock
+    ready: float = 0.0  # seconds on the queue's clock
     finishes: float = math.inf
-    place: int = 3  # where it says it stands in the host's queue at first
+    place: int = 3  # its initial position in the provider's queue
     stuck: bool = False
     host: ClassVar[str] = "runcomfy"
 
     @property
     def about(self) -> tuple[str, ...]:
-        """What a fault's *match* is looked for in."""
+        """Texts that a fault's *match* is searched in."""
         return (self.prompt, self.id)
 
     @property
     def references(self) -> tuple[str, ...]:
-        """What the caller calls it; this host takes no such thing."""
+        """The caller's references; RunComfy has none."""
         return ()
 
     @property
@@ -71,7 +71,7 @@ class Run:
 
     @property
     def images(self) -> tuple[str, ...]:
-        """The paths of its pictures."""
+        """Paths of its pictures."""
         return tuple(f"/files/{self.id}/{index + 1}.{self.asked.output_format}" for index in range(self.count))
 
     @property
@@ -92,7 +92,7 @@ class Run:
 
 
 class RunQueue:
-    """All runs in the order they came, and the clock that moves them. Time stands still while it is held."""
+    """All unfinished runs in order of arrival, and the clock that advances them. `hold` stops the clock."""
 
     def __init__(self, pace: Pace, now: Callable[[], float]) -> None:
         self.pace = pace
@@ -102,8 +102,8 @@ class RunQueue:
         self._skipped = 0.0
         self._held_at: float | None = None
         self._waiting: dict[str, Run] = {}
-        self._working: dict[str, Run] = {}
-        self._freed = -math.inf
+        self._running: dict[str, Run] = {}
+        self._slot_free_at = -math.inf
 
     @property
     def hold(self) -> bool:
@@ -128,13 +128,13 @@ class RunQueue:
         self._waiting[run.id] = run
         self.changed()
 
-    def stick(self, run: Run) -> None:
-        """Leave *run* in the queue for good, without holding up those behind it."""
+    def keep_queued(self, run: Run) -> None:
+        """Leave *run* in the queue for ever, without delaying the runs behind it."""
         run.stuck = True
         self._waiting.pop(run.id, None)
 
     def position_of(self, run: Run) -> int:
-        """Where *run* stands in the queue, counting down to 1."""
+        """Return the position of *run* in the queue, counting down to 1."""
         if run.stuck:
             return run.place
         ahead = list(self._waiting).index(run.id) + 1 if run.id in self._waiting else 1
@@ -142,7 +142,7 @@ class RunQueue:
         return max(ahead, min(run.place, math.ceil(run.place * left)), 1)
 
     def settle(self) -> None:
-        """Let everything happen that was due by now, in the order it was due."""
+        """Apply every transition that is due, in order."""
         while not self.hold:
             head, start, first, finish = self._next()
             if min(start, finish) > self.time:
@@ -155,43 +155,43 @@ class RunQueue:
                 return
 
     def wait(self) -> float | None:
-        """Seconds until something is due; None if nothing will be by itself."""
+        """Return the seconds until the next transition, None if there is none."""
         _, start, _, finish = self._next()
         due = min(start, finish)
         return None if self.hold or due == math.inf else max(due - self.time, 0.0)
 
     def _next(self) -> tuple[Run | None, float, Run | None, float]:
-        """The run that starts next and when, the one that finishes next and when."""
-        first = min(self._working.values(), key=lambda each: each.finishes, default=None)
+        """Return the run that starts next and its time, and the run that finishes next and its time."""
+        first = min(self._running.values(), key=lambda each: each.finishes, default=None)
         head = next(iter(self._waiting.values()), None)
-        start = max(head.ready, self._freed) if head and self._has_room() else math.inf
+        start = max(head.ready, self._slot_free_at) if head and self._has_room() else math.inf
         return head, start, first, first.finishes if first else math.inf
 
     def move(self, run: Run, state: RunState, *, at: float | None = None) -> None:
-        """Put *run* where it is said to be, and keep the clock going from there."""
+        """Set the state of *run*; it advances from there."""
         moment = self.time if at is None else at
         self._waiting.pop(run.id, None)
-        if self._working.pop(run.id, None):
-            self._freed = moment
+        if self._running.pop(run.id, None):
+            self._slot_free_at = moment
         run.stored, run.stuck = state, False
         if state == "in_progress":
             self._start(run, at=moment)
         elif state == "in_queue":
             run.ready = moment + self.pace.queue_s
             self._waiting[run.id] = run
-        over = state in ("completed", "cancelled")
-        run.finished_at = utc_ms() if over else None
+        ended = state in ("completed", "cancelled")
+        run.finished_at = utc_ms() if ended else None
         self.changed()
-        if over:
+        if ended:
             self.ended(run)
 
     def _start(self, run: Run, *, at: float) -> None:
         self._waiting.pop(run.id, None)
         run.stored, run.finishes, run.started_at = "in_progress", at + self.pace.run_s, utc_ms()
-        self._working[run.id] = run
+        self._running[run.id] = run
 
     def _has_room(self) -> bool:
-        return self.pace.slots is None or len(self._working) < self.pace.slots
+        return self.pace.slots is None or len(self._running) < self.pace.slots
 
 
 def iso(at: int | None) -> str | None:

@@ -1,22 +1,21 @@
 """The local image service: RunComfy's and Runflow's APIs on 127.0.0.1, with drawn pictures and faults on request.
 
-It speaks the hosts' published APIs (submit, status, result, cancel, search, callbacks, the catalogues, the balances,
-files), so that the whole bot can run without an account. Each host has a port of its own, as it has a name of its own
-in the world: their addresses collide, and a token for one must never reach the other. What can be made to go wrong is
-listed in `bot.sandbox.faults`: FAULTS maps each fault to one line. Other programs switch faults on over HTTP, without
-a token and at either port:
+It implements the providers' published APIs (submit, status, result, cancel, search, callbacks, catalogue, balance,
+files), so that the whole bot can run without an account. Each provider has its own port, because their paths collide
+and a token for one must never reach the other. `bot.sandbox.faults.FAULTS` lists all faults with one line each. Other
+programs control the service over HTTP at either port, without a token:
 
 ====================================  =====================================================================
 PUT, GET /_sandbox/faults             a JSON list of faults: {"op": "result", "do": "fail", "times": null}
 GET /_sandbox/log, /_sandbox/runs     every call so far; every run with its state
 POST /_sandbox/runs/{id}/advance      {"state": "in_progress"}: in_queue, in_progress, completed, cancelled
 PUT /_sandbox/pace                    {"queue_s": 0.4, "run_s": 0.8, "slots": 4}
-PUT /_sandbox/hold                    {"hold": true}: nothing advances by itself
+PUT /_sandbox/hold                    {"hold": true}: no run advances by itself
 POST, GET /_sandbox/callbacks         {"run": id, "fault": "repeat"}: call back now; every callback so far
-PUT /_sandbox/secrets                 {"secrets": ["whsec_..."]}: the one that signs, and another
+PUT /_sandbox/secrets                 {"secrets": ["whsec_..."]}: the one that signs, and a second one
 ====================================  =====================================================================
 
-or with a file of faults that is read again whenever it changes.
+Faults can also be read from a file, which is read again whenever it changes.
 """
 
 import asyncio
@@ -45,10 +44,10 @@ __all__ = ["FAULTS", "Call", "Fault", "FlowRun", "ImageService", "Pace", "Run", 
 class ImageService(Controls):
     """The service, its runs and its faults.
 
-    *token*, *runflow_key*: the only one taken by that host; None takes any (of Runflow's, any `rf_live_...`).
-    *webhook_secrets*: what Runflow signs callbacks with, the first by itself and the second on request.
-    *sleep*: how it waits between the attempts of a callback. *scale*: how large pictures are of what was asked for,
-    since drawing them takes most of its time.
+    *token*, *runflow_key*: the only credentials accepted; None accepts any (for Runflow, any `rf_live_...`).
+    *webhook_secrets*: Runflow signs callbacks with the first, and with the second on request.
+    *sleep*: waits between the attempts of a callback. *scale*: size of the drawn pictures relative to the requested
+    one, since drawing takes most of the service's time.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class ImageService(Controls):
         return self._runflow.callbacks
 
     async def start(self, port: int = 0, host: str = "127.0.0.1", *, runflow_port: int | None = None) -> None:
-        """Serve RunComfy on *port* and Runflow on *runflow_port*; None: where it was before, or any that is free."""
+        """Serve RunComfy on *port* and Runflow on *runflow_port*; None: its previous port, or any free one."""
         self._stopping.clear()
         await self._files.start()
         self.url = await self._serve(self._runcomfy, host, port)
@@ -126,7 +125,7 @@ class ImageService(Controls):
 
 
 async def serve(port: int, *, faults_file: Path | None, token: str | None) -> None:
-    """Run the service until cancelled, and print where it is: Runflow one port above RunComfy."""
+    """Run the service until cancelled and print its addresses; Runflow's port is RunComfy's plus one."""
     service = ImageService(token=token, faults_file=faults_file)
     async with service.running(port, runflow_port=port + 1 if port else 0):
         print(f"image service: {service.url}", flush=True)

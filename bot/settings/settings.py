@@ -1,4 +1,4 @@
-"""Reads config files and environment into one frozen `Settings`, or says in one line what is wrong with them."""
+"""All settings: reads config files and environment variables into one frozen `Settings`, or raises `BadSettings`."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +43,10 @@ from bot.settings.types import (
 from bot.store.database import display_url
 
 SECRETS = {"runcomfy": "DARKROOM_RUNCOMFY__API_TOKEN", "runflow": "DARKROOM_RUNFLOW__API_KEY"}
-WHENCE = {"runcomfy": "the API token from your RunComfy profile", "runflow": "an API key of your Runflow organisation"}
+SECRET_SOURCES = {
+    "runcomfy": "the API token from your RunComfy profile",
+    "runflow": "an API key of your Runflow organisation",
+}
 SHIPPED = Path(__file__).parents[1] / "config" / "darkroom.toml"
 EARLIER = Path(__file__).parents[2] / "config" / "darkroom.toml"  # where it was shipped before: changes there count
 
@@ -52,7 +55,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        """Without the name and password that an address may hold."""
+        """Leave out user name and password of URLs."""
         for name, value in super().__repr_args__():
             yield name, USERINFO.sub(r"\1…@", value) if isinstance(value, str) else value
 
@@ -70,7 +73,7 @@ class HttpSection(_Section):
         return self.proxy.get_secret_value() if self.proxy else None
 
     def proxy_to(self, url: str) -> str | None:
-        """The proxy through which *url* is reached: none for this machine."""
+        """Return the proxy for requests to *url*: None for loopback."""
         return None if is_loopback(urlsplit(url).hostname or "") else self.address
 
 
@@ -114,7 +117,7 @@ class RoutingSection(_Section):
     @property
     def low_balance(self) -> int | None:
         """In micro-dollars."""
-        return _micro(self.low_balance_usd)
+        return _micro_usd(self.low_balance_usd)
 
 
 class QuotaSection(_Section):
@@ -133,15 +136,15 @@ class QuotaSection(_Section):
     def limits(self) -> Limits:
         return Limits(
             user_day_images=self.user_day_images,
-            user_day_micro_usd=_micro(self.user_day_usd),
-            guild_month_micro_usd=_micro(self.guild_month_usd),
-            host_month_micro_usd=_micro(self.host_month_usd),
+            user_day_micro_usd=_micro_usd(self.user_day_usd),
+            guild_month_micro_usd=_micro_usd(self.guild_month_usd),
+            host_month_micro_usd=_micro_usd(self.host_month_usd),
             user_in_flight=self.user_in_flight,
             guild_in_flight=self.guild_in_flight,
             host_in_flight=self.host_in_flight,
             direct_day_images=self.direct_day_images,
-            direct_day_micro_usd=_micro(self.direct_day_usd),
-            direct_month_micro_usd=_micro(self.direct_month_usd),
+            direct_day_micro_usd=_micro_usd(self.direct_day_usd),
+            direct_month_micro_usd=_micro_usd(self.direct_month_usd),
             direct_in_flight=self.direct_in_flight,
         )
 
@@ -194,7 +197,10 @@ class Settings(_Section):
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Self:
-        """The shipped file, the operator's own over it, the environment over both; `BadSettings` if they are wrong."""
+        """Read the shipped file, then the operator's file, then the environment; later sources override earlier ones.
+
+        Raises `BadSettings` for the first wrong value.
+        """
         env = dict(os.environ if environment is None else environment)
         places = [SHIPPED, EARLIER] if EARLIER.exists() else [SHIPPED]
         path = Path(tidy(env.get(CONFIG, "")) or places[-1])
@@ -203,64 +209,64 @@ class Settings(_Section):
         try:
             settings = cls.model_validate(sources.values)
         except ValidationError as exc:
-            raise BadSettings(sources.sentence(exc)) from None  # its own words quote the values
-        return settings.model_copy(update={"files": _beside(settings.files, path)})
+            raise BadSettings(sources.sentence(exc)) from None  # pydantic's message quotes the values
+        return settings.model_copy(update={"files": _resolve_paths(settings.files, path)})
 
     def catalog(self) -> Catalog:
-        """What can be had from the hosts of `routing.prefer`; `BadSettings` where the file is wrong, or nothing is."""
+        """Return the models with a route at a provider of `routing.prefer`. Raises `BadSettings` if there is none."""
         file = TomlFile.read(self.files.models)
         try:
             whole = Catalog.model_validate(file.table)
         except ValidationError as exc:
             raise BadSettings(file.sentence(exc, kinds=[each.__name__ for each in get_args(Option)])) from None
-        had = whole.for_providers(self.routing.prefer)
-        if not had.models:
-            hosts = " or ".join(dict.fromkeys(self.routing.prefer))
-            raise BadSettings(f"routing.prefer: {self.files.models.name} has no model with a route at {hosts}")
-        return had
+        offered = whole.for_providers(self.routing.prefer)
+        if not offered.models:
+            providers = " or ".join(dict.fromkeys(self.routing.prefer))
+            raise BadSettings(f"routing.prefer: {self.files.models.name} has no model with a route at {providers}")
+        return offered
 
     def secrets(self) -> Sequence[str]:
-        """Everything that must never be printed."""
-        held = (self.discord.token, self.runcomfy.api_token, self.runflow.api_key, *self.runflow.webhook_secrets,
-                self.web.metrics_token)  # fmt: skip
-        told = [each.get_secret_value() for each in held]
+        """Return every value that must never be printed."""
+        fields = (self.discord.token, self.runcomfy.api_token, self.runflow.api_key, *self.runflow.webhook_secrets,
+                  self.web.metrics_token)  # fmt: skip
+        secrets = [each.get_secret_value() for each in fields]
         url = self.database.url.get_secret_value()
         if display_url(url) != url:
-            told += _with_password(url)
+            secrets += _url_and_password(url)
         addresses = (
             self.http.address or "", self.discord.api_base, self.discord.gateway_url, self.runcomfy.api_base,
             self.runcomfy.balance_url, self.runflow.api_base, self.web.public_url,
         )  # fmt: skip
         for address in addresses:
-            told += _with_password(address) if "@" in address else ()
-        return [each for each in dict.fromkeys(told) if each]
+            secrets += _url_and_password(address) if "@" in address else ()
+        return [each for each in dict.fromkeys(secrets) if each]
 
     def require_secrets(self) -> None:
-        """`BadSettings` naming the first secret without which the bot cannot run."""
+        """Raise `BadSettings` for the first secret that is required but not set."""
         if not self.discord.token.get_secret_value():
             raise BadSettings("DARKROOM_DISCORD__TOKEN is not set: the bot's token from the Developer Portal, page Bot")
         for provider in self.routing.prefer:
             if not self.secret_of(provider):
-                raise BadSettings(f"{SECRETS[provider]} is not set: {WHENCE[provider]}")
+                raise BadSettings(f"{SECRETS[provider]} is not set: {SECRET_SOURCES[provider]}")
 
     def secret_of(self, provider: str) -> str:
-        """What lets us in at *provider*; empty where it is not set."""
-        held = {"runcomfy": self.runcomfy.api_token, "runflow": self.runflow.api_key}
-        return held[provider].get_secret_value()
+        """Return the API token of *provider*, "" if it is not set."""
+        tokens = {"runcomfy": self.runcomfy.api_token, "runflow": self.runflow.api_key}
+        return tokens[provider].get_secret_value()
 
 
-def _with_password(url: str) -> tuple[str, str, str]:
-    """*url*, and the password in it as it stands there and as it is meant."""
+def _url_and_password(url: str) -> tuple[str, str, str]:
+    """Return *url*, and its password both percent-encoded and decoded."""
     password = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
     return url, password, unquote(password)
 
 
-def _micro(dollars: Decimal | None) -> int | None:
+def _micro_usd(dollars: Decimal | None) -> int | None:
     return None if dollars is None else int(dollars * 1_000_000)
 
 
-def _beside(files: FilesSection, config: Path) -> FilesSection:
-    """Paths in `[files]` count from the config file; what is not there is taken from the shipped folder."""
+def _resolve_paths(files: FilesSection, config: Path) -> FilesSection:
+    """Resolve paths in `[files]` relative to the config file; missing files are taken from the shipped folder."""
     folders = (config.parent, EARLIER.parent, SHIPPED.parent)
 
     def find(path: Path) -> Path:

@@ -1,6 +1,6 @@
-"""Where settings are written: variables of the environment, lines of TOML files, and sentences that name them.
+"""Sources of settings: environment variables and TOML files, and error messages that name variable, file and line.
 
-Nothing here knows which settings there are: names and the forms that work come from the models that are checked.
+This module does not know the individual settings: names, descriptions and examples come from the pydantic model.
 """
 
 import json
@@ -18,20 +18,20 @@ from pydantic.fields import FieldInfo
 
 PREFIX = "DARKROOM_"
 CONFIG = "DARKROOM_CONFIG"
-UNSEEN = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})  # blanks, line ends, byte order marks, zero widths
+INVISIBLE = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})  # spaces, line ends, byte order marks, zero-width characters
 
-Place = tuple[str | int, ...]  # of a value in a table: its keys, and the numbers of entries in lists
+Place = tuple[str | int, ...]  # path of a value in a table: keys, and indexes of list entries
 
 HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?")
 ASSIGNMENT = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
 KEY = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
 
-# What pydantic finds wrong, in our words; the fields of settings have sentences of their own.
+# Phrases for pydantic's error types; the fields of settings have descriptions of their own.
 PHRASES = {
     "missing": "is missing",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
-    "string_type": 'must be a text, for example "png"',
+    "string_type": 'must be a string, for example "png"',
     "string_too_short": "must not be empty",
     "string_too_long": "must have at most {max_length} characters",
     "too_short": "must have at least {min_length} entries",
@@ -46,22 +46,24 @@ PHRASES = {
     **dict.fromkeys(("mapping_type", "dict_type", "model_type"), "must be a table, for example {{ key = 1 }}"),
 }
 AMOUNT = 'must be a number of dollars or a factor, for example "0.08"'
-AMBIGUOUS = frozenset({"missing", "extra_forbidden", "model_type"})  # one kind of table lacks what another has
-FOREIGN = "has a form that is not known; compare the file as shipped"
+AMBIGUOUS = frozenset(
+    {"missing", "extra_forbidden", "model_type"}
+)  # errors that every member of a union of tables reports
+UNKNOWN_FORM = "has an unknown form; compare the shipped file"
 
 
 class BadSettings(Exception):
-    """The configuration cannot be used; the text is one line that names what was typed, and the form that works."""
+    """The configuration cannot be used. The message is one line with the setting's name and a form that works."""
 
 
 def tidy(value: Any) -> Any:
-    """*value* without what pasting brings along: blanks, line ends and unseen characters around a text."""
+    """Return *value* without the whitespace and invisible characters around texts that pasting adds."""
     if isinstance(value, list):
         return [tidy(each) for each in value]
     if not isinstance(value, str):
         return value
-    seen = [n for n, char in enumerate(value) if unicodedata.category(char) not in UNSEEN]
-    return value[seen[0] : seen[-1] + 1] if seen else ""
+    visible = [n for n, char in enumerate(value) if unicodedata.category(char) not in INVISIBLE]
+    return value[visible[0] : visible[-1] + 1] if visible else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +75,24 @@ class TomlFile:
     @classmethod
     def read(cls, path: Path) -> Self:
         try:
-            text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
+            text = path.read_text(encoding="utf-8-sig")  # utf-8-sig: some editors write a byte order mark
             return cls(path, tomllib.loads(text), text)
         except OSError as exc:
             raise BadSettings(f"{path} cannot be read: {exc.strerror}") from None
-        except (ValueError, RecursionError) as exc:  # not UTF-8, not TOML, or numbers with thousands of digits
+        except (ValueError, RecursionError) as exc:  # not UTF-8, not TOML, or a number with thousands of digits
             raise BadSettings(f"{path} is not valid TOML: {' '.join(str(exc).split())}") from None
 
     def line(self, place: Place) -> tuple[int | None, int]:
-        """The line of the value at *place*, or of the innermost table around it, and how many keys of it are there."""
-        found, depth = None, 0
+        """Return the line of the value at *place*, or of its innermost table, and the number of keys matched."""
+        line, depth = None, 0
         for number, written in self._lines():
-            most = min(len(written), len(place))
-            if most > depth and written[:most] == place[:most]:
-                found, depth = number, most
-        return found, depth
+            common = min(len(written), len(place))
+            if common > depth and written[:common] == place[:common]:
+                line, depth = number, common
+        return line, depth
 
     def _lines(self) -> Iterator[tuple[int, Place]]:
-        """Numbers of lines that begin something, and what: a table or a value."""
+        """Yield the number of each line that begins a table or a value, with its path."""
         above: Place = ()
         counts: dict[Place, int] = {}
         for number, line in enumerate(self.text.split("\n"), start=1):
@@ -104,29 +106,29 @@ class TomlFile:
                 yield number, (*above, *_keys(found[1]))
 
     def name(self, place: Place) -> str:
-        """`/etc/darkroom.toml, line 3: web.port`."""
+        """Return the name for messages, such as `/etc/darkroom.toml, line 3: web.port`."""
         line, _ = self.line(place)
         where = f"{self.path}, line {line}" if line else str(self.path)
         return f"{where}: {_dotted(place)}" if place else where
 
     def sentence(self, wrong: ValidationError, *, kinds: Collection[str] = ()) -> str:
-        """The first thing that is wrong with this file, by name; no value is quoted.
+        """Return a message about the first error in this file, without quoting its values.
 
-        *kinds* are names of models that stand for the same key: they are not part of what was written.
+        *kinds*: names of the models of a union, which pydantic inserts into the path.
         """
         problems = wrong.errors(include_input=False, include_url=False)
         problem = next((each for each in problems if each["type"] not in AMBIGUOUS), problems[0])
-        place = self._written(tuple(each for each in problem["loc"] if each != "[key]" and each not in kinds))
+        place = self._as_written(tuple(each for each in problem["loc"] if each != "[key]" and each not in kinds))
         kind, context = problem["type"], problem.get("ctx", {})
         if kind == "extra_forbidden":
             return f"{self.name(place)}: there is no such key"
         if kind == "value_error":
             return f"{self.name(place)}: {context['error']}"
-        phrase = AMOUNT if kind.startswith(("decimal", "finite")) else PHRASES.get(kind, FOREIGN)
+        phrase = AMOUNT if kind.startswith(("decimal", "finite")) else PHRASES.get(kind, UNKNOWN_FORM)
         return f"{self.name(place)} {phrase.format(**context)}"
 
-    def _written(self, place: Place) -> Place:
-        """*place*, or with one key less, where what is common to several tables was written once above them."""
+    def _as_written(self, place: Place) -> Place:
+        """Return *place*, without a key if the value was written once above several tables."""
         shorter = [place[:n] + place[n + 1 :] for n in range(2, len(place) - 1)]
         return max([place, *shorter], key=lambda each: self.line(each)[1])
 
@@ -140,7 +142,7 @@ def _dotted(place: Place) -> str:
 
 
 class Sources:
-    """Sections of values from several files and the environment; later ones override earlier ones."""
+    """The merged sections of several files and the environment; later sources override earlier ones."""
 
     def __init__(self, files: Sequence[TomlFile], environment: Mapping[str, str], *, model: type[BaseModel]) -> None:
         self._files = files
@@ -156,14 +158,14 @@ class Sources:
     def _read_file(self, file: TomlFile) -> None:
         for section, values in file.table.items():
             if not isinstance(values, dict):
-                known = f"write [{section}] above its settings" if section in self._fields else "there is none such"
+                known = f"write [{section}] above its settings" if section in self._fields else "no such section"
                 raise BadSettings(f"{file.name((section,))} is not a section: {known}, for example [web]")
             self.values.setdefault(section, {}).update({key: tidy(value) for key, value in values.items()})
 
     def _read_variable(self, name: str, value: str) -> None:
         section, separator, key = name.removeprefix(PREFIX).lower().partition("__")
         if not separator or section not in self._fields:
-            raise BadSettings(f"{name}: there is no such setting{self._meant(name)}")
+            raise BadSettings(f"{name}: no such setting{self._suggest_variable(name)}")
         self._variables[section, key] = name
         self.values.setdefault(section, {})[key] = self._parsed(name, tidy(value), field=self._fields[section].get(key))
 
@@ -176,14 +178,14 @@ class Sources:
             example = _example(field, variable=True)
             raise BadSettings(f"{name} must be a JSON list, for example {example}") from None
 
-    def _meant(self, name: str) -> str:
-        """What a misspelt variable was probably meant to be."""
+    def _suggest_variable(self, name: str) -> str:
+        """Return a suggestion for a misspelt variable, "" if no name is similar."""
         known = [variable(section, key) for section, keys in self._fields.items() for key in keys]
         found = get_close_matches(name, known, n=1, cutoff=0.8)
         return f"; did you mean {found[0]}?" if found else ""
 
     def name(self, place: Place) -> str:
-        """How the value at *place* was named by whoever wrote it."""
+        """Return the name of the value at *place* where it was set: the variable, or file, line and key."""
         entry = f" (entry {place[2] + 1})" if len(place) > 2 and isinstance(place[2], int) else ""
         if place[:2] in self._variables:
             return self._variables[place[:2]] + entry
@@ -191,29 +193,30 @@ class Sources:
         return file.name(place[:2]) + entry
 
     def sentence(self, wrong: ValidationError) -> str:
-        """The first thing that is wrong, by its name, with the form that works; no value is quoted."""
+        """Return a message about the first error, with the setting's name and a form that works; quotes no value."""
         problem = wrong.errors(include_input=False, include_url=False)[0]
         section, key = (*problem["loc"], "")[:2]
         name, is_variable = self.name(problem["loc"]), (section, key) in self._variables
         field = self._fields.get(str(section), {}).get(str(key))
         if field is None:
             known = [variable(str(section), each) for each in self._fields.get(str(section), ())]
-            return f"{name}: there is no such setting{self._meant(name) if is_variable else _near(str(key), known)}"
+            suggestion = self._suggest_variable(name) if is_variable else _suggest_key(str(key), known)
+            return f"{name}: no such setting{suggestion}"
         if problem["type"] == "missing":
             return f"{self._files[-1].path}: {section}.{key} is missing, for example {_example(field, key=str(key))}"
         must = f"must be {field.description}"
         if is_variable:
             must = must.replace("must be a list", "must be a JSON list")
-        said = str(problem["ctx"]["error"]) if problem["type"] == "value_error" else must
+        phrase = str(problem["ctx"]["error"]) if problem["type"] == "value_error" else must
         example = f", for example {_example(field, variable=is_variable, key=str(key))}"
-        return f"{name} {said}{'' if 'for example' in said else example}"
+        return f"{name} {phrase}{'' if 'for example' in phrase else example}"
 
 
 def variable(section: str, key: str) -> str:
     return f"{PREFIX}{section}__{key}".upper()
 
 
-def _near(key: str, known: Collection[str]) -> str:
+def _suggest_key(key: str, known: Collection[str]) -> str:
     keys = [each.partition("__")[2].lower() for each in known]
     found = get_close_matches(key, keys, n=1)
     return f"; did you mean {found[0]}?" if found else ""
@@ -225,7 +228,7 @@ def _fields(section: FieldInfo) -> Mapping[str, FieldInfo]:
 
 
 def _example(field: FieldInfo, *, variable: bool = False, key: str = "") -> str:
-    """A value that works, as it is written in the environment, or in a file after *key*."""
+    """Return a valid value as written in an environment variable, or in a file with its *key*."""
     value = (field.examples or [""])[0]
     if variable:
         return value if isinstance(value, str) else json.dumps(value)

@@ -1,4 +1,4 @@
-"""One answer for everybody who asks within a second: it is worked out once, however many wait for it."""
+"""Caches a computed answer for a second, shared by all concurrent requests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,24 +8,24 @@ from bot.core.clock import Clock
 from bot.core.jobs import SECOND
 
 T = TypeVar("T")
-PACE = 0.05  # seconds that an answer from the cache waits: whoever never stops asking is slowed down, and nobody else
+CACHED_DELAY = 0.05  # seconds before a cached answer is returned: slows down only clients that request continuously
 
 
 class Cached(Generic[T]):
-    def __init__(self, work: Callable[[], Awaitable[T]], *, clock: Clock, life: int = SECOND) -> None:
-        """*life*: milliseconds from its end in which the result of *work* is handed out again."""
+    def __init__(self, work: Callable[[], Awaitable[T]], *, clock: Clock, lifetime: int = SECOND) -> None:
+        """*lifetime*: milliseconds for which a result of *work* is reused after it was computed."""
         self._work = work
         self._clock = clock
-        self._life = life
-        self._one_at_a_time = asyncio.Lock()
-        self._held: tuple[int, T] | None = None
+        self._lifetime = lifetime
+        self._lock = asyncio.Lock()
+        self._cached: tuple[int, T] | None = None
 
     async def __call__(self) -> T:
-        async with self._one_at_a_time:
-            if self._held is None or self._clock() - self._held[0] >= self._life:
-                found = await self._work()
-                self._held = self._clock(), found
-                return found
-            held = self._held[1]
-        await asyncio.sleep(PACE)
-        return held
+        async with self._lock:
+            if self._cached is None or self._clock() - self._cached[0] >= self._lifetime:
+                value = await self._work()
+                self._cached = self._clock(), value
+                return value
+            value = self._cached[1]
+        await asyncio.sleep(CACHED_DELAY)
+        return value

@@ -1,4 +1,4 @@
-"""Answers Runflow when it calls back: a doorbell, which has the run asked about and decides nothing itself."""
+"""Receives Runflow's callbacks. A callback only makes the worker poll the run now; its content is not used."""
 
 import asyncio
 import hmac
@@ -16,13 +16,14 @@ from bot.store.database import DATABASE_ERRORS
 log = logging.getLogger(__name__)
 
 BODY_LIMIT = 64 * 1024  # bytes
-READ_LIMIT = 5.0  # seconds for a whole body
-TIMEOUT = 1.0  # seconds that an answer may wait for the database
-REFUSALS = {"token": 404, "too_large": 413, "slow": 408, "broken": 400, "unsigned": 401, "signature": 401}
+READ_TIMEOUT = 5.0  # seconds for a whole body
+TIMEOUT = 1.0  # seconds that the database may take
+# HTTP status by reason of the rejection.
+REJECTED = {"token": 404, "too_large": 413, "slow": 408, "broken": 400, "unsigned": 401, "signature": 401}
 
 
 class CallbackLinks:
-    """Where a host calls back about a job: addresses that nobody can guess, signed by this installation."""
+    """URLs for callbacks about a job, each with an HMAC of the job id as an unguessable token."""
 
     def __init__(self, public_url: str, *, secret: bytes) -> None:
         self._public_url = public_url.rstrip("/")
@@ -35,10 +36,10 @@ class CallbackLinks:
         return f"{job_id}.{hmac.new(self._secret, f'callback:{job_id}'.encode(), sha256).hexdigest()[:32]}"
 
     def job_of(self, token: str) -> str | None:
-        """The job that *token* was made for; None for one that we never made."""
+        """Return the id of the job that *token* was made for, None for a forged token."""
         job_id = token.partition(".")[0]
-        same = hmac.compare_digest(self.token(job_id).encode(errors="replace"), token.encode(errors="replace"))
-        return job_id if same else None
+        is_valid = hmac.compare_digest(self.token(job_id).encode(errors="replace"), token.encode(errors="replace"))
+        return job_id if is_valid else None
 
 
 class Callbacks:
@@ -51,70 +52,70 @@ class Callbacks:
         links: CallbackLinks,
         secrets: Sequence[str],
         count: Callable[[str], None] = lambda _: None,
-        read_limit: float = READ_LIMIT,
+        read_timeout: float = READ_TIMEOUT,
     ) -> None:
-        """*secrets* are those that Runflow may sign with, several during a change.
+        """*secrets*: the webhook secrets that Runflow may sign with, several during a rotation.
 
-        *count* is told what came of each call: a key of REFUSALS, `ignored`, or what `ring` returns.
+        *count* receives the outcome of each callback: a key of REJECTED, `ignored`, or a result of `handle`.
         """
         self.links = links
         self._services = services
         self._count = count
         self._secrets = tuple(secrets)
-        self._read_limit = read_limit
-        self._refused: set[str] = set()  # kinds that the log has heard of
+        self._read_timeout = read_timeout
+        self._rejected: set[str] = set()  # reasons that have been logged
 
     async def receive(self, request: web.Request) -> web.Response:
-        """Whatever is authentic gets a 200, used or not: to send it again would not help."""
+        """Answer one callback. Every authentic one gets a 200, used or not: sending it again would not help."""
         job_id = self.links.job_of(request.match_info["token"])
         if job_id is None:
-            return self._refuse("token")
+            return self._reject("token")
         body = await self._read(request)
         if isinstance(body, str):
-            return self._refuse(body)
+            return self._reject(body)
         try:
             run_id = read_callback(request.headers, body, secrets=self._secrets)
         except BadCallback as exc:
-            return self._refuse(exc.problem) if exc.problem in REFUSALS else self._answer("ignored")
-        return self._answer(await self.ring(job_id, run_id))
+            return self._reject(exc.problem) if exc.problem in REJECTED else self._answer("ignored")
+        return self._answer(await self.handle(job_id, run_id))
 
     async def _read(self, request: web.Request) -> bytes | str:
-        """The body as it came; or why there is none."""
+        """Return the raw body, or the reason why it was rejected: a key of REJECTED."""
         body = bytearray()
         try:
-            async with asyncio.timeout(self._read_limit):
+            async with asyncio.timeout(self._read_timeout):
                 while len(body) <= BODY_LIMIT and (request.content_length or 0) <= BODY_LIMIT:
-                    if not (part := await request.content.readany()):
+                    if not (chunk := await request.content.readany()):
                         return bytes(body)
-                    body += part
+                    body += chunk
         except TimeoutError:
             return "slow"
         except (OSError, web.RequestPayloadError, RuntimeError):
-            return "broken"  # gone half-way; no body at all by HTTP's rules; gone before we began, in aiohttp's words
+            return "broken"  # connection lost; malformed body; connection lost before reading
         return "too_large"
 
-    async def ring(self, job_id: str, run_id: str) -> str:
-        """Have the job's run asked about now; what that was good for."""
+    async def handle(self, job_id: str, run_id: str) -> str:
+        """Make the worker poll the job's run now. Returns the outcome for the metric `darkroom_callbacks_total`."""
         try:
             async with asyncio.timeout(TIMEOUT):
                 job = await self._services.store.job(job_id)
                 if job is None:
-                    return "unknown_job"  # a database that was put back, for one
+                    return "unknown_job"  # the database was restored from a backup, for example
                 if job.provider != self.provider or job.run_id not in (None, run_id):
                     return "other_run"
                 if not job.state.is_final:
                     self._services.wakeups.mark_called_back(job_id)
                 await self._services.jobs.poll_now(job_id)
-                await self._forget_if_over(job_id)
-        except DATABASE_ERRORS:  # a timeout is one
+                await self._forget_if_final(job_id)
+        except DATABASE_ERRORS:  # TimeoutError included
             self._services.wakeups.wake(job_id)
             return "unread"
         if job.state.is_final:
             return "late"
         return "early" if job.run_id is None else "rung"
 
-    async def _forget_if_over(self, job_id: str) -> None:
-        """A job that ended after we looked, but before we noted its call, will not end again to take that back."""
+    async def _forget_if_final(self, job_id: str) -> None:
+        """Remove the mark of a job that ended between the read and the mark: nothing else would remove it."""
         job = await self._services.store.job(job_id)
         if job is None or job.state.is_final:
             self._services.wakeups.forget_call(job_id)
@@ -123,12 +124,12 @@ class Callbacks:
         self._count(outcome)
         return web.Response()
 
-    def _refuse(self, outcome: str) -> web.Response:
-        """A short answer that explains nothing; the operator hears of each kind once, for it may be the settings."""
+    def _reject(self, outcome: str) -> web.Response:
+        """Answer without an explanation. Each reason is logged once, because it may be a wrong setting."""
         self._count(outcome)
-        if outcome not in self._refused:
-            self._refused.add(outcome)
+        if outcome not in self._rejected:
+            self._rejected.add(outcome)
             log.warning("A callback was refused", extra={"event": "callback_refused", "reason": outcome})
-        answer = web.Response(status=REFUSALS[outcome])
+        answer = web.Response(status=REJECTED[outcome])
         answer.force_close()
         return answer

@@ -1,16 +1,16 @@
-"""Listens for the bot's web server, and keeps whoever is slow, silent or many from holding it up."""
+"""TCP listener of the web server, with a limit of connections and timeouts for slow clients."""
 
 import asyncio
 from typing import Any, Final
 
 from aiohttp import web
 
-CONNECTIONS = 256  # at once: far more than are needed, far fewer than would use up the process's descriptors
-IDLE = 150.0  # seconds for a request's head to come; longer than proxies keep a connection without use
-LINGER = 1.0  # seconds that a body which nobody wants is taken in, for its sender to see the answer
-LEAVE = 2.0  # seconds for answers under way when the program ends
+MAX_CONNECTIONS = 256  # at once: far more than needed, far fewer than the process may have descriptors
+KEEPALIVE_TIMEOUT = 150.0  # seconds for a request's head to arrive; longer than proxies keep an idle connection
+LINGER_TIME = 1.0  # seconds for which an unwanted body is still read, so that its sender sees the answer
+SHUTDOWN_TIMEOUT = 2.0  # seconds for unfinished answers at shutdown
 
-# What every answer says of itself: it is what its type says, runs nothing, is kept by nobody and tells of no address.
+# Security headers of every answer: no sniffing of its type, no scripts, no caching, no referrer.
 HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -20,7 +20,7 @@ HEADERS: Final = {
 
 
 class _Connection(web.RequestHandler):
-    """Answers what is no HTTP, or met a defect, with the same headers as everything else."""
+    """Adds the security headers to aiohttp's own error answers, such as those to malformed HTTP."""
 
     def handle_error(self, *args: Any, **kwargs: Any) -> web.StreamResponse:
         answer = super().handle_error(*args, **kwargs)
@@ -29,44 +29,44 @@ class _Connection(web.RequestHandler):
 
 
 class Listener:
-    """When there are too many connections, the oldest gives way: good requests are over soon, the others are not."""
+    """Listens for connections. Above the limit, the oldest ones are closed: proper requests are finished soon."""
 
-    def __init__(self, site: web.Application, *, most: int = CONNECTIONS) -> None:
-        # What is signed is the body as it came; and what is packed may be far larger than it looks.
-        self._ways: dict[str, Any] = {
+    def __init__(self, site: web.Application, *, max_connections: int = MAX_CONNECTIONS) -> None:
+        # No decompression: the raw body is what is signed, and a compressed one may expand without limit.
+        self._options: dict[str, Any] = {
             "access_log": None,
             "auto_decompress": False,
-            "keepalive_timeout": IDLE,
-            "lingering_time": LINGER,
+            "keepalive_timeout": KEEPALIVE_TIMEOUT,
+            "lingering_time": LINGER_TIME,
         }
-        self._runner = web.AppRunner(site, shutdown_timeout=LEAVE, **self._ways)
-        self._most = most
-        self._listening: asyncio.Server | None = None
+        self._runner = web.AppRunner(site, shutdown_timeout=SHUTDOWN_TIMEOUT, **self._options)
+        self._max_connections = max_connections
+        self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
-        """The address it has from now on; `OSError` where it cannot be used."""
+        """Listen, and return the host and port. Raises `OSError` if the address cannot be used."""
         await self._runner.setup()
         try:
-            self._listening = await asyncio.get_running_loop().create_server(self._admit, host, port)
+            self._server = await asyncio.get_running_loop().create_server(self._accept, host, port)
         except OSError:
             await self._runner.cleanup()
             raise
-        name, number, *_ = self._listening.sockets[0].getsockname()
+        name, number, *_ = self._server.sockets[0].getsockname()
         return name, number
 
     async def close(self) -> None:
-        if self._listening is not None:
-            self._listening.close()
+        if self._server is not None:
+            self._server.close()
         await self._runner.cleanup()
 
     def connections(self) -> list[web.RequestHandler]:
-        """Those that are open, the oldest first."""
-        held = self._runner.server.connections if self._runner.server is not None else []
-        return [each for each in held if each.transport is not None]
+        """Return the open connections, oldest first."""
+        connections = self._runner.server.connections if self._runner.server is not None else []
+        return [each for each in connections if each.transport is not None]
 
-    def _admit(self) -> asyncio.Protocol:
-        held = self.connections()
-        for each in held[: max(0, len(held) + 1 - self._most)]:
+    def _accept(self) -> asyncio.Protocol:
+        connections = self.connections()
+        for each in connections[: max(0, len(connections) + 1 - self._max_connections)]:
             each.force_close()
-        assert self._runner.server is not None  # set up before anybody can connect
-        return _Connection(self._runner.server, loop=asyncio.get_running_loop(), **self._ways)
+        assert self._runner.server is not None  # set up before the socket listens
+        return _Connection(self._runner.server, loop=asyncio.get_running_loop(), **self._options)

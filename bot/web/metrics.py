@@ -1,4 +1,4 @@
-"""`/metrics`: what was counted, and what a look at the books, the hosts and the last audit says."""
+"""The page `/metrics`: counters, and gauges read from the ledger, the providers and the last audit."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from bot.store.statistics import Statistics
 
 log = logging.getLogger(__name__)
 
-FRESH = 10 * SECOND  # a scraper that asks more often gets the same look at the books again
+CACHE_TIME = 10 * SECOND  # milliseconds for which the statistics from the database are reused
 TIMEOUT = 2.0  # seconds
 KINDS = ("credentials", "balance", "down")
 UNFINISHED = tuple(each for each in State if not each.is_final)
@@ -33,9 +33,9 @@ class Page:
         balances: Callable[[], Mapping[str, int]],
         mode: Callable[[str], Mode],
     ) -> None:
-        """*audit* gives what the last audit found, by kind; *balances* micro-dollars by provider, where known.
+        """*audit* returns the findings of the last audit by kind; *balances* known micro-dollars by provider.
 
-        *mode* says how it stands with a provider.
+        *mode* returns the circuit breaker's mode of a provider.
         """
         self._metrics = metrics
         self._services = services
@@ -43,65 +43,67 @@ class Page:
         self._audit = audit
         self._balances = balances
         self._mode = mode
-        self._looking = asyncio.Lock()
-        self._looked_at: int | None = None
-        self._books: Reading = {}
+        self._lock = asyncio.Lock()
+        self._read_at: int | None = None
+        self._statistics: Reading = {}
 
     async def text(self) -> bytes:
-        """The page; without the books while the database does not answer."""
-        async with self._looking:
+        """Return the page; without the statistics while the database is unreachable."""
+        async with self._lock:
             now = self._services.clock()
-            if self._looked_at is None or now - self._looked_at >= FRESH:
-                self._books, self._looked_at = await self._look(now), now
-        now_so: Reading = {
-            names.PROVIDER_OUTAGE.name: self._troubles(),
+            if self._read_at is None or now - self._read_at >= CACHE_TIME:
+                self._statistics, self._read_at = await self._read_statistics(now), now
+        current: Reading = {
+            names.PROVIDER_OUTAGE.name: self._outages(),
             names.BREAKER.name: self._breakers(),
             names.BALANCE.name: {(name,): _dollars(left) for name, left in self._balances().items()},
-            names.MODELS_GONE.name: self._gone(),
-            names.AUDIT.name: self._found(),
+            names.MODELS_GONE.name: self._models_gone(),
+            names.AUDIT.name: self._audit_findings(),
         }
-        return self._metrics.text({**self._books, **now_so})
+        return self._metrics.text({**self._statistics, **current})
 
-    async def _look(self, now: int) -> Reading:
+    async def _read_statistics(self, now: int) -> Reading:
         try:
             async with asyncio.timeout(TIMEOUT):
-                return _reading(await statistics.collect(self._services.store.database, self._services.limits, now=now))
-        except DATABASE_ERRORS as exc:  # running out of time is one of them
+                return _gauges_from(
+                    await statistics.collect(self._services.store.database, self._services.limits, now=now)
+                )
+        except DATABASE_ERRORS as exc:  # TimeoutError included
             if self._services.outages.seen(exc) is None:
                 extra = {"event": "store_trouble"}
-                log.warning("The books could not be read for /metrics", exc_info=True, extra=extra)
+                log.warning("The statistics for /metrics could not be read", exc_info=True, extra=extra)
             return {}
 
-    def _troubles(self) -> Values:
-        now = self._services.availability.outages
-        return {(name, kind): float(now.get(name) == kind) for name in self._providers for kind in KINDS}
+    def _outages(self) -> Values:
+        outages = self._services.availability.outages
+        return {(name, kind): float(outages.get(name) == kind) for name in self._providers for kind in KINDS}
 
     def _breakers(self) -> Values:
         return {(name, mode): float(self._mode(name) is mode) for name in self._providers for mode in Mode}
 
-    def _gone(self) -> Values:
+    def _models_gone(self) -> Values:
         gone = [provider for provider, _ in self._services.availability.gone]
         return {(name,): gone.count(name) for name in self._providers}
 
-    def _found(self) -> Values:
+    def _audit_findings(self) -> Values:
         return {(kind,): count for kind, count in self._audit().items()}
 
 
-def _reading(found: Statistics) -> Reading:
-    one: dict[str, float] = {
-        names.RESERVED_JOBS.name: found.reserved_jobs,
-        names.RESERVED_IMAGES.name: found.reserved.images,
-        names.RESERVED_DOLLARS.name: _dollars(found.reserved.micro_usd),
-        names.SETTLED_IMAGES.name: found.settled.images,
-        names.SETTLED_DOLLARS.name: _dollars(found.settled.micro_usd),
+def _gauges_from(values: Statistics) -> Reading:
+    unlabelled: dict[str, float] = {
+        names.RESERVED_JOBS.name: values.reserved_jobs,
+        names.RESERVED_IMAGES.name: values.reserved.images,
+        names.RESERVED_DOLLARS.name: _dollars(values.reserved.micro_usd),
+        names.SETTLED_IMAGES.name: values.settled.images,
+        names.SETTLED_DOLLARS.name: _dollars(values.settled.micro_usd),
     }
-    if found.cap is not None:
-        one[names.HOST_CAP.name] = _dollars(found.cap)
+    if values.cap is not None:
+        unlabelled[names.HOST_CAP.name] = _dollars(values.cap)
     return {
-        names.JOBS.name: {(each,): found.unfinished.get(each, 0) for each in UNFINISHED},
-        names.ENDED.name: {(each,): found.ended.get(each, 0) for each in FINAL},
-        names.HOST_COST.name: {("known",): _dollars(found.cost_known), ("assumed",): _dollars(found.cost_assumed)},
-        **{name: {(): value} for name, value in one.items()},
+        names.JOBS.name: {(each,): values.unfinished.get(each, 0) for each in UNFINISHED},
+        names.ENDED.name: {(each,): values.ended.get(each, 0) for each in FINAL},
+        names.HOST_COST.name: {("known",): _dollars(values.cost_known), ("assumed",): _dollars(values.cost_assumed)},
+        **{name: {(): value} for name, value in unlabelled.items()},
     }
 
 

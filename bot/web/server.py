@@ -1,4 +1,4 @@
-"""The bot's own web server: health, metrics, pictures too large for Discord, and where a host calls us back."""
+"""The web server's routes: health, metrics, pictures too large for Discord, and callbacks of providers."""
 
 import asyncio
 import hmac
@@ -26,20 +26,20 @@ log = logging.getLogger(__name__)
 TIMEOUT = 2.0  # seconds for the database
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
-Health = Callable[[], Awaitable[Mapping[str, object]]]  # `ok` among its keys decides the status
-Unready = Callable[[], Awaitable[str | None]]  # why it is not ready
+Health = Callable[[], Awaitable[Mapping[str, object]]]  # the value of `ok` decides the HTTP status
+Unready = Callable[[], Awaitable[str | None]]  # the reason, None if ready
 Metrics = Callable[[], Awaitable[bytes]]
 
 
 class PictureLinks:
-    """Addresses of kept pictures that nobody can guess: each is signed with a secret of this installation."""
+    """URLs of stored pictures, each with an HMAC of job and number as an unguessable key."""
 
     def __init__(self, public_url: str, *, secret: bytes) -> None:
         self.public_url = public_url.rstrip("/")
         self._secret = secret
 
     def __call__(self, job_id: str, picture: Picture) -> str | None:
-        """Where people can get *picture*; None when the operator serves none."""
+        """Return the URL of *picture*, None if the operator has not set `web.public_url`."""
         if not self.public_url:
             return None
         return f"{self.public_url}/pictures/{job_id}/{picture.n}/{self.key(job_id, picture.n)}"
@@ -59,7 +59,7 @@ def build(
     callbacks: Callbacks | None = None,
     metrics_token: str = "",
 ) -> web.Application:
-    """*metrics_token*: what opens /metrics; where it is empty, only this machine may read them, through no proxy."""
+    """*metrics_token*: bearer token for /metrics; if empty, only loopback clients without a proxy may read it."""
     report_health = Cached(health, clock=services.clock)
     find_reason = Cached(unready, clock=services.clock)
     write_page = Cached(metrics, clock=services.clock)
@@ -74,8 +74,8 @@ def build(
         reason = await find_reason()
         return web.Response(status=503 if reason else 200, text=f"{reason or 'ready'}\n")
 
-    async def scraped(request: web.Request) -> web.Response:
-        if (refusal := _refused(request, metrics_token, proxied=bool(links.public_url))) is not None:
+    async def metrics_page(request: web.Request) -> web.Response:
+        if (refusal := _reject_metrics(request, metrics_token, proxied=bool(links.public_url))) is not None:
             return refusal
         return web.Response(body=await write_page(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
@@ -86,20 +86,24 @@ def build(
         try:
             async with asyncio.timeout(TIMEOUT):
                 record = await services.store.job_record(job_id)
-        except DATABASE_ERRORS as exc:  # running out of time is one of them
-            log.warning("A picture was asked for while the database did not answer", extra={"event": "store_trouble"})
+        except DATABASE_ERRORS as exc:  # TimeoutError included
+            log.warning("A picture was requested while the database did not answer", extra={"event": "store_trouble"})
             raise web.HTTPServiceUnavailable from exc
-        held = [each for each in record.pictures if each.n == n] if record else []
-        if not held:
+        found = next((each for each in record.pictures if each.n == n), None) if record else None
+        if found is None:
             raise web.HTTPNotFound
-        named = {"Content-Disposition": f'inline; filename="{held[0].file}"', "Cache-Control": "private, no-cache"}
-        return web.FileResponse(data / held[0].file, headers={"Content-Type": f"image/{held[0].type}", **named})
+        headers = {
+            "Content-Type": f"image/{found.type}",
+            "Content-Disposition": f'inline; filename="{found.file}"',
+            "Cache-Control": "private, no-cache",
+        }
+        return web.FileResponse(data / found.file, headers=headers)
 
-    app = web.Application(client_max_size=64 * 1024, middlewares=[_named(services)])
+    app = web.Application(client_max_size=64 * 1024, middlewares=[_answer_outages(services)])
     app.on_response_prepare.append(_with_headers)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
-    app.router.add_get("/metrics", scraped)
+    app.router.add_get("/metrics", metrics_page)
     app.router.add_get(r"/pictures/{job:\w{26}}/{n:\d}/{key:[0-9a-f]{32}}", picture)
     if callbacks is not None:
         app.router.add_post("/callbacks/runflow/{token}", callbacks.receive)
@@ -111,35 +115,35 @@ async def _with_headers(_: web.Request, answer: web.StreamResponse) -> None:
         answer.headers.setdefault(name, value)
 
 
-def _refused(request: web.Request, token: str, *, proxied: bool) -> web.Response | None:
-    """The answer to a request for /metrics that may not have them.
+def _reject_metrics(request: web.Request, token: str, *, proxied: bool) -> web.Response | None:
+    """Return the error answer to a request that may not read /metrics, None if it may.
 
-    *proxied*: something here passes on requests of others, and nothing in a request need tell of that.
+    *proxied*: a reverse proxy is expected, so that a loopback client may be forwarding requests of others.
     """
     if token:
         header = {"WWW-Authenticate": "Bearer"}
         return None if _has_token(request, token) else web.Response(status=401, headers=header, text="401: no token\n")
     if not proxied and _is_from_here(request):
         return None
-    elsewhere = "403: set web.metrics_token; without it only this machine is answered, while web.public_url is empty\n"
-    return web.Response(status=403, text=elsewhere)
+    reason = "403: set web.metrics_token; without it only this machine is answered, while web.public_url is empty\n"
+    return web.Response(status=403, text=reason)
 
 
 def _has_token(request: web.Request, token: str) -> bool:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    same = hmac.compare_digest(given.strip().encode(errors="replace"), token.encode())
-    return same and scheme.lower() == "bearer"
+    is_valid = hmac.compare_digest(given.strip().encode(errors="replace"), token.encode())
+    return is_valid and scheme.lower() == "bearer"
 
 
 def _is_from_here(request: web.Request) -> bool:
-    """Whether it comes from this machine, and by no proxy that stands here for others."""
-    passed_on = any(name in request.headers for name in FORWARDED)
-    asked_for = re.sub(r":[0-9]*$", "", request.headers.get("Host", "")).lower()
-    return not passed_on and is_loopback((request.remote or "").removeprefix("::ffff:")) and is_loopback(asked_for)
+    """Return whether a request comes from this machine without a proxy: checks client, Host and proxy headers."""
+    forwarded = any(name in request.headers for name in FORWARDED)
+    host = re.sub(r":[0-9]*$", "", request.headers.get("Host", "")).lower()
+    return not forwarded and is_loopback((request.remote or "").removeprefix("::ffff:")) and is_loopback(host)
 
 
-def _named(services: Services) -> Middleware:
-    """Says which outage keeps a request from its answer; any other error is a defect, which aiohttp logs."""
+def _answer_outages(services: Services) -> Middleware:
+    """Return a middleware that answers 503 with the name of an outage; aiohttp logs any other error as a defect."""
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -147,7 +151,7 @@ def _named(services: Services) -> Middleware:
             return await handler(request)
         except web.HTTPException:
             raise
-        except Exception as exc:  # one request's trouble
+        except Exception as exc:  # one request
             if (outage := services.outages.seen(exc)) is None:
                 raise
             return web.Response(status=503, text=f"{outage}\n")

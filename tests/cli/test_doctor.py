@@ -51,7 +51,7 @@ async def test_in_an_empty_folder_nothing_is_made(run: Run, tmp_path: Path, monk
 
     assert tree(tmp_path) == before
     assert database_line(said).startswith(
-        f"warn  database {tmp_path}/data/darkroom.db: there is none yet - darkroom run"
+        f"warn  database {tmp_path}/data/darkroom.db: does not exist yet - darkroom run"
     )
     assert f"not in {tmp_path}" in database_line(said)
     missing = f"darkroom: there is no database yet at {tmp_path}/data/darkroom.db ("
@@ -90,7 +90,7 @@ async def test_the_doctor_looks_at_the_database_of_a_running_bot(run: Run, url: 
 
 @pytest.mark.parametrize("url", ["postgres"], indirect=True)
 async def test_an_empty_database_of_a_server_stays_empty(run: Run, url: str) -> None:
-    assert "it has no tables yet - darkroom run makes them" in database_line(await run("doctor"))
+    assert "has no tables yet - darkroom run creates them" in database_line(await run("doctor"))
     for each in LOOKS:
         assert "there is no database yet" in (await run(*each.split())).sentence(2)
     await by_hand(url, "CREATE TABLE darkroom_version (version BIGINT)")  # which would fail if there were one

@@ -50,7 +50,7 @@ async def test_sync_ends_with_what_to_do(tmp_path: Path) -> None:
     ("error", "code", "says"),
     [
         (OSError(28, "No space left on device"), 1, "failed (No space left on device): try again"),
-        (PermissionError(13, "Permission denied", "/x\n/y"), 2, "/x /y cannot be opened: give it to the user"),
+        (PermissionError(13, "Permission denied", "/x\n/y"), 2, "/x /y cannot be opened: make its owner the user"),
         (KeyboardInterrupt(), 130, ""),
         (ExceptionGroup("some", [ValueError("\x1b[2J")]), 1, "this is a defect (ExceptionGroup)"),
         (RuntimeError(f"told {SECRET}\x1b[31m\u202e"), 1, "this is a defect (RuntimeError)"),

@@ -197,7 +197,7 @@ async def test_the_beginning_of_an_id_will_do_where_only_one_job_has_it(url: str
     assert (await run("show", "01kaf0", "--json")).document["id"] == FIRST
     sentence = (await run("show", "01KAF11")).sentence(1)
     assert f"{THIRD} or {SECOND}" in sentence
-    assert "give more of the id" in sentence
+    assert "give more of the ID" in sentence
 
 
 @pytest.mark.parametrize("verb", ["show", "cancel", "retry-delivery"])
@@ -205,17 +205,17 @@ async def test_a_job_that_is_not_there_is_said_to_be_missing(url: str, run: Run,
     async with opened(url) as store:
         await three(store)
 
-    assert "there is no job 01KAF9" in (await run(verb, "01KAF9")).sentence(1)
+    assert "no job with ID 01KAF9" in (await run(verb, "01KAF9")).sentence(1)
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (["show", "01KAF"], "first 6 characters"),
-        (["show", "01KAF'; DROP TABLE jobs"], "is no job's id"),
-        (["list", "--state", "done\x1b[2J"], "there are accepted, submitting"),
-        (["list", "--user", "alice"], "no id of Discord's"),
-        (["list", "--server", "99999999999999999999"], "no id of Discord's"),
+        (["show", "01KAF'; DROP TABLE jobs"], "is not a job ID"),
+        (["list", "--state", "done\x1b[2J"], "choose one of accepted, submitting"),
+        (["list", "--user", "alice"], "not a Discord ID"),
+        (["list", "--server", "99999999999999999999"], "not a Discord ID"),
         (["list", "--limit", "0"], "from 1 to 1000"),
         (["list", "--limit", "1001"], "from 1 to 1000"),
     ],

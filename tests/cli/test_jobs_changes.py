@@ -38,7 +38,7 @@ async def test_a_waiting_job_is_cancelled_at_once_and_its_money_is_free(url: str
         ended = await run("cancel", SECOND)
 
         assert ended.code == 0
-        assert ended.out == f"Job {SECOND} is cancelled; what was held for it is free again.\n"
+        assert ended.out == f"Job {SECOND} is cancelled; its reservation is released.\n"
         job, record = await store.job(SECOND), await store.job_record(SECOND)
         assert job is not None
         assert job.state is State.CANCELLED
@@ -87,7 +87,7 @@ async def test_a_host_that_did_not_stop_a_job_is_not_asked_again(url: str, run: 
         job = await walk(store, await accept(store, a_job(FIRST)), [State.SUBMITTING, State.QUEUED])
         await store.update(job, now=NOON, cancel=Cancel.TOO_LATE)
 
-        assert "the host did not stop it" in (await run("cancel", FIRST)).sentence(1)
+        assert "the provider did not stop it" in (await run("cancel", FIRST)).sentence(1)
 
 
 async def until(app: Rig, job_id: str, *, reached: Callable[[Job], bool]) -> Job:
@@ -156,7 +156,7 @@ async def test_a_card_is_sent_again_by_the_bot_that_runs(url: str, run: Run, tmp
 
         ended = await run("retry-delivery", job_id)
 
-        assert (ended.code, ended.out) == (0, f"The card of job {job_id} is due again.\n")
+        assert (ended.code, ended.out) == (0, f"The card of job {job_id} will be sent again.\n")
         await app.delivery.run_due()
         assert len(app.messenger.shown) == shown + 1
         assert (await run("show", job_id, "--json")).document["reply"]["delivered"] is True
@@ -218,7 +218,7 @@ async def _forbid(store: Store, *what: str) -> None:
 
 @pytest.mark.parametrize(
     ("fate", "why"),
-    [(_never_shown, "has not shown"), (_gone, "was deleted"), (_deleted, "its member deleted it"),
+    [(_never_shown, "has not confirmed"), (_gone, "was deleted"), (_deleted, "its member deleted it"),
      (_shut_out, "has expired"), (_hidden_and_over, "has expired")],
 )  # fmt: skip
 async def test_a_card_that_nothing_leads_to_is_not_tried_again(

@@ -11,7 +11,7 @@ from tests.cli.shell import FIRST, SECOND, THIRD, Run, shell, three
 from tests.kit import rig
 from tests.store.ledger_model import NOON, a_job, accept, execute, faults, opened, rows, walk, way_to
 
-BALANCED = "The books balance: every total is the sum of its rows, and no reservation has outlived its job."
+BALANCED = "The ledger balances: every total is the sum of its rows, and no reservation is left of an ended job."
 
 
 @pytest.fixture
@@ -68,10 +68,10 @@ async def test_a_total_that_is_off_is_found_and_repaired(url: str, run: Run) -> 
         "off": {"spent_micro_usd": 7},
     }
     assert wrong["user", "total"]["off"] == {"spent_images": -1, "spent_micro_usd": -80_000}
-    assert table.out.splitlines()[0] == "The books do not balance: 6 totals are not the sum of their rows."
+    assert table.out.splitlines()[0] == "The ledger does not balance: 6 totals are not the sum of their rows."
     assert "member 1, server 5  total" in table.out
     assert len(repaired.document["repaired"]["differences"]) == 6
-    assert repaired.document["summary"] == f"Repaired: 6 totals were added up anew. {BALANCED}"
+    assert repaired.document["summary"] == f"Repaired: 6 totals were recalculated. {BALANCED}"
     assert after.out.splitlines()[0] == BALANCED
 
 
@@ -87,7 +87,7 @@ async def test_a_reservation_that_outlived_its_job_is_found_and_ended(url: str, 
         assert await faults(store) == []
 
     assert set(found.document["forgotten_job_ids"]) == {SECOND, THIRD}
-    assert "2 reservations have outlived their jobs." in told.out
+    assert "2 reservations are left of ended jobs." in told.out
     assert SECOND in told.out
     assert repaired.out.startswith(f"Repaired: 2 forgotten reservations were ended. {BALANCED}")
 
@@ -101,7 +101,7 @@ async def test_a_job_that_is_open_for_a_day_is_named_and_left_to_the_operator(ur
 
         assert checked.code == 1
         assert checked.document["old_job_ids"] == [FIRST]
-        assert checked.document["summary"] == "The books do not balance: 1 job has been open for more than a day."
+        assert checked.document["summary"] == "The ledger does not balance: 1 job has been open for more than a day."
         assert [row["kind"] for row in await rows(store, "SELECT kind FROM ledger")] == ["reserve", "reserve"]
 
 

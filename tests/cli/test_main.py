@@ -91,7 +91,7 @@ async def test_doctor_says_of_each_thing_whether_it_is_well(tmp_path: Path) -> N
         code, said = await doctor({**env, **half, "DARKROOM_DISCORD__TOKEN": "wrong"})
         assert "ok    runflow has" in said  # nothing on this machine is reached through a proxy
         assert "HTTPS_PROXY" not in said
-        assert "warn  runflow: callbacks are off, only half of them is set up - set runflow.webhook_secrets too" in said
+        assert "callbacks are off, because only one of two settings is set - set runflow.webhook_secrets too" in said
         assert "warn  runcomfy: balance $25.00 - top it up" in said
 
         code, said = await doctor({**env, "DARKROOM_RUNCOMFY__API_TOKEN": "wrong", "DARKROOM_DISCORD__TOKEN": "wrong"})

@@ -114,7 +114,7 @@ def problems(provider: str, route: str, body: dict[str, Any]) -> list[Any]:
     if provider == COMFY:
         return runcomfy_models.read_inputs(runcomfy_models.MODELS[route], json.dumps(body).encode())[1]
     order = json.dumps({"input": body, "client_ref": "job", "metadata": {"job_id": "job"}}).encode()
-    return runflow_models.read_order(runflow_models.MODELS[route], order)[1]
+    return runflow_models.read_submit(runflow_models.MODELS[route], order)[1]
 
 
 # --- who is asked

@@ -25,7 +25,7 @@ class Host:
         self.callbacks = Callbacks(app.services, links=LINKS, secrets=["whsec_2f6c8f0a1b2c"])
 
     async def calls(self, job_id: str) -> None:
-        await self.callbacks.ring(job_id, "run-1")
+        await self.callbacks.handle(job_id, "run-1")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from bot.core.jobs import Job, State
 from bot.core.quota import Amount
 from bot.providers.base import Provider
 from bot.providers.download import Downloader
-from bot.providers.http import Times, client
+from bot.providers.http import Timeouts, client
 from bot.providers.runcomfy.client import RunComfy
 from bot.providers.runflow.client import Runflow
 from bot.sandbox.service import Fault, ImageService, Pace
@@ -68,10 +68,10 @@ async def between(
     folder: Path, service: ImageService, *, order: list[str], unreachable: str = ""
 ) -> AsyncIterator[Rig]:
     """A Darkroom that speaks to the hosts of *service*, in this order of preference."""
-    times = Times(connect=0.5, read=2.0, total=4.0, submit_read=0.3, submit_total=1.0)
+    timeouts = Timeouts(connect=0.5, read=2.0, total=4.0, submit_read=0.3, submit_total=1.0)
     urls = {"runcomfy": service.url, "runflow": service.runflow_url} | ({unreachable: nobody()} if unreachable else {})
     kinds = {"runcomfy": RunComfy, "runflow": Runflow}
-    real: dict[str, Provider] = {each: kinds[each](client(urls[each], KEY, times=times)) for each in order}
+    real: dict[str, Provider] = {each: kinds[each](client(urls[each], KEY, timeouts=timeouts)) for each in order}
     allowed = [each.removeprefix("http://") for each in (service.url, service.runflow_url)]
     async with AsyncExitStack() as stack:
         files = await stack.enter_async_context(Downloader())

@@ -28,11 +28,11 @@ class Files:
     at_once: int = 0
     most_at_once: int = 0
 
-    async def read_head(self, url: str, *, hosts: Sequence[str], size: int, within: float) -> bytes:
+    async def read_head(self, url: str, *, hosts: Sequence[str], size: int, timeout_s: float) -> bytes:
         return self._found(url)[:size]
 
-    async def fetch(self, url: str, *, hosts: Sequence[str], most: int) -> bytes:
-        assert most == LIMITS.size
+    async def fetch(self, url: str, *, hosts: Sequence[str], max_bytes: int) -> bytes:
+        assert max_bytes == LIMITS.size
         self.fetched.append(url)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -40,10 +40,10 @@ class Files:
         self.at_once -= 1
         return self._found(url)
 
-    async def check_reference(self, data: bytes, *, most_pixels: int) -> Checked:
+    async def check_reference(self, data: bytes, *, max_pixels: int) -> Checked:
         if data.startswith(b"MemoryError"):
             raise MemoryError
-        return guard.check_reference(data, most_pixels=most_pixels)
+        return guard.check_reference(data, max_pixels=max_pixels)
 
     def _found(self, url: str) -> bytes:
         found = self.files.get(url, picture())

@@ -310,4 +310,4 @@ async def test_the_loop_begins_at_once_outlives_a_bad_round_and_ends_when_told_t
         await begun.wait()
         stop.set()
         await life
-    assert "The hosts could not be looked over" in caplog.messages
+    assert "The provider checks failed" in caplog.messages

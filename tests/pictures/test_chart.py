@@ -5,7 +5,7 @@ from io import BytesIO
 import pytest
 from PIL import Image, ImageColor
 
-from bot.pictures.chart import BACKGROUND, BARS, HEIGHT, MONEY, WIDTH, Chart, Day, _Pen, _Scale, draw
+from bot.pictures.chart import BACKGROUND, BARS, HEIGHT, MONEY, WIDTH, Chart, Day, _Scale, _Typeface, draw
 
 
 def chart(*days: Day, title: str = "The last 30 days", images: str = "Pictures", money: str = "Spent") -> Chart:
@@ -62,23 +62,23 @@ def test_dollar_signs_are_letters_and_not_mathematics() -> None:
 
 
 def test_what_the_font_cannot_show_is_left_out() -> None:
-    pen = _Pen(size=20)
+    typeface = _Typeface(size=20)
 
-    assert pen.fitting("🎨 The  last\n30 日 days", 900) == "The last 30 days"
-    assert pen.fitting("日本語", 900) == ""
+    assert typeface.truncate("🎨 The  last\n30 日 days", 900) == "The last 30 days"
+    assert typeface.truncate("日本語", 900) == ""
 
 
 def test_a_long_text_is_cut_where_it_would_run_out_of_its_room() -> None:
-    pen = _Pen(size=20)
+    typeface = _Typeface(size=20)
 
-    cut = pen.fitting("W" * 1000, 200)
+    cut = typeface.truncate("W" * 1000, 200)
 
     assert cut.endswith("W…")
-    assert pen.width("W" + cut) > 200 >= pen.width(cut)
+    assert typeface.width("W" + cut) > 200 >= typeface.width(cut)
 
 
 @pytest.mark.parametrize(
-    ("largest", "lines", "names"),
+    ("largest", "lines", "labels"),
     [
         (0, 2, ["0", "1", "2"]),
         (3, 3, ["0", "1", "2", "3"]),
@@ -87,12 +87,12 @@ def test_a_long_text_is_cut_where_it_would_run_out_of_its_room() -> None:
         (10**6, 4, ["0", "0.25M", "0.50M", "0.75M", "1.00M"]),
     ],
 )
-def test_numbers_of_pictures_are_whole_and_short(largest: int, lines: int, names: list[str]) -> None:
-    assert _Scale.over(largest, lines=lines).names() == names
+def test_numbers_of_pictures_are_whole_and_short(largest: int, lines: int, labels: list[str]) -> None:
+    assert _Scale.over(largest, lines=lines).labels() == labels
 
 
 @pytest.mark.parametrize(
-    ("cents", "names"),
+    ("cents", "labels"),
     [
         (1, ["$0", "$0.01", "$0.02", "$0.03", "$0.04"]),
         (187, ["$0", "$0.50", "$1.00", "$1.50", "$2.00"]),
@@ -100,8 +100,8 @@ def test_numbers_of_pictures_are_whole_and_short(largest: int, lines: int, names
         (10**8, ["$0", "$0.25M", "$0.50M", "$0.75M", "$1.00M"]),
     ],
 )
-def test_sums_are_dollars_without_an_exponent(cents: int, names: list[str]) -> None:
-    assert _Scale.over(cents, lines=4).names(one=100, sign="$") == names
+def test_sums_are_dollars_without_an_exponent(cents: int, labels: list[str]) -> None:
+    assert _Scale.over(cents, lines=4).labels(unit=100, sign="$") == labels
 
 
 def test_a_scale_is_never_too_low_and_wastes_no_more_than_half() -> None:

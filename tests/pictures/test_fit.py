@@ -16,8 +16,8 @@ RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 MARK = ai_mark("Nano Banana 2", edited=False)
 
 
-def fit(data: bytes, *, most: int) -> Fitted | None:
-    return fit_marked(data, most=most, xmp=MARK)
+def fit(data: bytes, *, max_bytes: int) -> Fitted | None:
+    return fit_marked(data, max_bytes=max_bytes, xmp=MARK)
 
 
 @cache
@@ -25,10 +25,10 @@ def photo() -> bytes:
     return encoded(grain(2048), "png", compress_level=1)
 
 
-def fitted(data: bytes, *, most: int) -> Fitted:
-    done = fit(data, most=most)
+def fitted(data: bytes, *, max_bytes: int) -> Fitted:
+    done = fit(data, max_bytes=max_bytes)
     assert done is not None
-    assert len(done.data) <= most
+    assert len(done.data) <= max_bytes
     seen = check(done.data)
     assert (seen.type, seen.width, seen.height) == (done.type, done.width, done.height)
     return done
@@ -50,30 +50,30 @@ def mark_of(image: Image.Image) -> dict[str, str]:
 def test_a_picture_that_fits_is_not_touched(kind: str) -> None:
     data = plain(kind, size=(30, 20))
 
-    assert fit(data, most=len(data)) == Fitted(data, kind, 30, 20, "same")
+    assert fit(data, max_bytes=len(data)) == Fitted(data, kind, 30, 20, "same")
 
 
 def test_the_first_step_keeps_every_pixel() -> None:
-    done = fitted(photo(), most=len(photo()) - 1)
+    done = fitted(photo(), max_bytes=len(photo()) - 1)
 
     assert (done.type, done.width, done.height, done.note) == ("webp", 2048, 2048, "reencoded")
 
 
 def test_size_goes_only_when_quality_is_not_enough() -> None:
-    done = fitted(photo(), most=1_000_000)
+    done = fitted(photo(), max_bytes=1_000_000)
 
     assert (done.type, done.width, done.note) == ("webp", 1536, "smaller")
 
 
 def test_it_ends_at_512_pixels_and_then_gives_up() -> None:
-    assert fitted(photo(), most=20_000).width == 512
-    assert fit(photo(), most=500) is None
+    assert fitted(photo(), max_bytes=20_000).width == 512
+    assert fit(photo(), max_bytes=500) is None
 
 
 def test_the_shape_stays_when_the_size_goes() -> None:
     data = encoded(grain(1600).crop((0, 0, 1600, 400)), "png")
 
-    done = fitted(data, most=5_000)
+    done = fitted(data, max_bytes=5_000)
 
     assert done.note == "smaller"
     assert done.width / done.height == pytest.approx(4, rel=0.01)
@@ -82,17 +82,17 @@ def test_the_shape_stays_when_the_size_goes() -> None:
 def test_a_small_picture_is_never_made_larger() -> None:
     data = encoded(grain(64), "png")
 
-    done = fitted(data, most=len(data) // 2)
+    done = fitted(data, max_bytes=len(data) // 2)
 
     assert (done.width, done.note) == (64, "reencoded")
-    assert fit(data, most=10) is None
+    assert fit(data, max_bytes=10) is None
 
 
 def test_alpha_is_kept() -> None:
     data = encoded(grain(768, alpha=True), "png")
 
-    for most in (len(data) - 1, 100_000):
-        done = fitted(data, most=most)
+    for max_bytes in (len(data) - 1, 100_000):
+        done = fitted(data, max_bytes=max_bytes)
         assert (done.type, image_of(done).mode) == ("webp", "RGBA")
 
 
@@ -101,13 +101,13 @@ def test_alpha_that_hides_nothing_is_dropped() -> None:
     image.putalpha(255)
     data = encoded(image, "png")
 
-    assert image_of(fitted(data, most=len(data) - 1)).mode == "RGB"
+    assert image_of(fitted(data, max_bytes=len(data) - 1)).mode == "RGB"
 
 
 def test_a_side_too_long_for_webp_becomes_jpeg() -> None:
     data = encoded(grain(512).resize((17000, 16)), "png", compress_level=0)
 
-    done = fitted(data, most=len(data) - 1)
+    done = fitted(data, max_bytes=len(data) - 1)
 
     assert (done.type, done.width) == ("jpeg", 17000)
 
@@ -115,7 +115,7 @@ def test_a_side_too_long_for_webp_becomes_jpeg() -> None:
 def test_a_side_too_long_for_either_goes_down_until_webp_can_hold_it() -> None:
     data = encoded(grain(512).resize((66000, 40)), "png", compress_level=0)
 
-    done = fitted(data, most=len(data) - 1)
+    done = fitted(data, max_bytes=len(data) - 1)
 
     assert (done.type, done.width, done.height, done.note) == ("webp", 15662, 9, "smaller")
 
@@ -126,7 +126,7 @@ def test_metadata_goes() -> None:
     image = grain(64)
     data = encoded(image, "jpeg", quality=100, exif=exif, comment=b"a comment", xmp=b"<x:xmpmeta/>")
 
-    done = fitted(data, most=len(data) - 1)
+    done = fitted(data, max_bytes=len(data) - 1)
 
     assert b"taken at home" in data
     assert not {"exif", "comment", "icc_profile"} & image_of(done).info.keys()
@@ -140,7 +140,7 @@ def test_what_is_encoded_anew_says_that_a_model_made_it(kind: str) -> None:
         if max(given.size) > 16383 and kind == "webp":
             continue
         data = encoded(given, kind, **({"compress_level": 0} if kind == "png" else {"quality": 100}))
-        image = image_of(fitted(data, most=len(data) - 1))
+        image = image_of(fitted(data, max_bytes=len(data) - 1))
         told = mark_of(image)
 
         assert (image.format, image.width) == ("JPEG" if given.width > 16383 else "WEBP", given.width)
@@ -150,7 +150,7 @@ def test_what_is_encoded_anew_says_that_a_model_made_it(kind: str) -> None:
 
 def test_a_mark_tells_what_was_made_from_what_was_changed_and_holds_any_name() -> None:
     data = encoded(grain(64), "png")
-    done = fit_marked(data, most=len(data) - 1, xmp=ai_mark('A & "B" <c>', edited=True))
+    done = fit_marked(data, max_bytes=len(data) - 1, xmp=ai_mark('A & "B" <c>', edited=True))
     assert done is not None
     told = mark_of(image_of(done))
 
@@ -163,7 +163,7 @@ def test_a_photo_lying_on_its_side_is_turned() -> None:
     exif[0x0112] = 6
     data = encoded(grain(64).crop((0, 0, 64, 32)), "jpeg", quality=100, exif=exif)
 
-    done = fitted(data, most=len(data) - 1)
+    done = fitted(data, max_bytes=len(data) - 1)
 
     assert (done.width, done.height) == (32, 64)
 
@@ -172,21 +172,21 @@ def test_junk_in_exif_does_not_stop_it() -> None:
     junk = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff<script>" + bytes(range(256))
     data = encoded(grain(64), "jpeg", quality=100, exif=junk)
 
-    assert b"<script>" not in fitted(data, most=len(data) - 1).data
+    assert b"<script>" not in fitted(data, max_bytes=len(data) - 1).data
 
 
 @pytest.mark.parametrize("profile", [b"junk", ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()])
 def test_a_useless_colour_profile_does_not_stop_it(profile: bytes) -> None:
     data = encoded(grain(64), "png", icc_profile=profile)
 
-    assert fitted(data, most=len(data) - 1).note == "reencoded"
+    assert fitted(data, max_bytes=len(data) - 1).note == "reencoded"
 
 
 def test_a_colour_profile_is_applied_and_dropped() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     data = encoded(grain(64, alpha=True), "png", icc_profile=profile)
 
-    image = image_of(fitted(data, most=len(data) - 1))
+    image = image_of(fitted(data, max_bytes=len(data) - 1))
 
     assert image.mode == "RGBA"
     assert "icc_profile" not in image.info
@@ -196,17 +196,17 @@ def test_a_colour_profile_is_applied_and_dropped() -> None:
 def test_every_kind_of_pixel_can_be_fitted(mode: str) -> None:
     data = encoded(grain(64).convert("L").convert(mode), "jpeg" if mode == "CMYK" else "png") + bytes(5_000)
 
-    assert fitted(data, most=len(data) - 1).note == "reencoded"
+    assert fitted(data, max_bytes=len(data) - 1).note == "reencoded"
 
 
 def test_sixteen_bit_greys_keep_their_brightness() -> None:
     data = encoded(Image.new("I;16", (64, 64), 40_000), "png") + bytes(1_000)
 
-    assert image_of(fitted(data, most=1_000)).getpixel((5, 5)) == pytest.approx((156, 156, 156), abs=3)
+    assert image_of(fitted(data, max_bytes=1_000)).getpixel((5, 5)) == pytest.approx((156, 156, 156), abs=3)
 
 
 def test_what_is_no_picture_is_said_so() -> None:
     with pytest.raises(BadPicture, match="type"):
-        fit(b"<svg/>", most=1)
+        fit(b"<svg/>", max_bytes=1)
     with pytest.raises(BadPicture, match="broken"):
-        fit(photo()[:5_000_000], most=1_000_000)
+        fit(photo()[:5_000_000], max_bytes=1_000_000)

@@ -7,7 +7,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from bot.core.errors import BadPicture
-from bot.pictures.guard import MOST_SCANS, Checked, check, check_head, check_reference
+from bot.pictures.guard import MAX_SCANS, Checked, check, check_head, check_reference
 from tests.pictures.make import (
     claiming,
     encoded,
@@ -26,15 +26,15 @@ SVG = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
 PHONE = 51_000_000  # pixels
 
 
-def problem(data: bytes, *, most_pixels: int = 25_000_000) -> str:
+def problem(data: bytes, *, max_pixels: int = 25_000_000) -> str:
     with pytest.raises(BadPicture) as caught:
-        check(data, most_pixels=most_pixels)
+        check(data, max_pixels=max_pixels)
     return caught.value.problem
 
 
-def reference_problem(data: bytes, *, most_pixels: int = PHONE) -> str:
+def reference_problem(data: bytes, *, max_pixels: int = PHONE) -> str:
     with pytest.raises(BadPicture) as caught:
-        check_reference(data, most_pixels=most_pixels)
+        check_reference(data, max_pixels=max_pixels)
     return caught.value.problem
 
 
@@ -117,8 +117,8 @@ def test_the_frames_of_an_animation_are_counted(kind: str) -> None:
 def test_an_animation_counts_with_the_pixels_of_all_its_frames(kind: str) -> None:
     data = moving(kind, frames=5, side=16)
 
-    assert check(data, most_pixels=5 * 256).frames == 5
-    assert problem(data, most_pixels=5 * 256 - 1) == "pixels"
+    assert check(data, max_pixels=5 * 256).frames == 5
+    assert problem(data, max_pixels=5 * 256 - 1) == "pixels"
 
 
 def test_an_animation_that_breaks_off_is_broken() -> None:
@@ -150,22 +150,22 @@ def test_no_damage_escapes_as_another_error(kind: str) -> None:
         for _ in range(chance.randint(1, 6)):
             damaged[chance.randrange(12, len(damaged))] = chance.randrange(256)
         try:
-            check(bytes(damaged), most_pixels=1_000_000)
+            check(bytes(damaged), max_pixels=1_000_000)
         except BadPicture as exc:
             assert exc.problem in {"broken", "pixels"}  # noqa: PT017 - passing is fine too
 
 
 def test_a_jpeg_that_goes_over_its_picture_without_end_is_refused_before_it_is_decoded() -> None:
     assert problem(many_scans(5_000, side=4096)) == "scans"
-    assert check(many_scans(MOST_SCANS - 10)).type == "jpeg"  # it has ten of its own
+    assert check(many_scans(MAX_SCANS - 10)).type == "jpeg"  # it has ten of its own
 
 
 # --- reference pictures
 
 
 def test_a_peek_refuses_what_already_shows() -> None:
-    check_head(plain("webp")[:4096], most_pixels=1)
-    check_head(claiming(plain("jpeg"), 8000, 6000), most_pixels=PHONE)
+    check_head(plain("webp")[:4096], max_pixels=1)
+    check_head(claiming(plain("jpeg"), 8000, 6000), max_pixels=PHONE)
     refused = [
         (b"", "empty"),
         (SVG, "type"),
@@ -177,12 +177,12 @@ def test_a_peek_refuses_what_already_shows() -> None:
     ]
     for head, word in refused:
         with pytest.raises(BadPicture, match=word):
-            check_head(head[:4096], most_pixels=PHONE)
+            check_head(head[:4096], max_pixels=PHONE)
 
 
 def test_what_has_too_many_pixels_says_how_many_and_how_many_may_be() -> None:
     with pytest.raises(BadPicture) as caught:
-        check_reference(claiming(encoded(grain(64), "jpeg"), 12_000, 9_000), most_pixels=PHONE)
+        check_reference(claiming(encoded(grain(64), "jpeg"), 12_000, 9_000), max_pixels=PHONE)
 
     assert (caught.value.width, caught.value.height, caught.value.limit) == (12_000, 9_000, PHONE)
 
@@ -191,12 +191,12 @@ def test_what_has_too_many_pixels_says_how_many_and_how_many_may_be() -> None:
 def test_a_reference_is_read_to_its_end(kind: str) -> None:
     whole = encoded(grain(256), kind)
 
-    assert check_reference(whole, most_pixels=PHONE) == Checked(kind, 256, 256, size=len(whole), frames=1)
+    assert check_reference(whole, max_pixels=PHONE) == Checked(kind, 256, 256, size=len(whole), frames=1)
     assert [reference_problem(whole[: int(len(whole) * part)]) for part in (0.3, 0.95)] == ["broken"] * 2
 
 
 def test_of_animations_only_those_are_taken_that_every_reader_takes() -> None:
-    assert check_reference(moving("png", frames=3), most_pixels=256).frames == 1
+    assert check_reference(moving("png", frames=3), max_pixels=256).frames == 1
     assert reference_problem(moving("webp", frames=2)) == "animated"
 
 
@@ -205,7 +205,7 @@ def test_a_reference_tells_whether_it_says_where_it_was_taken(kind: str) -> None
     program = b"<x:xmpmeta exif:GPSLatitude='47,22.0N'/>"
     seen = [located(kind), encoded(grain(64), kind, **_xmp(kind, program)), encoded(grain(64), kind)]
 
-    assert [check_reference(each, most_pixels=PHONE).has_location for each in seen] == [True, True, False]
+    assert [check_reference(each, max_pixels=PHONE).has_location for each in seen] == [True, True, False]
 
 
 def _xmp(kind: str, packet: bytes) -> dict[str, Any]:

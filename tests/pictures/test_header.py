@@ -1,7 +1,7 @@
 import pytest
 from PIL import Image
 
-from bot.pictures.header import is_animated_webp, scans_of, size_of
+from bot.pictures.header import count_scans, is_animated_webp, size_of
 from tests.pictures.make import encoded, grain, many_scans, moving, plain
 
 FOUND = Image.effect_noise((31, 17), 40).convert("RGB")
@@ -28,8 +28,8 @@ def test_the_scans_of_a_jpeg_are_counted_up_to_what_is_asked() -> None:
     once, often = encoded(grain(64), "jpeg"), encoded(grain(64), "jpeg", progressive=True, restart_marker_blocks=1)
     view = encoded(FOUND, "mpo", save_all=True, append_images=[FOUND])
 
-    assert [scans_of(each, most=99) for each in (once, often, view, many_scans(200))] == [1, 10, 1, 100]
-    assert [scans_of(each, most=99) for each in (b"", once[:40], CASES["jpeg behind a thumbnail"])] == [0, 0, 1]
+    assert [count_scans(each, limit=99) for each in (once, often, view, many_scans(200))] == [1, 10, 1, 100]
+    assert [count_scans(each, limit=99) for each in (b"", once[:40], CASES["jpeg behind a thumbnail"])] == [0, 0, 1]
 
 
 def test_an_animated_webp_is_told_by_its_first_bytes() -> None:

@@ -72,19 +72,19 @@ async def test_it_checks_and_fits_in_another_process(pool: PicturePool) -> None:
     data = encoded(grain(256), "png")
 
     checked = await pool.check(data)
-    done = await pool.fit(data, most=len(data) - 1, xmp=b"")
+    done = await pool.fit(data, max_bytes=len(data) - 1, xmp=b"")
 
     assert checked == guard.check(data)
     assert done is not None
     assert (done.type, done.note) == ("webp", "reencoded")
-    assert await pool.fit(data, most=10, xmp=b"") is None
+    assert await pool.fit(data, max_bytes=10, xmp=b"") is None
     assert await worker_of(pool) != os.getpid()
 
 
 async def test_it_checks_references_in_another_process(pool: PicturePool) -> None:
-    assert await pool.check_reference(plain(size=(9, 9)), most_pixels=81) == guard.check(plain(size=(9, 9)))
+    assert await pool.check_reference(plain(size=(9, 9)), max_pixels=81) == guard.check(plain(size=(9, 9)))
     with pytest.raises(BadPicture) as caught:
-        await pool.check_reference(plain(size=(9, 9)), most_pixels=80)
+        await pool.check_reference(plain(size=(9, 9)), max_pixels=80)
 
     assert (caught.value.problem, caught.value.width, caught.value.limit) == ("pixels", 9, 80)
 
@@ -103,10 +103,10 @@ async def test_a_picture_that_needs_too_much_memory_fails_alone(pool: PicturePoo
 async def test_a_check_gets_less_time_than_a_fit(pool: PicturePool) -> None:
     pool._check_timeout = 0.001
 
-    for check in (pool.check(plain()), pool.check_reference(plain(), most_pixels=1)):
+    for check in (pool.check(plain()), pool.check_reference(plain(), max_pixels=1)):
         with pytest.raises(TimeoutError):
             await check
-    assert await pool.fit(plain(), most=9_999, xmp=b"") is not None
+    assert await pool.fit(plain(), max_bytes=9_999, xmp=b"") is not None
 
 
 async def test_it_draws_a_chart_in_another_process(pool: PicturePool) -> None:
@@ -203,7 +203,7 @@ async def test_closing_ends_work_under_way_and_refuses_more(pool: PicturePool) -
     assert [str(each) for each in outcomes] == ["the picture pool is closed"] * 2
     assert not alive(pid)
     with pytest.raises(RuntimeError, match="closed"):
-        await pool.fit(plain(), most=1, xmp=b"")
+        await pool.fit(plain(), max_bytes=1, xmp=b"")
 
 
 async def test_bytes_beyond_the_budget_wait_their_turn() -> None:
@@ -211,9 +211,9 @@ async def test_bytes_beyond_the_budget_wait_their_turn() -> None:
     order: list[str] = []
 
     async def use(name: str, size: int) -> int:
-        taken = await budget.take(size)
+        acquired = await budget.acquire(size)
         order.append(name)
-        return taken
+        return acquired
 
     first = await use("first", 60)
     large = asyncio.create_task(use("larger than all", 500))
@@ -221,9 +221,9 @@ async def test_bytes_beyond_the_budget_wait_their_turn() -> None:
     await asyncio.sleep(0)
     assert order == ["first"]
 
-    budget.give(first)
-    budget.give(await large)
-    budget.give(await small)
+    budget.release(first)
+    budget.release(await large)
+    budget.release(await small)
 
     assert order == ["first", "larger than all", "small"]
     assert budget._free == 100
@@ -231,9 +231,9 @@ async def test_bytes_beyond_the_budget_wait_their_turn() -> None:
 
 async def test_giving_up_the_wait_for_bytes_lets_the_next_one_through() -> None:
     budget = _Budget(100)
-    await budget.take(60)
-    large = asyncio.create_task(budget.take(100))
-    small = asyncio.create_task(budget.take(40))
+    await budget.acquire(60)
+    large = asyncio.create_task(budget.acquire(100))
+    small = asyncio.create_task(budget.acquire(40))
     await asyncio.sleep(0)
 
     large.cancel()
@@ -250,7 +250,7 @@ async def test_the_loop_goes_on_while_a_large_picture_is_fitted(pool: PicturePoo
 
     stall = 1.0
     for _ in range(3):
-        stall = min(stall, await longest_stall(pool.fit(data, most=1_000_000, xmp=b"")))
+        stall = min(stall, await longest_stall(pool.fit(data, max_bytes=1_000_000, xmp=b"")))
         if stall < 0.1:
             break
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bot.providers.base import Provider
-from bot.providers.http import Client, Times, client
+from bot.providers.http import Client, Timeouts, client
 from bot.providers.runcomfy.client import RunComfy
 from bot.providers.runflow.client import Runflow
 from bot.sandbox.service import Fault, ImageService, Pace
@@ -66,7 +66,7 @@ FLOW = Kind("runflow", lambda http: Runflow(http, now=lambda: NOW), "google/nano
 
 @asynccontextmanager
 async def connected(kind: Kind, url: str) -> AsyncIterator[Provider]:
-    provider = kind.build(client(url, KEY, times=Times(connect=1.0, read=0.5, submit_read=0.5)))
+    provider = kind.build(client(url, KEY, timeouts=Timeouts(connect=1.0, read=0.5, submit_read=0.5)))
     try:
         async with asyncio.timeout(5):
             yield provider

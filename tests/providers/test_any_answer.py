@@ -111,8 +111,8 @@ def _read_run(answer: Answer) -> object:
 
 
 def _read_search(answer: Answer) -> object:
-    page = runflow_answers.good(answer, runflow_answers.Page, now=NOW)
-    return runflow_answers.read_found(page, job_id="01KAJ3T5V7XW9Z1B3D5F7H9K1M")
+    page = runflow_answers.parse_or_raise(answer, runflow_answers.Page, now=NOW)
+    return runflow_answers.read_search(page, job_id="01KAJ3T5V7XW9Z1B3D5F7H9K1M")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,11 @@ def _read_search(answer: Answer) -> object:
         ("runcomfy", "cancel", runcomfy.read_cancelled),
         ("runflow", "submit", lambda answer: runflow_answers.read_submitted(answer, now=NOW)),
         ("runflow", "search", _read_search),
-        ("runflow", "balance", lambda answer: runflow_answers.good(answer, runflow_answers.Balance, now=NOW).micro_usd),
+        (
+            "runflow",
+            "balance",
+            lambda answer: runflow_answers.parse_or_raise(answer, runflow_answers.Balance, now=NOW).micro_usd,
+        ),
     ],
 )
 def test_anything_in_place_of_a_field_is_an_answer_or_an_error_of_ours(

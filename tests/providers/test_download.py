@@ -46,7 +46,7 @@ async def file_server(act: Act, *, total: float = 2.0) -> AsyncIterator[tuple[Do
 async def test_a_file_comes_whole_and_no_token_cookie_or_compression_is_asked_with_it() -> None:
     async with file_server(answer(body=PNG, kind="image/png", Set_Cookie="a=b")) as (files, server, hosts):
         for _ in range(2):
-            assert await files.fetch(f"{server.url}/a.png?sig=x%2Fy%3D&t=1", hosts=hosts, most=len(PNG)) == PNG
+            assert await files.fetch(f"{server.url}/a.png?sig=x%2Fy%3D&t=1", hosts=hosts, max_bytes=len(PNG)) == PNG
         assert server.connections == 1
         for request in server.got:
             assert not {"authorization", "cookie", "referer"} & set(request.headers)
@@ -94,7 +94,7 @@ async def test_a_file_that_does_not_come_whole_says_whether_asking_again_is_poin
 ) -> None:
     async with file_server(act, total=0.3) as (files, server, hosts):
         with pytest.raises(DownloadFailed) as caught:
-            await files.fetch(f"{server.url}/a?sig=s3cret", hosts=hosts, most=len(PNG))
+            await files.fetch(f"{server.url}/a?sig=s3cret", hosts=hosts, max_bytes=len(PNG))
         assert caught.value.permanent is permanent
         assert "s3cret" not in str(caught.value)
         assert caught.value.__cause__ is None
@@ -107,35 +107,35 @@ async def test_a_refused_connection_is_worth_another_try() -> None:
         where = f"127.0.0.1:{taken.getsockname()[1]}"
         async with Downloader() as files:
             with pytest.raises(DownloadFailed) as caught:
-                await files.fetch(f"http://{where}/", hosts=(where,), most=10)
+                await files.fetch(f"http://{where}/", hosts=(where,), max_bytes=10)
         assert not caught.value.permanent
 
 
 async def test_a_peek_takes_the_beginning_and_leaves_the_rest() -> None:
     async with file_server(endless) as (files, server, hosts):
-        assert await files.read_head(f"{server.url}/a", hosts=hosts, size=100, within=1) == b"x" * 100
+        assert await files.read_head(f"{server.url}/a", hosts=hosts, size=100, timeout_s=1) == b"x" * 100
         assert server.got[0].headers["range"] == "bytes=0-99"
 
 
 async def test_a_peek_takes_a_part_where_the_server_sends_one() -> None:
     async with file_server(answer(206, PNG[:50], kind="image/png")) as (files, server, hosts):
-        assert await files.read_head(f"{server.url}/a", hosts=hosts, size=50, within=1) == PNG[:50]
+        assert await files.read_head(f"{server.url}/a", hosts=hosts, size=50, timeout_s=1) == PNG[:50]
 
 
 async def test_a_peek_that_takes_too_long_is_given_up() -> None:
     async with file_server(hang) as (files, server, hosts):
         with pytest.raises(DownloadFailed) as caught:
-            await files.read_head(f"{server.url}/a", hosts=hosts, within=0.1)
+            await files.read_head(f"{server.url}/a", hosts=hosts, timeout_s=0.1)
         assert not caught.value.permanent
 
 
 async def test_a_peek_judges_hosts_and_answers_like_a_fetch() -> None:
     async with file_server(answer(404)) as (files, server, hosts):
         with pytest.raises(DownloadFailed) as caught:
-            await files.read_head(f"{server.url}/a", hosts=hosts, within=1)
+            await files.read_head(f"{server.url}/a", hosts=hosts, timeout_s=1)
         assert caught.value.permanent
         with pytest.raises(HostNotAllowed):
-            await files.read_head(f"{server.url}/a", hosts=LISTED, within=1)
+            await files.read_head(f"{server.url}/a", hosts=LISTED, timeout_s=1)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ async def test_a_link_that_is_not_on_a_listed_host_is_not_even_looked_up_and_onl
     names = Names({})
     async with serving(answer(body=PNG)) as server, Downloader(lookup=lambda: names) as files:
         with pytest.raises((HostNotAllowed, BadLink)) as caught:
-            await files.fetch(link.format(port=server.port), hosts=LISTED, most=10)
+            await files.fetch(link.format(port=server.port), hosts=LISTED, max_bytes=10)
         host = caught.value.host if isinstance(caught.value, HostNotAllowed) else None
         assert host == (named and named.format(port=server.port))
         assert (server.connections, names.asked) == (0, [])
@@ -198,7 +198,7 @@ async def test_a_listed_name_that_leads_inside_is_refused_and_nothing_is_connect
     names = Names({"a.example.com": inside})
     async with serving(answer()) as server, Downloader(lookup=lambda: names) as files:
         with pytest.raises(DownloadFailed) as caught:
-            await files.fetch("https://a.example.com/a.png", hosts=LISTED, most=10)
+            await files.fetch("https://a.example.com/a.png", hosts=LISTED, max_bytes=10)
         assert caught.value.permanent
         assert names.asked == ["a.example.com"]
         assert server.connections == 0
@@ -208,7 +208,7 @@ async def test_a_private_address_is_refused_even_where_somebody_listed_it() -> N
     async with Downloader() as files:
         for address in ("10.0.0.5", "169.254.169.254", "0.0.0.0"):  # noqa: S104 - a hostile link
             with pytest.raises(DownloadFailed) as caught:
-                await files.fetch(f"https://{address}/", hosts=(address,), most=10)
+                await files.fetch(f"https://{address}/", hosts=(address,), max_bytes=10)
             assert caught.value.permanent
 
 
@@ -216,7 +216,7 @@ async def test_a_private_address_is_refused_even_where_somebody_listed_it() -> N
 async def test_a_name_that_cannot_be_one_is_refused(label: str) -> None:
     async with Downloader() as files:
         with pytest.raises(DownloadFailed) as caught:
-            await files.fetch(f"https://{label}.example.com/", hosts=LISTED, most=10)
+            await files.fetch(f"https://{label}.example.com/", hosts=LISTED, max_bytes=10)
         assert caught.value.permanent
 
 
@@ -224,7 +224,7 @@ async def test_localhost_may_be_listed_with_its_port() -> None:
     names = Names({"localhost": ["203.0.113.9", "127.0.0.1"]})
     async with serving(answer(body=PNG)) as server, Downloader(lookup=lambda: names) as files:
         where = f"localhost:{server.port}"
-        assert await files.fetch(f"http://{where}/", hosts=(where,), most=len(PNG)) == PNG
+        assert await files.fetch(f"http://{where}/", hosts=(where,), max_bytes=len(PNG)) == PNG
 
 
 async def test_only_the_public_ones_of_several_addresses_are_connected_to() -> None:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from bot.providers.failures import Verdict, classify_text, in_short, is_about_content, told
+from bot.providers.failures import Verdict, classify_text, extract_text, is_about_content, summarize
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def test_a_denial_of_an_account_is_not_one_of_content(text: str) -> None:
     ],
 )
 def test_a_failure_tells_its_reasons_and_not_the_inputs_it_echoes(value: object, text: str) -> None:
-    assert told(value) == text
+    assert extract_text(value) == text
 
 
-def test_a_failure_in_short_is_codes_and_a_verdict_and_its_prose_is_for_debugging_only(
+def test_a_failure_is_summarized_as_codes_and_a_verdict_and_its_prose_is_logged_at_debug_only(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     problem = {"code": "BAD_INPUT", "message": "a fox in the snow must be smaller", "loc": ["input", "a red fox"]}
 
-    assert in_short(problem, 4_000_01, 10**40, None) == "BAD_INPUT; input; 400001 (reads as bad_input)"
+    assert summarize(problem, 4_000_01, 10**40, None) == "BAD_INPUT; input; 400001 (reads as bad_input)"
     assert [(each.levelname, "a fox in the snow" in each.getMessage()) for each in caplog.records] == [("DEBUG", True)]

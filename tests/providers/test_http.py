@@ -11,17 +11,17 @@ import pytest
 from pydantic import SecretStr
 
 from bot.core.errors import ProviderError, ProviderPaused, ProviderRejected, ProviderUnavailable, SubmitUnknown
-from bot.providers.http import MOST_BYTES, Client, Times, call, client, retry_after
+from bot.providers.http import MAX_BODY_BYTES, Client, Timeouts, call, client, retry_after
 from tests.providers.raw_server import Act, answer, close, endless, hang, in_turn, reset, send, serving
 
-QUICK = Times(connect=1.0, read=0.5, submit_read=0.5)
+QUICK = Timeouts(connect=1.0, read=0.5, submit_read=0.5)
 START = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 NOW = 1_795_219_200_000  # 2026-11-21 00:00:00 UTC
 
 
 @asynccontextmanager
-async def talking(url: str, *, times: Times = QUICK, limit: int = 16) -> AsyncIterator[Client]:
-    async with asyncio.timeout(5), client(url, "s3cret", times=times, limit=limit) as http:
+async def talking(url: str, *, timeouts: Timeouts = QUICK, limit: int = 16) -> AsyncIterator[Client]:
+    async with asyncio.timeout(5), client(url, "s3cret", timeouts=timeouts, limit=limit) as http:
         yield http
 
 
@@ -85,8 +85,8 @@ async def test_a_connection_that_is_not_made_in_time_proves_that_nothing_was_sen
         for each in (first, second):  # the queue is full now: further calls get no answer
             each.setblocking(False)
             each.connect_ex(full.getsockname())
-        times = Times(connect=0.5, submit_total=total)
-        async with talking(f"http://127.0.0.1:{full.getsockname()[1]}", times=times) as http:
+        timeouts = Timeouts(connect=0.5, submit_total=total)
+        async with talking(f"http://127.0.0.1:{full.getsockname()[1]}", timeouts=timeouts) as http:
             await _assert_nothing_sent(http, cause)
 
 
@@ -101,7 +101,7 @@ async def test_a_connection_that_is_not_made_in_time_proves_that_nothing_was_sen
 )
 async def test_a_handshake_that_fails_or_stalls_proves_that_nothing_was_sent(says: Act, cause: type[Exception]) -> None:
     async with serving(says, at_once=True) as server:
-        async with talking(f"https://127.0.0.1:{server.port}", times=Times(connect=0.5)) as http:
+        async with talking(f"https://127.0.0.1:{server.port}", timeouts=Timeouts(connect=0.5)) as http:
             await _assert_nothing_sent(http, cause)
         assert server.connections == 1
 
@@ -168,9 +168,9 @@ async def test_a_paid_request_that_can_never_be_built_is_not_tried_again(path: s
 
 
 async def test_an_answer_that_never_ends_is_cut_off_though_each_piece_comes_in_time() -> None:
-    patient = Times(read=5, submit_read=5, total=0.2, submit_total=0.2)
+    patient = Timeouts(read=5, submit_read=5, total=0.2, submit_total=0.2)
     half = send(START + b"Content-Length: 100\r\n\r\n{", then=hang)
-    async with serving(half) as server, talking(server.url, times=patient) as http:
+    async with serving(half) as server, talking(server.url, timeouts=patient) as http:
         with pytest.raises(SubmitUnknown):
             await call(http, "POST", "/", json={}, submits=True)
         with pytest.raises(ProviderUnavailable):
@@ -199,7 +199,7 @@ async def test_the_token_goes_to_the_configured_host_and_to_no_other() -> None:
 
 async def test_an_answer_without_an_end_is_cut_off() -> None:
     async with serving(endless) as server, talking(server.url) as http:
-        assert MOST_BYTES < len((await call(http, "GET", "/v1/x")).body) < MOST_BYTES + 100_000
+        assert MAX_BODY_BYTES < len((await call(http, "GET", "/v1/x")).body) < MAX_BODY_BYTES + 100_000
 
 
 async def test_a_secret_is_taken_out_of_its_wrapping_only_for_the_header() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bot.core.errors import BadLink, DownloadFailed, HostNotAllowed
 from bot.core.references import host_listed, link_expires_at, path_of
-from bot.providers.download import Downloader, _next, checked, is_public
+from bot.providers.download import Downloader, _redirect_target, checked, is_public
 from tests.providers.links import links
 
 LISTED = ("*.example.com", "127.0.0.1:9", "localhost:9")
@@ -55,7 +55,7 @@ def test_a_corpus_of_links_raises_nothing_of_others_and_all_readers_see_the_host
 def test_where_a_redirect_leads_is_judged_or_refused_whatever_it_says() -> None:
     for link in ALL[::7]:
         with suppress(BadLink, HostNotAllowed):
-            checked(_next("https://files.example.com/a?b", link), LISTED)
+            checked(_redirect_target("https://files.example.com/a?b", link), LISTED)
 
 
 @given(st.text() | st.builds("https://{}.example.com{}".format, st.text(max_size=8), st.text(max_size=8)))
@@ -87,6 +87,6 @@ async def test_to_fetch_any_link_fails_in_our_own_words_and_asks_for_listed_name
     async with Downloader(lookup=lambda: names) as files:
         for link in some:
             with pytest.raises((DownloadFailed, HostNotAllowed)):
-                await files.fetch(link, hosts=LISTED, most=9)
+                await files.fetch(link, hosts=LISTED, max_bytes=9)
     assert all(each.endswith(".example.com") or each == "localhost" for each in names.asked)
     assert "xn--zz--.example.com" in names.asked or len(some) < len(ALL)

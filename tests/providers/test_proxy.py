@@ -9,7 +9,7 @@ import pytest
 from bot.core.errors import BadLink, DownloadFailed, HostNotAllowed, ProviderUnavailable, SubmitUnknown
 from bot.providers import http
 from bot.providers.download import Downloader
-from bot.providers.http import Times, call, client
+from bot.providers.http import Timeouts, call, client
 from tests.providers.proxy import proxying
 from tests.providers.raw_server import Act, answer, close, in_turn, reset, serving
 from tests.providers.stages import nobody
@@ -17,14 +17,14 @@ from tests.providers.test_download import PNG, Names
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "tls" / "images.pem"  # a certificate of our own, and its key
 HOST = "images.example"  # nobody knows this name but the proxy
-QUICK = Times(connect=0.5, submit_read=0.5)
+QUICK = Timeouts(connect=0.5, submit_read=0.5)
 DONE = answer(body=PNG, kind="image/png")
 
 
 @pytest.fixture
 def tls() -> ssl.SSLContext:
     """What a server of the sample's names shows; whoever asks here believes it."""
-    http._trusted().load_verify_locations(SAMPLE)
+    http._ssl_context().load_verify_locations(SAMPLE)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(SAMPLE)
     return context
@@ -57,14 +57,17 @@ async def test_a_host_is_asked_through_the_proxy_which_sees_neither_token_nor_re
     ],
 )
 async def test_a_proxy_that_lets_nothing_through_proves_that_nothing_was_sent(says: bytes) -> None:
-    async with proxying({}, says=says) as proxy, client(f"https://{HOST}", "t", times=QUICK, proxy=proxy.url) as host:
+    async with (
+        proxying({}, says=says) as proxy,
+        client(f"https://{HOST}", "t", timeouts=QUICK, proxy=proxy.url) as host,
+    ):
         with pytest.raises(ProviderUnavailable, match="nothing was sent"):
             await call(host, "POST", "/paid", json={}, submits=True)
         assert proxy.asked == [f"CONNECT {HOST}"]
 
 
 async def test_a_proxy_that_is_away_proves_that_nothing_was_sent() -> None:
-    async with client(f"https://{HOST}", "t", times=QUICK, proxy=nobody()) as host:
+    async with client(f"https://{HOST}", "t", timeouts=QUICK, proxy=nobody()) as host:
         with pytest.raises(ProviderUnavailable, match="nothing was sent"):
             await call(host, "POST", "/paid", json={}, submits=True)
 
@@ -72,7 +75,7 @@ async def test_a_proxy_that_is_away_proves_that_nothing_was_sent() -> None:
 @pytest.mark.parametrize("cut", [reset, close])
 async def test_a_tunnel_that_breaks_after_the_request_leaves_it_unknown(tls: ssl.SSLContext, cut: Act) -> None:
     async with serving(cut, tls=tls) as server, proxying({HOST: server.port}) as proxy:
-        async with client(f"https://{HOST}", "t", times=QUICK, proxy=proxy.url) as host:
+        async with client(f"https://{HOST}", "t", timeouts=QUICK, proxy=proxy.url) as host:
             with pytest.raises(SubmitUnknown):
                 await call(host, "POST", "/paid", json={}, submits=True)
         assert len(server.got) == len(proxy.asked) == 1
@@ -87,12 +90,12 @@ async def test_pictures_come_through_the_proxy_and_names_are_looked_up_there(tls
             address = f"http://proxy.internal:{proxy.port}"
             hosts = (HOST, f"files.{HOST}", f"127.0.0.1:{own.port}", "169.254.169.254")
             async with Downloader(lookup=lambda: names, proxy=address) as files:
-                assert await files.fetch(f"https://{HOST}/a", hosts=hosts, most=len(PNG)) == PNG
-                assert await files.fetch(f"{own.url}/b", hosts=hosts, most=len(PNG)) == PNG
+                assert await files.fetch(f"https://{HOST}/a", hosts=hosts, max_bytes=len(PNG)) == PNG
+                assert await files.fetch(f"{own.url}/b", hosts=hosts, max_bytes=len(PNG)) == PNG
                 with pytest.raises(BadLink):
-                    await files.fetch("https://169.254.169.254/latest", hosts=hosts, most=9)
+                    await files.fetch("https://169.254.169.254/latest", hosts=hosts, max_bytes=9)
                 with pytest.raises(HostNotAllowed):
-                    await files.fetch("https://evil.example/", hosts=hosts, most=9)
+                    await files.fetch("https://evil.example/", hosts=hosts, max_bytes=9)
         assert proxy.asked == [f"CONNECT {HOST}", f"CONNECT files.{HOST}"]
         assert set(names.asked) == {"proxy.internal"}
         assert [each.target for each in server.got] == ["/a", target]
@@ -103,7 +106,7 @@ async def test_a_proxy_that_refuses_a_picture_leaves_it_worth_another_try() -> N
     no = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     async with proxying({}, says=no) as proxy, Downloader(proxy=proxy.url) as files:
         with pytest.raises(DownloadFailed) as caught:
-            await files.fetch(f"https://{HOST}/a", hosts=(HOST,), most=9)
+            await files.fetch(f"https://{HOST}/a", hosts=(HOST,), max_bytes=9)
         assert not caught.value.permanent
 
 
@@ -115,11 +118,11 @@ async def test_what_the_environment_says_of_proxies_and_passwords_is_not_used(
     async with serving(DONE) as server, proxying({}) as proxy:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
-        async with client(server.url, "s3cret", times=QUICK) as host, Downloader() as files:
+        async with client(server.url, "s3cret", timeouts=QUICK) as host, Downloader() as files:
             await call(host, "GET", "/free")
             await call(host, "POST", "/paid", json={}, submits=True)
             await call(host, "GET", server.url.replace("127.0.0.1", "localhost"))  # not our token's
-            await files.fetch(f"{server.url}/a", hosts=(f"127.0.0.1:{server.port}",), most=len(PNG))
+            await files.fetch(f"{server.url}/a", hosts=(f"127.0.0.1:{server.port}",), max_bytes=len(PNG))
         assert proxy.asked == []
         told = [each.headers.get("authorization") for each in server.got]
         assert told == ["Bearer s3cret", "Bearer s3cret", None, None]

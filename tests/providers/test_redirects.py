@@ -27,15 +27,15 @@ TARGETS = [
 async def test_a_link_is_requested_byte_for_byte_as_it_was_given(target: str) -> None:
     act = in_turn(DONE, answer(302, Location=target), DONE)
     async with file_server(act) as (files, server, hosts):
-        assert await files.fetch(f"{server.url}{target}#fragment", hosts=hosts, most=len(PNG)) == PNG
-        assert await files.fetch(f"{server.url}/first", hosts=hosts, most=len(PNG)) == PNG
+        assert await files.fetch(f"{server.url}{target}#fragment", hosts=hosts, max_bytes=len(PNG)) == PNG
+        assert await files.fetch(f"{server.url}/first", hosts=hosts, max_bytes=len(PNG)) == PNG
         assert [each.target for each in server.got] == [target, "/first", target]
 
 
 async def test_only_what_no_request_can_hold_is_escaped() -> None:
     async with file_server(DONE) as (files, server, hosts):
         for link in (server.url, f"{server.url}?a", f"{server.url}/\u00e9\U0001f600%7e?\u00fc=%C3%bc"):
-            await files.fetch(link, hosts=hosts, most=len(PNG))
+            await files.fetch(link, hosts=hosts, max_bytes=len(PNG))
         assert [each.target for each in server.got] == ["/", "/?a", "/%C3%A9%F0%9F%98%80%7e?%C3%BC=%C3%bc"]
 
 
@@ -48,7 +48,7 @@ async def test_three_redirects_are_followed_and_nothing_is_carried_along() -> No
         )
         async with file_server(hops) as (files, server, hosts):
             both = (*hosts, f"127.0.0.1:{store.port}")
-            assert await files.fetch(f"{server.url}/x/a?sig=0", hosts=both, most=len(PNG)) == PNG
+            assert await files.fetch(f"{server.url}/x/a?sig=0", hosts=both, max_bytes=len(PNG)) == PNG
             assert [each.target for each in server.got] == ["/x/a?sig=0", "/x/b?sig=1", "/c"]
             assert [each.target for each in store.got] == ["/d?sig=%2f"]
             for request in (*server.got, *store.got):
@@ -58,7 +58,7 @@ async def test_three_redirects_are_followed_and_nothing_is_carried_along() -> No
 async def test_a_fourth_redirect_is_one_too_many() -> None:
     async with file_server(answer(302, Location="/again")) as (files, server, hosts):
         with pytest.raises(DownloadFailed) as caught:
-            await files.fetch(f"{server.url}/a", hosts=hosts, most=9)
+            await files.fetch(f"{server.url}/a", hosts=hosts, max_bytes=9)
         assert caught.value.permanent
         assert len(server.got) == 4
 
@@ -82,7 +82,7 @@ async def test_each_hop_is_checked_like_the_first(location: str, error: type[Exc
     names = Names({"a.example.com": ["10.0.0.5"]})
     async with serving(answer(302, Location=location)) as server, Downloader(lookup=lambda: names) as files:
         with pytest.raises(error):
-            await files.fetch(f"{server.url}/a", hosts=(f"127.0.0.1:{server.port}", "a.example.com"), most=9)
+            await files.fetch(f"{server.url}/a", hosts=(f"127.0.0.1:{server.port}", "a.example.com"), max_bytes=9)
         assert names.asked == asked
         assert len(server.got) == 1
 
@@ -90,7 +90,7 @@ async def test_each_hop_is_checked_like_the_first(location: str, error: type[Exc
 async def test_a_peek_follows_no_redirect() -> None:
     async with file_server(in_turn(answer(302, Location="/b"), DONE)) as (files, server, hosts):
         with pytest.raises(DownloadFailed) as caught:
-            await files.read_head(f"{server.url}/a", hosts=hosts, within=1)
+            await files.read_head(f"{server.url}/a", hosts=hosts, timeout_s=1)
         assert caught.value.permanent
         assert len(server.got) == 1
 
@@ -112,17 +112,17 @@ def _raw_deflate(data: bytes) -> bytes:
 async def test_a_packed_file_is_unpacked_and_its_size_counted_unpacked(encoding: str, packed: bytes) -> None:
     assert len(packed) < len(PNG)
     async with file_server(answer(body=packed, kind="image/png", Content_Encoding=encoding)) as (files, server, hosts):
-        assert await files.fetch(f"{server.url}/a", hosts=hosts, most=len(PNG)) == PNG
-        assert await files.read_head(f"{server.url}/a", hosts=hosts, size=50, within=1) == PNG[:50]
+        assert await files.fetch(f"{server.url}/a", hosts=hosts, max_bytes=len(PNG)) == PNG
+        assert await files.read_head(f"{server.url}/a", hosts=hosts, size=50, timeout_s=1) == PNG[:50]
         with pytest.raises(DownloadFailed) as caught:
-            await files.fetch(f"{server.url}/a", hosts=hosts, most=len(PNG) - 1)
+            await files.fetch(f"{server.url}/a", hosts=hosts, max_bytes=len(PNG) - 1)
         assert caught.value.permanent
 
 
 async def test_the_beginning_of_a_packed_file_is_enough_for_a_peek() -> None:
     part = answer(206, gzip.compress(PNG)[:300], kind="image/png", Content_Encoding="gzip")
     async with file_server(part) as (files, server, hosts):
-        seen = await files.read_head(f"{server.url}/a", hosts=hosts, size=300, within=1)
+        seen = await files.read_head(f"{server.url}/a", hosts=hosts, size=300, timeout_s=1)
         assert seen
         assert PNG.startswith(seen)
 
@@ -134,7 +134,7 @@ async def test_a_bomb_is_given_up_before_it_is_unpacked() -> None:
         tracemalloc.start()
         try:
             with pytest.raises(DownloadFailed) as caught:
-                await files.fetch(f"{server.url}/a", hosts=hosts, most=100_000)
+                await files.fetch(f"{server.url}/a", hosts=hosts, max_bytes=100_000)
             most = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

@@ -125,7 +125,7 @@ def test_the_hosts_wish_to_be_left_alone_is_passed_on(case: str, seconds: float 
 @pytest.mark.parametrize(
     ("case", "text"),
     [
-        ("submit_400_signed_link", "runcomfy: HTTP 400, no reason we know"),
+        ("submit_400_signed_link", "runcomfy: HTTP 400, no known reason"),
         ("submit_422_echo", "runcomfy: HTTP 422, less_than_equal; body; num_images"),
     ],
 )

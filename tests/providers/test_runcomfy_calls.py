@@ -19,7 +19,7 @@ from bot.core.errors import (
 )
 from bot.core.jobs import Observation, State
 from bot.providers.base import CancelOutcome, ModelInfo, Provider
-from bot.providers.http import Times, client
+from bot.providers.http import Timeouts, client
 from bot.providers.runcomfy.client import RunComfy
 from tests.providers import recorded
 from tests.providers.raw_server import Act, RawServer, hang, in_turn, reset, serving
@@ -36,7 +36,7 @@ def says(case: str) -> Act:
 @asynccontextmanager
 async def host(*acts: Act, wallet: str | None = None) -> AsyncIterator[tuple[RunComfy, RawServer]]:
     async with serving(in_turn(*acts)) as server, asyncio.timeout(5):
-        http = client(server.url, "s3cret", times=Times(connect=1.0, read=0.5, submit_read=0.5))
+        http = client(server.url, "s3cret", timeouts=Timeouts(connect=1.0, read=0.5, submit_read=0.5))
         provider = RunComfy(http, balance_url=wallet, now=lambda: NOW)
         try:
             yield provider, server

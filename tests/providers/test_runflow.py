@@ -16,7 +16,7 @@ from bot.core.errors import (
 )
 from bot.core.jobs import Observation, State
 from bot.providers.http import Answer
-from bot.providers.runflow.answers import Balance, Page, read_found, read_run, read_submitted
+from bot.providers.runflow.answers import Balance, Page, read_run, read_search, read_submitted
 from tests.providers.recorded import NOW, recorded
 
 RUN = "0199e2a4-7c1e-7b7a-9d3f-2f6c8f0a1b2c"
@@ -281,7 +281,7 @@ def test_what_a_run_without_pictures_cost_is_reported_too(case: str, cost: int |
     ],
 )
 def test_of_the_runs_found_ours_is_the_oldest_that_bears_our_reference(case: str, run: str | None) -> None:
-    assert read_found(Page.model_validate_json(sample(case).body), job_id=JOB) == run
+    assert read_search(Page.model_validate_json(sample(case).body), job_id=JOB) == run
 
 
 def test_a_list_of_another_shape_is_not_an_empty_one() -> None:

@@ -19,7 +19,7 @@ from bot.core.errors import (
 )
 from bot.core.jobs import Observation, State
 from bot.providers.base import CancelOutcome, ModelInfo, Provider
-from bot.providers.http import Times, client
+from bot.providers.http import Timeouts, client
 from bot.providers.runflow.client import Runflow
 from tests.providers import recorded
 from tests.providers.raw_server import Act, RawServer, in_turn, serving
@@ -38,7 +38,9 @@ def says(case: str) -> Act:
 @asynccontextmanager
 async def host(*cases: str) -> AsyncIterator[tuple[Runflow, RawServer]]:
     async with serving(in_turn(*map(says, cases))) as server, asyncio.timeout(5):
-        provider = Runflow(client(server.url, "rf_live_s3cret", times=Times(connect=1.0, read=0.5)), now=lambda: NOW)
+        provider = Runflow(
+            client(server.url, "rf_live_s3cret", timeouts=Timeouts(connect=1.0, read=0.5)), now=lambda: NOW
+        )
         try:
             yield provider, server
         finally:

@@ -112,7 +112,7 @@ async def expect_pictures(within: Locator, count: int) -> None:
 
 async def test_a_member_makes_and_edits_pictures_and_reads_the_whole_prompt(tmp_path: Path) -> None:
     attached = tmp_path / "harbour.png"
-    attached.write_bytes(demo.harbour())
+    attached.write_bytes(demo.sample_picture())
     async with opened(tmp_path / "demo", pace=Pace(queue_s=0.5, run_s=1.0)) as page:
         made, edited, told = (message(page, number) for number in range(3))
 

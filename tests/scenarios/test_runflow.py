@@ -87,7 +87,7 @@ async def test_when_callbacks_arrive_nobody_asks_in_vain(tmp_path: Path) -> None
         await host.callbacks.settled()
         looks = len([each for each in host.log if each.op == "run"])
         assert len(host.callbacks.deliveries) == 20
-        assert all(each.arrived for each in host.callbacks.deliveries)
+        assert all(each.delivered for each in host.callbacks.deliveries)
         assert looks - 20 <= 0.05 * 20
         assert all(secret not in bot.bot.log for secret in SECRETS)
         assert all(each.url.rpartition("/")[2] not in bot.bot.log for each in host.callbacks.deliveries)
@@ -133,7 +133,7 @@ async def test_when_no_callback_is_any_good_every_job_is_done_all_the_same(tmp_p
             host.faults.replace([Fault("callback", each, times=None)])
             await draws(bot, 2)
         assert len(host.callbacks.deliveries) == 2 * len(bad)
-        assert not [each for each in host.callbacks.deliveries if each.arrived]
+        assert not [each for each in host.callbacks.deliveries if each.delivered]
 
 
 async def test_early_repeated_and_newly_signed_callbacks_come_to_the_same(tmp_path: Path) -> None:
@@ -146,5 +146,5 @@ async def test_early_repeated_and_newly_signed_callbacks_come_to_the_same(tmp_pa
         host.faults.replace(odd)
         await draws(bot, 8)
         await host.callbacks.settled()
-        assert all(each.arrived for each in host.callbacks.deliveries)
+        assert all(each.delivered for each in host.callbacks.deliveries)
         assert bot.books() == {"reserve": 8, "settle": 8}

@@ -91,7 +91,7 @@ async def live(folder: Path, prompt: str, *, host: str, status: int, body: objec
 @settings(max_examples=20, deadline=None)
 @given(
     prompt=prompts.filter(lambda text: len(text) >= 20),
-    way=st.sampled_from(sorted(WAYS)),
+    path=st.sampled_from(sorted(WAYS)),
     shape=st.sampled_from(range(len(SHAPES))),
     fields=st.sets(st.sampled_from(FIELDS), min_size=1),
     host=st.sampled_from(["runcomfy", "runflow"]),
@@ -99,9 +99,9 @@ async def live(folder: Path, prompt: str, *, host: str, status: int, body: objec
     takes=st.booleans(),
 )
 def test_no_log_line_has_twenty_characters_of_a_prompt(
-    *, prompt: str, way: str, shape: int, fields: set[str], host: str, status: int, takes: bool
+    *, prompt: str, path: str, shape: int, fields: set[str], host: str, status: int, takes: bool
 ) -> None:
-    said = SHAPES[shape](WAYS[way](prompt))
+    said = SHAPES[shape](WAYS[path](prompt))
     body = {"status": "failed", "status_code": "failed"} | dict.fromkeys(fields, said)
     with logged() as log, TemporaryDirectory() as folder:
         asyncio.run(live(Path(folder), prompt, host=host, status=status, body=body, takes=takes))

@@ -20,7 +20,7 @@ from bot.core.jobs import Job, State
 from bot.observability.logging import is_relevant
 from bot.store.store import Store
 from bot.web.callbacks import BODY_LIMIT, CallbackLinks, Callbacks
-from bot.web.listener import CONNECTIONS, Listener
+from bot.web.listener import MAX_CONNECTIONS, Listener
 from bot.web.server import PictureLinks
 from tests.kit import Rig, rig
 from tests.web.test_server import site
@@ -77,8 +77,8 @@ async def door(
     app: Rig,
     *,
     secrets: Sequence[str] = (SECRET,),
-    read_limit: float = 5.0,
-    most: int = CONNECTIONS,
+    read_timeout: float = 5.0,
+    max_connections: int = MAX_CONNECTIONS,
     store: Store | None = None,
 ) -> AsyncIterator[Door]:
     outcomes: Counter[str] = Counter()
@@ -87,8 +87,8 @@ async def door(
         outcomes[outcome] += 1
 
     services = replace(app.services, store=store or app.store)
-    callbacks = Callbacks(services, links=LINKS, secrets=secrets, count=count, read_limit=read_limit)
-    listener = Listener(site(app, callbacks=callbacks), most=most)
+    callbacks = Callbacks(services, links=LINKS, secrets=secrets, count=count, read_timeout=read_timeout)
+    listener = Listener(site(app, callbacks=callbacks), max_connections=max_connections)
     _, port = await listener.start("127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession() as http:
@@ -265,7 +265,7 @@ async def test_a_packed_body_is_not_unpacked(at: Door) -> None:
 
 async def test_a_body_that_does_not_come_is_not_waited_for(app: Rig) -> None:
     job_id = await submitted(app)
-    async with door(app, read_limit=0.05) as at:
+    async with door(app, read_timeout=0.05) as at:
         head = f"POST {at.path(job_id)} HTTP/1.1\nHost: x\nContent-Length: 100\n\n"
         assert b" 408 " in await at.raw(head, b"{")
         assert at.outcomes == {"slow": 1}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bot.core.jobs import State
-from bot.web.listener import LINGER
+from bot.web.listener import LINGER_TIME
 from tests.kit import Rig, rig
 from tests.web.test_callbacks import JOB, LINKS, door, payload, submitted
 
@@ -108,7 +108,7 @@ async def test_slow_bodies_do_not_hold_up_a_good_call(app: Rig) -> None:
 
 @pytest.mark.parametrize("begun", BEGUN.values(), ids=BEGUN.keys())
 async def test_of_too_many_connections_the_oldest_give_way(app: Rig, begun: bytes) -> None:
-    async with door(app, most=20) as at:
+    async with door(app, max_connections=20) as at:
         job_id = await submitted(app)
         async with held(at.port, begun, times=60) as readers:
             for each in readers[:40]:
@@ -125,14 +125,14 @@ async def test_a_body_that_nobody_wants_is_not_taken_in_for_long(app: Rig) -> No
         door(app) as at,
         held(at.port, head("/callbacks/runflow/x", "Content-Length: 100"), times=1) as (reader,),
     ):
-        async with asyncio.timeout(4 * LINGER):
+        async with asyncio.timeout(4 * LINGER_TIME):
             assert (await reader.read()).startswith(b"HTTP/1.1 404 ")
 
 
 async def test_whoever_gives_way_in_the_middle_of_a_request_leaves_no_traceback(
     app: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with door(app, most=20) as at:
+    async with door(app, max_connections=20) as at:
         job_id = await submitted(app)
         with ExitStack() as stack:
             there = [stack.enter_context(socket.create_connection(("127.0.0.1", at.port))) for _ in range(20)]

@@ -15,7 +15,7 @@ from bot.core.quota import Limits
 from bot.observability.metrics import MEASURED, READ
 from bot.providers.measured import Measured
 from bot.web.health import Health, Pulse
-from bot.web.metrics import FRESH, Page
+from bot.web.metrics import CACHE_TIME, Page
 from tests.kit import ALICE, GUILD, Rig, rig
 from tests.store.ledger_model import execute
 from tests.web.test_server import health, served, site
@@ -153,7 +153,7 @@ async def test_the_books_are_read_again_only_after_a_while(app: Rig) -> None:
     )  # fmt: skip
     first, *_ = await asyncio.gather(page.text(), page.text())
     await app.imagine()
-    app.time.go(FRESH / 1000 - 1)
+    app.time.go(CACHE_TIME / 1000 - 1)
     soon = await page.text()
     app.time.go(1)
     later = await page.text()
@@ -191,7 +191,7 @@ async def test_the_event_loops_lag_is_measured_each_time(app: Rig) -> None:
     [
         (health(), (200, "ready\n")),
         (health(lag=3, overdue=900), (200, "ready\n")),
-        (health(accepts_requests=False), (503, "the bot is about to end and takes no new jobs\n")),
+        (health(accepts_requests=False), (503, "the bot is shutting down and accepts no new jobs\n")),
         (health(age=None), (503, "not connected to Discord\n")),
         (health(age=120), (503, "not connected to Discord\n")),
         (health(writable=False), (503, "the database cannot be written\n")),

@@ -21,7 +21,7 @@ from bot.web.callbacks import Callbacks
 from bot.web.health import Health, Pulse
 from bot.web.listener import HEADERS, Listener
 from bot.web.metrics import Page
-from bot.web.server import PictureLinks, _refused, build
+from bot.web.server import PictureLinks, _reject_metrics, build
 from tests.kit import ALICE, Rig, picture, rig
 from tests.store.ledger_model import execute
 
@@ -132,7 +132,7 @@ async def test_health_and_readiness_name_what_only_the_operator_can_put_right() 
 
     assert (await full.report())["outages"] == ["clock", "disk_full"]
     assert (await full.report())["ok"] is False
-    assert await full.unready() == "nothing can be ordered: disk_full"
+    assert await full.unready() == "no run can be submitted: disk_full"
 
 
 async def test_a_bot_that_orders_all_the_same_is_ready(app: Rig) -> None:
@@ -297,7 +297,7 @@ async def test_metrics_are_for_this_machine_or_for_who_has_the_token(app: Rig) -
 )
 def test_whoever_asks_from_another_machine_needs_a_token(remote: str, code: int | None) -> None:
     request = make_mocked_request("GET", "/metrics", headers={"Host": "localhost:8080"}).clone(remote=remote)
-    answer = _refused(request, "", proxied=False)
+    answer = _reject_metrics(request, "", proxied=False)
     assert (answer and answer.status) == code
 
 
@@ -307,7 +307,7 @@ def test_whoever_asks_from_another_machine_needs_a_token(remote: str, code: int 
 )
 def test_whoever_asks_for_another_name_needs_a_token(host: str, code: int | None) -> None:
     request = make_mocked_request("GET", "/metrics", headers={"Host": host}).clone(remote="127.0.0.1")
-    answer = _refused(request, "", proxied=False)
+    answer = _reject_metrics(request, "", proxied=False)
     assert (answer and answer.status) == code
 
 

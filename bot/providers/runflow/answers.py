@@ -1,7 +1,7 @@
-"""What Runflow's answers mean, whatever their shape: all of its words stop here.
+"""Reads Runflow's answers into observations and errors.
 
-https://docs.runflow.io/concepts/runs and .../concepts/errors. Where the documents, their older versions and
-Runflow's own clients disagree, all of them are understood.
+Sources: https://docs.runflow.io/concepts/runs and .../concepts/errors. Where the documentation, its older versions
+and Runflow's own clients disagree, all forms are accepted.
 """
 
 import logging
@@ -25,12 +25,12 @@ from bot.core.errors import (
     SubmitUnknown,
 )
 from bot.core.jobs import Observation, State
-from bot.providers.failures import Verdict, classify_text, in_short, is_about_content, told
+from bot.providers.failures import Verdict, classify_text, extract_text, is_about_content, summarize
 from bot.providers.http import Answer, retry_after
 from bot.providers.wire import (
     Dollars,
+    SignedAmount,
     W,
-    Wealth,
     Wire,
     as_name,
     micro_usd,
@@ -38,7 +38,7 @@ from bot.providers.wire import (
     read_json,
     read_pictures,
     shape,
-    status_word,
+    status_of,
 )
 
 log = logging.getLogger(__name__)
@@ -47,23 +47,23 @@ QUEUED = frozenset({"queued", "pending", "dispatching"})
 RUNNING = frozenset({"running", "processing", "in_progress"})
 SUCCEEDED = frozenset({"succeeded", "completed", "partial_succeeded"})
 CANCELLED = frozenset({"canceled", "cancelled"})  # one l in a run, two in its callback
-FAILED = frozenset({"failed", "errored"})  # the second in Runflow's own scripts
-WORDS = QUEUED | RUNNING | SUCCEEDED | CANCELLED | FAILED
+FAILED = frozenset({"failed", "errored"})  # "errored" in Runflow's own scripts
+STATUSES = QUEUED | RUNNING | SUCCEEDED | CANCELLED | FAILED
 
 CREDENTIALS = frozenset({"UNAUTHORIZED", "PERMISSION_DENIED", "EMAIL_NOT_VERIFIED"})
 BALANCE = frozenset({"INSUFFICIENT_CREDIT", "INSUFFICIENT_CREDITS"})
 BUSY = frozenset({"MODEL_UNAVAILABLE", "RATE_LIMITED"})
-GONE = re.compile(r"MODEL_(NOT_FOUND|GONE|DELETED|DISABLED|DEPRECATED|RETIRED|ARCHIVED|INACTIVE)")
+MODEL_GONE = re.compile(r"MODEL_(NOT_FOUND|GONE|DELETED|DISABLED|DEPRECATED|RETIRED|ARCHIVED|INACTIVE)")
 
 RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 
 
 class _Created(Wire):
-    id: RunId = Field(validation_alias=AliasChoices("id", "run_id"))  # the second in Runflow's own scripts
+    id: RunId = Field(validation_alias=AliasChoices("id", "run_id"))  # "errored" in Runflow's own scripts
 
 
 class _Run(Wire):
-    """A run's record. Any field may be missing or null, and the record holds the member's inputs as well."""
+    """A run's record. Any field may be missing or null; the record also contains the member's inputs."""
 
     status_code: Any = None
     status: Any = None  # the older name
@@ -77,33 +77,33 @@ class _Run(Wire):
     error: Any = None
 
     @property
-    def word(self) -> str:
-        """Its status in lower case; empty where it has none."""
-        return status_word(self.status_code) or status_word(self.status)
+    def status_text(self) -> str:
+        """The status in lower case, "" if there is none."""
+        return status_of(self.status_code) or status_of(self.status)
 
     @property
     def flagged(self) -> bool | None:
-        """True: marked by the model's maker, False: cleared, None: not looked at."""
+        """True: flagged by the model's maker, False: cleared, None: not checked."""
         flag = self.output.get("nsfw_detected") if isinstance(self.output, dict) else None
         return flag if isinstance(flag, bool) else None
 
 
-class _Found(Wire):
+class _SearchedRun(Wire):
     id: RunId
     client_ref: Any = None
     metadata: Any = None
     created_at: Any = None
 
     def is_for(self, job_id: str) -> bool:
-        named = self.metadata.get("job_id") if isinstance(self.metadata, dict) else None
-        return job_id in (self.client_ref, named)
+        job_reference = self.metadata.get("job_id") if isinstance(self.metadata, dict) else None
+        return job_id in (self.client_ref, job_reference)
 
     @property
     def age(self) -> tuple[float, str]:
-        """Sorts the oldest first; ids tell the time too (UUIDv7)."""
+        """Sort key, oldest first; the ids are UUIDv7 and sort by time too."""
         try:
-            made = datetime.fromisoformat(told(self.created_at))
-            return (made if made.tzinfo else made.replace(tzinfo=UTC)).timestamp(), self.id
+            created = datetime.fromisoformat(extract_text(self.created_at))
+            return (created if created.tzinfo else created.replace(tzinfo=UTC)).timestamp(), self.id
         except (ValueError, OverflowError):
             return float("inf"), self.id
 
@@ -117,8 +117,8 @@ class Model(Wire):
 
 
 class Balance(Wire):
-    balance_cents: Wealth = None
-    balance: Wealth = Field(None, validation_alias=AliasChoices("balance_usd", "balance"))  # dollars
+    balance_cents: SignedAmount = None
+    balance: SignedAmount = Field(None, validation_alias=AliasChoices("balance_usd", "balance"))  # dollars
     items: "tuple[Balance, ...]" = ()
 
     @property
@@ -131,7 +131,7 @@ class Balance(Wire):
 
 
 class Problem(Wire):
-    """The host's error envelope: by its documents at the top, by its own client inside `error`."""
+    """Runflow's error envelope: at the top level in its documentation, inside `error` in its own client."""
 
     code: Any = None
     message: Any = None
@@ -141,33 +141,33 @@ class Problem(Wire):
 
     @property
     def name(self) -> str | None:
-        """The host's own word for the error; a gateway's page or number is none."""
+        """Runflow's error code in capitals; None for the page or number of a gateway."""
         inner = self.error.get("code") if isinstance(self.error, dict) else None
-        words = (each for each in (self.code, inner) if isinstance(each, str))
-        return next((each for each in words if re.fullmatch(r"[A-Z][A-Z0-9_]{2,63}", each)), None)
+        codes = (each for each in (self.code, inner) if isinstance(each, str))
+        return next((each for each in codes if re.fullmatch(r"[A-Z][A-Z0-9_]{2,63}", each)), None)
 
     @property
-    def said(self) -> list[Any]:
+    def prose(self) -> list[Any]:
         inner = self.error.get("errors") if isinstance(self.error, dict) else None
         return [self.code, self.message, self.errors, self.error, inner, self.detail]
 
     @property
     def text(self) -> str:
-        return told(self.said)
+        return extract_text(self.prose)
 
 
 def read_submitted(answer: Answer, *, now: int) -> str:
-    """The run's id out of the answer to a paid submit, or the error that says what to do."""
-    if answer.is_success and (taken := parse(_Created, answer.body)):
-        return taken.id
+    """Return the run's id from the answer to a paid submit, or raise the `ProviderError` that it stands for."""
+    if answer.is_success and (created := parse(_Created, answer.body)):
+        return created.id
     problem = parse(Problem, answer.body)
-    raise _not_taken(answer, problem, now=now) or SubmitUnknown(describe_error(answer, problem))
+    raise _submit_error(answer, problem, now=now) or SubmitUnknown(describe_error(answer, problem))
 
 
-def _not_taken(answer: Answer, problem: Problem | None, *, now: int) -> ProviderError | None:
-    """The error of a submit that the host provably did not take: a 4xx, or a 503 in its own words.
+def _submit_error(answer: Answer, problem: Problem | None, *, now: int) -> ProviderError | None:
+    """The error of a submit that Runflow provably did not accept: a 4xx, or a 503 with an error code.
 
-    Not a 409: by the documents that is a duplicate or a race, so a run of ours may be there, and a search tells.
+    Not a 409: by the documentation that is a duplicate or a race, so the run may exist and a search can find it.
     """
     name = problem.name if problem else None
     busy = answer.status == 503 and name is not None
@@ -176,9 +176,9 @@ def _not_taken(answer: Answer, problem: Problem | None, *, now: int) -> Provider
     text = problem.text if problem else ""
     if answer.status == 403 and is_about_content(text):
         return ProviderRefused(describe_error(answer, problem))
-    if error := _standing(answer, problem, now=now):
+    if error := _account_error(answer, problem, now=now):
         return error
-    if is_gone(answer, problem):
+    if is_model_gone(answer, problem):
         return ModelGone(describe_error(answer, problem))
     verdict = classify_text(text)
     if busy or name in BUSY or (verdict is Verdict.TRANSIENT and answer.status == 400):
@@ -186,20 +186,20 @@ def _not_taken(answer: Answer, problem: Problem | None, *, now: int) -> Provider
     return (ProviderRefused if verdict is Verdict.REFUSED else ProviderRejected)(describe_error(answer, problem))
 
 
-def is_gone(answer: Answer, problem: Problem | None) -> bool:
-    """Whether the answer to a question about a model says that there is none."""
+def is_model_gone(answer: Answer, problem: Problem | None) -> bool:
+    """Return whether the answer to a request about a model says that it does not exist."""
     name = (problem.name if problem else None) or ""
-    return name not in BUSY and (answer.status in (404, 410) or GONE.fullmatch(name) is not None)
+    return name not in BUSY and (answer.status in (404, 410) or MODEL_GONE.fullmatch(name) is not None)
 
 
-def _standing(answer: Answer, problem: Problem | None, *, now: int) -> ProviderError | None:
-    """The errors that are about us or the moment, not about what was asked."""
+def _account_error(answer: Answer, problem: Problem | None, *, now: int) -> ProviderError | None:
+    """Errors about the account or the current load, not about the request; None for all others."""
     name = problem.name if problem else None
     if answer.status == 402 or name in BALANCE:
         return ProviderPaused(describe_error(answer, problem), kind="balance")
     if answer.status == 401 or name in CREDENTIALS or (answer.status == 403 and problem):
         return ProviderPaused(describe_error(answer, problem), kind="credentials")
-    # A 403 without JSON is a firewall's page: one member's prompt may have called it up, so it pauses nothing.
+    # A 403 without JSON comes from a firewall. One prompt may have triggered it, so it must not pause the provider.
     if answer.status in (408, 425, 429) or answer.status == 403:
         return _unavailable(answer, problem, now=now)
     return None
@@ -211,85 +211,85 @@ def _unavailable(answer: Answer, problem: Problem | None, *, now: int) -> Provid
 
 def describe_error(answer: Answer, problem: Problem | None) -> str:
     if problem is None:
-        return f"runflow: HTTP {answer.status}, no readable answer"
-    return f"runflow: HTTP {answer.status}, {in_short(*problem.said) or 'no reason we know'}"
+        return f"runflow: HTTP {answer.status}, unreadable answer"
+    return f"runflow: HTTP {answer.status}, {summarize(*problem.prose) or 'no known reason'}"
 
 
 def read_run(body: bytes) -> Observation:
-    """What a run has come to. Its links are fresh, and die soon.
+    """Return a run's state. Its picture links were signed for this answer and expire soon.
 
-    `AnswerUnreadable` for an unknown form, `ValueError` for what is no JSON, or an error and no run.
+    Raises `AnswerUnreadable` for an unknown form, `ValueError` for what is not JSON or an error envelope.
     """
     value = read_json(body)
     run = _Run.model_validate(value) if isinstance(value, dict) else _Run()
-    word = run.word
+    status = run.status_text
     cost = micro_usd(run.cost, rounding=ROUND_CEILING)
-    if word in CANCELLED:
+    if status in CANCELLED:
         return Observation(State.CANCELLED, cost_micro_usd=cost)
-    if word in RUNNING:
+    if status in RUNNING:
         return Observation(State.RUNNING)
-    if word not in SUCCEEDED | FAILED:
-        return _pending(word, value)
-    return _ended(run, word=word, cost=cost)
+    if status not in SUCCEEDED | FAILED:
+        return _pending(status, value)
+    return _ended(run, status=status, cost=cost)
 
 
-def _pending(word: str, value: object) -> Observation:
-    if word not in WORDS:
+def _pending(status: str, value: object) -> Observation:
+    if status not in STATUSES:
         if isinstance(value, dict) and Problem.model_validate(value).name:
             raise ValueError("an error, not a run")
-        if not word:
+        if not status:
             raise AnswerUnreadable("runflow: an answer without a status", shape=shape(value))
-        _wonder(word)
+        _warn_unknown_status(status)
     return Observation(State.QUEUED)
 
 
-@lru_cache(maxsize=256)  # once for each word
-def _wonder(word: str) -> None:
-    log.warning("Runflow reports a status we do not know", extra={"event": "status_unknown", "status": as_name(word)})
+@lru_cache(maxsize=256)  # logs each status once
+def _warn_unknown_status(status: str) -> None:
+    log.warning("Runflow reports an unknown status", extra={"event": "status_unknown", "status": as_name(status)})
 
 
-def _ended(run: _Run, *, word: str, cost: int | None) -> Observation:
-    urls = read_pictures(run.output) if word in SUCCEEDED else ()  # of a failed one it may be an error in any shape
+def _ended(run: _Run, *, status: str, cost: int | None) -> Observation:
+    urls = read_pictures(run.output) if status in SUCCEEDED else ()  # a failed run's output may be an error of any form
     if urls:
         return Observation(State.COLLECTING, image_urls=urls, flagged=run.flagged, cost_micro_usd=cost)
     if urls is None:
         raise AnswerUnreadable("runflow: no readable output", shape=shape(run.output), finished=True)
-    why = (run.failure_code, run.failure_message, run.failure_reason, run.error)
-    text = told(list(why))
-    # Where it failed is for the operator: a stage may be called after moderation and fail for another reason.
-    stage = told(run.failure_stage_code or run.failure_stage, in_codes=True)
+    reasons = (run.failure_code, run.failure_message, run.failure_reason, run.error)
+    text = extract_text(list(reasons))
+    # The stage goes into the log only: one that is named after moderation may fail for another reason.
+    stage = extract_text(run.failure_stage_code or run.failure_stage, codes_only=True)
     refused = run.flagged or classify_text(text) is Verdict.REFUSED
     return Observation(
         State.REFUSED if refused else State.FAILED,
         flagged=run.flagged,
-        reason=f"{word}: {in_short(*why) or 'no picture, no reason'}" + (f" at {stage}" if stage else ""),
+        reason=f"{status}: {summarize(*reasons) or 'no picture, no reason'}" + (f" at {stage}" if stage else ""),
         cost_micro_usd=cost,
-        empty=word in SUCCEEDED and not text,
+        empty=status in SUCCEEDED and not text,
     )
 
 
-def read_found(page: Page, *, job_id: str) -> str | None:
-    """The oldest run that bears our reference.
+def read_search(page: Page, *, job_id: str) -> str | None:
+    """Return the id of the oldest run whose reference is *job_id*, None if there is none.
 
-    Each is compared here: a host that overlooks the filter would hand us the runs of others.
+    Every run is compared again: a server that ignores the filter returns other runs too.
     """
     runs = []
     for item in page.items:
         with suppress(ValidationError):
-            runs.append(_Found.model_validate(item))
-    ours = sorted((each for each in runs if each.is_for(job_id)), key=lambda each: each.age)
-    return ours[0].id if ours else None
+            runs.append(_SearchedRun.model_validate(item))
+    matches = sorted((each for each in runs if each.is_for(job_id)), key=lambda each: each.age)
+    return matches[0].id if matches else None
 
 
-def trouble(answer: Answer, *, now: int) -> ProviderError:
-    """The error of a question that was not answered; it costs nothing to ask it again."""
+def read_error(answer: Answer, *, now: int) -> ProviderError:
+    """Return the error for a failed free request, which may be repeated."""
     problem = parse(Problem, answer.body)
-    return _standing(answer, problem, now=now) or _unavailable(answer, problem, now=now)
+    return _account_error(answer, problem, now=now) or _unavailable(answer, problem, now=now)
 
 
-def good(answer: Answer, model: type[W], *, now: int) -> W:
-    """The answer as a *model*; `ProviderUnavailable` or `ProviderPaused` where it is none."""
+def parse_or_raise(answer: Answer, model: type[W], *, now: int) -> W:
+    """Parse the answer as a *model*. Raises `ProviderUnavailable` or `ProviderPaused` if it is not one."""
     problem = parse(Problem, answer.body)
-    if answer.is_success and problem and not problem.name and (read := parse(model, answer.body)):
-        return read
-    raise trouble(answer, now=now)
+    if answer.is_success and problem and not problem.name and (parsed := parse(model, answer.body)):
+        return parsed
+    raise read_error(answer, now=now)

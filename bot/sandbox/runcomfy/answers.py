@@ -1,4 +1,4 @@
-"""What the local image service says of a run, in the host's words, and how faults change it. Pure."""
+"""Builds RunComfy's JSON answers about a run, changed by faults. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ def problem(status: int, *, code: int, message: str) -> Answer:
 
 
 def envelope(fault: Fault) -> Answer:
-    """What the host says when *fault* comes instead of an answer."""
+    """Return RunComfy's error answer for *fault*."""
     match fault.name:
         case "envelope_503":
             return problem(503, code=503001, message="Service temporarily unavailable.")
@@ -47,8 +47,8 @@ def status_answer(run: Run, *, origin: str, faults: Iterable[Fault]) -> Answer:
     met = {each.name: each for each in faults}
     if met.keys() & {"404_after_submit", "lost"}:
         return NOT_FOUND
-    word = _word(run, met)
-    if word == "completed" and "fail" in met:  # the vendor's own clients are ready for it here too
+    word = _status_word(run, met)
+    if word == "completed" and "fail" in met:  # RunComfy's own clients handle this status here, too
         word = "failed"
     body: dict[str, Any] = {"request_id": run.id, "status": word}
     if word.lower() == "in_queue":
@@ -60,11 +60,11 @@ def status_answer(run: Run, *, origin: str, faults: Iterable[Fault]) -> Answer:
 def result_answer(
     run: Run, *, origin: str, faults: Iterable[Fault], with_cost: bool, broken: str | None = None
 ) -> Answer:
-    """*broken*: why it failed by itself (a reference that could not be fetched)."""
+    """*broken*: why the run failed without a fault (a reference that could not be downloaded)."""
     met = {each.name: each for each in faults}
     if met.keys() & {"404_after_submit", "lost"}:
         return NOT_FOUND
-    word = _word(run, met)
+    word = _status_word(run, met)
     body: dict[str, Any] = {
         "request_id": run.id,
         "model_id": run.model,
@@ -82,7 +82,7 @@ def result_answer(
 
 
 def cancel_answer(run: Run, *, faults: Iterable[Fault]) -> Answer:
-    """Cancels the run if it still queues. The host's own example says *completed* next to *cancelled*."""
+    """Cancel the run if it is still queued. The documented example has *completed* beside *cancelled*."""
     met = {each.do for each in faults}
     if "lost" in met or "404_after_submit" in met:
         return NOT_FOUND
@@ -95,7 +95,7 @@ def cancel_answer(run: Run, *, faults: Iterable[Fault]) -> Answer:
     return Answer(202, {"request_id": run.id, "status": "completed", "outcome": "cancelled"})
 
 
-def _word(run: Run, met: Mapping[str, Fault]) -> str:
+def _status_word(run: Run, met: Mapping[str, Fault]) -> str:
     word: str = run.state
     if "unknown_status" in met:
         word = met["unknown_status"].word
@@ -116,21 +116,21 @@ def _outcome(run: Run, met: Mapping[str, Fault], *, origin: str, with_cost: bool
     if "fail" in met or broken:
         error = met["fail"].params.get("error", CRASHED) if "fail" in met else broken
         return {"status": _cased("failed", met)} | ({} if error is None else {"error": error})
-    told: dict[str, Any] = {"status": _cased("succeeded", met)}
+    result: dict[str, Any] = {"status": _cased("succeeded", met)}
     if with_cost and "no_cost" not in met:
-        told["cost"] = run.cost_micro_usd / 1_000_000
+        result["cost"] = run.cost_micro_usd / 1_000_000
     if "no_output" in met:
-        return told
+        return result
     if "empty_output" in met:
-        return {**told, "output": met["empty_output"].params.get("output", {})}
-    return {**told, "output": _output([_address(run, each, met, origin=origin) for each in run.images], met)}
+        return {**result, "output": met["empty_output"].params.get("output", {})}
+    return {**result, "output": _output([_address(run, each, met, origin=origin) for each in run.images], met)}
 
 
 def _address(run: Run, path: str, met: Mapping[str, Fault], *, origin: str) -> str:
     if "foreign_host" not in met:
         return origin + path
-    elsewhere = f"https://pictures.example.net/{run.id}.{run.asked.output_format}"
-    return str(met["foreign_host"].params.get("url", elsewhere))
+    foreign_url = f"https://pictures.example.net/{run.id}.{run.asked.output_format}"
+    return str(met["foreign_host"].params.get("url", foreign_url))
 
 
 def _output(urls: list[str], met: Mapping[str, Fault]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""RunComfy's Model API, as the local image service speaks it: submit, status, result, cancel, catalogue, balance."""
+"""RunComfy's Model API, emulated: submit, status, result, cancel, catalogue, balance."""
 
 from typing import ClassVar
 from uuid import uuid4
@@ -57,7 +57,7 @@ class RunComfy(Host):
         run = Run(
             str(uuid4()), entry.id, inputs, asked=asked, entry=entry, queue=self.controls.queue, created_at=utc_ms()
         )
-        self.take_in(run, met)
+        self.accept(run, met)
         return Answer(200, submitted(run.id, origin=origin(request)))
 
     async def _status(self, request: web.Request, _body: bytes, met: FaultedCall) -> Answer:
@@ -68,7 +68,7 @@ class RunComfy(Host):
         run = self.run(request)
         if run is None:
             return NOT_FOUND
-        broken = await self.files.trouble(run) if run.state == "completed" else None
+        broken = await self.files.reference_error(run) if run.state == "completed" else None
         with_cost = request.query.get("include_cost", "").lower() in ("true", "1")
         return result_answer(run, origin=origin(request), faults=met, with_cost=with_cost, broken=broken)
 

@@ -1,7 +1,7 @@
-"""The four models the local RunComfy offers: what they take, as the host publishes it, and what they cost.
+"""The four models of the emulated RunComfy, with input schemas and prices.
 
-Source: RunComfy's published input schemas. Fields it does not list are refused, so that a wrong name
-is found here and not at a paid host, of which it is unknown whether it looks.
+Source: RunComfy's published input schemas. Unlisted fields are rejected, so that a wrong name is found here:
+it is unknown whether RunComfy itself rejects it.
 """
 
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ MODELS: Mapping[str, ImageModel] = {
 
 
 def read_inputs(model: ImageModel, body: bytes) -> tuple[Inputs | None, list[Any]]:
-    """The inputs in *body*, or None and the host's `detail` array of what is wrong with them."""
+    """Return the inputs in *body*, or None and the `detail` array of RunComfy's error answer."""
     try:
         return model.inputs.model_validate_json(body), []
     except ValidationError as exc:

@@ -1,4 +1,4 @@
-"""What the local Runflow says of a run: its record and its callback's payload, and how faults change them. Pure.
+"""Builds the emulated Runflow's records of runs and bodies of callbacks, changed by faults. Pure.
 
 Source: docs.runflow.io, api-reference/runs/get-run and concepts/{runs,callbacks,errors}.
 """
@@ -15,10 +15,10 @@ from bot.sandbox.runflow.models import uuid_of
 from bot.sandbox.runflow.runs import FlowRun
 
 STATUSES = ("queued", "dispatching", "running", "succeeded", "failed", "canceled", "partial_succeeded")
-PAID = frozenset({"succeeded", "partial_succeeded"})
-OVER = PAID | {"failed", "canceled"}
+BILLED = frozenset({"succeeded", "partial_succeeded"})
+ENDED = BILLED | {"failed", "canceled"}
 BACKWARDS = {"succeeded": "running", "running": "dispatching", "dispatching": "queued"}
-EVENTS = {"succeeded": "completed", "canceled": "cancelled"}  # events and their status are spelled otherwise
+EVENTS = {"succeeded": "completed", "canceled": "cancelled"}  # words in callbacks that differ from the record's status
 ORG = "0192aa00-5a4d-7000-8000-0000000da12c"
 CODES: Mapping[int, str] = {
     400: "BAD_REQUEST",
@@ -43,7 +43,7 @@ NOT_FOUND = problem(404, message="Run not found.")
 
 
 def envelope(fault: Fault) -> Answer:
-    """What the host says when *fault* comes instead of an answer."""
+    """Return Runflow's error answer for *fault*."""
     fixed = {"envelope_503": 503, "429": 429, "error_200": 200}
     status = fixed.get(fault.name) or int(fault.word)
     if "body" in fault.params:
@@ -62,7 +62,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run has come to, in the record's spelling."""
+    """A run's state, in the words of its record."""
 
     status: str
     output: Any = None
@@ -70,7 +70,7 @@ class Outcome:
 
 
 def outcome(run: FlowRun, met: FaultedCall, *, sign: Sign, broken: str | None) -> Outcome:
-    """*broken*: why it failed by itself (a reference that could not be fetched)."""
+    """*broken*: why the run failed without a fault (a reference that could not be downloaded)."""
     status = _progress(run, met)
     if status != "succeeded":
         return Outcome(status)
@@ -82,24 +82,24 @@ def outcome(run: FlowRun, met: FaultedCall, *, sign: Sign, broken: str | None) -
     return Outcome(status, None if "no_output" in met else _output(run, met, sign=sign))
 
 
-def record(run: FlowRun, came_to: Outcome, met: FaultedCall) -> dict[str, Any]:
-    """The run as `GET /v1/runs/{id}` tells it; the answer to a submit is the same."""
-    over = came_to.status in OVER
-    cost = Decimal(billed_micro_usd(run, came_to, met)) / 1_000_000
-    failure = came_to.failure or Failure(None, None, None)
-    told: dict[str, Any] = {
+def record(run: FlowRun, result: Outcome, met: FaultedCall) -> dict[str, Any]:
+    """Return the run's record, the answer to `GET /v1/runs/{id}` and to a submit."""
+    ended = result.status in ENDED
+    cost = Decimal(billed_micro_usd(run, result, met)) / 1_000_000
+    failure = result.failure or Failure(None, None, None)
+    record_: dict[str, Any] = {
         "id": run.id,
         "model_id": uuid_of(run.model),
         "target_type": "model",
         "target_version": None,
         "org_id": ORG,
-        "status_code": came_to.status.upper() if "upper_case" in met else came_to.status,
+        "status_code": result.status.upper() if "upper_case" in met else result.status,
         "source_code": "api",
         "input": run.inputs,
-        "output": came_to.output,
+        "output": result.output,
         "context": None,
-        "duration_ms": _duration(run) if over else None,
-        "cost": f"{cost:f}" if over and "no_cost" not in met else None,
+        "duration_ms": _duration(run) if ended else None,
+        "cost": f"{cost:f}" if ended and "no_cost" not in met else None,
         "cost_breakdown": None,
         "nodes_total": None,
         "nodes_completed": None,
@@ -108,8 +108,8 @@ def record(run: FlowRun, came_to: Outcome, met: FaultedCall) -> dict[str, Any]:
         "request_id": run.request_id,
         "created_by": None,
         "created_at": iso(run.created_at),
-        "started_at": iso(run.started_at) if over or came_to.status == "running" else None,
-        "completed_at": iso(run.finished_at) if over else None,
+        "started_at": iso(run.started_at) if ended or result.status == "running" else None,
+        "completed_at": iso(run.finished_at) if ended else None,
         "callback_url": run.callback_url,
         "metadata": run.metadata,
         "has_logs": False,
@@ -121,21 +121,21 @@ def record(run: FlowRun, came_to: Outcome, met: FaultedCall) -> dict[str, Any]:
         "node_runs": None,
         "logs": None,
     }
-    return _older(told) if "old_words" in met else told
+    return _older(record_) if "old_words" in met else record_
 
 
-def billed_micro_usd(run: FlowRun, came_to: Outcome, met: FaultedCall) -> int:
-    """Failed runs are not billed, and of a partial one only the pictures that came."""
-    return run.entry.cost_micro_usd(run.asked, images=run.delivered(met)) if came_to.status in PAID else 0
+def billed_micro_usd(run: FlowRun, result: Outcome, met: FaultedCall) -> int:
+    """Return the cost of a run: failed ones are free, partial ones cost only the delivered pictures."""
+    return run.entry.cost_micro_usd(run.asked, images=run.delivered(met)) if result.status in BILLED else 0
 
 
-def payload(run: FlowRun, came_to: Outcome, met: FaultedCall, *, event: str | None = None) -> dict[str, Any]:
-    """What a callback says; a run that is not over is told of as if it were."""
-    status = came_to.status if came_to.status in OVER else "succeeded"
+def payload(run: FlowRun, result: Outcome, met: FaultedCall, *, event: str | None = None) -> dict[str, Any]:
+    """Return the body of a callback; an unfinished run is reported as succeeded."""
+    status = result.status if result.status in ENDED else "succeeded"
     word = EVENTS.get(status, status)
-    output = came_to.output
+    output = result.output
     if "callback:envelope" in met:
-        failure = came_to.failure or Failure("GENERATION_FAILED", CRASHED, None)
+        failure = result.failure or Failure("GENERATION_FAILED", CRASHED, None)
         output = {"code": failure.code, "message": failure.message, "errors": None}
     elif "callback:image_urls" in met:
         output = {"image_urls": [each["url"] for each in (output or {}).get("outputs", [])]}
@@ -201,9 +201,9 @@ def _output(run: FlowRun, met: FaultedCall, *, sign: Sign) -> Any:
 
 
 def _entry(run: FlowRun, path: str, met: FaultedCall, *, sign: Sign) -> dict[str, Any]:
-    elsewhere = met.get("foreign_host")
+    foreign = met.get("foreign_host")
     kind = run.asked.output_format
-    url = str(elsewhere.params.get("url", f"https://pictures.example.net/{run.id}.{kind}")) if elsewhere else sign(path)
+    url = str(foreign.params.get("url", f"https://pictures.example.net/{run.id}.{kind}")) if foreign else sign(path)
     return {"url": url, "type": "image", "content_type": f"image/{kind}", "width": None, "height": None}
 
 
@@ -211,9 +211,9 @@ def _duration(run: FlowRun) -> int | None:
     return None if run.finished_at is None else run.finished_at - run.created_at
 
 
-def _older(told: dict[str, Any]) -> dict[str, Any]:
-    """The same in the words of the older pages and of the host's own SDK."""
+def _older(record_: dict[str, Any]) -> dict[str, Any]:
+    """Return the record with the keys of Runflow's older documentation and SDK."""
     names = {"status_code": "status", "completed_at": "finished_at", "failure_stage_code": "failure_stage"}
-    code, message = told.pop("failure_code"), told.pop("failure_message")
+    code, message = record_.pop("failure_code"), record_.pop("failure_message")
     error = {"code": code, "message": message} if code or message else None
-    return {names.get(key, key): value for key, value in told.items()} | {"error": error}
+    return {names.get(key, key): value for key, value in record_.items()} | {"error": error}

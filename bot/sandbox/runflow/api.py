@@ -1,6 +1,6 @@
-"""Runflow's API, as the local image service speaks it: runs, their search and callbacks, catalogue, balance, files.
+"""Runflow's API, emulated: runs, search, callbacks, catalogue, balance, files.
 
-Source: docs.runflow.io. There is no cancel, because the host has none for its customers.
+Source: docs.runflow.io. There is no cancel, because Runflow has none for customers.
 """
 
 import asyncio
@@ -27,20 +27,20 @@ from bot.sandbox.runflow.answers import (
     record,
 )
 from bot.sandbox.runflow.callbacks import Callbacks
-from bot.sandbox.runflow.models import MODELS, SYNC_MODE, Order, entry, read_order, uuid_of
+from bot.sandbox.runflow.models import MODELS, SYNC_MODE, SubmitBody, entry, read_submit, uuid_of
 from bot.sandbox.runflow.runs import FlowRun, Signer, uuid7
 from bot.sandbox.runflow.search import FILTERABLE, BadSearch, read_search
 from bot.sandbox.runs import utc_ms
 
-KEYS = "rf_live_"
+KEY_PREFIX = "rf_live_"
 NO_MODEL = problem(404, code="NOT_FOUND", message="Model not found.")
-OTHER_KEYS = "rf_svc_"  # for administration, not for runs
+SERVICE_KEY_PREFIX = "rf_svc_"  # keys for administration, which cannot create runs
 
 
 class Runflow(Host):
     name: ClassVar[str] = "runflow"
     id_key: ClassVar[str] = "id"
-    open_to_all: ClassVar[frozenset[str]] = frozenset({"file", "health"})
+    public_ops: ClassVar[frozenset[str]] = frozenset({"file", "health"})
 
     def __init__(
         self,
@@ -54,8 +54,8 @@ class Runflow(Host):
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         super().__init__(controls, files, key=key, now=now, stopping=stopping)
-        self.origin = ""  # where it is, for the addresses in callbacks
-        self.callbacks = Callbacks(controls, tell=self._told, secrets=secrets, sleep=sleep)
+        self.origin = ""  # its base URL, for picture addresses in callbacks
+        self.callbacks = Callbacks(controls, build_payload=self._callback_payload, secrets=secrets, sleep=sleep)
         self._signer = Signer(now)
 
     def routes(self) -> list[web.RouteDef]:
@@ -76,16 +76,16 @@ class Runflow(Host):
         ]
 
     def refusal(self, bearer: str) -> Answer | None:
-        if bearer.startswith(OTHER_KEYS):
+        if bearer.startswith(SERVICE_KEY_PREFIX):
             return problem(403, message="This key is not for runs.")
-        if bearer.startswith(KEYS) and self.key in (None, bearer):
+        if bearer.startswith(KEY_PREFIX) and self.key in (None, bearer):
             return None
         return problem(401, message="Missing, unknown or revoked API key.")
 
     def envelope(self, fault: Fault) -> Answer:
         return envelope(fault)
 
-    def found(self, request: web.Request) -> FlowRun | None:
+    def flow_run(self, request: web.Request) -> FlowRun | None:
         run = self.run(request)
         return run if isinstance(run, FlowRun) else None
 
@@ -93,18 +93,18 @@ class Runflow(Host):
         model = MODELS.get(request.match_info["model"])
         if model is None:
             return NO_MODEL
-        read, wrong = read_order(model, body)
+        read, wrong = read_submit(model, body)
         if read is None:
             met.note = SYNC_MODE if any(each["message"] == SYNC_MODE for each in wrong) else ""
             return problem(422, message="The request is not valid.", errors=wrong)
         first, *_ = [self._accept(model.id, *read, met=met) for _ in range(2 if "twice" in met else 1)]
-        told = record(first, Outcome("queued"), FaultedCall([]))
+        answer = record(first, Outcome("queued"), FaultedCall([]))
         if "callback:early" in met and first.callback_url:
             self.controls.queue.move(first, "completed")
-            await first.rung.wait()
-        return Answer(200 if "created_200" in met else 201, told)
+            await first.callback_done.wait()
+        return Answer(200 if "created_200" in met else 201, answer)
 
-    def _accept(self, model: str, order: Order, asked: Inputs, *, met: FaultedCall) -> FlowRun:
+    def _accept(self, model: str, submit: SubmitBody, asked: Inputs, *, met: FaultedCall) -> FlowRun:
         run = FlowRun(
             id=uuid7(),
             model=model,
@@ -113,24 +113,24 @@ class Runflow(Host):
             entry=MODELS[model],
             queue=self.controls.queue,
             created_at=utc_ms(),
-            client_ref=order.client_ref,
-            metadata=order.metadata,
-            callback_url=order.callback_url,
+            client_ref=submit.client_ref,
+            metadata=submit.metadata,
+            callback_url=submit.callback_url,
         )
-        self.take_in(run, met)
+        self.accept(run, met)
         return run
 
     async def _run(self, request: web.Request, _body: bytes, met: FaultedCall) -> Answer:
-        run = self.found(request)
+        run = self.flow_run(request)
         if run is None or "lost" in met or "404_after_submit" in met:
             return NOT_FOUND
         run.version += 1
         asked = request.query.get("add_signature") == "true"
-        return Answer(200, record(run, await self._came_to(run, met, at=origin(request), asked=asked), met))
+        return Answer(200, record(run, await self._outcome_of(run, met, at=origin(request), asked=asked), met))
 
-    async def _came_to(self, run: FlowRun, met: FaultedCall, *, at: str, asked: bool = False) -> Outcome:
-        """*asked*: whether addresses were asked for with a signature; only a fault heeds it."""
-        broken = await self.files.trouble(run) if run.state == "completed" else None
+    async def _outcome_of(self, run: FlowRun, met: FaultedCall, *, at: str, asked: bool = False) -> Outcome:
+        """*asked*: whether signed addresses were requested, which matters only under the fault `unsigned`."""
+        broken = await self.files.reference_error(run) if run.state == "completed" else None
         signs = asked or "unsigned" not in met
 
         def address(path: str) -> str:
@@ -138,10 +138,10 @@ class Runflow(Host):
 
         return outcome(run, met, sign=address, broken=broken)
 
-    async def _told(self, run: FlowRun, met: FaultedCall) -> dict[str, Any]:
-        """What a callback about *run* says."""
-        shown = FaultedCall(run.faults.look(OUTCOME.keys() - {"result_pending"}))
-        return payload(run, await self._came_to(run, shown, at=self.origin), met)
+    async def _callback_payload(self, run: FlowRun, met: FaultedCall) -> dict[str, Any]:
+        """Return the body of a callback about *run*."""
+        shown = FaultedCall(run.faults.peek(OUTCOME.keys() - {"result_pending"}))
+        return payload(run, await self._outcome_of(run, shown, at=self.origin), met)
 
     async def _search(self, request: web.Request, _body: bytes, met: FaultedCall) -> Answer:
         try:
@@ -156,8 +156,8 @@ class Runflow(Host):
         listed = [run for run in self._flow_runs() if not run.faults.take("search", [""], among=SEARCH)]
         records = []
         for run in listed:
-            shown = FaultedCall(run.faults.look(OUTCOME))
-            records.append(record(run, await self._came_to(run, shown, at=origin(request)), shown))
+            shown = FaultedCall(run.faults.peek(OUTCOME))
+            records.append(record(run, await self._outcome_of(run, shown, at=origin(request)), shown))
         return Answer(200, search.page(records))
 
     def _flow_runs(self) -> list[FlowRun]:
@@ -167,13 +167,13 @@ class Runflow(Host):
         return Answer(200, list(STATUSES))
 
     async def _deliveries(self, request: web.Request, _body: bytes, _met: FaultedCall) -> Answer:
-        run = self.found(request)
+        run = self.flow_run(request)
         if run is None:
             return NOT_FOUND
         return Answer(200, [each.as_json() for each in self.callbacks.deliveries if each.run_id == run.id])
 
     async def _redeliver(self, request: web.Request, _body: bytes, _met: FaultedCall) -> Answer:
-        run = self.found(request)
+        run = self.flow_run(request)
         if run is None:
             return NOT_FOUND
         try:
@@ -197,14 +197,14 @@ class Runflow(Host):
         return Answer(200, {"balance_cents": await self._left() // 10_000, "currency": "USD"})
 
     async def _credit_balances(self, _request: web.Request, _body: bytes, _met: FaultedCall) -> Answer:
-        """As the host's own scripts read it."""
+        """The balance as Runflow's own scripts read it."""
         return Answer(200, {"items": [{"balance_usd": await self._left() / 1_000_000, "currency": "USD"}]})
 
     async def _left(self) -> int:
         left = FUNDS_MICRO_USD
         for run in self._flow_runs():
-            shown = FaultedCall(run.faults.look(OUTCOME))
-            left -= billed_micro_usd(run, await self._came_to(run, shown, at=self.origin), shown)
+            shown = FaultedCall(run.faults.peek(OUTCOME))
+            left -= billed_micro_usd(run, await self._outcome_of(run, shown, at=self.origin), shown)
         return left
 
     async def _health(self, _request: web.Request, _body: bytes, _met: FaultedCall) -> Answer:
@@ -214,7 +214,7 @@ class Runflow(Host):
         return problem(404, code="NOT_FOUND", message="There is no such endpoint.")
 
     async def _file(self, request: web.Request, _body: bytes, met: FaultedCall) -> web.StreamResponse:
-        run, version = self.found(request), self._signer.version(request.path, request.query)
+        run, version = self.flow_run(request), self._signer.version(request.path, request.query)
         if run is not None and "file:expired" in met:
             run.expired = max(run.expired, run.version)
         if run is None or version is None or version <= run.expired:

@@ -1,7 +1,7 @@
-"""Calls back when a run of the local Runflow ends: signs, sends, tries again, and keeps the history.
+"""Sends callbacks when runs of the emulated Runflow end: signature, retries, delivery history.
 
-Sources: docs.runflow.io/concepts/callbacks and /guides/verify-callback-signatures. The key of the signature is the
-secret as it is given, `whsec_` included; there are three attempts, and only no answer and 5xx lead to another.
+Sources: docs.runflow.io/concepts/callbacks and /guides/verify-callback-signatures. The signature's key is the whole
+secret, `whsec_` included; there are at most three attempts, and only a missing answer or a 5xx is retried.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from bot.sandbox.runflow.answers import iso
 from bot.sandbox.runflow.runs import FlowRun, uuid7
 from bot.sandbox.runs import Run, utc_ms
 
-PAUSES = (1.0, 2.0)  # seconds before the second and the third attempt
+RETRY_DELAYS = (1.0, 2.0)  # seconds before the second and the third attempt
 TIMEOUT = 10.0  # seconds for an answer
-Tell = Callable[[FlowRun, FaultedCall], Awaitable[dict[str, Any]]]
+BuildPayload = Callable[[FlowRun, FaultedCall], Awaitable[dict[str, Any]]]
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -39,13 +39,13 @@ class Attempt:
     error_message: str | None
 
     @property
-    def again(self) -> bool:
+    def should_retry(self) -> bool:
         return self.status_code is None or self.status_code >= 500
 
 
 @dataclass(slots=True)
 class Delivery:
-    """One callback and what became of it. One without attempts never left."""
+    """One callback and its attempts; without any, it was never sent."""
 
     run_id: str
     url: str
@@ -57,17 +57,17 @@ class Delivery:
     attempts: list[Attempt] = field(default_factory=list)
 
     @property
-    def arrived(self) -> bool:
+    def delivered(self) -> bool:
         return bool(self.attempts) and 200 <= (self.attempts[-1].status_code or 0) < 300
 
     def as_json(self) -> dict[str, Any]:
-        told = {"id": self.id, "run_id": self.run_id, "url": self.url, "request_id": self.request_id}
-        return told | {
+        ids = {"id": self.id, "run_id": self.run_id, "url": self.url, "request_id": self.request_id}
+        return ids | {
             "event": self.payload["event"],
             "payload": self.payload,
-            "delivered": self.arrived,
+            "delivered": self.delivered,
             "attempt_count": len(self.attempts),
-            "max_attempts": 1 + len(PAUSES),
+            "max_attempts": 1 + len(RETRY_DELAYS),
             "next_attempt_at": iso(self.next_attempt_at),
             "created_at": iso(self.created_at),
             "attempts": [asdict(each) for each in self.attempts],
@@ -75,18 +75,20 @@ class Delivery:
 
 
 class Callbacks:
-    """*secrets*: the first signs, both are valid; without any there is no signature. *sleep*: how to wait."""
+    """Sends callbacks. *secrets*: the first one signs; without any, callbacks are unsigned. *sleep*: waits seconds."""
 
-    def __init__(self, controls: Controls, *, tell: Tell, secrets: Sequence[str], sleep: Sleep) -> None:
+    def __init__(
+        self, controls: Controls, *, build_payload: BuildPayload, secrets: Sequence[str], sleep: Sleep
+    ) -> None:
         self.secrets = list(secrets)
         self.deliveries: list[Delivery] = []
         self._controls = controls
-        self._tell = tell
+        self._build_payload = build_payload
         self._sleep = sleep
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._watching: asyncio.Task[None] | None = None
-        self._owed: list[FlowRun] = []  # ended while nobody was there to send anything
+        self._postponed: list[FlowRun] = []  # runs that ended while the service was stopped
         self._http: aiohttp.ClientSession | None = None
         controls.queue.changed = self._woken.set
         controls.queue.ended = self._ended
@@ -95,8 +97,8 @@ class Callbacks:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT)
         self._http = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
         self._watching = asyncio.create_task(self._watch())
-        while self._owed:
-            self._ended(self._owed.pop(0))
+        while self._postponed:
+            self._ended(self._postponed.pop(0))
 
     async def stop(self) -> None:
         tasks = [*self._tasks, *([self._watching] if self._watching else [])]
@@ -109,11 +111,11 @@ class Callbacks:
             self._http = None
 
     async def settled(self) -> None:
-        """Wait until nothing is on its way any more."""
+        """Wait until all callbacks are sent."""
         self._controls.queue.settle()
         while self._tasks:
             await asyncio.gather(*self._tasks)
-            await asyncio.sleep(0)  # those that are done take themselves off the list
+            await asyncio.sleep(0)  # lets finished tasks remove themselves
 
     async def send(
         self, run_id: str, faults: Iterable[Fault] = (), *, url: str | None = None, event: str | None = None
@@ -130,7 +132,7 @@ class Callbacks:
         address = url or run.callback_url
         if not address:
             raise ValueError("the run has no callback_url")
-        payload = await self._tell(run, met)
+        payload = await self._build_payload(run, met)
         payload["event"] = event or payload["event"]
         if "callback:unknown_run" in met:
             payload["run_id"] = uuid7()
@@ -141,11 +143,11 @@ class Callbacks:
         for each in sent:
             self.deliveries.append(each)
             if "callback:lost" not in met:
-                await self._deliver(each, met, done=run.rung)
+                await self._deliver(each, met, done=run.callback_done)
         return sent
 
     async def _watch(self) -> None:
-        """Let runs end when they are due, though nobody asks."""
+        """End runs when they are due, without a request that reads them."""
         while True:
             self._woken.clear()
             self._controls.queue.settle()
@@ -158,7 +160,7 @@ class Callbacks:
         if not isinstance(run, FlowRun) or run.callback_url is None:
             return
         if self._watching is None:
-            self._owed.append(run)
+            self._postponed.append(run)
             return
         task = asyncio.create_task(self._call_back(run))
         self._tasks.add(task)
@@ -170,22 +172,22 @@ class Callbacks:
         try:
             await self._send(run, met)
         finally:
-            run.rung.set()
+            run.callback_done.set()
 
     async def _deliver(self, delivery: Delivery, met: FaultedCall, *, done: asyncio.Event) -> None:
-        body, headers = self._written(delivery, met)
-        for pause in (*PAUSES, None):
+        body, headers = self._encode(delivery, met)
+        for pause in (*RETRY_DELAYS, None):
             delivery.next_attempt_at = None
             attempt = await self._attempt(delivery.url, body, headers=headers)
             delivery.attempts.append(attempt)
             done.set()
-            if not attempt.again or pause is None:
+            if not attempt.should_retry or pause is None:
                 return
             delivery.next_attempt_at = utc_ms() + round(pause * 1000)
             await self._sleep(pause)
 
-    def _written(self, delivery: Delivery, met: FaultedCall) -> tuple[bytes, dict[str, str]]:
-        """The body as it is sent, and the headers that go with it."""
+    def _encode(self, delivery: Delivery, met: FaultedCall) -> tuple[bytes, dict[str, str]]:
+        """Return the body and headers to send."""
         body = json.dumps(delivery.payload, separators=(",", ":"), ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json", "Runflow-Request-Id": delivery.request_id}
         signature = self._signature(body, met)
@@ -203,18 +205,18 @@ class Callbacks:
 
     async def _attempt(self, url: str, body: bytes, *, headers: dict[str, str]) -> Attempt:
         began = time.monotonic()
-        status, told, error = None, None, None
+        status, text, error = None, None, None
         try:
             if not is_loopback(urlsplit(url).hostname or ""):
                 raise ValueError("the local image service calls this machine only")  # noqa: TRY301 - like any bad address
             assert self._http is not None
             async with self._http.post(url, data=body, headers=headers, allow_redirects=False) as response:
-                status, told = response.status, (await response.content.read(1000)).decode(errors="replace")
+                status, text = response.status, (await response.content.read(1000)).decode(errors="replace")
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
             error = f"{type(exc).__name__}: {exc}"
-        return Attempt(status, told, round((time.monotonic() - began) * 1000), error)
+        return Attempt(status, text, round((time.monotonic() - began) * 1000), error)
 
 
 def sign(body: bytes, *, secret: str) -> str:
-    """The hex HMAC-SHA256 of *body* that `Runflow-Signature` carries."""
+    """Return the hex HMAC-SHA256 of *body*, the value of `Runflow-Signature`."""
     return hmac.new(secret.encode(), body, "sha256").hexdigest()

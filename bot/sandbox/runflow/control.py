@@ -1,4 +1,4 @@
-"""What can be seen and set of the local Runflow's callbacks by hand, over HTTP."""
+"""HTTP routes that list, send and configure callbacks of the emulated Runflow."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from bot.sandbox.faults import CALLBACK, Fault
 from bot.sandbox.runflow.callbacks import Callbacks
 
 
-class Wanted(BaseModel):
-    """A callback to be made now; whatever else is given goes to the fault."""
+class CallbackRequest(BaseModel):
+    """A callback to send now; additional fields are parameters of the fault."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -38,7 +38,7 @@ def callback_routes(callbacks: Callbacks) -> list[web.RouteDef]:
 
     async def send(request: web.Request) -> web.Response:
         try:
-            wanted = Wanted.model_validate_json(await request.read())
+            wanted = CallbackRequest.model_validate_json(await request.read())
             sent = await callbacks.send(wanted.run, wanted.faults(), url=wanted.url, event=wanted.event)
         except KeyError as exc:
             return _unusable(f"no run {exc}")

@@ -1,9 +1,9 @@
-"""The four models the local Runflow offers: what they take, as the host publishes it, and what they cost.
+"""The four models of the emulated Runflow, with input schemas and prices.
 
-Sources: docs.runflow.io/models/google/nano-banana-2 and its neighbours. The tiers of the price, what searching costs
-with Pro and that edits think are those of the list it resells; the ratios of the Pro models and the most reference
-pictures are Google's. Fields it does not list are refused, as at the local RunComfy. So is `sync_mode`, which it does
-list: a run made with it is in no history, and an unanswered submit could never be found again.
+Sources: docs.runflow.io/models/google/nano-banana-2 and related pages. Price tiers, the price of searching with Pro
+and thinking in edits are from the price list it resells; the ratios of the Pro models and the maximum of reference
+pictures are Google's. Unlisted fields are rejected, as at the emulated RunComfy. So is `sync_mode`, which is listed:
+a run made with it is in no history, so that an unanswered submit could never be looked up.
 """
 
 import json
@@ -53,7 +53,7 @@ class ProEdit(Pro):
     limit_generations: bool = False
 
 
-class Order(BaseModel):
+class SubmitBody(BaseModel):
     """The body of a submit around the model's input."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -81,7 +81,7 @@ MODELS: Mapping[str, ImageModel] = {
 
 
 def uuid_of(model: str) -> str:
-    """A record names its model by a UUID, not by the words that ordered it."""
+    """Return the UUID that names a model in records, derived from its id."""
     return str(uuid5(NAMESPACE_URL, f"runflow:{model}"))
 
 
@@ -103,17 +103,17 @@ def entry(model: ImageModel, *, schema: bool = True) -> dict[str, Any]:
     return listed
 
 
-def read_order(model: ImageModel, body: bytes) -> tuple[tuple[Order, Inputs] | None, list[dict[str, str]]]:
-    """The order in *body* and its input, or None and the host's `errors` array of what is wrong with them."""
+def read_submit(model: ImageModel, body: bytes) -> tuple[tuple[SubmitBody, Inputs] | None, list[dict[str, str]]]:
+    """Return the parsed *body* and its input, or None and the `errors` array of Runflow's error answer."""
     try:
-        order = Order.model_validate_json(body)
-        if "sync_mode" in order.input:
+        submit = SubmitBody.model_validate_json(body)
+        if "sync_mode" in submit.input:
             return None, [{"field": "input.sync_mode", "message": SYNC_MODE}]
-        inputs = model.inputs.model_validate_json(json.dumps(order.input))  # as JSON, where strict types are JSON's
+        inputs = model.inputs.model_validate_json(json.dumps(submit.input))  # as JSON, where strict types are JSON's
     except ValidationError as exc:
-        where = [] if exc.title == Order.__name__ else ["input"]
+        where = [] if exc.title == SubmitBody.__name__ else ["input"]
         problems = exc.errors(include_url=False, include_input=False, include_context=False)
         return None, [
             {"field": ".".join(map(str, [*where, *each["loc"]])), "message": each["msg"]} for each in problems
         ]
-    return (order, inputs), []
+    return (submit, inputs), []

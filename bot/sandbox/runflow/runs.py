@@ -1,4 +1,4 @@
-"""What the local Runflow knows of a run besides its progress, and the addresses it signs for its pictures."""
+"""Runs of the emulated Runflow, and the signing of their picture URLs."""
 
 import asyncio
 import hmac
@@ -13,12 +13,12 @@ from uuid import UUID, uuid4
 from bot.sandbox.responses import FaultedCall
 from bot.sandbox.runs import Run
 
-TTL = 900.0  # seconds an address is good for; the host does not say how many
+TTL = 900.0  # seconds that a signed URL is valid; Runflow does not document its value
 
 
 @dataclass(slots=True, eq=False)
 class FlowRun(Run):
-    """One accepted order. *version*: how often its addresses were signed; those up to *expired* are good no more."""
+    """One accepted run. *version*: how often its URLs were signed; versions up to *expired* are no longer valid."""
 
     client_ref: str | None = None
     metadata: dict[str, Any] | None = None
@@ -26,7 +26,9 @@ class FlowRun(Run):
     request_id: str = field(default_factory=lambda: str(uuid4()))
     version: int = 0
     expired: int = -1
-    rung: asyncio.Event = field(default_factory=asyncio.Event)  # its callback was tried, or never will be
+    callback_done: asyncio.Event = field(
+        default_factory=asyncio.Event
+    )  # set when its callback was attempted or will not be sent
     host: ClassVar[str] = "runflow"
 
     @property
@@ -43,17 +45,17 @@ class FlowRun(Run):
         return tuple(f"/storage/{self.id}/{index + 1}.{self.asked.output_format}" for index in range(self.count))
 
     def delivered(self, met: FaultedCall) -> int:
-        """How many of the pictures come."""
+        """Return how many of the pictures are delivered."""
         name = next((each for each in ("partial", "fewer_images") if each in met), None)
         return self.count if name is None else min(self.count, int(met.number(name, "n", max(1, self.count - 1))))
 
     def summary(self) -> dict[str, Any]:
-        told = {"client_ref": self.client_ref, "metadata": self.metadata, "callback_url": self.callback_url}
-        return {**Run.summary(self), **told}
+        fields = {"client_ref": self.client_ref, "metadata": self.metadata, "callback_url": self.callback_url}
+        return {**Run.summary(self), **fields}
 
 
 class Signer:
-    """Signs the paths of pictures for a while. *now*: seconds on the service's clock."""
+    """Signs paths of pictures for TTL seconds. *now*: the service's clock in seconds."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -64,7 +66,7 @@ class Signer:
         return f"{path}?v={version}&expires={expires}&signature={self._signature(path, str(version), expires)}"
 
     def version(self, path: str, query: Mapping[str, str]) -> int | None:
-        """Which signing of *path* that was; None for a wrong signature and for one that has expired."""
+        """Return the version in a signed URL, None if its signature is wrong or expired."""
         version, expires = query.get("v", ""), query.get("expires", "")
         given = query.get("signature", "").encode()
         if not hmac.compare_digest(self._signature(path, version, expires).encode(), given):
@@ -76,7 +78,7 @@ class Signer:
 
 
 def uuid7() -> str:
-    """An id that sorts by time (RFC 9562), as the host's do."""
+    """Return a UUIDv7 (RFC 9562), which sorts by time, as Runflow's ids do."""
     ms = (time.time_ns() // 1_000_000).to_bytes(6, "big")
     rest = bytearray(os.urandom(10))
     rest[0] = rest[0] & 0x0F | 0x70

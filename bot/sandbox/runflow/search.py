@@ -1,9 +1,9 @@
-"""Reads what `GET /v1/runs` is asked: its filter, order, page and fields. Pure.
+"""Parses and applies the query of `GET /v1/runs`: filter, order, page and fields. Pure.
 
 Source: docs.runflow.io/api-reference/runs/search-runs, and Runflow's own scripts, which write client_ref.EQ:'…'
-(github.com/runflow-io/templates, asset-validation/api/runs.mjs). Documented filters are by status_code and created_at;
-whether client_ref can be filtered by is not said, so a fault takes it away, and another one each of the two spellings.
-Terms are joined by AND; OR and NOT, which the host knows, are refused here.
+(github.com/runflow-io/templates, asset-validation/api/runs.mjs). The documentation has filters by status_code and
+created_at and does not mention client_ref, so one fault disables that filter, and another one either spelling.
+Terms are joined by AND; OR and NOT, which Runflow supports, are rejected here.
 """
 
 import operator
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Record = Mapping[str, Any]
-MOST = 500
+MAX_LIMIT = 500
 FILTERABLE = frozenset({"id", "status_code", "created_at", "model_id", "client_ref", "batch_id", "request_id"})
 TERM = re.compile(r"""\s*(\w+)\s*(\.EQ:|>=|<=|[:=<>])\s*("[^"]*"|'[^']*'|[^\s"']+)\s*""")
 SPELLINGS: Mapping[str, str] = {"eq": ".EQ:", "colon": ":"}
@@ -29,7 +29,7 @@ COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 class BadSearch(Exception):
-    """The host would not take this search: *field* is the parameter that is wrong."""
+    """An invalid search; *field* is the wrong parameter."""
 
     def __init__(self, field: str, text: str) -> None:
         super().__init__(text)
@@ -45,10 +45,10 @@ class Search:
     fields: Sequence[str]
 
     def matches(self, record: Record) -> bool:
-        return all(_holds(record.get(field), sign, value) for field, sign, value in self.terms)
+        return all(_matches(record.get(field), sign, value) for field, sign, value in self.terms)
 
     def page(self, records: Iterable[Record]) -> dict[str, Any]:
-        """One page of *records*, which are in the order they came."""
+        """Return one page of *records*, which are in order of creation."""
         found = [each for each in records if self.matches(each)]
         if self.newest_first:
             found.reverse()
@@ -66,9 +66,9 @@ class Search:
 def read_search(
     query: Mapping[str, str], *, filterable: frozenset[str] = FILTERABLE, spelling: str | None = None
 ) -> Search:
-    """The search in the parameters of the address; `BadSearch` for one that the host would refuse.
+    """Parse the query parameters of a search. Raises `BadSearch`.
 
-    *spelling*: the only one of `SPELLINGS` that is read; every one where it is None.
+    *spelling*: the only key of `SPELLINGS` that is accepted; None accepts all.
     """
     order = query.get("sort_by", "created_at:desc")
     if order not in ("created_at", "created_at:asc", "created_at:desc"):
@@ -77,8 +77,8 @@ def read_search(
     return Search(
         terms=_terms(query.get("q", ""), filterable, spelling=spelling),
         newest_first=order == "created_at:desc",
-        limit=_number(query, "limit", default=50, least=1, most=MOST),
-        offset=_number(query, "pq", default=0, least=0, most=10**9),
+        limit=_number(query, "limit", default=50, minimum=1, maximum=MAX_LIMIT),
+        offset=_number(query, "pq", default=0, minimum=0, maximum=10**9),
         fields=fields,
     )
 
@@ -98,12 +98,12 @@ def _terms(text: str, filterable: frozenset[str], *, spelling: str | None) -> li
     return terms
 
 
-def _holds(has: Any, sign: str, value: str) -> bool:
+def _matches(has: Any, sign: str, value: str) -> bool:
     return isinstance(has, str) and COMPARE[sign](has, value)
 
 
-def _number(query: Mapping[str, str], name: str, *, default: int, least: int, most: int) -> int:
+def _number(query: Mapping[str, str], name: str, *, default: int, minimum: int, maximum: int) -> int:
     raw = query.get(name, str(default))
-    if not raw.isdecimal() or not least <= int(raw) <= most:
-        raise BadSearch(name, f"{name} is a number from {least} to {most}")
+    if not raw.isdecimal() or not minimum <= int(raw) <= maximum:
+        raise BadSearch(name, f"{name} is a number from {minimum} to {maximum}")
     return int(raw)

@@ -146,7 +146,7 @@ async def test_a_callback_can_be_fired_in_process(world: Scene) -> None:
     )
 
     headers, body = world.receiver.got[0]
-    assert (sent.arrived, headers["Runflow-Signature"]) == (True, signature(body, SECOND))
+    assert (sent.delivered, headers["Runflow-Signature"]) == (True, signature(body, SECOND))
 
 
 async def test_a_callback_that_makes_no_sense_is_refused(world: Scene) -> None:

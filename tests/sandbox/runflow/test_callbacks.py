@@ -28,11 +28,11 @@ class Receiver:
         self.url = ""
         self.got: list[tuple[Mapping[str, str], bytes]] = []
         self.statuses: list[int] = []
-        self.arrived = asyncio.Event()
+        self.delivered = asyncio.Event()
 
     async def take(self, request: web.Request) -> web.Response:
         self.got.append((request.headers.copy(), await request.read()))
-        self.arrived.set()
+        self.delivered.set()
         return web.Response(status=self.statuses.pop(0) if self.statuses else 200, text="noted")
 
     @property
@@ -132,7 +132,7 @@ async def test_without_a_secret_there_is_no_signature() -> None:
 async def test_a_callback_comes_by_itself_when_its_time_has_come() -> None:
     async with scene(pace=Pace(queue_s=0.01, run_s=0.01)) as world, asyncio.timeout(5):
         await world.order()
-        await world.receiver.arrived.wait()
+        await world.receiver.delivered.wait()
 
     assert [call.op for call in world.service.log] == ["submit"]
 
@@ -198,7 +198,7 @@ async def test_a_callback_is_given_up_after_three_attempts_or_a_4xx(world: Scene
     await world.told()
 
     assert len(world.receiver.got) == min(3, len(statuses))
-    assert not world.service.callbacks.deliveries[0].arrived
+    assert not world.service.callbacks.deliveries[0].delivered
 
 
 async def test_nobody_there_is_tried_three_times(world: Scene, slept: list[float]) -> None:
@@ -232,7 +232,7 @@ async def test_a_service_stops_while_a_callback_waits_for_its_next_attempt() -> 
         async with scene() as world:
             world.receiver.statuses = [500]
             await world.order()
-            await world.receiver.arrived.wait()
+            await world.receiver.delivered.wait()
     assert len(world.receiver.got) == 1
 
 
