@@ -109,10 +109,10 @@ class JobsRoom:
 
 
 def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
-    clock, wakeups = outside.clock, Wakeups()
+    clock, wakeups, notes = outside.clock, Wakeups(), Notes(store.database)
     availability = Availability(
         store,
-        Notes(store.database),
+        notes,
         catalog=settings.catalog,
         providers=settings.provider_names,
         cancels=[name for name, each in outside.providers.items() if each.cancels],
@@ -136,7 +136,7 @@ def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
         callback_url=outside.callback_url,
         random=outside.random,
     )
-    services = _services(context, settings, outside.notify)
+    services = _services(context, settings, notes=notes, notify=outside.notify)
     delivery = Delivery(
         store,
         services.jobs,
@@ -164,7 +164,7 @@ def _results(store: Store, settings: JobSettings, outside: Outside) -> ResultDow
     )
 
 
-def _services(at: StepContext, settings: JobSettings, notify: Notify) -> Services:
+def _services(at: StepContext, settings: JobSettings, *, notes: Notes, notify: Notify) -> Services:
     database = at.store.database
     usage = Usage(at.store, limits=settings.limits, clock=at.clock)
     jobs = Jobs(
@@ -194,7 +194,7 @@ def _services(at: StepContext, settings: JobSettings, notify: Notify) -> Service
         store=at.store,
         quotas=Quotas(database),
         reports=Reports(database),
-        notes=Notes(database),
+        notes=notes,
         availability=at.availability,
         routing=at.routing,
         outages=at.outages,
