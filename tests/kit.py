@@ -1,5 +1,6 @@
 """A whole Darkroom without Discord and without a host: real store, service, worker and delivery, driven by hand."""
 
+import functools
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -42,6 +43,7 @@ GUILD, CHANNEL = 5001, 6001
 NAMES = {"runcomfy": "RunComfy", "runflow": "Runflow"}
 
 
+@functools.cache
 def catalog(*hosts: str) -> Catalog:
     """What is offered with *hosts*, preferred first; RunComfy where none is named."""
     return Settings.load({"DARKROOM_ROUTING__PREFER": json.dumps(hosts or ["runcomfy"])}).catalog()
