@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests import postgres
+from tests import databases, postgres
 from tests.kit import Rig, rig
 
 
@@ -49,7 +49,19 @@ async def role_url(postgres_url: str) -> AsyncIterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """The address of a new database of either engine."""
+    """The address of an empty database of either engine, at today's version."""
+    if request.param == "sqlite":
+        await databases.make_file(tmp_path / "darkroom.db")
+        yield f"sqlite:///{tmp_path}/darkroom.db"
+        return
+    server: str = request.getfixturevalue("postgres_server")
+    async with postgres.fresh(server, template=await databases.template(server)) as found:
+        yield found
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def blank_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """The address of a database of either engine that is not there yet, or has no tables."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/darkroom.db"
         return

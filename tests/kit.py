@@ -34,6 +34,7 @@ from bot.settings.settings import SHIPPED, Settings
 from bot.store.connect import open_database
 from bot.store.notes import Notes
 from bot.store.store import Store
+from tests import databases
 
 NOON = 1_795_176_000_000  # 2026-11-20 12:00 UTC
 ALICE, BOB = 1001, 1002
@@ -303,6 +304,8 @@ async def rig(
     pictures *fetcher* brings.
     """
     clock = time or Time()
+    if not url:
+        await databases.make_file(folder / "darkroom.db")
     database = await open_database(url or f"sqlite:///{folder}/darkroom.db")
     store = Store(database)
     provider, other = (

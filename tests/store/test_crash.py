@@ -17,6 +17,11 @@ from tests.store.ledger_model import faults, opened, rows
 KILLS = 8
 
 
+@pytest.fixture
+def url(blank_url: str) -> str:
+    return blank_url
+
+
 async def run_and_kill(url: str, *, seed: str, after: int) -> list[tuple[State, str]]:
     """Start a process on *url* and SIGKILL it after *after* lines of output; returns its output."""
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.store.crashing", url, seed, stdout=PIPE)

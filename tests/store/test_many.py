@@ -107,8 +107,8 @@ async def test_four_processes_spend_a_budget_until_nothing_more_fits(url: str, l
         assert await faults(store) == []
 
 
-async def test_processes_that_create_the_database_at_once_agree_too(url: str) -> None:
-    taken, _ = sorted_out(await all_ask(url, user_day_images=10), "quota.user_day_images")
+async def test_processes_that_create_the_database_at_once_agree_too(blank_url: str) -> None:
+    taken, _ = sorted_out(await all_ask(blank_url, user_day_images=10), "quota.user_day_images")
     assert len(taken) == 10
-    async with opened(url) as store:
+    async with opened(blank_url) as store:
         assert await faults(store) == []

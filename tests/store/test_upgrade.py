@@ -24,6 +24,11 @@ LAST_OF_MONTH = NOON + 10 * DAY
 LATER = NOON + 40 * DAY
 
 
+@pytest.fixture
+def url(blank_url: str) -> str:
+    return blank_url
+
+
 def engine_of(url: str) -> str:
     return "sqlite" if url.startswith("sqlite") else "postgres"
 

@@ -1,0 +1,44 @@
+"""Empty databases at today's version: the migrations make the first of a process, the others are copies of it.
+
+Tests of the migrations themselves begin with no database at all.
+"""
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bot.store.connect import open_database
+from tests import postgres
+
+_file: list[bytes] = []  # once it is made
+_names: dict[str, str] = {}  # of the database to copy, by the server's address
+
+
+async def make_file(path: Path) -> None:
+    """Make the SQLite file *path* unless it is there."""
+    if not _file:
+        with TemporaryDirectory() as folder:
+            first = Path(folder, "first.db")
+            await (await open_database(f"sqlite:///{first}")).aclose()
+            _read(first)
+    _write(path)
+
+
+def _read(path: Path) -> None:
+    _file.append(path.read_bytes())
+
+
+def _write(path: Path) -> None:
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_bytes(_file[0])
+
+
+async def template(address: str) -> str:
+    """The name of a database on the server at *address* from which others can be made."""
+    if address not in _names:
+        name = f"darkroom_template_{os.getpid()}"
+        await postgres.by_hand(address, f"CREATE DATABASE {name}")
+        await (await open_database(postgres.named(address, name))).aclose()
+        _names[address] = name
+    return _names[address]
