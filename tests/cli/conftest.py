@@ -1,8 +1,9 @@
-"""Commands run in this process set up its logging; other tests do not see that."""
+"""Commands run in this process set up its logging and where Discord is; other tests do not see that."""
 
 import logging
 from collections.abc import Iterator
 
+import discord
 import pytest
 
 from bot.observability.logging import Redactor
@@ -16,3 +17,10 @@ def _logging_as_it_was() -> Iterator[None]:
     root.setLevel(level)
     for each in [each for each in root.handlers if any(isinstance(one, Redactor) for one in each.filters)]:
         root.removeHandler(each)
+
+
+@pytest.fixture(autouse=True)
+def _discord_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = discord.gateway.DiscordWebSocket
+    monkeypatch.setattr(discord.http.Route, "BASE", discord.http.Route.BASE)
+    monkeypatch.setattr(gateway, "DEFAULT_GATEWAY", gateway.DEFAULT_GATEWAY)

@@ -1,7 +1,6 @@
 """The whole bot on PostgreSQL: killed, cut off from its database and doubled, it makes each picture once."""
 
 import asyncio
-import sys
 from pathlib import Path
 
 from bot.sandbox.service import Pace
@@ -39,25 +38,3 @@ async def test_the_bot_works_on_postgresql_through_kills_broken_connections_and_
             assert await faults(store) == []
             ledger = await rows(store, "SELECT kind FROM ledger ORDER BY id")
             assert [row["kind"] for row in ledger] == ["reserve", "settle"] * 2
-
-
-async def said_by(command: str, **env: str) -> tuple[int | None, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot", command, env={"PATH": "", **env}, stdout=-1, stderr=asyncio.subprocess.STDOUT
-    )
-    async with asyncio.timeout(SOON):
-        out, _ = await process.communicate()
-    return process.returncode, out.decode()
-
-
-async def test_the_command_line_names_the_database_without_its_password(tmp_path: Path, postgres_url: str) -> None:
-    address = postgres_url.replace("postgres:@", "postgres:canary-password@")
-    env = {"DARKROOM_DATABASE__URL": address, "DARKROOM_DATA__DIR": str(tmp_path)}
-    code, said = await said_by("migrate", **env)
-    assert (code, said.count("\n")) == (0, 1)
-    assert said.startswith("postgresql://postgres@/darkroom_test")
-
-    code, said = await said_by("migrate", DARKROOM_DATABASE__URL="postgresql://ada:canary-password@127.0.0.1:1/dark")
-    assert (code, said.count("\n")) == (2, 1)
-    assert said.startswith("darkroom: the database postgresql://ada@127.0.0.1:1/dark cannot be used: ")
-    assert "canary" not in said
