@@ -50,12 +50,7 @@ async def role_url(postgres_url: str) -> AsyncIterator[str]:
 @pytest.fixture(params=["sqlite", "postgres"])
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
     """The address of an empty database of either engine, at today's version."""
-    if request.param == "sqlite":
-        await databases.make_file(tmp_path / "darkroom.db")
-        yield f"sqlite:///{tmp_path}/darkroom.db"
-        return
-    server: str = request.getfixturevalue("postgres_server")
-    async with postgres.fresh(server, template=await databases.template(server)) as found:
+    async with databases.empty(request, tmp_path) as found:
         yield found
 
 

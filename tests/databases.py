@@ -4,12 +4,17 @@ Tests of the migrations themselves begin with no database at all.
 """
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import pytest
 
 from bot.store.connect import open_database
 from tests import postgres
 
+POSTGRES_IN_PROVE = ("sqlite", pytest.param("postgres", marks=pytest.mark.prove))  # where tests/store has what differs
 _file: list[bytes] = []  # once it is made
 _names: dict[str, str] = {}  # of the database to copy, by the server's address
 
@@ -32,6 +37,18 @@ def _write(path: Path) -> None:
     if not path.exists():
         path.touch(mode=0o600)
         path.write_bytes(_file[0])
+
+
+@asynccontextmanager
+async def empty(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[str]:
+    """The address of a database of the engine that is the fixture's parameter."""
+    if request.param == "sqlite":
+        await make_file(folder / "darkroom.db")
+        yield f"sqlite:///{folder}/darkroom.db"
+        return
+    server: str = request.getfixturevalue("postgres_server")
+    async with postgres.fresh(server, template=await template(server)) as found:
+        yield found
 
 
 async def template(address: str) -> str:

@@ -1,12 +1,14 @@
 """Commands run in this process set up its logging and where Discord is; other tests do not see that."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import discord
 import pytest
 
 from bot.observability.logging import Redactor
+from tests import databases
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +26,9 @@ def _discord_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     gateway = discord.gateway.DiscordWebSocket
     monkeypatch.setattr(discord.http.Route, "BASE", discord.http.Route.BASE)
     monkeypatch.setattr(gateway, "DEFAULT_GATEWAY", gateway.DEFAULT_GATEWAY)
+
+
+@pytest.fixture(params=databases.POSTGRES_IN_PROVE)
+async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    async with databases.empty(request, tmp_path) as found:
+        yield found
