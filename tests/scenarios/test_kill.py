@@ -135,6 +135,7 @@ async def test_a_job_survives_the_bot_being_killed(tmp_path: Path, stage: Stage,
         bot.assert_at_rest()
 
 
+@pytest.mark.prove
 async def test_a_job_whose_card_discord_never_took_costs_nothing(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         hanging = bot.discord.fault("callback", do="hang")

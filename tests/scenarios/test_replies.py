@@ -189,6 +189,7 @@ async def test_too_many_requests_and_a_shut_out_address_only_cost_time(tmp_path:
         bot.assert_in_order()
 
 
+@pytest.mark.prove
 async def test_pictures_are_made_to_fit_where_they_are_shown(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         bot.host.faults.add(Fault("submit", "file:huge", match="huge", times=None, mb=4))
@@ -213,6 +214,7 @@ async def test_pictures_are_made_to_fit_where_they_are_shown(tmp_path: Path) -> 
 # --- where only its user installed it
 
 
+@pytest.mark.prove
 async def test_a_bot_that_its_user_installed_works_where_it_is_no_member(tmp_path: Path) -> None:
     async with scene(tmp_path, discord__user_install="true", **NO_LIMITS) as bot:
         foreign = bot.discord.add_guild("Foreign", bot_in=False)

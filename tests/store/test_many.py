@@ -95,12 +95,9 @@ async def test_of_two_hundred_requests_of_four_processes_ten_are_accepted_and_th
         assert await faults(store) == []
 
 
+@pytest.mark.prove
 @pytest.mark.parametrize(
-    ("limit", "name"),
-    [
-        pytest.param("user_day_micro_usd", "user_day_usd", marks=pytest.mark.prove),
-        ("host_month_micro_usd", "host_month_usd"),
-    ],
+    ("limit", "name"), [("user_day_micro_usd", "user_day_usd"), ("host_month_micro_usd", "host_month_usd")]
 )
 async def test_four_processes_spend_a_budget_until_nothing_more_fits(url: str, limit: str, name: str) -> None:
     async with opened(url) as store:
