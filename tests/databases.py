@@ -1,6 +1,6 @@
-"""Empty databases at today's version: the migrations make the first of a process, the others are copies of it.
+"""Empty databases with the current schema: the migrations create the first of each test process, the others are copies.
 
-Tests of the migrations themselves begin with no database at all.
+Tests of the migrations use the fixture `blank_url`, which names a database without tables.
 """
 
 import os
@@ -15,12 +15,12 @@ from bot.store.connect import open_database
 from tests import postgres
 
 POSTGRES_IN_PROVE = ("sqlite", pytest.param("postgres", marks=pytest.mark.prove))  # where tests/store has what differs
-_file: list[bytes] = []  # once it is made
-_names: dict[str, str] = {}  # of the database to copy, by the server's address
+_file: list[bytes] = []  # the content of an empty SQLite database, once there is one
+_names: dict[str, str] = {}  # a server's address -> the name of the database that is copied there
 
 
 async def make_file(path: Path) -> None:
-    """Make the SQLite file *path* unless it is there."""
+    """Create the SQLite file *path* unless it exists."""
     if not _file:
         with TemporaryDirectory() as folder:
             first = Path(folder, "first.db")
@@ -41,7 +41,7 @@ def _write(path: Path) -> None:
 
 @asynccontextmanager
 async def empty(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[str]:
-    """The address of a database of the engine that is the fixture's parameter."""
+    """The address of a database of the engine that is the parameter of the requesting fixture."""
     if request.param == "sqlite":
         await make_file(folder / "darkroom.db")
         yield f"sqlite:///{folder}/darkroom.db"
@@ -55,7 +55,12 @@ async def template(address: str) -> str:
     """The name of a database on the server at *address* from which others can be made."""
     if address not in _names:
         name = f"darkroom_template_{os.getpid()}"
-        await postgres.by_hand(address, f"CREATE DATABASE {name}")
+        await postgres.by_hand(address, f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name}")
         await (await open_database(postgres.named(address, name))).aclose()
         _names[address] = name
     return _names[address]
+
+
+async def drop_template(address: str) -> None:
+    if name := _names.pop(address, None):
+        await postgres.by_hand(address, f"DROP DATABASE {name}")
