@@ -41,7 +41,7 @@ async def test_sigkill_loses_nothing_that_was_answered_and_ends_nothing_twice(
     source = random.Random(seed)
     said: list[tuple[State, str]] = []
     for n in range(kills):
-        said += await run_and_kill(url, seed=f"{seed}{n}", after=source.randint(1, 900))
+        said += await run_and_kill(url, seed=f"{seed}{n}", after=source.randint(1, 500))
         if url.startswith("sqlite"):
             with closing(sqlite3.connect(path)) as look:
                 assert look.execute("PRAGMA integrity_check").fetchone() == ("ok",)
