@@ -138,7 +138,10 @@ SOME = ORDERS[::5]
 @pytest.mark.parametrize(
     ("ending", "orders"),
     [
-        pytest.param(ENDINGS["succeeded"], SOME, id="succeeded, some orders"),
+        *(
+            pytest.param(ENDINGS[name], SOME, id=f"{name}, some orders")
+            for name in ("succeeded", "shown later than called for")
+        ),
         *(
             pytest.param(ending, ORDERS, id=f"{name}, all orders", marks=pytest.mark.prove)
             for name, ending in ENDINGS.items()
