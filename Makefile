@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Every process of the suite reads the tests as they were compiled once, also where the environment forbids bytecode.
+SUITE := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 
 .PHONY: demo run doctor test prove lint docs bench screenshots wheel release lock clean
 
@@ -15,10 +17,10 @@ doctor: $(READY)         ## check everything a deployment needs
 	@$(BIN)/darkroom doctor
 
 test: $(READY)           ## the whole suite (ARGS="-k cancel" goes to pytest)
-	@$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
+	@$(SUITE) -n 3 --dist worksteal $(ARGS)
 
 prove: $(READY)          ## the longer tests that `make test` leaves out
-	@$(BIN)/pytest -m prove -n 4 --dist worksteal $(ARGS)
+	@$(SUITE) -m prove -n 4 --dist worksteal $(ARGS)
 
 lint: $(READY)           ## style, types, import contracts, generated pages
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .

@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import asyncio
 import gc
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -8,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests import postgres
+from tests import databases, postgres
 from tests.kit import Rig, rig
 
 
@@ -23,6 +24,7 @@ def postgres_server() -> Iterator[str]:
     try:
         with postgres.server() as address:
             yield address
+            asyncio.run(databases.drop_template(address))  # a given server outlives us
     except postgres.NoPostgres as exc:
         pytest.skip(str(exc))
 
@@ -49,7 +51,14 @@ async def role_url(postgres_url: str) -> AsyncIterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """The address of a new database of either engine."""
+    """The address of an empty database of either engine, with the current schema."""
+    async with databases.empty(request, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def blank_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """The address of a database of either engine without tables; the SQLite file does not exist yet."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/darkroom.db"
         return

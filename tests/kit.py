@@ -1,5 +1,6 @@
 """A whole Darkroom without Discord and without a host: real store, service, worker and delivery, driven by hand."""
 
+import functools
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ from bot.settings.settings import SHIPPED, Settings
 from bot.store.connect import open_database
 from bot.store.notes import Notes
 from bot.store.store import Store
+from tests import databases
 
 NOON = 1_795_176_000_000  # 2026-11-20 12:00 UTC
 ALICE, BOB = 1001, 1002
@@ -42,6 +44,7 @@ GUILD, CHANNEL = 5001, 6001
 NAMES = {"runcomfy": "RunComfy", "runflow": "Runflow"}
 
 
+@functools.cache
 def catalog(*hosts: str) -> Catalog:
     """What is offered with *hosts*, preferred first; RunComfy where none is named."""
     return Settings.load({"DARKROOM_ROUTING__PREFER": json.dumps(hosts or ["runcomfy"])}).catalog()
@@ -301,6 +304,8 @@ async def rig(
     pictures *fetcher* brings.
     """
     clock = time or Time()
+    if not url:
+        await databases.make_file(folder / "darkroom.db")
     database = await open_database(url or f"sqlite:///{folder}/darkroom.db")
     store = Store(database)
     provider, other = (

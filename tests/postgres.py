@@ -39,14 +39,19 @@ def server() -> Iterator[str]:
 
 
 @asynccontextmanager
-async def fresh(address: str) -> AsyncIterator[str]:
-    """The address of an empty database on the server, dropped afterwards."""
+async def fresh(address: str, *, template: str = "template1") -> AsyncIterator[str]:
+    """The address of a new database on the server, a copy of *template*, dropped afterwards."""
     name = f"darkroom_test_{os.getpid()}_{next(_numbers)}"
-    await by_hand(address, f"CREATE DATABASE {name}")
+    await by_hand(address, f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
-        yield urlsplit(address)._replace(path=f"/{name}").geturl()
+        yield named(address, name)
     finally:
         await by_hand(address, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def named(address: str, name: str) -> str:
+    """The address of the database called *name* on the server at *address*."""
+    return urlsplit(address)._replace(path=f"/{name}").geturl()
 
 
 async def by_hand(address: str, *statements: str) -> list[tuple[object, ...]]:

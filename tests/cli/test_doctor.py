@@ -25,6 +25,11 @@ AS_ANYBODY = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid
 
 
 @pytest.fixture
+def url(blank_url: str) -> str:
+    return blank_url
+
+
+@pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str) -> Run:
     return shell("", url, monkeypatch=monkeypatch, capsys=capsys)
 
@@ -88,7 +93,7 @@ async def test_the_doctor_looks_at_the_database_of_a_running_bot(run: Run, url: 
     assert line.endswith(" can be opened")
 
 
-@pytest.mark.parametrize("url", ["postgres"], indirect=True)
+@pytest.mark.parametrize("blank_url", ["postgres"], indirect=True)
 async def test_an_empty_database_of_a_server_stays_empty(run: Run, url: str) -> None:
     assert "has no tables yet - darkroom run creates them" in database_line(await run("doctor"))
     for each in LOOKS:
@@ -96,7 +101,7 @@ async def test_an_empty_database_of_a_server_stays_empty(run: Run, url: str) -> 
     await by_hand(url, "CREATE TABLE darkroom_version (version BIGINT)")  # which would fail if there were one
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("blank_url", ["sqlite"], indirect=True)
 async def test_what_is_no_database_of_ours_is_left_alone(run: Run, url: str, tmp_path: Path) -> None:
     await by_hand(url, "CREATE TABLE bookmarks (address TEXT)")
     before = tree(tmp_path)
@@ -106,7 +111,7 @@ async def test_what_is_no_database_of_ours_is_left_alone(run: Run, url: str, tmp
     assert tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("blank_url", ["sqlite"], indirect=True)
 async def test_files_that_others_may_open_are_told_and_left(run: Run, url: str, tmp_path: Path) -> None:
     await (await open_database(url)).aclose()
     (tmp_path / "darkroom.db").chmod(0o644)

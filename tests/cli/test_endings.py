@@ -26,8 +26,10 @@ async def darkroom(*arguments: str, env: dict[str, str], stdout: int = -1) -> tu
     return process.returncode, said.decode()
 
 
-async def test_sync_ends_with_what_to_do(tmp_path: Path) -> None:
-    async def sync(base: str, place: str) -> tuple[int | None, str]:
+async def test_sync_ends_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def sync(base: str, place: str) -> tuple[int, str]:
         env = {
             "DARKROOM_DISCORD__TOKEN": SECRET,
             "DARKROOM_DISCORD__API_BASE": base,
@@ -36,10 +38,13 @@ async def test_sync_ends_with_what_to_do(tmp_path: Path) -> None:
             "DARKROOM_DATA__DIR": str(tmp_path / place),
             "DARKROOM_LOG__LEVEL": "WARNING",
         }
-        return await darkroom("sync", env=env)
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        return await asyncio.to_thread(main, ["sync"]), capsys.readouterr().err
 
     async with LocalDiscord() as discord:
-        unknown, away = await asyncio.gather(sync(discord.api_base, "a"), sync("http://127.0.0.1:1/api/v10", "b"))
+        unknown = await sync(discord.api_base, "a")
+    away = await sync("http://127.0.0.1:1/api/v10", "b")
 
     assert unknown == (2, f"darkroom: {FATAL_CODES[4004]}\n")
     why = "Discord cannot be reached (ClientConnectorError): check the network and DARKROOM_DISCORD__API_BASE"

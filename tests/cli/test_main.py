@@ -59,7 +59,17 @@ async def doctor(env: dict[str, str]) -> tuple[int, str]:
     return process.returncode, out.decode()
 
 
-async def test_doctor_says_of_each_thing_whether_it_is_well(tmp_path: Path) -> None:
+async def test_doctor_says_of_each_thing_whether_it_is_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def doctor_here(env: dict[str, str]) -> tuple[int, str]:
+        """As above, in this process, without an import of everything."""
+        with monkeypatch.context() as its:
+            for name, value in env.items():
+                its.setenv(name, value)
+            code = await asyncio.to_thread(main, ["doctor"])
+        return code, capsys.readouterr().out
+
     async with LocalDiscord() as discord, ImageService(token="host-token").running() as host:
         mine = discord.add_guild("Mine", owner_id=int(discord.application.owner.id))
         other = discord.add_guild("Somebody else's", owner_id=424242)
@@ -88,13 +98,15 @@ async def test_doctor_says_of_each_thing_whether_it_is_well(tmp_path: Path) -> N
             "DARKROOM_WEB__PUBLIC_URL": "https://darkroom.example",
         }
         half |= {"HTTPS_PROXY": "http://127.0.0.1:1", "DARKROOM_HTTP__PROXY": "http://127.0.0.1:1"}
-        code, said = await doctor({**env, **half, "DARKROOM_DISCORD__TOKEN": "wrong"})
+        code, said = await doctor_here({**env, **half, "DARKROOM_DISCORD__TOKEN": "wrong"})
         assert "ok    runflow has" in said  # nothing on this machine is reached through a proxy
         assert "HTTPS_PROXY" not in said
         assert "callbacks are off, because only one of two settings is set - set runflow.webhook_secrets too" in said
         assert "warn  runcomfy: balance $25.00 - top it up" in said
 
-        code, said = await doctor({**env, "DARKROOM_RUNCOMFY__API_TOKEN": "wrong", "DARKROOM_DISCORD__TOKEN": "wrong"})
+        code, said = await doctor_here(
+            {**env, "DARKROOM_RUNCOMFY__API_TOKEN": "wrong", "DARKROOM_DISCORD__TOKEN": "wrong"}
+        )
         assert code == 1
         assert "FAIL  Discord does not know this token" in said
         assert "FAIL  runcomfy" in said

@@ -2,12 +2,14 @@
 
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bot.cli.main import main
 from bot.cli.output import cell, dollars, iso, utc
+from tests.cli.shell import shell
 from tests.store.ledger_model import NOON
 
 # --- the database
@@ -21,6 +23,20 @@ def test_a_database_that_is_not_there_is_named_and_not_made(
     assert main(["jobs", "list"]) == 2
     assert f"there is no database yet at {tmp_path}/data/d.db (" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_server_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, postgres_url: str
+) -> None:
+    run = partial(shell, url=postgres_url.replace("postgres:@", "postgres:canary-password@"))
+    monkeypatch.setenv("DARKROOM_DATA__DIR", str(tmp_path))
+
+    made = await run("migrate", monkeypatch=monkeypatch, capsys=capsys)()
+    assert (made.code, made.out.count("\n")) == (0, 1)
+    assert made.out.startswith("postgresql://postgres@/darkroom_test")
+    looked = await run("doctor", monkeypatch=monkeypatch, capsys=capsys)()
+    assert "ok    database postgresql://postgres@/darkroom_test" in looked.out
+    assert "canary" not in made.out + made.err + looked.out + looked.err
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,18 @@ from bot.core.errors import DeliverLater, PathClosed, ProviderUnavailable, UserE
 from bot.core.jobs import HOUR, Cancel, Job, Observation, State
 from bot.core.quota import Amount, Limits
 from bot.maintenance.retention import Retention
+from tests import databases
 from tests.kit import ALICE, BOB, Rig, Time, rig
 
 RUNNING = Observation(State.RUNNING)
 PRICE = Amount(1, 80_000)
 FREE = Limits(user_day_images=None, user_day_micro_usd=None)
+
+
+@pytest.fixture(params=databases.POSTGRES_IN_PROVE)
+async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    async with databases.empty(request, tmp_path) as found:
+        yield found
 
 
 @pytest.fixture

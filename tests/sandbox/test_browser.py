@@ -139,6 +139,7 @@ async def test_a_member_makes_and_edits_pictures_and_reads_the_whole_prompt(tmp_
         await expect(page.locator("article.channel-message")).to_have_count(3)
 
 
+@pytest.mark.prove
 async def test_a_member_cancels_what_still_waits_and_asks_for_it_again(tmp_path: Path) -> None:
     async with opened(tmp_path / "demo", pace=Pace(queue_s=600, run_s=600)) as page:
         first, second = message(page, 0), message(page, 1)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.cli.main import main
 from bot.core.jobs import State
 from bot.sandbox import demo
 
@@ -45,6 +46,14 @@ async def finished(*arguments: str) -> tuple[int | None, str]:
     async with started(*arguments) as process, asyncio.timeout(60):
         printed, _ = await process.communicate()
         return process.returncode, printed.decode()
+
+
+def refused(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """The line with which the demo ends at once, here."""
+    assert main(["demo", "--once", "--port", *arguments]) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    return told.err
 
 
 async def until(process: asyncio.subprocess.Process, words: str) -> str:
@@ -85,27 +94,24 @@ async def test_ctrl_c_ends_the_open_page_without_a_traceback_or_a_process_left(t
         assert "Traceback" not in rest.decode()
 
 
-async def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
 
-        code, printed = await finished("--once", "--port", str(port), "--data", str(tmp_path / "pictures"))
+        said = refused(str(port), "--data", str(tmp_path / "pictures"), capsys=capsys)
 
-    assert code == 2
-    assert printed.startswith(f"darkroom: port {port} cannot be used")
-    assert printed.count("\n") == 1
+    assert said.startswith(f"darkroom: port {port} cannot be used")
     assert not (tmp_path / "pictures").exists()
 
 
-async def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"precious")
 
-    code, printed = await finished("--once", "--port", "0", "--data", str(tmp_path))
+    said = refused("0", "--data", str(tmp_path), capsys=capsys)
 
-    assert code == 2
-    assert printed.startswith(f"darkroom: {tmp_path} holds something other than a demo")
+    assert said.startswith(f"darkroom: {tmp_path} holds something other than a demo")
     assert (tmp_path / "holiday.jpg").read_bytes() == b"precious"
 
 

@@ -11,7 +11,6 @@ from PIL import Image
 from bot.sandbox.faults import Fault
 from tests.discord.interactions import Interaction
 from tests.discord.member import Member
-from tests.discord.messages import Message
 from tests.discord.world import MANAGE_MESSAGES
 from tests.scenarios.harness import NO_LIMITS, SOON, Scene, scene, shows
 
@@ -194,8 +193,8 @@ async def test_every_button_of_cards_from_before_a_kill_works(tmp_path: Path) ->
         bot.assert_in_order()
 
 
-async def test_a_job_is_nobody_elses_even_for_those_who_know_its_id(tmp_path: Path) -> None:
-    async with scene(tmp_path) as bot:
+async def test_a_job_is_nobody_elses_and_again_over_the_limit_gives_the_prompt_back(tmp_path: Path) -> None:
+    async with scene(tmp_path, quota__user_day_images=2) as bot:
         asked = await bot.asks(bot.alice, "mine alone", private=True, **SMALL)
         await asked.until(shows("Done"), within=SOON)
         job, elsewhere = bot.job(asked)["id"], bot.discord.add_guild("Elsewhere")
@@ -211,27 +210,23 @@ async def test_a_job_is_nobody_elses_even_for_those_who_know_its_id(tmp_path: Pa
         assert looked.followups == []
         assert bot.books() == {"reserve": 1, "settle": 1}
         assert len(list((bot.folder / "pictures").iterdir())) == 1
-        bot.assert_in_order()
 
-
-async def test_again_over_the_limit_is_refused_and_gives_the_prompt_back(tmp_path: Path) -> None:
-    async with scene(tmp_path, quota__user_day_images=1) as bot:
-        asked = await bot.asks(bot.alice, "only one", **SMALL)
+        asked = await bot.asks(bot.alice, "the last one", **SMALL)
         await asked.until(shows("Done"), within=SOON)
         pressed = await _press(bot.alice, asked, AGAIN)
         said = await _refusal(pressed)
 
-        assert "Your limit is 1 picture a day, and you have 0 pictures left." in said
+        assert "Your limit is 2 pictures a day, and you have 0 pictures left." in said
         assert "<t:" in said
-        assert bot.books() == {"reserve": 1, "settle": 1}
+        assert bot.books() == {"reserve": 2, "settle": 2}
         opened = await _press(bot.alice, pressed, "Change prompt")
         modal = (await opened.acked()).modal
         assert modal is not None
-        assert modal.fields[0].value == "only one"
+        assert modal.fields[0].value == "the last one"
         bot.assert_in_order()
 
 
-async def test_a_message_that_a_broken_line_left_over_goes_with_the_next_press(tmp_path: Path) -> None:
+async def test_what_is_deleted_is_gone_after_a_broken_connection_and_after_its_message(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         asked = await bot.asks(bot.alice, "left over", **SMALL)
         done = await asked.until(shows("Done"), within=SOON)
@@ -245,13 +240,9 @@ async def test_a_message_that_a_broken_line_left_over_goes_with_the_next_press(t
 
         await _press(bot.alice, asked, "Delete")
         await done.until(lambda message: message.deleted, within=SOON)
-        bot.assert_in_order()
 
-
-async def test_a_message_that_was_deleted_under_a_press_leaves_no_open_question(tmp_path: Path) -> None:
-    async with scene(tmp_path) as bot:
         asked = await bot.asks(bot.alice, "pressed and gone")
-        done: Message = await asked.until(shows("Done"), within=SOON)
+        done = await asked.until(shows("Done"), within=SOON)
         job = bot.job(asked)["id"]
         await bot.alice.delete(done)
         pressed = await bot.alice.click(done, f"j1:{job}:delete", force=True)
@@ -261,5 +252,5 @@ async def test_a_message_that_was_deleted_under_a_press_leaves_no_open_question(
         assert "pressed and gone" not in _all_text(bot)
         gone: dict[str, Any] = bot.job(asked)
         assert gone["deleted_at"] is not None
-        assert bot.rows("SELECT due_at FROM replies") == [(None,)]
+        assert bot.rows("SELECT due_at FROM replies") == [(None,), (None,)]
         bot.assert_in_order()

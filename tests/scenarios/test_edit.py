@@ -46,7 +46,7 @@ def _given(bot: Scene, prompt: str) -> list[str]:
 # --- attached
 
 
-async def test_attached_pictures_reach_the_host_as_links_in_their_order(tmp_path: Path) -> None:
+async def test_attached_pictures_reach_the_host_in_their_order_as_what_their_bytes_are(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         for count in (1, 4):
             names = [f"{count}-{n}.png" for n in range(1, count + 1)]
@@ -60,6 +60,14 @@ async def test_attached_pictures_reach_the_host_as_links_in_their_order(tmp_path
             assert _given(bot, f"make {count} blue") == names
             assert all(_fetched(bot, each) == 3 for each in names)  # we looked at it twice, the host took it
             assert bot.charged(asked) == ("settle", 1, 80_000)
+
+        files = {"a.png": plain("jpeg"), "b.gif": plain("png"), "c": plain("webp"), "d.txt": located("jpeg")}
+        images = {f"image{n}": Upload(*each) for n, each in enumerate(files.items(), start=1)}
+        asked = await bot.alice.slash(bot.channel, "edit", prompt="whatever", **images)
+        done = await asked.until(shows("Done"), within=SOON)
+
+        assert _given(bot, "whatever") == list(files)
+        assert "d.txt contains the place where it was taken. RunComfy receives the file unchanged." in done.text
         bot.assert_in_order()
 
 
@@ -93,7 +101,7 @@ BAD = {
 }
 
 
-async def test_a_file_that_cannot_be_used_is_refused_in_one_private_sentence(
+async def test_what_cannot_be_edited_is_refused_in_one_private_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with scene(tmp_path) as bot:
@@ -115,16 +123,29 @@ async def test_a_file_that_cannot_be_used_is_refused_in_one_private_sentence(
             assert "<@1>" not in said
             assert "@everyone" not in said
             assert [each.label for each in asked.message.buttons] == ["Change prompt"] if asked.message else case
-        assert (bot.books(), bot.states(), bot.host.accepted) == ({}, [], [])
-        bot.assert_in_order()
 
-
-async def test_an_edit_without_a_picture_is_refused_in_one_private_sentence(tmp_path: Path) -> None:
-    async with scene(tmp_path) as bot:
         said = await _refusal(await bot.alice.slash(bot.channel, "edit", force=True, prompt="of nothing"))
-
         assert "Reload Discord and try again." in said
-        assert bot.books() == {}
+
+        for message in (
+            bot.channel.post(bot.bob, "only words"),
+            bot.channel.post(bot.bob, attachments=[Upload("notes.txt", b"x")]),
+            bot.channel.post(bot.bob, embeds=[{"title": "no picture"}]),
+        ):
+            said = await _refusal(await bot.alice.menu(bot.channel, MENU, message))
+            assert "There is no picture in that message" in said
+
+        with monkeypatch.context() as past:
+            past.setattr(bot.discord.cdn, "_now", lambda: time.time() - 24 * 3600 + 30)  # issued a day ago
+            form = await _form(bot, bot.channel.post(bot.bob, attachments=[Upload("one.png", picture())]))
+        said = await _refusal(await bot.alice.submit(form, {"prompt": "too late"}))
+        assert "Discord's link to one.png has run out" in said
+
+        form = await _form(bot, bot.channel.post(bot.bob, attachments=[Upload("one.png", picture())]))
+        said = await _refusal(await bot.bob.submit(form, {"prompt": "mine now"}))
+        assert "Please start again" in said
+        assert (bot.books(), bot.states(), bot.host.accepted) == ({}, [], [])
+        assert len((await _edited(bot, form, "hers")).files()) == 1
         bot.assert_in_order()
 
 
@@ -137,7 +158,7 @@ LATER = {
 }
 
 
-async def test_what_only_the_whole_file_shows_is_said_of_it_and_nothing_is_ordered(tmp_path: Path) -> None:
+async def test_files_are_looked_at_whole_before_anything_is_ordered_however_slowly_they_come(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         for name, (says, data) in LATER.items():
             fine, bad = Upload("fine.png", picture()), Upload(name, data)
@@ -148,44 +169,20 @@ async def test_what_only_the_whole_file_shows_is_said_of_it_and_nothing_is_order
             assert "Nothing was charged." in failed.text
             assert bot.charged(asked)[0] == "release"
         assert bot.host.accepted == []
-        bot.assert_in_order()
 
-
-async def test_a_file_is_taken_for_what_its_bytes_are(tmp_path: Path) -> None:
-    async with scene(tmp_path) as bot:
-        files = {"a.png": plain("jpeg"), "b.gif": plain("png"), "c": plain("webp"), "d.txt": plain("png")}
-        images: dict[str, Any] = {f"image{n}": Upload(*each) for n, each in enumerate(files.items(), start=1)}
-        asked = await bot.alice.slash(bot.channel, "edit", prompt="whatever", **images)
-        await asked.until(shows("Done"), within=SOON)
-
-        assert _given(bot, "whatever") == list(files)
-        bot.assert_in_order()
-
-
-async def test_a_photo_that_says_where_it_was_taken_is_said_to_be_passed_on(tmp_path: Path) -> None:
-    async with scene(tmp_path) as bot:
-        asked = await bot.alice.slash(bot.channel, "edit", prompt="here", image1=Upload("me.jpg", located("jpeg")))
-        done = await asked.until(shows("Done"), within=SOON)
-
-        assert "me.jpg contains the place where it was taken. RunComfy receives the file unchanged." in done.text
-        bot.assert_in_order()
-
-
-async def test_pictures_that_discord_is_slow_to_hand_out_are_looked_at_before_anything_is_sent(tmp_path: Path) -> None:
-    async with scene(tmp_path) as bot:
         files = {"fine": ("fine.png", picture()), "lies": ("lies.png", b"<html>")}
         for name, _ in files.values():
             bot.discord.fault(_file(name), do="hang", times=1)
-        fine, lies = await asyncio.gather(
+        good, lies = await asyncio.gather(
             *(
                 bot.alice.slash(bot.channel, "edit", prompt=prompt, image1=Upload(*file))
                 for prompt, file in files.items()
             )
         )
-        for each in (fine, lies):
+        for each in (good, lies):
             ack = await each.acked()
             assert (ack.ephemeral, 1000 < ack.ms < 2500) == (False, True)
-        done = await fine.until(shows("Done"), within=SOON)
+        done = await good.until(shows("Done"), within=SOON)
         failed = await lies.until(shows("Failed"), within=SOON)
 
         assert len(done.files()) == 1
@@ -232,39 +229,4 @@ async def test_the_menu_edits_what_a_message_shows_even_after_a_restart(tmp_path
         assert _given(bot, "attached") == ["one.png", "two.webp", "three.gif", "four"]
         assert _given(bot, "embedded") == ["cat.png"]
         assert [each.rpartition(".")[2] for each in _given(bot, "ours again")] == ["png"]
-        bot.assert_in_order()
-
-
-async def test_a_form_is_for_whoever_opened_it(tmp_path: Path) -> None:
-    async with scene(tmp_path) as bot:
-        form = await _form(bot, bot.channel.post(bot.bob, attachments=[Upload("one.png", picture())]))
-        said = await _refusal(await bot.bob.submit(form, {"prompt": "mine now"}))
-
-        assert "Please start again" in said
-        assert bot.books() == {}
-        assert len((await _edited(bot, form, "hers")).files()) == 1
-        bot.assert_in_order()
-
-
-async def test_a_message_without_pictures_opens_no_form(tmp_path: Path) -> None:
-    async with scene(tmp_path) as bot:
-        for message in (
-            bot.channel.post(bot.bob, "only words"),
-            bot.channel.post(bot.bob, attachments=[Upload("notes.txt", b"x")]),
-            bot.channel.post(bot.bob, embeds=[{"title": "no picture"}]),
-        ):
-            said = await _refusal(await bot.alice.menu(bot.channel, MENU, message))
-            assert "There is no picture in that message" in said
-        bot.assert_in_order()
-
-
-async def test_a_form_whose_links_have_died_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with scene(tmp_path) as bot:
-        with monkeypatch.context() as past:
-            past.setattr(bot.discord.cdn, "_now", lambda: time.time() - 24 * 3600 + 30)  # issued a day ago
-            form = await _form(bot, bot.channel.post(bot.bob, attachments=[Upload("one.png", picture())]))
-        said = await _refusal(await bot.alice.submit(form, {"prompt": "too late"}))
-
-        assert "Discord's link to one.png has run out" in said
-        assert bot.books() == {}
         bot.assert_in_order()

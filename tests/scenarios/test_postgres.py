@@ -1,7 +1,6 @@
 """The whole bot on PostgreSQL: killed, cut off from its database and doubled, it makes each picture once."""
 
 import asyncio
-import sys
 from pathlib import Path
 
 from bot.sandbox.service import Pace
@@ -10,7 +9,7 @@ from tests.scenarios.harness import SOON, Bot, scene, shows
 from tests.store.ledger_model import faults, opened, rows
 
 
-async def test_the_bot_works_on_postgresql_through_kills_and_broken_connections(
+async def test_the_bot_works_on_postgresql_through_kills_broken_connections_and_a_second_one(
     tmp_path: Path, postgres_url: str
 ) -> None:
     async with scene(tmp_path, pace=Pace(run_s=1.0), database__url=postgres_url) as bot:
@@ -20,6 +19,13 @@ async def test_the_bot_works_on_postgresql_through_kills_and_broken_connections(
                 pass
         await bot.restart()
         await killed.until(shows("Done"), within=SOON)
+
+        (tmp_path / "second").mkdir()
+        second = Bot(tmp_path / "second", bot.bot.env)
+        await second.start()
+        assert await second.exited() == 2
+        (line,) = second.log.splitlines()
+        assert line.startswith("darkroom: another Darkroom is running on postgresql://")
 
         broken = await bot.asks(bot.bob, "broken")
         await cut(postgres_url)
@@ -32,44 +38,3 @@ async def test_the_bot_works_on_postgresql_through_kills_and_broken_connections(
             assert await faults(store) == []
             ledger = await rows(store, "SELECT kind FROM ledger ORDER BY id")
             assert [row["kind"] for row in ledger] == ["reserve", "settle"] * 2
-
-
-async def test_a_second_bot_on_the_same_database_says_so_in_one_line_and_ends(
-    tmp_path: Path, postgres_url: str
-) -> None:
-    async with scene(tmp_path, database__url=postgres_url) as bot:
-        (tmp_path / "second").mkdir()
-        second = Bot(tmp_path / "second", bot.bot.env)
-        await second.start()
-
-        assert await second.exited() == 2
-        (line,) = second.log.splitlines()
-        assert line.startswith("darkroom: another Darkroom is running on postgresql://")
-        asked = await bot.asks(bot.alice, "the first one works on")
-        await asked.until(shows("Done"), within=SOON)
-
-
-async def said_by(command: str, **env: str) -> tuple[int | None, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot", command, env={"PATH": "", **env}, stdout=-1, stderr=asyncio.subprocess.STDOUT
-    )
-    async with asyncio.timeout(SOON):
-        out, _ = await process.communicate()
-    return process.returncode, out.decode()
-
-
-async def test_the_command_line_names_the_database_without_its_password(tmp_path: Path, postgres_url: str) -> None:
-    address = postgres_url.replace("postgres:@", "postgres:canary-password@")
-    env = {"DARKROOM_DATABASE__URL": address, "DARKROOM_DATA__DIR": str(tmp_path)}
-    code, said = await said_by("migrate", **env)
-    assert (code, said.count("\n")) == (0, 1)
-    assert said.startswith("postgresql://postgres@/darkroom_test")
-
-    _, said = await said_by("doctor", **env)
-    assert "ok    database postgresql://postgres@/darkroom_test" in said
-    assert "canary" not in said
-
-    code, said = await said_by("migrate", DARKROOM_DATABASE__URL="postgresql://ada:canary-password@127.0.0.1:1/dark")
-    assert (code, said.count("\n")) == (2, 1)
-    assert said.startswith("darkroom: the database postgresql://ada@127.0.0.1:1/dark cannot be used: ")
-    assert "canary" not in said

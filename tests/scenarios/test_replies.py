@@ -117,25 +117,23 @@ async def test_a_click_or_jobs_brings_what_no_other_way_could(tmp_path: Path) ->
         bot.assert_in_order()
 
 
-async def test_a_hidden_channel_is_reached_while_the_token_lives(tmp_path: Path) -> None:
+async def test_a_hidden_channel_is_reached_while_the_token_lives_and_a_deleted_reply_is_handed_over_once(
+    tmp_path: Path,
+) -> None:
     async with scene(tmp_path) as bot:
         hidden = bot.guild.add_channel("hidden")
-        asked = await _queued(bot, "hidden", channel=hidden)
+        unseen = await _queued(bot, "hidden", channel=hidden)
         hidden.bot_sees = False
-        await _ended(bot, asked)
+        await _ended(bot, unseen)
 
-        assert len((await asked.until(shows("Done"), within=SOON)).files()) == 1
+        assert len((await unseen.until(shows("Done"), within=SOON)).files()) == 1
         assert _sent(bot, "edit_message") == []
-        bot.assert_in_order()
 
-
-async def test_a_deleted_reply_is_paid_for_and_handed_over_once(tmp_path: Path) -> None:
-    async with scene(tmp_path) as bot:
         asked = await _queued(bot, "deleted")
         assert asked.message is not None
         await bot.alice.delete(asked.message)
         await _ended(bot, asked)
-        await bot.until(lambda: bot.rows("SELECT gone FROM replies") == [(1,)])
+        await bot.until(lambda: bot.rows("SELECT gone FROM replies ORDER BY gone") == [(0,), (1,)])
 
         assert bot.channel.messages == []
         found = await _jobs(bot)
@@ -145,7 +143,7 @@ async def test_a_deleted_reply_is_paid_for_and_handed_over_once(tmp_path: Path) 
         assert "Nothing of yours is under way" in _said(await _jobs(bot))
         late = await bot.alice.click(asked.message, f"j1:{bot.job(asked)['id']}:look", force=True)  # pressed before
         await late.followed_up(shows("Done"), within=SOON)
-        assert bot.rows("SELECT due_at FROM replies") == [(None,)]
+        assert bot.rows("SELECT due_at FROM replies") == [(None,), (None,)]
         assert bot.charged(asked) == ("settle", 1, 60_000)
         bot.assert_in_order()
 
@@ -153,12 +151,22 @@ async def test_a_deleted_reply_is_paid_for_and_handed_over_once(tmp_path: Path) 
 # --- Discord in trouble
 
 
-async def test_a_job_that_ends_while_discord_is_away_is_shown_when_it_is_back(tmp_path: Path) -> None:
+async def test_an_interaction_that_comes_twice_makes_one_job_and_one_that_ends_while_discord_is_away_is_shown_later(
+    tmp_path: Path,
+) -> None:
     async with scene(tmp_path) as bot:
+        twice = await bot.alice.slash(bot.channel, "imagine", prompt="an interaction that comes four times")
+        for _ in range(3):
+            bot.discord.gateway.dispatch("INTERACTION_CREATE", twice.payload(), guild_id=bot.guild.id)
+        await twice.until(shows("Done"), within=SOON)
+        await bot.at_rest()
+        assert (bot.states(), bot.books()) == (["succeeded"], {"reserve": 1, "settle": 1})
+        assert (len(bot.channel.messages), len(bot.host.accepted)) == (1, 1)
+
         asked = await _queued(bot, "unseen")
         await bot.discord.down()
         await _ended(bot, asked)
-        await bot.until(lambda: bot.rows("SELECT attempts > 0 FROM replies") == [(1,)])
+        await bot.until(lambda: bot.rows("SELECT count(*) FROM replies WHERE attempts > 0") == [(1,)])
         await bot.discord.up()
         done = await asked.until(shows("Done"), within=SOON)
 
@@ -181,6 +189,7 @@ async def test_too_many_requests_and_a_shut_out_address_only_cost_time(tmp_path:
         bot.assert_in_order()
 
 
+@pytest.mark.prove
 async def test_pictures_are_made_to_fit_where_they_are_shown(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         bot.host.faults.add(Fault("submit", "file:huge", match="huge", times=None, mb=4))
@@ -205,6 +214,7 @@ async def test_pictures_are_made_to_fit_where_they_are_shown(tmp_path: Path) -> 
 # --- where only its user installed it
 
 
+@pytest.mark.prove
 async def test_a_bot_that_its_user_installed_works_where_it_is_no_member(tmp_path: Path) -> None:
     async with scene(tmp_path, discord__user_install="true", **NO_LIMITS) as bot:
         foreign = bot.discord.add_guild("Foreign", bot_in=False)
@@ -234,6 +244,7 @@ async def test_a_bot_that_its_user_installed_works_where_it_is_no_member(tmp_pat
         bot.assert_in_order()
 
 
+@pytest.mark.prove
 async def test_a_bot_that_its_user_installed_makes_nothing_where_that_is_off(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         foreign = bot.discord.add_guild("Foreign", bot_in=False)
@@ -277,47 +288,25 @@ async def test_every_break_of_the_connection_is_mended_and_no_press_is_lost(tmp_
         bot.assert_in_order()
 
 
-async def test_an_interaction_that_discord_sends_twice_makes_one_job(tmp_path: Path) -> None:
-    async with scene(tmp_path) as bot:
-        asked = await bot.alice.slash(bot.channel, "imagine", prompt="twice")
-        for _ in range(3):
-            bot.discord.gateway.dispatch("INTERACTION_CREATE", asked.payload(), guild_id=bot.guild.id)
-        await asked.until(shows("Done"), within=SOON)
-        await bot.at_rest()
-
-        assert (bot.states(), bot.books()) == (["succeeded"], {"reserve": 1, "settle": 1})
-        assert (len(bot.channel.messages), len(bot.host.accepted)) == (1, 1)
-        bot.assert_in_order()
-
-
-async def test_a_token_that_discord_does_not_know_ends_the_program_with_one_line(tmp_path: Path) -> None:
-    async with scene(tmp_path) as bot:
-        await bot.discord.gateway.close(4004)
+async def test_a_token_that_is_missing_wrong_or_taken_back_ends_the_program_with_one_line(tmp_path: Path) -> None:
+    async with scene(tmp_path, start=False) as bot:
+        good = bot.bot.env.pop("DARKROOM_DISCORD__TOKEN")
+        await bot.bot.start()
         assert await bot.bot.exited() == 2
-        good = bot.bot.env["DARKROOM_DISCORD__TOKEN"]
+        (line,) = bot.bot.log.splitlines()
+        assert line.startswith("darkroom: DARKROOM_DISCORD__TOKEN is not set")
+        assert bot.discord.requests == []
+
         bot.bot.env["DARKROOM_DISCORD__TOKEN"] = "a-token-of-somebody-else"
         await bot.bot.start()
         assert await bot.bot.exited() == 2
-
-        told = [line for line in bot.bot.log.splitlines() if line.startswith("darkroom: ")]
-        assert len(told) == 2
-        assert all("DARKROOM_DISCORD__TOKEN" in line for line in told)
         assert "a-token-of-somebody-else" not in bot.bot.log
+
         bot.bot.env["DARKROOM_DISCORD__TOKEN"] = good
         await bot.start()
-        bot.assert_in_order()
-
-
-async def test_a_missing_secret_is_named_and_nothing_is_started(tmp_path: Path) -> None:
-    async with scene(tmp_path, start=False) as bot:
-        for name in ("DARKROOM_DISCORD__TOKEN", "DARKROOM_RUNCOMFY__API_TOKEN"):
-            kept = bot.bot.env.pop(name)
-            await bot.bot.start()
-            assert await bot.bot.exited() == 2
-            assert bot.bot.log.splitlines()[-1].startswith(f"darkroom: {name} is not set")
-            bot.bot.env[name] = kept
-
-        assert len(bot.bot.log.splitlines()) == 2
-        assert bot.discord.requests == []
-        await bot.start()
+        await bot.discord.gateway.close(4004)
+        assert await bot.bot.exited() == 2
+        told = [line for line in bot.bot.log.splitlines() if line.startswith("darkroom: ")]
+        assert len(told) == 3
+        assert all("DARKROOM_DISCORD__TOKEN" in line for line in told)
         bot.assert_in_order()

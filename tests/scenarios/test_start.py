@@ -36,18 +36,14 @@ async def test_a_taken_port_ends_it_with_one_line(tmp_path: Path) -> None:
             assert "Traceback" not in bot.bot.log
 
 
-async def test_health_is_served_and_good(tmp_path: Path) -> None:
+async def test_the_bot_is_well_and_ready_and_its_metrics_tell_of_a_job(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         url = bot.bot.log.split("Health is at ")[1].split()[0]
         async with aiohttp.ClientSession() as http, http.get(url) as answer:
             report = await answer.json()
-
         assert (answer.status, report["ok"]) == (200, True), report
 
-
-async def test_the_bot_is_ready_and_its_metrics_tell_of_a_job(tmp_path: Path) -> None:
-    async with scene(tmp_path) as bot:
-        site = bot.bot.log.split("Health is at ")[1].split()[0].removesuffix("/healthz")
+        site = url.removesuffix("/healthz")
         asked = await bot.alice.slash(bot.channel, "imagine", prompt="a lighthouse")
         await asked.until(shows("Done"), within=SOON)
         await bot.at_rest()

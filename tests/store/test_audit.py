@@ -54,7 +54,7 @@ async def differences(store: Store) -> Sequence[Mismatch]:
     return await Audit(store.database).mismatches()
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=pytest.mark.prove) for n in (2, 3))])
 async def test_totals_the_rebuilt_view_and_independent_sums_agree_after_any_history(store: Store, seed: int) -> None:
     await some_history(store, seed)
     found = await rows(store, "SELECT kind, bonus_images FROM ledger")
@@ -65,24 +65,24 @@ async def test_totals_the_rebuilt_view_and_independent_sums_agree_after_any_hist
     assert await totals(store) == await rebuilt(store)
 
 
-@pytest.mark.parametrize("column", COLUMNS)
-async def test_a_wrong_total_is_found_and_repaired(store: Store, column: str) -> None:
-    await some_history(store, 4)
+async def test_a_wrong_total_is_found_and_repaired(store: Store) -> None:
+    await some_history(store, 4, jobs=20)
     before = await totals(store)
     wrong = [("user", "total"), ("channel", "month:2026-11"), ("guild", "day:2026-11-21"), ("host", "week:2026-11-23")]
-    for scope, bucket in wrong:
-        where = f"scope = '{scope}' AND bucket = '{bucket}'"
-        place = f"{where} AND guild = (SELECT max(guild) FROM totals WHERE {where})"  # noqa: S608
-        subject = f"subject = (SELECT max(subject) FROM totals WHERE {place})"  # noqa: S608
-        await execute(store, f"UPDATE totals SET {column} = {column} + 7 WHERE {place} AND {subject}")  # noqa: S608
+    for column in COLUMNS:
+        for scope, bucket in wrong:
+            where = f"scope = '{scope}' AND bucket = '{bucket}'"
+            place = f"{where} AND guild = (SELECT max(guild) FROM totals WHERE {where})"  # noqa: S608
+            subject = f"subject = (SELECT max(subject) FROM totals WHERE {place})"  # noqa: S608
+            await execute(store, f"UPDATE totals SET {column} = {column} + 7 WHERE {place} AND {subject}")  # noqa: S608
 
-    found = await differences(store)
-    assert sorted((each.scope.value, each.bucket) for each in found) == sorted(wrong)
-    assert [each.off for each in found] == [{column: 7}] * 4
-    for each in found:
-        await Audit(store.database).repair(each)
-    assert await differences(store) == []
-    assert await totals(store) == before
+        found = await differences(store)
+        assert sorted((each.scope.value, each.bucket) for each in found) == sorted(wrong), column
+        assert [each.off for each in found] == [{column: 7}] * 4
+        for each in found:
+            await Audit(store.database).repair(each)
+        assert await differences(store) == []
+        assert await totals(store) == before
 
 
 async def test_a_missing_total_and_one_without_rows_are_found(store: Store) -> None:

@@ -82,11 +82,12 @@ async def settled(store: Store) -> int:
 
 
 async def test_of_two_hundred_requests_of_four_processes_ten_are_accepted_and_the_ledger_is_consistent(
-    url: str,
+    blank_url: str,
 ) -> None:
-    async with opened(url) as store:
-        taken, refused = sorted_out(await all_ask(url, user_day_images=10), "quota.user_day_images")
-        assert (len(taken), len(refused)) == (10, 190)
+    """They also create the database at once."""
+    taken, refused = sorted_out(await all_ask(blank_url, user_day_images=10), "quota.user_day_images")
+    assert (len(taken), len(refused)) == (10, 190)
+    async with opened(blank_url) as store:
         assert await faults(store) == []
 
         delivered = await end_all(store, random.Random(1))
@@ -94,6 +95,7 @@ async def test_of_two_hundred_requests_of_four_processes_ten_are_accepted_and_th
         assert await faults(store) == []
 
 
+@pytest.mark.prove
 @pytest.mark.parametrize(
     ("limit", "name"), [("user_day_micro_usd", "user_day_usd"), ("host_month_micro_usd", "host_month_usd")]
 )
@@ -104,11 +106,4 @@ async def test_four_processes_spend_a_budget_until_nothing_more_fits(url: str, l
         assert 0 <= left < min(each.micro_usd for each in refused)
         delivered = await end_all(store, random.Random(2))
         assert await settled(store) == delivered
-        assert await faults(store) == []
-
-
-async def test_processes_that_create_the_database_at_once_agree_too(url: str) -> None:
-    taken, _ = sorted_out(await all_ask(url, user_day_images=10), "quota.user_day_images")
-    assert len(taken) == 10
-    async with opened(url) as store:
         assert await faults(store) == []

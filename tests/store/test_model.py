@@ -405,8 +405,9 @@ def live(machine: Any, *, examples: int) -> None:
     )
 
 
-def test_any_order_of_events_leaves_the_ledger_consistent_on_sqlite() -> None:
-    live(lambda: Darkroom(a_file()), examples=30)
+@pytest.mark.parametrize("examples", [16, pytest.param(60, marks=pytest.mark.prove)])
+def test_any_order_of_events_leaves_the_ledger_consistent_on_sqlite(examples: int) -> None:
+    live(lambda: Darkroom(a_file()), examples=examples)
 
 
 @pytest.mark.prove

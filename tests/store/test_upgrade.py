@@ -24,6 +24,11 @@ LAST_OF_MONTH = NOON + 10 * DAY
 LATER = NOON + 40 * DAY
 
 
+@pytest.fixture
+def url(blank_url: str) -> str:
+    return blank_url
+
+
 def engine_of(url: str) -> str:
     return "sqlite" if url.startswith("sqlite") else "postgres"
 
@@ -105,8 +110,7 @@ async def test_jobs_from_direct_messages_belong_to_no_server_after_the_upgrade(u
         assert await rows(store, "SELECT job FROM ledger WHERE guild IS NULL") == []
 
 
-@pytest.mark.parametrize("version", range(1, len(SAMPLES) + 1))
-@pytest.mark.parametrize("pictures", [0, 1, 9])
+@pytest.mark.parametrize(("version", "pictures"), [(1, 0), (1, 1), *((n, 9) for n in range(1, len(SAMPLES) + 1))])
 async def test_an_unfinished_job_ends_in_the_windows_of_its_old_reservation(
     url: str, pictures: int, version: int
 ) -> None:

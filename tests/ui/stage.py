@@ -19,14 +19,13 @@ from bot.core.quota import Limits
 from bot.core.references import ReferenceLimits
 from bot.core.request_draft import RequestDraft
 from bot.pictures.chart import Chart
-from bot.settings.settings import SHIPPED
 from bot.store.queries import JobRecord
 from bot.ui.build import InterfaceSettings, build
-from bot.ui.cards.texts import load
 from bot.ui.client import DarkroomClient
 from bot.ui.interactions.access import Access
 from bot.ui.transport.messenger import DiscordMessenger
 from tests.kit import Rig, Time, picture, rig
+from tests.ui.cards.drawing import TEXTS
 
 PNG = ("in.png", picture())
 
@@ -139,9 +138,9 @@ async def stage(
             raise reference_errors.pop(0)
 
     simcord.backend.cdn.CDN_BASE = "https://cdn.discordapp.com"
-    texts, time = load(SHIPPED.parent / "locales", strict=True), Time()
-    client = DarkroomClient(texts, access=Access(guilds, user_install=user_install))
-    messenger = DiscordMessenger(client, texts, clock=time)
+    time = Time()
+    client = DarkroomClient(TEXTS, access=Access(guilds, user_install=user_install))
+    messenger = DiscordMessenger(client, TEXTS, clock=time)
     async with rig(
         folder, limits=limits, host=host, beside=beside, models=models, time=time, messenger=messenger
     ) as base:

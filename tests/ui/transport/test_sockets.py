@@ -16,15 +16,14 @@ from bot.core.cards import ReplyPath
 from bot.core.errors import DeliverLater, MessageGone, PathClosed
 from bot.core.jobs import Job, Place
 from bot.core.quota import Limits
-from bot.settings.settings import SHIPPED
 from bot.ui.build import InterfaceSettings, build
 from bot.ui.buttons.router import RemoveFiles
-from bot.ui.cards.texts import load
 from bot.ui.client import DarkroomClient, connect_to
 from bot.ui.interactions.access import Access
 from bot.ui.transport.messenger import DiscordMessenger
 from tests.discord.server import API, LocalDiscord
 from tests.kit import Rig, Time, picture, rig
+from tests.ui.cards.drawing import TEXTS
 from tests.ui.stage import spend
 
 SOON = 5.0
@@ -68,9 +67,8 @@ async def connected(
             names["discord.example"] = int(server.cdn_host.partition(":")[2])
             monkeypatch.setattr(discord.http.Route, "BASE", f"http://discord.example{API}")
             monkeypatch.setattr(gateway, "DEFAULT_GATEWAY", yarl.URL("ws://discord.example/gateway"))
-        texts = load(SHIPPED.parent / "locales", strict=True)
         access = Access(guilds, user_install=user_install)
-        client = DarkroomClient(texts, access=access, proxy=proxy)
+        client = DarkroomClient(TEXTS, access=access, proxy=proxy)
         build(
             client,
             base.services,
@@ -84,7 +82,7 @@ async def connected(
         async with client:
             life = asyncio.create_task(client.start(server.token))
             await server.ready("imagine", "edit", "jobs", "usage", "help", "Edit this image")
-            yield Scene(server, base, client, DiscordMessenger(client, texts, clock=base.time))
+            yield Scene(server, base, client, DiscordMessenger(client, TEXTS, clock=base.time))
         with contextlib.suppress(asyncio.CancelledError):
             await life
 
