@@ -20,9 +20,9 @@ from bench import _rivals
 from bench._load import Measured, measure
 from bench._million import fill_postgres, fill_sqlite
 from bench._rivals import Writes
-from bot.store.audit import Audit
 from bot.store.connect import open_database
 from bot.store.database import Database, Tx
+from bot.store.ledger_audit import Audit
 from tests import postgres
 
 CALLERS = (1, 32, 256)

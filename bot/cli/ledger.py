@@ -11,9 +11,9 @@ from bot.cli.output import LONG_TIMEOUT, dollars, iso, json_option, on_database,
 from bot.core.jobs import HOUR
 from bot.core.quota import NO_SERVER, Scope
 from bot.store import ledger
-from bot.store.audit import Audit, LedgerSummary, Mismatch
 from bot.store.database import Database
 from bot.store.housekeeping import Housekeeping
+from bot.store.ledger_audit import Audit, LedgerSummary, Mismatch
 
 OLD = 24 * HOUR  # no job lives longer, unless the bot was stopped
 MAX_OLD = 100  # rows listed

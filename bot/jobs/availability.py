@@ -9,7 +9,7 @@ from bot.core.catalog import Catalog
 from bot.core.clock import Clock
 from bot.core.fair_queue import fair_order
 from bot.core.jobs import Job
-from bot.jobs.outages import Notify
+from bot.jobs.system_outages import Notify
 from bot.jobs.wakeups import Wakeups
 from bot.store.notes import Notes
 from bot.store.provider_outages import ProviderOutages

@@ -12,7 +12,6 @@ from bot.core.quota import Limits
 from bot.jobs.availability import Availability
 from bot.jobs.delivery import Delivery, Fitter, Messenger
 from bot.jobs.drafts import Drafts
-from bot.jobs.outages import Notify, Outages
 from bot.jobs.provider_health import ProviderHealth
 from bot.jobs.queue import Queue
 from bot.jobs.requests import Requests
@@ -24,6 +23,7 @@ from bot.jobs.steps import table
 from bot.jobs.steps.check import CheckReferences
 from bot.jobs.steps.confirm import FindReply
 from bot.jobs.steps.context import StepContext
+from bot.jobs.system_outages import Notify, Outages
 from bot.jobs.usage import Usage
 from bot.jobs.wakeups import Wakeups
 from bot.jobs.worker import Worker

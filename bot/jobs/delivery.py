@@ -17,9 +17,9 @@ from bot.core.clock import Clock
 from bot.core.errors import BadPicture, ContentBlocked, DeliverLater, MessageGone, PathClosed, TooLarge
 from bot.core.jobs import HOUR, MINUTE, SECOND, Verb
 from bot.core.polling import backoff
-from bot.jobs import outages
-from bot.jobs.outages import Outages
+from bot.jobs import system_outages
 from bot.jobs.service import Jobs
+from bot.jobs.system_outages import Outages
 from bot.jobs.wakeups import Wakeups
 from bot.pictures.fit import Fitted
 from bot.pictures.provenance import ai_mark
@@ -111,7 +111,7 @@ class Delivery:
             while not stop.is_set():
                 self._wakeups.replies.clear()
                 pause = READ_RETRY_DELAY
-                with self._outages.outlasting(outages.UNREAD):
+                with self._outages.outlasting(system_outages.UNREAD):
                     for job_id in await self._due():
                         group.create_task(self._attend(job_id))
                     pause = await self._pause()
@@ -160,7 +160,7 @@ class Delivery:
             log.warning("A delivery lost the connection to the database: %s", type(exc).__name__, extra=extra)
             self._retry_at[job_id] = self._clock() + CONNECTION_LOST_DELAY
         except Exception as exc:  # one job's error must not stop the others' replies
-            delay = outages.RETRY_AFTER
+            delay = system_outages.RETRY_AFTER
             if self._outages.seen(exc) is None:
                 log.exception("A reply could not be sent", extra={"event": "reply_error", "job_id": job_id})
                 delay = MINUTE

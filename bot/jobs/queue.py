@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from bot.core.clock import Clock
 from bot.core.fair_queue import fair_order
 from bot.core.jobs import SECOND, SLOT_STATES, Job
-from bot.jobs import outages
+from bot.jobs import system_outages
 from bot.jobs.availability import Availability
-from bot.jobs.outages import Outages
 from bot.jobs.provider_health import ProviderHealth
 from bot.jobs.routing import Routing
 from bot.jobs.schedule import Schedule
+from bot.jobs.system_outages import Outages
 from bot.store.store import Store
 
 POSITIONS_EVERY = 3 * SECOND  # between two updates of the places that cards show, for each provider
@@ -65,7 +65,7 @@ class Queue:
         if not self._health.accepts(job.provider) and (at := await self._routing.retry_at(job)) is not None:
             until = min(until, at)
         if self._outages.unsafe is not None:
-            until = min(until, now + outages.RETRY_AFTER)
+            until = min(until, now + system_outages.RETRY_AFTER)
         return max(until, now + SECOND)  # a time in the past would keep it due all the time
 
     async def after_step(self, job: Job, at: int | None) -> int | None:

@@ -18,9 +18,9 @@ from bot.core.request_draft import InteractionContext, RequestDraft, missing_per
 from bot.core.server_settings import ServerSettings, apply_settings
 from bot.core.zones import calendar_of
 from bot.jobs.availability import Availability
-from bot.jobs.outages import Outages
 from bot.jobs.routing import Routing
 from bot.jobs.service import Jobs
+from bot.jobs.system_outages import Outages
 from bot.jobs.wakeups import Wakeups
 from bot.store.database import DATABASE_ERRORS
 from bot.store.store import Store

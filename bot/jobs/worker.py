@@ -11,11 +11,11 @@ from contextlib import suppress
 
 from bot.core.clock import Clock
 from bot.core.jobs import ACK_WINDOW, SECOND, Job, State, Step, next_step
-from bot.jobs import outages
-from bot.jobs.outages import Outages
+from bot.jobs import system_outages
 from bot.jobs.queue import Queue
 from bot.jobs.schedule import Schedule
 from bot.jobs.steps.context import StepRunner
+from bot.jobs.system_outages import Outages
 from bot.jobs.wakeups import Wakeups
 from bot.observability.metrics import Metrics
 from bot.store.database import CONNECTION_LOST
@@ -145,13 +145,13 @@ class Worker:
         """Notice what other processes change and what the schedule lacks; `StoreBusy` where one took our place."""
         seen, find_at = None, 0
         while not stop.is_set():
-            with self._outages.outlasting(outages.UNREAD):
+            with self._outages.outlasting(system_outages.UNREAD):
                 now = await self._store.database.external_changes()
                 if now != seen:
                     await self._reload()
                     seen = now
                     self._wakeups.wake_all()
-            with self._outages.outlasting(outages.UNREAD):
+            with self._outages.outlasting(system_outages.UNREAD):
                 if self._clock() >= find_at:
                     await self.find_missing()
                     find_at = self._clock() + COMPARE_EVERY
@@ -168,7 +168,7 @@ class Worker:
             log.warning("A step lost the connection to the database: %s", type(exc).__name__, extra=extra)
             at = self._clock() + CONNECTION_LOST_DELAY
         except Exception as exc:  # one job's error must not stop the others
-            at = self._clock() + outages.RETRY_AFTER
+            at = self._clock() + system_outages.RETRY_AFTER
             if self._outages.seen(exc) is None:
                 log.exception("A step failed and is retried", extra={"event": "step_error", "job_id": job_id})
                 at = self._clock() + ERROR_DELAY

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.jobs.build import Services
-from bot.maintenance.audit import LedgerAudit, Post
+from bot.maintenance.ledger_audit import LedgerAudit, Post
 from bot.maintenance.provider_checks import Probe, ProviderChecks
 from bot.maintenance.retention import Retention
 from bot.providers.base import Provider

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from bot.jobs.outages import Outages
+from bot.jobs.system_outages import Outages
 
 
 async def periodic(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bot.jobs.build import Services
 from bot.observability.metrics import Metrics
-from bot.ui.admin.base import Admin
+from bot.ui.admin.permissions import Admin
 from bot.ui.admin.quota import QuotaCommands
 from bot.ui.admin.quota_reports import QuotaReports
 from bot.ui.admin.settings import SettingsCommands

@@ -21,7 +21,7 @@ from bot.providers.http import Timeouts, client
 from bot.providers.runcomfy.client import RunComfy
 from bot.providers.runflow.client import Runflow
 from bot.sandbox.service import Fault, ImageService, Pace
-from bot.store.audit import Audit
+from bot.store.ledger_audit import Audit
 from tests.kit import Rig, rig
 from tests.providers.stages import nobody
 

@@ -11,7 +11,7 @@ from bot.core.circuit_breaker import Mode
 from bot.core.errors import ModelGone, ProviderPaused, ProviderUnavailable, SubmitUnknown
 from bot.core.jobs import Job, Observation, State
 from bot.core.quota import Limits
-from bot.store.audit import Audit
+from bot.store.ledger_audit import Audit
 from tests.jobs.test_routing import dearer_at_runflow
 from tests.kit import ALICE, BOB, FakeProvider, Rig, Time, rig
 

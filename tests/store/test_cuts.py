@@ -21,10 +21,10 @@ from bot.core.quota import Block, Grant, Holder, Limits, Rule, Scope, Unit
 from bot.core.windows import Window
 from bot.store import postgres
 from bot.store.alerts import Alerts
-from bot.store.audit import Audit, Mismatch
 from bot.store.database import StoreBusy, Tx
 from bot.store.drafts import Drafts
 from bot.store.housekeeping import Housekeeping
+from bot.store.ledger_audit import Audit, Mismatch
 from bot.store.notes import Notes
 from bot.store.postgres import PostgresDatabase
 from bot.store.provider_outages import ProviderOutages

@@ -13,8 +13,8 @@ import pytest
 from bot.core.jobs import NEXT, Job, Place, State
 from bot.core.quota import Amount, Scope
 from bot.core.windows import Window
-from bot.store.audit import Audit
 from bot.store.database import Row, StoreUnusable
+from bot.store.ledger_audit import Audit
 from bot.store.store import Store
 from bot.store.versions import migrations
 from tests.store.ledger_model import DAY, FREE, NOON, a_job, accept, faults, opened, rows, walk

@@ -12,10 +12,10 @@ from bot.core.errors import ProviderUnavailable
 from bot.core.jobs import Job, State
 from bot.core.polling import Timing, backoff
 from bot.jobs.availability import Availability
-from bot.jobs.outages import Outages
 from bot.jobs.provider_health import ProviderHealth
 from bot.jobs.results import ResultDownloader
 from bot.jobs.routing import Routing
+from bot.jobs.system_outages import Outages
 from bot.jobs.wakeups import Wakeups
 from bot.observability.logging import without_quotes
 from bot.providers.base import Provider

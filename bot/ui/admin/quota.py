@@ -15,7 +15,7 @@ from bot.core.quota import Amount, Block, Grant, Holder, Rule, Unit
 from bot.core.visible import visible
 from bot.core.windows import Window
 from bot.core.zones import zone_of
-from bot.ui.admin.base import CHANNEL, Admin, AdminAction, Option
+from bot.ui.admin.permissions import CHANNEL, Admin, AdminAction, Option
 from bot.ui.admin.quota_completion import BONUS, MAX_GRANTS, RuleChoices, unit_of
 from bot.ui.admin.quota_targets import SERVER, require_present, rule_value, target_from_choice, target_of
 from bot.ui.cards import quota as quota_cards

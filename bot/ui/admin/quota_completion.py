@@ -14,7 +14,7 @@ from bot.core.windows import Window
 from bot.core.zones import zone_of
 from bot.jobs.build import Services
 from bot.store.quotas import MemberGrant
-from bot.ui.admin.base import AdminAction
+from bot.ui.admin.permissions import AdminAction
 from bot.ui.admin.quota_targets import ADMIN_HOLDERS, SERVER, block_value, plain_mention, rule_value, target_of
 from bot.ui.cards import quota as quota_cards
 from bot.ui.cards.targets import belonging_to

@@ -19,7 +19,7 @@ from bot.core.windows import Window
 from bot.core.zones import zone_of
 from bot.jobs.delivery import FILE_SLACK, REQUEST_LIMIT
 from bot.store.reports import Entry
-from bot.ui.admin.base import CHANNEL, Admin, AdminAction, Option
+from bot.ui.admin.permissions import CHANNEL, Admin, AdminAction, Option
 from bot.ui.admin.quota_targets import SERVER, target_of
 from bot.ui.cards.reports import CHANGES, PAGE_SIZE, SPENDING, HistoryQuery, change, exported, history, spent, top
 from bot.ui.interactions.parsing import place_of

@@ -7,7 +7,7 @@ import discord
 
 from bot.core.errors import UserError
 from bot.core.quota import Block, Holder, Rule
-from bot.ui.admin.base import AdminAction
+from bot.ui.admin.permissions import AdminAction
 from bot.ui.cards.targets import Target
 from bot.ui.interactions.parsing import THREADS
 

@@ -11,7 +11,7 @@ from bot.core.errors import UserError
 from bot.core.jobs import Verb
 from bot.core.server_settings import ChannelCeiling, ServerSettings, resolutions
 from bot.core.zones import check_zone, names
-from bot.ui.admin.base import CHANNEL, Admin, AdminAction, Option
+from bot.ui.admin.permissions import CHANNEL, Admin, AdminAction, Option
 from bot.ui.cards import settings as settings_cards
 from bot.ui.cards.escape import show
 from bot.ui.cards.settings import SettingsView

@@ -13,7 +13,7 @@ from bot.core.cards import Card, Picture
 from bot.core.errors import UserError
 from bot.core.jobs import Job, Verb
 from bot.core.request_draft import RequestDraft
-from bot.ui.admin.base import Admin
+from bot.ui.admin.permissions import Admin
 from bot.ui.cards.job import render
 from bot.ui.cards.prompt import PROMPT_FILE, prompt_page
 from bot.ui.commands import request_forms

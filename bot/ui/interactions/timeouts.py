@@ -11,7 +11,7 @@ import discord
 from bot.core.errors import UserError
 from bot.core.jobs import MINUTE, SECOND
 from bot.store.database import DATABASE_ERRORS
-from bot.store.outages import outage_of
+from bot.store.system_outages import outage_of
 
 log = logging.getLogger(__name__)
 

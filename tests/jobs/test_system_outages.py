@@ -18,9 +18,9 @@ from PIL import Image
 
 from bot.core.errors import ProviderUnavailable, UserError
 from bot.core.jobs import State
-from bot.core.outages import Outage
-from bot.jobs import outages
-from bot.store.outages import outage_of
+from bot.core.system_outages import Outage
+from bot.jobs import system_outages
+from bot.store.system_outages import outage_of
 from tests.disk import files_up_to
 from tests.kit import Rig, rig
 from tests.postgres import by_hand, cut
@@ -191,7 +191,7 @@ async def test_a_picture_that_does_not_fit_on_the_disk_is_asked_for_until_it_doe
 async def test_a_database_server_that_is_away_is_named_by_its_reason_and_said_to_be_back(
     tmp_path: Path, postgres_url: str, role_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outages, "TIMEOUT", 0.3)
+    monkeypatch.setattr(system_outages, "TIMEOUT", 0.3)
     role = urlsplit(role_url).username
     async with rig(tmp_path, url=role_url) as app:
         await app.services.outages.check()

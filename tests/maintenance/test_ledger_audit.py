@@ -9,7 +9,7 @@ from bot.core.jobs import HOUR
 from bot.core.quota import Holder, Rule, Unit
 from bot.core.server_settings import ServerSettings
 from bot.core.windows import Window
-from bot.maintenance.audit import LedgerAudit
+from bot.maintenance.ledger_audit import LedgerAudit
 from bot.store.alerts import PendingAlert
 from bot.store.quotas import By
 from tests.kit import GUILD, NOON, Rig

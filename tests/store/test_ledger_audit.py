@@ -9,7 +9,7 @@ import pytest
 from bot.core.errors import UserError
 from bot.core.jobs import Place, State
 from bot.core.quota import Grant, Holder, Scope, Unit
-from bot.store.audit import Audit, Mismatch
+from bot.store.ledger_audit import Audit, Mismatch
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
 from bot.store.totals import COLUMNS

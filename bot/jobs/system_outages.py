@@ -12,10 +12,10 @@ from pathlib import Path
 
 from bot.core.clock import Clock
 from bot.core.jobs import SECOND
-from bot.core.outages import HARMLESS, OVER_AFTER_WRITE, STOPS_SUBMITS, Outage
+from bot.core.system_outages import HARMLESS, OVER_AFTER_WRITE, STOPS_SUBMITS, Outage
 from bot.files.modes import make_folder, open_private
 from bot.store.database import DATABASE_ERRORS, Database
-from bot.store.outages import outage_of, probe
+from bot.store.system_outages import outage_of, probe
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from bot.core.quota import Scope
 from bot.jobs.build import Services
 from bot.maintenance.periodic import periodic
 from bot.store.alerts import Alerts, PendingAlert
-from bot.store.audit import Audit
 from bot.store.housekeeping import Housekeeping
+from bot.store.ledger_audit import Audit
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 
-from bot.core.outages import Outage
+from bot.core.system_outages import Outage
 from bot.store.database import Tx
 
 MAX_CAUSES = 10  # in a chain of errors
