@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Every process of the suite reads the tests as they were compiled once, also where the environment forbids bytecode.
 SUITE := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 
-.PHONY: demo run doctor test prove lint docs bench screenshots wheel release lock clean
+.PHONY: demo run doctor test prove mutants lint docs bench screenshots wheel release lock clean
 
 demo: $(READY)           ## run the bot against a local Discord and a local image service (ONCE=1: two jobs, then stop; PORT=n)
 	@$(BIN)/darkroom demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
@@ -21,6 +21,9 @@ test: $(READY)           ## the whole suite (ARGS="-k cancel" goes to pytest)
 
 prove: $(READY)          ## the longer tests that `make test` leaves out
 	@$(SUITE) -m prove -n 4 --dist worksteal $(ARGS)
+
+mutants: $(READY)        ## remove one guard at a time and name the test that fails (ARGS="-j 1 callback" goes to the script)
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 lint: $(READY)           ## style, types, import contracts, generated pages
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .

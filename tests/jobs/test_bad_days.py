@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -238,9 +238,6 @@ async def test_a_commit_that_comes_too_late_is_taken_back(app: Rig) -> None:
 
 
 async def test_a_database_that_takes_no_writes_stops_no_loop_and_floods_nobody(app: Rig) -> None:
-    async def impatient(tx: Tx) -> None:
-        await tx.fetch("PRAGMA busy_timeout = 20")
-
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await ended_but_not_shown(app, job_id)
@@ -253,6 +250,28 @@ async def test_a_database_that_takes_no_writes_stops_no_loop_and_floods_nobody(a
     await app.turn(61)
     assert app.messenger.states()[-1] is State.SUCCEEDED
     assert await app.services.jobs.open_jobs(ALICE) == ([], 0)
+
+
+async def test_a_run_that_the_database_does_not_take_is_held_until_it_does(app: Rig) -> None:
+    app.provider.sees = [app.ready()]
+    await app.store.database.write(impatient)
+    job_id = await app.imagine()
+    with ExitStack() as locked:
+
+        async def lock(_: str) -> None:
+            locked.enter_context(somebody_else_writes(app))
+
+        app.provider.while_submitting = lock
+        await app.worker.run_due()
+        assert (await app.job(job_id)).state is State.SUBMITTING
+
+    job = await app.until_final(job_id)
+    assert (job.state, len(app.provider.submitted)) == (State.SUCCEEDED, 1)
+
+
+async def impatient(tx: Tx) -> None:
+    """Let this connection wait no longer than a moment for the write lock."""
+    await tx.fetch("PRAGMA busy_timeout = 20")
 
 
 async def ended_but_not_shown(app: Rig, job_id: str) -> None:

@@ -148,6 +148,7 @@ async def test_pictures_that_could_not_be_fetched_in_time_are_a_present_when_the
     files[url] = trouble
     job = await app.until_final(await app.imagine(), step=60)
     assert job.reason == ("result_host_blocked" if isinstance(trouble, HostNotAllowed) else "no_pictures")
+    await app.turn(301)  # they still cannot
     files[url] = picture
 
     await app.turn(301)
