@@ -302,3 +302,12 @@ def test_a_list_of_another_shape_is_not_an_empty_one() -> None:
 )
 def test_a_balance_is_read_in_cents_or_dollars_and_rounded_down(case: str, left: int | None) -> None:
     assert Balance.model_validate_json(sample(case).body).micro_usd == left
+
+
+def test_a_model_that_is_gone_is_known_by_any_of_its_codes_but_one_that_is_away_is_not() -> None:
+    gone = ["NOT_FOUND", "GONE", "DELETED", "DISABLED", "DEPRECATED", "RETIRED", "ARCHIVED", "INACTIVE"]
+    for word in [*gone, "UNAVAILABLE"]:
+        body = json.dumps({"code": f"MODEL_{word}", "message": "no"}).encode()
+        with pytest.raises(ProviderError) as caught:
+            read_submitted(Answer(400, {}, body), now=NOW)
+        assert (type(caught.value) is ModelGone) == (word in gone), word
