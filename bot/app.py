@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bot.core.catalog import Catalog
 from bot.core.clock import Clock
 from bot.core.jobs import Job
 from bot.files.modes import make_folder, tighten
@@ -90,11 +91,11 @@ class App:
         return (
             jobs.worker,
             jobs.delivery,
-            self.services.outages,
             checks.retention,
             checks.audit,
             checks.provider_checks,
             self.web.pulse,
+            self.services.outages,
         )
 
     @asynccontextmanager
@@ -141,7 +142,7 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
 
 
 async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> App:
-    data = settings.data.dir
+    catalog, words, data = settings.catalog(), texts(settings), settings.data.dir  # a wrong file touches no database
     make_folder(data)
     database = await open_database(settings.database.url.get_secret_value(), running=True)
     stack.push_async_callback(database.aclose)
@@ -157,7 +158,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
     picture_links = PictureLinks(settings.web.public_url, secret=secret)
     callback_links = _callback_links(settings, secret=secret)
     references = ReferenceChecker(downloader, judge=guard.check_head, checker=pool, hosts=settings.discord.cdn_hosts)
-    client = _client(settings)
+    client = _client(settings, words)
     operator = OperatorChannel(client, client.texts, channel_id=settings.discord.log_channel)
     messenger = DiscordMessenger(client, client.texts, clock=clock)
     outside = Outside(
@@ -175,7 +176,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         clock=clock,
         random=random.random,
     )
-    jobs = build_jobs(store, _job_settings(settings, hosts), outside)
+    jobs = build_jobs(store, _job_settings(settings, catalog, used=hosts), outside)
     build_ui(
         client,
         jobs.services,
@@ -222,20 +223,20 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
     return App(settings, client, jobs, maintenance, web)
 
 
-def _client(settings: Settings) -> DarkroomClient:
+def _client(settings: Settings, words: Texts) -> DarkroomClient:
     discord = settings.discord
     connect_to(discord.api_base, discord.gateway_url)
     return DarkroomClient(
-        texts(settings),
+        words,
         access=Access(discord.guilds, user_install=discord.user_install),
         log_channel=discord.log_channel,
         proxy=settings.http.proxy_to(discord.api_base),
     )
 
 
-def _job_settings(settings: Settings, used: Collection[str]) -> JobSettings:
+def _job_settings(settings: Settings, catalog: Catalog, *, used: Collection[str]) -> JobSettings:
     return JobSettings(
-        catalog=settings.catalog(),
+        catalog=catalog,
         limits=settings.quota.limits(),
         data=settings.data.dir,
         provider_names={name: HOST_NAMES[name] for name in used},

@@ -1,5 +1,6 @@
 """Creates files with mode 0600 and folders with 0700, whatever the umask, and tightens existing ones."""
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,8 +34,10 @@ def is_there(path: Path) -> bool:
     """Whether *path* exists; `OSError` where that cannot be told, which `Path.exists` takes for no since 3.14."""
     try:
         path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    except OSError as exc:
+        if exc.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return False
+        raise
     return True
 
 

@@ -104,8 +104,8 @@ class Worker:
 
     def _take_due(self) -> list[str]:
         self._schedule.wake(self._wakeups.take_jobs())
-        now = self._clock()
         taken = self._schedule.take_due(limit=MAX_STEPS - len(self._schedule.busy))
+        now = self._clock()
         for _, at in taken:
             self._metrics.poll_delay((now - at) / SECOND)
         return [job_id for job_id, _ in taken]

@@ -266,10 +266,13 @@ def _micro_usd(dollars: Decimal | None) -> int | None:
 
 
 def _resolve_paths(files: FilesSection, config: Path) -> FilesSection:
-    """Resolve paths in `[files]` relative to the config file; missing files are taken from the shipped folder."""
-    folders = (config.parent, EARLIER.parent, SHIPPED.parent)
+    """Resolve paths in `[files]` relative to the config file; missing files are taken from the shipped folder.
+
+    A file where earlier versions had it counts before the shipped one: the operator has put it there.
+    """
+    folders = [each.parent for each in (config, EARLIER, SHIPPED) if each != SHIPPED] + [SHIPPED.parent]
 
     def find(path: Path) -> Path:
-        return next((each / path for each in folders if (each / path).exists()), folders[0] / path)
+        return next((each / path for each in folders if (each / path).exists()), config.parent / path)
 
     return FilesSection(models=find(files.models), locales=find(files.locales))

@@ -56,6 +56,8 @@ def test_files_at_the_place_where_earlier_versions_shipped_them_still_count(tmp_
     files = [str(earlier / "models.toml"), str(earlier / "locales")]
     assert loaded() == ["3", "1", *files]
     assert loaded(DARKROOM_CONFIG=str(tmp_path / "mine" / "own.toml")) == ["3", "2", *files]
+    (earlier / "darkroom.toml").unlink()
+    assert loaded()[2:] == files
 
 
 def test_none_is_no_limit_and_zero_is_nothing_allowed() -> None:
