@@ -1,5 +1,6 @@
 """Settings: the shipped file, the operator's over it, the environment over both; one line for what is wrong."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic_core._pydantic_core import list_all_errors
 
+from bot.app import build
 from bot.core.jobs import Verb
 from bot.core.routes import Options
 from bot.settings.settings import SHIPPED, Settings
@@ -58,6 +60,25 @@ def test_files_at_the_place_where_earlier_versions_shipped_them_still_count(tmp_
     assert loaded(DARKROOM_CONFIG=str(tmp_path / "mine" / "own.toml")) == ["3", "2", *files]
     (earlier / "darkroom.toml").unlink()
     assert loaded()[2:] == files
+
+
+def test_a_wrong_catalogue_is_found_before_a_database_is_made_or_migrated(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text("no catalogue")
+    settings = Settings.load(
+        {
+            "DARKROOM_FILES__MODELS": str(tmp_path / "models.toml"),
+            "DARKROOM_DATABASE__URL": f"sqlite:///{tmp_path}/darkroom.db",
+            "DARKROOM_DATA__DIR": str(tmp_path / "data"),
+        }
+    )
+
+    async def start() -> None:
+        async with build(settings):
+            pass
+
+    with pytest.raises(BadSettings):
+        asyncio.run(start())
+    assert [each.name for each in tmp_path.iterdir()] == ["models.toml"]
 
 
 def test_none_is_no_limit_and_zero_is_nothing_allowed() -> None:
