@@ -256,7 +256,7 @@ class Rig:
             await self.delivery.run_due()
 
     async def _probe(self) -> None:
-        """As the inspector does, every twenty seconds."""
+        """Probe as `ProviderChecks` does, every twenty seconds."""
         if self.time.now - self._probed_at >= 20 * SECOND:
             self._probed_at = self.time.now
             await self.health.probe()

@@ -91,11 +91,11 @@ async def test_a_host_that_did_not_stop_a_job_is_not_asked_again(url: str, run: 
 
 
 async def until(app: Rig, job_id: str, *, reached: Callable[[Job], bool]) -> Job:
-    """The job as soon as *reached* says so; the worker rings the replies' bell after each of its steps."""
-    bell = app.services.wakeups.replies
+    """The job as soon as *reached* says so; the worker sets the replies' wakeup after each of its steps."""
+    wakeup = app.services.wakeups.replies
     while not reached(job := await app.job(job_id)):
-        await bell.wait()
-        bell.clear()
+        await wakeup.wait()
+        wakeup.clear()
     return job
 
 

@@ -145,6 +145,6 @@ async def test_a_run_cancelled_by_the_host_unseen_may_have_begun_and_be_billed(a
     await app.turn()
 
     assert (await app.job(job_id)).state is State.CANCELLED
-    standing = await app.store.database.read(lambda tx: tx.one("SELECT basis FROM host_cost WHERE job = $1", job_id))
-    assert standing is not None
-    assert standing["basis"] == "assumed"
+    cost = await app.store.database.read(lambda tx: tx.one("SELECT basis FROM host_cost WHERE job = $1", job_id))
+    assert cost is not None
+    assert cost["basis"] == "assumed"

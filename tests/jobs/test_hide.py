@@ -287,30 +287,30 @@ async def undelivered(app: Rig) -> str:
 async def test_pictures_whose_reply_could_not_show_them_yet_are_kept_for_a_day_from_the_end(app: Rig) -> None:
     waits, deleted = await undelivered(app), await undelivered(app)
     await app.store.mark_reply_gone(deleted)
-    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
+    retention = Retention(app.store, app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
 
     app.time.go(2 * 3600)
-    await janitor.run_once()
+    await retention.run_once()
     assert [each.name for each in app.folder.glob("*.png")] == [f"{waits}-1.png"]
     app.time.go(22 * 3600 + 60)
-    await janitor.run_once()
+    await retention.run_once()
 
     assert list(app.folder.glob("*.png")) == []
 
 
 async def test_what_is_shown_after_all_is_still_there_when_discord_comes_back(app: Rig) -> None:
     job_id = await hidden_and_done(app)
-    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
+    retention = Retention(app.store, app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
     app.time.go(5 * 3600)
     app.messenger.troubles = [DeliverLater("503")] * 3
 
     await app.services.jobs.show(job_id, user_id=ALICE)
     await app.turn()
-    await janitor.run_once()
+    await retention.run_once()
     await app.turn(60, times=5)
 
     assert len(app.messenger.shown[-1][2]) == 1
-    await janitor.run_once()
+    await retention.run_once()
     assert list(app.folder.glob("*.png")) == []
 
 
@@ -319,18 +319,18 @@ async def test_pictures_of_a_hidden_job_are_kept_for_a_day_from_its_end_even_whe
     await app.services.jobs.hide(hidden, user_id=ALICE)
     await ends(app, shown)
     await ends(app, hidden)
-    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
+    retention = Retention(app.store, app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
     for each in app.folder.glob("*.png"):  # as after a long stop between picture and ending: strays by their age
         os.utime(each, (0, 0))
 
     app.time.go(2 * 3600)
-    await janitor.run_once()
+    await retention.run_once()
     assert [each.name for each in app.folder.glob("*.png")] == [f"{hidden}-1.png"]
     app.time.go(22 * 3600)
-    await janitor.run_once()
+    await retention.run_once()
     assert len((await app.services.jobs.card(hidden)).pictures) == 1
     app.time.go(1)
-    await janitor.run_once()
+    await retention.run_once()
 
     assert list(app.folder.glob("*.png")) == []
     assert (await app.services.jobs.card(hidden)).pictures == ()

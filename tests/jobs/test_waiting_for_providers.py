@@ -143,8 +143,8 @@ async def test_a_job_that_waits_at_a_host_which_is_down_hears_when_the_others_pa
         await app.imagine()
         waiting = await app.imagine(BOB)
         await app.turn(2)
-        patience = ProviderUnavailable("429", retry_after=60)
-        await app.health.on_failed("runflow", "submit", patience, job_id="another")
+        rate_limited = ProviderUnavailable("429", retry_after=60)
+        await app.health.on_failed("runflow", "submit", rate_limited, job_id="another")
         app.provider.away, app.provider.sees = DOWN, [DOWN]
 
         assert await seconds(app, waiting) < 200
@@ -154,8 +154,8 @@ async def test_a_job_that_waits_at_a_host_which_is_down_hears_when_the_others_pa
 async def test_a_model_that_is_gone_while_the_other_host_asks_for_patience_is_waited_for_there(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow") as app:
         app.provider.sees = app.beside.sees = [app.ready()]
-        patience = ProviderUnavailable("429", retry_after=10)
-        await app.health.on_failed("runflow", "submit", patience, job_id="another")
+        rate_limited = ProviderUnavailable("429", retry_after=10)
+        await app.health.on_failed("runflow", "submit", rate_limited, job_id="another")
         app.provider.submits = [ModelGone("404")]
         app.provider.absent = {"google/nano-banana-2/text-to-image": ModelGone("404")}
         job_id = await app.imagine()
@@ -252,7 +252,7 @@ class Moods:
         self.most: Counter[str] = Counter()
 
     def change(self) -> None:
-        moods = ("well", "well", "down", "patience", "balance", "unknown")
+        moods = ("well", "well", "down", "rate limit", "balance", "unknown")
         self.now[self.dice.choice(sorted(self.now))] = self.dice.choice(moods)
 
     def rule(self, app: Rig, provider: FakeProvider) -> None:
@@ -272,7 +272,7 @@ class Moods:
         return {
             "well": f"{name}-{job_id}",
             "down": DOWN,
-            "patience": ProviderUnavailable("429", retry_after=self.dice.choice([1, 10, 60])),
+            "rate limit": ProviderUnavailable("429", retry_after=self.dice.choice([1, 10, 60])),
             "balance": EMPTY,
             "unknown": SubmitUnknown("502"),
         }[mood]

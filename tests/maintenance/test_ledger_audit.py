@@ -45,18 +45,18 @@ async def test_a_servers_limit_is_told_of_at_eighty_and_at_a_hundred_per_cent_an
     await limit(app, Holder.GUILD, 5)
     await send_to(app, 77)
     board = Board()
-    auditor = LedgerAudit(app.store, app.services, post=board.post)
+    audit = LedgerAudit(app.store, app.services, post=board.post)
     seen: list[Sequence[Any]] = []
     for _ in range(5):
         app.provider.sees = [app.ready()]
         job_id = await app.imagine()
-        await auditor.run_once()
+        await audit.run_once()
         seen.append(list(board.posted))
         await app.until_final(job_id)
     assert seen[2] == []
     assert seen[3] == [(77, "guild", 80)]
     assert seen[4] == [(77, "guild", 80), (77, "guild", 100)]
-    await auditor.run_once()
+    await audit.run_once()
     assert board.posted == seen[4]
 
 
@@ -65,9 +65,9 @@ async def test_what_could_not_be_posted_is_posted_when_the_channel_can_be_reache
     await send_to(app, 77)
     board = Board()
     board.works = False
-    auditor = LedgerAudit(app.store, app.services, post=board.post)
+    audit = LedgerAudit(app.store, app.services, post=board.post)
     await app.imagine()
-    await auditor.run_once()
+    await audit.run_once()
     board.works = True
     await LedgerAudit(app.store, app.services, post=board.post).run_once()  # after a restart, too
     assert board.posted == [(77, "guild", 100)]
@@ -117,29 +117,29 @@ async def test_a_total_that_is_not_the_sum_of_its_rows_is_told_to_the_operator(a
 
 
 async def test_the_audit_runs_at_start_and_every_hour(app: Rig) -> None:
-    auditor = LedgerAudit(app.store, app.services, post=Board().post)
-    await auditor.run_once()
+    audit = LedgerAudit(app.store, app.services, post=Board().post)
+    await audit.run_once()
     await execute(app.store, "INSERT INTO totals VALUES ('guild', 9, 'total', 0, 1, 0, 0, 0, 0, 0, 0)")
     app.time.now += HOUR - 1
-    await auditor.run_once()
+    await audit.run_once()
     assert app.told == []
     app.time.now += 1
-    await auditor.run_once()
+    await audit.run_once()
     assert [key for key, _ in app.told] == ["operator.totals_differ"]
 
 
 async def test_an_audit_that_failed_is_made_up_for_in_the_next_round_and_told_once(
     app: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    auditor = LedgerAudit(app.store, app.services, post=Board().post)
+    audit = LedgerAudit(app.store, app.services, post=Board().post)
     await app.imagine()
     app.time.now += 24 * HOUR + 1
     with monkeypatch.context() as patch:
-        patch.setattr(auditor._audit, "mismatches", _away)
+        patch.setattr(audit._audit, "mismatches", _away)
         with pytest.raises(OSError, match="away"):
-            await auditor.run_once()
-    await auditor.run_once()
-    await auditor.run_once()
+            await audit.run_once()
+    await audit.run_once()
+    await audit.run_once()
     assert [key for key, _ in app.told] == ["operator.old_reservations"]
 
 
@@ -163,15 +163,15 @@ async def test_a_reservation_that_outlived_its_job_is_ended(app: Rig) -> None:
 
 async def test_what_the_last_audit_found_is_known_until_the_next(app: Rig) -> None:
     job_id = await app.imagine()
-    auditor = LedgerAudit(app.store, app.services, post=Board().post)
-    await auditor.audit()
-    assert set(auditor.found.values()) == {0}
+    audit = LedgerAudit(app.store, app.services, post=Board().post)
+    await audit.audit()
+    assert set(audit.found.values()) == {0}
 
     await execute(app.store, f"UPDATE jobs SET state = 'failed', ended_at = 1 WHERE id = '{job_id}'")  # noqa: S608
     await execute(app.store, "UPDATE totals SET spent_micro_usd = 5 WHERE scope = 'guild' AND bucket = 'total'")
-    await auditor.audit()
-    assert auditor.found == {"outlived": 1, "old": 0, "totals": 1}
+    await audit.audit()
+    assert audit.found == {"outlived": 1, "old": 0, "totals": 1}
 
     await execute(app.store, "UPDATE totals SET spent_micro_usd = 0 WHERE scope = 'guild' AND bucket = 'total'")
-    await auditor.audit()
-    assert set(auditor.found.values()) == {0}
+    await audit.audit()
+    assert set(audit.found.values()) == {0}

@@ -59,7 +59,7 @@ async def test_a_run_is_ordered_with_one_request(host: Host, mood: str, callback
         # it may be ordered again
         ("nobody there", ProviderUnavailable),
         ("429", ProviderUnavailable),
-        ("429 with a wish", ProviderUnavailable),
+        ("429 with Retry-After", ProviderUnavailable),
         ("408", ProviderUnavailable),
         ("503 of its own", ProviderUnavailable),
         ("403 of a firewall", ProviderUnavailable),
@@ -144,9 +144,9 @@ async def test_a_pause_says_what_the_operator_must_do(host: Host, mood: str, kin
 
 
 @pytest.mark.parametrize(
-    ("host", "mood", "seconds"), hosts(("429", None), ("429 with a wish", 17.0), ("503 of its own", 5.0))
+    ("host", "mood", "seconds"), hosts(("429", None), ("429 with Retry-After", 17.0), ("503 of its own", 5.0))
 )
-async def test_a_hosts_wish_to_be_left_alone_is_passed_on(host: Host, mood: str, seconds: float | None) -> None:
+async def test_a_providers_retry_after_is_passed_on(host: Host, mood: str, seconds: float | None) -> None:
     async with host(mood) as on:
         with pytest.raises(ProviderUnavailable) as caught:
             await submitted(on)

@@ -1,4 +1,4 @@
-"""Pictures changed on wish: attached to a command or taken from a message, and every file that is not what it says."""
+"""`/edit` with attached pictures and with pictures of a message, and files of another type than they claim."""
 
 import asyncio
 import time

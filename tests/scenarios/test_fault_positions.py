@@ -12,7 +12,7 @@ from tests.scenarios.harness import NO_LIMITS, SOON, Scene, scene, shows
 pytestmark = pytest.mark.prove  # a bot of its own for each; what each part decides has its tests beside it
 
 # The host provably took nothing: the job is sent again and succeeds.
-PROVEN = ("429", "envelope_503", "status:408", "status:425", "429 with patience")
+PROVEN = ("429", "envelope_503", "status:408", "status:425", "429 with Retry-After")
 # Nobody knows, and some of these were taken: never sent again.
 UNSURE = (
     Fault("submit", "same_id"),  # first: the run it names belongs to the job that went well
@@ -90,8 +90,8 @@ async def test_a_submit_that_was_provably_not_taken_is_sent_again(tmp_path: Path
         await bot.until(lambda: "unavailable" in bot.bot.log)
         await bot.host.start(port)
         for prompt in PROVEN:
-            patience: dict[str, Any] = {"retry_after": 1} if "patience" in prompt else {}
-            bot.host.faults.add(Fault("submit", prompt.split()[0], match=f"[{prompt}]", **patience))
+            retry_after: dict[str, Any] = {"retry_after": 1} if "Retry-After" in prompt else {}
+            bot.host.faults.add(Fault("submit", prompt.split()[0], match=f"[{prompt}]", **retry_after))
 
         await asyncio.gather(*(_succeeds(bot, f"[{prompt}]") for prompt in PROVEN))
         await refused.until(shows("Done"), within=SOON)

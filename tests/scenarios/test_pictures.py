@@ -79,7 +79,7 @@ async def test_a_picture_that_fits_reaches_discord_byte_for_byte(
 async def test_a_picture_made_to_fit_says_that_a_model_made_it_and_nothing_of_who_asked(tmp_path: Path) -> None:
     async with scene(tmp_path, discord__ai_label="true") as bot:
         bot.host.faults.replace([Fault("file", "file:huge")])
-        asked = await bot.asks(bot.alice, "a secret wish")
+        asked = await bot.asks(bot.alice, "a secret prompt")
         done = await asked.until(shows("Done"), within=SOON)
 
         (data,) = done.files()

@@ -1,4 +1,4 @@
-"""Runflow's callbacks over real sockets: who is believed, what is refused, and that a ring is all they are."""
+"""Runflow's callbacks over real sockets: which are accepted, and that they only wake the worker."""
 
 import asyncio
 import gzip
