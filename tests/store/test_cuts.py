@@ -30,7 +30,7 @@ from bot.store.postgres import PostgresDatabase
 from bot.store.provider_outages import ProviderOutages
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
-from tests.jobs.queue_stage import Cut, Line, line_to
+from tests.jobs.commit_proxy import Cut, Line, line_to
 from tests.postgres import by_hand, fresh
 from tests.store.ledger_model import FREE, NOON, a_job, accept, all_keys, faults, put
 

@@ -37,7 +37,7 @@ from bot.store.store import AlreadySeen, Store
 from tests import postgres
 from tests.store.ledger_model import a_job, accept, faults, rows
 from tests.store.model import LIMITS, Bonus, Entry, Model, account
-from tests.store.request_cases import JUMPS, ZONES, blocked, bonuses, drafts, holders, limits, lives, places, servers
+from tests.store.strategies import JUMPS, ZONES, blocked, bonuses, drafts, holders, limits, lives, places, servers
 
 T = TypeVar("T")
 START = 1_792_886_400_000  # 2026-10-25 00:00 UTC: an hour before Europe's clocks go back, a week before a month ends

@@ -11,7 +11,7 @@ from bot.core.jobs import HOUR, Cancel, State, Verb
 from bot.core.request_draft import RequestDraft
 from bot.maintenance.retention import Retention
 from tests.cli.shell import shell
-from tests.jobs.queue_stage import Cut, Line, line_to
+from tests.jobs.commit_proxy import Cut, Line, line_to
 from tests.kit import ALICE, Rig, rig
 from tests.store.ledger_model import faults, rows
 
