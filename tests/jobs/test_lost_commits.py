@@ -1,4 +1,4 @@
-"""Jobs on PostgreSQL over a line that loses COMMITs and answers to them: made once, paid once, never stranded."""
+"""Jobs on PostgreSQL over a connection that loses COMMITs or their answers: made once, paid once, never stuck."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,15 +26,13 @@ async def cut_off(url: str, folder: Path) -> AsyncIterator[tuple[Rig, Line]]:
 
 
 def cut_all(line: Line, how: Cut) -> None:
-    """Cut every COMMIT from now on; of those that never arrive the repetition gets through."""
+    """Cut every COMMIT from now on; with Cut.LOST every second one, so that the retry succeeds."""
     for number in range(0, MOST, 2 if how is Cut.LOST else 1):
         line.cut(how, after=number)
 
 
 @pytest.mark.parametrize("how", CUTS)
-async def test_a_job_all_of_whose_commits_are_cut_is_made_and_paid_once(
-    postgres_url: str, tmp_path: Path, how: Cut
-) -> None:
+async def test_a_job_whose_commits_all_fail_is_made_and_paid_once(postgres_url: str, tmp_path: Path, how: Cut) -> None:
     async with cut_off(postgres_url, tmp_path) as (app, line):
         app.provider.sees = [app.ready(cost=50_000)]
         cut_all(line, how)
@@ -55,7 +53,7 @@ async def test_a_job_all_of_whose_commits_are_cut_is_made_and_paid_once(
 
 
 @pytest.mark.parametrize("how", CUTS)
-async def test_cancel_says_what_it_did(postgres_url: str, tmp_path: Path, how: Cut) -> None:
+async def test_cancel_reports_its_result(postgres_url: str, tmp_path: Path, how: Cut) -> None:
     async with cut_off(postgres_url, tmp_path) as (app, line):
         waiting, queued = await app.imagine(), await app.imagine()
         await app.worker.run_due()
@@ -87,7 +85,7 @@ async def test_pictures_that_are_deleted_or_expire_leave_the_disk(postgres_url: 
 
 
 @pytest.mark.parametrize("how", CUTS)
-async def test_the_command_line_says_what_it_did(
+async def test_the_command_line_reports_its_result(
     postgres_url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -109,9 +107,7 @@ async def test_the_command_line_says_what_it_did(
         assert [row["amount"] for row in await rows(app.store, "SELECT amount FROM grants")] == [5]
 
 
-async def test_an_acceptance_that_was_given_up_on_is_withdrawn_after_its_commit(
-    postgres_url: str, tmp_path: Path
-) -> None:
+async def test_an_acceptance_that_timed_out_is_withdrawn_after_its_commit(postgres_url: str, tmp_path: Path) -> None:
     async with cut_off(postgres_url, tmp_path) as (app, line):
         line.delay = 1.5
         with pytest.raises(UserError, match="busy"):

@@ -1,4 +1,4 @@
-"""Reference pictures looked at: what a member is told of each, and how often and how many at once they are fetched."""
+"""Checks of reference pictures: the refusal for each fault, how often files are downloaded, and how many at once."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ AWAY, GONE = DownloadFailed("HTTP 503", permanent=False), DownloadFailed("HTTP 4
 
 @dataclass
 class Files:
-    """A server of files: bytes, or what asking for them raises, by their names."""
+    """A file server: by name, a file's bytes or the error that its download raises."""
 
     files: dict[str, Any] = field(default_factory=dict)
     fetched: list[str] = field(default_factory=list)
