@@ -1,4 +1,4 @@
-"""Commands run in this process set up its logging and where Discord is; other tests do not see that."""
+"""Restores the logging and the Discord address that commands run in this process have changed."""
 
 import logging
 from collections.abc import AsyncIterator, Iterator

@@ -1,4 +1,4 @@
-"""`darkroom ledger`: what it says of books that balance and of books that do not, and what it puts right."""
+"""`darkroom ledger`: what it reports about a consistent and an inconsistent ledger, and what it repairs."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ async def finished(store: Store, job_id: str, *, now: int = NOON, cost: int | No
     await store.move(job, last, now=now, images=1, cost_micro_usd=cost)
 
 
-async def test_books_of_a_running_bot_balance(url: str, run: Run, tmp_path: Path) -> None:
+async def test_the_ledger_of_a_running_bot_is_consistent(url: str, run: Run, tmp_path: Path) -> None:
     async with rig(tmp_path, url=url) as app:
         job_id = await app.imagine()
         app.provider.sees = [app.ready(cost=67_000)]
@@ -43,7 +43,7 @@ async def test_books_of_a_running_bot_balance(url: str, run: Run, tmp_path: Path
     assert document["repaired"] is None
 
 
-async def test_a_total_that_is_off_is_found_and_repaired(url: str, run: Run) -> None:
+async def test_a_wrong_total_is_found_and_repaired(url: str, run: Run) -> None:
     async with opened(url) as store:
         await finished(store, FIRST)
         await execute(store, "UPDATE totals SET spent_micro_usd = spent_micro_usd + 7 WHERE scope = 'guild'",
@@ -92,7 +92,7 @@ async def test_a_reservation_that_outlived_its_job_is_found_and_ended(url: str, 
     assert repaired.out.startswith(f"Repaired: 2 forgotten reservations were ended. {BALANCED}")
 
 
-async def test_a_job_that_is_open_for_a_day_is_named_and_left_to_the_operator(url: str, run: Run) -> None:
+async def test_a_reservation_open_for_a_day_is_reported_and_unchanged(url: str, run: Run) -> None:
     async with opened(url) as store:
         await accept(store, a_job(FIRST, now=wall_clock() - 25 * HOUR))
         await accept(store, a_job(SECOND, now=wall_clock() - 23 * HOUR))
@@ -105,7 +105,7 @@ async def test_a_job_that_is_open_for_a_day_is_named_and_left_to_the_operator(ur
         assert [row["kind"] for row in await rows(store, "SELECT kind FROM ledger")] == ["reserve", "reserve"]
 
 
-async def test_what_members_paid_stands_beside_what_hosts_billed(url: str, run: Run) -> None:
+async def test_members_spending_is_compared_with_providers_costs(url: str, run: Run) -> None:
     async with opened(url) as store:
         await finished(store, FIRST, cost=67_000)
         await finished(store, SECOND)
@@ -130,7 +130,7 @@ async def test_what_members_paid_stands_beside_what_hosts_billed(url: str, run: 
     assert said.out.splitlines()[-1].split() == ["2026-11", "3", "2", "$0.16", "$0.00", "$0.067", "$0.08", "1"]
 
 
-async def test_the_whole_ledger_is_what_a_quota_export_of_all_servers_is(
+async def test_a_ledger_export_equals_a_quota_export_of_all_servers(
     url: str, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with opened(url) as store:

@@ -1,4 +1,4 @@
-"""The command line: what it prints, and with which code it ends."""
+"""The command line: output and exit codes."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ def test_a_wrong_setting_ends_with_one_line(
     assert capsys.readouterr().err.startswith("darkroom: DARKROOM_WEB__PORT must be a port")
 
 
-def test_migrate_makes_a_database_and_refuses_a_newer_one(
+def test_migrate_creates_a_database_and_refuses_a_newer_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     import sqlite3  # noqa: PLC0415 - to play a newer Darkroom
@@ -59,11 +59,11 @@ async def doctor(env: dict[str, str]) -> tuple[int, str]:
     return process.returncode, out.decode()
 
 
-async def test_doctor_says_of_each_thing_whether_it_is_well(
+async def test_doctor_prints_the_result_of_each_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def doctor_here(env: dict[str, str]) -> tuple[int, str]:
-        """As above, in this process, without an import of everything."""
+        """As above, in this process, which saves the imports."""
         with monkeypatch.context() as its:
             for name, value in env.items():
                 its.setenv(name, value)
@@ -112,7 +112,7 @@ async def test_doctor_says_of_each_thing_whether_it_is_well(
         assert "FAIL  runcomfy" in said
 
 
-async def test_sandbox_serves_other_programs_until_it_is_told_to_stop() -> None:
+async def test_sandbox_serves_other_programs_until_it_is_stopped() -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-u", "-m", "bot", "sandbox", "--port", "0", stdout=asyncio.subprocess.PIPE
     )
@@ -136,7 +136,7 @@ async def test_sandbox_serves_other_programs_until_it_is_told_to_stop() -> None:
         assert await process.wait() in (0, 130)
 
 
-def test_a_database_that_is_none_ends_with_one_line(
+def test_a_file_that_is_no_database_ends_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "d.db").write_text("this is a shopping list, and not a database at all" * 20)

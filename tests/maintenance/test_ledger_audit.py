@@ -1,4 +1,4 @@
-"""Limits that come near their end are told of once, and books that do not balance raise an alarm."""
+"""Alerts about limits that are almost used up, and reports of an inconsistent ledger."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from tests.store.ledger_model import execute, faults, rows
 
 
 class Board:
-    """Channels that take messages, or do not."""
+    """Channels that accept messages or refuse them."""
 
     def __init__(self) -> None:
         self.works = True
@@ -41,7 +41,7 @@ async def send_to(app: Rig, channel: int) -> None:
     await app.services.quotas.change_server_settings(By("alerts", GUILD, 1, NOON), change, body={})
 
 
-async def test_a_servers_limit_is_told_of_at_eighty_and_at_a_hundred_per_cent_and_each_only_once(app: Rig) -> None:
+async def test_alerts_are_posted_once_at_eighty_and_at_a_hundred_percent_of_a_servers_limit(app: Rig) -> None:
     await limit(app, Holder.GUILD, 5)
     await send_to(app, 77)
     board = Board()
@@ -60,7 +60,7 @@ async def test_a_servers_limit_is_told_of_at_eighty_and_at_a_hundred_per_cent_an
     assert board.posted == seen[4]
 
 
-async def test_what_could_not_be_posted_is_posted_when_the_channel_can_be_reached_again(app: Rig) -> None:
+async def test_an_alert_that_failed_is_posted_when_the_channel_is_reachable_again(app: Rig) -> None:
     await limit(app, Holder.GUILD, 1)
     await send_to(app, 77)
     board = Board()
@@ -73,7 +73,7 @@ async def test_what_could_not_be_posted_is_posted_when_the_channel_can_be_reache
     assert board.posted == [(77, "guild", 100)]
 
 
-async def test_an_alert_that_nobody_could_be_told_of_for_a_day_is_let_go(app: Rig) -> None:
+async def test_an_alert_that_could_not_be_posted_for_a_day_is_dropped(app: Rig) -> None:
     await limit(app, Holder.GUILD, 1)
     await send_to(app, 77)
     board = Board()
@@ -84,7 +84,7 @@ async def test_an_alert_that_nobody_could_be_told_of_for_a_day_is_let_go(app: Ri
 
 
 @pytest.mark.parametrize(("holder", "channel"), [(Holder.CAP, None), (Holder.CHANNEL, 77)])
-async def test_the_operators_cap_is_the_operators_business_and_a_channels_limit_the_servers(
+async def test_alerts_of_the_cap_go_to_the_operator_and_of_a_channel_to_the_server(
     app: Rig, holder: Holder, channel: int | None
 ) -> None:
     await limit(app, holder, 1, subject=app.context().place.channel_id if holder is Holder.CHANNEL else 0)
@@ -95,7 +95,7 @@ async def test_the_operators_cap_is_the_operators_business_and_a_channels_limit_
     assert board.posted == [(channel, str(holder), 100)]
 
 
-async def test_a_server_that_named_no_channel_is_told_nothing(app: Rig) -> None:
+async def test_a_server_without_an_alert_channel_gets_no_alerts(app: Rig) -> None:
     await limit(app, Holder.GUILD, 1)
     board = Board()
     await app.imagine()
@@ -107,7 +107,7 @@ async def test_a_server_that_named_no_channel_is_told_nothing(app: Rig) -> None:
 # --- the audit
 
 
-async def test_a_total_that_is_not_the_sum_of_its_rows_is_told_to_the_operator(app: Rig) -> None:
+async def test_a_total_that_differs_from_its_rows_is_reported_to_the_operator(app: Rig) -> None:
     await app.imagine()
     await LedgerAudit(app.store, app.services, post=Board().post).run_once()
     assert app.told == []
@@ -128,7 +128,7 @@ async def test_the_audit_runs_at_start_and_every_hour(app: Rig) -> None:
     assert [key for key, _ in app.told] == ["operator.totals_differ"]
 
 
-async def test_an_audit_that_failed_is_made_up_for_in_the_next_round_and_told_once(
+async def test_a_failed_audit_is_repeated_in_the_next_run_and_reported_once(
     app: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     audit = LedgerAudit(app.store, app.services, post=Board().post)
@@ -147,7 +147,7 @@ async def _away() -> None:
     raise OSError("the database is away")
 
 
-async def test_a_reservation_that_is_open_for_a_day_is_told_to_the_operator(app: Rig) -> None:
+async def test_a_reservation_open_for_a_day_is_reported_to_the_operator(app: Rig) -> None:
     await app.imagine()
     app.time.now += 24 * HOUR + 1
     await LedgerAudit(app.store, app.services, post=Board().post).run_once()
@@ -161,7 +161,7 @@ async def test_a_reservation_that_outlived_its_job_is_ended(app: Rig) -> None:
     assert await faults(app.store) == []
 
 
-async def test_what_the_last_audit_found_is_known_until_the_next(app: Rig) -> None:
+async def test_findings_of_an_audit_are_available_until_the_next(app: Rig) -> None:
     job_id = await app.imagine()
     audit = LedgerAudit(app.store, app.services, post=Board().post)
     await audit.audit()

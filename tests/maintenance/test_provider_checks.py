@@ -1,4 +1,4 @@
-"""Models that hosts give up and take back, hosts that do not answer, and accounts that run low."""
+"""Models that providers remove and restore, providers that do not answer, and low balances."""
 
 import asyncio
 from pathlib import Path
@@ -66,7 +66,7 @@ async def test_every_configured_route_is_looked_up_at_start_and_once_a_day(app: 
     assert app.told == []
 
 
-async def test_a_model_that_is_gone_is_offered_no_more_and_the_operator_is_told_once(app: Rig) -> None:
+async def test_a_removed_model_is_not_offered_and_the_operator_is_notified_once(app: Rig) -> None:
     app.provider.absent = gone(PRO_IMAGINE)
     checks = provider_checks(app)
     await checks.run_once()
@@ -81,14 +81,14 @@ async def test_a_model_that_is_gone_is_offered_no_more_and_the_operator_is_told_
     assert (await app.job(await app.imagine())).request.model == TWO
 
 
-async def test_where_the_usual_model_is_gone_the_next_one_is_taken(app: Rig) -> None:
+async def test_the_next_model_replaces_a_removed_default(app: Rig) -> None:
     app.provider.absent = gone("google/nano-banana-2/text-to-image")
     await provider_checks(app).run_once()
 
     assert (await app.job(await app.imagine())).request.model == PRO
 
 
-async def test_a_job_of_a_model_that_is_gone_keeps_its_name_and_its_wish(app: Rig) -> None:
+async def test_a_job_of_a_removed_model_keeps_its_model_name_and_request(app: Rig) -> None:
     job_id = await app.imagine(model=PRO)
     app.provider.absent = gone(PRO_IMAGINE)
     await provider_checks(app).run_once()
@@ -97,7 +97,7 @@ async def test_a_job_of_a_model_that_is_gone_keeps_its_name_and_its_wish(app: Ri
     assert app.services.drafts.repeat(await app.job(job_id)).model == PRO
 
 
-async def test_a_model_that_is_back_is_offered_again_and_the_operator_is_told_once(app: Rig) -> None:
+async def test_a_model_that_is_back_is_offered_again_and_the_operator_is_notified_once(app: Rig) -> None:
     app.provider.absent = gone(PRO_IMAGINE)
     checks = provider_checks(app)
     await checks.run_once()
@@ -111,7 +111,7 @@ async def test_a_model_that_is_back_is_offered_again_and_the_operator_is_told_on
     assert (await app.job(await app.imagine(model=PRO))).request.model == PRO
 
 
-async def test_what_is_gone_is_known_at_once_after_a_restart_and_not_told_again(tmp_path: Path) -> None:
+async def test_removed_models_are_known_after_a_restart_and_not_reported_again(tmp_path: Path) -> None:
     async with rig(tmp_path) as before:
         before.provider.absent = gone(PRO_IMAGINE)
         await provider_checks(before).run_once()
@@ -123,7 +123,7 @@ async def test_what_is_gone_is_known_at_once_after_a_restart_and_not_told_again(
         assert after.told == []
 
 
-async def test_a_route_that_is_configured_no_more_is_not_gone(tmp_path: Path) -> None:
+async def test_a_route_that_is_no_longer_configured_does_not_count_as_removed(tmp_path: Path) -> None:
     async with rig(tmp_path) as before:
         await before.services.availability.mark_route_gone("runcomfy", "of/yesterday")
         assert before.services.availability.gone == {("runcomfy", "of/yesterday")}
@@ -133,9 +133,7 @@ async def test_a_route_that_is_configured_no_more_is_not_gone(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("trouble", [ProviderUnavailable("down"), ProviderPaused("401", kind="credentials")])
-async def test_a_host_that_does_not_answer_takes_no_model_away_and_is_asked_again_later(
-    app: Rig, trouble: Exception
-) -> None:
+async def test_an_unanswered_check_removes_no_model_and_is_repeated_later(app: Rig, trouble: Exception) -> None:
     app.provider.absent = dict.fromkeys(every_route(app), trouble)
     checks = provider_checks(app)
     for _ in range(30):
@@ -149,7 +147,7 @@ async def test_a_host_that_does_not_answer_takes_no_model_away_and_is_asked_agai
     assert told(app) == ["operator.model_gone"]
 
 
-async def test_what_a_host_does_not_say_of_a_route_that_was_gone_does_not_bring_it_back(app: Rig) -> None:
+async def test_an_unanswered_check_does_not_bring_a_removed_route_back(app: Rig) -> None:
     await app.services.availability.mark_route_gone("runcomfy", PRO_IMAGINE)
     app.provider.absent = dict.fromkeys(every_route(app), ProviderUnavailable("down"))
     await provider_checks(app).run_once()
@@ -157,7 +155,7 @@ async def test_what_a_host_does_not_say_of_a_route_that_was_gone_does_not_bring_
     assert offered(app) == [TWO]
 
 
-async def test_where_nothing_is_offered_any_more_everybody_is_told_so(app: Rig) -> None:
+async def test_a_request_is_refused_when_no_model_is_offered(app: Rig) -> None:
     app.provider.absent = gone(*every_route(app))
     await provider_checks(app).run_once()
 
@@ -165,7 +163,7 @@ async def test_where_nothing_is_offered_any_more_everybody_is_told_so(app: Rig) 
     assert [await refusal(app), await refusal(app, model=TWO)] == ["option.no_host", "option.no_host"]
 
 
-async def test_where_a_server_has_hidden_all_that_is_left_the_host_is_to_blame(app: Rig) -> None:
+async def test_a_server_that_hides_all_remaining_models_gets_the_providers_refusal(app: Rig) -> None:
     app.provider.absent = gone(PRO_IMAGINE)
     await provider_checks(app).run_once()
     draft, place = RequestDraft(verb=Verb.IMAGINE, prompt="a boat"), app.context().place
@@ -176,13 +174,13 @@ async def test_where_a_server_has_hidden_all_that_is_left_the_host_is_to_blame(a
         assert caught.value.key == key
 
 
-async def test_a_model_that_worker_and_inspector_miss_in_the_same_moment_is_told_of_once(app: Rig) -> None:
+async def test_a_model_missed_by_worker_and_check_at_once_is_reported_once(app: Rig) -> None:
     await asyncio.gather(*(app.services.availability.mark_route_gone("runcomfy", PRO_IMAGINE) for _ in range(3)))
 
     assert told(app) == ["operator.model_gone"]
 
 
-async def test_a_database_that_fails_leaves_a_model_to_the_next_check(
+async def test_a_database_error_leaves_a_model_to_the_next_check(
     app: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     app.provider.absent = gone(PRO_IMAGINE)
@@ -205,7 +203,7 @@ async def full_disk(key: str, value: str) -> None:
 # --- balances
 
 
-async def test_a_balance_is_read_every_quarter_of_an_hour_and_known_for_one_hour(app: Rig) -> None:
+async def test_a_balance_is_read_every_15_minutes_and_valid_for_an_hour(app: Rig) -> None:
     app.provider.balances = [7 * DOLLAR, 6 * DOLLAR, ProviderUnavailable("down")]
     checks = provider_checks(app)
     assert checks.balances() == {}
@@ -224,7 +222,7 @@ async def test_a_balance_is_read_every_quarter_of_an_hour_and_known_for_one_hour
     assert checks.balances() == {}
 
 
-async def test_a_host_that_does_not_say_what_is_left_is_no_trouble(app: Rig) -> None:
+async def test_a_provider_without_a_balance_causes_no_notification(app: Rig) -> None:
     app.provider.balances = [6 * DOLLAR, None]
     checks = provider_checks(app)
     await checks.run_once()
@@ -234,7 +232,7 @@ async def test_a_host_that_does_not_say_what_is_left_is_no_trouble(app: Rig) -> 
     assert (checks.balances(), app.told) == ({}, [])
 
 
-async def test_a_low_balance_is_told_once_and_again_only_after_it_was_enough(app: Rig) -> None:
+async def test_a_low_balance_is_reported_once_and_again_only_after_a_recovery(app: Rig) -> None:
     app.provider.balances = [5 * DOLLAR, 4 * DOLLAR, 3 * DOLLAR, 5 * DOLLAR, 2 * DOLLAR, 1 * DOLLAR]
     checks = provider_checks(app)
     for _ in range(6):
@@ -247,7 +245,7 @@ async def test_a_low_balance_is_told_once_and_again_only_after_it_was_enough(app
     ]
 
 
-async def test_a_low_balance_is_not_told_again_after_a_restart(tmp_path: Path) -> None:
+async def test_a_low_balance_is_not_reported_again_after_a_restart(tmp_path: Path) -> None:
     for expected in (1, 0):
         async with rig(tmp_path) as app:
             app.provider.balances = [DOLLAR]
@@ -255,7 +253,7 @@ async def test_a_low_balance_is_not_told_again_after_a_restart(tmp_path: Path) -
             assert len(app.told) == expected
 
 
-async def test_without_a_threshold_nobody_is_told(app: Rig) -> None:
+async def test_without_a_threshold_no_balance_is_reported(app: Rig) -> None:
     app.provider.balances = [0]
     checks = provider_checks(app, low=None)
     await checks.run_once()
@@ -266,7 +264,7 @@ async def test_without_a_threshold_nobody_is_told(app: Rig) -> None:
 # --- the loop
 
 
-async def test_a_host_that_hangs_holds_up_no_other(app: Rig) -> None:
+async def test_a_provider_that_hangs_does_not_delay_another(app: Rig) -> None:
     class Slow(FakeProvider):
         async def describe(self, route: str) -> ModelInfo:
             await checked.wait()
@@ -287,14 +285,14 @@ async def test_a_host_that_hangs_holds_up_no_other(app: Rig) -> None:
     assert checked.is_set()
 
 
-async def test_one_route_without_an_answer_does_not_hide_that_another_is_gone(app: Rig) -> None:
+async def test_an_unanswered_check_of_one_route_does_not_hide_that_another_is_removed(app: Rig) -> None:
     first, *_, last = every_route(app)
     app.provider.absent = {first: ProviderUnavailable("a bare 404"), last: ModelGone("404")}
     await provider_checks(app).run_once()
     assert app.services.availability.gone == {("runcomfy", last)}
 
 
-async def test_the_loop_begins_at_once_outlives_a_bad_round_and_ends_when_told_to(
+async def test_the_loop_starts_at_once_survives_a_failed_run_and_stops_on_request(
     app: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     begun = asyncio.Event()

@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="
 
 @asynccontextmanager
 async def opened(folder: Path, *, pace: Pace) -> AsyncIterator[Page]:
-    """The demo's page as a member sees it. No fixture: the local Discord must end in the context it began in."""
+    """The demo's page in the browser. No fixture: the local Discord must end in the context that started it."""
     expect.set_options(timeout=TIMEOUT)
     async with demo.stage(folder, port=0, pace=pace) as scene, async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -63,7 +63,7 @@ async def option(page: Page, name: str, value: str) -> None:
 
 
 async def press(button: Locator) -> None:
-    """Press it, and again when the page does nothing or refuses for want of the newest state, as a member would."""
+    """Press a button, repeatedly if the page ignores it or has an old state."""
     await expect(button).to_be_enabled()
     for _ in range(5):
         try:
@@ -103,7 +103,7 @@ def button(page: Page, number: int, name: str) -> Locator:
 
 
 async def expect_pictures(within: Locator, count: int) -> None:
-    """So many, and seen: a picture that did not load has no width."""
+    """Expect so many loaded pictures: one that did not load has no width."""
     pictures = within.locator("img.gallery-image")
     await expect(pictures).to_have_count(count)
     for each in await pictures.all():

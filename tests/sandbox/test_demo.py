@@ -21,7 +21,7 @@ ROOT = Path(demo.__file__).parents[2]
 
 @asynccontextmanager
 async def started(*arguments: str, terminal: bool = False) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The demo, asked by a program or by a *terminal*; never left behind."""
+    """The demo's process, with its output to a pipe or a *terminal*; always ended."""
     ours, theirs = os.openpty() if terminal else (None, asyncio.subprocess.DEVNULL)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-u", "-m", "bot", "demo", "--seconds", "1", *arguments),
@@ -49,7 +49,7 @@ async def finished(*arguments: str) -> tuple[int | None, str]:
 
 
 def refused(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """The line with which the demo ends at once, here."""
+    """The only line that the demo prints when it cannot start."""
     assert main(["demo", "--once", "--port", *arguments]) == 2
     told = capsys.readouterr()
     assert (told.out, told.err.count("\n")) == ("", 1)

@@ -1,4 +1,4 @@
-"""Faults of the local image service that spoil single answers, and how they are switched on."""
+"""Faults of the local image service in single answers, and how they are enabled."""
 
 import asyncio
 import json

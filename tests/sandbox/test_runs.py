@@ -1,4 +1,4 @@
-"""Faults of the local image service that stick to a run: its way to an end, its outcome, its files."""
+"""Faults of the local image service that apply to a run: its states, its result, its files."""
 
 import io
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ async def client() -> AsyncIterator[Client]:
 
 
 async def sticking(client: Client, do: str, **params: Any) -> str:
-    """A run that was accepted with that fault on it."""
+    """A run that was accepted with that fault."""
     client.service.faults.add(Fault("submit", do, **params))
     return await client.submit(resolution="0.5K")
 

@@ -1,4 +1,4 @@
-"""The local image service, over real sockets: what it accepts, draws and charges."""
+"""The local image service over real sockets: submits, pictures and costs."""
 
 import asyncio
 import base64
@@ -31,7 +31,7 @@ class Clock:
 
 
 class Client:
-    """What a client of the host would do, with a token."""
+    """A client of the provider, with a token."""
 
     def __init__(self, service: ImageService, http: aiohttp.ClientSession) -> None:
         self.service = service

@@ -1,4 +1,4 @@
-"""Every button of every card, pressed by whom it is for and by others, before and after the bot was killed."""
+"""Every button of every card, pressed by its owner and by others, before and after the bot was killed."""
 
 import asyncio
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ OF_FOUR = ["Edit 1", "Edit 2", "Edit 3", "Edit 4", "Again · about $0.24", "Chan
 
 
 async def _refusal(pressed: Interaction) -> str:
-    """The private sentence that a press was answered with, and nothing else."""
+    """The ephemeral sentence that is the whole answer to a press."""
     ack = await pressed.acked()
     assert ack.ephemeral
     assert ack.message is not None
@@ -35,14 +35,14 @@ async def _press(member: Member, asked: Interaction, label: str) -> Interaction:
 
 
 def _all_text(bot: Scene) -> str:
-    """Everything that the bot's database holds, as text."""
+    """The whole content of the bot's database as text."""
     tables = [name for (name,) in bot.rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
     return "\n".join(str(bot.rows(f"SELECT * FROM {name}")) for name in tables)  # noqa: S608 - our own names
 
 
 @dataclass
 class Cards:
-    """One card of each kind, as they lie in the channel."""
+    """One card of each kind in the channel."""
 
     bot: Scene
 
@@ -193,7 +193,7 @@ async def test_every_button_of_cards_from_before_a_kill_works(tmp_path: Path) ->
         bot.assert_in_order()
 
 
-async def test_a_job_is_nobody_elses_and_again_over_the_limit_gives_the_prompt_back(tmp_path: Path) -> None:
+async def test_buttons_are_for_the_owner_and_a_repeat_over_the_limit_returns_the_prompt(tmp_path: Path) -> None:
     async with scene(tmp_path, quota__user_day_images=2) as bot:
         asked = await bot.asks(bot.alice, "mine alone", private=True, **SMALL)
         await asked.until(shows("Done"), within=SOON)
@@ -226,7 +226,7 @@ async def test_a_job_is_nobody_elses_and_again_over_the_limit_gives_the_prompt_b
         bot.assert_in_order()
 
 
-async def test_what_is_deleted_is_gone_after_a_broken_connection_and_after_its_message(tmp_path: Path) -> None:
+async def test_a_deleted_job_stays_deleted_after_a_reconnect_and_without_its_message(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         asked = await bot.asks(bot.alice, "left over", **SMALL)
         done = await asked.until(shows("Done"), within=SOON)

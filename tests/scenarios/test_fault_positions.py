@@ -1,4 +1,4 @@
-"""A paid request goes wrong at every position: it is accepted once at most, and the member pays for pictures only."""
+"""A submit fails at every position: it is accepted at most once, and the member pays for pictures only."""
 
 import asyncio
 from pathlib import Path
@@ -64,7 +64,7 @@ async def test_a_submit_that_fails_anywhere_is_accepted_once_at_most(tmp_path: P
         bot.assert_at_rest()
 
 
-async def test_a_submit_that_hangs_until_the_line_is_cut_is_not_sent_again(tmp_path: Path) -> None:
+async def test_a_submit_that_hangs_until_the_connection_is_closed_is_not_repeated(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         port = int(bot.host.url.rpartition(":")[2])
         for accepted in (False, True):
@@ -82,7 +82,7 @@ async def test_a_submit_that_hangs_until_the_line_is_cut_is_not_sent_again(tmp_p
         bot.assert_at_rest()
 
 
-async def test_a_submit_that_was_provably_not_taken_is_sent_again(tmp_path: Path) -> None:
+async def test_a_submit_that_was_provably_not_accepted_is_repeated(tmp_path: Path) -> None:
     async with scene(tmp_path, **NO_LIMITS) as bot:
         port = int(bot.host.url.rpartition(":")[2])
         await bot.host.stop()

@@ -1,4 +1,4 @@
-"""Words, options and forms meant to do harm, and limits: nothing pings, leaks, or costs what it must not."""
+"""Hostile prompts, options and forms, and limits: no pings, no leaks, no unlimited costs."""
 
 import asyncio
 import re
@@ -38,7 +38,7 @@ OURS = re.compile(r"^(?:### |> |-# )|<t:\d+:R>|(?<!\\)`[a-z_.]+`", re.MULTILINE)
 
 
 async def _said(asked: Interaction) -> str:
-    """The private answer."""
+    """The ephemeral answer."""
     ack = await asked.acked()
     assert ack.ephemeral
     assert ack.message is not None
@@ -46,13 +46,13 @@ async def _said(asked: Interaction) -> str:
 
 
 def _quotes(message: Message) -> list[str]:
-    """What every version of a card quotes of the prompt."""
+    """The prompt as quoted by every version of a card."""
     lines = [line for each in message.history for line in each.text.splitlines()]
     return [line.removeprefix("> ") for line in lines if line.startswith("> ")]
 
 
 async def _typed(member: Member, refused: Interaction) -> str:
-    """What the form behind *Change prompt* holds."""
+    """The prompt in the form behind *Change prompt*."""
     assert refused.message is not None
     opened = await member.click(refused.message, label="Change prompt")
     modal = (await opened.acked()).modal
@@ -81,7 +81,7 @@ async def _drawn(bot: Scene, name: str, prompt: str) -> None:
     assert (await again.acked()).modal is not None, name
 
 
-async def test_no_prompt_does_harm_and_none_is_logged(tmp_path: Path) -> None:
+async def test_hostile_prompts_have_no_effect_and_are_not_logged(tmp_path: Path) -> None:
     async with scene(tmp_path, log__level="DEBUG", runcomfy__max_in_flight=50, **NO_LIMITS) as bot:
         bot.host.faults.add(Fault("submit", "fail", match="fails"), Fault("submit", "refuse", match="refused"))
         fails = await bot.asks(bot.alice, f"{CANARY} fails")
@@ -138,7 +138,7 @@ WRONG = {
 }
 
 
-async def test_what_cannot_be_done_is_refused_in_one_private_sentence_and_gives_the_prompt_back(tmp_path: Path) -> None:
+async def test_an_invalid_request_is_refused_in_one_ephemeral_sentence_that_returns_the_prompt(tmp_path: Path) -> None:
     async with scene(tmp_path, quota__user_day_images="none") as bot:
         for case, wrong in WRONG.items():
             asked = await bot.alice.slash(bot.channel, "imagine", force=True, prompt=wrong.prompt, **wrong.options)
@@ -152,7 +152,7 @@ async def test_what_cannot_be_done_is_refused_in_one_private_sentence_and_gives_
         bot.assert_in_order()
 
 
-async def test_pro_takes_what_asks_for_nothing_special(tmp_path: Path) -> None:
+async def test_pro_accepts_a_request_without_special_options(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         asked = await bot.asks(bot.alice, "one", model=PRO, count=1)
         await asked.until(shows("Done"), within=SOON)
@@ -202,7 +202,7 @@ async def test_a_forged_form_is_refused_like_a_command(tmp_path: Path) -> None:
 
 @dataclass
 class Spender:
-    """Asks for pictures and waits until they are there."""
+    """Requests pictures and waits for them."""
 
     bot: Scene
     spent: list[str] = field(default_factory=list)
@@ -289,7 +289,7 @@ async def test_usage_and_help_answer_privately(tmp_path: Path) -> None:
 # --- places and times
 
 
-async def test_a_server_that_is_not_open_makes_nothing(tmp_path: Path) -> None:
+async def test_no_pictures_are_made_in_a_server_that_is_not_open(tmp_path: Path) -> None:
     async with scene(tmp_path, discord__guilds="[]") as bot:
         stranger = bot.discord.add_user("stranger")
         closed = bot.discord.add_guild("Closed", owner_id=stranger.id)
@@ -313,7 +313,7 @@ async def test_a_server_that_is_not_open_makes_nothing(tmp_path: Path) -> None:
         bot.assert_in_order()
 
 
-async def test_an_answer_that_discord_is_slow_to_take_holds_nobody_else_up(tmp_path: Path) -> None:
+async def test_a_slow_answer_to_discord_delays_no_other_member(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         bot.discord.fault("callback", do="hang", times=1)
         stuck = await bot.alice.slash(bot.channel, "imagine", prompt="stuck")

@@ -1,4 +1,4 @@
-"""Replies come true whatever happens to their token, their message, Discord or the connection to it."""
+"""Replies are completed despite expired tokens, deleted messages, outages of Discord and lost connections."""
 
 import time
 from io import BytesIO
@@ -16,7 +16,7 @@ UNDELIVERED = "SELECT count(*) FROM replies WHERE delivered < wanted"
 
 
 async def _queued(bot: Scene, prompt: str, *, channel: Channel | None = None, private: bool = False) -> Interaction:
-    """An /imagine of Alice's whose card says that it is queued, while the host is held."""
+    """An /imagine of Alice's whose card shows the state queued, while the provider is paused."""
     bot.host.hold = True
     asked = await bot.alice.slash(channel or bot.channel, "imagine", prompt=prompt, private=private, resolution="0.5K")
     await asked.until(shows("Queued"), within=SOON)
@@ -24,12 +24,12 @@ async def _queued(bot: Scene, prompt: str, *, channel: Channel | None = None, pr
 
 
 def _grow_old(bot: Scene) -> None:
-    """From now on Discord's clock says a quarter of an hour more: the tokens of what was asked so far are dead."""
+    """Advance Discord's clock by a quarter of an hour: the tokens of all interactions so far expire."""
     bot.discord.now = lambda: time.time() + 16 * 60
 
 
 async def _ended(bot: Scene, *asked: Interaction) -> None:
-    """Let the host go on; every job has succeeded when this returns, wherever its card is."""
+    """Resume the provider, and return when every job has succeeded, delivered or not."""
     bot.host.hold = False
     for each in asked:
         await bot.reaches(each, "succeeded")
@@ -52,12 +52,12 @@ def _answered(ack: Ack) -> str:
 
 
 def _sent(bot: Scene, route: str) -> list[int | None]:
-    """What Discord answered to each request of a route."""
+    """Discord's answers to the requests of one route."""
     return [each.status for each in bot.discord.requests if each.route == route]
 
 
 async def _blocked(bot: Scene, asked: Interaction) -> None:
-    """Wait until no way leads to the reply at the moment but a click or /jobs, and its member was told so."""
+    """Wait until only a click or /jobs can deliver the reply, and the member was notified of that."""
     sql = "SELECT count(*) FROM replies WHERE job = ? AND notified = 1 AND attempts > 0 AND delivered < wanted"
     await bot.until(lambda: bot.rows(sql, bot.job(asked)["id"]) == [(1,)])
 
@@ -65,7 +65,7 @@ async def _blocked(bot: Scene, asked: Interaction) -> None:
 # --- a dead token
 
 
-async def test_a_reply_outlives_its_token_wherever_the_bot_sees_the_channel(tmp_path: Path) -> None:
+async def test_a_reply_is_updated_after_its_token_expired_where_the_bot_sees_the_channel(tmp_path: Path) -> None:
     async with scene(tmp_path, **NO_LIMITS) as bot:
         asked = [await _queued(bot, "in the server"), await _queued(bot, "alone", channel=bot.alice.dm())]
         _grow_old(bot)
@@ -80,7 +80,7 @@ async def test_a_reply_outlives_its_token_wherever_the_bot_sees_the_channel(tmp_
         bot.assert_in_order()
 
 
-async def test_a_click_or_jobs_brings_what_no_other_way_could(tmp_path: Path) -> None:
+async def test_a_click_or_jobs_delivers_pictures_that_no_other_path_could(tmp_path: Path) -> None:
     async with scene(tmp_path, **NO_LIMITS) as bot:
         hidden = bot.guild.add_channel("hidden")
         clicked = [await _queued(bot, "private", private=True), await _queued(bot, "hidden", channel=hidden)]
@@ -117,7 +117,7 @@ async def test_a_click_or_jobs_brings_what_no_other_way_could(tmp_path: Path) ->
         bot.assert_in_order()
 
 
-async def test_a_hidden_channel_is_reached_while_the_token_lives_and_a_deleted_reply_is_handed_over_once(
+async def test_a_hidden_channel_is_reached_by_token_and_a_deleted_reply_is_delivered_by_jobs_once(
     tmp_path: Path,
 ) -> None:
     async with scene(tmp_path) as bot:
@@ -151,7 +151,7 @@ async def test_a_hidden_channel_is_reached_while_the_token_lives_and_a_deleted_r
 # --- Discord in trouble
 
 
-async def test_an_interaction_that_comes_twice_makes_one_job_and_one_that_ends_while_discord_is_away_is_shown_later(
+async def test_a_repeated_interaction_makes_one_job_and_an_end_during_an_outage_is_shown_later(
     tmp_path: Path,
 ) -> None:
     async with scene(tmp_path) as bot:
@@ -176,7 +176,7 @@ async def test_an_interaction_that_comes_twice_makes_one_job_and_one_that_ends_w
         bot.assert_in_order()
 
 
-async def test_too_many_requests_and_a_shut_out_address_only_cost_time(tmp_path: Path) -> None:
+async def test_rate_limits_and_a_blocked_address_only_delay_replies(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         for do in ("429", "cloudflare"):
             asked = await _queued(bot, do)
@@ -190,7 +190,7 @@ async def test_too_many_requests_and_a_shut_out_address_only_cost_time(tmp_path:
 
 
 @pytest.mark.prove
-async def test_pictures_are_made_to_fit_where_they_are_shown(tmp_path: Path) -> None:
+async def test_pictures_are_shrunk_to_the_upload_limit_of_their_place(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         bot.host.faults.add(Fault("submit", "file:huge", match="huge", times=None, mb=4))
         asked = await _queued(bot, "huge, and Discord says no")
@@ -215,7 +215,7 @@ async def test_pictures_are_made_to_fit_where_they_are_shown(tmp_path: Path) -> 
 
 
 @pytest.mark.prove
-async def test_a_bot_that_its_user_installed_works_where_it_is_no_member(tmp_path: Path) -> None:
+async def test_a_user_installed_bot_works_where_it_is_no_member(tmp_path: Path) -> None:
     async with scene(tmp_path, discord__user_install="true", **NO_LIMITS) as bot:
         foreign = bot.discord.add_guild("Foreign", bot_in=False)
         quiet = foreign.add_channel("quiet", external_apps=False)
@@ -245,7 +245,7 @@ async def test_a_bot_that_its_user_installed_works_where_it_is_no_member(tmp_pat
 
 
 @pytest.mark.prove
-async def test_a_bot_that_its_user_installed_makes_nothing_where_that_is_off(tmp_path: Path) -> None:
+async def test_a_user_installed_bot_accepts_nothing_where_that_is_disabled(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         foreign = bot.discord.add_guild("Foreign", bot_in=False)
         channel = foreign.add_channel("general")
@@ -264,7 +264,7 @@ async def test_a_bot_that_its_user_installed_makes_nothing_where_that_is_off(tmp
 
 
 @pytest.mark.prove
-async def test_every_break_of_the_connection_is_mended_and_no_press_is_lost(tmp_path: Path) -> None:
+async def test_every_lost_connection_is_restored_and_no_press_is_lost(tmp_path: Path) -> None:
     async with scene(tmp_path, **NO_LIMITS) as bot:
         gateway = bot.discord.gateway
         made = await (await bot.asks(bot.alice, "before")).until(shows("Done"), within=SOON)
@@ -288,7 +288,7 @@ async def test_every_break_of_the_connection_is_mended_and_no_press_is_lost(tmp_
         bot.assert_in_order()
 
 
-async def test_a_token_that_is_missing_wrong_or_taken_back_ends_the_program_with_one_line(tmp_path: Path) -> None:
+async def test_a_missing_wrong_or_revoked_token_ends_the_program_with_one_line(tmp_path: Path) -> None:
     async with scene(tmp_path, start=False) as bot:
         good = bot.bot.env.pop("DARKROOM_DISCORD__TOKEN")
         await bot.bot.start()

@@ -1,4 +1,4 @@
-"""The local Runflow, over real sockets: what it accepts, from whom, and what it tells of a run."""
+"""The local Runflow over real sockets: submits, authentication and records of runs."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ KEY = "rf_live_any"
 
 
 class Client:
-    """What a client of the host would do, with a key."""
+    """A client of the provider, with a key."""
 
     def __init__(self, service: ImageService, http: aiohttp.ClientSession) -> None:
         self.service = service

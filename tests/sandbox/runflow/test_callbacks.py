@@ -1,4 +1,4 @@
-"""Callbacks of the local Runflow, received over real sockets: what they say, how they are signed and sent again."""
+"""Callbacks of the local Runflow, received over real sockets: content, signature and retries."""
 
 import asyncio
 import hashlib
@@ -22,7 +22,7 @@ METADATA = {"job_id": "job-1", "nested": {"ü": [1, None, 2.5]}}
 
 
 class Receiver:
-    """Keeps what comes in and answers with *statuses*, one each, then 200."""
+    """Stores what it receives and answers with *statuses*, one each, then 200."""
 
     def __init__(self) -> None:
         self.url = ""

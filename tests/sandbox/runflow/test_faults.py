@@ -1,4 +1,4 @@
-"""Faults of the local Runflow: what goes wrong with a submit, and the odd shapes a run's record may have."""
+"""Faults of the local Runflow: failing submits, and unusual records of runs."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ async def client() -> AsyncIterator[Client]:
 
 
 async def sticking(client: Client, do: str, *, inputs: Any = None, **params: Any) -> Any:
-    """The record of a run that was accepted with that fault on it."""
+    """The record of a run that was accepted with that fault."""
     client.service.faults.add(Fault("submit", do, **params))
     return await client.run(await client.submit(**(inputs or {})))
 

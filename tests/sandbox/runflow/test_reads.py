@@ -1,4 +1,4 @@
-"""The local Runflow, over real sockets: what it finds, draws, lists and charges."""
+"""The local Runflow over real sockets: search, pictures, lists and costs."""
 
 import io
 from collections.abc import AsyncIterator
