@@ -42,8 +42,8 @@ def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def database_line(said: Ended) -> str:
-    return said.out.splitlines()[1]
+def database_line(result: Ended) -> str:
+    return result.out.splitlines()[1]
 
 
 @pytest.mark.parametrize("url", ["sqlite:///data/darkroom.db"])
@@ -51,14 +51,14 @@ async def test_nothing_is_created_in_an_empty_folder(run: Run, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     before = tree(tmp_path)
 
-    said = await run("doctor")
+    result = await run("doctor")
     others = [await run(*each.split()) for each in LOOKS]
 
     assert tree(tmp_path) == before
-    assert database_line(said).startswith(
+    assert database_line(result).startswith(
         f"warn  database {tmp_path}/data/darkroom.db: does not exist yet - darkroom run"
     )
-    assert f"not in {tmp_path}" in database_line(said)
+    assert f"not in {tmp_path}" in database_line(result)
     missing = f"darkroom: there is no database yet at {tmp_path}/data/darkroom.db ("
     assert all(each.sentence(2).startswith(missing) for each in others)
 
@@ -75,20 +75,22 @@ async def test_an_older_database_is_left_at_its_version(run: Run, url: str, tmp_
     await left_by(1, url)
     before = tree(tmp_path)
 
-    said = await run("doctor")
+    result = await run("doctor")
     others = [await run(*each.split()) for each in LOOKS]
 
     assert tree(tmp_path) == before
-    assert f"has version 1, this Darkroom needs {len(migrations(engine_of(url)))} - darkroom run" in database_line(said)
+    assert f"has version 1, this Darkroom needs {len(migrations(engine_of(url)))} - darkroom run" in database_line(
+        result
+    )
     assert all("stop the bot, run `darkroom migrate`, start the bot" in each.sentence(2) for each in others)
     assert "has version 1, " in database_line(await run("doctor"))
 
 
 async def test_the_doctor_checks_the_database_of_a_running_bot(run: Run, url: str, tmp_path: Path) -> None:
     database = await open_database(url, running=True)
-    before = {name: held[1] for name, held in tree(tmp_path).items()}
+    before = {name: entry[1] for name, entry in tree(tmp_path).items()}
     line = database_line(await run("doctor"))
-    assert {name: held[1] for name, held in tree(tmp_path).items()} == before
+    assert {name: entry[1] for name, entry in tree(tmp_path).items()} == before
     await database.aclose()
 
     assert line.startswith("ok    database ")
@@ -119,8 +121,8 @@ async def test_files_that_others_may_read_are_reported_and_unchanged(run: Run, u
     (tmp_path / "darkroom.db").chmod(0o644)
     before = tree(tmp_path)
 
-    said = await run("doctor")
-    assert f"warn  other users of this machine may open {tmp_path}/darkroom.db - " in said.out
+    result = await run("doctor")
+    assert f"warn  other users of this machine may open {tmp_path}/darkroom.db - " in result.out
     assert (tree(tmp_path), (tmp_path / "darkroom.db").stat().st_mode & 0o777) == (before, 0o644)
 
 
@@ -130,10 +132,10 @@ async def test_a_file_in_place_of_a_folder_is_reported_and_the_other_checks_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "f").write_text("a file")
-    said = await run("doctor")
+    result = await run("doctor")
 
-    assert database_line(said).startswith(f"FAIL  database {tmp_path}/f/x.db: {tmp_path}/f cannot be written")
-    assert "FAIL  Discord: no token" in said.out
+    assert database_line(result).startswith(f"FAIL  database {tmp_path}/f/x.db: {tmp_path}/f cannot be written")
+    assert "FAIL  Discord: no token" in result.out
 
 
 @pytest.mark.parametrize("data", ["theirs/pictures", "unlisted"])
@@ -149,9 +151,9 @@ async def test_unreadable_folders_are_reported_and_the_other_checks_run(tmp_path
         *AS_ANYBODY, sys.executable, "-m", "bot", "doctor", env=env, stdout=-1
     )
     async with asyncio.timeout(20):
-        said = (await process.communicate())[0].decode()
+        result = (await process.communicate())[0].decode()
 
-    assert [line.partition(" - ")[0] for line in said.splitlines()[1:]] == [
+    assert [line.partition(" - ")[0] for line in result.splitlines()[1:]] == [
         f"FAIL  database {tmp_path}/theirs/x.db: Permission denied",
         f"FAIL  pictures: {tmp_path}/{data}: Permission denied",
         "FAIL  Discord: no token",

@@ -22,8 +22,8 @@ async def darkroom(*arguments: str, env: dict[str, str], stdout: int = -1) -> tu
         sys.executable, "-m", "bot", *arguments, env={"PATH": "", **env}, stdout=stdout, stderr=-1
     )
     async with asyncio.timeout(30):
-        _, said = await process.communicate()
-    return process.returncode, said.decode()
+        _, message = await process.communicate()
+    return process.returncode, message.decode()
 
 
 async def test_sync_ends_with_advice(
@@ -72,10 +72,10 @@ def test_any_error_of_a_command_is_printed_in_one_line(
     monkeypatch.setattr(cli, "_doctor", breaks)
 
     assert main(["doctor"]) == code
-    said = capsys.readouterr().err
-    *log, last = said.splitlines() or [""]
+    message = capsys.readouterr().err
+    *log, last = message.splitlines() or [""]
     assert says in last
-    assert SECRET not in said
+    assert SECRET not in message
     assert (last.isprintable(), bool(log)) == (True, "defect" in last)
 
 
@@ -98,5 +98,5 @@ async def test_characters_that_cannot_be_printed_cause_no_traceback() -> None:
 )
 def test_a_mistyped_command_ends_with_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
-    said = capsys.readouterr().err
-    assert (said.count("\n"), "\x1b" in said, said.startswith("darkroom: ")) == (1, False, True)
+    message = capsys.readouterr().err
+    assert (message.count("\n"), "\x1b" in message, message.startswith("darkroom: ")) == (1, False, True)

@@ -127,12 +127,12 @@ async def test_no_command_prints_a_token(url: str, run: Run) -> None:
         await store.acknowledge(job.id, message_id=77, ephemeral=False, now=NOON)
         await execute(store, "UPDATE tokens SET token = 'the-secret-token'")
 
-    looks = [["list", "--json"], ["show", FIRST, "--json", "--prompt"], ["show", FIRST]]
+    reads = [["list", "--json"], ["show", FIRST, "--json", "--prompt"], ["show", FIRST]]
     changes = [["retry-delivery", FIRST, "--json"], ["cancel", FIRST, "--json"]]
-    said = [await run(*each) for each in (*looks, *changes)]
+    results = [await run(*each) for each in (*reads, *changes)]
 
-    assert [each.code for each in said] == [0] * 5
-    assert "the-secret-token" not in "".join(each.out + each.err for each in said)
+    assert [each.code for each in results] == [0] * 5
+    assert "the-secret-token" not in "".join(each.out + each.err for each in results)
 
 
 async def test_a_finished_job_shows_its_costs_and_that_its_card_was_delivered(
@@ -224,6 +224,6 @@ def test_mistyped_arguments_end_with_one_line(
     arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["jobs", *arguments]) == 2
-    said = capsys.readouterr().err
-    assert named in said
-    assert said.removesuffix("\n").isprintable()
+    message = capsys.readouterr().err
+    assert named in message
+    assert message.removesuffix("\n").isprintable()

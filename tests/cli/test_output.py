@@ -55,10 +55,10 @@ def test_an_unreachable_server_is_named_once_and_without_its_password(
 
     assert main(command.split()) == (1 if command == "doctor" else 2)
     printed = capsys.readouterr()
-    (said,) = [each for each in (printed.out + printed.err).splitlines() if "postgres" in each]
+    (message,) = [each for each in (printed.out + printed.err).splitlines() if "postgres" in each]
     place = f"the database postgresql://darkroom@{address} cannot be used: "
-    assert said.partition("  " if command == "doctor" else ": ")[2].startswith(f"{place}{why}")
-    assert (said.count("postgresql://"), "hunter22" in said) == (1, False)
+    assert message.partition("  " if command == "doctor" else ": ")[2].startswith(f"{place}{why}")
+    assert (message.count("postgresql://"), "hunter22" in message) == (1, False)
 
 
 def test_a_database_that_cannot_be_read_ends_with_one_line(
@@ -71,8 +71,8 @@ def test_a_database_that_cannot_be_read_ends_with_one_line(
     capsys.readouterr()
 
     assert main(["jobs", "list"]) == 2
-    said = capsys.readouterr().err
-    assert said == f"darkroom: {tmp_path}/d.db does not hold Darkroom's tables: check DARKROOM_DATABASE__URL\n"
+    message = capsys.readouterr().err
+    assert message == f"darkroom: {tmp_path}/d.db does not hold Darkroom's tables: check DARKROOM_DATABASE__URL\n"
 
 
 # --- words

@@ -48,8 +48,8 @@ async def test_a_limit_applies_to_a_running_bot_from_the_next_job(url: str, run:
     async with rig(tmp_path, url=url, time=Today()) as app:
         await app.imagine()
 
-        said = await run("set", *MEMBER, "--pictures", "1")
-        assert (said.code, said.out) == (0, f"Set for member {ALICE} in server {GUILD}: 1 picture per day.\n")
+        result = await run("set", *MEMBER, "--pictures", "1")
+        assert (result.code, result.out) == (0, f"Set for member {ALICE} in server {GUILD}: 1 picture per day.\n")
         assert await refusal(app) == "quota.user_day_images"
         await app.imagine(BOB)
 
@@ -116,20 +116,20 @@ async def test_a_limit_is_set_for_its_subject_only_and_removed_again(
 ) -> None:
     async with opened(lite_url(tmp_path)) as store:
         quotas = Quotas(store.database)
-        said = await lite("set", *whose, *limit, "--json")
+        result = await lite("set", *whose, *limit, "--json")
 
         assert (await quotas.overview(server)).rules == [rule]
-        told = {"images": "pictures"}.get(rule.unit, str(rule.unit))
-        assert said.document == {
+        unit_name = {"images": "pictures"}.get(rule.unit, str(rule.unit))
+        assert result.document == {
             "server_id": str(server) if server else None,
             "holder": rule.holder,
             "subject_id": str(rule.subject) if rule.subject else None,
-            "unit": told,
+            "unit": unit_name,
             "window": rule.window,
             "limit": rule.amount,
         }
         cleared = await lite("clear", *whose, "--json")
-        assert cleared.document["cleared"] == [{"unit": told, "window": rule.window, "limit": rule.amount}]
+        assert cleared.document["cleared"] == [{"unit": unit_name, "window": rule.window, "limit": rule.amount}]
         assert (await quotas.overview(server)).rules == []
 
 
@@ -140,8 +140,8 @@ async def test_only_the_named_limits_are_removed(lite: Run, tmp_path: Path) -> N
             await lite("set", *MEMBER, "--dollars", "3", "--per", each)
         await lite("set", *SERVER, "--pictures", "3")
 
-        said = await lite("clear", *MEMBER, "--pictures", "--per", "week")
-        assert said.out == f"Removed for member {ALICE} in server {GUILD}: the limit on pictures per week.\n"
+        result = await lite("clear", *MEMBER, "--pictures", "--per", "week")
+        assert result.out == f"Removed for member {ALICE} in server {GUILD}: the limit on pictures per week.\n"
         await lite("clear", *MEMBER, "--dollars")
 
         left = (await Quotas(store.database).overview(GUILD)).rules
@@ -177,8 +177,8 @@ async def test_the_last_day_of_a_bonus_is_in_the_servers_calendar(lite: Run, tmp
     async with opened(lite_url(tmp_path)) as store:
         await settle_house(store, ServerSettings(timezone="Asia/Tokyo"))
 
-        said = await lite("grant", *MEMBER, "--dollars", "1", "--expires", "2031-12-31", "--json")
-        assert said.document["expires_at"] == "2031-12-31T15:00:00.000Z"
+        result = await lite("grant", *MEMBER, "--dollars", "1", "--expires", "2031-12-31", "--json")
+        assert result.document["expires_at"] == "2031-12-31T15:00:00.000Z"
         assert "until 2032-01-01 00:00:00 (Asia/Tokyo)" in (
             await lite("grant", *MEMBER, "--dollars", "1", "--expires", "2031-12-31")
         ).out  # fmt: skip
@@ -195,9 +195,9 @@ async def test_after_a_reset_only_unfinished_jobs_count(
         await paid(store, "01A", now=wall_clock(), guild=guild)
         await accept(store, a_job("01B", user=ALICE, guild=guild, now=wall_clock()))
 
-        said = await run("reset", *whose, "--reason", "a fresh start", "--json")
+        result = await run("reset", *whose, "--reason", "a fresh start", "--json")
 
-        assert said.document["taken"] == {"pictures": 1, "micro_usd": 80_000}
+        assert result.document["taken"] == {"pictures": 1, "micro_usd": 80_000}
         assert (await run("reset", *whose, "--json")).document["taken"] == {"pictures": 0, "micro_usd": 0}
         assert await faults(store) == []
 

@@ -203,9 +203,9 @@ async def test_an_export_has_the_rows_of_one_server_in_its_timezone(url: str, ru
         await paid(store, "01C", now=NOON, guild=None)
 
     text = (await run("export", *SERVER, "--since", "2026-11-21", "--until", "2026-11-21")).out
-    found = list(csv.DictReader(io.StringIO(text)))
-    assert [(each["job"], each["kind"]) for each in found] == [("01B", "reserve"), ("01B", "settle")]
-    assert (found[1]["time"], found[1]["dollars"]) == ("2026-11-21T01:00:00+09:00", "0.080000")
+    exported = list(csv.DictReader(io.StringIO(text)))
+    assert [(each["job"], each["kind"]) for each in exported] == [("01B", "reserve"), ("01B", "settle")]
+    assert (exported[1]["time"], exported[1]["dollars"]) == ("2026-11-21T01:00:00+09:00", "0.080000")
 
     async def jobs(*whose: str) -> list[str]:
         said = (await run("export", *whose, "--since", "2026-11-20", "--until", "2026-11-21", "--json")).document

@@ -97,9 +97,9 @@ class OrderedEvents:
                 answered.set()
                 await submitting
         await app.turn()
-        came = self.at.outcomes - outcomes
-        assert came.total() == order.count(CALL) == came["early"] + came["rung"] + came["late"]
-        assert (came["early"] > 0) == (order.index(CALL) < order.index(STORED))
+        counted = self.at.outcomes - outcomes
+        assert counted.total() == order.count(CALL) == counted["early"] + counted["rung"] + counted["late"]
+        assert (counted["early"] > 0) == (order.index(CALL) < order.index(STORED))
         return job_id
 
     async def result_of(self, job_id: str) -> tuple[Any, ...]:
@@ -113,8 +113,8 @@ class OrderedEvents:
         return job.state, job.reason, job.images, ledger, costs, reply.wanted, reply.delivered
 
     async def _rows(self, sql: str, job_id: str) -> tuple[tuple[Any, ...], ...]:
-        found = await self.app.store.database.read(lambda tx: tx.fetch(sql, job_id))
-        return tuple(tuple(each) for each in found)
+        entries = await self.app.store.database.read(lambda tx: tx.fetch(sql, job_id))
+        return tuple(tuple(each) for each in entries)
 
 
 @pytest.fixture
@@ -150,23 +150,23 @@ SOME = ORDERS[::5]
 )
 async def test_every_order_gives_the_same_result(events: OrderedEvents, ending: Ending, orders: list[str]) -> None:
     app = events.app
-    looks = len(ending.sees(app))
+    polls = len(ending.sees(app))
     for order in orders:
         job_id = await events.job(order, ending)
         before = app.time.now
         await app.until_final(job_id, step=5)
-        assert app.time.now - before <= (0 if looks == 1 else SOON), order
+        assert app.time.now - before <= (0 if polls == 1 else SOON), order
         end = await events.result_of(job_id)
 
         assert end[:4] == (ending.state, ending.reason, ending.images, ending.ledger), order
         assert end[4] == (("assumed", 80_000),), order
         assert end[5:] == (ending.version, ending.version), order
         assert (app.messenger.last.job.id, app.messenger.last.job.state) == (job_id, ending.state), order
-        assert app.provider.asked == looks, order
+        assert app.provider.asked == polls, order
 
         app.time.go(WATCH_LIMIT / 1000)
         await app.turn()
-        assert (app.provider.asked, await app.worker.overdue()) == (looks, 0), order
+        assert (app.provider.asked, await app.worker.overdue()) == (polls, 0), order
         assert (await events.result_of(job_id), app.services.wakeups.called_back, app.services.wakeups.jobs) == (
             end,
             set(),

@@ -30,8 +30,8 @@ class Host:
 
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with rig(tmp_path, host="runflow", callback_url=lambda job: LINKS(job.id)) as found:
-        yield found
+    async with rig(tmp_path, host="runflow", callback_url=lambda job: LINKS(job.id)) as started:
+        yield started
 
 
 async def seconds_until_final(app: Rig, job_id: str) -> float:
@@ -135,8 +135,8 @@ async def test_a_run_that_no_search_found_is_collected_when_its_callback_arrives
     await Host(app).calls(job_id)
     await app.turn()
 
-    found = await app.job(job_id)
-    assert (found.reason, found.images, found.run_id) == ("late", 1, "run-after-all")
+    job = await app.job(job_id)
+    assert (job.reason, job.images, job.run_id) == ("late", 1, "run-after-all")
 
 
 async def test_a_run_cancelled_by_the_provider_between_polls_counts_as_billed(app: Rig) -> None:

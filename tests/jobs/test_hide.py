@@ -147,7 +147,7 @@ async def test_no_new_message_is_sent_when_a_hidden_job_ends(app: Rig) -> None:
     await app.services.jobs.hide(job_id, user_id=ALICE)
     await app.turn(5)
     before = len(app.messenger.shown)
-    app.messenger.troubles = [PathClosed("401"), PathClosed("403")]
+    app.messenger.errors = [PathClosed("401"), PathClosed("403")]
 
     await ends(app, job_id)
     await app.turn(60, times=3)
@@ -279,7 +279,7 @@ async def test_every_hidden_job_is_listed_by_jobs_before_its_pictures_expire(tmp
 async def undelivered(app: Rig) -> str:
     """A job with pictures whose card Discord does not accept."""
     job_id = await running(app)
-    app.messenger.troubles = [DeliverLater("503")] * 50
+    app.messenger.errors = [DeliverLater("503")] * 50
     await ends(app, job_id)
     return job_id
 
@@ -302,7 +302,7 @@ async def test_pictures_of_a_job_shown_again_are_kept_until_discord_is_back(app:
     job_id = await hidden_and_done(app)
     retention = Retention(app.store, app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
     app.time.go(5 * 3600)
-    app.messenger.troubles = [DeliverLater("503")] * 3
+    app.messenger.errors = [DeliverLater("503")] * 3
 
     await app.services.jobs.show(job_id, user_id=ALICE)
     await app.turn()

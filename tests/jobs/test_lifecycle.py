@@ -87,7 +87,7 @@ async def test_nothing_is_submitted_before_the_card_is_known_to_be_shown(app: Ri
     await app.turn()
     assert app.provider.submitted == []
 
-    app.found[job_id] = (77, False)
+    app.found_replies[job_id] = (77, False)
     await app.turn(4)
 
     assert app.provider.submitted == [job_id]
@@ -162,7 +162,7 @@ async def test_an_unreachable_provider_is_retried_with_delays_and_the_job_finish
     job = await app.until_final(job_id)
 
     assert job.state is State.SUCCEEDED
-    assert [key for key, _ in app.told] == ["operator.down", "operator.recovered"]
+    assert [key for key, _ in app.notifications] == ["operator.down", "operator.recovered"]
 
 
 async def test_an_empty_balance_pauses_the_provider_notifies_the_operator_once_and_ends_refunded(app: Rig) -> None:
@@ -175,7 +175,7 @@ async def test_an_empty_balance_pauses_the_provider_notifies_the_operator_once_a
     await app.until_final(first, step=30)
     await app.until_final(second, step=30)
 
-    assert [key for key, _ in app.told] == ["operator.balance"]
+    assert [key for key, _ in app.notifications] == ["operator.balance"]
     card = await app.services.jobs.card(first)
     assert (card.job.reason, card.charge.released) == ("balance", Amount(1, 80_000))
 
@@ -277,7 +277,7 @@ async def test_pictures_on_a_host_that_is_not_allowed_wait_for_the_operator(app:
 
     await app.turn(5, times=3)
     assert app.messenger.last.blocked_host == "evil.example"
-    assert [key for key, _ in app.told] == ["operator.result_host"]
+    assert [key for key, _ in app.notifications] == ["operator.result_host"]
     app.files.files[url] = data
     job = await app.until_final(job_id)
 
@@ -342,7 +342,7 @@ async def test_reference_pictures_are_checked_before_the_paid_request(app: Rig) 
     job_id = await app.edit()
     job = await app.job(job_id)
     fault = {"key": "references.broken", "file": "a.png"}
-    app.checks[:] = [(replace(job.request.references[0], fault=fault),)]
+    app.reference_checks[:] = [(replace(job.request.references[0], fault=fault),)]
 
     await app.turn()
 
@@ -358,15 +358,15 @@ async def test_an_unreachable_reference_is_retried_until_the_deadline(
 ) -> None:
     away = DownloadFailed("HTTP 503", permanent=False)
     fine = await app.edit()
-    app.checks[:] = [away] * 6
+    app.reference_checks[:] = [away] * 6
     await app.turn(60, times=9)
     assert app.provider.submitted == [fine]
 
     slow = await app.edit()
-    app.checks[:] = [TimeoutError()] * 3
+    app.reference_checks[:] = [TimeoutError()] * 3
     await app.turn(2, times=3)
     lost = await app.edit()
-    app.checks[:] = [away] * 100
+    app.reference_checks[:] = [away] * 100
     await app.turn(60, times=16)
 
     ended = [await app.job(each) for each in (slow, lost)]
@@ -481,7 +481,7 @@ async def test_a_reply_that_only_its_token_can_reach_says_so_before_the_token_ex
 async def test_a_job_whose_reply_was_deleted_is_settled_and_waits_in_jobs(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
-    app.messenger.troubles = [MessageGone()]
+    app.messenger.errors = [MessageGone()]
 
     job = await app.until_final(job_id)
     await app.turn(5)
@@ -537,7 +537,7 @@ async def test_nothing_is_sent_to_a_reply_deleted_while_its_delivery_was_due(app
 async def test_an_outage_of_discord_at_the_end_of_a_job_only_delays_its_card(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
-    app.messenger.troubles = [DeliverLater("503")] * 4
+    app.messenger.errors = [DeliverLater("503")] * 4
 
     await app.until_final(job_id)
     await app.turn(60, times=8)
@@ -547,7 +547,7 @@ async def test_an_outage_of_discord_at_the_end_of_a_job_only_delays_its_card(app
 
 async def test_an_expired_token_leads_to_the_next_path(app: Rig) -> None:
     app.provider.sees = [app.ready()]
-    app.messenger.troubles = [PathClosed("50027", permanent=True)]
+    app.messenger.errors = [PathClosed("50027", permanent=True)]
     job_id = await app.imagine()
 
     await app.until_final(job_id)
@@ -559,7 +559,7 @@ async def test_an_expired_token_leads_to_the_next_path(app: Rig) -> None:
 async def test_files_that_discord_rejects_as_too_large_are_shrunk(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine(filesize_limit=66_000)
-    app.messenger.troubles = [TooLarge()]
+    app.messenger.errors = [TooLarge()]
 
     await app.until_final(job_id)
     await app.turn(5)

@@ -49,7 +49,7 @@ async def test_a_job_whose_commits_all_fail_is_made_and_paid_once(postgres_url: 
         assert kinds == ["reserve", "settle"]
         assert [row["basis"] for row in await rows(app.store, "SELECT basis FROM host_cost")] == ["known"]
         assert await faults(app.store) == []
-        assert app.told == []
+        assert app.notifications == []
 
 
 @pytest.mark.parametrize("how", CUTS)
@@ -75,12 +75,12 @@ async def test_pictures_that_are_deleted_or_expire_leave_the_disk(postgres_url: 
             await app.until_final(each)
         await app.turn(1)
         line.cut(how)
-        held = await app.services.jobs.delete(deleted, user_id=ALICE)
+        was_hidden = await app.services.jobs.delete(deleted, user_id=ALICE)
         app.time.go(48 * HOUR / 1000)
         cut_all(line, how)
         await Retention(app.store, app.services, data=tmp_path, keep_hours=24, keep_prompts_days=30).run_once()
 
-        assert [each.file for each in held] == [f"{deleted}-1.png"]
+        assert [each.file for each in was_hidden] == [f"{deleted}-1.png"]
         assert not (tmp_path / f"{expired}-1.png").exists()
 
 

@@ -21,8 +21,8 @@ async def app(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 async def host_cost(app: Rig) -> list[tuple[str, int]]:
-    found = await app.store.database.read(lambda tx: tx.fetch("SELECT basis, micro_usd FROM host_cost"))
-    return [(row["basis"], row["micro_usd"]) for row in found]
+    costs = await app.store.database.read(lambda tx: tx.fetch("SELECT basis, micro_usd FROM host_cost"))
+    return [(row["basis"], row["micro_usd"]) for row in costs]
 
 
 async def test_a_lost_submit_found_within_ten_minutes_continues(app: Rig) -> None:
@@ -151,8 +151,8 @@ async def test_pictures_that_become_available_after_the_deadline_are_free(app: R
 
     await app.turn(301)
 
-    found = await app.job(job.id)
-    assert (found.reason, found.images) == ("late", 1)
+    watched = await app.job(job.id)
+    assert (watched.reason, watched.images) == ("late", 1)
     assert await host_cost(app) == [("known", 70_000)]
 
 

@@ -19,7 +19,7 @@ async def test_jobs_that_waited_for_the_operator_all_continue_once_one_is_accept
     await app.turn(1, times=5)
 
     assert [(await app.job(each)).state for each in (first, second)] == [State.SUCCEEDED] * 2
-    assert [key for key, _ in app.told] == ["operator.balance", "operator.recovered"]
+    assert [key for key, _ in app.notifications] == ["operator.balance", "operator.recovered"]
 
 
 async def test_a_provider_that_answers_polls_but_accepts_nothing_is_reported_once(app: Rig) -> None:
@@ -31,7 +31,7 @@ async def test_a_provider_that_answers_polls_but_accepts_nothing_is_reported_onc
 
     await app.turn(5, times=40)
 
-    assert [key for key, _ in app.told] == ["operator.credentials"]
+    assert [key for key, _ in app.notifications] == ["operator.credentials"]
 
 
 async def test_a_provider_that_answers_again_gets_its_waiting_jobs_at_once(app: Rig) -> None:
@@ -45,7 +45,7 @@ async def test_a_provider_that_answers_again_gets_its_waiting_jobs_at_once(app: 
     await app.turn(15, times=8)
 
     assert (await app.job(waiting)).state is State.RUNNING
-    assert [key for key, _ in app.told] == ["operator.down", "operator.recovered"]
+    assert [key for key, _ in app.notifications] == ["operator.down", "operator.recovered"]
 
 
 async def test_simultaneous_failures_do_not_notify_the_operator(app: Rig) -> None:
@@ -57,7 +57,7 @@ async def test_simultaneous_failures_do_not_notify_the_operator(app: Rig) -> Non
     await app.turn(5, times=3)
 
     assert [(await app.job(each)).state for each in ids] == [State.SUCCEEDED] * 4
-    assert app.told == []
+    assert app.notifications == []
 
 
 async def test_a_first_card_shows_the_place_in_the_fair_queue(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ async def test_a_due_time_in_the_row_applies_when_a_step_returns_none(
     await app.turn(10)
     monkeypatch.undo()
 
-    assert (await app.until_final(job_id, most=2)).state is State.SUCCEEDED
+    assert (await app.until_final(job_id, max_turns=2)).state is State.SUCCEEDED
 
 
 async def test_waiting_for_a_failing_provider_runs_no_steps(app: Rig) -> None:
@@ -111,7 +111,7 @@ async def test_a_closed_reply_path_and_a_crash_do_not_lose_the_final_card(tmp_pa
         before.provider.sees = [before.ready()]
         job_id = await before.imagine()
         await ended_but_not_shown(before, job_id)
-        before.messenger.troubles = [PathClosed("50027", permanent=True), KeyError("the process dies here")]
+        before.messenger.errors = [PathClosed("50027", permanent=True), KeyError("the process dies here")]
         with pytest.raises(KeyError):
             await before.delivery.deliver(job_id)
 
@@ -125,13 +125,13 @@ async def test_a_server_that_blocks_pictures_and_prompt_still_sees_the_outcome(a
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await ended_but_not_shown(app, job_id)
-    app.messenger.troubles = [ContentBlocked("the pictures"), ContentBlocked("the words")]
+    app.messenger.errors = [ContentBlocked("the pictures"), ContentBlocked("the words")]
     await app.delivery.run_due()
 
     ((_, card, uploads),) = app.messenger.shown
     assert (card.job.state, card.job.request.prompt, card.withheld, uploads) == (State.SUCCEEDED, "", True, ())
     assert [card.job.id for card in (await app.services.jobs.open_jobs(ALICE))[0]] == [job_id]
-    app.messenger.troubles = [ContentBlocked("the pictures")]  # the card says so already
+    app.messenger.errors = [ContentBlocked("the pictures")]  # the card says so already
     await app.turn(11 * 60)
     assert len(app.messenger.shown) == 1
     await app.turn(21 * 60)
@@ -141,10 +141,10 @@ async def test_a_server_that_blocks_pictures_and_prompt_still_sees_the_outcome(a
 
 async def test_a_picture_that_cannot_be_read_now_is_delivered_later(app: Rig) -> None:
     app.provider.sees = [app.ready()]
-    app.messenger.troubles = [DeliverLater("Discord is away") for _ in range(9)]
+    app.messenger.errors = [DeliverLater("Discord is away") for _ in range(9)]
     job_id = await app.imagine()
     await app.until_final(job_id)
-    app.messenger.troubles.clear()
+    app.messenger.errors.clear()
     file = app.folder / f"{job_id}-1.png"
     away = file.rename(file.with_suffix(".away"))
     file.mkdir()  # reading it raises `IsADirectoryError`
@@ -164,7 +164,7 @@ async def test_a_hidden_card_without_the_prompt_is_complete(tmp_path: Path) -> N
         await app.turn(5)
         await app.services.jobs.hide(job_id, user_id=ALICE)
         await app.turn(5)
-        app.messenger.troubles = [ContentBlocked("harmful_link") for _ in range(2)]
+        app.messenger.errors = [ContentBlocked("harmful_link") for _ in range(2)]
         await app.until_final(job_id)
         await app.turn(5)
 
@@ -179,7 +179,7 @@ async def test_a_closed_path_is_retried_with_growing_delays_until_the_pictures_e
     job_id = await app.imagine()
     await ended_but_not_shown(app, job_id)
     troubles: list[Exception] = [PathClosed("50013") for _ in range(1000)]
-    app.messenger.troubles = troubles
+    app.messenger.errors = troubles
     tried = []
     for _ in range(100):
         before, day_ago = len(troubles), app.time.now - 24 * HOUR
@@ -197,7 +197,7 @@ async def test_a_token_is_used_again_after_a_temporary_closure(app: Rig) -> None
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await ended_but_not_shown(app, job_id)
-    app.messenger.troubles = [PathClosed("50083")] * 3
+    app.messenger.errors = [PathClosed("50083")] * 3
     await app.delivery.run_due()
     await app.turn(10 * 60)
 
@@ -209,10 +209,10 @@ async def test_pictures_delivered_by_jobs_are_not_posted_again(app: Rig) -> None
     job_id = await app.imagine()
     await ended_but_not_shown(app, job_id)
     await app.services.jobs.delivered_privately(job_id, version=await app.services.jobs.wanted_version(job_id))
-    app.messenger.troubles = [PathClosed("the token"), PathClosed("the channel")]
+    app.messenger.errors = [PathClosed("the token"), PathClosed("the channel")]
     await app.delivery.run_due()
 
-    assert (app.messenger.shown, app.messenger.troubles) == ([], [])
+    assert (app.messenger.shown, app.messenger.errors) == ([], [])
 
 
 async def test_a_deleted_reply_is_not_retried_forever(app: Rig) -> None:

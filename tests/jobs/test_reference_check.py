@@ -46,10 +46,10 @@ class Files:
         return guard.check_reference(data, max_pixels=max_pixels)
 
     def _found(self, url: str) -> bytes:
-        found = self.files.get(url, picture())
-        if isinstance(found, Exception):
-            raise found
-        return bytes(found)
+        content = self.files.get(url, picture())
+        if isinstance(content, Exception):
+            raise content
+        return bytes(content)
 
 
 def checker(files: Files) -> ReferenceChecker:
@@ -75,8 +75,8 @@ OUTCOMES: dict[str, tuple[Any, str, bool]] = {  # what the file is, the refusal'
 
 @pytest.mark.parametrize("case", OUTCOMES)
 async def test_a_refusal_names_the_file_that_cannot_be_used(case: str) -> None:
-    found, key, early = OUTCOMES[case]
-    checks = checker(Files({"bad.png": found}))
+    content, key, early = OUTCOMES[case]
+    checks = checker(Files({"bad.png": content}))
 
     fine, bad = await checks.check(references("fine.png", "bad.png"), limits=LIMITS)
     assert fine.fault is None

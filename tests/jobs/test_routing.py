@@ -78,7 +78,7 @@ async def test_a_request_refused_by_one_provider_is_not_sent_to_another(app: Rig
 
     assert await asked_for(app) == (5, 0)
     assert app.health.mode("runcomfy") is Mode.CLOSED
-    assert app.told == []
+    assert app.notifications == []
 
 
 async def test_an_accepted_job_stays_with_its_provider_whatever_happens(app: Rig) -> None:
@@ -112,7 +112,7 @@ async def test_a_provider_that_is_down_gets_no_requests_and_the_operator_is_noti
         assert (await app.until_final(job_id)).provider == "runflow"
 
     assert await asked_for(app) == (3, 8)
-    assert [key for key, _ in app.told] == ["operator.down"]
+    assert [key for key, _ in app.notifications] == ["operator.down"]
     assert app.health.mode("runcomfy") is Mode.OPEN
 
 
@@ -133,7 +133,7 @@ async def test_a_provider_that_is_back_gets_one_job_first_and_then_all(app: Rig)
     await app.turn()
 
     assert app.health.mode("runcomfy") is Mode.CLOSED
-    assert [key for key, _ in app.told] == ["operator.down", "operator.recovered"]
+    assert [key for key, _ in app.notifications] == ["operator.down", "operator.recovered"]
     assert len(app.provider.submitted) == 4
 
 
@@ -173,14 +173,14 @@ async def test_a_job_waits_for_the_preferred_provider_when_all_have_outages(app:
 
 def dearer_at_runflow() -> Catalog:
     """The same models at a higher price at Runflow."""
-    found = catalog("runcomfy", "runflow")
-    model = found.models["nano-banana-2"]
+    both = catalog("runcomfy", "runflow")
+    model = both.models["nano-banana-2"]
     assert model.imagine is not None
     near, far = model.imagine.routes
     dear = far.model_copy(update={"price": model.price.model_copy(update={"per_image": Decimal("0.10")})})
     imagine = model.imagine.model_copy(update={"routes": (near, dear)})
-    return found.model_copy(
-        update={"models": {**found.models, "nano-banana-2": model.model_copy(update={"imagine": imagine})}}
+    return both.model_copy(
+        update={"models": {**both.models, "nano-banana-2": model.model_copy(update={"imagine": imagine})}}
     )
 
 
@@ -243,7 +243,7 @@ async def test_a_model_removed_by_one_provider_is_offered_from_the_other(app: Ri
     card = await app.services.jobs.card(await app.imagine(acked=False))
 
     assert card.provider == "Runflow"
-    assert [(key, values["route"]) for key, values in app.told] == [("operator.model_gone", route)]
+    assert [(key, values["route"]) for key, values in app.notifications] == [("operator.model_gone", route)]
 
 
 async def test_an_html_page_with_status_404_removes_no_model(app: Rig) -> None:
@@ -251,7 +251,7 @@ async def test_an_html_page_with_status_404_removes_no_model(app: Rig) -> None:
     assert (await app.until_final(await app.imagine())).provider == "runflow"
 
     assert (await app.services.jobs.card(await app.imagine(acked=False))).provider == "RunComfy"
-    assert app.told == []
+    assert app.notifications == []
 
 
 async def test_a_waiting_job_whose_model_is_removed_everywhere_is_refunded(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ from tests.kit import Rig, rig
 from tests.postgres import by_hand, cut
 
 
-def told(app: Rig) -> list[str]:
-    return [key for key, _ in app.told]
+def notified(app: Rig) -> list[str]:
+    return [key for key, _ in app.notifications]
 
 
 # --- which outage an error comes from
@@ -140,7 +140,7 @@ async def test_a_full_disk_is_reported_once_loses_nothing_and_work_continues_aft
             await app.imagine()
 
     assert (refused.value.key, refused.value.values) == ("outage", {"outage": "disk_error"})
-    assert told(app) == ["operator.outage.disk_error"]
+    assert notified(app) == ["operator.outage.disk_error"]
     assert [each for each in caplog.records if each.exc_info] == []
     named = [each for each in caplog.records if getattr(each, "event", "") == "outage"]
     assert [(each.levelname, each.__dict__["reason"]) for each in named] == [("WARNING", "disk_error")]
@@ -151,7 +151,7 @@ async def test_a_full_disk_is_reported_once_loses_nothing_and_work_continues_aft
     await app.imagine()  # as soon as a write succeeds
     app.time.go(61)
     await app.services.outages.check()
-    assert told(app) == ["operator.outage.disk_error", "operator.outage_over"]
+    assert notified(app) == ["operator.outage.disk_error", "operator.outage_over"]
     assert app.services.outages.current == ()
 
 
@@ -195,7 +195,7 @@ async def test_an_unreachable_database_server_is_reported_with_its_reason_and_wh
     role = urlsplit(role_url).username
     async with rig(tmp_path, url=role_url) as app:
         await app.services.outages.check()
-        assert app.told == []
+        assert app.notifications == []
         await by_hand(postgres_url, f"ALTER ROLE {role} CONNECTION LIMIT 0")
         await cut(postgres_url)
         await app.services.outages.check()
@@ -205,7 +205,7 @@ async def test_an_unreachable_database_server_is_reported_with_its_reason_and_wh
 
         await by_hand(postgres_url, f"ALTER ROLE {role} CONNECTION LIMIT -1")
         await app.services.outages.check()
-        assert told(app) == ["operator.outage.database_refused", "operator.outage_over"]
+        assert notified(app) == ["operator.outage.database_refused", "operator.outage_over"]
         await app.imagine()
 
 
@@ -214,7 +214,7 @@ async def test_a_single_lost_database_connection_is_not_reported(app: Rig) -> No
     assert app.services.outages.failing is Outage.DATABASE_AWAY
     await app.services.outages.check()
 
-    assert (app.services.outages.current, app.told) == ((), [])
+    assert (app.services.outages.current, app.notifications) == ((), [])
 
 
 async def test_a_wrong_database_password_is_reported(tmp_path: Path, postgres_url: str, role_url: str) -> None:
@@ -275,19 +275,19 @@ async def test_a_wrong_clock_seen_by_certificate_errors_is_over_when_they_stop(a
     for _ in range(3):
         app.services.outages.clock_is_off(off=False)  # an interaction with the right time
         await app.services.outages.check()
-    assert told(app) == ["operator.outage.clock"]
+    assert notified(app) == ["operator.outage.clock"]
 
     app.time.go(61)
     await app.services.outages.check()
-    assert told(app) == ["operator.outage.clock", "operator.outage_over"]
+    assert notified(app) == ["operator.outage.clock", "operator.outage_over"]
 
 
 async def test_a_wrong_clock_seen_by_discord_is_over_when_discord_says_so(app: Rig) -> None:
     app.services.outages.clock_is_off(off=True)
     app.time.go(3600)
     await app.services.outages.check()
-    assert told(app) == ["operator.outage.clock"]
+    assert notified(app) == ["operator.outage.clock"]
 
     app.services.outages.clock_is_off(off=False)
     await app.services.outages.check()
-    assert told(app) == ["operator.outage.clock", "operator.outage_over"]
+    assert notified(app) == ["operator.outage.clock", "operator.outage_over"]

@@ -42,7 +42,7 @@ async def test_a_result_unreadable_for_two_minutes_is_refunded_and_a_late_pictur
     assert [(job.state, job.reason) for job in jobs] == [(State.FAILED, "unreadable")] * 2
     used = await seen(app.store, jobs[0].place, now=app.time.now)
     assert (used.user_day, used.host_month.micro_usd) == (Amount(), 160_000)
-    assert app.told == [("operator.unreadable", {"provider": "RunComfy"})]
+    assert app.notifications == [("operator.unreadable", {"provider": "RunComfy"})]
     assert "{images: [{src: string}]}" in caplog.text
 
     app.provider.sees = [app.ready()]
@@ -57,7 +57,7 @@ async def test_an_answer_that_becomes_readable_in_time_has_no_consequences(app: 
 
     job = await app.until_final(job_id, step=15)
 
-    assert (job.state, app.told) == (State.SUCCEEDED, [])
+    assert (job.state, app.notifications) == (State.SUCCEEDED, [])
 
 
 async def test_the_two_minutes_restart_after_an_outage_of_the_provider(app: Rig) -> None:
@@ -118,8 +118,8 @@ async def a_host(folder: Path, name: str, body: Any) -> AsyncIterator[Rig]:
     files = FakeFiles({A: picture(), B: picture("red")})
 
     async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        told = taken if server.got[-1].method == "POST" else body
-        await answer(200, json.dumps(told).encode())(reader, writer)
+        reply_body = taken if server.got[-1].method == "POST" else body
+        await answer(200, json.dumps(reply_body).encode())(reader, writer)
 
     async with serving(act) as server:
         http = client(server.url, "rf_live_key")

@@ -28,7 +28,7 @@ async def test_a_failure_before_the_first_byte_is_recorded_nowhere(
             job = await app.until_final(await app.imagine(), step=60)
 
             assert (job.state, job.reason) == (State.FAILED, ends)
-            assert [key for key, _ in app.told] == [f"operator.{ends}"]
+            assert [key for key, _ in app.notifications] == [f"operator.{ends}"]
             assert await host_cost(app) == []
             assert server.got == []
         await host.aclose()

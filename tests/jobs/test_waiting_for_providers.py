@@ -81,7 +81,7 @@ async def test_one_run_that_cannot_be_polled_is_no_failure_of_its_provider(tmp_p
         app.provider.sees = [ProviderUnavailable("500, for this run")]
         await seconds(app, await app.imagine(), most=1900)
 
-        assert [key for key, _ in app.told] == ["operator.down", "operator.recovered"]
+        assert [key for key, _ in app.notifications] == ["operator.down", "operator.recovered"]
 
 
 async def test_the_head_of_the_queue_waits_no_longer_than_necessary(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ async def test_a_preferred_provider_with_a_higher_price_gets_jobs_again_when_it_
             await app.turn(60)
 
         assert len(app.provider.submitted) > 1
-        assert [key for key, _ in app.told] == ["operator.balance", "operator.recovered"]
+        assert [key for key, _ in app.notifications] == ["operator.balance", "operator.recovered"]
 
 
 async def test_a_price_is_that_of_the_provider_that_would_be_used_now(tmp_path: Path) -> None:

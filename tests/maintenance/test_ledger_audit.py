@@ -110,10 +110,10 @@ async def test_a_server_without_an_alert_channel_gets_no_alerts(app: Rig) -> Non
 async def test_a_total_that_differs_from_its_rows_is_reported_to_the_operator(app: Rig) -> None:
     await app.imagine()
     await LedgerAudit(app.store, app.services, post=Board().post).run_once()
-    assert app.told == []
+    assert app.notifications == []
     await execute(app.store, "UPDATE totals SET spent_micro_usd = 5 WHERE scope = 'guild' AND bucket = 'total'")
     await LedgerAudit(app.store, app.services, post=Board().post).run_once()
-    assert [(key, values["count"]) for key, values in app.told] == [("operator.totals_differ", 1)]
+    assert [(key, values["count"]) for key, values in app.notifications] == [("operator.totals_differ", 1)]
 
 
 async def test_the_audit_runs_at_start_and_every_hour(app: Rig) -> None:
@@ -122,10 +122,10 @@ async def test_the_audit_runs_at_start_and_every_hour(app: Rig) -> None:
     await execute(app.store, "INSERT INTO totals VALUES ('guild', 9, 'total', 0, 1, 0, 0, 0, 0, 0, 0)")
     app.time.now += HOUR - 1
     await audit.run_once()
-    assert app.told == []
+    assert app.notifications == []
     app.time.now += 1
     await audit.run_once()
-    assert [key for key, _ in app.told] == ["operator.totals_differ"]
+    assert [key for key, _ in app.notifications] == ["operator.totals_differ"]
 
 
 async def test_a_failed_audit_is_repeated_in_the_next_run_and_reported_once(
@@ -140,7 +140,7 @@ async def test_a_failed_audit_is_repeated_in_the_next_run_and_reported_once(
             await audit.run_once()
     await audit.run_once()
     await audit.run_once()
-    assert [key for key, _ in app.told] == ["operator.old_reservations"]
+    assert [key for key, _ in app.notifications] == ["operator.old_reservations"]
 
 
 async def _away() -> None:
@@ -151,7 +151,7 @@ async def test_a_reservation_open_for_a_day_is_reported_to_the_operator(app: Rig
     await app.imagine()
     app.time.now += 24 * HOUR + 1
     await LedgerAudit(app.store, app.services, post=Board().post).run_once()
-    assert [(key, values["count"]) for key, values in app.told] == [("operator.old_reservations", 1)]
+    assert [(key, values["count"]) for key, values in app.notifications] == [("operator.old_reservations", 1)]
 
 
 async def test_a_reservation_that_outlived_its_job_is_ended(app: Rig) -> None:

@@ -31,8 +31,8 @@ def gone(*routes: str) -> dict[str, Exception]:
     return {each: ModelGone("404") for each in routes}
 
 
-def told(app: Rig) -> list[str]:
-    return [key for key, _ in app.told]
+def notified(app: Rig) -> list[str]:
+    return [key for key, _ in app.notifications]
 
 
 def offered(app: Rig, verb: Verb = Verb.IMAGINE) -> list[str]:
@@ -63,7 +63,7 @@ async def test_every_configured_route_is_looked_up_at_start_and_once_a_day(app: 
     app.time.now += 1
     await checks.run_once()
     assert len(app.provider.described) == 2 * len(every_route(app))
-    assert app.told == []
+    assert app.notifications == []
 
 
 async def test_a_removed_model_is_not_offered_and_the_operator_is_notified_once(app: Rig) -> None:
@@ -73,7 +73,7 @@ async def test_a_removed_model_is_not_offered_and_the_operator_is_notified_once(
     app.time.go(24 * 3600)
     await checks.run_once()
 
-    assert app.told == [
+    assert app.notifications == [
         ("operator.model_gone", {"provider": "RunComfy", "model": "Nano Banana Pro", "route": PRO_IMAGINE})
     ]
     assert (offered(app), offered(app, Verb.EDIT)) == ([TWO], [TWO, PRO])
@@ -106,7 +106,7 @@ async def test_a_model_that_is_back_is_offered_again_and_the_operator_is_notifie
         app.time.go(24 * 3600)
         await checks.run_once()
 
-    assert told(app) == ["operator.model_gone", "operator.model_back"]
+    assert notified(app) == ["operator.model_gone", "operator.model_back"]
     assert offered(app) == [TWO, PRO]
     assert (await app.job(await app.imagine(model=PRO))).request.model == PRO
 
@@ -120,7 +120,7 @@ async def test_removed_models_are_known_after_a_restart_and_not_reported_again(t
         assert offered(after) == [TWO]
         after.provider.absent = gone(PRO_IMAGINE)
         await provider_checks(after).run_once()
-        assert after.told == []
+        assert after.notifications == []
 
 
 async def test_a_route_that_is_no_longer_configured_does_not_count_as_removed(tmp_path: Path) -> None:
@@ -140,11 +140,11 @@ async def test_an_unanswered_check_removes_no_model_and_is_repeated_later(app: R
         await checks.run_once()
         app.time.go(20)
     assert len(app.provider.described) <= len(every_route(app)), "once in ten minutes is enough"
-    assert (app.told, offered(app)) == ([], [TWO, PRO])
+    assert (app.notifications, offered(app)) == ([], [TWO, PRO])
 
     app.provider.absent = gone(PRO_IMAGINE)
     await checks.run_once()
-    assert told(app) == ["operator.model_gone"]
+    assert notified(app) == ["operator.model_gone"]
 
 
 async def test_an_unanswered_check_does_not_bring_a_removed_route_back(app: Rig) -> None:
@@ -159,7 +159,7 @@ async def test_a_request_is_refused_when_no_model_is_offered(app: Rig) -> None:
     app.provider.absent = gone(*every_route(app))
     await provider_checks(app).run_once()
 
-    assert len(app.told) == len(every_route(app))
+    assert len(app.notifications) == len(every_route(app))
     assert [await refusal(app), await refusal(app, model=TWO)] == ["option.no_host", "option.no_host"]
 
 
@@ -177,7 +177,7 @@ async def test_a_server_that_hides_all_remaining_models_gets_the_providers_refus
 async def test_a_model_missed_by_worker_and_check_at_once_is_reported_once(app: Rig) -> None:
     await asyncio.gather(*(app.services.availability.mark_route_gone("runcomfy", PRO_IMAGINE) for _ in range(3)))
 
-    assert told(app) == ["operator.model_gone"]
+    assert notified(app) == ["operator.model_gone"]
 
 
 async def test_a_database_error_leaves_a_model_to_the_next_check(
@@ -189,11 +189,11 @@ async def test_a_database_error_leaves_a_model_to_the_next_check(
         patch.setattr(app.notes, "set", full_disk)
         with pytest.raises(OSError, match="disk full"):
             await checks.run_once()
-    assert (app.told, offered(app)) == ([], [TWO, PRO])
+    assert (app.notifications, offered(app)) == ([], [TWO, PRO])
 
     app.time.now += 10 * MINUTE
     await checks.run_once()
-    assert (told(app), offered(app)) == (["operator.model_gone"], [TWO])
+    assert (notified(app), offered(app)) == (["operator.model_gone"], [TWO])
 
 
 async def full_disk(key: str, value: str) -> None:
@@ -229,7 +229,7 @@ async def test_a_provider_without_a_balance_causes_no_notification(app: Rig) -> 
     app.time.go(900)
     await checks.run_once()
 
-    assert (checks.balances(), app.told) == ({}, [])
+    assert (checks.balances(), app.notifications) == ({}, [])
 
 
 async def test_a_low_balance_is_reported_once_and_again_only_after_a_recovery(app: Rig) -> None:
@@ -239,7 +239,7 @@ async def test_a_low_balance_is_reported_once_and_again_only_after_a_recovery(ap
         await checks.run_once()
         app.time.go(900)
 
-    assert [(key, values["provider"], values["left_micro_usd"]) for key, values in app.told] == [
+    assert [(key, values["provider"], values["left_micro_usd"]) for key, values in app.notifications] == [
         ("operator.low_balance", "RunComfy", 4 * DOLLAR),
         ("operator.low_balance", "RunComfy", 2 * DOLLAR),
     ]
@@ -250,7 +250,7 @@ async def test_a_low_balance_is_not_reported_again_after_a_restart(tmp_path: Pat
         async with rig(tmp_path) as app:
             app.provider.balances = [DOLLAR]
             await provider_checks(app).run_once()
-            assert len(app.told) == expected
+            assert len(app.notifications) == expected
 
 
 async def test_without_a_threshold_no_balance_is_reported(app: Rig) -> None:
@@ -258,7 +258,7 @@ async def test_without_a_threshold_no_balance_is_reported(app: Rig) -> None:
     checks = provider_checks(app, low=None)
     await checks.run_once()
 
-    assert (checks.balances(), app.told) == ({"runcomfy": 0}, [])
+    assert (checks.balances(), app.notifications) == ({"runcomfy": 0}, [])
 
 
 # --- the loop

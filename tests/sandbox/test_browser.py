@@ -114,7 +114,7 @@ async def test_a_member_makes_and_edits_pictures_and_reads_the_whole_prompt(tmp_
     attached = tmp_path / "harbour.png"
     attached.write_bytes(demo.sample_picture())
     async with opened(tmp_path / "demo", pace=Pace(queue_s=0.5, run_s=1.0)) as page:
-        made, edited, told = (message(page, number) for number in range(3))
+        made, edited, private = (message(page, number) for number in range(3))
 
         await imagine(page, count="3", seed=str(SEED))
         await expect(made).to_contain_text("Ada used /imagine")
@@ -134,8 +134,8 @@ async def test_a_member_makes_and_edits_pictures_and_reads_the_whole_prompt(tmp_
             await page.locator("#channel-layout").screenshot(path=Path(SHOTS) / "demo.png")
 
         await press(button(page, 0, "Full prompt"))
-        await expect(told).to_contain_text("Only you can see this")
-        await expect(told).to_contain_text(PROMPT)
+        await expect(private).to_contain_text("Only you can see this")
+        await expect(private).to_contain_text(PROMPT)
         await expect(page.locator("article.channel-message")).to_have_count(3)
 
 

@@ -75,8 +75,8 @@ async def test_the_demo_tells_each_state_and_which_pictures_it_made(tmp_path: Pa
     assert states.count(State.SUCCEEDED) == 2
     pictures = re.findall(r"^ +(\S+\.\w+)  \d+ x \d+$", printed, re.MULTILINE)
     assert len(pictures) == 3
-    kept = {each.name for each in folder.rglob("*") if each.is_file()}
-    assert set(pictures) <= kept
+    files = {each.name for each in folder.rglob("*") if each.is_file()}
+    assert set(pictures) <= files
 
 
 @pytest.mark.prove
@@ -100,18 +100,18 @@ def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path, capsys: pytest
         other.listen()
         port = other.getsockname()[1]
 
-        said = refused(str(port), "--data", str(tmp_path / "pictures"), capsys=capsys)
+        message = refused(str(port), "--data", str(tmp_path / "pictures"), capsys=capsys)
 
-    assert said.startswith(f"darkroom: port {port} cannot be used")
+    assert message.startswith(f"darkroom: port {port} cannot be used")
     assert not (tmp_path / "pictures").exists()
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"precious")
 
-    said = refused("0", "--data", str(tmp_path), capsys=capsys)
+    message = refused("0", "--data", str(tmp_path), capsys=capsys)
 
-    assert said.startswith(f"darkroom: {tmp_path} holds something other than a demo")
+    assert message.startswith(f"darkroom: {tmp_path} holds something other than a demo")
     assert (tmp_path / "holiday.jpg").read_bytes() == b"precious"
 
 

@@ -158,9 +158,9 @@ async def test_a_submit_may_be_answered_without_an_id_or_with_anothers(client: C
 async def test_a_fault_meets_the_calls_it_is_for(client: Client) -> None:
     client.service.faults.add(Fault("submit", "429", nth=2, times=2), Fault("submit", "envelope_503", match="a wolf"))
 
-    told = [(await post(client))[0] for _ in range(4)]
+    statuses = [(await post(client))[0] for _ in range(4)]
 
-    assert told == [200, 429, 429, 200]
+    assert statuses == [200, 429, 429, 200]
     assert (await post(client, {"prompt": "a wolf"}))[0] == 503
 
 

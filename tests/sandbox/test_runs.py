@@ -46,17 +46,17 @@ async def test_a_stuck_run_queues_for_ever_and_can_be_cancelled(client: Client) 
 
 
 @pytest.mark.parametrize(
-    ("do", "params", "told"),
+    ("do", "params", "statuses"),
     [
         ("unknown_status:dreaming", {"n": 2}, ["dreaming", "dreaming", "completed"]),
         ("upper_case", {}, ["COMPLETED", "COMPLETED", "COMPLETED"]),
         ("backwards", {}, ["in_progress", "completed", "completed"]),
     ],
 )
-async def test_status_words_may_be_odd(client: Client, do: str, params: Any, told: list[str]) -> None:
+async def test_status_words_may_be_odd(client: Client, do: str, params: Any, statuses: list[str]) -> None:
     run_id = await sticking(client, do, **params)
 
-    assert [(await client.status(run_id))["status"] for _ in told] == told
+    assert [(await client.status(run_id))["status"] for _ in statuses] == statuses
 
 
 async def test_capitals_reach_the_result_too(client: Client) -> None:
@@ -66,9 +66,9 @@ async def test_capitals_reach_the_result_too(client: Client) -> None:
 async def test_a_run_may_not_be_found_yet(client: Client) -> None:
     run_id = await sticking(client, "404_after_submit", n=2)
 
-    told = [(await client.call("GET", f"/v1/requests/{run_id}/status"))[0] for _ in range(3)]
+    statuses = [(await client.call("GET", f"/v1/requests/{run_id}/status"))[0] for _ in range(3)]
 
-    assert told == [404, 404, 200]
+    assert statuses == [404, 404, 200]
 
 
 async def test_a_lost_run_stays_lost(client: Client) -> None:

@@ -122,20 +122,20 @@ class Scene:
     def rows(self, sql: str, *args: object) -> list[tuple[Any, ...]]:
         """Rows of the bot's database, read by another connection."""
         with sqlite3.connect(f"file:{self.folder / 'darkroom.db'}?mode=ro", uri=True) as connection:
-            found = connection.execute(sql, args).fetchall()
+            result = connection.execute(sql, args).fetchall()
         connection.close()
-        return found
+        return result
 
     async def until(self, check: Callable[[], T], *, within: float = SOON) -> T:
         """Poll for a result that has no event, and return it."""
         try:
             async with asyncio.timeout(within):
-                while not (found := check()):  # noqa: ASYNC110 - another process's rows tell nobody
+                while not (result := check()):  # noqa: ASYNC110 - another process's rows tell nobody
                     await asyncio.sleep(TICK)
         except TimeoutError:
             states = self.rows("SELECT state, reason, cancel, request FROM jobs")
             raise TimeoutError(f"not within {within} s; {states}; {self.bot.log[-4000:]}") from None
-        return found
+        return result
 
     async def asks(self, member: Member, prompt: str, **options: Any) -> Interaction:
         """An acknowledged /imagine."""
@@ -169,8 +169,8 @@ class Scene:
 
     def host_cost(self, asked: Interaction) -> str | None:
         """The basis of the provider's cost of its job: known, assumed or None."""
-        found = self.rows("SELECT basis FROM host_cost WHERE job = ?", self.job(asked)["id"])
-        return found[0][0] if found else None
+        result = self.rows("SELECT basis FROM host_cost WHERE job = ?", self.job(asked)["id"])
+        return result[0][0] if result else None
 
     def runs(self, prompt: str) -> list[Run]:
         """The runs that the provider has accepted for *prompt*."""
@@ -186,8 +186,8 @@ class Scene:
         """Check money and replies after every job has ended."""
         self.assert_in_order()
         jobs = self.rows("SELECT id, state, reason, run_id, json_extract(request, '$.prompt') FROM jobs")
-        held = self.rows("SELECT sum(reserved_images), sum(reserved_micro_usd) FROM totals")
-        assert held in ([(0, 0)], [(None, None)]), "something is still reserved"
+        reserved = self.rows("SELECT sum(reserved_images), sum(reserved_micro_usd) FROM totals")
+        assert reserved in ([(0, 0)], [(None, None)]), "something is still reserved"
         for job, state, *_ in jobs:
             self._assert_paid_for(job, state)
         asked = Counter(prompt for *_, prompt in jobs)
@@ -221,11 +221,11 @@ class Scene:
 
     def assert_in_order(self) -> None:
         """Check what must be true at the end of every scenario."""
-        held = self.rows(
+        reserved = self.rows(
             "SELECT count(*) FROM ledger r JOIN jobs j ON j.id = r.job WHERE r.kind = 'reserve' AND j.ended_at IS NOT "
             "NULL AND NOT EXISTS (SELECT 1 FROM ledger e WHERE e.job = r.job AND e.kind IN ('settle', 'release'))"
         )
-        assert held == [(0,)], "a reservation outlived its job"
+        assert reserved == [(0,)], "a reservation outlived its job"
         accepted, submits = (
             len(self.host.accepted),
             len(self.rows("SELECT 1 FROM job_events WHERE after = 'submitting'")),
@@ -292,14 +292,14 @@ async def scene(
             "DARKROOM_WEB__PORT": "0",
             **{f"DARKROOM_{name.upper()}": str(value) for name, value in settings.items()},
         }
-        found = Scene(folder, discord, host, Bot(folder, env), guild, channel, operators, alice, bob)
+        result = Scene(folder, discord, host, Bot(folder, env), guild, channel, operators, alice, bob)
         try:
             if start:
-                await found.start()
-            yield found
+                await result.start()
+            yield result
         finally:
-            if found.bot.process is not None:
-                await found.bot.kill()
+            if result.bot.process is not None:
+                await result.bot.kill()
 
 
 def shows(word: str) -> Any:

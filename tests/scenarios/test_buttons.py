@@ -160,10 +160,10 @@ class Cards:
             assert not list((bot.folder / "pictures").glob(f"{job}*"))
             assert asked.message not in bot.channel.messages
             assert bot.rows("SELECT due_at FROM replies WHERE job = ?", job) == [(None,)]
-        held = _all_text(bot)
-        assert "a one card" in held
-        assert LONG[:20] not in held
-        assert "a doomed card" not in held
+        content = _all_text(bot)
+        assert "a one card" in content
+        assert LONG[:20] not in content
+        assert "a doomed card" not in content
 
     async def _unknown(self) -> None:
         bot, shown = self.bot, self.one.message
@@ -201,8 +201,8 @@ async def test_buttons_are_for_the_owner_and_a_repeat_over_the_limit_returns_the
         carol = bot.discord.add_member("carol", elsewhere, permissions=MANAGE_MESSAGES)
         theirs = elsewhere.add_channel("general").post(carol, "anything")
         for action in ("cancel", "prompt", "again", "change", "delete", "edit:1"):
-            said = await _refusal(await carol.click(theirs, f"j1:{job}:{action}", force=True))
-            assert "mine alone" not in said, action
+            sentence = await _refusal(await carol.click(theirs, f"j1:{job}:{action}", force=True))
+            assert "mine alone" not in sentence, action
         looked = await carol.click(theirs, f"j1:{job}:look", force=True)
         assert (await looked.acked()).type == 6
 
@@ -214,10 +214,10 @@ async def test_buttons_are_for_the_owner_and_a_repeat_over_the_limit_returns_the
         asked = await bot.asks(bot.alice, "the last one", **SMALL)
         await asked.until(shows("Done"), within=SOON)
         pressed = await _press(bot.alice, asked, AGAIN)
-        said = await _refusal(pressed)
+        sentence = await _refusal(pressed)
 
-        assert "Your limit is 2 pictures a day, and you have 0 pictures left." in said
-        assert "<t:" in said
+        assert "Your limit is 2 pictures a day, and you have 0 pictures left." in sentence
+        assert "<t:" in sentence
         assert bot.books() == {"reserve": 2, "settle": 2}
         opened = await _press(bot.alice, pressed, "Change prompt")
         modal = (await opened.acked()).modal
@@ -232,8 +232,8 @@ async def test_a_deleted_job_stays_deleted_after_a_reconnect_and_without_its_mes
         done = await asked.until(shows("Done"), within=SOON)
         bot.discord.fault("delete_by_token", do="cloudflare", times=1)
         broken = await _press(bot.alice, asked, "Delete")
-        told = await broken.followed_up(shows("Discord does not answer us as it should"), within=SOON)
-        assert told.ephemeral
+        follow_up = await broken.followed_up(shows("Discord does not answer us as it should"), within=SOON)
+        assert follow_up.ephemeral
         assert not list((bot.folder / "pictures").iterdir())
         assert "There is no such job" in await _refusal(await _press(bot.bob, asked, "Delete"))
         assert not done.deleted

@@ -23,7 +23,7 @@ async def test_a_full_disk_is_reported_and_every_job_continues_when_there_is_roo
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (FULL, most))
         bot.host.hold = False
         refused = await (await bot.alice.slash(bot.channel, "imagine", prompt="during")).acked()
-        told = await bot.operators.until(shows("disk reports errors"), within=SOON)
+        notification = await bot.operators.until(shows("disk reports errors"), within=SOON)
 
         assert refused.message is not None
         assert (refused.ephemeral, "disk reports errors" in refused.message.text) == (True, True)
@@ -35,6 +35,6 @@ async def test_a_full_disk_is_reported_and_every_job_continues_when_there_is_roo
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
         await bot.until(lambda: bot.job(before)["state"] == "succeeded", within=SOON)
         await before.until(shows("Done"), within=SOON)
-        assert bot.operators.messages == [told]
+        assert bot.operators.messages == [notification]
         assert bot.bot.log.count("event=outage ") == 1
         bot.assert_at_rest()

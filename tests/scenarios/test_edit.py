@@ -117,33 +117,33 @@ async def test_unusable_files_are_refused_in_one_ephemeral_sentence(
                 asked = await bot.alice.slash(
                     bot.channel, "edit", prompt="a picture", image1=Upload(bad.name, bad.data)
                 )
-            said = await _refusal(asked)
+            sentence = await _refusal(asked)
 
-            assert bad.says in said, case
-            assert "<@1>" not in said
-            assert "@everyone" not in said
+            assert bad.says in sentence, case
+            assert "<@1>" not in sentence
+            assert "@everyone" not in sentence
             assert [each.label for each in asked.message.buttons] == ["Change prompt"] if asked.message else case
 
-        said = await _refusal(await bot.alice.slash(bot.channel, "edit", force=True, prompt="of nothing"))
-        assert "Reload Discord and try again." in said
+        sentence = await _refusal(await bot.alice.slash(bot.channel, "edit", force=True, prompt="of nothing"))
+        assert "Reload Discord and try again." in sentence
 
         for message in (
             bot.channel.post(bot.bob, "only words"),
             bot.channel.post(bot.bob, attachments=[Upload("notes.txt", b"x")]),
             bot.channel.post(bot.bob, embeds=[{"title": "no picture"}]),
         ):
-            said = await _refusal(await bot.alice.menu(bot.channel, MENU, message))
-            assert "There is no picture in that message" in said
+            sentence = await _refusal(await bot.alice.menu(bot.channel, MENU, message))
+            assert "There is no picture in that message" in sentence
 
         with monkeypatch.context() as past:
             past.setattr(bot.discord.cdn, "_now", lambda: time.time() - 24 * 3600 + 30)  # issued a day ago
             form = await _form(bot, bot.channel.post(bot.bob, attachments=[Upload("one.png", picture())]))
-        said = await _refusal(await bot.alice.submit(form, {"prompt": "too late"}))
-        assert "Discord's link to one.png has run out" in said
+        sentence = await _refusal(await bot.alice.submit(form, {"prompt": "too late"}))
+        assert "Discord's link to one.png has run out" in sentence
 
         form = await _form(bot, bot.channel.post(bot.bob, attachments=[Upload("one.png", picture())]))
-        said = await _refusal(await bot.bob.submit(form, {"prompt": "mine now"}))
-        assert "Please start again" in said
+        sentence = await _refusal(await bot.bob.submit(form, {"prompt": "mine now"}))
+        assert "Please start again" in sentence
         assert (bot.books(), bot.states(), bot.host.accepted) == ({}, [], [])
         assert len((await _edited(bot, form, "hers")).files()) == 1
         bot.assert_in_order()

@@ -240,13 +240,13 @@ async def test_each_limit_says_what_is_left_and_when_there_is_more(tmp_path: Pat
             return said
 
         bot.host.hold = True
-        held = await bot.asks(bot.alice, "held")
+        queued = await bot.asks(bot.alice, "held")
         assert "Your limit is 1 job under way at a time, and it is reached." in await refused(bot.alice)
         assert "This server's limit is 1 job under way at a time, and it is reached." in await refused(bot.bob)
         said = await refused(carol, elsewhere=True)
         assert "This bot's limit for everyone everywhere is 1 job under way at a time, and it is reached." in said
         bot.host.hold = False
-        await held.until(shows("Done"), within=SOON)
+        await queued.until(shows("Done"), within=SOON)
 
         await spender.makes(bot.alice, 1)
         said = await refused(bot.alice, 2)
@@ -274,7 +274,7 @@ async def test_usage_and_help_answer_privately(tmp_path: Path) -> None:
         bot.host.hold = True
         await bot.asks(bot.alice, "held")
         usage = await _said(await bot.alice.slash(bot.channel, "usage"))
-        told = await _said(await bot.alice.slash(bot.channel, "help"))
+        help_text = await _said(await bot.alice.slash(bot.channel, "help"))
         alone = await _said(await bot.bob.slash(bot.bob.dm(), "usage"))
 
         assert "1 of 10 · 9 left" in usage
@@ -282,7 +282,7 @@ async def test_usage_and_help_answer_privately(tmp_path: Path) -> None:
         assert "This server · " in usage
         assert "This server · " not in alone
         for word in ("/imagine", "/edit", "/jobs", "Nano Banana 2: about $0.08", "RunComfy", "24 h", "30 d"):
-            assert word in told
+            assert word in help_text
         bot.assert_in_order()
 
 

@@ -89,10 +89,10 @@ async def shown_but_not_recorded(bot: Scene) -> Interaction:
     """Discord accepts the first card at the moment the bot is killed."""
 
     def callback(_: str, path: str) -> bool:
-        found = path.endswith("/callback") and bot.bot.process is not None
-        if found and bot.bot.process is not None:
+        is_callback = path.endswith("/callback") and bot.bot.process is not None
+        if is_callback and bot.bot.process is not None:
             os.kill(bot.bot.process.pid, signal.SIGKILL)
-        return found
+        return is_callback
 
     bot.discord.fault(callback, do="accepted_then_lost")
     asked = await bot.alice.slash(bot.channel, "imagine", prompt="killed")

@@ -101,11 +101,11 @@ async def test_a_click_or_jobs_delivers_pictures_that_no_other_path_could(tmp_pa
             await bot.alice.click(each.message, label="Check now")
             assert len((await each.until(shows("Done"), within=SOON)).files()) == 1
         await bot.until(lambda: bot.rows(UNDELIVERED) == [(1,)])
-        found = await _jobs(bot)
+        job_list = await _jobs(bot)
 
-        assert "listed" in _said(found)
-        assert "hidden" not in _said(found)
-        handed = await found.followed_up(shows("Done"), within=SOON)
+        assert "listed" in _said(job_list)
+        assert "hidden" not in _said(job_list)
+        handed = await job_list.followed_up(shows("Done"), within=SOON)
         assert (handed.ephemeral, len(handed.files())) == (True, 1)
         await bot.until(lambda: bot.rows(UNDELIVERED) == [(0,)])
         assert "Nothing of yours is under way" in _said(await _jobs(bot))
@@ -136,8 +136,8 @@ async def test_a_hidden_channel_is_reached_by_token_and_a_deleted_reply_is_deliv
         await bot.until(lambda: bot.rows("SELECT gone FROM replies ORDER BY gone") == [(0,), (1,)])
 
         assert bot.channel.messages == []
-        found = await _jobs(bot)
-        handed = await found.followed_up(shows("Done"), within=SOON)
+        job_list = await _jobs(bot)
+        handed = await job_list.followed_up(shows("Done"), within=SOON)
         assert len(handed.files()) == 1
         await bot.until(lambda: bot.rows(UNDELIVERED) == [(0,)])
         assert "Nothing of yours is under way" in _said(await _jobs(bot))
@@ -202,8 +202,8 @@ async def test_pictures_are_shrunk_to_the_upload_limit_of_their_place(tmp_path: 
         await _ended(bot, small)
         fitted = await small.until(shows("Done"), within=SOON)
 
-        kept = [each.stat().st_size for each in (bot.folder / "pictures").iterdir()]
-        assert min(kept) > 3 * MIB  # what is kept is what the host made
+        sizes = [each.stat().st_size for each in (bot.folder / "pictures").iterdir()]
+        assert min(sizes) > 3 * MIB  # what is kept is what the host made
         for message, most in ((done, 10 * MIB // 3), (fitted, 1 * MIB)):
             (file,) = message.files()
             assert len(file) <= most

@@ -85,10 +85,10 @@ async def test_callbacks_avoid_almost_all_superfluous_polls(tmp_path: Path) -> N
     ):
         await draws(bot, 20)
         await host.callbacks.settled()
-        looks = len([each for each in host.log if each.op == "run"])
+        polls = len([each for each in host.log if each.op == "run"])
         assert len(host.callbacks.deliveries) == 20
         assert all(each.delivered for each in host.callbacks.deliveries)
-        assert looks - 20 <= 0.05 * 20
+        assert polls - 20 <= 0.05 * 20
         assert all(secret not in bot.bot.log for secret in SECRETS)
         assert all(each.url.rpartition("/")[2] not in bot.bot.log for each in host.callbacks.deliveries)
 

@@ -70,15 +70,15 @@ async def test_a_removed_model_and_a_low_balance_are_reported_at_the_start(tmp_p
         gone = {"error_code": 400001, "error_message": "InvalidResourceIdentifier"}
         bot.host.faults.add(Fault("model", "status:404", nth=4, body=gone))
         await bot.start()
-        told = "RunComfy does not offer Nano Banana Pro any more under google/nano-banana/pro/text-to-image"
-        await bot.operators.until(shows(told), within=SOON)
+        notification = "RunComfy does not offer Nano Banana Pro any more under google/nano-banana/pro/text-to-image"
+        await bot.operators.until(shows(notification), within=SOON)
         await bot.operators.until(shows("down to $25.00"), within=SOON)
 
         refused = await bot.alice.slash(bot.channel, "imagine", prompt="a lighthouse", model="nano-banana-pro")
         asked = await bot.alice.slash(bot.channel, "imagine", prompt="a lighthouse")
-        said = (await refused.acked()).message
-        assert said is not None
-        assert "No image service offers this at the moment" in said.text
+        refusal = (await refused.acked()).message
+        assert refusal is not None
+        assert "No image service offers this at the moment" in refusal.text
         await asked.until(shows("Done"), within=SOON)
         assert len(bot.operators.messages) == 2
         bot.assert_in_order()

@@ -211,8 +211,8 @@ async def test_an_ending_counts_in_the_windows_of_its_reservation(store: Store, 
     job = await walk(store, job, COLLECTED, now=JUST_AFTER)
     await store.move(job, ending, now=JUST_AFTER, images=int(spent > 0))
 
-    kept = Amount(int(spent > 0), spent)
-    assert await used_by(store, job, LAST_MOMENT) == (kept, kept, Amount(kept.images, 0))
+    settled = Amount(int(spent > 0), spent)
+    assert await used_by(store, job, LAST_MOMENT) == (settled, settled, Amount(settled.images, 0))
     assert await used_by(store, job, JUST_AFTER) == (Amount(), Amount(), Amount())
     assert await faults(store) == []
 

@@ -312,9 +312,9 @@ class Darkroom(RuleBasedStateMachine):
     @rule(data=st.data())
     def a_bonus_is_taken_back(self, data: st.DataObject) -> None:
         bonus = data.draw(st.sampled_from(self.model.bonuses))
-        held = self.do(self.quotas.revoke(self._by(bonus.server), bonus.id))
-        assert (held.grant.left if held else 0) == bonus.left
-        if held:
+        revoked = self.do(self.quotas.revoke(self._by(bonus.server), bonus.id))
+        assert (revoked.grant.left if revoked else 0) == bonus.left
+        if revoked:
             bonus.left, bonus.expires_at = 0, self.now
 
     @rule(job_id=ids, holder=st.sampled_from([Holder.USER, Holder.CHANNEL, Holder.GUILD]), pictures=st.integers(0, 4))

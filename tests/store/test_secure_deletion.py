@@ -27,9 +27,11 @@ async def in_tables(app: Rig, url: str, words: str = WORDS) -> list[str]:
         tables = "SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'"
 
     async def unit(tx: Tx) -> list[str]:
-        found = {row["name"]: await tx.fetch(f'SELECT * FROM "{row["name"]}"') for row in await tx.fetch(tables)}  # noqa: S608
+        content = {row["name"]: await tx.fetch(f'SELECT * FROM "{row["name"]}"') for row in await tx.fetch(tables)}  # noqa: S608
         return [
-            name for name, held in found.items() if any(words in str(tuple(row.values())) for row in map(dict, held))
+            name
+            for name, table_rows in content.items()
+            if any(words in str(tuple(row.values())) for row in map(dict, table_rows))
         ]
 
     return await app.store.database.read(unit)

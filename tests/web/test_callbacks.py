@@ -294,8 +294,10 @@ async def test_each_kind_of_rejection_is_logged_once_and_without_a_secret(
         for _ in range(3):
             await at.post(at.path(job_id), b"canary-body", headers={"Runflow-Signature": "canary"})
         await at.calls(job_id)
-    said = [each for each in caplog.records if each.name == "bot.web.callbacks"]
-    assert [(each.getMessage(), each.__dict__["reason"]) for each in said] == [("A callback was refused", "signature")]
+    logged = [each for each in caplog.records if each.name == "bot.web.callbacks"]
+    assert [(each.getMessage(), each.__dict__["reason"]) for each in logged] == [
+        ("A callback was refused", "signature")
+    ]
     assert not [each for each in caplog.messages if "canary" in each or LINKS.token(job_id) in each]
 
 

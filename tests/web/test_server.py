@@ -194,9 +194,9 @@ async def test_a_picture_is_served_at_its_signed_url_only(tmp_path: Path) -> Non
         app.provider.sees = [app.ready()]
         job_id = await app.imagine()
         await app.until_final(job_id)
-        (held,) = (await app.services.jobs.card(job_id)).pictures
+        (stored,) = (await app.services.jobs.card(job_id)).pictures
         links = PictureLinks("https://pictures.example/", secret=b"x" * 32)
-        address = links(job_id, held)
+        address = links(job_id, stored)
         assert address is not None
         path = address.removeprefix("https://pictures.example")
         async with served(site(app, links=links)) as url, aiohttp.ClientSession() as http:
@@ -213,12 +213,12 @@ async def test_a_picture_of_a_deleted_job_is_not_served(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await app.until_final(job_id)
-    (held,) = (await app.services.jobs.card(job_id)).pictures
+    (stored,) = (await app.services.jobs.card(job_id)).pictures
     links = PictureLinks("https://pictures.example", secret=b"x" * 32)
-    path = (links(job_id, held) or "").removeprefix("https://pictures.example")
+    path = (links(job_id, stored) or "").removeprefix("https://pictures.example")
     await app.services.jobs.delete(job_id, user_id=ALICE)  # its file is still there, and a fetch may be under way
-    await app.store.add_picture(await app.job(job_id), held, now=app.time.now)
-    assert (app.folder / held.file).exists()
+    await app.store.add_picture(await app.job(job_id), stored, now=app.time.now)
+    assert (app.folder / stored.file).exists()
     async with (
         served(site(app, links=links)) as url,
         aiohttp.ClientSession() as http,
@@ -231,9 +231,9 @@ async def test_without_a_public_url_there_are_no_links(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await app.until_final(job_id)
-    (held,) = (await app.services.jobs.card(job_id)).pictures
+    (stored,) = (await app.services.jobs.card(job_id)).pictures
 
-    assert PictureLinks("", secret=b"x" * 32)(job_id, held) is None
+    assert PictureLinks("", secret=b"x" * 32)(job_id, stored) is None
 
 
 async def test_every_answer_forbids_sniffing_its_type(app: Rig) -> None:
@@ -312,10 +312,10 @@ def test_a_request_for_another_host_name_needs_a_token(host: str, code: int | No
 
 
 async def test_concurrent_requests_share_one_check(app: Rig) -> None:
-    looks: Counter[str] = Counter()
+    checks: Counter[str] = Counter()
 
     async def looked(name: str) -> Any:
-        looks[name] += 1
+        checks[name] += 1
         await asyncio.sleep(0)
         return {"metrics": b"page", "health": {"ok": True}, "unready": None}[name]
 
@@ -335,10 +335,10 @@ async def test_concurrent_requests_share_one_check(app: Rig) -> None:
 
         paths = ["metrics", "healthz", "readyz"] * 20
         assert set(await asyncio.gather(*map(ask, paths))) == {200}
-        assert looks == {"metrics": 1, "health": 1, "unready": 1}
+        assert checks == {"metrics": 1, "health": 1, "unready": 1}
         app.time.go(1)
         await asyncio.gather(*map(ask, paths))
-        assert looks == {"metrics": 2, "health": 2, "unready": 2}
+        assert checks == {"metrics": 2, "health": 2, "unready": 2}
 
 
 async def test_a_picture_whose_row_cannot_be_read_is_answered_with_503(app: Rig) -> None:

@@ -36,7 +36,7 @@ class Receiver:
         return web.Response(status=self.statuses.pop(0) if self.statuses else 200, text="noted")
 
     @property
-    def said(self) -> list[Any]:
+    def bodies(self) -> list[Any]:
         return [json.loads(body) for _, body in self.got]
 
 
@@ -49,8 +49,8 @@ class Scene(Client):
         around = {"callback_url": self.receiver.url, "metadata": METADATA, "client_ref": "job-1"}
         return await self.submit(around=around, **inputs)
 
-    async def told(self, do: str | None = None, **params: Any) -> tuple[str, Mapping[str, str], bytes]:
-        """A run that ended with that fault on it, and the headers and body of its callback."""
+    async def callback(self, do: str | None = None, **params: Any) -> tuple[str, Mapping[str, str], bytes]:
+        """Run to the end with that fault; returns the run's id, and headers and body of its callback."""
         if do:
             self.service.faults.add(Fault("submit", do, **params))
         run_id = await self.order()
@@ -100,22 +100,22 @@ def signature(body: bytes, secret: str) -> str:
 
 
 async def test_a_callback_says_what_became_of_the_run(world: Scene) -> None:
-    run_id, headers, body = await world.told()
+    run_id, headers, body = await world.callback()
 
-    said = json.loads(body)
-    assert said["metadata"] == METADATA
-    assert (said["event"], said["status"], said["run_id"]) == ("run.completed", "succeeded", run_id)
-    assert said["output"]["outputs"][0]["type"] == "image"
-    assert said["completed_at"].endswith("+00:00")
-    assert said.keys() == {
+    content = json.loads(body)
+    assert content["metadata"] == METADATA
+    assert (content["event"], content["status"], content["run_id"]) == ("run.completed", "succeeded", run_id)
+    assert content["output"]["outputs"][0]["type"] == "image"
+    assert content["completed_at"].endswith("+00:00")
+    assert content.keys() == {
         *("event", "run_id", "status", "output", "duration_ms", "created_at", "completed_at", "metadata")
     }
     assert headers["Runflow-Request-Id"]
-    assert (await world.file(said["output"]["outputs"][0]["url"]))[0] == 200
+    assert (await world.file(content["output"]["outputs"][0]["url"]))[0] == 200
 
 
 async def test_a_callback_is_signed_over_its_very_bytes_with_the_secret_as_given(world: Scene) -> None:
-    _, headers, body = await world.told()
+    _, headers, body = await world.callback()
 
     assert headers["Runflow-Signature"] == signature(body, FIRST)
     assert "ü".encode() in body
@@ -123,7 +123,7 @@ async def test_a_callback_is_signed_over_its_very_bytes_with_the_secret_as_given
 
 async def test_without_a_secret_there_is_no_signature() -> None:
     async with scene(secrets=()) as world:
-        _, headers, _ = await world.told()
+        _, headers, _ = await world.callback()
 
     assert "Runflow-Signature" not in headers
     assert headers["Runflow-Request-Id"]
@@ -146,7 +146,7 @@ async def test_no_callback_comes_before_the_run_has_ended() -> None:
 
         clock.seconds += 9
         await world.ended(run_id)
-        assert [each["run_id"] for each in world.receiver.said] == [run_id]
+        assert [each["run_id"] for each in world.receiver.bodies] == [run_id]
 
 
 @pytest.mark.parametrize(
@@ -160,11 +160,11 @@ async def test_no_callback_comes_before_the_run_has_ended() -> None:
     ],
 )
 async def test_events_are_spelled_as_the_callbacks_page_does(world: Scene, do: str, event: str, status: str) -> None:
-    _, _, body = await world.told(do)
+    _, _, body = await world.callback(do)
 
-    said = json.loads(body)
-    assert (said["event"], said["status"]) == (event, status)
-    assert (said["output"] is None) == (status in ("failed", "cancelled"))
+    content = json.loads(body)
+    assert (content["event"], content["status"]) == (event, status)
+    assert (content["output"] is None) == (status in ("failed", "cancelled"))
 
 
 async def test_a_run_cancelled_by_hand_is_told_of(world: Scene) -> None:
@@ -172,7 +172,7 @@ async def test_a_run_cancelled_by_hand_is_told_of(world: Scene) -> None:
     world.service.advance(await world.order(), "cancelled")
     await world.service.callbacks.settled()
 
-    assert world.receiver.said[0]["event"] == "run.cancelled"
+    assert world.receiver.bodies[0]["event"] == "run.cancelled"
 
 
 # Attempts
@@ -180,7 +180,7 @@ async def test_a_run_cancelled_by_hand_is_told_of(world: Scene) -> None:
 
 async def test_a_callback_is_tried_three_times_on_5xx(world: Scene, slept: list[float]) -> None:
     world.receiver.statuses = [500, 503, 200]
-    run_id, _, _ = await world.told()
+    run_id, _, _ = await world.callback()
 
     assert slept == [1.0, 2.0]
     assert len({body for _, body in world.receiver.got}) == 1
@@ -189,13 +189,13 @@ async def test_a_callback_is_tried_three_times_on_5xx(world: Scene, slept: list[
     assert [each["status_code"] for each in history["attempts"]] == [500, 503, 200]
     assert history["attempts"][0]["response_body"] == "noted"
     assert (history["attempt_count"], history["max_attempts"], history["next_attempt_at"]) == (3, 3, None)
-    assert history["payload"] == world.receiver.said[0]
+    assert history["payload"] == world.receiver.bodies[0]
 
 
 @pytest.mark.parametrize("statuses", [[500, 500, 500, 500], [404], [302], [429]])
 async def test_a_callback_is_given_up_after_three_attempts_or_a_4xx(world: Scene, statuses: list[int]) -> None:
     world.receiver.statuses = list(statuses)
-    await world.told()
+    await world.callback()
 
     assert len(world.receiver.got) == min(3, len(statuses))
     assert not world.service.callbacks.deliveries[0].delivered
@@ -217,11 +217,11 @@ async def test_only_this_machine_is_called(world: Scene) -> None:
 
 
 async def test_a_callback_can_be_asked_for_again(world: Scene) -> None:
-    run_id, _, _ = await world.told()
+    run_id, _, _ = await world.callback()
 
-    status, told = await world.call("POST", f"/v1/runs/{run_id}/callback-redeliveries")
+    status, answer = await world.call("POST", f"/v1/runs/{run_id}/callback-redeliveries")
 
-    assert (status, told["delivered"], len(world.receiver.got)) == (201, True, 2)
+    assert (status, answer["delivered"], len(world.receiver.got)) == (201, True, 2)
 
 
 # Ends
@@ -248,4 +248,4 @@ async def test_a_run_that_ended_while_the_service_was_down_is_told_of_after_it_i
         await world.service.start(int(before[0].rpartition(":")[2]))
         assert (world.service.url, world.service.runflow_url) == before
         await world.ended(run_id)
-        assert world.receiver.said[0]["run_id"] == run_id
+        assert world.receiver.bodies[0]["run_id"] == run_id

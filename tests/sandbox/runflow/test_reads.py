@@ -67,9 +67,9 @@ async def test_a_host_that_cannot_filter_by_reference_still_lists(client: Client
     assert page["items"] == [{"id": run_id, "client_ref": "job-1", "metadata": {"job_id": "job-1"}}]
 
 
-@pytest.mark.parametrize(("spelling", "looks"), [("eq", 1), ("colon", 2)])
+@pytest.mark.parametrize(("spelling", "requests"), [("eq", 1), ("colon", 2)])
 async def test_our_client_finds_a_lost_submit_in_whichever_spelling_the_host_reads(
-    client: Client, spelling: str, looks: int
+    client: Client, spelling: str, requests: int
 ) -> None:
     run_id = await client.submit(around={"client_ref": "job-1"})
     client.service.faults.add(Fault("search", f"spelling:{spelling}", times=None))
@@ -78,7 +78,7 @@ async def test_our_client_finds_a_lost_submit_in_whichever_spelling_the_host_rea
     assert await provider.find("job-1") == run_id
     await provider.aclose()
 
-    assert len([each for each in client.service.log if each.op == "search"]) == looks
+    assert len([each for each in client.service.log if each.op == "search"]) == requests
 
 
 async def test_our_client_asks_for_the_signatures_that_a_host_may_leave_out(client: Client) -> None:
@@ -171,10 +171,10 @@ async def test_an_edit_is_drawn_from_a_picture_of_the_other_host(client: Client)
 
 
 async def test_an_edit_fails_at_the_preprocess_stage_when_its_picture_cannot_be_had(client: Client) -> None:
-    told = await client.run(await client.submit(EDIT, image_urls=["http://127.0.0.1:1/x.png"]))
+    answer = await client.run(await client.submit(EDIT, image_urls=["http://127.0.0.1:1/x.png"]))
 
-    assert (told["status_code"], told["output"], told["cost"]) == ("failed", None, "0")
-    assert (told["failure_code"], told["failure_stage_code"]) == ("INPUT_VALIDATION_FAILED", "preprocess")
+    assert (answer["status_code"], answer["output"], answer["cost"]) == ("failed", None, "0")
+    assert (answer["failure_code"], answer["failure_stage_code"]) == ("INPUT_VALIDATION_FAILED", "preprocess")
 
 
 async def test_an_address_without_its_signature_is_refused(client: Client) -> None:
@@ -209,12 +209,12 @@ async def test_addresses_may_be_dead_at_once_until_the_run_is_read_again(client:
 
 @pytest.mark.parametrize("model", [T2I, EDIT])
 async def test_the_catalogue_knows_a_model_by_its_words_and_by_its_id(client: Client, model: str) -> None:
-    _, told = await client.call("GET", f"/v1/models/{model}")
+    _, answer = await client.call("GET", f"/v1/models/{model}")
 
-    assert (f"{told['owner']}/{told['slug']}", told["deleted_at"]) == (model, None)
-    assert "$0.08" in told["pricing_note"]
-    assert "4:1" in str(told["input_schema"]["properties"]["aspect_ratio"])
-    assert await client.call("GET", f"/v1/models/{told['id']}") == (200, told)
+    assert (f"{answer['owner']}/{answer['slug']}", answer["deleted_at"]) == (model, None)
+    assert "$0.08" in answer["pricing_note"]
+    assert "4:1" in str(answer["input_schema"]["properties"]["aspect_ratio"])
+    assert await client.call("GET", f"/v1/models/{answer['id']}") == (200, answer)
     assert (await client.run(await client.submit()))["model_id"] == (await client.call("GET", f"/v1/models/{T2I}"))[1][
         "id"
     ]
