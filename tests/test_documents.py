@@ -1,4 +1,4 @@
-"""What the documentation tells people to write is what the program takes."""
+"""Commands and settings in the documentation are accepted by the program."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""`http.proxy` in the whole program: who is handed it."""
+"""`http.proxy` in the whole program: the parts that use it."""
 
 from pathlib import Path
 from typing import Any

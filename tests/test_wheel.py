@@ -1,4 +1,4 @@
-"""The wheel that `make wheel` builds: it holds everything that it needs, and runs in a folder with nothing in it."""
+"""The wheel that `make wheel` builds is complete, and runs in an empty folder."""
 
 import os
 import subprocess

@@ -209,7 +209,7 @@ def test_a_default_lowered_by_a_ceiling_counts_as_requested() -> None:
     assert caught.value.values["choices"] == ["safety 2", "count 2"]
 
 
-# --- what each hears
+# --- what each provider receives
 
 
 def test_options_that_a_provider_lacks_are_not_sent() -> None:

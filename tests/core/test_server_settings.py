@@ -248,7 +248,7 @@ def test_no_request_exceeds_its_channels_cap(
         assert order.index(str(request.options["resolution"])) <= order.index(cap.resolution)
 
 
-# --- as it is stored
+# --- storage
 
 
 def test_settings_written_by_a_newer_version_are_read() -> None:

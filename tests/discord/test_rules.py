@@ -1,4 +1,4 @@
-"""Proves the rules for messages and forms, one by one, and that the bot is told of a breach."""
+"""Tests each rule for messages and forms, and that the bot gets an error for a breach."""
 
 from typing import Any
 

@@ -83,7 +83,7 @@ def _raise(said: str) -> object:
         (_raise, "no null\nDETAIL:  Failing row (01K, canary\ncanary, 7).", "no null"),
     ],
 )
-def test_libraries_errors_do_not_quote_what_they_were_given(
+def test_errors_of_libraries_are_logged_without_the_values_they_quote(
     fail: Callable[[str], object], said: str, kept: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(kept)) as caught:
@@ -97,7 +97,7 @@ def test_libraries_errors_do_not_quote_what_they_were_given(
 FORGED = "x\n2026-11-21T12:00:00+0000 INFO bot.app: forged\r\x1b[31m\u202e\u2028\x85"
 
 
-def test_nothing_that_is_said_can_begin_a_line_or_a_field_of_its_own() -> None:
+def test_no_logged_value_can_start_a_new_line_or_field() -> None:
     line = record("A host says %s", FORGED, status=f"{FORGED}  event=forged", reason=7)
 
     assert len(line.splitlines()) == 1
@@ -153,6 +153,6 @@ def test_short_words_are_no_quotation(words: str) -> None:
         ("Zoë 👨\u200d👩\u200d👧 क्\u200dष a\u00a0b", "Zoë 👨\u200d👩\u200d👧 क्\u200dष a\u00a0b"),
     ],
 )
-def test_what_ends_a_line_or_steers_a_terminal_is_shown_escaped(text: str, shown: str) -> None:
+def test_line_ends_and_terminal_control_characters_are_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
     assert printable(shown) == shown

@@ -135,7 +135,7 @@ def test_metadata_goes() -> None:
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-def test_what_is_encoded_anew_says_that_a_model_made_it(kind: str) -> None:
+def test_a_re_encoded_picture_is_marked_as_ai_generated(kind: str) -> None:
     for given in (grain(256), grain(512).resize((17000, 16))):  # the second is too wide for WebP
         if max(given.size) > 16383 and kind == "webp":
             continue
@@ -205,7 +205,7 @@ def test_sixteen_bit_greys_keep_their_brightness() -> None:
     assert image_of(fitted(data, max_bytes=1_000)).getpixel((5, 5)) == pytest.approx((156, 156, 156), abs=3)
 
 
-def test_what_is_no_picture_is_said_so() -> None:
+def test_a_file_that_is_no_picture_is_refused_as_such() -> None:
     with pytest.raises(BadPicture, match="type"):
         fit(b"<svg/>", max_bytes=1)
     with pytest.raises(BadPicture, match="broken"):

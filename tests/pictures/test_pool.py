@@ -50,7 +50,7 @@ async def ended(pid: int) -> None:
 
 
 async def longest_stall(work: Awaitable[object]) -> float:
-    """Seconds by which a ticker on the loop came late at worst while *work* ran."""
+    """The largest lag of the event loop in seconds while *work* ran."""
     worst = 0.0
 
     async def tick() -> None:

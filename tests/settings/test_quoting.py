@@ -1,4 +1,4 @@
-"""A host may quote a prompt wherever and however it likes: no log line at INFO has a piece of it."""
+"""Prompts quoted anywhere in a provider's answers are in no log line at INFO."""
 
 import asyncio
 import html
@@ -69,7 +69,7 @@ def logged() -> Iterator[io.StringIO]:
 
 
 async def live(folder: Path, prompt: str, *, host: str, status: int, body: object, takes: bool) -> None:
-    """A job of *prompt* at a host that says *body* to everything; where it *takes* the submit, only to questions."""
+    """A job of *prompt* at a provider that answers everything with *body*; if it *takes* submits, everything else."""
     taken = {"request_id": "run-1", "id": "run-1", "status_code": "queued"}
 
     async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -51,7 +51,7 @@ async def test_a_new_file_has_the_newest_version_and_the_settings_that_keep_it_s
         assert [row[pragma] for row in await rows(store, f"PRAGMA {pragma}")] == [value]
 
 
-async def test_a_file_keeps_what_is_in_it_when_opened_again(path: Path, url: str) -> None:
+async def test_a_file_keeps_its_content_when_opened_again(path: Path, url: str) -> None:
     async with opened(url) as store:
         await accept(store, a_job("kept"))
     async with opened(url) as store:

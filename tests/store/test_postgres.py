@@ -43,7 +43,7 @@ async def test_a_new_database_has_the_newest_version(store: Store, url: str) -> 
     assert await by_hand(url, "SELECT version FROM darkroom_version") == [(len(migrations("postgres")),)]
 
 
-async def test_it_keeps_what_is_in_it_when_opened_again(url: str) -> None:
+async def test_a_database_keeps_its_content_when_opened_again(url: str) -> None:
     async with opened(url) as store:
         await accept(store, a_job("kept"))
     async with opened(url) as store:

@@ -95,7 +95,7 @@ async def test_units_run_in_the_order_of_their_calls(database: SqliteDatabase) -
     assert seen == list(range(50))
 
 
-async def test_what_was_written_is_read(database: SqliteDatabase) -> None:
+async def test_written_data_is_read(database: SqliteDatabase) -> None:
     for n in range(20):
         await database.write(put(f"k{n}"))
         assert f"k{n}" in await database.read(all_keys)
