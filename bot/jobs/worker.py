@@ -142,7 +142,7 @@ class Worker:
             self._schedule.set(job_id, at)
 
     async def _watch_outside(self, stop: asyncio.Event) -> None:
-        """Adopt other processes' changes and jobs missing from the schedule; `StoreBusy` if another bot has the lock."""
+        """Adopt changes of other processes and jobs missing in the schedule; `StoreBusy` if a second bot runs."""
         seen, find_at = None, 0
         while not stop.is_set():
             with self._outages.outlasting(system_outages.UNREAD):

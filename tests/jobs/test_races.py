@@ -237,7 +237,7 @@ async def test_an_acceptance_committed_after_the_timeout_is_withdrawn(app: Rig) 
     assert (used.user_day, used.user_in_flight) == (Amount(), 0)
 
 
-async def test_a_read_only_database_stops_no_loop_and_sends_few_notifications(app: Rig) -> None:
+async def test_a_locked_database_stops_no_loop_and_sends_no_reply_twice(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await ended_but_not_shown(app, job_id)
@@ -252,7 +252,7 @@ async def test_a_read_only_database_stops_no_loop_and_sends_few_notifications(ap
     assert await app.services.jobs.open_jobs(ALICE) == ([], 0)
 
 
-async def test_a_run_that_the_database_does_not_take_is_held_until_it_does(app: Rig) -> None:
+async def test_a_run_that_cannot_be_stored_is_kept_in_memory_until_it_can(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     await app.store.database.write(impatient)
     job_id = await app.imagine()
