@@ -77,10 +77,10 @@ REFUSED = (
 async def test_invalid_arguments_end_with_one_sentence_and_write_nothing(lite: Run, tmp_path: Path) -> None:
     async with opened(lite_url(tmp_path)) as store:
         for arguments, named in REFUSED:
-            said = (await lite(*arguments)).sentence(2)
+            refusal = (await lite(*arguments)).sentence(2)
 
-            assert named in said, arguments
-            assert said.removesuffix("\n").isprintable(), arguments
+            assert named in refusal, arguments
+            assert refusal.removesuffix("\n").isprintable(), arguments
             for table in ("changes", "limits", "grants", "ledger", "totals"):
                 assert await rows(store, f"SELECT * FROM {table}") == [], arguments  # noqa: S608 - names of ours
 

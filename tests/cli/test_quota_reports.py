@@ -208,8 +208,8 @@ async def test_an_export_has_the_rows_of_one_server_in_its_timezone(url: str, ru
     assert (exported[1]["time"], exported[1]["dollars"]) == ("2026-11-21T01:00:00+09:00", "0.080000")
 
     async def jobs(*whose: str) -> list[str]:
-        said = (await run("export", *whose, "--since", "2026-11-20", "--until", "2026-11-21", "--json")).document
-        return sorted({each["job_id"] for each in said})
+        rows = (await run("export", *whose, "--since", "2026-11-20", "--until", "2026-11-21", "--json")).document
+        return sorted({each["job_id"] for each in rows})
 
     assert await jobs(*SERVER) == ["01A", "01B"]
     assert await jobs("--direct") == ["01C"]
@@ -231,8 +231,8 @@ async def test_a_long_export_is_complete(lite: Run, tmp_path: Path) -> None:
             """  # noqa: S608 - our own numbers
         await execute(store, sql)
 
-    said = (await lite("export", *SERVER, "--until", "2027-01-01", "--json")).document
-    assert [each["pictures"] for each in said] == list(range(1, many + 1))
+    rows = (await lite("export", *SERVER, "--until", "2027-01-01", "--json")).document
+    assert [each["pictures"] for each in rows] == list(range(1, many + 1))
     assert (await lite("export", "--server", "77", "--json")).document == []
 
 

@@ -323,7 +323,7 @@ def short(of: Catalog, prompt: str, **asked: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("prompt", ["hi", " h\u200bi\u2800\u00ad ", "日本"])
-def test_a_prompt_too_short_for_one_host_goes_to_the_other(prompt: str) -> None:
+def test_a_prompt_too_short_for_one_provider_goes_to_the_other(prompt: str) -> None:
     both = shipped().for_providers([FLOW, COMFY])
 
     assert short(both, prompt) == [COMFY]

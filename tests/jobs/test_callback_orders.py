@@ -13,7 +13,7 @@ from bot.core.errors import RunNotKnownYet
 from bot.core.jobs import WATCH_LIMIT, Observation, State
 from bot.core.quota import Limits
 from tests.kit import Rig, rig
-from tests.web.test_callbacks import LINKS, Door, door, payload
+from tests.web.test_callbacks import LINKS, WebServer, payload, web_server
 
 STORED, CALL, TURN = "S", "C", "P"
 ORDERS = sorted({"".join(each) for each in permutations(STORED + 5 * CALL + 2 * TURN)})
@@ -67,7 +67,7 @@ ENDINGS = {
 class OrderedEvents:
     """One bot and its web server, where each job gets its own order of events."""
 
-    at: Door
+    at: WebServer
     numbers: "count[int]"
 
     @property
@@ -121,7 +121,7 @@ class OrderedEvents:
 async def events(tmp_path: Path) -> AsyncIterator[OrderedEvents]:
     async with (
         rig(tmp_path, host="runflow", limits=NO_LIMITS, callback_url=lambda job: LINKS(job.id)) as app,
-        door(app) as at,
+        web_server(app) as at,
     ):
         yield OrderedEvents(at, count(1))
 

@@ -61,20 +61,20 @@ class Strict(BaseModel):
     request: int
 
 
-def _validate(said: str) -> object:
-    return Strict.model_validate({"request": said})
+def _validate(message: str) -> object:
+    return Strict.model_validate({"request": message})
 
 
-def _parse(said: str) -> object:
-    return Strict.model_validate_json(said)
+def _parse(message: str) -> object:
+    return Strict.model_validate_json(message)
 
 
-def _raise(said: str) -> object:
-    raise ValueError(said)
+def _raise(message: str) -> object:
+    raise ValueError(message)
 
 
 @pytest.mark.parametrize(
-    ("fail", "said", "kept"),
+    ("fail", "message", "kept"),
     [
         (_validate, "canary, input_type=canary", "Input should be a valid integer"),
         (_parse, '{"request": canary', "Invalid JSON"),
@@ -84,10 +84,10 @@ def _raise(said: str) -> object:
     ],
 )
 def test_errors_of_libraries_are_logged_without_the_values_they_quote(
-    fail: Callable[[str], object], said: str, kept: str
+    fail: Callable[[str], object], message: str, kept: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(kept)) as caught:
-        fail(said)
+        fail(message)
     line = _traceback_of(caught.value)
 
     assert kept in line
@@ -130,11 +130,11 @@ def test_extra_values_go_through_the_redactor() -> None:
     ],
 )
 def test_pieces_of_a_prompt_are_found_however_they_are_quoted(quoted: str) -> None:
-    said = without_quotes(f"HTTP 422, {quoted}: BAD_INPUT", "A ﬁne fox in the snow, at night")
+    message = without_quotes(f"HTTP 422, {quoted}: BAD_INPUT", "A ﬁne fox in the snow, at night")
 
-    assert "snow" not in said.lower()
-    assert said.startswith("HTTP 422, ")
-    assert said.endswith(": BAD_INPUT")
+    assert "snow" not in message.lower()
+    assert message.startswith("HTTP 422, ")
+    assert message.endswith(": BAD_INPUT")
 
 
 @pytest.mark.parametrize("words", ["", "a", "fox"])

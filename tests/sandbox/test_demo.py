@@ -51,9 +51,9 @@ async def finished(*arguments: str) -> tuple[int | None, str]:
 def refused(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
     """The only line that the demo prints when it cannot start."""
     assert main(["demo", "--once", "--port", *arguments]) == 2
-    told = capsys.readouterr()
-    assert (told.out, told.err.count("\n")) == ("", 1)
-    return told.err
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    return captured.err
 
 
 async def until(process: asyncio.subprocess.Process, words: str) -> str:
@@ -64,7 +64,7 @@ async def until(process: asyncio.subprocess.Process, words: str) -> str:
     raise AssertionError(f"it ended without saying {words!r}")
 
 
-async def test_the_demo_tells_each_state_and_which_pictures_it_made(tmp_path: Path) -> None:
+async def test_the_demo_prints_each_state_and_its_pictures(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
 
     code, printed = await finished("--once", "--port", "0", "--data", str(folder))
@@ -94,7 +94,7 @@ async def test_ctrl_c_ends_the_open_page_without_a_traceback_or_a_process_left(t
         assert "Traceback" not in rest.decode()
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_ends_the_demo_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -113,7 +113,7 @@ async def test_a_failure_of_the_status_call_shows_there(client: Client) -> None:
     assert (await client.status(await client.submit()))["status"] == "failed"
 
 
-async def test_a_refusal_speaks_of_safety(client: Client) -> None:
+async def test_a_refusal_mentions_safety(client: Client) -> None:
     result = await client.result(await sticking(client, "refuse"))
 
     assert result["status"] == "failed"
@@ -165,7 +165,7 @@ async def test_the_address_of_a_picture_may_be_foreign(client: Client) -> None:
     assert url == "https://evil.example/x"
 
 
-async def test_a_host_may_not_cancel(client: Client) -> None:
+async def test_a_cancel_may_be_refused(client: Client) -> None:
     client.service.hold = True
     run_id = await sticking(client, "cancel:not_cancellable")
 
@@ -173,7 +173,7 @@ async def test_a_host_may_not_cancel(client: Client) -> None:
     assert client.service.runs[run_id].state == "in_queue"
 
 
-async def test_a_host_may_only_say_that_it_cancelled(client: Client) -> None:
+async def test_a_cancel_may_be_acknowledged_without_effect(client: Client) -> None:
     client.service.hold = True
     run_id = await sticking(client, "cancel:ignored")
 
@@ -210,7 +210,7 @@ async def test_a_huge_file_is_a_real_picture(client: Client) -> None:
     Image.open(io.BytesIO(raw)).load()
 
 
-async def test_a_bomb_declares_more_than_it_holds(client: Client) -> None:
+async def test_a_bomb_declares_more_pixels_than_it_contains(client: Client) -> None:
     raw = await client.file((await client.urls(await sticking(client, "file:bomb")))[0])
 
     assert len(raw) < 200

@@ -37,7 +37,7 @@ PROMPTS = {
 OURS = re.compile(r"^(?:### |> |-# )|<t:\d+:R>|(?<!\\)`[a-z_.]+`", re.MULTILINE)  # marks that our sentences have
 
 
-async def _said(asked: Interaction) -> str:
+async def _text_of(asked: Interaction) -> str:
     """The ephemeral answer."""
     ack = await asked.acked()
     assert ack.ephemeral
@@ -64,8 +64,8 @@ async def _typed(member: Member, refused: Interaction) -> str:
 
 
 async def _drawn(bot: Scene, name: str, prompt: str) -> None:
-    said = f"{CANARY} {prompt}"
-    asked = await bot.alice.slash(bot.channel, "imagine", prompt=said, resolution="0.5K")
+    sentence = f"{CANARY} {prompt}"
+    asked = await bot.alice.slash(bot.channel, "imagine", prompt=sentence, resolution="0.5K")
     done = await asked.until(shows("Done"), within=SOON)
 
     assert len(done.files()) == 1, name
@@ -74,7 +74,7 @@ async def _drawn(bot: Scene, name: str, prompt: str) -> None:
     assert all(len(each) <= 300 for each in _quotes(done)), name
     assert 1 <= len(done.gallery[0].alt or "") <= 1024, name
     shown = await bot.alice.click(done, label="Full prompt")
-    page = await _said(shown)
+    page = await _text_of(shown)
     assert not ACTIVE.search(OURS.sub("", page)), name
     assert CANARY in page or "prompt.txt" in page, name
     again = await bot.alice.click(done, label="Change prompt")
@@ -142,11 +142,11 @@ async def test_an_invalid_request_is_refused_in_one_ephemeral_sentence_that_retu
     async with scene(tmp_path, quota__user_day_images="none") as bot:
         for case, wrong in WRONG.items():
             asked = await bot.alice.slash(bot.channel, "imagine", force=True, prompt=wrong.prompt, **wrong.options)
-            said = await _said(asked)
+            sentence = await _text_of(asked)
 
-            assert wrong.says in said, case
-            assert said.count("\n") == 1, case
-            assert not ACTIVE.search(OURS.sub("", said)), case
+            assert wrong.says in sentence, case
+            assert sentence.count("\n") == 1, case
+            assert not ACTIVE.search(OURS.sub("", sentence)), case
             assert await _typed(bot.alice, asked) == wrong.prompt[:4000], case
         assert (bot.books(), bot.states(), bot.host.accepted) == ({}, [], [])
         bot.assert_in_order()
@@ -188,7 +188,7 @@ async def test_a_forged_form_is_refused_like_a_command(tmp_path: Path) -> None:
             ({"prompt": "x" * 4001, "count": []}, "4000 fit"),
             ({"prompt": "", "count": []}, "There are no words"),
         ):
-            assert says in await _said(await bot.alice.submit(opened, values, force=True)), values
+            assert says in await _text_of(await bot.alice.submit(opened, values, force=True)), values
         good = await bot.alice.submit(opened, {"count": [], "prompt": "half \ud83d"})
 
         await good.until(shows("Done"), within=SOON)
@@ -233,35 +233,38 @@ async def test_each_limit_says_what_is_left_and_when_there_is_more(tmp_path: Pat
             channel = second if elsewhere else bot.channel
             before = bot.books()
             asked = await member.slash(channel, "imagine", prompt="one more", count=count)
-            said = await _said(asked)
-            assert "Limit reached" in said
+            sentence = await _text_of(asked)
+            assert "Limit reached" in sentence
             assert await _typed(member, asked) == "one more"
             assert bot.books() == before
-            return said
+            return sentence
 
         bot.host.hold = True
         queued = await bot.asks(bot.alice, "held")
         assert "Your limit is 1 job under way at a time, and it is reached." in await refused(bot.alice)
         assert "This server's limit is 1 job under way at a time, and it is reached." in await refused(bot.bob)
-        said = await refused(carol, elsewhere=True)
-        assert "This bot's limit for everyone everywhere is 1 job under way at a time, and it is reached." in said
+        sentence = await refused(carol, elsewhere=True)
+        assert "This bot's limit for everyone everywhere is 1 job under way at a time, and it is reached." in sentence
         bot.host.hold = False
         await queued.until(shows("Done"), within=SOON)
 
         await spender.makes(bot.alice, 1)
-        said = await refused(bot.alice, 2)
+        sentence = await refused(bot.alice, 2)
         assert (
             "This asks for 2 pictures. Your limit is 3 pictures a day, and you have 1 picture left. It starts again <t:"
-            in said
+            in sentence
         )
         await spender.makes(bot.bob, 3)
-        said = await refused(bot.alice)
+        sentence = await refused(bot.alice)
         assert (
-            "This costs $0.08. This server's limit is $0.45 a month, and it has $0.05 left. It starts again <t:" in said
+            "This costs $0.08. This server's limit is $0.45 a month, and it has $0.05 left. It starts again <t:"
+            in sentence
         )
-        said = await refused(carol, 3, elsewhere=True)
-        assert "This costs $0.24. This bot's limit for everyone everywhere is $0.60 a month, and it has $0.20" in said
-        usage = await _said(await bot.alice.slash(bot.channel, "usage"))
+        sentence = await refused(carol, 3, elsewhere=True)
+        assert (
+            "This costs $0.24. This bot's limit for everyone everywhere is $0.60 a month, and it has $0.20" in sentence
+        )
+        usage = await _text_of(await bot.alice.slash(bot.channel, "usage"))
 
         for line in ("2 of 3 · 1 left", "0 of 1", "$0.40 of $0.45", "starts again <t:"):
             assert line in usage
@@ -273,9 +276,9 @@ async def test_usage_and_help_answer_privately(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         bot.host.hold = True
         await bot.asks(bot.alice, "held")
-        usage = await _said(await bot.alice.slash(bot.channel, "usage"))
-        help_text = await _said(await bot.alice.slash(bot.channel, "help"))
-        alone = await _said(await bot.bob.slash(bot.bob.dm(), "usage"))
+        usage = await _text_of(await bot.alice.slash(bot.channel, "usage"))
+        help_text = await _text_of(await bot.alice.slash(bot.channel, "help"))
+        alone = await _text_of(await bot.bob.slash(bot.bob.dm(), "usage"))
 
         assert "1 of 10 · 9 left" in usage
         assert "$0.08 reserved now" in usage
@@ -301,10 +304,10 @@ async def test_no_pictures_are_made_in_a_server_that_is_not_open(tmp_path: Path)
             await bot.alice.slash(channel, "edit", prompt="x", image1=Upload("one.png", picture())),
             await bot.alice.menu(channel, "Edit this image", shown),
         ):
-            said = await _said(asked)
-            assert "does not make pictures in this server yet" in said
-            assert str(closed.id) in said
-        assert "no pictures in direct messages" in await _said(
+            sentence = await _text_of(asked)
+            assert "does not make pictures in this server yet" in sentence
+            assert str(closed.id) in sentence
+        assert "no pictures in direct messages" in await _text_of(
             await bot.alice.slash(bot.alice.dm(), "imagine", prompt="x")
         )
         assert bot.books() == {}

@@ -272,7 +272,7 @@ def test_a_broken_catalogue_names_its_file_and_key(tmp_path: Path) -> None:
     assert str(caught.value) == f"{where} must be at least 0"
 
 
-def test_the_catalogue_is_what_the_hosts_in_use_have() -> None:
+def test_the_catalogue_has_the_models_of_the_providers_in_use() -> None:
     def offered(*hosts: str) -> Options:
         settings = Settings.load({"DARKROOM_ROUTING__PREFER": json.dumps(hosts)})
         return settings.catalog().endpoint("nano-banana-2", Verb.IMAGINE).options
@@ -283,7 +283,7 @@ def test_the_catalogue_is_what_the_hosts_in_use_have() -> None:
     assert offered("runflow").thinking is not None
 
 
-def test_a_catalogue_without_anything_for_the_hosts_in_use_is_one_line_that_names_both(tmp_path: Path) -> None:
+def test_a_catalogue_without_models_for_the_providers_in_use_is_one_line_that_names_both(tmp_path: Path) -> None:
     text = (SHIPPED.parent / "models.toml").read_text().replace('provider = "runflow"', 'provider = "runcomfy"')
     (tmp_path / "models.toml").write_text(text)
     (tmp_path / "darkroom.toml").write_text('[routing]\nprefer = ["runflow"]')

@@ -259,7 +259,7 @@ async def test_an_assumed_cost_is_the_whole_reservation_while_the_member_pays_no
     assert await faults(store) == []
 
 
-async def test_the_hosts_limit_counts_reservations_and_what_was_billed(store: Store) -> None:
+async def test_the_limit_of_scope_host_counts_reservations_and_billed_costs(store: Store) -> None:
     limits = replace(FREE, host_month_micro_usd=200)
     job = await walk(store, await accept(store, a_job("a"), price=90, limits=limits), COLLECTED)
     await accept(store, a_job("b", user=2, guild=None), price=90, limits=limits)

@@ -39,7 +39,7 @@ def signature(body: bytes, *, secret: str = SECRET) -> str:
 
 
 @dataclass
-class Door:
+class WebServer:
     """The bot's web server and a client of it."""
 
     app: Rig
@@ -73,14 +73,14 @@ class Door:
 
 
 @asynccontextmanager
-async def door(
+async def web_server(
     app: Rig,
     *,
     secrets: Sequence[str] = (SECRET,),
     read_timeout: float = 5.0,
     max_connections: int = MAX_CONNECTIONS,
     store: Store | None = None,
-) -> AsyncIterator[Door]:
+) -> AsyncIterator[WebServer]:
     outcomes: Counter[str] = Counter()
 
     def count(outcome: str) -> None:
@@ -92,7 +92,7 @@ async def door(
     _, port = await listener.start("127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession() as http:
-            yield Door(app, port, outcomes, listener, http)
+            yield WebServer(app, port, outcomes, listener, http)
     finally:
         await listener.close()
 
@@ -104,8 +104,8 @@ async def app(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 @pytest.fixture
-async def at(app: Rig) -> AsyncIterator[Door]:
-    async with door(app) as found:
+async def at(app: Rig) -> AsyncIterator[WebServer]:
+    async with web_server(app) as found:
         yield found
 
 
@@ -143,7 +143,7 @@ def test_a_callback_url_is_valid_for_its_own_job_only() -> None:
     assert PictureLinks("", secret=b"x" * 32).key(JOB, 1) not in token
 
 
-async def test_a_callback_causes_a_poll_at_once(at: Door) -> None:
+async def test_a_callback_causes_a_poll_at_once(at: WebServer) -> None:
     job_id = await submitted(at.app)
     asked = at.app.provider.asked
     at.app.provider.sees = [at.app.ready()]
@@ -158,7 +158,7 @@ async def test_a_callback_causes_a_poll_at_once(at: Door) -> None:
     assert at.outcomes == {"rung": 1}
 
 
-async def test_the_content_of_a_callback_is_not_trusted(at: Door) -> None:
+async def test_the_content_of_a_callback_is_not_trusted(at: WebServer) -> None:
     job_id = await submitted(at.app)
 
     assert await at.post(at.path(job_id), payload(event="run.failed")) == 200
@@ -167,7 +167,7 @@ async def test_the_content_of_a_callback_is_not_trusted(at: Door) -> None:
     assert (await at.app.job(job_id)).state is State.QUEUED
 
 
-async def test_a_replayed_callback_changes_nothing(at: Door) -> None:
+async def test_a_replayed_callback_changes_nothing(at: WebServer) -> None:
     job_id = await submitted(at.app)
     at.app.provider.sees = [at.app.ready()]
     await at.calls(job_id)
@@ -182,7 +182,7 @@ async def test_a_replayed_callback_changes_nothing(at: Door) -> None:
     assert at.outcomes == {"rung": 1, "late": 5}
 
 
-async def test_a_forged_callback_is_rejected_and_wakes_no_job(at: Door) -> None:
+async def test_a_forged_callback_is_rejected_and_wakes_no_job(at: WebServer) -> None:
     job_id = await submitted(at.app)
     asked, path, body = at.app.provider.asked, at.path(job_id), payload()
     forged: list[Mapping[str, str]] = [
@@ -201,7 +201,7 @@ async def test_a_forged_callback_is_rejected_and_wakes_no_job(at: Door) -> None:
     assert at.outcomes == {"unsigned": 1, "signature": 5}
 
 
-async def test_a_forged_url_is_not_found(at: Door) -> None:
+async def test_a_forged_url_is_not_found(at: WebServer) -> None:
     job_id = await submitted(at.app)
     body, path = payload(), at.path(job_id)
     for wrong in (path[:-1] + ("0" if path[-1] != "0" else "1"), path[:-1], "/callbacks/runflow/x", f"{path}é"):
@@ -209,7 +209,7 @@ async def test_a_forged_url_is_not_found(at: Door) -> None:
     assert at.outcomes == {"token": 4}
 
 
-async def test_a_callback_about_another_jobs_run_wakes_no_job(at: Door) -> None:
+async def test_a_callback_about_another_jobs_run_wakes_no_job(at: WebServer) -> None:
     job_id = await submitted(at.app)
     asked = at.app.provider.asked
 
@@ -222,7 +222,7 @@ async def test_a_callback_about_another_jobs_run_wakes_no_job(at: Door) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"\xff", payload(event="run.started"), gzip.compress(payload(), mtime=0)])
-async def test_a_signed_callback_without_content_is_answered_and_ignored(at: Door, body: bytes) -> None:
+async def test_a_signed_callback_without_content_is_answered_and_ignored(at: WebServer, body: bytes) -> None:
     job_id = await submitted(at.app)
 
     assert await at.post(at.path(job_id), body) == 200
@@ -232,14 +232,14 @@ async def test_a_signed_callback_without_content_is_answered_and_ignored(at: Doo
 @pytest.mark.parametrize("secret", [SECRET, OLDER])
 async def test_both_secrets_are_valid_during_a_rotation(app: Rig, secret: str) -> None:
     job_id = await submitted(app)
-    async with door(app, secrets=(SECRET, OLDER)) as at:
+    async with web_server(app, secrets=(SECRET, OLDER)) as at:
         signed = {"Runflow-Signature": signature(payload(), secret=secret)}
         assert await at.post(at.path(job_id), payload(), headers=signed) == 200
-    async with door(app, secrets=("whsec_the_next",)) as at:
+    async with web_server(app, secrets=("whsec_the_next",)) as at:
         assert await at.post(at.path(job_id), payload(), headers=signed) == 401
 
 
-async def test_a_body_is_limited_to_64_kb(at: Door) -> None:
+async def test_a_body_is_limited_to_64_kb(at: WebServer) -> None:
     job_id = await submitted(at.app)
     just, over = b" " * (BODY_LIMIT - len(payload())) + payload(), b" " * (BODY_LIMIT + 1)
     assert await at.post(at.path(job_id), just) == 200
@@ -249,7 +249,7 @@ async def test_a_body_is_limited_to_64_kb(at: Door) -> None:
     assert at.outcomes == {"rung": 1, "too_large": 2}
 
 
-async def test_a_compressed_body_is_not_decompressed(at: Door) -> None:
+async def test_a_compressed_body_is_not_decompressed(at: WebServer) -> None:
     job_id = await submitted(at.app)
     bomb = gzip.compress(bytes(20_000_000), mtime=0)
     assert len(bomb) < BODY_LIMIT
@@ -265,14 +265,14 @@ async def test_a_compressed_body_is_not_decompressed(at: Door) -> None:
 
 async def test_a_missing_body_times_out(app: Rig) -> None:
     job_id = await submitted(app)
-    async with door(app, read_timeout=0.05) as at:
+    async with web_server(app, read_timeout=0.05) as at:
         head = f"POST {at.path(job_id)} HTTP/1.1\nHost: x\nContent-Length: 100\n\n"
         assert b" 408 " in await at.raw(head, b"{")
         assert at.outcomes == {"slow": 1}
 
 
 async def test_a_broken_connection_or_malformed_http_logs_no_traceback(
-    at: Door, caplog: pytest.LogCaptureFixture
+    at: WebServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     job_id = await submitted(at.app)
     head = f"POST {at.path(job_id)} HTTP/1.1\nHost: x\n".replace("\n", "\r\n").encode()
@@ -287,7 +287,7 @@ async def test_a_broken_connection_or_malformed_http_logs_no_traceback(
 
 
 async def test_each_kind_of_rejection_is_logged_once_and_without_a_secret(
-    at: Door, caplog: pytest.LogCaptureFixture
+    at: WebServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     job_id = await submitted(at.app)
     with caplog.at_level(logging.DEBUG):
@@ -303,7 +303,7 @@ async def test_each_kind_of_rejection_is_logged_once_and_without_a_secret(
 
 async def test_a_callback_during_a_database_outage_still_wakes_the_job(app: Rig) -> None:
     job_id = await submitted(app)
-    async with door(app, store=Deaf(app.store.database)) as at:
+    async with web_server(app, store=Deaf(app.store.database)) as at:
         assert await at.calls(job_id) == 200
 
         assert app.services.wakeups.jobs == {job_id}
@@ -315,7 +315,7 @@ async def test_a_call_that_a_job_ends_before_is_not_remembered(app: Rig) -> None
     app.provider.sees = [app.ready()]
     overtaken = Overtaken(app.store.database)
     overtaken.turn = lambda: app.turn(200)
-    async with door(app, store=overtaken) as at:
+    async with web_server(app, store=overtaken) as at:
         assert await at.calls(job_id) == 200
         await app.turn()
 

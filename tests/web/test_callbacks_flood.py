@@ -13,7 +13,7 @@ import pytest
 from bot.core.jobs import State
 from bot.web.listener import LINGER_TIME
 from tests.kit import Rig, rig
-from tests.web.test_callbacks import JOB, LINKS, door, payload, submitted
+from tests.web.test_callbacks import JOB, LINKS, payload, submitted, web_server
 
 FORGED, AT_ONCE = 10_000, 8
 SLOW = 200
@@ -71,7 +71,7 @@ def series(app: Rig) -> list[str]:
 
 @pytest.mark.prove
 async def test_ten_thousand_bad_signatures_leave_nothing_in_memory(app: Rig) -> None:
-    async with door(app) as at:
+    async with web_server(app) as at:
         job_id = await submitted(app)
         body = payload() + b" " * 1024
         bad = head(at.path(job_id), f"Content-Length: {len(body)}", f"Runflow-Signature: {'0' * 64}") + body
@@ -97,7 +97,7 @@ async def test_ten_thousand_bad_signatures_leave_nothing_in_memory(app: Rig) -> 
 
 
 async def test_slow_bodies_do_not_delay_a_valid_callback(app: Rig) -> None:
-    async with door(app) as at:
+    async with web_server(app) as at:
         job_id = await submitted(app)
         async with held(at.port, head(at.path(job_id), "Content-Length: 100") + b"{", times=SLOW):
             async with asyncio.timeout(2):
@@ -108,7 +108,7 @@ async def test_slow_bodies_do_not_delay_a_valid_callback(app: Rig) -> None:
 
 @pytest.mark.parametrize("begun", BEGUN.values(), ids=BEGUN.keys())
 async def test_above_the_limit_the_oldest_connections_are_closed(app: Rig, begun: bytes) -> None:
-    async with door(app, max_connections=20) as at:
+    async with web_server(app, max_connections=20) as at:
         job_id = await submitted(app)
         async with held(at.port, begun, times=60) as readers:
             for each in readers[:40]:
@@ -122,7 +122,7 @@ async def test_above_the_limit_the_oldest_connections_are_closed(app: Rig, begun
 
 async def test_an_unwanted_body_is_read_only_briefly(app: Rig) -> None:
     async with (
-        door(app) as at,
+        web_server(app) as at,
         held(at.port, head("/callbacks/runflow/x", "Content-Length: 100"), times=1) as (reader,),
     ):
         async with asyncio.timeout(4 * LINGER_TIME):
@@ -132,7 +132,7 @@ async def test_an_unwanted_body_is_read_only_briefly(app: Rig) -> None:
 async def test_a_connection_closed_in_the_middle_of_a_request_logs_no_traceback(
     app: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with door(app, max_connections=20) as at:
+    async with web_server(app, max_connections=20) as at:
         job_id = await submitted(app)
         with ExitStack() as stack:
             there = [stack.enter_context(socket.create_connection(("127.0.0.1", at.port))) for _ in range(20)]

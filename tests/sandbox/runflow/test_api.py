@@ -201,7 +201,7 @@ async def test_an_order_outside_the_documents_is_refused(client: Client, around:
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-async def test_sync_mode_is_refused_and_stands_in_the_log(client: Client, wanted: bool) -> None:  # noqa: FBT001
+async def test_sync_mode_is_refused_and_logged(client: Client, wanted: bool) -> None:  # noqa: FBT001
     status, body = await client.create(sync_mode=wanted)
 
     assert (status, body["errors"][0]["field"]) == (422, "input.sync_mode")
@@ -265,7 +265,7 @@ async def test_health_needs_no_key(client: Client) -> None:
     assert await client.call("GET", "/v1/health", key="") == (200, {"status": "ok"})
 
 
-async def test_the_hosts_do_not_know_each_others_runs_and_the_log_tells_who_was_called(client: Client) -> None:
+async def test_providers_do_not_share_runs_and_the_log_names_the_called_provider(client: Client) -> None:
     runcomfy = RunComfyClient(client.service, client.http)
     theirs, ours = await runcomfy.submit(), await client.submit()
 

@@ -167,7 +167,7 @@ async def test_events_are_spelled_as_the_callbacks_page_does(world: Scene, do: s
     assert (content["output"] is None) == (status in ("failed", "cancelled"))
 
 
-async def test_a_run_cancelled_by_hand_is_told_of(world: Scene) -> None:
+async def test_a_run_cancelled_by_hand_has_a_callback(world: Scene) -> None:
     world.service.hold = True
     world.service.advance(await world.order(), "cancelled")
     await world.service.callbacks.settled()
@@ -201,7 +201,7 @@ async def test_a_callback_is_given_up_after_three_attempts_or_a_4xx(world: Scene
     assert not world.service.callbacks.deliveries[0].delivered
 
 
-async def test_nobody_there_is_tried_three_times(world: Scene, slept: list[float]) -> None:
+async def test_an_unreachable_receiver_is_tried_three_times(world: Scene, slept: list[float]) -> None:
     run_id = await world.submit(around={"callback_url": "http://127.0.0.1:1/hook"})
     await world.ended(run_id)
 
@@ -236,7 +236,7 @@ async def test_a_service_stops_while_a_callback_waits_for_its_next_attempt() -> 
     assert len(world.receiver.got) == 1
 
 
-async def test_a_run_that_ended_while_the_service_was_down_is_told_of_after_it_is_back() -> None:
+async def test_a_run_that_ended_while_the_service_was_stopped_has_a_callback_after_its_start() -> None:
     clock = Clock()
     async with scene(pace=Pace(queue_s=3, run_s=5), now=clock) as world:
         run_id, before = await world.order(), (world.service.url, world.service.runflow_url)

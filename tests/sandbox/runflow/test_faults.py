@@ -63,7 +63,7 @@ async def test_a_truncated_answer_hides_an_accepted_run(client: Client) -> None:
 
 
 @pytest.mark.parametrize("accepted", [False, True])
-async def test_html_stands_where_json_was_expected(client: Client, accepted: bool) -> None:  # noqa: FBT001
+async def test_html_is_sent_instead_of_json(client: Client, accepted: bool) -> None:  # noqa: FBT001
     client.service.faults.add(Fault("submit", "html_502", accepted=accepted))
 
     with pytest.raises(json.JSONDecodeError):
@@ -86,7 +86,7 @@ async def test_html_stands_where_json_was_expected(client: Client, accepted: boo
         (Fault("submit", "status:400", body={"code": "ODD"}), 400, "ODD"),
     ],
 )
-async def test_an_error_comes_in_the_hosts_envelope(client: Client, fault: Fault, status: int, code: str) -> None:
+async def test_an_error_has_runflows_envelope(client: Client, fault: Fault, status: int, code: str) -> None:
     client.service.faults.add(fault)
 
     answered, body = await client.create()
@@ -100,7 +100,7 @@ async def test_a_validation_error_lists_what_is_wrong(client: Client) -> None:
     assert isinstance((await client.create())[1]["errors"][0], dict)
 
 
-async def test_an_error_may_be_nested_as_the_hosts_sdk_reads_it(client: Client) -> None:
+async def test_an_error_may_be_nested_as_in_runflows_sdk(client: Client) -> None:
     client.service.faults.add(Fault("submit", "status:402", nested=True))
 
     assert (await client.create())[1]["error"]["code"] == "INSUFFICIENT_CREDIT"
@@ -134,7 +134,7 @@ async def test_a_submit_may_be_answered_200_or_without_an_id_or_with_another_run
     assert len(set(client.service.accepted)) == 4
 
 
-async def test_a_fault_may_be_for_one_host_or_for_one_reference(client: Client) -> None:
+async def test_a_fault_can_apply_to_one_provider_or_one_reference(client: Client) -> None:
     client.service.faults.add(
         Fault("submit", "status:500", host="runflow", times=None, match="a fox"),
         Fault("submit", "status:402", match="job-2", times=None),

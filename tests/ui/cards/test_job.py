@@ -57,7 +57,7 @@ async def test_a_job_in_submission_is_shown_as_waiting() -> None:
     ]
 
 
-async def test_queued_shows_the_hosts_position() -> None:
+async def test_queued_shows_the_providers_position() -> None:
     assert drawn(card(State.QUEUED, position=5)) == [
         "### ⏳ Queued",
         "It is number 5 in RunComfy's queue.",
@@ -302,7 +302,7 @@ async def test_the_card_says_of_each_reference_what_is_wrong_with_it() -> None:
 
 
 @pytest.mark.parametrize("given", [card(State.QUEUED), done(1)], ids=["on its way", "done"])
-async def test_the_card_says_which_references_tell_the_host_where_they_were_taken(given: Card) -> None:
+async def test_the_card_names_references_with_gps_data(given: Card) -> None:
     photos = tuple(Reference("https://cdn/x", f"{n}.jpg", has_location=n != 2) for n in range(1, 4))
     shown = referring(given, photos)
 
@@ -327,7 +327,7 @@ async def test_a_job_with_expired_links_has_no_retry_button() -> None:
 @pytest.mark.parametrize("settled", [None, Amount(), Amount(1, 1), Amount(1, 0), Amount(4, 320_000)])
 @pytest.mark.parametrize("state", [State.SUCCEEDED, State.FAILED, State.REFUSED, State.CANCELLED])
 @pytest.mark.parametrize("locale", TEXTS.locales)
-async def test_nothing_was_charged_is_said_exactly_when_nothing_was(
+async def test_the_card_says_nothing_was_charged_only_if_nothing_was(
     state: State, settled: Amount | None, locale: str
 ) -> None:
     words = TEXTS.for_locale(locale)
