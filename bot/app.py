@@ -292,31 +292,31 @@ def _callback_url(links: CallbackLinks | None) -> Callable[[Job], str | None]:
 
 async def _link_secret(notes: Notes) -> bytes:
     """The secret that signs this installation's URLs, generated at its first start."""
-    kept = await notes.get("link_secret")
-    if kept is None:
-        kept = secrets.token_hex(32)
-        await notes.set("link_secret", kept)
-    return bytes.fromhex(kept)
+    secret = await notes.get("link_secret")
+    if secret is None:
+        secret = secrets.token_hex(32)
+        await notes.set("link_secret", secret)
+    return bytes.fromhex(secret)
 
 
 async def run(settings: Settings) -> None:
     """Run the bot until SIGTERM or SIGINT, or until Discord rejects it."""
     async with build(settings) as app:
-        told = asyncio.Event()
+        stop_signal = asyncio.Event()
         for each in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(each, told.set)
+            asyncio.get_running_loop().add_signal_handler(each, stop_signal.set)
         closing = asyncio.Event()
         token = settings.discord.token.get_secret_value()
         async with app.working() as loops:
-            life = asyncio.create_task(gateway.stay_connected(app.client, token, closing=closing))
-            waiting = asyncio.create_task(told.wait())
-            await asyncio.wait({life, waiting, *loops}, return_when=asyncio.FIRST_COMPLETED)
+            connection = asyncio.create_task(gateway.stay_connected(app.client, token, closing=closing))
+            waiting = asyncio.create_task(stop_signal.wait())
+            await asyncio.wait({connection, waiting, *loops}, return_when=asyncio.FIRST_COMPLETED)
             app.client.stop_accepting()  # active jobs continue
-            broken = [each for each in loops if each.done()]
+            ended = [each for each in loops if each.done()]
         closing.set()
         waiting.cancel()
         await app.client.close()
-        await asyncio.gather(life, *broken)  # re-raise the error that ended a loop or the connection
+        await asyncio.gather(connection, *ended)  # re-raise the error that ended a loop or the connection
 
 
 async def sync_commands(settings: Settings) -> None:

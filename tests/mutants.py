@@ -183,7 +183,7 @@ MUTANTS = (
     Mutant(
         guard="a job that costs more than its button said is refused",
         file="bot/jobs/requests.py",
-        text="if most is not None and amount.micro_usd > most:",
+        text="if max_price is not None and amount.micro_usd > max_price:",
         instead="if False:",
         tests="tests/ui/commands/test_current_prices.py",
     ),

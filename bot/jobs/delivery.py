@@ -241,15 +241,15 @@ class Delivery:
 
     async def _send_by(self, path: ReplyPath, card: Card, reply: Reply) -> Sent:
         """Send by one path, smaller each time that Discord rejects it; `PathClosed` where nothing is accepted."""
-        most = min(reply.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
+        max_bytes = min(reply.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
         for _ in range(SIZE_STEPS):
-            fitted, uploads, later = await self._fitted(card, most=most)
+            fitted, uploads, later = await self._fitted(card, max_bytes=max_bytes)
             if later and not uploads:
                 break
             try:
                 message_id = await self._messenger.send(fitted, reply, path=path, uploads=uploads)
             except TooLarge:
-                most //= 3
+                max_bytes //= 3
             except ContentBlocked:
                 break
             else:
@@ -270,20 +270,20 @@ class Delivery:
                 return Sent(message_id, complete=not card.withheld, retry=True)
         raise PathClosed(str(blocked)) from blocked
 
-    async def uploads(self, card: Card, *, most: int) -> tuple[Card, Sequence[Upload]]:
-        """The pictures as files that fit into a message (*most* bytes each); those that do not fit become links."""
-        fitted, uploads, _ = await self._fitted(card, most=most)
+    async def uploads(self, card: Card, *, max_bytes: int) -> tuple[Card, Sequence[Upload]]:
+        """The pictures as files that fit into a message (*max_bytes* each); those that do not fit become links."""
+        fitted, uploads, _ = await self._fitted(card, max_bytes=max_bytes)
         return fitted, uploads
 
-    async def _fitted(self, card: Card, *, most: int) -> tuple[Card, Sequence[Upload], bool]:
+    async def _fitted(self, card: Card, *, max_bytes: int) -> tuple[Card, Sequence[Upload], bool]:
         """What `uploads` returns, and whether more may fit later."""
         if not _shows_files(card):
             return card, (), False
         uploads, links, room, later = [], [], REQUEST_LIMIT, False
         for number, picture in enumerate(card.pictures):
-            share = min(most, room // (len(card.pictures) - number))
+            share = min(max_bytes, room // (len(card.pictures) - number))
             try:
-                upload = await self._fit(picture, card, most=share)
+                upload = await self._fit(picture, card, max_bytes=share)
             except (OSError, BrokenExecutor) as exc:  # `TimeoutError` is one of the first
                 if self._outages.seen(exc) is None:
                     log.exception("A picture cannot be uploaded now", extra={"event": "fit_failed"})
@@ -302,15 +302,15 @@ class Delivery:
         links = tuple(found for each in card.pictures if (found := self._link(card.job.id, each)) is not None)
         return replace(card, links=links, withheld=bool(card.pictures) and not links)
 
-    async def _fit(self, picture: Picture, card: Card, *, most: int) -> Upload | None:
+    async def _fit(self, picture: Picture, card: Card, *, max_bytes: int) -> Upload | None:
         path = self._data / picture.file
         data = await asyncio.to_thread(_read, path)
         if data is None:
             return None
-        if len(data) <= most:
+        if len(data) <= max_bytes:
             return Upload(picture.file, data)
         try:
-            fitted = await self._fitter.fit(data, max_bytes=most, xmp=_ai_mark_of(card))
+            fitted = await self._fitter.fit(data, max_bytes=max_bytes, xmp=_ai_mark_of(card))
         except (BadPicture, MemoryError):
             log.exception("A picture could not be made smaller", extra={"event": "fit_failed"})
             return None

@@ -57,20 +57,20 @@ class Requests:
         self._clock = clock
         self._background: set[asyncio.Task[None]] = set()  # asyncio itself keeps no reference to a task
 
-    async def accept(self, context: InteractionContext, draft: RequestDraft, *, most: int | None = None) -> Card:
+    async def accept(self, context: InteractionContext, draft: RequestDraft, *, max_price: int | None = None) -> Card:
         """Accept a job: its row and its reservation are on disk when this returns its first card.
 
         `UserError` when it cannot be done or paid for; nothing is reserved then. `AlreadySeen` when Discord
         delivered the interaction twice.
-        *most*: the price in micro-dollars that the member was shown; at a higher one the job is not accepted.
+        *max_price*: the price in micro-dollars that the member was shown; at a higher one the job is not accepted.
         """
         if (outage := self._outages.unsafe) is not None:
             raise UserError("outage", outage=outage.value)
         self.check_permissions(context.place, context.app_permissions, private=context.private)
         server_settings = await self.server_settings(context.place)
         job, amount, quote = self._job(context, draft, server_settings)
-        if most is not None and amount.micro_usd > most:
-            raise UserError("price.changed", price=amount.micro_usd, said=most, estimated=quote.estimated)
+        if max_price is not None and amount.micro_usd > max_price:
+            raise UserError("price.changed", price=amount.micro_usd, said=max_price, estimated=quote.estimated)
         reply = _reply(context, job)
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT):

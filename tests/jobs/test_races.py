@@ -32,10 +32,10 @@ from tests.store.ledger_model import seen
 RUNNING = Observation(State.RUNNING)
 
 
-async def steps_at_once(app: Rig, *, most: int = 200) -> int:
-    """Run steps until none is due without time passing; returns how many. A busy loop reaches *most*."""
+async def steps_at_once(app: Rig, *, max_steps: int = 200) -> int:
+    """Run steps until none is due without time passing; returns how many. A busy loop reaches *max_steps*."""
     done = 0
-    while done < most and (step := await app.worker.run_due()):
+    while done < max_steps and (step := await app.worker.run_due()):
         done += step
     return done
 

@@ -22,10 +22,12 @@ TIMEOUT = ProviderUnavailable("429", retry_after=900)
 DOLLARS = 5_000_000
 
 
-async def seconds(app: Rig, *ids: str, most: float = 1200, step: float = 5) -> float:
+async def seconds(app: Rig, *ids: str, within: float = 1200, step: float = 5) -> float:
     """Seconds until these jobs have ended."""
     before = app.time.now
-    while app.time.now - before < most * 1000 and not all([(await app.job(each)).state.is_final for each in ids]):
+    while app.time.now - before < within * 1000 and not all(
+        [(await app.job(each)).state.is_final for each in ids]
+    ):
         await app.turn(step)
     return (app.time.now - before) / 1000
 
@@ -79,7 +81,7 @@ async def test_a_trial_cancelled_before_its_start_lets_the_next_one_start(tmp_pa
 async def test_one_run_that_cannot_be_polled_is_no_failure_of_its_provider(tmp_path: Path) -> None:
     async with rig(tmp_path) as app:
         app.provider.sees = [ProviderUnavailable("500, for this run")]
-        await seconds(app, await app.imagine(), most=1900)
+        await seconds(app, await app.imagine(), within=1900)
 
         assert [key for key, _ in app.notifications] == ["operator.down", "operator.recovered"]
 
@@ -222,7 +224,7 @@ async def test_a_preferred_provider_with_a_higher_price_gets_jobs_again_when_it_
         app.provider.sees = app.beside.sees = [app.ready()]
         app.provider.submits, app.provider.balances = [EMPTY], [DOLLARS]
         for _ in range(3):
-            await seconds(app, await app.imagine(), most=300)
+            await seconds(app, await app.imagine(), within=300)
             await app.turn(60)
 
         assert len(app.provider.submitted) > 1
@@ -249,7 +251,7 @@ class FlakyProviders:
         self.dice = dice
         self.conditions = {"runcomfy": "well", "runflow": "well"}
         self.taken: Counter[str] = Counter()
-        self.most: Counter[str] = Counter()
+        self.peak: Counter[str] = Counter()
 
     def change(self) -> None:
         conditions = ("well", "well", "down", "rate limit", "balance", "unknown")
@@ -260,7 +262,7 @@ class FlakyProviders:
             job = await app.job(job_id)
             assert (job.state, job.provider) == (State.SUBMITTING, provider.name)
             _, running = await app.store.queue(provider.name)
-            self.most[provider.name] = max(self.most[provider.name], len(running))
+            self.peak[provider.name] = max(self.peak[provider.name], len(running))
             provider.submits = [self._says(job_id, provider.name)]
 
         provider.while_submitting = answer
@@ -304,4 +306,4 @@ async def test_whatever_providers_do_a_job_is_accepted_at_most_once_and_all_jobs
         assert all([(await app.job(each)).state.is_final for each in jobs])
         assert await Audit(app.store.database).mismatches() == []
     assert max(conditions.taken.values()) == 1
-    assert max(conditions.most.values()) <= 2
+    assert max(conditions.peak.values()) <= 2
