@@ -125,7 +125,7 @@ def unchanged(_: Path) -> None:
         (tagged, "0.2.0", "There is a tag v0.2.0 already."),
     ],
 )
-def test_what_cannot_be_released_is_refused_in_one_sentence(
+def test_a_release_that_is_not_possible_is_refused_in_one_sentence(
     checkout: Path, prepare: Callable[[Path], None], version: str, says: str
 ) -> None:
     prepare(checkout)

@@ -52,7 +52,7 @@ async def test_new_files_and_folders_are_their_owners(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_umask")
-async def test_a_folder_of_pictures_that_was_taken_away_comes_back_as_its_owners(app: Rig) -> None:
+async def test_a_deleted_picture_folder_is_created_again_with_mode_0700(app: Rig) -> None:
     app.services.outages._data = app.folder / "data" / "pictures"
     await app.services.outages.check()
 

@@ -25,9 +25,7 @@ DOLLARS = 5_000_000
 async def seconds(app: Rig, *ids: str, within: float = 1200, step: float = 5) -> float:
     """Seconds until these jobs have ended."""
     before = app.time.now
-    while app.time.now - before < within * 1000 and not all(
-        [(await app.job(each)).state.is_final for each in ids]
-    ):
+    while app.time.now - before < within * 1000 and not all([(await app.job(each)).state.is_final for each in ids]):
         await app.turn(step)
     return (app.time.now - before) / 1000
 

@@ -24,7 +24,7 @@ def test_the_size_is_read_from_the_first_bytes(data: bytes) -> None:
     assert all(size_of(data[:end], kind) in (None, (31, 17)) for end in range(min(len(data), 900)))
 
 
-def test_the_scans_of_a_jpeg_are_counted_up_to_what_is_asked() -> None:
+def test_the_scans_of_a_jpeg_are_counted_up_to_a_limit() -> None:
     once, often = encoded(grain(64), "jpeg"), encoded(grain(64), "jpeg", progressive=True, restart_marker_blocks=1)
     view = encoded(FOUND, "mpo", save_all=True, append_images=[FOUND])
 

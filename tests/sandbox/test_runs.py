@@ -53,7 +53,7 @@ async def test_a_stuck_run_queues_for_ever_and_can_be_cancelled(client: Client) 
         ("backwards", {}, ["in_progress", "completed", "completed"]),
     ],
 )
-async def test_status_words_may_be_odd(client: Client, do: str, params: Any, statuses: list[str]) -> None:
+async def test_statuses_may_be_unusual(client: Client, do: str, params: Any, statuses: list[str]) -> None:
     run_id = await sticking(client, do, **params)
 
     assert [(await client.status(run_id))["status"] for _ in statuses] == statuses

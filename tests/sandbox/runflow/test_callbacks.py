@@ -99,7 +99,7 @@ def signature(body: bytes, secret: str) -> str:
     return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
-async def test_a_callback_says_what_became_of_the_run(world: Scene) -> None:
+async def test_a_callback_contains_the_runs_result(world: Scene) -> None:
     run_id, headers, body = await world.callback()
 
     content = json.loads(body)
@@ -129,7 +129,7 @@ async def test_without_a_secret_there_is_no_signature() -> None:
     assert headers["Runflow-Request-Id"]
 
 
-async def test_a_callback_comes_by_itself_when_its_time_has_come() -> None:
+async def test_a_callback_is_sent_when_the_run_ends() -> None:
     async with scene(pace=Pace(queue_s=0.01, run_s=0.01)) as world, asyncio.timeout(5):
         await world.order()
         await world.receiver.delivered.wait()

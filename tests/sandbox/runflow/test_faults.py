@@ -160,7 +160,7 @@ async def test_a_fault_can_apply_to_one_provider_or_one_reference(client: Client
         ("stuck_queue", {}, ["queued", "queued"]),
     ],
 )
-async def test_status_words_may_be_odd(client: Client, do: str, params: Any, statuses: list[str]) -> None:
+async def test_statuses_may_be_unusual(client: Client, do: str, params: Any, statuses: list[str]) -> None:
     client.service.faults.add(Fault("submit", do, **params))
     run_id = await client.submit()
 
@@ -193,7 +193,7 @@ async def test_a_run_may_not_be_found_yet_or_no_more(client: Client) -> None:
         ("refuse", {"text": "blocked"}, "CONTENT_POLICY_VIOLATION", "blocked"),
     ],
 )
-async def test_a_failed_run_says_why_or_nothing(
+async def test_a_failed_run_may_have_a_reason_or_none(
     client: Client, do: str, params: Any, code: str | None, message: str | None
 ) -> None:
     record = await sticking(client, do, **params)
@@ -202,7 +202,7 @@ async def test_a_failed_run_says_why_or_nothing(
     assert (record["failure_code"], record["failure_message"]) == (code, message)
 
 
-async def test_a_failed_run_may_use_the_older_words(client: Client) -> None:
+async def test_a_failed_run_may_use_the_older_field_names(client: Client) -> None:
     client.service.faults.add(Fault("submit", "old_words"))
 
     record = await sticking(client, "fail", error={"code": "X", "message": "y", "stage": "preprocess"})
@@ -216,7 +216,7 @@ async def test_a_failed_run_may_use_the_older_words(client: Client) -> None:
     assert record.keys().isdisjoint({"status_code", "failure_code", "failure_message", "completed_at"})
 
 
-async def test_a_partial_run_has_holes_and_costs_what_came(client: Client) -> None:
+async def test_a_partial_run_lacks_outputs_and_costs_only_the_others(client: Client) -> None:
     record = await sticking(client, "partial", n=2, inputs={"num_images": 4, "resolution": "1K"})
 
     assert (record["status_code"], record["cost"]) == ("partial_succeeded", "0.16")

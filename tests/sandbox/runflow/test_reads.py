@@ -208,7 +208,7 @@ async def test_picture_urls_may_be_expired_at_once_until_the_run_is_read_again(c
 
 
 @pytest.mark.parametrize("model", [T2I, EDIT])
-async def test_the_catalogue_knows_a_model_by_its_words_and_by_its_id(client: Client, model: str) -> None:
+async def test_a_model_is_found_by_its_name_and_by_its_id(client: Client, model: str) -> None:
     _, answer = await client.call("GET", f"/v1/models/{model}")
 
     assert (f"{answer['owner']}/{answer['slug']}", answer["deleted_at"]) == (model, None)

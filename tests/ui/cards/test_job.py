@@ -91,7 +91,7 @@ async def test_fetching_says_so_and_names_a_host_that_is_not_allowed() -> None:
     assert relative(fetching.job.deadline) in blocked
 
 
-async def test_unknown_says_until_when_we_look_and_that_it_is_never_ordered_twice() -> None:
+async def test_unknown_says_until_when_the_run_is_searched_and_that_it_is_never_submitted_twice() -> None:
     lost = card(State.UNKNOWN)
 
     assert drawn(lost)[:3] == [
@@ -225,7 +225,7 @@ async def test_late_pictures_are_shown_and_cost_what_the_ledger_says() -> None:
     ]
 
 
-async def test_a_run_we_gave_up_on_says_until_when_we_still_look() -> None:
+async def test_a_run_that_was_given_up_says_until_when_it_is_watched() -> None:
     given_up = failed("gave_up", watch_until=NOW + 60_000)
 
     assert f"we look until {moment(NOW + 60_000)}." in drawn(given_up)[2]
