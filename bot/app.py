@@ -1,4 +1,4 @@
-"""Composition root: builds everything once, room by room, runs it, and stops it in order."""
+"""Composition root: builds all parts of the bot once, runs them, and stops them in order."""
 
 import asyncio
 import logging
@@ -55,12 +55,12 @@ from bot.web.server import PictureLinks
 
 log = logging.getLogger(__name__)
 
-DRAIN = 8.0  # seconds that replies get to go out when the program is told to stop
+DRAIN = 8.0  # seconds for sending due replies at shutdown
 HOST_NAMES = {"runcomfy": "RunComfy", "runflow": "Runflow"}
 
 
 def steady_clock() -> Clock:
-    """UTC milliseconds that never jump: the wall clock of this moment, carried on by the monotonic one."""
+    """Clock in UTC milliseconds that never jumps: the wall clock at the start, advanced by the monotonic clock."""
     offset = time.time() - time.monotonic()
     return lambda: int((offset + time.monotonic()) * 1000)
 
@@ -73,7 +73,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """Everything built and nothing running; `working` starts it."""
+    """All parts of the bot, built but not running; `working` starts them."""
 
     settings: Settings
     client: DarkroomClient
@@ -100,7 +100,7 @@ class App:
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
-        """Run the loops, which it yields, and the web server; on the way out, let replies go out first."""
+        """Run the web server and the loops, whose tasks it yields. On exit, due replies are sent first."""
         stop = asyncio.Event()
         listener = await self._serve()
         await self.services.availability.start()
@@ -113,7 +113,7 @@ class App:
             self.services.wakeups.wake_all()
             self.services.outages.wake.set()
             await asyncio.wait(tasks, timeout=DRAIN)
-            with suppress(*DATABASE_ERRORS):  # what is not sent now goes out at the next start
+            with suppress(*DATABASE_ERRORS):  # replies that are not sent now are sent after the next start
                 await self.jobs.delivery.drain(seconds=DRAIN / 2)
             for task in tasks:
                 task.cancel()
@@ -124,7 +124,7 @@ class App:
         listener, section = Listener(self.web.site), self.settings.web
         try:
             address = await listener.start(section.host, section.port)
-        except (OSError, ValueError) as exc:  # no name that could be looked up, for one
+        except (OSError, ValueError) as exc:  # an unresolvable host name, for example
             number = exc.errno or 0 if isinstance(exc, OSError) else 0
             why = os.strerror(number) if number > 0 else "no such host"
             where = f"{section.host}, port {section.port}"
@@ -136,7 +136,7 @@ class App:
 
 @asynccontextmanager
 async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[App]:
-    """Everything, wired together; closed in reverse order."""
+    """Build all parts; they are closed in reverse order."""
     async with AsyncExitStack() as stack:
         yield await _build(settings, clock or steady_clock(), stack=stack)
 
@@ -248,7 +248,7 @@ def _job_settings(settings: Settings, catalog: Catalog, *, used: Collection[str]
 
 
 def files_of_ours(settings: Settings) -> Sequence[Path]:
-    """Whatever of the database and the pictures is on disk, and nobody's but the bot's to read."""
+    """Files and folders of the database and the pictures, which only the bot's user may read."""
     data = settings.data.dir
     pictures = [each for each in data.iterdir() if PICTURE_FILE.fullmatch(each.name)] if data.is_dir() else []
     return [*database_files(settings.database.url.get_secret_value()), data, *pictures]
@@ -261,7 +261,7 @@ def _close_to_others(settings: Settings) -> None:
 
 
 def providers(settings: Settings) -> dict[str, Provider]:
-    """The hosts we have credentials for, preferred first."""
+    """The providers with credentials, preferred first."""
     section, flow, proxy = settings.runcomfy, settings.runflow, settings.http.address
     made: dict[str, Callable[[], Provider]] = {
         "runcomfy": lambda: RunComfy(
@@ -280,7 +280,7 @@ def texts(settings: Settings) -> Texts:
 
 
 def _callback_links(settings: Settings, *, secret: bytes) -> CallbackLinks | None:
-    """Where Runflow calls; None unless it can reach us and its calls can be told from others'."""
+    """URLs for Runflow's callbacks; None without a public URL or without a secret that authenticates them."""
     if not settings.web.public_url or not settings.runflow.webhook_secrets:
         return None
     return CallbackLinks(settings.web.public_url, secret=secret)
@@ -291,36 +291,36 @@ def _callback_url(links: CallbackLinks | None) -> Callable[[Job], str | None]:
 
 
 async def _link_secret(notes: Notes) -> bytes:
-    """This installation's own secret for addresses that nobody can guess, drawn at its first start."""
-    kept = await notes.get("link_secret")
-    if kept is None:
-        kept = secrets.token_hex(32)
-        await notes.set("link_secret", kept)
-    return bytes.fromhex(kept)
+    """The secret that signs this installation's URLs, generated at its first start."""
+    secret = await notes.get("link_secret")
+    if secret is None:
+        secret = secrets.token_hex(32)
+        await notes.set("link_secret", secret)
+    return bytes.fromhex(secret)
 
 
 async def run(settings: Settings) -> None:
-    """Run the bot until it is told to stop (SIGTERM, SIGINT) or Discord will not have it."""
+    """Run the bot until SIGTERM or SIGINT, or until Discord rejects it."""
     async with build(settings) as app:
-        told = asyncio.Event()
+        stop_signal = asyncio.Event()
         for each in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(each, told.set)
+            asyncio.get_running_loop().add_signal_handler(each, stop_signal.set)
         closing = asyncio.Event()
         token = settings.discord.token.get_secret_value()
         async with app.working() as loops:
-            life = asyncio.create_task(gateway.stay_connected(app.client, token, closing=closing))
-            waiting = asyncio.create_task(told.wait())
-            await asyncio.wait({life, waiting, *loops}, return_when=asyncio.FIRST_COMPLETED)
+            connection = asyncio.create_task(gateway.stay_connected(app.client, token, closing=closing))
+            waiting = asyncio.create_task(stop_signal.wait())
+            await asyncio.wait({connection, waiting, *loops}, return_when=asyncio.FIRST_COMPLETED)
             app.client.stop_accepting()  # active jobs continue
-            broken = [each for each in loops if each.done()]
+            ended = [each for each in loops if each.done()]
         closing.set()
         waiting.cancel()
         await app.client.close()
-        await asyncio.gather(life, *broken)  # whatever ended us by an error ends the process with it
+        await asyncio.gather(connection, *ended)  # re-raise the error that ended a loop or the connection
 
 
 async def sync_commands(settings: Settings) -> None:
-    """Send the commands to Discord, whether they have changed or not."""
+    """Send the commands to Discord, even if they have not changed."""
     async with build(settings) as app:
         token = settings.discord.token.get_secret_value()
         await gateway.sync_commands(app.client, token, sync=lambda: app.client.sync(force=True))

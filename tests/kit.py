@@ -1,4 +1,4 @@
-"""A whole Darkroom without Discord and without a host: real store, service, worker and delivery, driven by hand."""
+"""The bot without Discord and providers: real store, services, worker and delivery, stepped by the test."""
 
 import functools
 import itertools
@@ -46,7 +46,7 @@ NAMES = {"runcomfy": "RunComfy", "runflow": "Runflow"}
 
 @functools.cache
 def catalog(*hosts: str) -> Catalog:
-    """What is offered with *hosts*, preferred first; RunComfy where none is named."""
+    """The catalogue for the providers *hosts*, preferred first; by default RunComfy."""
     return Settings.load({"DARKROOM_ROUTING__PREFER": json.dumps(hosts or ["runcomfy"])}).catalog()
 
 
@@ -70,7 +70,7 @@ class Time:
 
 @dataclass
 class FakeProvider:
-    """A host that says what it is told to: a queue of answers for each call, the last one for ever."""
+    """A provider with scripted answers: a list for each call, whose last item is repeated."""
 
     name: str = "runcomfy"
     searchable: bool = False
@@ -83,11 +83,11 @@ class FakeProvider:
     asked: int = 0
     bodies: list[Mapping[str, Any]] = field(default_factory=list)
     callback_urls: list[str | None] = field(default_factory=list)
-    absent: dict[str, Exception] = field(default_factory=dict)  # what describing a route comes to, where it fails
-    away: Exception | None = None  # what describing any route comes to
+    absent: dict[str, Exception] = field(default_factory=dict)  # route → the error of describing it
+    away: Exception | None = None  # the error of describing any route
     described: list[str] = field(default_factory=list)
     balances: list[Any] = field(default_factory=lambda: [None])  # micro-dollars, None or exceptions
-    while_submitting: Callable[[str], Awaitable[None]] | None = None  # happens before a submit is answered
+    while_submitting: Callable[[str], Awaitable[None]] | None = None  # awaited before a submit is answered
     _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     async def submit(
@@ -141,7 +141,7 @@ def _next(answers: list[Any]) -> Any:
 
 @dataclass
 class FakeFiles:
-    """Where finished pictures are fetched from."""
+    """The file server of finished pictures."""
 
     files: dict[str, Any] = field(default_factory=dict)  # url → bytes or exception
     fetched: list[str] = field(default_factory=list)
@@ -162,15 +162,15 @@ class FakeFiles:
 
 @dataclass
 class FakeMessenger:
-    """Discord, as far as a reply is concerned."""
+    """Records the cards that are sent to Discord."""
 
     shown: list[tuple[ReplyPath, Card, Sequence[Upload]]] = field(default_factory=list)
-    troubles: list[Exception] = field(default_factory=list)  # raised one by one before anything is shown
-    notified: list[Card] = field(default_factory=list)  # by a direct message
+    errors: list[Exception] = field(default_factory=list)  # raised one by one before anything is shown
+    notified: list[Card] = field(default_factory=list)  # cards of direct messages
 
     async def send(self, card: Card, reply: Reply, *, path: ReplyPath, uploads: Sequence[Upload]) -> int:
-        if self.troubles:
-            raise self.troubles.pop(0)
+        if self.errors:
+            raise self.errors.pop(0)
         self.shown.append((path, card, uploads))
         return reply.message_id or 9_999
 
@@ -198,12 +198,12 @@ class Rig:
     provider: FakeProvider
     files: FakeFiles
     messenger: FakeMessenger
-    told: list[tuple[str, Mapping[str, object]]]
-    found: dict[str, tuple[int, bool] | None]  # job → what Discord answers to "is its card shown?"
-    checks: list[Any]  # what the next checks of reference pictures come to: references or an exception
+    notifications: list[tuple[str, Mapping[str, object]]]
+    found_replies: dict[str, tuple[int, bool] | None]  # job → message id and whether ephemeral; None: not shown
+    reference_checks: list[Any]  # results of the next checks of reference pictures: references or an exception
     metrics: Metrics
     health: ProviderHealth
-    beside: FakeProvider  # the second host, where there is one
+    beside: FakeProvider  # the second provider, if there is one
     _probed_at: int = NOON
     _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(70_000))
 
@@ -224,11 +224,11 @@ class Rig:
         return InteractionContext(**{**fields, **changes})
 
     def first_number(self, number: int) -> None:
-        """Number interactions from here: after a restart they are not those of the life before."""
+        """Number interactions from here, so that after a restart they differ from those before."""
         self._ids = itertools.count(number)
 
     async def imagine(self, user: int = ALICE, *, count: int = 1, acked: bool = True, **changes: Any) -> str:
-        """Accept a job and acknowledge it; its id."""
+        """Accept a job and acknowledge it; returns its id."""
         model = changes.pop("model", None)
         asked = RequestedOptions(count=count) if count != 1 else RequestedOptions()
         draft = RequestDraft(verb=Verb.IMAGINE, prompt="a lighthouse", model=model, asked=asked)
@@ -247,7 +247,7 @@ class Rig:
         return card.job.id
 
     async def turn(self, seconds: float = 0, *, times: int = 1) -> None:
-        """Let *seconds* pass, then do all that is due, *times* over."""
+        """Let *seconds* pass, then do everything that is due; repeat that *times* times."""
         for _ in range(times):
             self.time.go(seconds)
             await self._probe()
@@ -256,13 +256,13 @@ class Rig:
             await self.delivery.run_due()
 
     async def _probe(self) -> None:
-        """As the inspector does, every twenty seconds."""
+        """Probe as `ProviderChecks` does, every twenty seconds."""
         if self.time.now - self._probed_at >= 20 * SECOND:
             self._probed_at = self.time.now
             await self.health.probe()
 
-    async def until_final(self, job_id: str, *, step: float = 10, most: int = 400) -> Job:
-        for _ in range(most):
+    async def until_final(self, job_id: str, *, step: float = 10, max_turns: int = 400) -> Job:
+        for _ in range(max_turns):
             job = await self.job(job_id)
             if job.state.is_final:
                 return job
@@ -275,7 +275,7 @@ class Rig:
         return job
 
     def ready(self, *, n: int = 1, cost: int | None = None, flagged: bool | None = None) -> Observation:
-        """An observation of a run whose *n* pictures can be fetched."""
+        """An observation of a finished run whose *n* pictures can be downloaded."""
         urls = tuple(f"https://files.runcomfy.net/{k}.png" for k in range(n))
         self.files.files.update({url: picture() for url in urls})
         return Observation(State.COLLECTING, image_urls=urls, cost_micro_usd=cost, flagged=flagged)
@@ -298,10 +298,10 @@ async def rig(
     callback_url: Callable[[Job], str | None] = lambda _: None,
     messenger: Messenger | None = None,
 ) -> AsyncIterator[Rig]:
-    """A Darkroom on *folder*; opened again on the same folder and *url* it is the same one after a restart.
+    """The bot's parts on *folder*; opened again on the same folder and *url*, they are as after a restart.
 
-    It asks *host*, and if that does not take a job, the host *beside* it; or *real* ones, preferred first, whose
-    pictures *fetcher* brings.
+    Jobs go to the provider *host*, and if it does not accept one, to *beside*; or to *real* providers, preferred
+    first, whose pictures *fetcher* downloads.
     """
     clock = time or Time()
     if not url:
@@ -313,19 +313,19 @@ async def rig(
     )
     files, fake = FakeFiles(), FakeMessenger()
     providers: Mapping[str, Provider] = real or {host: provider} | ({beside: other} if beside else {})
-    told: list[tuple[str, Mapping[str, object]]] = []
-    found: dict[str, tuple[int, bool] | None] = {}
-    checks: list[Any] = []
+    notifications: list[tuple[str, Mapping[str, object]]] = []
+    found_replies: dict[str, tuple[int, bool] | None] = {}
+    reference_checks: list[Any] = []
     metrics = Metrics()
 
     async def notify(key: str, values: Mapping[str, object]) -> None:
-        told.append((key, values))
+        notifications.append((key, values))
 
     async def find(reply: Reply) -> tuple[int, bool] | None:
-        return found.get(reply.job_id)
+        return found_replies.get(reply.job_id)
 
     async def check_references(references: Sequence[Reference], *, limits: ReferenceLimits) -> tuple[Reference, ...]:
-        outcome = checks.pop(0) if checks else tuple(references)
+        outcome = reference_checks.pop(0) if reference_checks else tuple(references)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -371,9 +371,9 @@ async def rig(
             provider=provider,
             files=files,
             messenger=fake,
-            told=told,
-            found=found,
-            checks=checks,
+            notifications=notifications,
+            found_replies=found_replies,
+            reference_checks=reference_checks,
             metrics=metrics,
             health=jobs.health,
             beside=other,

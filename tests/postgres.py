@@ -21,7 +21,7 @@ class NoPostgres(Exception):
 
 @contextmanager
 def server() -> Iterator[str]:
-    """The address of a server, which lives as long as the context unless it is a given one."""
+    """The URL of a server, which is stopped with the context unless it was given."""
     if GIVEN:
         yield GIVEN
         return

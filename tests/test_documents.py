@@ -1,4 +1,4 @@
-"""What the documentation tells people to write is what the program takes."""
+"""Commands and settings in the documentation are accepted by the program."""
 
 import re
 import shutil
@@ -37,16 +37,16 @@ def test_a_model_of_the_documentation_can_stand_in_the_catalogue(models: dict[st
     assert with_example(models).routes_for(request)
 
 
-def test_the_model_of_two_hosts_goes_where_the_documentation_says() -> None:
+def test_a_model_of_two_providers_is_routed_as_documented() -> None:
     catalog = with_example(next(each for each in EXAMPLES if "pencil" in each))
 
-    def told(**asked: Any) -> tuple[list[str], int]:
+    def routed(**asked: Any) -> tuple[list[str], int]:
         request = catalog.request("pencil", Verb.IMAGINE, prompt="x", asked=RequestedOptions(**asked), drawn_seed=1)
         return [each.provider for each in catalog.routes_for(request)], catalog.quote(request).micro_usd
 
-    assert told() == (["runcomfy", "runflow"], 40_000)
-    assert told(count=4) == (["runflow"], 45_000)
-    assert told(thinking="high") == (["runflow"], 47_000)
+    assert routed() == (["runcomfy", "runflow"], 40_000)
+    assert routed(count=4) == (["runflow"], 45_000)
+    assert routed(thinking="high") == (["runflow"], 47_000)
 
 
 def anchors(page: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""`http.proxy` in the whole program: who is handed it."""
+"""`http.proxy` in the whole program: the parts that use it."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from tests.providers.proxy import proxying
 NO = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
 
 
-async def test_discord_hosts_and_pictures_are_reached_through_the_configured_proxy(
+async def test_discord_providers_and_pictures_are_reached_through_the_configured_proxy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(discord.http.Route, "BASE", discord.http.Route.BASE)

@@ -76,9 +76,9 @@ def release(checkout: Path, *version: str) -> tuple[int, str]:
 
 
 def test_a_release_dates_the_changelog_sets_the_version_and_tags_with_its_section(checkout: Path) -> None:
-    code, said = release(checkout, "0.2.0")
+    code, output = release(checkout, "0.2.0")
 
-    assert code == 0, said
+    assert code == 0, output
     changelog = (checkout / "CHANGELOG.md").read_text()
     assert re.search(r"^## \[Unreleased\]\n\n## \[0\.2\.0\] - \d{4}-\d\d-\d\d\n\n### Added\n", changelog, re.MULTILINE)
     assert re.sub(r"\n## \[0\.2\.0\].*\n", "", changelog, count=1) == CHANGELOG
@@ -125,7 +125,7 @@ def unchanged(_: Path) -> None:
         (tagged, "0.2.0", "There is a tag v0.2.0 already."),
     ],
 )
-def test_what_cannot_be_released_is_refused_in_one_sentence(
+def test_a_release_that_is_not_possible_is_refused_in_one_sentence(
     checkout: Path, prepare: Callable[[Path], None], version: str, says: str
 ) -> None:
     prepare(checkout)
@@ -140,10 +140,10 @@ def test_a_release_whose_wheel_cannot_be_built_leaves_the_checkout_as_it_was(che
     (checkout / "pyproject.toml").write_text("[project]\n")
     git(checkout, "commit", "--quiet", "--all", "--message", "Break the build")
 
-    code, said = release(checkout, "0.2.0")
+    code, output = release(checkout, "0.2.0")
 
     assert code == 1
-    assert said.endswith("Darkroom 0.2.0 was not released: the lines above say why.\n")
+    assert output.endswith("Darkroom 0.2.0 was not released: the lines above say why.\n")
     assert git(checkout, "log", "-1", "--format=%s") == "Break the build"
     assert git(checkout, "status", "--porcelain") == ""
     assert git(checkout, "tag") == "v0.1.0"

@@ -1,4 +1,4 @@
-"""The wheel that `make wheel` builds: it holds everything that it needs, and runs in a folder with nothing in it."""
+"""The wheel that `make wheel` builds is complete, and runs in an empty folder."""
 
 import os
 import subprocess
@@ -49,7 +49,7 @@ def test_everything_in_the_package_but_bytecode_is_in_the_wheel(installed: Path)
     assert {Path("py.typed"), Path("config/darkroom.toml"), Path("config/locales/en.toml")} <= files(installed / "bot")
 
 
-def test_the_installed_command_tells_its_version_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
+def test_the_installed_command_prints_its_version_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     printed = ran(str(installed / "bin" / "darkroom"), "--version", folder=tmp_path, PYTHONPATH=str(installed))
 
     assert printed == f"darkroom {__version__}\n"

@@ -34,7 +34,7 @@ class Availability:
         notify: Notify,
     ) -> None:
         """*providers*: those in use, preferred first, with names for people; *cancels*: those that can stop a run."""
-        self.catalog = catalog  # all that is configured: names, times and prices of old jobs
+        self.catalog = catalog  # all configured models, also for the names, times and prices of old jobs
         self.gone: frozenset[tuple[str, str]] = (
             frozenset()
         )  # routes (provider and id) that their provider no longer has
@@ -51,7 +51,7 @@ class Availability:
         self._notify = notify
         self._reported: set[tuple[str, str]] = (
             set()
-        )  # providers, with the host or answer that the operator has been notified of
+        )  # providers with the internet host or answer that the operator was notified of
         self._changing = asyncio.Lock()  # held while `gone` changes
 
     async def start(self) -> None:

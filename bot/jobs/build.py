@@ -1,4 +1,4 @@
-"""Builds what carries jobs from acceptance to delivery."""
+"""Builds the services and loops that process jobs from acceptance to delivery."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ from bot.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class JobSettings:
-    """What the operator has configured about jobs."""
+    """Settings of jobs."""
 
     catalog: Catalog
     limits: Limits
@@ -47,12 +47,12 @@ class JobSettings:
     slots: Mapping[str, int]  # provider → how many runs it may have from us at a time
     result_hosts: Mapping[str, Sequence[str]]  # provider → internet hosts that its pictures may come from
     cdn_hosts: Sequence[str]  # internet hosts that references may come from
-    ai_label: bool = False  # whether cards with pictures say that a machine made them
+    ai_label: bool = False  # whether cards with pictures say that they are AI-generated
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What commands, buttons, callbacks and background checks may ask for."""
+    """The services for commands, buttons, callbacks and background checks."""
 
     requests: Requests
     jobs: Jobs
@@ -72,18 +72,18 @@ class Services:
 
     @property
     def catalog(self) -> Catalog:
-        """All that is configured, for the names, times and prices of old jobs too."""
+        """All configured models, also for the names, times and prices of old jobs."""
         return self.availability.catalog
 
     @property
     def offered(self) -> Catalog:
-        """What may be requested now."""
+        """The models that may be requested now."""
         return self.availability.offered
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What jobs need of the other rooms."""
+    """Dependencies from other packages."""
 
     providers: Mapping[str, Provider]
     messenger: Messenger

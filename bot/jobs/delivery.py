@@ -1,4 +1,4 @@
-"""The loop that keeps replies up to date: it sends the newest card of a job by whichever path is open.
+"""The loop that keeps replies up to date: it sends the newest card of a job by the first path that is open.
 
 It decides what to try next and when; the Messenger turns a card into a request to Discord. Longer than other files,
 so that everything that happens when a path is closed is in one place.
@@ -31,12 +31,12 @@ log = logging.getLogger(__name__)
 
 REQUEST_LIMIT = 24 * 1024 * 1024  # Discord takes 25 MiB a request; the card itself needs a little
 FILE_SLACK = 64 * 1024
-SPACING = 3 * SECOND  # between two cards of a job that is still under way
+SPACING = 3 * SECOND  # between two cards of an unfinished job
 QUIET_AFTER = HOUR  # Discord limits edits of messages older than that (30046)
 MAX_DELIVERIES = 8
 CONNECTION_LOST_DELAY = 2 * SECOND
 READ_RETRY_DELAY = 1.0  # seconds
-SIZE_STEPS = 3  # how often a too large message is made smaller
+SIZE_STEPS = 3  # attempts to shrink a message that is too large
 BLOCKED_DELAY = 10 * MINUTE  # until a path that Discord has closed is retried; doubled each time
 MAX_BLOCKED_DELAY = HOUR  # each attempt counts towards Discord's limit of refused requests
 
@@ -106,7 +106,7 @@ class Delivery:
         self._idle.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Deliver what is due until *stop*; `drain` finishes what is under way then."""
+        """Deliver due replies until *stop*; afterwards `drain` finishes the deliveries in progress."""
         async with asyncio.TaskGroup() as group:
             while not stop.is_set():
                 self._wakeups.replies.clear()
@@ -118,7 +118,7 @@ class Delivery:
                 await _wait(self._wakeups.replies, seconds=pause)
 
     async def run_due(self) -> int:
-        """Deliver everything that is due now, once; how many that were."""
+        """Deliver every reply that is due now, once; returns their number."""
         due = await self._due()
         async with asyncio.TaskGroup() as group:
             for job_id in due:
@@ -126,7 +126,7 @@ class Delivery:
         return len(due)
 
     async def drain(self, *, seconds: float) -> None:
-        """Deliver what is due before the program ends, for at most *seconds*."""
+        """Deliver due replies before the program ends, for at most *seconds*."""
         try:
             async with asyncio.timeout(seconds):
                 while await self.run_due():
@@ -174,7 +174,7 @@ class Delivery:
                 self._idle.set()
 
     async def deliver(self, job_id: str) -> None:
-        """Bring one reply up to date, or write down when to retry."""
+        """Update one reply, or store when to retry."""
         record = await self._store.job_record(job_id)
         if record is None or record.reply.gone or record.job.deleted_at is not None:
             await self._store.mark_reply_gone(job_id)
@@ -227,7 +227,7 @@ class Delivery:
             await self._store.drop_token(reply.job_id, reply.token)
 
     async def _notify(self, card: Card, reply: Reply) -> None:
-        """Say how a job ended by a direct message, once, where no other path is left."""
+        """Notify the member of the end of a job by a direct message, once, if no other path is left."""
         event = "notified" if await self._messenger.notify(card, reply) else "not_notified"
         log.info("A direct message was tried", extra={"event": event, "job_id": reply.job_id})
         await self._store.mark_notified(reply.job_id)
@@ -241,15 +241,15 @@ class Delivery:
 
     async def _send_by(self, path: ReplyPath, card: Card, reply: Reply) -> Sent:
         """Send by one path, smaller each time that Discord rejects it; `PathClosed` where nothing is accepted."""
-        most = min(reply.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
+        max_bytes = min(reply.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
         for _ in range(SIZE_STEPS):
-            fitted, uploads, later = await self._fitted(card, most=most)
+            fitted, uploads, later = await self._fitted(card, max_bytes=max_bytes)
             if later and not uploads:
                 break
             try:
                 message_id = await self._messenger.send(fitted, reply, path=path, uploads=uploads)
             except TooLarge:
-                most //= 3
+                max_bytes //= 3
             except ContentBlocked:
                 break
             else:
@@ -270,20 +270,20 @@ class Delivery:
                 return Sent(message_id, complete=not card.withheld, retry=True)
         raise PathClosed(str(blocked)) from blocked
 
-    async def uploads(self, card: Card, *, most: int) -> tuple[Card, Sequence[Upload]]:
-        """The pictures as files that fit a message (*most* bytes each); those that do not fit become links."""
-        fitted, uploads, _ = await self._fitted(card, most=most)
+    async def uploads(self, card: Card, *, max_bytes: int) -> tuple[Card, Sequence[Upload]]:
+        """The pictures as files that fit into a message (*max_bytes* each); those that do not fit become links."""
+        fitted, uploads, _ = await self._fitted(card, max_bytes=max_bytes)
         return fitted, uploads
 
-    async def _fitted(self, card: Card, *, most: int) -> tuple[Card, Sequence[Upload], bool]:
+    async def _fitted(self, card: Card, *, max_bytes: int) -> tuple[Card, Sequence[Upload], bool]:
         """What `uploads` returns, and whether more may fit later."""
         if not _shows_files(card):
             return card, (), False
         uploads, links, room, later = [], [], REQUEST_LIMIT, False
         for number, picture in enumerate(card.pictures):
-            share = min(most, room // (len(card.pictures) - number))
+            share = min(max_bytes, room // (len(card.pictures) - number))
             try:
-                upload = await self._fit(picture, card, most=share)
+                upload = await self._fit(picture, card, max_bytes=share)
             except (OSError, BrokenExecutor) as exc:  # `TimeoutError` is one of the first
                 if self._outages.seen(exc) is None:
                     log.exception("A picture cannot be uploaded now", extra={"event": "fit_failed"})
@@ -302,15 +302,15 @@ class Delivery:
         links = tuple(found for each in card.pictures if (found := self._link(card.job.id, each)) is not None)
         return replace(card, links=links, withheld=bool(card.pictures) and not links)
 
-    async def _fit(self, picture: Picture, card: Card, *, most: int) -> Upload | None:
+    async def _fit(self, picture: Picture, card: Card, *, max_bytes: int) -> Upload | None:
         path = self._data / picture.file
         data = await asyncio.to_thread(_read, path)
         if data is None:
             return None
-        if len(data) <= most:
+        if len(data) <= max_bytes:
             return Upload(picture.file, data)
         try:
-            fitted = await self._fitter.fit(data, max_bytes=most, xmp=_ai_mark_of(card))
+            fitted = await self._fitter.fit(data, max_bytes=max_bytes, xmp=_ai_mark_of(card))
         except (BadPicture, MemoryError):
             log.exception("A picture could not be made smaller", extra={"event": "fit_failed"})
             return None
@@ -342,12 +342,12 @@ def _shows_files(card: Card) -> bool:
 
 
 def _without_prompt(card: Card) -> Card:
-    """For a server whose filters block the prompt."""
+    """The card without the prompt, for a server whose filters block it."""
     return replace(card, job=replace(card.job, request=replace(card.job.request, prompt="")))
 
 
 def _ai_mark_of(card: Card) -> bytes:
-    """XMP that marks a re-encoded picture as made by a machine; unchanged files keep their provider's metadata."""
+    """XMP that marks a re-encoded picture as AI-generated; unchanged files keep their provider's metadata."""
     return ai_mark(card.model, edited=card.job.request.verb is Verb.EDIT)
 
 

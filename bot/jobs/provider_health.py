@@ -107,7 +107,7 @@ class ProviderHealth:
             if self._availability.outages.get(name) == "balance" and await self._is_empty(provider):
                 return
             for route in list(self._availability.catalog.routes_at(name))[:1]:
-                with suppress(ModelGone):  # that is an answer too
+                with suppress(ModelGone):  # counts as an answer
                     await provider.describe(route)
         except ProviderPaused as exc:
             await self.on_paused(name, exc)

@@ -1,4 +1,4 @@
-"""The fair queue of every provider: whose turn it is, who may take a slot that was freed, what place cards show."""
+"""The fair queue of each provider: the next job, the jobs that may take a free slot, the places shown on cards."""
 
 import asyncio
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ class Queue:
         return job.id in fair_order(waiting, running)[: max(0, free)]
 
     async def retry_at(self, job: Job) -> int:
-        """When to attend to a waiting job if nothing wakes it; the cards of all that wait show their places."""
+        """When to attend to a waiting job if nothing wakes it; updates the places shown on the cards."""
         await self.update_positions(job.provider)
         now = self._clock()
         if self._schedule.has_moved_up(job.id):
@@ -66,12 +66,12 @@ class Queue:
             until = min(until, at)
         if self._outages.unsafe is not None:
             until = min(until, now + system_outages.RETRY_AFTER)
-        return max(until, now + SECOND)  # a time in the past would keep it due all the time
+        return max(until, now + SECOND)  # a time in the past would make it due permanently
 
     async def after_step(self, job: Job, at: int | None) -> int | None:
-        """Wake whoever may take a slot that the step has freed; when to attend to *job*, for which the step says *at*.
+        """Wake the jobs that may take a slot freed by the step; returns when to attend to *job* (*at* from the step).
 
-        The row overrules a step that says never.
+        If the step returned None, the due time of the row applies.
         """
         now = await self.slots_changed(job)
         if at is not None or now is None or now.due_at is None:
@@ -79,7 +79,7 @@ class Queue:
         return max(now.due_at, self._clock() + SECOND)
 
     async def slots_changed(self, job: Job) -> Job | None:
-        """Wake whoever is next, unless *job* had a slot before and has it now. Returns the job as it is now."""
+        """Wake the next jobs, unless *job* had a slot before and still has it. Returns the job's current row."""
         now = await self._store.job(job.id)
         if now is None or (now.state in SLOT_STATES and job.state in SLOT_STATES):
             return now
@@ -95,7 +95,7 @@ class Queue:
         next_at = self._updated_at.get(provider, 0) + POSITIONS_EVERY
         if self._clock() < next_at:
             self._update_at[provider] = next_at
-            if queue and queue[-1] not in self._schedule.busy:  # whoever waits longest comes here again
+            if queue and queue[-1] not in self._schedule.busy:  # the last job in the queue triggers the update
                 self._schedule.bring_forward(queue[-1], next_at)
             return
         self._update_at.pop(provider, None)

@@ -12,7 +12,7 @@ from bot.core.jobs import Reference
 from bot.core.references import ReferenceLimits
 from bot.pictures.guard import Checked
 
-ACK_CHECK_TIMEOUT = 1.2  # seconds of the three that Discord gives an interaction
+ACK_CHECK_TIMEOUT = 1.2  # seconds, of the three that Discord allows for an interaction
 HEAD = 4096  # bytes
 MAX_WHOLE_FILES = 2  # at the same time, for all jobs: each may have thirty megabytes
 REMEMBERED = 1_000  # links that passed: a retry or a repeated request does not download them again

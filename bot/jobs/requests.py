@@ -1,4 +1,4 @@
-"""Turns what a member asks for into an accepted job with its reservation, and takes it back where nobody sees it."""
+"""Accepts requests as jobs with a reservation, and withdraws them if their card was never shown."""
 
 import asyncio
 import logging
@@ -27,8 +27,8 @@ from bot.store.store import Store
 
 log = logging.getLogger(__name__)
 
-DATABASE_TIMEOUT = 1.0  # seconds that a member's answer may wait for the database
-DATABASE_UNUSABLE: tuple[type[Exception], ...] = (*DATABASE_ERRORS, RuntimeError)  # the store is closed, for one
+DATABASE_TIMEOUT = 1.0  # seconds that the answer to a member may wait for the database
+DATABASE_UNUSABLE: tuple[type[Exception], ...] = (*DATABASE_ERRORS, RuntimeError)  # if the store is closed, for example
 
 
 class Requests:
@@ -57,20 +57,20 @@ class Requests:
         self._clock = clock
         self._background: set[asyncio.Task[None]] = set()  # asyncio itself keeps no reference to a task
 
-    async def accept(self, context: InteractionContext, draft: RequestDraft, *, most: int | None = None) -> Card:
+    async def accept(self, context: InteractionContext, draft: RequestDraft, *, max_price: int | None = None) -> Card:
         """Accept a job: its row and its reservation are on disk when this returns its first card.
 
         `UserError` when it cannot be done or paid for; nothing is reserved then. `AlreadySeen` when Discord
         delivered the interaction twice.
-        *most*: the price in micro-dollars that the member was shown; at a higher one the job is not accepted.
+        *max_price*: the price in micro-dollars that the member was shown; at a higher one the job is not accepted.
         """
         if (outage := self._outages.unsafe) is not None:
             raise UserError("outage", outage=outage.value)
         self.check_permissions(context.place, context.app_permissions, private=context.private)
         server_settings = await self.server_settings(context.place)
         job, amount, quote = self._job(context, draft, server_settings)
-        if most is not None and amount.micro_usd > most:
-            raise UserError("price.changed", price=amount.micro_usd, said=most, estimated=quote.estimated)
+        if max_price is not None and amount.micro_usd > max_price:
+            raise UserError("price.changed", price=amount.micro_usd, said=max_price, estimated=quote.estimated)
         reply = _reply(context, job)
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT):
@@ -83,9 +83,9 @@ class Requests:
                     limits=self._limits,
                     calendar=calendar_of(server_settings),
                 )
-                self._wakeups.wake(job.id)  # should the acknowledgement fail, the worker finds out
+                self._wakeups.wake(job.id)  # if the acknowledgement fails, the worker notices
                 return await self._jobs.card(job.id)
-        except (TimeoutError, asyncio.CancelledError) as exc:  # it may still be committed, though we stopped waiting
+        except (TimeoutError, asyncio.CancelledError) as exc:  # the commit may still succeed
             self._background.add(withdrawing := asyncio.create_task(self._withdraw_late(job.id)))
             withdrawing.add_done_callback(self._background.discard)
             if isinstance(exc, asyncio.CancelledError):
@@ -131,7 +131,7 @@ class Requests:
         self._wakeups.wake(job_id)
 
     async def unacknowledged(self, job_id: str) -> None:
-        """Discord provably does not show the card, so nobody waits for this job: it is withdrawn."""
+        """Withdraw a job whose card Discord provably does not show."""
         await self._store.withdraw(job_id, now=self._clock())
         self._wakeups.wake(job_id)
 
@@ -178,11 +178,11 @@ class Requests:
                 raise UserError("references.expired", file=each.filename)
 
     async def _withdraw_late(self, job_id: str) -> None:
-        """Withdraw a job whose acceptance took too long, once the database has finished with it."""
+        """Withdraw a job whose acceptance timed out, after the database has finished it."""
         try:
             await self._store.database.wait_for_abandoned()
             await self._store.withdraw(job_id, now=self._clock())
-        except DATABASE_UNUSABLE as exc:  # the worker asks Discord for its card, and ends what nobody sees
+        except DATABASE_UNUSABLE as exc:  # the worker asks Discord for the card, and ends a job without one
             extra = {"event": "withdraw_failed", "job_id": job_id}
             log.warning("A refused job could not be withdrawn at once: %s", type(exc).__name__, extra=extra)
         finally:

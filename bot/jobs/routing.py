@@ -29,7 +29,7 @@ class Routing:
         return self._offered.quote(request, self.route(request))
 
     def route(self, request: ImageRequest) -> Route:
-        """The preferred route whose provider is healthy; while none is, the preferred of all: the job waits there.
+        """The preferred route whose provider is healthy; if none is, the most preferred, where the job waits.
 
         `UserError` where no provider has the model.
         """
@@ -38,7 +38,7 @@ class Routing:
             raise UserError("option.no_host")
         return next((each for each in routes if self._health.accepts(each.provider)), routes[0])
 
-    # --- a job that waits
+    # --- a waiting job
 
     async def preferred(self, job: Job) -> Route | None:
         """The preferred route whose provider is healthy, else the job's own; None: no provider has the model."""
@@ -52,22 +52,22 @@ class Routing:
         return next((each for each in routes if is_at(each, job)), next(iter(routes), None))
 
     async def fallback(self, job: Job) -> Route | None:
-        """Where to send *job* at once, which its provider did not accept; None: all were tried, it has to wait."""
+        """The route to try at once for *job*, which its provider did not accept; None: all were tried."""
         self._refused_by.setdefault(job.id, set()).add(job.provider)
         return await self._open(job)
 
     async def eventual(self, job: Job) -> Route | None:
-        """Where *job* may go later, when its own provider never will accept it; None: no other one can."""
+        """The route for *job* later, if its own provider will never accept it; None if there is no other."""
         refused = self._refused_by.get(job.id, set())
         return next((each for each in await self._affordable(job) if each.provider not in refused), None)
 
     async def retry_at(self, job: Job) -> int | None:
-        """When a provider may accept *job* again (UTC milliseconds), where that is a question of time."""
+        """When a provider may accept *job* again (UTC milliseconds); None if that time is unknown."""
         times = [self._health.accepts_at(each.provider) for each in await self._affordable(job)]
         return min((each for each in times if each is not None), default=None)
 
     def forget(self, job_id: str) -> None:
-        """A new round begins for a job, or none ever will."""
+        """Forget which providers have not accepted a job: a new round starts, or the job has ended."""
         self._refused_by.pop(job_id, None)
 
     @property

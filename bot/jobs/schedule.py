@@ -1,4 +1,4 @@
-"""When to attend to each job: a heap of due times and the jobs being attended to. It reads no rows.
+"""The schedule of jobs in memory: a heap of due times, and the jobs being attended to. It reads no rows.
 
 Times are UTC milliseconds. A restart rebuilds the schedule from the rows.
 """
@@ -63,7 +63,7 @@ class Schedule:
                 self.set(job_id, self._clock())
 
     def move_up(self, job_id: str) -> None:
-        """A waiting job may have its turn now. A busy one may have been submitted meanwhile: it asks `has_moved_up`."""
+        """Mark a waiting job as possibly next. A busy one may have been submitted meanwhile: it asks `has_moved_up`."""
         if job_id in self._busy:
             self._moved_up.add(job_id)
         else:

@@ -1,4 +1,4 @@
-"""What members may ask about jobs they have: their cards, and to cancel, hide, show, poll or delete them."""
+"""Operations on existing jobs: cards, cancel, hide, show, poll, delete."""
 
 import asyncio
 
@@ -22,7 +22,7 @@ class Jobs:
     def __init__(
         self, store: Store, *, availability: Availability, usage: Usage, wakeups: Wakeups, clock: Clock, ai_label: bool
     ) -> None:
-        """*ai_label*: cards with pictures say that a machine made them."""
+        """*ai_label*: cards with pictures say that they are AI-generated."""
         self._store = store
         self._availability = availability
         self._usage = usage
@@ -88,7 +88,7 @@ class Jobs:
         return await self.card(job_id)
 
     async def hide(self, job_id: str, *, user_id: int) -> Card:
-        """Do not show what a job makes that its provider cannot stop; it is paid for all the same."""
+        """Hide a job that its provider cannot stop; it is charged as usual."""
         job = await self.own_job(job_id, user_id=user_id, key="hide.not_yours")
         if self._availability.cancels(job.provider) or await self._store.hide(job_id, now=self._clock()) is None:
             raise UserError("hide.too_late")
@@ -96,7 +96,7 @@ class Jobs:
         return await self.card(job_id)
 
     async def show(self, job_id: str, *, user_id: int) -> Card:
-        """Show a hidden job again, with what it has made meanwhile."""
+        """Show a hidden job again, with the pictures it has by now."""
         await self.own_job(job_id, user_id=user_id, key="hide.not_yours")
         await self._store.show(job_id, now=self._clock())
         self._wakeups.replies.set()
@@ -112,7 +112,7 @@ class Jobs:
         self._wakeups.wake(job_id)
 
     async def button_clicked(self, job_id: str, token: str, *, received_at: int, message_id: int) -> None:
-        """A button of a reply was clicked: its token can edit that reply for another quarter of an hour."""
+        """Record a click on a reply: the click's token can edit that reply for another quarter of an hour."""
         await self._store.refresh_token(job_id, token, received_at=received_at, message_id=message_id)
         self._wakeups.wake(job_id)
 
@@ -126,7 +126,7 @@ class Jobs:
         return pictures
 
     async def _purge_deleted(self) -> None:
-        """Usually done in a moment; where others are reading just now, it goes on in the background."""
+        """Overwrite deleted data; while other connections are reading, this continues in the background."""
         self._background.add(purging := asyncio.create_task(Housekeeping(self._store.database).purge_deleted()))
         purging.add_done_callback(self._background.discard)
         await asyncio.wait({purging}, timeout=PURGE_TIMEOUT)
@@ -137,7 +137,7 @@ class Jobs:
         return [await self.card_of(each) for each in found], more
 
     async def delivered_privately(self, job_id: str, *, version: int) -> None:
-        """*version* of a card reached its owner by another path than its own reply: that is enough, unless hidden."""
+        """Record that the owner has *version* of a card by another path than its reply; a hidden job's reply stays."""
         record = await self._store.job_record(job_id)
         if record is not None and record.reply.message_id is not None and record.job.hidden_at is None:
             await self._store.mark_delivered_privately(job_id, version=version)

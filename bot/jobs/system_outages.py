@@ -50,7 +50,7 @@ class Outages:
 
     @property
     def failing(self) -> Outage | None:
-        """The outage that has made something fail since the last successful write; None where nothing failed."""
+        """The outage that has caused an error since the last successful write, else None."""
         return next((each for each in self._seen_at if each in self._since_probe - HARMLESS), None)
 
     @property
@@ -75,7 +75,7 @@ class Outages:
                 log.warning("%s", log_message, exc_info=True, extra={"event": "store_trouble"})
 
     def clock_is_off(self, *, off: bool) -> None:
-        """Discord's clock and ours are far apart, or no longer."""
+        """Record whether the system clock differs too much from Discord's."""
         self._clock_is_off = off
         if off:
             self._note(Outage.CLOCK, "this machine's clock differs from Discord's")

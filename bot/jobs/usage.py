@@ -1,4 +1,4 @@
-"""What a member may still use, and what they have used."""
+"""A member's remaining quota and past usage."""
 
 from collections.abc import Sequence
 from datetime import date

@@ -20,7 +20,7 @@ class Wakeups:
         self.replies.set()
 
     def wake_all(self) -> None:
-        """Have both loops look at what is due."""
+        """Have both loops check what is due."""
         self.worker.set()
         self.replies.set()
 
@@ -37,12 +37,12 @@ class Wakeups:
     # --- callbacks
 
     def mark_called_back(self, job_id: str) -> None:
-        """The provider has called: the job's run is over, whatever a poll still says."""
+        """Record a callback: the job's run has ended, even if a poll still shows it as running."""
         self._called_back.add(job_id)
 
     @property
     def called_back(self) -> AbstractSet[str]:
-        """The running jobs whose provider has called."""
+        """The unfinished jobs whose provider has sent a callback."""
         return self._called_back
 
     def forget_call(self, job_id: str) -> None:

@@ -1,7 +1,7 @@
-"""The loop that moves jobs: it takes what is due, asks `next_step` what to do, and has that one step done.
+"""The loop that advances jobs: it takes due jobs, and runs the one step that `next_step` chooses for each.
 
-The rows are the truth. The schedule in memory is a cache that a restart rebuilds from them and that is compared with
-them from time to time; a poll that brings no news writes nothing.
+The rows are authoritative. The schedule in memory is a cache: a restart rebuilds it from them, and it is compared with
+them from time to time; a poll without a change writes nothing.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from bot.store.store import Store
 
 log = logging.getLogger(__name__)
 
-MAX_STEPS = 32  # that may be under way at the same time
+MAX_STEPS = 32  # at the same time
 OUTSIDE_EVERY = 1.0  # seconds between two checks whether another process wrote something
 COMPARE_EVERY = 30 * SECOND  # so that a job that is not in the schedule is found within a minute
 COMPARED_FRESH = 10 * SECOND
-JUST_DUE = 5 * SECOND  # what has been due for less may be on its way into the schedule
+JUST_DUE = 5 * SECOND  # a job that has been due for less may be about to enter the schedule
 ERROR_DELAY = 30 * SECOND
 CONNECTION_LOST_DELAY = 2 * SECOND
 LONGEST_SLEEP = 60.0  # seconds
@@ -56,7 +56,7 @@ class Worker:
         self._metrics = metrics
         self._clock = clock
         self._rows: dict[str, int] = {}  # due times as the rows had them when last read
-        self._missing: Mapping[str, int] = {}  # due times of jobs that only their rows knew of when last compared
+        self._missing: Mapping[str, int] = {}  # due times of jobs missing from the schedule at the last comparison
         self._compared_at = 0
 
     async def start(self) -> None:
@@ -66,7 +66,7 @@ class Worker:
         self._schedule.wake(list(self._schedule.due))
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until *stop*; steps under way are finished, for each has a timeout of its own."""
+        """Run steps until *stop*, and finish those in progress; each has its own timeout."""
         async with asyncio.TaskGroup() as group:
             watcher = group.create_task(self._watch_outside(stop))
             while not stop.is_set():
@@ -79,7 +79,7 @@ class Worker:
             watcher.cancel()
 
     async def run_due(self) -> int:
-        """Do every step that is due now, once; how many there were. Jobs that they wake are due the next time."""
+        """Run every step that is due now, once; returns their number. Jobs that they wake are due at the next call."""
         due = self._take_due()
         async with asyncio.TaskGroup() as group:
             for job_id in due:
@@ -90,7 +90,7 @@ class Worker:
     async def overdue(self) -> float:
         """Seconds by which the oldest due job is late, whether it is in the schedule or only in its row.
 
-        A row alone does not tell: it keeps the time of a poll that brought no news.
+        A row alone is not enough: its time does not change at a poll without a change.
         """
         now = self._clock()
         if now - self._compared_at >= COMPARED_FRESH:
@@ -122,7 +122,7 @@ class Worker:
         for job_id, due_at in rows.items():
             if self._rows.get(job_id) != due_at and job_id not in busy:
                 self._schedule.bring_forward(job_id, due_at)  # it may have been woken
-        self._schedule.wake(self._rows.keys() - rows.keys() - busy)  # ended from outside: those behind them move up
+        self._schedule.wake(self._rows.keys() - rows.keys() - busy)  # ended by another process: those behind move up
         self._rows = rows
 
     async def _compare(self) -> None:
@@ -142,7 +142,7 @@ class Worker:
             self._schedule.set(job_id, at)
 
     async def _watch_outside(self, stop: asyncio.Event) -> None:
-        """Notice what other processes change and what the schedule lacks; `StoreBusy` where one took our place."""
+        """Adopt changes of other processes and jobs missing in the schedule; `StoreBusy` if a second bot runs."""
         seen, find_at = None, 0
         while not stop.is_set():
             with self._outages.outlasting(system_outages.UNREAD):
@@ -163,7 +163,7 @@ class Worker:
     async def _attend(self, job_id: str) -> None:
         try:
             at = await self._step(job_id)
-        except CONNECTION_LOST as exc:  # nothing is wrong with the step itself
+        except CONNECTION_LOST as exc:  # the step itself has not failed
             extra = {"event": "store_trouble", "job_id": job_id}
             log.warning("A step lost the connection to the database: %s", type(exc).__name__, extra=extra)
             at = self._clock() + CONNECTION_LOST_DELAY
@@ -176,7 +176,7 @@ class Worker:
         self._wakeups.wake_all()  # most steps change what a card says
 
     async def _step(self, job_id: str) -> int | None:
-        """Do the next step of a job; when to attend to it again."""
+        """Run the next step of a job; returns when to attend to it again."""
         job = await self._store.job(job_id)
         if job is None:
             return None
@@ -190,8 +190,8 @@ class Worker:
 
     async def _rest(self, job: Job) -> int | None:
         """Nothing is to be done now: the job has ended, or its acknowledgement is awaited."""
-        if job.state is State.CANCELLED:  # by a button, without a step: those behind it move up
+        if job.state is State.CANCELLED:  # by a button, without a step: the jobs behind it move up
             await self._queue.slots_changed(job)
-        if job.state.is_final and job.due_at is not None:  # it was watched, and the watch is over
+        if job.state.is_final and job.due_at is not None:  # the watch of its run has ended
             await self._store.update_unguarded(job, due_at=None, watch_until=None)
         return job.created_at + ACK_WINDOW if job.state is State.ACCEPTED else None

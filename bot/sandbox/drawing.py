@@ -61,7 +61,7 @@ def draw(request: DrawRequest) -> bytes:
     size = _size(request, references)
     rng = random.Random(f"{request.seed}/{request.salt}/{request.number}")
     palette = [_rgb(each) for each in rng.choice(PALETTES)]
-    scene = _scaled(size, most=CANVAS)
+    scene = _scaled(size, max_side=CANVAS)
     picture = _edited(scene, references, palette=palette) if references else _painted(scene, palette, rng)
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.BICUBIC)
@@ -89,8 +89,8 @@ def _size(request: DrawRequest, references: Sequence[Image.Image]) -> tuple[int,
     return (longest, round(longest / ratio)) if ratio >= 1 else (round(longest * ratio), longest)
 
 
-def _scaled(size: tuple[int, int], *, most: int) -> tuple[int, int]:
-    factor = min(1.0, most / max(size))
+def _scaled(size: tuple[int, int], *, max_side: int) -> tuple[int, int]:
+    factor = min(1.0, max_side / max(size))
     return round(size[0] * factor), round(size[1] * factor)
 
 
@@ -217,8 +217,8 @@ def _caption(picture: Image.Image, request: DrawRequest, *, light: Colour) -> No
     margin, padding = int(unit * 0.035), int(unit * 0.04)
     room = width - 2 * (margin + padding)
     prompt = _font(text, request.prompt)
-    lines = _wrapped(request.prompt, prompt, room=room, most=3)
-    details = _wrapped(_details(request, picture.size), _font(small, ""), room=room, most=2)
+    lines = _wrapped(request.prompt, prompt, room=room, max_lines=3)
+    details = _wrapped(_details(request, picture.size), _font(small, ""), room=room, max_lines=2)
     inside = len(lines) * text * 1.3 + text * 0.35 + len(details) * small * 1.35
     box = (margin, int(height - margin - 2 * padding * 0.8 - inside), width - margin, height - margin)
     _plate(picture, box, radius=int(unit * 0.03))
@@ -248,8 +248,8 @@ def _details(request: DrawRequest, size: tuple[int, int]) -> str:
     return "  ·  ".join(parts)
 
 
-def _wrapped(text: str, font: Font, *, room: float, most: int) -> list[str]:
-    """*text* in at most *most* lines that fit in *room*; words that do not fit are cut."""
+def _wrapped(text: str, font: Font, *, room: float, max_lines: int) -> list[str]:
+    """*text* in at most *max_lines* lines that fit in *room*; words that do not fit are cut."""
     lines, line = [], ""
     for word in text[:600].split() or [""]:
         joined = f"{line} {word}".strip()
@@ -259,8 +259,8 @@ def _wrapped(text: str, font: Font, *, room: float, most: int) -> list[str]:
         else:
             line = joined
     lines.append(line)
-    shown = lines[:most]
-    if len(lines) > most:
+    shown = lines[:max_lines]
+    if len(lines) > max_lines:
         shown[-1] += " …"
     return [_cut(each, font, room=room) for each in shown]
 

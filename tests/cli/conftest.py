@@ -1,4 +1,4 @@
-"""Commands run in this process set up its logging and where Discord is; other tests do not see that."""
+"""Restores the logging and the Discord address that commands run in this process have changed."""
 
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -30,5 +30,5 @@ def _discord_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=databases.POSTGRES_IN_PROVE)
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    async with databases.empty(request, tmp_path) as found:
-        yield found
+    async with databases.empty(request, tmp_path) as database_url:
+        yield database_url

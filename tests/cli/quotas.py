@@ -1,4 +1,4 @@
-"""Servers, members and their jobs as the tests of the operator's command line have them."""
+"""Servers, members and jobs for tests of the command line."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def lite_url(folder: Path) -> str:
 
 
 async def paid(store: Store, job_id: str, *, now: int, user: int = ALICE, guild: int | None = GUILD) -> None:
-    """A job of one picture at 8 cents that ended well."""
+    """A successful job of one picture at 8 cents."""
     job = await accept(store, a_job(job_id, user=user, guild=guild, now=now))
     *way, last = way_to(State.SUCCEEDED)
     await store.move(await walk(store, job, way, now=now), last, now=now, images=1)

@@ -1,4 +1,4 @@
-"""The command line as the operator has it: each command with connections and a loop of its own."""
+"""Runs commands as the operator does: each with its own connections and event loop."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ class Ended:
         return json.loads(self.out)
 
     def sentence(self, code: int) -> str:
-        """The one sentence with which a command ended that did nothing."""
+        """The one sentence of a command that changed nothing."""
         assert (self.code, self.out, self.err.count("\n")) == (code, "", 1)
         assert self.err.startswith("darkroom: ")
         return self.err
@@ -39,7 +39,7 @@ Run = Callable[..., Awaitable[Ended]]
 
 
 def shell(command: str, url: str, *, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """`darkroom command …` on the database at *url*, beside whatever else has it open."""
+    """`darkroom command …` on the database at *url*, which other processes may have open."""
     monkeypatch.setenv("DARKROOM_DATABASE__URL", url)
 
     async def run(*arguments: str) -> Ended:

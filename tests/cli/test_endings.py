@@ -1,4 +1,4 @@
-"""How commands end that cannot go on: one line, whatever it was, without a secret and without what steers terminals."""
+"""Errors of commands: one line, without secrets and without terminal control characters."""
 
 import asyncio
 import os
@@ -17,16 +17,16 @@ SECRET = "canary-of-a-token"
 
 
 async def darkroom(*arguments: str, env: dict[str, str], stdout: int = -1) -> tuple[int | None, str]:
-    """`darkroom …` in a process of its own, and what it said on standard error."""
+    """`darkroom …` in its own process: its exit code and standard error."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bot", *arguments, env={"PATH": "", **env}, stdout=stdout, stderr=-1
     )
     async with asyncio.timeout(30):
-        _, said = await process.communicate()
-    return process.returncode, said.decode()
+        _, message = await process.communicate()
+    return process.returncode, message.decode()
 
 
-async def test_sync_ends_with_what_to_do(
+async def test_sync_ends_with_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def sync(base: str, place: str) -> tuple[int, str]:
@@ -62,7 +62,7 @@ async def test_sync_ends_with_what_to_do(
         (CannotRun(f"no {SECRET}\r\nok    all is well\u202e\x1b[2J"), 2, r"no … ok all is well\u202e\x1b[2J"),
     ],
 )
-def test_whatever_ends_a_command_is_told_in_one_line(
+def test_any_error_of_a_command_is_printed_in_one_line(
     error: BaseException, code: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def breaks(_: object) -> int:
@@ -72,14 +72,14 @@ def test_whatever_ends_a_command_is_told_in_one_line(
     monkeypatch.setattr(cli, "_doctor", breaks)
 
     assert main(["doctor"]) == code
-    said = capsys.readouterr().err
-    *log, last = said.splitlines() or [""]
+    message = capsys.readouterr().err
+    *log, last = message.splitlines() or [""]
     assert says in last
-    assert SECRET not in said
+    assert SECRET not in message
     assert (last.isprintable(), bool(log)) == (True, "defect" in last)
 
 
-async def test_what_cannot_be_printed_is_no_traceback() -> None:
+async def test_characters_that_cannot_be_printed_cause_no_traceback() -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     gone, pipe = os.pipe()
     os.close(gone)
@@ -96,7 +96,7 @@ async def test_what_cannot_be_printed_is_no_traceback() -> None:
 @pytest.mark.parametrize(
     "arguments", [["nothing\x1b[2J"], ["jobs", "list", "--nothing\nat all"], ["demo", "--port", "x"]]
 )
-def test_what_was_typed_wrong_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistyped_command_ends_with_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
-    said = capsys.readouterr().err
-    assert (said.count("\n"), "\x1b" in said, said.startswith("darkroom: ")) == (1, False, True)
+    message = capsys.readouterr().err
+    assert (message.count("\n"), "\x1b" in message, message.startswith("darkroom: ")) == (1, False, True)

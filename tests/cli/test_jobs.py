@@ -1,4 +1,4 @@
-"""`darkroom jobs list` and `show`: what they print of which job, and what never."""
+"""`darkroom jobs list` and `show`: what they print, and what they never print."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -73,7 +73,7 @@ async def test_a_list_can_be_narrowed(url: str, run: Run) -> None:
     assert (await run("list", "--user", "3")).out == "No jobs.\n"
 
 
-async def test_a_list_shows_twenty_jobs_unless_told_otherwise(url: str, run: Run) -> None:
+async def test_a_list_shows_twenty_jobs_by_default(url: str, run: Run) -> None:
     async with opened(url) as store:
         for n in range(21):
             await accept(store, a_job(f"01KAF{n:021d}"))
@@ -82,7 +82,7 @@ async def test_a_list_shows_twenty_jobs_unless_told_otherwise(url: str, run: Run
     assert len((await run("list", "--json", "--limit", "100")).document) == 21
 
 
-async def test_show_tells_all_but_the_prompt(url: str, run: Run) -> None:
+async def test_show_prints_everything_except_the_prompt(url: str, run: Run) -> None:
     async with opened(url) as store:
         job = await accept(store, a_job(FIRST, count=2))
         sending = await store.move(job, State.SUBMITTING, now=NOON + 1000)
@@ -127,15 +127,15 @@ async def test_no_command_prints_a_token(url: str, run: Run) -> None:
         await store.acknowledge(job.id, message_id=77, ephemeral=False, now=NOON)
         await execute(store, "UPDATE tokens SET token = 'the-secret-token'")
 
-    looks = [["list", "--json"], ["show", FIRST, "--json", "--prompt"], ["show", FIRST]]
+    reads = [["list", "--json"], ["show", FIRST, "--json", "--prompt"], ["show", FIRST]]
     changes = [["retry-delivery", FIRST, "--json"], ["cancel", FIRST, "--json"]]
-    said = [await run(*each) for each in (*looks, *changes)]
+    results = [await run(*each) for each in (*reads, *changes)]
 
-    assert [each.code for each in said] == [0] * 5
-    assert "the-secret-token" not in "".join(each.out + each.err for each in said)
+    assert [each.code for each in results] == [0] * 5
+    assert "the-secret-token" not in "".join(each.out + each.err for each in results)
 
 
-async def test_a_finished_job_shows_what_it_cost_whom_and_that_its_card_arrived(
+async def test_a_finished_job_shows_its_costs_and_that_its_card_was_delivered(
     url: str, run: Run, tmp_path: Path
 ) -> None:
     async with rig(tmp_path, url=url) as app:
@@ -155,7 +155,7 @@ async def test_a_finished_job_shows_what_it_cost_whom_and_that_its_card_arrived(
     assert "reply         delivered" in table
 
 
-async def test_hostile_words_neither_steer_the_terminal_nor_pass_for_lines_of_ours(url: str, run: Run) -> None:
+async def test_hostile_text_neither_controls_the_terminal_nor_imitates_output(url: str, run: Run) -> None:
     async with opened(url) as store:
         job = await accept(store, a_job(FIRST, provider=HOSTILE, route=HOSTILE))
         await store.move(job, State.FAILED, now=NOON, reason=HOSTILE)
@@ -175,7 +175,7 @@ async def test_hostile_words_neither_steer_the_terminal_nor_pass_for_lines_of_ou
     assert as_json[1].document["reason"] == HOSTILE
 
 
-async def test_lines_of_a_prompt_are_kept_apart_from_ours(url: str, run: Run) -> None:
+async def test_lines_of_a_prompt_are_distinct_from_other_output(url: str, run: Run) -> None:
     async with opened(url) as store:
         job = a_job(FIRST)
         request = replace(job.request, prompt="a boat\nstate  succeeded\x1b[2J")
@@ -190,7 +190,7 @@ async def test_lines_of_a_prompt_are_kept_apart_from_ours(url: str, run: Run) ->
 # --- which job
 
 
-async def test_the_beginning_of_an_id_will_do_where_only_one_job_has_it(url: str, run: Run) -> None:
+async def test_a_unique_prefix_of_an_id_is_enough(url: str, run: Run) -> None:
     async with opened(url) as store:
         await three(store)
 
@@ -201,7 +201,7 @@ async def test_the_beginning_of_an_id_will_do_where_only_one_job_has_it(url: str
 
 
 @pytest.mark.parametrize("verb", ["show", "cancel", "retry-delivery"])
-async def test_a_job_that_is_not_there_is_said_to_be_missing(url: str, run: Run, verb: str) -> None:
+async def test_a_missing_job_is_reported(url: str, run: Run, verb: str) -> None:
     async with opened(url) as store:
         await three(store)
 
@@ -220,10 +220,10 @@ async def test_a_job_that_is_not_there_is_said_to_be_missing(url: str, run: Run,
         (["list", "--limit", "1001"], "from 1 to 1000"),
     ],
 )
-def test_what_is_mistyped_ends_with_one_line(
+def test_mistyped_arguments_end_with_one_line(
     arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["jobs", *arguments]) == 2
-    said = capsys.readouterr().err
-    assert named in said
-    assert said.removesuffix("\n").isprintable()
+    message = capsys.readouterr().err
+    assert named in message
+    assert message.removesuffix("\n").isprintable()

@@ -1,4 +1,4 @@
-"""`darkroom jobs cancel` and `retry-delivery`: what they change, beside a bot that runs or without one."""
+"""`darkroom jobs cancel` and `retry-delivery`: what they change, with and without a running bot."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from tests.store.ledger_model import NOON, a_job, accept, opened, rows, walk
 
 
 class Today(Time):
-    """The time by which the command line goes too."""
+    """The clock of the bot, close to the command line's."""
 
     def __call__(self) -> int:
         return time.time_ns() // 1_000_000
@@ -31,7 +31,7 @@ def run(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 # --- cancelling
 
 
-async def test_a_waiting_job_is_cancelled_at_once_and_its_money_is_free(url: str, run: Run) -> None:
+async def test_a_waiting_job_is_cancelled_at_once_and_its_reservation_released(url: str, run: Run) -> None:
     async with opened(url) as store:
         await three(store)
 
@@ -48,7 +48,7 @@ async def test_a_waiting_job_is_cancelled_at_once_and_its_money_is_free(url: str
 
 
 @pytest.mark.parametrize("way", [[State.SUBMITTING], [State.SUBMITTING, State.QUEUED]])
-async def test_a_job_at_the_host_is_asked_to_stop_once(url: str, run: Run, way: list[State]) -> None:
+async def test_a_submitted_job_is_cancelled_at_the_provider_once(url: str, run: Run, way: list[State]) -> None:
     async with opened(url) as store:
         await walk(store, await accept(store, a_job(FIRST)), way)
 
@@ -65,7 +65,7 @@ async def test_a_job_at_the_host_is_asked_to_stop_once(url: str, run: Run, way: 
 
 
 @pytest.mark.parametrize("state", [State.UNKNOWN, State.RUNNING, State.COLLECTING, State.SUCCEEDED, State.CANCELLED])
-async def test_what_cannot_be_stopped_any_more_is_said_to_be_too_late(url: str, run: Run, state: State) -> None:
+async def test_cancel_is_too_late_for_a_job_that_cannot_be_stopped(url: str, run: Run, state: State) -> None:
     way = {
         State.UNKNOWN: [State.SUBMITTING],
         State.RUNNING: [State.SUBMITTING, State.QUEUED],
@@ -82,7 +82,7 @@ async def test_what_cannot_be_stopped_any_more_is_said_to_be_too_late(url: str, 
         assert await store.job(FIRST) == before
 
 
-async def test_a_host_that_did_not_stop_a_job_is_not_asked_again(url: str, run: Run) -> None:
+async def test_a_cancel_that_the_provider_did_not_carry_out_is_not_repeated(url: str, run: Run) -> None:
     async with opened(url) as store:
         job = await walk(store, await accept(store, a_job(FIRST)), [State.SUBMITTING, State.QUEUED])
         await store.update(job, now=NOON, cancel=Cancel.TOO_LATE)
@@ -91,15 +91,15 @@ async def test_a_host_that_did_not_stop_a_job_is_not_asked_again(url: str, run: 
 
 
 async def until(app: Rig, job_id: str, *, reached: Callable[[Job], bool]) -> Job:
-    """The job as soon as *reached* says so; the worker rings the replies' bell after each of its steps."""
-    bell = app.services.wakeups.replies
+    """The job as soon as *reached* says so; the worker sets the replies' wakeup after each of its steps."""
+    wakeup = app.services.wakeups.replies
     while not reached(job := await app.job(job_id)):
-        await bell.wait()
-        bell.clear()
+        await wakeup.wait()
+        wakeup.clear()
     return job
 
 
-async def test_a_running_worker_takes_up_what_the_command_line_wants(
+async def test_a_running_worker_carries_out_a_cancel_of_the_command_line(
     url: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with rig(tmp_path, url=url, time=Today()) as app:
@@ -126,9 +126,7 @@ async def test_a_running_worker_takes_up_what_the_command_line_wants(
         assert record.charge.released == record.charge.reserved
 
 
-async def test_a_job_that_waits_in_line_can_be_cancelled_beside_a_running_worker(
-    url: str, run: Run, tmp_path: Path
-) -> None:
+async def test_a_queued_job_can_be_cancelled_while_the_worker_runs(url: str, run: Run, tmp_path: Path) -> None:
     async with rig(tmp_path, url=url, slots=1) as app:
         at_host, waiting, behind = await app.imagine(ALICE), await app.imagine(BOB), await app.imagine(1003)
         await app.turn()
@@ -145,7 +143,7 @@ async def test_a_job_that_waits_in_line_can_be_cancelled_beside_a_running_worker
 # --- showing again
 
 
-async def test_a_card_is_sent_again_by_the_bot_that_runs(url: str, run: Run, tmp_path: Path) -> None:
+async def test_a_card_is_sent_again_by_the_running_bot(url: str, run: Run, tmp_path: Path) -> None:
     now = Today()
     async with rig(tmp_path, url=url, time=now) as app:
         job_id = await app.imagine(received_at=now())
@@ -176,7 +174,7 @@ async def test_a_card_that_was_given_up_is_due_again(url: str, run: Run) -> None
 
 
 async def _never_shown(store: Store, job: Job) -> None:
-    """Discord has not said where the card is."""
+    """The message id of the card is unknown."""
 
 
 async def _gone(store: Store, job: Job) -> None:
@@ -193,7 +191,7 @@ async def _deleted(store: Store, job: Job) -> None:
 
 
 async def _hidden_and_over(store: Store, job: Job) -> None:
-    """Only a new message would lead there, and for what is hidden none is written."""
+    """Only a new message could show it, and a hidden job gets none."""
     drawn = await walk(store, job, [State.SUBMITTING, State.QUEUED, State.RUNNING])
     await store.acknowledge(job.id, message_id=77, ephemeral=False, now=NOON)
     assert await store.hide(job.id, now=NOON) is not None
@@ -221,7 +219,7 @@ async def _forbid(store: Store, *what: str) -> None:
     [(_never_shown, "has not confirmed"), (_gone, "was deleted"), (_deleted, "its member deleted it"),
      (_shut_out, "has expired"), (_hidden_and_over, "has expired")],
 )  # fmt: skip
-async def test_a_card_that_nothing_leads_to_is_not_tried_again(
+async def test_a_card_without_any_open_path_is_not_retried(
     url: str, run: Run, fate: Callable[[Store, Job], Awaitable[None]], why: str
 ) -> None:
     async with opened(url) as store:

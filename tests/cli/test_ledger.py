@@ -1,4 +1,4 @@
-"""`darkroom ledger`: what it says of books that balance and of books that do not, and what it puts right."""
+"""`darkroom ledger`: what it reports about a consistent and an inconsistent ledger, and what it repairs."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ async def finished(store: Store, job_id: str, *, now: int = NOON, cost: int | No
     await store.move(job, last, now=now, images=1, cost_micro_usd=cost)
 
 
-async def test_books_of_a_running_bot_balance(url: str, run: Run, tmp_path: Path) -> None:
+async def test_the_ledger_of_a_running_bot_is_consistent(url: str, run: Run, tmp_path: Path) -> None:
     async with rig(tmp_path, url=url) as app:
         job_id = await app.imagine()
         app.provider.sees = [app.ready(cost=67_000)]
@@ -34,31 +34,31 @@ async def test_books_of_a_running_bot_balance(url: str, run: Run, tmp_path: Path
         app.time.now = wall_clock()
         await app.imagine()
 
-        said, document = await run("check"), (await run("check", "--json")).document
+        result, document = await run("check"), (await run("check", "--json")).document
 
-    assert said.code == 0
-    assert said.out.splitlines()[0] == document["summary"] == BALANCED
+    assert result.code == 0
+    assert result.out.splitlines()[0] == document["summary"] == BALANCED
     assert document["balances"] is True
     assert (document["differences"], document["forgotten_job_ids"], document["old_job_ids"]) == ([], [], [])
     assert document["repaired"] is None
 
 
-async def test_a_total_that_is_off_is_found_and_repaired(url: str, run: Run) -> None:
+async def test_a_wrong_total_is_found_and_repaired(url: str, run: Run) -> None:
     async with opened(url) as store:
         await finished(store, FIRST)
         await execute(store, "UPDATE totals SET spent_micro_usd = spent_micro_usd + 7 WHERE scope = 'guild'",
                       "DELETE FROM totals WHERE scope = 'user' AND bucket = 'total'")  # fmt: skip
 
-        found = await run("check", "--json")
+        check = await run("check", "--json")
         table = await run("check")
         again = await run("check")
         repaired = await run("check", "--repair", "--json")
         after = await run("check", "--repair")
 
-        assert (found.code, table.code, again.code, repaired.code, after.code) == (1, 1, 1, 0, 0)
+        assert (check.code, table.code, again.code, repaired.code, after.code) == (1, 1, 1, 0, 0)
         assert await faults(store) == []
 
-    wrong = {(each["scope"], each["bucket"]): each for each in found.document["differences"]}
+    wrong = {(each["scope"], each["bucket"]): each for each in check.document["differences"]}
     assert len(wrong) == 6
     assert wrong["guild", "total"] == {
         "scope": "guild",
@@ -80,19 +80,19 @@ async def test_a_reservation_that_outlived_its_job_is_found_and_ended(url: str, 
         await three(store)
         await execute(store, "UPDATE jobs SET state = 'failed', ended_at = changed_at")  # past every verb of the store
 
-        found, told = await run("check", "--json"), await run("check")
+        check, text = await run("check", "--json"), await run("check")
         repaired = await run("check", "--repair")
 
-        assert (found.code, repaired.code) == (1, 0)
+        assert (check.code, repaired.code) == (1, 0)
         assert await faults(store) == []
 
-    assert set(found.document["forgotten_job_ids"]) == {SECOND, THIRD}
-    assert "2 reservations are left of ended jobs." in told.out
-    assert SECOND in told.out
+    assert set(check.document["forgotten_job_ids"]) == {SECOND, THIRD}
+    assert "2 reservations are left of ended jobs." in text.out
+    assert SECOND in text.out
     assert repaired.out.startswith(f"Repaired: 2 forgotten reservations were ended. {BALANCED}")
 
 
-async def test_a_job_that_is_open_for_a_day_is_named_and_left_to_the_operator(url: str, run: Run) -> None:
+async def test_a_reservation_open_for_a_day_is_reported_and_unchanged(url: str, run: Run) -> None:
     async with opened(url) as store:
         await accept(store, a_job(FIRST, now=wall_clock() - 25 * HOUR))
         await accept(store, a_job(SECOND, now=wall_clock() - 23 * HOUR))
@@ -105,7 +105,7 @@ async def test_a_job_that_is_open_for_a_day_is_named_and_left_to_the_operator(ur
         assert [row["kind"] for row in await rows(store, "SELECT kind FROM ledger")] == ["reserve", "reserve"]
 
 
-async def test_what_members_paid_stands_beside_what_hosts_billed(url: str, run: Run) -> None:
+async def test_members_spending_is_compared_with_providers_costs(url: str, run: Run) -> None:
     async with opened(url) as store:
         await finished(store, FIRST, cost=67_000)
         await finished(store, SECOND)
@@ -113,9 +113,9 @@ async def test_what_members_paid_stands_beside_what_hosts_billed(url: str, run: 
         await store.move(lost, State.FAILED, now=NOON, may_be_billed=True)
         await finished(store, "01KAF2222222222222222222DD", now=NOON + 20 * 24 * HOUR, cost=1_000_000)
 
-        said, document = await run("check"), (await run("check", "--json")).document
+        result, document = await run("check"), (await run("check", "--json")).document
 
-    assert said.code == 0
+    assert result.code == 0
     assert [each["month"] for each in document["books"]] == ["2026-12", "2026-11"]
     assert document["books"][1] == {
         "month": "2026-11",
@@ -127,10 +127,10 @@ async def test_what_members_paid_stands_beside_what_hosts_billed(url: str, run: 
         "host_assumed_micro_usd": 80_000,
         "unreported_jobs": 1,
     }
-    assert said.out.splitlines()[-1].split() == ["2026-11", "3", "2", "$0.16", "$0.00", "$0.067", "$0.08", "1"]
+    assert result.out.splitlines()[-1].split() == ["2026-11", "3", "2", "$0.16", "$0.00", "$0.067", "$0.08", "1"]
 
 
-async def test_the_whole_ledger_is_what_a_quota_export_of_all_servers_is(
+async def test_a_ledger_export_equals_a_quota_export_of_all_servers(
     url: str, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with opened(url) as store:

@@ -1,4 +1,4 @@
-"""The command line: what it prints, and with which code it ends."""
+"""The command line: output and exit codes."""
 
 import asyncio
 import json
@@ -20,9 +20,9 @@ def test_run_without_secrets_ends_with_one_line(
     monkeypatch.setenv("DARKROOM_DATABASE__URL", f"sqlite:///{tmp_path}/d.db")
 
     assert main(["run"]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("darkroom: DARKROOM_DISCORD__TOKEN is not set")
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.startswith("darkroom: DARKROOM_DISCORD__TOKEN is not set")
+    assert output.count("\n") == 1
 
 
 def test_a_wrong_setting_ends_with_one_line(
@@ -34,7 +34,7 @@ def test_a_wrong_setting_ends_with_one_line(
     assert capsys.readouterr().err.startswith("darkroom: DARKROOM_WEB__PORT must be a port")
 
 
-def test_migrate_makes_a_database_and_refuses_a_newer_one(
+def test_migrate_creates_a_database_and_refuses_a_newer_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     import sqlite3  # noqa: PLC0415 - to play a newer Darkroom
@@ -59,11 +59,11 @@ async def doctor(env: dict[str, str]) -> tuple[int, str]:
     return process.returncode, out.decode()
 
 
-async def test_doctor_says_of_each_thing_whether_it_is_well(
+async def test_doctor_prints_the_result_of_each_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def doctor_here(env: dict[str, str]) -> tuple[int, str]:
-        """As above, in this process, without an import of everything."""
+        """As above, in this process, which saves the imports."""
         with monkeypatch.context() as its:
             for name, value in env.items():
                 its.setenv(name, value)
@@ -83,12 +83,12 @@ async def test_doctor_says_of_each_thing_whether_it_is_well(
             "DARKROOM_DATABASE__URL": f"sqlite:///{tmp_path}/d.db",
             "DARKROOM_DATA__DIR": str(tmp_path / "pictures"),
         }
-        code, said = await doctor({**env, "HTTPS_PROXY": "http://127.0.0.1:1", "all_proxy": "socks5://127.0.0.1:1"})
-        assert code == 0, said
-        assert "warn  proxy variables are set but not used: HTTPS_PROXY, all_proxy - set DARKROOM_HTTP__PROXY" in said
-        assert f"ok    server Mine ({mine.id}) may spend" in said
-        assert f"warn  server Somebody else's ({other.id}) may not spend" in said
-        assert "runcomfy has google/nano-banana/pro/edit" in said
+        code, output = await doctor({**env, "HTTPS_PROXY": "http://127.0.0.1:1", "all_proxy": "socks5://127.0.0.1:1"})
+        assert code == 0, output
+        assert "warn  proxy variables are set but not used: HTTPS_PROXY, all_proxy - set DARKROOM_HTTP__PROXY" in output
+        assert f"ok    server Mine ({mine.id}) may spend" in output
+        assert f"warn  server Somebody else's ({other.id}) may not spend" in output
+        assert "runcomfy has google/nano-banana/pro/edit" in output
 
         half = {
             "DARKROOM_ROUTING__PREFER": '["runcomfy", "runflow"]',
@@ -98,21 +98,21 @@ async def test_doctor_says_of_each_thing_whether_it_is_well(
             "DARKROOM_WEB__PUBLIC_URL": "https://darkroom.example",
         }
         half |= {"HTTPS_PROXY": "http://127.0.0.1:1", "DARKROOM_HTTP__PROXY": "http://127.0.0.1:1"}
-        code, said = await doctor_here({**env, **half, "DARKROOM_DISCORD__TOKEN": "wrong"})
-        assert "ok    runflow has" in said  # nothing on this machine is reached through a proxy
-        assert "HTTPS_PROXY" not in said
-        assert "callbacks are off, because only one of two settings is set - set runflow.webhook_secrets too" in said
-        assert "warn  runcomfy: balance $25.00 - top it up" in said
+        code, output = await doctor_here({**env, **half, "DARKROOM_DISCORD__TOKEN": "wrong"})
+        assert "ok    runflow has" in output  # nothing on this machine is reached through a proxy
+        assert "HTTPS_PROXY" not in output
+        assert "callbacks are off, because only one of two settings is set - set runflow.webhook_secrets too" in output
+        assert "warn  runcomfy: balance $25.00 - top it up" in output
 
-        code, said = await doctor_here(
+        code, output = await doctor_here(
             {**env, "DARKROOM_RUNCOMFY__API_TOKEN": "wrong", "DARKROOM_DISCORD__TOKEN": "wrong"}
         )
         assert code == 1
-        assert "FAIL  Discord does not know this token" in said
-        assert "FAIL  runcomfy" in said
+        assert "FAIL  Discord does not know this token" in output
+        assert "FAIL  runcomfy" in output
 
 
-async def test_sandbox_serves_other_programs_until_it_is_told_to_stop() -> None:
+async def test_sandbox_serves_other_programs_until_it_is_stopped() -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-u", "-m", "bot", "sandbox", "--port", "0", stdout=asyncio.subprocess.PIPE
     )
@@ -136,7 +136,7 @@ async def test_sandbox_serves_other_programs_until_it_is_told_to_stop() -> None:
         assert await process.wait() in (0, 130)
 
 
-def test_a_database_that_is_none_ends_with_one_line(
+def test_a_file_that_is_no_database_ends_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "d.db").write_text("this is a shopping list, and not a database at all" * 20)

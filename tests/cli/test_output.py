@@ -1,4 +1,4 @@
-"""What the commands that look into the database share: how they end without one, and how they write things down."""
+"""Shared by commands that read the database: errors without a database, and formatting."""
 
 import sqlite3
 from contextlib import closing
@@ -15,7 +15,7 @@ from tests.store.ledger_model import NOON
 # --- the database
 
 
-def test_a_database_that_is_not_there_is_named_and_not_made(
+def test_a_missing_database_is_reported_and_not_created(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DARKROOM_DATABASE__URL", f"sqlite:///{tmp_path}/data/d.db")
@@ -48,17 +48,17 @@ async def test_a_server_is_named_without_its_password(
         ("doctor", "127.0.0.1:1/darkroom", "nothing answers there (Connection refused); check that PostgreSQL runs"),
     ],
 )
-def test_a_server_that_does_not_answer_is_named_once_and_without_its_password(
+def test_an_unreachable_server_is_named_once_and_without_its_password(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, address: str, why: str
 ) -> None:
     monkeypatch.setenv("DARKROOM_DATABASE__URL", f"postgresql://darkroom:hunter22@{address}")
 
     assert main(command.split()) == (1 if command == "doctor" else 2)
     printed = capsys.readouterr()
-    (said,) = [each for each in (printed.out + printed.err).splitlines() if "postgres" in each]
+    (message,) = [each for each in (printed.out + printed.err).splitlines() if "postgres" in each]
     place = f"the database postgresql://darkroom@{address} cannot be used: "
-    assert said.partition("  " if command == "doctor" else ": ")[2].startswith(f"{place}{why}")
-    assert (said.count("postgresql://"), "hunter22" in said) == (1, False)
+    assert message.partition("  " if command == "doctor" else ": ")[2].startswith(f"{place}{why}")
+    assert (message.count("postgresql://"), "hunter22" in message) == (1, False)
 
 
 def test_a_database_that_cannot_be_read_ends_with_one_line(
@@ -71,14 +71,14 @@ def test_a_database_that_cannot_be_read_ends_with_one_line(
     capsys.readouterr()
 
     assert main(["jobs", "list"]) == 2
-    said = capsys.readouterr().err
-    assert said == f"darkroom: {tmp_path}/d.db does not hold Darkroom's tables: check DARKROOM_DATABASE__URL\n"
+    message = capsys.readouterr().err
+    assert message == f"darkroom: {tmp_path}/d.db does not hold Darkroom's tables: check DARKROOM_DATABASE__URL\n"
 
 
 # --- words
 
 
-def test_money_and_times_are_written_for_people_and_for_programs() -> None:
+def test_money_and_times_are_formatted_for_people_and_for_programs() -> None:
     assert [dollars(each) for each in (0, 80_000, 67_250, 1, 12_500_000, -40_000)] == [
         "$0.00", "$0.08", "$0.06725", "$0.000001", "$12.50", "-$0.04",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""`darkroom quota`: what the operator sets, grants, resets and blocks, beside a bot that runs."""
+"""`darkroom quota`: limits, bonuses, resets and blocks by the operator, with a running bot."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tests.store.ledger_model import a_job, accept, faults, opened
 
 
 class Today(Time):
-    """The time by which the command line goes too."""
+    """The clock of the bot, close to the command line's."""
 
     def __call__(self) -> int:
         return wall_clock()
@@ -31,7 +31,7 @@ def run(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 
 @pytest.fixture
 def lite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The same on SQLite only, for what is not about the rows."""
+    """The same on SQLite only, for tests that do not depend on the engine."""
     return shell("quota", lite_url(tmp_path), monkeypatch=monkeypatch, capsys=capsys)
 
 
@@ -44,12 +44,12 @@ async def refusal(app: Rig, user: int = ALICE, **changes: Any) -> str:
 # --- limits
 
 
-async def test_a_running_bot_obeys_a_limit_from_the_next_job_on(url: str, run: Run, tmp_path: Path) -> None:
+async def test_a_limit_applies_to_a_running_bot_from_the_next_job(url: str, run: Run, tmp_path: Path) -> None:
     async with rig(tmp_path, url=url, time=Today()) as app:
         await app.imagine()
 
-        said = await run("set", *MEMBER, "--pictures", "1")
-        assert (said.code, said.out) == (0, f"Set for member {ALICE} in server {GUILD}: 1 picture per day.\n")
+        result = await run("set", *MEMBER, "--pictures", "1")
+        assert (result.code, result.out) == (0, f"Set for member {ALICE} in server {GUILD}: 1 picture per day.\n")
         assert await refusal(app) == "quota.user_day_images"
         await app.imagine(BOB)
 
@@ -58,7 +58,7 @@ async def test_a_running_bot_obeys_a_limit_from_the_next_job_on(url: str, run: R
         assert await faults(app.store) == []
 
 
-async def test_no_admin_can_raise_what_the_operator_caps(url: str, run: Run, tmp_path: Path) -> None:
+async def test_no_admin_can_raise_the_operators_cap(url: str, run: Run, tmp_path: Path) -> None:
     async with rig(tmp_path, url=url, time=Today()) as app:
         await run("set", *SERVER, "--jobs", "none")
         await run("set", *SERVER, "--cap", "--jobs", "1")
@@ -68,7 +68,7 @@ async def test_no_admin_can_raise_what_the_operator_caps(url: str, run: Run, tmp
         await app.imagine(BOB, guild=GUILD + 1)
 
 
-async def test_a_limit_on_everything_holds_everywhere(url: str, run: Run, tmp_path: Path) -> None:
+async def test_a_global_limit_applies_everywhere(url: str, run: Run, tmp_path: Path) -> None:
     async with rig(tmp_path, url=url, time=Today()) as app:
         await run("set", "--host", "--jobs", "0")
 
@@ -111,37 +111,37 @@ HOURLY = Rule(Holder.HOST, 0, Unit.IMAGES, Window.HOUR, 9)
         ),
     ],
 )
-async def test_a_limit_is_set_for_whom_it_was_meant_and_taken_away_again(
+async def test_a_limit_is_set_for_its_subject_only_and_removed_again(
     lite: Run, tmp_path: Path, *, whose: list[str], limit: list[str], server: int, rule: Rule
 ) -> None:
     async with opened(lite_url(tmp_path)) as store:
         quotas = Quotas(store.database)
-        said = await lite("set", *whose, *limit, "--json")
+        result = await lite("set", *whose, *limit, "--json")
 
         assert (await quotas.overview(server)).rules == [rule]
-        told = {"images": "pictures"}.get(rule.unit, str(rule.unit))
-        assert said.document == {
+        unit_name = {"images": "pictures"}.get(rule.unit, str(rule.unit))
+        assert result.document == {
             "server_id": str(server) if server else None,
             "holder": rule.holder,
             "subject_id": str(rule.subject) if rule.subject else None,
-            "unit": told,
+            "unit": unit_name,
             "window": rule.window,
             "limit": rule.amount,
         }
         cleared = await lite("clear", *whose, "--json")
-        assert cleared.document["cleared"] == [{"unit": told, "window": rule.window, "limit": rule.amount}]
+        assert cleared.document["cleared"] == [{"unit": unit_name, "window": rule.window, "limit": rule.amount}]
         assert (await quotas.overview(server)).rules == []
 
 
-async def test_only_the_limits_that_are_named_are_taken_away(lite: Run, tmp_path: Path) -> None:
+async def test_only_the_named_limits_are_removed(lite: Run, tmp_path: Path) -> None:
     async with opened(lite_url(tmp_path)) as store:
         for each in ("day", "week"):
             await lite("set", *MEMBER, "--pictures", "3", "--per", each)
             await lite("set", *MEMBER, "--dollars", "3", "--per", each)
         await lite("set", *SERVER, "--pictures", "3")
 
-        said = await lite("clear", *MEMBER, "--pictures", "--per", "week")
-        assert said.out == f"Removed for member {ALICE} in server {GUILD}: the limit on pictures per week.\n"
+        result = await lite("clear", *MEMBER, "--pictures", "--per", "week")
+        assert result.out == f"Removed for member {ALICE} in server {GUILD}: the limit on pictures per week.\n"
         await lite("clear", *MEMBER, "--dollars")
 
         left = (await Quotas(store.database).overview(GUILD)).rules
@@ -154,7 +154,7 @@ async def test_only_the_limits_that_are_named_are_taken_away(lite: Run, tmp_path
 # --- bonuses, resets, blocks
 
 
-async def test_a_bonus_pays_what_a_members_own_limit_does_not_until_it_is_taken_back(
+async def test_a_bonus_covers_requests_beyond_the_members_limit_until_it_is_revoked(
     url: str, run: Run, tmp_path: Path
 ) -> None:
     async with rig(tmp_path, url=url, time=Today()) as app:
@@ -173,12 +173,12 @@ async def test_a_bonus_pays_what_a_members_own_limit_does_not_until_it_is_taken_
         assert await faults(app.store) == []
 
 
-async def test_a_day_at_which_a_bonus_ends_is_a_day_of_the_servers_calendar(lite: Run, tmp_path: Path) -> None:
+async def test_the_last_day_of_a_bonus_is_in_the_servers_calendar(lite: Run, tmp_path: Path) -> None:
     async with opened(lite_url(tmp_path)) as store:
         await settle_house(store, ServerSettings(timezone="Asia/Tokyo"))
 
-        said = await lite("grant", *MEMBER, "--dollars", "1", "--expires", "2031-12-31", "--json")
-        assert said.document["expires_at"] == "2031-12-31T15:00:00.000Z"
+        result = await lite("grant", *MEMBER, "--dollars", "1", "--expires", "2031-12-31", "--json")
+        assert result.document["expires_at"] == "2031-12-31T15:00:00.000Z"
         assert "until 2032-01-01 00:00:00 (Asia/Tokyo)" in (
             await lite("grant", *MEMBER, "--dollars", "1", "--expires", "2031-12-31")
         ).out  # fmt: skip
@@ -188,21 +188,21 @@ async def test_a_day_at_which_a_bonus_ends_is_a_day_of_the_servers_calendar(lite
     ("whose", "guild"),
     [(MEMBER, GUILD), (SERVER, GUILD), ((*SERVER, "--channel", "6"), GUILD), (("--direct",), None)],
 )
-async def test_after_a_reset_nothing_counts_but_what_is_unfinished(
+async def test_after_a_reset_only_unfinished_jobs_count(
     url: str, run: Run, whose: tuple[str, ...], guild: int | None
 ) -> None:
     async with opened(url) as store:
         await paid(store, "01A", now=wall_clock(), guild=guild)
         await accept(store, a_job("01B", user=ALICE, guild=guild, now=wall_clock()))
 
-        said = await run("reset", *whose, "--reason", "a fresh start", "--json")
+        result = await run("reset", *whose, "--reason", "a fresh start", "--json")
 
-        assert said.document["taken"] == {"pictures": 1, "micro_usd": 80_000}
+        assert result.document["taken"] == {"pictures": 1, "micro_usd": 80_000}
         assert (await run("reset", *whose, "--json")).document["taken"] == {"pictures": 0, "micro_usd": 0}
         assert await faults(store) == []
 
 
-async def test_whoever_is_blocked_makes_no_pictures_until_they_may_again(url: str, run: Run, tmp_path: Path) -> None:
+async def test_a_blocked_member_makes_no_pictures_until_unblocked(url: str, run: Run, tmp_path: Path) -> None:
     async with rig(tmp_path, url=url, time=Today()) as app:
         assert (await run("block", *MEMBER, "--reason", "spam", "--json")).document["blocked"] is True
         assert await refusal(app) == "blocked.user"

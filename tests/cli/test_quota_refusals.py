@@ -1,4 +1,4 @@
-"""`darkroom quota`: what cannot be meant ends with one sentence, and writes nothing."""
+"""`darkroom quota`: invalid arguments end with one sentence and write nothing."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.store.ledger_model import opened, rows
 
 @pytest.fixture
 def lite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The same on SQLite only, for what is not about the rows."""
+    """The same on SQLite only, for tests that do not depend on the engine."""
     return shell("quota", lite_url(tmp_path), monkeypatch=monkeypatch, capsys=capsys)
 
 
@@ -74,13 +74,13 @@ REFUSED = (
 )
 
 
-async def test_what_cannot_be_meant_ends_with_one_sentence_and_writes_nothing(lite: Run, tmp_path: Path) -> None:
+async def test_invalid_arguments_end_with_one_sentence_and_write_nothing(lite: Run, tmp_path: Path) -> None:
     async with opened(lite_url(tmp_path)) as store:
         for arguments, named in REFUSED:
-            said = (await lite(*arguments)).sentence(2)
+            refusal = (await lite(*arguments)).sentence(2)
 
-            assert named in said, arguments
-            assert said.removesuffix("\n").isprintable(), arguments
+            assert named in refusal, arguments
+            assert refusal.removesuffix("\n").isprintable(), arguments
             for table in ("changes", "limits", "grants", "ledger", "totals"):
                 assert await rows(store, f"SELECT * FROM {table}") == [], arguments  # noqa: S608 - names of ours
 
@@ -94,7 +94,7 @@ async def test_what_cannot_be_meant_ends_with_one_sentence_and_writes_nothing(li
         (("unblock", *SERVER, "--role", "3"), f"role 3 in server {GUILD} is not blocked"),
     ],
 )
-async def test_what_is_not_there_cannot_be_taken_away(
+async def test_limits_bonuses_and_blocks_that_do_not_exist_cannot_be_removed(
     lite: Run, tmp_path: Path, arguments: tuple[str, ...], named: str
 ) -> None:
     async with opened(lite_url(tmp_path)) as store:

@@ -214,12 +214,12 @@ def test_a_wrong_value_anywhere_is_reported_with_its_line_in_our_own_words(tmp_p
         try:
             started_with(tmp_path, text.encode())
         except BadSettings as exc:
-            said = str(exc)
-            assert said.startswith(f"{tmp_path}/models.toml, line "), said
-            assert not [each for each in FOREIGN if len(each) > 4 and each in said], said
-            assert "another form" not in said
-            exact = said.partition(", line ")[2].partition(":")[0] == str(number)
-            assert exact or not re.search(r" must | is missing", said.partition(": ")[2]), (number, line, said)
+            message = str(exc)
+            assert message.startswith(f"{tmp_path}/models.toml, line "), message
+            assert not [each for each in FOREIGN if len(each) > 4 and each in message], message
+            assert "another form" not in message
+            exact = message.partition(", line ")[2].partition(":")[0] == str(number)
+            assert exact or not re.search(r" must | is missing", message.partition(": ")[2]), (number, line, message)
 
 
 def test_a_copy_of_the_shipped_file_is_the_same_catalogue(tmp_path: Path) -> None:

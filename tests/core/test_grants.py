@@ -191,25 +191,25 @@ some_grants = st.lists(
 def test_an_admitted_request_is_within_every_limit_or_paid_by_a_bonus(
     limits: list[Limit], before: dict[Scope, Tally], asks: Amount, grants: list[Grant]
 ) -> None:
-    found = Used(NOW, tallies={(scope, DAY): each for scope, each in before.items()})
+    usage = Used(NOW, tallies={(scope, DAY): each for scope, each in before.items()})
     price = asks.micro_usd // asks.images
     try:
-        drawn = check(limits, found, asks=asks, grants=grants)
+        drawn = check(limits, usage, asks=asks, grants=grants)
     except UserError:
         return
-    held = {each.id: each for each in grants}
+    remaining = {each.id: each for each in grants}
     for each in drawn:
-        grant = held[each.grant]
+        grant = remaining[each.grant]
         assert grant.expires_at is None or grant.expires_at > NOW
         assert each.taken == each.pictures * (1 if grant.unit is Unit.IMAGES else price) <= grant.left
     paid = sum(each.pictures for each in drawn)
     assert len({each.grant for each in drawn}) == len(drawn)
-    assert 0 <= paid <= asks.images - fits_own_limits(limits, found, asks=asks)
+    assert 0 <= paid <= asks.images - fits_own_limits(limits, usage, asks=asks)
     own = pictures(asks.images - paid, price=price)
     for limit in limits:
         counts = own if limit.scope is Scope.USER else asks
         added = counts.images if limit.unit is Unit.IMAGES else counts.micro_usd
-        assert added == 0 or found.of(limit) + added <= limit.amount
+        assert added == 0 or usage.of(limit) + added <= limit.amount
 
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)

@@ -209,7 +209,7 @@ def test_a_default_lowered_by_a_ceiling_counts_as_requested() -> None:
     assert caught.value.values["choices"] == ["safety 2", "count 2"]
 
 
-# --- what each hears
+# --- what each provider receives
 
 
 def test_options_that_a_provider_lacks_are_not_sent() -> None:
@@ -323,7 +323,7 @@ def short(of: Catalog, prompt: str, **asked: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("prompt", ["hi", " h\u200bi\u2800\u00ad ", "日本"])
-def test_a_prompt_too_short_for_one_host_goes_to_the_other(prompt: str) -> None:
+def test_a_prompt_too_short_for_one_provider_goes_to_the_other(prompt: str) -> None:
     both = shipped().for_providers([FLOW, COMFY])
 
     assert short(both, prompt) == [COMFY]

@@ -258,11 +258,11 @@ def test_the_operators_cap_applies_whatever_admins_set() -> None:
 
 
 @pytest.mark.parametrize(("amount", "month"), [(5, 5), (50_000_001, 50_000_000), (None, 50_000_000), (0, 0)])
-def test_a_rule_for_the_host_can_only_lower_the_configured_limit(amount: int | None, month: int) -> None:
+def test_a_rule_of_scope_host_can_only_lower_the_configured_limit(amount: int | None, month: int) -> None:
     assert amounts_of([rule(Holder.HOST, amount, what=MONEY_A_MONTH)])["host_month_usd"] == month
 
 
-def test_a_rule_for_the_host_can_limit_what_is_unlimited_by_configuration() -> None:
+def test_a_rule_of_scope_host_can_limit_what_is_unlimited_by_configuration() -> None:
     assert amounts_of([rule(Holder.HOST, 100)])["host_day_images"] == 100
 
 

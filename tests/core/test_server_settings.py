@@ -214,7 +214,7 @@ def test_the_channel_is_checked_before_the_model_and_the_model_before_its_option
     assert refusal(server_settings, TWO, count=4, channels=(HALL,))[0] == "house.count"
 
 
-houses = st.builds(
+any_settings = st.builds(
     ServerSettings,
     models=st.lists(st.sampled_from([TWO, PRO, LITE]), max_size=2).map(tuple),
     caps=st.dictionaries(
@@ -224,13 +224,13 @@ houses = st.builds(
         ),
     ),
 )
-wishes = st.builds(
+requested = st.builds(
     RequestedOptions, resolution=st.sampled_from([None, "0.5K", "1K", "4K"]), count=st.none() | st.integers(1, 4)
 )  # fmt: skip
 
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
-@given(houses, wishes, st.sampled_from([None, TWO, PRO, LITE]), st.sampled_from([IN_STUDIO, IN_THREAD]))
+@given(any_settings, requested, st.sampled_from([None, TWO, PRO, LITE]), st.sampled_from([IN_STUDIO, IN_THREAD]))
 def test_no_request_exceeds_its_channels_cap(
     server_settings: ServerSettings, asked: RequestedOptions, model: str | None, channels: tuple[int, ...]
 ) -> None:
@@ -248,7 +248,7 @@ def test_no_request_exceeds_its_channels_cap(
         assert order.index(str(request.options["resolution"])) <= order.index(cap.resolution)
 
 
-# --- as it is stored
+# --- storage
 
 
 def test_settings_written_by_a_newer_version_are_read() -> None:

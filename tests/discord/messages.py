@@ -76,7 +76,7 @@ class Shown:
 
 
 class Message:
-    """A message that lives. The newest version's properties are its own; `history` keeps all of them."""
+    """A message. Its properties are those of the newest version; `history` has all versions."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Proves the gateway: what a bot hears at first, again after a break, twice, or never."""
+"""Tests the gateway: events at first, after a reconnect, twice, or never."""
 
 import asyncio
 

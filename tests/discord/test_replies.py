@@ -1,4 +1,4 @@
-"""Proves the life of a reply: first answer, edits, the clocks, and who may reach it."""
+"""Tests replies: first answer, edits, time limits, and access."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Proves the rules for messages and forms, one by one, and that the bot is told of a breach."""
+"""Tests each rule for messages and forms, and that the bot gets an error for a breach."""
 
 from typing import Any
 
@@ -100,7 +100,7 @@ def test_mentions_are_off_only_when_the_body_says_so(allowed: Json | None, off: 
     assert mentions_are_off({"allowed_mentions": allowed}) is off
 
 
-async def test_the_bot_is_told_which_part_was_wrong(scene: Scene) -> None:
+async def test_the_error_names_the_wrong_part(scene: Scene) -> None:
     async def paint(event: Event) -> None:
         await show(event, files=[file("a.png")], pictures=["attachment://other.png"])
 

@@ -1,4 +1,4 @@
-"""Proves what benchmarks and scenarios stand on: many at once, another process, the record and its schema."""
+"""Tests the features that benchmarks and scenarios need: many clients, another process, the record and its schema."""
 
 import asyncio
 import os

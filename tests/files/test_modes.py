@@ -1,4 +1,4 @@
-"""What is written is its owner's alone, whatever the umask; what an earlier Darkroom left open is closed."""
+"""Files are readable by their owner only, whatever the umask; modes of existing files are tightened."""
 
 import os
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ async def test_new_files_and_folders_are_their_owners(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_umask")
-async def test_a_folder_of_pictures_that_was_taken_away_comes_back_as_its_owners(app: Rig) -> None:
+async def test_a_deleted_picture_folder_is_created_again_with_mode_0700(app: Rig) -> None:
     app.services.outages._data = app.folder / "data" / "pictures"
     await app.services.outages.check()
 
@@ -60,7 +60,7 @@ async def test_a_folder_of_pictures_that_was_taken_away_comes_back_as_its_owners
     assert app.services.outages.current == ()
 
 
-async def test_what_is_open_is_closed_at_the_start_and_nothing_else(tmp_path: Path) -> None:
+async def test_only_too_open_modes_are_changed_at_the_start(tmp_path: Path) -> None:
     home = tmp_path / "home"
     (home / "pictures").mkdir(parents=True)
     await (await SqliteDatabase.open(home / "darkroom.db")).aclose()
@@ -86,7 +86,7 @@ async def test_what_is_open_is_closed_at_the_start_and_nothing_else(tmp_path: Pa
     }
 
 
-def test_what_cannot_be_told_is_not_taken_for_missing(tmp_path: Path) -> None:
+def test_an_unreadable_path_does_not_count_as_missing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "circle").symlink_to("circle")
 

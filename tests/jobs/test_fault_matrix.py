@@ -1,4 +1,4 @@
-"""A submit goes wrong at every position, at either host, with and without another one to go to.
+"""A submit fails at every position, at either provider, with and without an alternative provider.
 
 The clients, the local image service and the connections between them are real, and time is not: whatever happens, the
 two hosts together take a job once at most, and its member pays for the pictures in hand and for nothing else.
@@ -34,7 +34,7 @@ PRICE = 80_000
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a submit goes wrong. *proven*: the host took nothing, and says so or cannot have."""
+    """Where a submit fails. *proven*: the provider certainly accepted nothing."""
 
     name: str
     fault: Mapping[str, Any] | None = None
@@ -64,7 +64,7 @@ KINDS = ("no connection", "429", "status:401", "status:404", "reset", "accepted_
 
 
 def case(position: Position, host: str, company: str) -> Any:
-    """Where another host could take the job as well, all positions; of a host alone, one of each kind."""
+    """All positions where another provider could take the job; one of each kind for a single provider."""
     name = f"{position.name}{' taken' if position.taken else ''}-{host}-{company}"
     longer = company == "alone" and position.name not in KINDS
     return pytest.param(position, host, company, id=name, marks=pytest.mark.prove if longer else ())
@@ -74,7 +74,7 @@ def case(position: Position, host: str, company: str) -> Any:
 async def between(
     folder: Path, service: ImageService, *, order: list[str], unreachable: str = ""
 ) -> AsyncIterator[Rig]:
-    """A Darkroom that speaks to the hosts of *service*, in this order of preference."""
+    """A bot that uses the providers of *service*, in this order of preference."""
     timeouts = Timeouts(connect=0.5, read=2.0, total=4.0, submit_read=0.3, submit_total=1.0)
     urls = {"runcomfy": service.url, "runflow": service.runflow_url} | ({unreachable: nobody()} if unreachable else {})
     kinds = {"runcomfy": RunComfy, "runflow": Runflow}
@@ -100,7 +100,7 @@ async def test_a_submit_is_accepted_once_at_most(tmp_path: Path, position: Posit
         between(tmp_path, service, order=order, unreachable=host if position.fault is None else "") as app,
     ):
         if position.fault is not None:
-            times = None if position.name == "status:404" else 1  # a model that is gone stays gone
+            times = None if position.name == "status:404" else 1  # a removed model stays removed
             service.faults.add(Fault("submit", position.name, host=host, times=times, **position.fault))
 
         job = await app.until_final(await app.imagine(), step=7)

@@ -1,4 +1,4 @@
-"""A job that its host cannot stop is hidden: nothing of it is shown, everything else goes on as it would."""
+"""Hiding a job that its provider cannot stop: nothing of it is shown, everything else continues as usual."""
 
 import os
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ async def app(tmp_path: Path, url: str) -> AsyncIterator[Rig]:
 
 
 async def running(app: Rig) -> str:
-    """A job that the host draws and that cannot be stopped."""
+    """A running job that the provider cannot stop."""
     app.provider.sees = [RUNNING]
     job_id = await app.imagine()
     await app.turn(10, times=2)
@@ -65,10 +65,10 @@ async def refused(call: object) -> str:
     return caught.value.key
 
 
-# --- what the button does
+# --- the button
 
 
-async def test_what_waits_with_us_is_cancelled_and_not_hidden(app: Rig) -> None:
+async def test_a_job_that_is_not_submitted_yet_is_cancelled_instead_of_hidden(app: Rig) -> None:
     job_id = await app.imagine()
     assert (await app.services.jobs.card(job_id)).hide_only
 
@@ -89,13 +89,13 @@ async def cancelled_while_it_is_being_sent(app: Rig) -> Job:
     return await app.job(job_id)
 
 
-async def test_a_wish_to_cancel_while_it_is_being_sent_counts_if_it_was_not_taken(app: Rig) -> None:
+async def test_a_cancel_during_the_submit_applies_if_the_submit_was_not_accepted(app: Rig) -> None:
     app.provider.submits = [ProviderUnavailable("503")]
 
     assert (await cancelled_while_it_is_being_sent(app)).state is State.CANCELLED
 
 
-async def test_what_was_taken_after_a_wish_to_cancel_can_still_be_hidden(app: Rig) -> None:
+async def test_a_job_accepted_after_a_cancel_was_requested_can_still_be_hidden(app: Rig) -> None:
     job = await cancelled_while_it_is_being_sent(app)
     assert (job.state, job.cancel) == (State.RUNNING, Cancel.TOO_LATE)
 
@@ -105,7 +105,7 @@ async def test_what_was_taken_after_a_wish_to_cancel_can_still_be_hidden(app: Ri
     assert app.messenger.last.hidden
 
 
-async def test_a_hidden_job_is_made_and_charged_as_without_and_never_shown(app: Rig) -> None:
+async def test_a_hidden_job_is_made_and_charged_as_usual_and_never_shown(app: Rig) -> None:
     job_id = await running(app)
 
     card = await app.services.jobs.hide(job_id, user_id=ALICE)
@@ -131,7 +131,7 @@ async def test_a_hidden_job_is_made_and_charged_as_without_and_never_shown(app: 
         (Observation(State.CANCELLED), State.CANCELLED),
     ],
 )
-async def test_a_hidden_job_that_comes_to_nothing_costs_nothing(app: Rig, end: Observation, state: State) -> None:
+async def test_a_hidden_job_without_pictures_costs_nothing(app: Rig, end: Observation, state: State) -> None:
     job_id = await running(app)
     await app.services.jobs.hide(job_id, user_id=ALICE)
 
@@ -142,12 +142,12 @@ async def test_a_hidden_job_that_comes_to_nothing_costs_nothing(app: Rig, end: O
     assert app.messenger.last.hidden
 
 
-async def test_for_a_hidden_ending_no_new_message_is_written(app: Rig) -> None:
+async def test_no_new_message_is_sent_when_a_hidden_job_ends(app: Rig) -> None:
     job_id = await running(app)
     await app.services.jobs.hide(job_id, user_id=ALICE)
     await app.turn(5)
     before = len(app.messenger.shown)
-    app.messenger.troubles = [PathClosed("401"), PathClosed("403")]
+    app.messenger.errors = [PathClosed("401"), PathClosed("403")]
 
     await ends(app, job_id)
     await app.turn(60, times=3)
@@ -169,7 +169,7 @@ async def test_hiding_twice_is_harmless_and_too_late_when_it_has_ended(app: Rig)
     assert await refused(app.services.jobs.hide(shown, user_id=ALICE)) == "hide.too_late"
 
 
-async def test_nobody_else_hides_a_job_or_shows_it_again(app: Rig) -> None:
+async def test_only_the_owner_hides_a_job_or_shows_it_again(app: Rig) -> None:
     job_id = await running(app)
 
     assert await refused(app.services.jobs.hide(job_id, user_id=BOB)) == "hide.not_yours"
@@ -178,7 +178,7 @@ async def test_nobody_else_hides_a_job_or_shows_it_again(app: Rig) -> None:
     assert (await app.job(job_id)).hidden_at is not None
 
 
-async def test_what_a_host_can_stop_is_not_hidden(tmp_path: Path) -> None:
+async def test_a_job_that_the_provider_can_stop_is_not_hidden(tmp_path: Path) -> None:
     async with rig(tmp_path) as other:
         job_id = await running(other)
 
@@ -186,10 +186,10 @@ async def test_what_a_host_can_stop_is_not_hidden(tmp_path: Path) -> None:
         assert await refused(other.services.jobs.hide(job_id, user_id=ALICE)) == "hide.too_late"
 
 
-# --- shown after all
+# --- showing again
 
 
-async def test_a_hidden_job_shown_again_before_its_end_goes_on_as_ever(app: Rig) -> None:
+async def test_a_hidden_job_shown_again_before_its_end_continues_as_usual(app: Rig) -> None:
     job_id = await running(app)
     await app.services.jobs.hide(job_id, user_id=ALICE)
     await app.services.jobs.show(job_id, user_id=ALICE)
@@ -216,7 +216,7 @@ async def test_a_hidden_job_shown_again_after_its_end_is_delivered(app: Rig) -> 
 # --- /jobs
 
 
-async def test_jobs_has_a_hidden_job_while_it_lasts_and_a_day_longer_however_often_it_is_handed_over(app: Rig) -> None:
+async def test_jobs_lists_a_hidden_job_until_a_day_after_its_end_however_often_it_is_delivered(app: Rig) -> None:
     job_id = await running(app)
     await app.services.jobs.hide(job_id, user_id=ALICE)
     assert await in_jobs(app) == [job_id]
@@ -231,7 +231,7 @@ async def test_jobs_has_a_hidden_job_while_it_lasts_and_a_day_longer_however_oft
     assert await in_jobs(app) == []
 
 
-async def test_handing_a_hidden_job_over_leaves_its_reply_to_say_that_it_is_hidden(app: Rig) -> None:
+async def test_delivering_a_hidden_job_from_jobs_leaves_its_reply_hidden(app: Rig) -> None:
     job_id = await running(app)
     await app.services.jobs.hide(job_id, user_id=ALICE)
     app.provider.sees = [app.ready()]
@@ -245,7 +245,7 @@ async def test_handing_a_hidden_job_over_leaves_its_reply_to_say_that_it_is_hidd
     assert (app.messenger.last.hidden, app.messenger.last.job.state) == (True, State.SUCCEEDED)
 
 
-async def test_what_is_under_way_is_not_pushed_out_of_jobs_by_what_is_hidden_and_over(app: Rig) -> None:
+async def test_hidden_finished_jobs_do_not_push_active_jobs_out_of_jobs(app: Rig) -> None:
     began = app.time.now
     over = [await hidden_and_done(app) for _ in range(2)]
     old = await app.imagine(received_at=began)
@@ -255,7 +255,7 @@ async def test_what_is_under_way_is_not_pushed_out_of_jobs_by_what_is_hidden_and
     assert ([each.job.id for each in dossiers], more) == ([old, over[0]], 1)
 
 
-async def test_every_hidden_picture_has_its_turn_in_jobs_before_it_is_forgotten(tmp_path: Path, url: str) -> None:
+async def test_every_hidden_job_is_listed_by_jobs_before_its_pictures_expire(tmp_path: Path, url: str) -> None:
     async with rig(tmp_path, url=url, host="runflow", limits=FREE) as app:
         nothing = await running(app)
         await app.services.jobs.hide(nothing, user_id=ALICE)
@@ -273,13 +273,13 @@ async def test_every_hidden_picture_has_its_turn_in_jobs_before_it_is_forgotten(
         assert ([each.job.id for each in cards], more) == (hidden[2:], 1)
 
 
-# --- what is kept, counted and deleted
+# --- retention, limits, deletion
 
 
 async def undelivered(app: Rig) -> str:
-    """A job whose pictures are there while Discord does not take its card."""
+    """A job with pictures whose card Discord does not accept."""
     job_id = await running(app)
-    app.messenger.troubles = [DeliverLater("503")] * 50
+    app.messenger.errors = [DeliverLater("503")] * 50
     await ends(app, job_id)
     return job_id
 
@@ -287,50 +287,50 @@ async def undelivered(app: Rig) -> str:
 async def test_pictures_whose_reply_could_not_show_them_yet_are_kept_for_a_day_from_the_end(app: Rig) -> None:
     waits, deleted = await undelivered(app), await undelivered(app)
     await app.store.mark_reply_gone(deleted)
-    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
+    retention = Retention(app.store, app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
 
     app.time.go(2 * 3600)
-    await janitor.run_once()
+    await retention.run_once()
     assert [each.name for each in app.folder.glob("*.png")] == [f"{waits}-1.png"]
     app.time.go(22 * 3600 + 60)
-    await janitor.run_once()
+    await retention.run_once()
 
     assert list(app.folder.glob("*.png")) == []
 
 
-async def test_what_is_shown_after_all_is_still_there_when_discord_comes_back(app: Rig) -> None:
+async def test_pictures_of_a_job_shown_again_are_kept_until_discord_is_back(app: Rig) -> None:
     job_id = await hidden_and_done(app)
-    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
+    retention = Retention(app.store, app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
     app.time.go(5 * 3600)
-    app.messenger.troubles = [DeliverLater("503")] * 3
+    app.messenger.errors = [DeliverLater("503")] * 3
 
     await app.services.jobs.show(job_id, user_id=ALICE)
     await app.turn()
-    await janitor.run_once()
+    await retention.run_once()
     await app.turn(60, times=5)
 
     assert len(app.messenger.shown[-1][2]) == 1
-    await janitor.run_once()
+    await retention.run_once()
     assert list(app.folder.glob("*.png")) == []
 
 
-async def test_pictures_of_a_hidden_job_are_kept_for_a_day_from_its_end_even_where_others_go_sooner(app: Rig) -> None:
+async def test_pictures_of_a_hidden_job_are_kept_for_a_day_even_if_others_are_deleted_sooner(app: Rig) -> None:
     hidden, shown = await running(app), await running(app)
     await app.services.jobs.hide(hidden, user_id=ALICE)
     await ends(app, shown)
     await ends(app, hidden)
-    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
-    for each in app.folder.glob("*.png"):  # as after a long stop between picture and ending: strays by their age
+    retention = Retention(app.store, app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
+    for each in app.folder.glob("*.png"):  # as after a long stop between download and end: old enough for orphans
         os.utime(each, (0, 0))
 
     app.time.go(2 * 3600)
-    await janitor.run_once()
+    await retention.run_once()
     assert [each.name for each in app.folder.glob("*.png")] == [f"{hidden}-1.png"]
     app.time.go(22 * 3600)
-    await janitor.run_once()
+    await retention.run_once()
     assert len((await app.services.jobs.card(hidden)).pictures) == 1
     app.time.go(1)
-    await janitor.run_once()
+    await retention.run_once()
 
     assert list(app.folder.glob("*.png")) == []
     assert (await app.services.jobs.card(hidden)).pictures == ()
@@ -349,7 +349,7 @@ async def test_a_hidden_job_counts_against_limits_and_slots_until_it_ends(tmp_pa
         assert len(app.provider.submitted) == 2
 
 
-async def test_a_hidden_job_that_is_over_can_be_deleted(app: Rig) -> None:
+async def test_a_finished_hidden_job_can_be_deleted(app: Rig) -> None:
     job_id = await hidden_and_done(app)
 
     pictures = await app.services.jobs.delete(job_id, user_id=ALICE)
@@ -359,7 +359,7 @@ async def test_a_hidden_job_that_is_over_can_be_deleted(app: Rig) -> None:
     assert await refused(app.services.jobs.show(job_id, user_id=ALICE)) == "job.unknown"
 
 
-async def test_a_job_stays_hidden_over_a_restart(tmp_path: Path) -> None:
+async def test_a_job_stays_hidden_after_a_restart(tmp_path: Path) -> None:
     time = Time()
     async with rig(tmp_path, host="runflow", time=time) as before:
         job_id = await running(before)

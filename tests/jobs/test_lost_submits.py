@@ -1,4 +1,4 @@
-"""A paid request whose answer was lost, at a host that can be searched: found, found late, or never."""
+"""Submits whose answer was lost, at a provider with search: found, found late, or never."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,11 +21,11 @@ async def app(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 async def host_cost(app: Rig) -> list[tuple[str, int]]:
-    found = await app.store.database.read(lambda tx: tx.fetch("SELECT basis, micro_usd FROM host_cost"))
-    return [(row["basis"], row["micro_usd"]) for row in found]
+    costs = await app.store.database.read(lambda tx: tx.fetch("SELECT basis, micro_usd FROM host_cost"))
+    return [(row["basis"], row["micro_usd"]) for row in costs]
 
 
-async def test_it_is_found_within_ten_minutes_and_goes_on(app: Rig) -> None:
+async def test_a_lost_submit_found_within_ten_minutes_continues(app: Rig) -> None:
     app.provider.finds = [None, ProviderUnavailable("503"), None, "run-found"]
 
     job = await app.until_final(await app.imagine())
@@ -35,7 +35,7 @@ async def test_it_is_found_within_ten_minutes_and_goes_on(app: Rig) -> None:
     assert len(app.provider.submitted) == 1
 
 
-async def test_it_is_not_found_and_the_member_gets_everything_back(app: Rig) -> None:
+async def test_a_lost_submit_that_is_not_found_is_refunded(app: Rig) -> None:
     job = await app.until_final(await app.imagine(), step=15)
 
     assert (job.state, job.reason) == (State.FAILED, "unknown")
@@ -47,7 +47,7 @@ async def test_it_is_not_found_and_the_member_gets_everything_back(app: Rig) -> 
 
 
 @pytest.mark.parametrize("hours", [1, 23])
-async def test_a_picture_that_turns_up_within_a_day_is_a_present(app: Rig, hours: int) -> None:
+async def test_a_picture_found_within_a_day_is_free(app: Rig, hours: int) -> None:
     job_id = await app.imagine()
     await app.until_final(job_id, step=15)
     await app.turn(3600 * hours)
@@ -62,7 +62,7 @@ async def test_a_picture_that_turns_up_within_a_day_is_a_present(app: Rig, hours
     assert len(app.provider.submitted) == 1
 
 
-async def test_after_a_day_nobody_looks_any_more(app: Rig) -> None:
+async def test_the_search_stops_after_a_day(app: Rig) -> None:
     job_id = await app.imagine()
     await app.until_final(job_id, step=15)
     await app.turn(WATCH_LIMIT / 1000 + 1)
@@ -74,7 +74,7 @@ async def test_after_a_day_nobody_looks_any_more(app: Rig) -> None:
     assert await app.worker.overdue() == 0
 
 
-async def test_a_host_that_names_another_jobs_run_has_said_nothing_about_this_one(app: Rig) -> None:
+async def test_an_answer_with_another_jobs_run_counts_as_lost(app: Rig) -> None:
     app.provider.submits = ["run-1", "run-1"]
     app.provider.sees = [Observation(State.RUNNING)]
     first, second = await app.imagine(), await app.imagine()
@@ -88,7 +88,7 @@ async def test_a_host_that_names_another_jobs_run_has_said_nothing_about_this_on
     assert len(app.provider.submitted) == 2
 
 
-async def test_a_run_that_belongs_to_another_job_is_nobodys_present(app: Rig, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_run_of_another_job_is_not_delivered(app: Rig, caplog: pytest.LogCaptureFixture) -> None:
     app.provider.submits = ["run-1", SubmitUnknown("no answer")]
     await app.until_final(await app.imagine())
     lost = await app.imagine()
@@ -101,7 +101,7 @@ async def test_a_run_that_belongs_to_another_job_is_nobodys_present(app: Rig, ca
     assert "A step failed" not in caplog.text
 
 
-async def test_the_search_goes_on_after_a_restart(tmp_path: Path) -> None:
+async def test_the_search_continues_after_a_restart(tmp_path: Path) -> None:
     async with rig(tmp_path, host="runflow") as before:
         before.provider.submits, before.provider.finds = [SubmitUnknown("no answer")], [None]
         job_id = await before.imagine()
@@ -114,7 +114,7 @@ async def test_the_search_goes_on_after_a_restart(tmp_path: Path) -> None:
         assert ((await after.job(job_id)).reason, (await after.job(job_id)).images) == ("late", 1)
 
 
-async def test_at_a_host_that_cannot_be_searched_nobody_goes_on_looking(tmp_path: Path) -> None:
+async def test_a_provider_without_search_is_not_searched(tmp_path: Path) -> None:
     async with rig(tmp_path) as before:
         before.provider.submits = [SubmitUnknown("reset")]
         job_id = await before.imagine()
@@ -128,7 +128,7 @@ async def test_at_a_host_that_cannot_be_searched_nobody_goes_on_looking(tmp_path
         assert (job.state, job.watch_until, job.due_at) == (State.FAILED, None, None)
 
 
-async def test_what_is_watched_no_more_is_not_looked_at_after_a_restart_either(app: Rig) -> None:
+async def test_a_watch_that_has_ended_does_not_resume_after_a_restart(app: Rig) -> None:
     job_id = await app.imagine()
     ended = await app.until_final(job_id, step=15)
     await app.turn(WATCH_LIMIT / 1000 + 1)
@@ -139,9 +139,7 @@ async def test_what_is_watched_no_more_is_not_looked_at_after_a_restart_either(a
 
 
 @pytest.mark.parametrize("trouble", [DownloadFailed("storage is away", permanent=False), HostNotAllowed("elsewhere")])
-async def test_pictures_that_could_not_be_fetched_in_time_are_a_present_when_they_can(
-    app: Rig, trouble: Exception
-) -> None:
+async def test_pictures_that_become_available_after_the_deadline_are_free(app: Rig, trouble: Exception) -> None:
     app.provider.submits = []
     files = app.files.files
     (url, picture), *_ = list(files.items())
@@ -153,12 +151,12 @@ async def test_pictures_that_could_not_be_fetched_in_time_are_a_present_when_the
 
     await app.turn(301)
 
-    found = await app.job(job.id)
-    assert (found.reason, found.images) == ("late", 1)
+    watched = await app.job(job.id)
+    assert (watched.reason, watched.images) == ("late", 1)
     assert await host_cost(app) == [("known", 70_000)]
 
 
-async def test_a_job_whose_host_was_taken_out_of_the_settings_ends_free_at_its_deadline(tmp_path: Path) -> None:
+async def test_a_job_whose_provider_was_removed_from_the_settings_is_refunded_at_its_deadline(tmp_path: Path) -> None:
     async with rig(tmp_path, host="runflow") as before:
         job_id = await before.imagine()
         await before.turn(5)

@@ -1,4 +1,4 @@
-"""What becomes of jobs that wait: for a host that is away, for the operator, for their turn."""
+"""Waiting jobs: for an unreachable provider, for the operator, for their turn."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.kit import ALICE, BOB, Rig, rig
 RUNNING = Observation(State.RUNNING)
 
 
-async def test_jobs_that_waited_for_the_operator_all_go_on_as_soon_as_one_is_taken(app: Rig) -> None:
+async def test_jobs_that_waited_for_the_operator_all_continue_once_one_is_accepted(app: Rig) -> None:
     app.provider.submits = [ProviderPaused("402", kind="balance")] * 2
     app.provider.sees = [app.ready()]
     first, second = await app.imagine(), await app.imagine(BOB)
@@ -19,10 +19,10 @@ async def test_jobs_that_waited_for_the_operator_all_go_on_as_soon_as_one_is_tak
     await app.turn(1, times=5)
 
     assert [(await app.job(each)).state for each in (first, second)] == [State.SUCCEEDED] * 2
-    assert [key for key, _ in app.told] == ["operator.balance", "operator.recovered"]
+    assert [key for key, _ in app.notifications] == ["operator.balance", "operator.recovered"]
 
 
-async def test_a_host_that_shows_runs_but_takes_none_is_told_of_once(app: Rig) -> None:
+async def test_a_provider_that_answers_polls_but_accepts_nothing_is_reported_once(app: Rig) -> None:
     app.provider.sees = [RUNNING]
     await app.imagine()
     await app.turn(5)
@@ -31,10 +31,10 @@ async def test_a_host_that_shows_runs_but_takes_none_is_told_of_once(app: Rig) -
 
     await app.turn(5, times=40)
 
-    assert [key for key, _ in app.told] == ["operator.credentials"]
+    assert [key for key, _ in app.notifications] == ["operator.credentials"]
 
 
-async def test_a_host_that_answers_again_gets_what_waits_for_it_at_once(app: Rig) -> None:
+async def test_a_provider_that_answers_again_gets_its_waiting_jobs_at_once(app: Rig) -> None:
     app.provider.sees = [RUNNING]
     await app.imagine()
     await app.turn(5)
@@ -45,10 +45,10 @@ async def test_a_host_that_answers_again_gets_what_waits_for_it_at_once(app: Rig
     await app.turn(15, times=8)
 
     assert (await app.job(waiting)).state is State.RUNNING
-    assert [key for key, _ in app.told] == ["operator.down", "operator.recovered"]
+    assert [key for key, _ in app.notifications] == ["operator.down", "operator.recovered"]
 
 
-async def test_failures_of_one_moment_are_no_reason_to_call_the_operator(app: Rig) -> None:
+async def test_simultaneous_failures_do_not_notify_the_operator(app: Rig) -> None:
     app.provider.submits = [ProviderUnavailable("reset")] * 4
     app.provider.sees = [app.ready()]
     ids = [await app.imagine() for _ in range(4)]
@@ -57,10 +57,10 @@ async def test_failures_of_one_moment_are_no_reason_to_call_the_operator(app: Ri
     await app.turn(5, times=3)
 
     assert [(await app.job(each)).state for each in ids] == [State.SUCCEEDED] * 4
-    assert app.told == []
+    assert app.notifications == []
 
 
-async def test_a_first_card_shows_the_fair_place_in_line(tmp_path: Path) -> None:
+async def test_a_first_card_shows_the_place_in_the_fair_queue(tmp_path: Path) -> None:
     async with rig(tmp_path, slots=0) as app:
         for _ in range(3):
             await app.imagine(ALICE)
@@ -69,7 +69,7 @@ async def test_a_first_card_shows_the_fair_place_in_line(tmp_path: Path) -> None
         assert (await app.services.jobs.card(theirs)).queue_position == 2
 
 
-async def test_a_place_that_changes_twice_in_a_moment_is_told_in_the_end(tmp_path: Path) -> None:
+async def test_a_place_that_changes_twice_at_once_is_shown_in_the_end(tmp_path: Path) -> None:
     async with rig(tmp_path, slots=1) as app:
         app.provider.sees = [RUNNING]
         ids = [await app.imagine() for _ in range(5)]
@@ -84,7 +84,7 @@ async def test_a_place_that_changes_twice_in_a_moment_is_told_in_the_end(tmp_pat
         assert (shown[ids[3]], shown[ids[4]]) == (1, 2)
 
 
-async def test_a_host_that_forgets_for_a_moment_that_a_run_is_ready_is_asked_again(app: Rig) -> None:
+async def test_a_run_that_is_not_ready_any_more_is_polled_again(app: Rig) -> None:
     ready = app.ready()
     app.provider.sees = [ready, RUNNING, ready]
     url = ready.image_urls[0]
@@ -98,7 +98,7 @@ async def test_a_host_that_forgets_for_a_moment_that_a_run_is_ready_is_asked_aga
     assert (job.state, job.images) == (State.SUCCEEDED, 1)
 
 
-async def test_a_job_that_was_deleted_is_not_watched_any_more(app: Rig) -> None:
+async def test_a_deleted_job_is_not_watched(app: Rig) -> None:
     app.provider.sees = [RUNNING]
     job_id = await app.imagine()
     await app.until_final(job_id, step=30)
@@ -110,7 +110,7 @@ async def test_a_job_that_was_deleted_is_not_watched_any_more(app: Rig) -> None:
     assert list(app.folder.glob("*.png")) == []
 
 
-async def test_a_newer_card_does_not_wait_for_what_an_older_one_was_told_to_wait_for(app: Rig) -> None:
+async def test_a_newer_card_does_not_wait_for_an_older_cards_retry_delay(app: Rig) -> None:
     job_id = await app.imagine()
     await app.turn()
     record = await app.store.job_record(job_id)

@@ -1,4 +1,4 @@
-"""Reference pictures looked at: what a member is told of each, and how often and how many at once they are fetched."""
+"""Checks of reference pictures: the refusal for each fault, how often files are downloaded, and how many at once."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ AWAY, GONE = DownloadFailed("HTTP 503", permanent=False), DownloadFailed("HTTP 4
 
 @dataclass
 class Files:
-    """A server of files: bytes, or what asking for them raises, by their names."""
+    """A file server: by name, a file's bytes or the error that its download raises."""
 
     files: dict[str, Any] = field(default_factory=dict)
     fetched: list[str] = field(default_factory=list)
@@ -46,13 +46,13 @@ class Files:
         return guard.check_reference(data, max_pixels=max_pixels)
 
     def _found(self, url: str) -> bytes:
-        found = self.files.get(url, picture())
-        if isinstance(found, Exception):
-            raise found
-        return bytes(found)
+        content = self.files.get(url, picture())
+        if isinstance(content, Exception):
+            raise content
+        return bytes(content)
 
 
-def looker(files: Files) -> ReferenceChecker:
+def checker(files: Files) -> ReferenceChecker:
     return ReferenceChecker(files, judge=guard.check_head, checker=files, hosts=["cdn"])
 
 
@@ -74,53 +74,53 @@ OUTCOMES: dict[str, tuple[Any, str, bool]] = {  # what the file is, the refusal'
 
 
 @pytest.mark.parametrize("case", OUTCOMES)
-async def test_what_cannot_be_used_is_said_of_the_file_that_it_is(case: str) -> None:
-    found, key, shows = OUTCOMES[case]
-    look = looker(Files({"bad.png": found}))
+async def test_a_refusal_names_the_file_that_cannot_be_used(case: str) -> None:
+    content, key, early = OUTCOMES[case]
+    checks = checker(Files({"bad.png": content}))
 
-    fine, bad = await look.check(references("fine.png", "bad.png"), limits=LIMITS)
+    fine, bad = await checks.check(references("fine.png", "bad.png"), limits=LIMITS)
     assert fine.fault is None
     assert bad.fault is not None
     assert (bad.fault["key"], bad.fault["file"]) == (key, "bad.png")
-    if shows:
+    if early:
         with pytest.raises(UserError, match=key) as caught:
-            await look.check_within_ack(references("fine.png", "bad.png"), limits=LIMITS)
+            await checks.check_within_ack(references("fine.png", "bad.png"), limits=LIMITS)
         assert {"key": key, **caught.value.values} == bad.fault
 
 
-async def test_what_is_fine_is_fetched_once_however_often_it_is_asked_for() -> None:
+async def test_an_accepted_file_is_fetched_once() -> None:
     files = Files({"slow.png": AWAY})
-    look, asked = looker(files), references("fine.png", "slow.png")
+    checks, asked = checker(files), references("fine.png", "slow.png")
     with pytest.raises(DownloadFailed):
-        await look.check(asked, limits=LIMITS)
-    await look.check_within_ack(asked, limits=LIMITS)  # what cannot be said in time is left for later
+        await checks.check(asked, limits=LIMITS)
+    await checks.check_within_ack(asked, limits=LIMITS)  # what cannot be checked in time is checked later
     files.files.clear()
 
-    assert [each.fault for each in await look.check(asked, limits=LIMITS)] == [None, None]
+    assert [each.fault for each in await checks.check(asked, limits=LIMITS)] == [None, None]
     assert files.fetched == ["fine.png", "slow.png", "slow.png"]
 
 
-async def test_what_one_model_takes_is_looked_at_anew_for_one_that_takes_less() -> None:
-    look = looker(Files())
-    await look.check(references("a.png"), limits=LIMITS)
+async def test_a_picture_is_checked_again_for_a_model_with_lower_limits() -> None:
+    checks = checker(Files())
+    await checks.check(references("a.png"), limits=LIMITS)
 
-    (seen,) = await look.check(references("a.png"), limits=ReferenceLimits(pixels=64, size=LIMITS.size))
+    (seen,) = await checks.check(references("a.png"), limits=ReferenceLimits(pixels=64, size=LIMITS.size))
 
     assert seen.fault == {"key": "references.pixels", "file": "a.png", "width": 64, "height": 48, "limit": 0}
 
 
-async def test_a_fault_is_told_although_another_picture_cannot_be_had_yet() -> None:
-    seen = await looker(Files({"a.png": AWAY, "b.png": b"GIF89a"})).check(references("a.png", "b.png"), limits=LIMITS)
+async def test_a_fault_is_reported_although_another_picture_cannot_be_fetched_yet() -> None:
+    seen = await checker(Files({"a.png": AWAY, "b.png": b"GIF89a"})).check(references("a.png", "b.png"), limits=LIMITS)
 
     assert [each.fault is not None for each in seen] == [False, True]
 
 
-async def test_no_more_than_two_files_are_held_at_once() -> None:
+async def test_no_more_than_two_files_are_in_memory_at_once() -> None:
     files = Files()
-    look = looker(files)
+    checks = checker(files)
 
     await asyncio.gather(
-        *(look.check(references(*(f"{job}-{n}" for n in range(14))), limits=LIMITS) for job in range(3))
+        *(checks.check(references(*(f"{job}-{n}" for n in range(14))), limits=LIMITS) for job in range(3))
     )
 
     assert files.most_at_once == MAX_WHOLE_FILES == 2

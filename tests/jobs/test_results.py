@@ -1,4 +1,4 @@
-"""How finished pictures come to the disk: money follows what would still be there after a loss of power."""
+"""Writing finished pictures to disk: a picture is charged only after it is synced."""
 
 import os
 import sqlite3
@@ -11,10 +11,10 @@ from bot.pictures.guard import Checked
 from tests.kit import Rig, picture
 
 
-async def test_a_picture_and_its_name_have_reached_the_disk_before_it_is_written_down(
+async def test_a_picture_and_its_folder_entry_are_synced_before_its_row_is_written(
     app: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    synced: list[tuple[str, list[str], int]] = []  # what, which pictures had their names, and how many were paid for
+    synced: list[tuple[str, list[str], int]] = []  # file, picture names, pictures paid for
     really_sync = os.fsync
 
     def sync(number: int) -> None:
@@ -40,7 +40,7 @@ def _written_down(folder: Path) -> int:
         return int(file.execute("SELECT count(*) FROM pictures").fetchone()[0])
 
 
-async def test_a_picture_that_comes_when_its_job_is_deleted_leaves_no_file(
+async def test_a_picture_downloaded_while_its_job_is_deleted_leaves_no_file(
     app: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app.provider.sees = [app.ready()]

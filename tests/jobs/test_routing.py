@@ -1,4 +1,4 @@
-"""Which of two hosts draws a job: the preferred one that is well, and another only where the first did not take it."""
+"""Which of two providers gets a job: the preferred one that works, another only where the first did not accept it."""
 
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -45,7 +45,9 @@ async def asked_for(app: Rig) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("error", NOT_TAKEN, ids=str)
-async def test_a_job_that_the_first_host_did_not_take_goes_to_the_next_at_once(app: Rig, error: ProviderError) -> None:
+async def test_a_job_that_the_first_provider_did_not_accept_goes_to_the_next_at_once(
+    app: Rig, error: ProviderError
+) -> None:
     app.provider.submits = [error]
 
     job = await app.until_final(await app.imagine())
@@ -56,7 +58,7 @@ async def test_a_job_that_the_first_host_did_not_take_goes_to_the_next_at_once(a
     assert app.beside.bodies[0]["route"] == "google/nano-banana-2"
 
 
-async def test_a_job_whose_submit_may_have_been_taken_stays_where_it_is(app: Rig) -> None:
+async def test_a_job_whose_submit_may_have_been_accepted_stays_at_its_provider(app: Rig) -> None:
     app.provider.submits = [SubmitUnknown("502")]
     job_id = await app.imagine()
 
@@ -67,7 +69,7 @@ async def test_a_job_whose_submit_may_have_been_taken_stays_where_it_is(app: Rig
 
 
 @pytest.mark.parametrize("error", [ProviderRefused("content policy"), ProviderRejected("422")], ids=str)
-async def test_what_one_host_refuses_is_not_asked_of_another(app: Rig, error: ProviderError) -> None:
+async def test_a_request_refused_by_one_provider_is_not_sent_to_another(app: Rig, error: ProviderError) -> None:
     app.provider.submits = [error] * 5
     jobs = [await app.imagine() for _ in range(5)]
 
@@ -76,10 +78,10 @@ async def test_what_one_host_refuses_is_not_asked_of_another(app: Rig, error: Pr
 
     assert await asked_for(app) == (5, 0)
     assert app.health.mode("runcomfy") is Mode.CLOSED
-    assert app.told == []
+    assert app.notifications == []
 
 
-async def test_a_taken_job_stays_with_its_host_whatever_becomes_of_that(app: Rig) -> None:
+async def test_an_accepted_job_stays_with_its_provider_whatever_happens(app: Rig) -> None:
     app.provider.sees = [ProviderUnavailable("down")] * 8 + [app.ready()]
     job_id = await app.imagine()
 
@@ -89,7 +91,7 @@ async def test_a_taken_job_stays_with_its_host_whatever_becomes_of_that(app: Rig
     assert await asked_for(app) == (1, 0)
 
 
-async def test_while_no_host_takes_it_a_job_goes_round_and_is_taken_once(app: Rig) -> None:
+async def test_a_job_alternates_between_providers_until_one_accepts_it_once(app: Rig) -> None:
     app.provider.submits = [ProviderUnavailable("no connection")] * 3
     app.beside.submits = [ProviderUnavailable("no connection")] * 3
     job_id = await app.imagine()
@@ -101,7 +103,7 @@ async def test_while_no_host_takes_it_a_job_goes_round_and_is_taken_once(app: Ri
     assert await app.store.open_jobs(job.place.user_id, since=0) == ([], 0)
 
 
-async def test_a_host_that_is_down_gets_nothing_and_the_operator_hears_of_it_once(app: Rig) -> None:
+async def test_a_provider_that_is_down_gets_no_requests_and_the_operator_is_notified_once(app: Rig) -> None:
     app.provider.submits = [ProviderUnavailable("no connection")] * 100
     app.provider.away = ProviderUnavailable("no connection")
     for _ in range(8):
@@ -110,11 +112,11 @@ async def test_a_host_that_is_down_gets_nothing_and_the_operator_hears_of_it_onc
         assert (await app.until_final(job_id)).provider == "runflow"
 
     assert await asked_for(app) == (3, 8)
-    assert [key for key, _ in app.told] == ["operator.down"]
+    assert [key for key, _ in app.notifications] == ["operator.down"]
     assert app.health.mode("runcomfy") is Mode.OPEN
 
 
-async def test_a_host_that_is_back_gets_one_job_first_and_then_all_again(app: Rig) -> None:
+async def test_a_provider_that_is_back_gets_one_job_first_and_then_all(app: Rig) -> None:
     app.provider.submits = [ProviderUnavailable("no connection")] * 3
     app.provider.away = ProviderUnavailable("no connection")
     app.provider.sees = [RUNNING]
@@ -131,11 +133,11 @@ async def test_a_host_that_is_back_gets_one_job_first_and_then_all_again(app: Ri
     await app.turn()
 
     assert app.health.mode("runcomfy") is Mode.CLOSED
-    assert [key for key, _ in app.told] == ["operator.down", "operator.recovered"]
+    assert [key for key, _ in app.notifications] == ["operator.down", "operator.recovered"]
     assert len(app.provider.submitted) == 4
 
 
-async def test_jobs_in_line_at_a_host_that_goes_down_move_to_the_next(tmp_path: Path) -> None:
+async def test_jobs_queued_for_a_provider_that_goes_down_move_to_the_next(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow", slots=1) as app:
         app.provider.sees = [RUNNING]
         app.beside.sees = [app.ready()]
@@ -152,7 +154,7 @@ async def test_jobs_in_line_at_a_host_that_goes_down_move_to_the_next(tmp_path: 
         assert (await app.job(first)).provider == "runcomfy"
 
 
-async def test_a_card_is_drawn_for_the_host_that_would_take_it_now(app: Rig) -> None:
+async def test_a_card_shows_the_provider_that_would_be_used_now(app: Rig) -> None:
     await app.health.on_paused("runcomfy", EMPTY, submitting=True)
 
     card = await app.services.jobs.card(await app.imagine(acked=False))
@@ -160,7 +162,7 @@ async def test_a_card_is_drawn_for_the_host_that_would_take_it_now(app: Rig) -> 
     assert (card.provider, card.outage) == ("Runflow", None)
 
 
-async def test_with_every_host_in_trouble_a_job_waits_at_the_preferred_one(app: Rig) -> None:
+async def test_a_job_waits_for_the_preferred_provider_when_all_have_outages(app: Rig) -> None:
     for each in ("runcomfy", "runflow"):
         await app.health.on_paused(each, EMPTY, submitting=True)
 
@@ -170,19 +172,19 @@ async def test_with_every_host_in_trouble_a_job_waits_at_the_preferred_one(app: 
 
 
 def dearer_at_runflow() -> Catalog:
-    """The same models, for more at Runflow."""
-    found = catalog("runcomfy", "runflow")
-    model = found.models["nano-banana-2"]
+    """The same models at a higher price at Runflow."""
+    both = catalog("runcomfy", "runflow")
+    model = both.models["nano-banana-2"]
     assert model.imagine is not None
     near, far = model.imagine.routes
     dear = far.model_copy(update={"price": model.price.model_copy(update={"per_image": Decimal("0.10")})})
     imagine = model.imagine.model_copy(update={"routes": (near, dear)})
-    return found.model_copy(
-        update={"models": {**found.models, "nano-banana-2": model.model_copy(update={"imagine": imagine})}}
+    return both.model_copy(
+        update={"models": {**both.models, "nano-banana-2": model.model_copy(update={"imagine": imagine})}}
     )
 
 
-async def test_a_job_does_not_move_to_a_host_that_asks_more_than_is_reserved(tmp_path: Path) -> None:
+async def test_a_job_does_not_move_to_a_provider_whose_price_exceeds_its_reservation(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow", models=dearer_at_runflow()) as app:
         app.provider.submits = [ProviderUnavailable("no connection")]
         app.provider.sees = [app.ready()]
@@ -191,14 +193,14 @@ async def test_a_job_does_not_move_to_a_host_that_asks_more_than_is_reserved(tmp
         assert (job.provider, await asked_for(app)) == ("runcomfy", (2, 0))
 
 
-async def test_a_job_asked_for_while_the_cheaper_host_is_down_is_priced_by_the_other(tmp_path: Path) -> None:
+async def test_a_job_requested_while_the_cheaper_provider_is_down_has_the_others_price(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow", models=dearer_at_runflow()) as app:
         await app.health.on_paused("runcomfy", EMPTY, submitting=True)
         card = await app.services.jobs.card(await app.imagine(acked=False))
         assert (card.provider, card.charge.reserved.micro_usd) == ("Runflow", 100_000)
 
 
-async def test_a_job_that_moved_is_where_it_went_after_a_restart(tmp_path: Path) -> None:
+async def test_a_job_that_moved_stays_at_its_new_provider_after_a_restart(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"beside": "runflow"}
     async with rig(tmp_path, **settings) as before:
         before.provider.submits = [ProviderPaused("402", kind="balance")]
@@ -215,7 +217,7 @@ async def test_a_job_that_moved_is_where_it_went_after_a_restart(tmp_path: Path)
         assert await asked_for(after) == (0, 0)
 
 
-async def test_the_history_of_a_job_says_where_it_stood(app: Rig) -> None:
+async def test_the_history_of_a_job_names_its_providers(app: Rig) -> None:
     app.provider.submits = [ProviderPaused("402", kind="balance")]
     job_id = await app.imagine()
     await app.turn(times=2)
@@ -232,7 +234,7 @@ async def test_the_history_of_a_job_says_where_it_stood(app: Rig) -> None:
     ]
 
 
-async def test_a_model_that_is_gone_at_one_host_is_offered_from_the_other(app: Rig) -> None:
+async def test_a_model_removed_by_one_provider_is_offered_from_the_other(app: Rig) -> None:
     route = "google/nano-banana-2/text-to-image"
     app.provider.submits = [ModelGone("404")]
     app.provider.absent = {route: ModelGone("404")}
@@ -241,18 +243,18 @@ async def test_a_model_that_is_gone_at_one_host_is_offered_from_the_other(app: R
     card = await app.services.jobs.card(await app.imagine(acked=False))
 
     assert card.provider == "Runflow"
-    assert [(key, values["route"]) for key, values in app.told] == [("operator.model_gone", route)]
+    assert [(key, values["route"]) for key, values in app.notifications] == [("operator.model_gone", route)]
 
 
-async def test_a_page_of_html_with_status_404_takes_no_model_out(app: Rig) -> None:
+async def test_an_html_page_with_status_404_removes_no_model(app: Rig) -> None:
     app.provider.submits = [ModelGone("404")]
     assert (await app.until_final(await app.imagine())).provider == "runflow"
 
     assert (await app.services.jobs.card(await app.imagine(acked=False))).provider == "RunComfy"
-    assert app.told == []
+    assert app.notifications == []
 
 
-async def test_a_waiting_job_whose_model_goes_everywhere_ends_free(tmp_path: Path) -> None:
+async def test_a_waiting_job_whose_model_is_removed_everywhere_is_refunded(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow", slots=0) as app:
         job_id = await app.imagine()
         await app.turn()

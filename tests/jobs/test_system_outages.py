@@ -1,4 +1,4 @@
-"""Trouble that an operator can name: told once, waited for, and nothing that is paid for is lost."""
+"""System outages: reported once, waited for, and nothing that is paid for is lost."""
 
 import asyncio
 import errno
@@ -26,15 +26,15 @@ from tests.kit import Rig, rig
 from tests.postgres import by_hand, cut
 
 
-def told(app: Rig) -> list[str]:
-    return [key for key, _ in app.told]
+def notified(app: Rig) -> list[str]:
+    return [key for key, _ in app.notifications]
 
 
 # --- which outage an error comes from
 
 
 def sqlite_error(folder: Path, act: Callable[[sqlite3.Connection], object], *, database: bytes = b"") -> sqlite3.Error:
-    """What *act* raises on a real file."""
+    """The error that *act* raises on a real file."""
     path = folder / "real.db"
     if database:
         path.write_bytes(database)
@@ -77,10 +77,10 @@ def open_a_folder(connection: sqlite3.Connection) -> None:
         (open_a_folder, b"", Outage.NOT_WRITABLE),
         (write_beside, b"", Outage.DATABASE_AWAY),
         (lambda connection: connection.execute("SELECT * FROM t"), b"no database" * 100, Outage.DATABASE_DAMAGED),
-        (lambda connection: connection.execute("SELECT * FROM t"), b"", None),  # a defect of ours
+        (lambda connection: connection.execute("SELECT * FROM t"), b"", None),  # a defect of the bot
     ],
 )
-def test_what_sqlite_says_has_a_name(
+def test_errors_of_sqlite_are_classified(
     tmp_path: Path, act: Callable[[sqlite3.Connection], object], database: bytes, outage: Outage | None
 ) -> None:
     assert outage_of(sqlite_error(tmp_path, act, database=database)) is outage
@@ -99,10 +99,10 @@ def not_yet_valid() -> ssl.SSLCertVerificationError:
         (OSError(errno.EDQUOT, "Quota exceeded"), Outage.DISK_FULL),
         (OSError(errno.EROFS, "Read-only file system"), Outage.NOT_WRITABLE),
         (PermissionError(errno.EACCES, "Permission denied", "/data/x.png"), Outage.NOT_WRITABLE),
-        (PermissionError(errno.EACCES, "Permission denied"), None),  # of a firewall
+        (PermissionError(errno.EACCES, "Permission denied"), None),  # from a firewall
         (OSError(errno.EIO, "Input/output error"), Outage.DISK_ERROR),
         (OSError(errno.EMFILE, "Too many open files"), Outage.OPEN_FILES),
-        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), None),  # of whom, it does not say
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), None),  # it does not say by whom
         (not_yet_valid(), Outage.CLOCK),
         (ssl.SSLCertVerificationError(1, "self-signed certificate"), None),
         (asyncpg.DiskFullError("no space"), Outage.DISK_FULL),
@@ -113,7 +113,7 @@ def not_yet_valid() -> ssl.SSLCertVerificationError:
         (TimeoutError(), None),
     ],
 )
-def test_what_the_system_and_postgresql_say_has_a_name_however_it_is_wrapped(
+def test_errors_of_the_system_and_postgresql_are_classified_however_they_are_wrapped(
     exc: Exception, outage: Outage | None
 ) -> None:
     assert outage_of(exc) is outage
@@ -126,7 +126,7 @@ def test_what_the_system_and_postgresql_say_has_a_name_however_it_is_wrapped(
 # --- a full disk
 
 
-async def test_a_disk_that_takes_nothing_is_named_once_loses_nothing_and_work_goes_on_when_it_does(
+async def test_a_full_disk_is_reported_once_loses_nothing_and_work_continues_afterwards(
     app: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
     job_id = await app.imagine()
@@ -140,7 +140,7 @@ async def test_a_disk_that_takes_nothing_is_named_once_loses_nothing_and_work_go
             await app.imagine()
 
     assert (refused.value.key, refused.value.values) == ("outage", {"outage": "disk_error"})
-    assert told(app) == ["operator.outage.disk_error"]
+    assert notified(app) == ["operator.outage.disk_error"]
     assert [each for each in caplog.records if each.exc_info] == []
     named = [each for each in caplog.records if getattr(each, "event", "") == "outage"]
     assert [(each.levelname, each.__dict__["reason"]) for each in named] == [("WARNING", "disk_error")]
@@ -148,10 +148,10 @@ async def test_a_disk_that_takes_nothing_is_named_once_loses_nothing_and_work_go
     job = await app.until_final(job_id)
     assert (job.state, len(app.provider.submitted)) == (State.SUCCEEDED, 1)
     await app.services.outages.check()
-    await app.imagine()  # as soon as a write comes through
+    await app.imagine()  # as soon as a write succeeds
     app.time.go(61)
     await app.services.outages.check()
-    assert told(app) == ["operator.outage.disk_error", "operator.outage_over"]
+    assert notified(app) == ["operator.outage.disk_error", "operator.outage_over"]
     assert app.services.outages.current == ()
 
 
@@ -162,7 +162,7 @@ def noise() -> bytes:
     return out.getvalue()
 
 
-async def test_a_picture_that_does_not_fit_on_the_disk_is_asked_for_until_it_does(
+async def test_a_picture_that_does_not_fit_on_the_disk_is_downloaded_again_until_it_does(
     app: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
     job_id, later = await app.imagine(), await app.imagine(acked=False)
@@ -175,7 +175,7 @@ async def test_a_picture_that_does_not_fit_on_the_disk_is_asked_for_until_it_doe
         await app.turn(31, times=3)
 
     assert (await app.job(job_id)).state is State.COLLECTING
-    assert len(app.provider.submitted) == 1  # nothing more is ordered meanwhile
+    assert len(app.provider.submitted) == 1  # nothing more is submitted meanwhile
     assert [each for each in caplog.records if each.exc_info] == []
     assert app.services.outages.current == (Outage.DISK_FULL,)
     assert list(app.folder.glob("*.part")) == []
@@ -188,14 +188,14 @@ async def test_a_picture_that_does_not_fit_on_the_disk_is_asked_for_until_it_doe
 # --- the database
 
 
-async def test_a_database_server_that_is_away_is_named_by_its_reason_and_said_to_be_back(
+async def test_an_unreachable_database_server_is_reported_with_its_reason_and_when_it_is_back(
     tmp_path: Path, postgres_url: str, role_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(system_outages, "TIMEOUT", 0.3)
     role = urlsplit(role_url).username
     async with rig(tmp_path, url=role_url) as app:
         await app.services.outages.check()
-        assert app.told == []
+        assert app.notifications == []
         await by_hand(postgres_url, f"ALTER ROLE {role} CONNECTION LIMIT 0")
         await cut(postgres_url)
         await app.services.outages.check()
@@ -205,19 +205,19 @@ async def test_a_database_server_that_is_away_is_named_by_its_reason_and_said_to
 
         await by_hand(postgres_url, f"ALTER ROLE {role} CONNECTION LIMIT -1")
         await app.services.outages.check()
-        assert told(app) == ["operator.outage.database_refused", "operator.outage_over"]
+        assert notified(app) == ["operator.outage.database_refused", "operator.outage_over"]
         await app.imagine()
 
 
-async def test_a_line_to_the_database_that_breaks_once_is_no_news(app: Rig) -> None:
+async def test_a_single_lost_database_connection_is_not_reported(app: Rig) -> None:
     app.services.outages.seen(asyncpg.AdminShutdownError("terminating connection due to administrator command"))
     assert app.services.outages.failing is Outage.DATABASE_AWAY
     await app.services.outages.check()
 
-    assert (app.services.outages.current, app.told) == ((), [])
+    assert (app.services.outages.current, app.notifications) == ((), [])
 
 
-async def test_a_password_that_was_changed_is_named(tmp_path: Path, postgres_url: str, role_url: str) -> None:
+async def test_a_wrong_database_password_is_reported(tmp_path: Path, postgres_url: str, role_url: str) -> None:
     async with rig(tmp_path, url=role_url) as app:
         await by_hand(postgres_url, f"ALTER ROLE {urlsplit(role_url).username} NOLOGIN")
         await cut(postgres_url)
@@ -226,7 +226,7 @@ async def test_a_password_that_was_changed_is_named(tmp_path: Path, postgres_url
         assert app.services.outages.current == (Outage.DATABASE_REFUSED,)
 
 
-async def test_a_database_that_refuses_us_ends_no_loop_and_what_was_changed_meanwhile_is_noticed(
+async def test_a_database_that_refuses_connections_stops_no_loop_and_later_changes_are_noticed(
     tmp_path: Path, postgres_url: str, role_url: str
 ) -> None:
     async with rig(tmp_path, url=role_url) as app:
@@ -236,7 +236,7 @@ async def test_a_database_that_refuses_us_ends_no_loop_and_what_was_changed_mean
         await by_hand(postgres_url, f"ALTER ROLE {urlsplit(role_url).username} NOLOGIN")
         await cut(postgres_url)
         async with asyncio.timeout(20):
-            await app.services.outages.wake.wait()  # set by what the worker saw
+            await app.services.outages.wake.wait()  # set by the worker's error
         assert app.services.outages.current == (Outage.DATABASE_REFUSED,)
         assert not working.done()
 
@@ -253,7 +253,7 @@ async def test_a_database_that_refuses_us_ends_no_loop_and_what_was_changed_mean
 # --- too many open files
 
 
-async def test_a_host_that_we_could_not_ask_is_not_taken_for_one_that_fails(app: Rig) -> None:
+async def test_a_request_that_could_not_be_sent_is_no_failure_of_the_provider(app: Rig) -> None:
     job_id = await app.imagine()
     await app.turn(5)
     trouble = ProviderUnavailable("GET /status: ConnectError")
@@ -270,24 +270,24 @@ async def test_a_host_that_we_could_not_ask_is_not_taken_for_one_that_fails(app:
 # --- the clock
 
 
-async def test_a_clock_that_certificates_tell_of_is_off_until_they_do_not_for_a_while(app: Rig) -> None:
+async def test_a_wrong_clock_seen_by_certificate_errors_is_over_when_they_stop(app: Rig) -> None:
     app.services.outages.seen(not_yet_valid())
     for _ in range(3):
-        app.services.outages.clock_is_off(off=False)  # an interaction in good time
+        app.services.outages.clock_is_off(off=False)  # an interaction with the right time
         await app.services.outages.check()
-    assert told(app) == ["operator.outage.clock"]
+    assert notified(app) == ["operator.outage.clock"]
 
     app.time.go(61)
     await app.services.outages.check()
-    assert told(app) == ["operator.outage.clock", "operator.outage_over"]
+    assert notified(app) == ["operator.outage.clock", "operator.outage_over"]
 
 
-async def test_a_clock_that_discord_tells_of_is_off_until_discord_says_otherwise(app: Rig) -> None:
+async def test_a_wrong_clock_seen_by_discord_is_over_when_discord_says_so(app: Rig) -> None:
     app.services.outages.clock_is_off(off=True)
     app.time.go(3600)
     await app.services.outages.check()
-    assert told(app) == ["operator.outage.clock"]
+    assert notified(app) == ["operator.outage.clock"]
 
     app.services.outages.clock_is_off(off=False)
     await app.services.outages.check()
-    assert told(app) == ["operator.outage.clock", "operator.outage_over"]
+    assert notified(app) == ["operator.outage.clock", "operator.outage_over"]

@@ -1,4 +1,4 @@
-"""A host answers in forms that nobody has seen: the job goes on with what can be read, or ends soon and free."""
+"""Answers of an unknown form: the job continues with what can be read, or ends soon with a refund."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from tests.store.ledger_model import seen
 STRANGE = AnswerUnreadable("no readable output", shape="{images: [{src: string}]}", finished=True)
 
 
-async def test_a_result_that_stays_unreadable_ends_free_after_two_minutes_and_a_late_picture_is_a_present(
+async def test_a_result_unreadable_for_two_minutes_is_refunded_and_a_late_picture_is_free(
     app: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
     app.provider.sees = [STRANGE]
@@ -42,7 +42,7 @@ async def test_a_result_that_stays_unreadable_ends_free_after_two_minutes_and_a_
     assert [(job.state, job.reason) for job in jobs] == [(State.FAILED, "unreadable")] * 2
     used = await seen(app.store, jobs[0].place, now=app.time.now)
     assert (used.user_day, used.host_month.micro_usd) == (Amount(), 160_000)
-    assert app.told == [("operator.unreadable", {"provider": "RunComfy"})]
+    assert app.notifications == [("operator.unreadable", {"provider": "RunComfy"})]
     assert "{images: [{src: string}]}" in caplog.text
 
     app.provider.sees = [app.ready()]
@@ -51,16 +51,16 @@ async def test_a_result_that_stays_unreadable_ends_free_after_two_minutes_and_a_
     assert ((await app.job(first)).reason, (await app.job(first)).images) == ("late", 1)
 
 
-async def test_an_answer_that_becomes_readable_in_time_is_forgiven(app: Rig) -> None:
+async def test_an_answer_that_becomes_readable_in_time_has_no_consequences(app: Rig) -> None:
     app.provider.sees = [STRANGE, STRANGE, Observation(State.RUNNING), *[STRANGE] * 6, app.ready()]
     job_id = await app.imagine()
 
     job = await app.until_final(job_id, step=15)
 
-    assert (job.state, app.told) == (State.SUCCEEDED, [])
+    assert (job.state, app.notifications) == (State.SUCCEEDED, [])
 
 
-async def test_the_two_minutes_begin_anew_when_a_host_was_away_in_between(app: Rig) -> None:
+async def test_the_two_minutes_restart_after_an_outage_of_the_provider(app: Rig) -> None:
     away = ProviderUnavailable("GET /result: ConnectError")
     app.provider.sees = [STRANGE, *[away] * 8, STRANGE, app.ready()]
     job_id = await app.imagine()
@@ -68,7 +68,7 @@ async def test_the_two_minutes_begin_anew_when_a_host_was_away_in_between(app: R
     assert (await app.until_final(job_id, step=30)).state is State.SUCCEEDED
 
 
-async def test_a_run_that_was_called_finished_and_then_cancelled_may_have_been_billed(app: Rig) -> None:
+async def test_a_run_reported_finished_and_then_cancelled_counts_as_billed(app: Rig) -> None:
     app.provider.sees = [STRANGE, Observation(State.CANCELLED)]
     job = await app.until_final(await app.imagine())
 
@@ -76,7 +76,7 @@ async def test_a_run_that_was_called_finished_and_then_cancelled_may_have_been_b
     assert (await seen(app.store, job.place, now=app.time.now)).host_month.micro_usd == 80_000
 
 
-async def test_pictures_in_hand_are_settled_when_the_answer_becomes_unreadable(app: Rig) -> None:
+async def test_downloaded_pictures_are_settled_when_the_answer_becomes_unreadable(app: Rig) -> None:
     ready = app.ready(n=2)
     app.files.files[ready.image_urls[1]] = b"<html>not yet</html>"
     app.provider.sees = [ready, STRANGE]
@@ -108,18 +108,18 @@ async def test_a_run_that_succeeded_without_a_picture_is_no_refusal(app: Rig) ->
     assert (job.state, job.reason) == (State.FAILED, "no_output")
 
 
-# --- the whole way: real answers, real clients
+# --- recorded answers, real clients
 
 
 @asynccontextmanager
 async def a_host(folder: Path, name: str, body: Any) -> AsyncIterator[Rig]:
-    """A Darkroom whose host *name* takes everything and answers every question about it with *body*."""
+    """A bot whose provider *name* accepts every submit and answers every poll with *body*."""
     taken = {"request_id": "run-1", "id": "run-1", "status_code": "queued"}
     files = FakeFiles({A: picture(), B: picture("red")})
 
     async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        told = taken if server.got[-1].method == "POST" else body
-        await answer(200, json.dumps(told).encode())(reader, writer)
+        reply_body = taken if server.got[-1].method == "POST" else body
+        await answer(200, json.dumps(reply_body).encode())(reader, writer)
 
     async with serving(act) as server:
         http = client(server.url, "rf_live_key")
@@ -132,7 +132,7 @@ async def a_host(folder: Path, name: str, body: Any) -> AsyncIterator[Rig]:
 
 
 @pytest.mark.parametrize("host", ["runcomfy", "runflow"])
-async def test_what_can_be_fetched_of_a_mixed_result_is_fetched_and_settled_in_part(host: str, tmp_path: Path) -> None:
+async def test_a_partly_available_result_is_downloaded_and_settled_in_part(host: str, tmp_path: Path) -> None:
     images = [{"url": A}, 7, None, {"uri": B}, [{"href": 3}], "none"]
     body = {"status": "succeeded", "status_code": "succeeded", "output": {"images": images, "outputs": images}}
     async with a_host(tmp_path, host, body) as app:
@@ -163,5 +163,5 @@ async def test_anything_in_place_of_a_field_leaves_no_job_stuck(host: str, field
                 await app.turn(10)
             job = await app.job(job.id)
             known = str(body.get("status_code" if host == "runflow" else "status")).strip().lower()
-            going_on = isinstance(value, str) and known not in ("", "succeeded")  # a new word: still under way
+            going_on = isinstance(value, str) and known not in ("", "succeeded")  # an unknown status: still running
             assert job.state.is_final or going_on, (value, job)

@@ -1,4 +1,4 @@
-"""A paid request that never leaves this machine: nothing is ordered, nothing is assumed to have been billed."""
+"""Submits that fail before any byte is sent: nothing is ordered or assumed to be billed."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tests.providers.raw_server import answer, serving
     [("s3cret\n", {}, "credentials"), ("s3cret", {"X-Odd": "a\nb"}, "down")],
     ids=["signing fails", "writing the head fails"],
 )
-async def test_what_fails_before_the_first_byte_is_booked_nowhere(
+async def test_a_failure_before_the_first_byte_is_recorded_nowhere(
     tmp_path: Path, token: str, headers: dict[str, str], ends: str
 ) -> None:
     async with serving(answer()) as server:
@@ -28,7 +28,7 @@ async def test_what_fails_before_the_first_byte_is_booked_nowhere(
             job = await app.until_final(await app.imagine(), step=60)
 
             assert (job.state, job.reason) == (State.FAILED, ends)
-            assert [key for key, _ in app.told] == [f"operator.{ends}"]
+            assert [key for key, _ in app.notifications] == [f"operator.{ends}"]
             assert await host_cost(app) == []
             assert server.got == []
         await host.aclose()

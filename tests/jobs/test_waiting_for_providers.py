@@ -1,4 +1,4 @@
-"""Jobs that wait while hosts come and go: whoever is well gets them, soon, and nobody is forgotten in line."""
+"""Jobs that wait during outages of providers: a working provider gets them soon, and no job is left in the queue."""
 
 import random
 from collections import Counter
@@ -22,10 +22,10 @@ TIMEOUT = ProviderUnavailable("429", retry_after=900)
 DOLLARS = 5_000_000
 
 
-async def seconds(app: Rig, *ids: str, most: float = 1200, step: float = 5) -> float:
-    """How long it takes until these jobs have ended."""
+async def seconds(app: Rig, *ids: str, within: float = 1200, step: float = 5) -> float:
+    """Seconds until these jobs have ended."""
     before = app.time.now
-    while app.time.now - before < most * 1000 and not all([(await app.job(each)).state.is_final for each in ids]):
+    while app.time.now - before < within * 1000 and not all([(await app.job(each)).state.is_final for each in ids]):
         await app.turn(step)
     return (app.time.now - before) / 1000
 
@@ -35,10 +35,10 @@ async def ends(app: Rig, job_id: str) -> tuple[State, str]:
     return job.state, job.provider
 
 
-# --- at one host
+# --- one provider
 
 
-async def test_when_a_pause_is_over_those_who_waited_for_it_are_tried(tmp_path: Path) -> None:
+async def test_after_a_pause_the_waiting_jobs_are_tried(tmp_path: Path) -> None:
     async with rig(tmp_path) as app:
         app.provider.sees, app.provider.submits = [app.ready()], [SubmitUnknown("502")] * 3
         for _ in range(3):
@@ -53,7 +53,7 @@ async def test_when_a_pause_is_over_those_who_waited_for_it_are_tried(tmp_path: 
 
 
 @pytest.mark.parametrize("wallet", [DOWN, ProviderPaused("403", kind="credentials")], ids=str)
-async def test_a_wallet_that_does_not_answer_keeps_no_host_shut(tmp_path: Path, wallet: Exception) -> None:
+async def test_an_unavailable_balance_api_does_not_block_a_provider(tmp_path: Path, wallet: Exception) -> None:
     async with rig(tmp_path) as app:
         app.provider.sees, app.provider.submits = [app.ready()], [DOWN] * 3
         app.provider.balances = [wallet]
@@ -63,7 +63,7 @@ async def test_a_wallet_that_does_not_answer_keeps_no_host_shut(tmp_path: Path, 
         assert await ends(app, job_id) == (State.SUCCEEDED, "runcomfy")
 
 
-async def test_a_trial_that_is_cancelled_before_it_begins_leaves_room_for_the_next(tmp_path: Path) -> None:
+async def test_a_trial_cancelled_before_its_start_lets_the_next_one_start(tmp_path: Path) -> None:
     async with rig(tmp_path) as app:
         app.provider.sees, app.provider.submits, app.provider.balances = [app.ready()], [EMPTY], [DOLLARS]
         first = await app.imagine()
@@ -76,15 +76,15 @@ async def test_a_trial_that_is_cancelled_before_it_begins_leaves_room_for_the_ne
         assert await seconds(app, second) < 120
 
 
-async def test_one_run_that_cannot_be_asked_about_says_nothing_about_its_host(tmp_path: Path) -> None:
+async def test_one_run_that_cannot_be_polled_is_no_failure_of_its_provider(tmp_path: Path) -> None:
     async with rig(tmp_path) as app:
         app.provider.sees = [ProviderUnavailable("500, for this run")]
-        await seconds(app, await app.imagine(), most=1900)
+        await seconds(app, await app.imagine(), within=1900)
 
-        assert [key for key, _ in app.told] == ["operator.down", "operator.recovered"]
+        assert [key for key, _ in app.notifications] == ["operator.down", "operator.recovered"]
 
 
-async def test_the_head_of_the_line_waits_no_longer_than_its_host_needs(tmp_path: Path) -> None:
+async def test_the_head_of_the_queue_waits_no_longer_than_necessary(tmp_path: Path) -> None:
     async with rig(tmp_path) as app:
         app.provider.sees, app.provider.submits = [app.ready()], [DOWN] * 12
         jobs = [await app.imagine(), await app.imagine(BOB)]
@@ -94,10 +94,10 @@ async def test_the_head_of_the_line_waits_no_longer_than_its_host_needs(tmp_path
         assert await seconds(app, *jobs) < 90
 
 
-# --- between two
+# --- two providers
 
 
-async def test_the_patience_of_one_host_is_not_asked_of_the_other(tmp_path: Path) -> None:
+async def test_retry_after_of_one_provider_does_not_apply_to_the_other(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow") as app:
         app.provider.sees = app.beside.sees = [app.ready()]
         app.provider.submits, app.beside.submits = [DOWN], [TIMEOUT]
@@ -107,7 +107,7 @@ async def test_the_patience_of_one_host_is_not_asked_of_the_other(tmp_path: Path
         assert await ends(app, job_id) == (State.SUCCEEDED, "runcomfy")
 
 
-async def test_a_job_whose_host_asked_for_patience_goes_to_the_one_that_is_back(tmp_path: Path) -> None:
+async def test_a_job_whose_provider_sent_retry_after_moves_to_the_one_that_is_back(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow") as app:
         app.provider.sees = app.beside.sees = [app.ready()]
         app.provider.submits, app.beside.away = [TIMEOUT], DOWN
@@ -123,7 +123,7 @@ async def test_a_job_whose_host_asked_for_patience_goes_to_the_one_that_is_back(
         assert await ends(app, job_id) == (State.SUCCEEDED, "runflow")
 
 
-async def test_a_job_that_waits_at_a_host_which_goes_down_may_go_back_to_the_first(tmp_path: Path) -> None:
+async def test_a_job_waiting_for_a_provider_that_goes_down_may_return_to_the_first(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow", slots=1) as app:
         app.provider.sees, app.beside.sees = [app.ready()], [RUNNING]
         for member in (ALICE, BOB):
@@ -137,25 +137,25 @@ async def test_a_job_that_waits_at_a_host_which_goes_down_may_go_back_to_the_fir
         assert await ends(app, waiting) == (State.SUCCEEDED, "runcomfy")
 
 
-async def test_a_job_that_waits_at_a_host_which_is_down_hears_when_the_others_patience_ends(tmp_path: Path) -> None:
+async def test_a_job_waiting_during_an_outage_moves_when_the_others_retry_after_has_passed(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow", slots=1) as app:
         app.provider.sees, app.beside.sees = [RUNNING], [app.ready()]
         await app.imagine()
         waiting = await app.imagine(BOB)
         await app.turn(2)
-        patience = ProviderUnavailable("429", retry_after=60)
-        await app.health.on_failed("runflow", "submit", patience, job_id="another")
+        rate_limited = ProviderUnavailable("429", retry_after=60)
+        await app.health.on_failed("runflow", "submit", rate_limited, job_id="another")
         app.provider.away, app.provider.sees = DOWN, [DOWN]
 
         assert await seconds(app, waiting) < 200
         assert await ends(app, waiting) == (State.SUCCEEDED, "runflow")
 
 
-async def test_a_model_that_is_gone_while_the_other_host_asks_for_patience_is_waited_for_there(tmp_path: Path) -> None:
+async def test_a_job_whose_model_is_removed_waits_for_the_other_providers_retry_after(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow") as app:
         app.provider.sees = app.beside.sees = [app.ready()]
-        patience = ProviderUnavailable("429", retry_after=10)
-        await app.health.on_failed("runflow", "submit", patience, job_id="another")
+        rate_limited = ProviderUnavailable("429", retry_after=10)
+        await app.health.on_failed("runflow", "submit", rate_limited, job_id="another")
         app.provider.submits = [ModelGone("404")]
         app.provider.absent = {"google/nano-banana-2/text-to-image": ModelGone("404")}
         job_id = await app.imagine()
@@ -164,7 +164,7 @@ async def test_a_model_that_is_gone_while_the_other_host_asks_for_patience_is_wa
         assert await ends(app, job_id) == (State.SUCCEEDED, "runflow")
 
 
-async def test_one_route_that_is_left_takes_no_job_for_more_than_is_reserved(tmp_path: Path) -> None:
+async def test_the_only_remaining_route_is_not_used_above_the_reserved_price(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow", models=dearer_at_runflow()) as app:
         app.provider.submits = [ModelGone("404")]
         app.provider.absent = {"google/nano-banana-2/text-to-image": ModelGone("404")}
@@ -175,7 +175,7 @@ async def test_one_route_that_is_left_takes_no_job_for_more_than_is_reserved(tmp
         assert ((await app.job(job_id)).reason, app.beside.submitted) == ("model_gone", [])
 
 
-async def test_a_trial_holds_up_nobody_who_can_go_elsewhere(tmp_path: Path) -> None:
+async def test_a_trial_does_not_delay_jobs_that_can_use_another_provider(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow", slots=1) as app:
         app.beside.sees, app.provider.away, app.provider.submits = [RUNNING], DOWN, [DOWN] * 3
         jobs = []
@@ -198,7 +198,7 @@ async def test_a_trial_holds_up_nobody_who_can_go_elsewhere(tmp_path: Path) -> N
         assert elsewhere == [State.SUCCEEDED] * 5
 
 
-async def test_a_head_of_the_line_that_is_cancelled_calls_the_next(tmp_path: Path) -> None:
+async def test_cancelling_the_head_of_the_queue_wakes_the_next_job(tmp_path: Path) -> None:
     async with rig(tmp_path) as app:
         app.provider.sees, app.provider.submits = [app.ready()], [EMPTY]
         first = await app.imagine()
@@ -217,19 +217,19 @@ def dearer_first() -> Catalog:
     return dearer_at_runflow().for_providers(["runflow", "runcomfy"])
 
 
-async def test_a_preferred_host_that_asks_more_gets_jobs_again_when_it_is_well(tmp_path: Path) -> None:
+async def test_a_preferred_provider_with_a_higher_price_gets_jobs_again_when_it_recovers(tmp_path: Path) -> None:
     async with rig(tmp_path, host="runflow", beside="runcomfy", models=dearer_first()) as app:
         app.provider.sees = app.beside.sees = [app.ready()]
         app.provider.submits, app.provider.balances = [EMPTY], [DOLLARS]
         for _ in range(3):
-            await seconds(app, await app.imagine(), most=300)
+            await seconds(app, await app.imagine(), within=300)
             await app.turn(60)
 
         assert len(app.provider.submitted) > 1
-        assert [key for key, _ in app.told] == ["operator.balance", "operator.recovered"]
+        assert [key for key, _ in app.notifications] == ["operator.balance", "operator.recovered"]
 
 
-async def test_a_price_is_that_of_the_host_that_would_take_it_now(tmp_path: Path) -> None:
+async def test_a_price_is_that_of_the_provider_that_would_be_used_now(tmp_path: Path) -> None:
     async with rig(tmp_path, beside="runflow", models=dearer_at_runflow()) as app:
         app.beside.sees = [app.ready()]
         await app.health.on_failed("runcomfy", "submit", TIMEOUT, job_id="another")
@@ -239,63 +239,63 @@ async def test_a_price_is_that_of_the_host_that_would_take_it_now(tmp_path: Path
         assert await seconds(app, job_id) < 60
 
 
-# --- anything, in any order
+# --- random outages
 
 
-class Moods:
-    """Two hosts whose moods change, one of which may lose our request; and what they took."""
+class FlakyProviders:
+    """Two providers that fail at times, one of which may lose a request; records what they accepted."""
 
     def __init__(self, dice: random.Random) -> None:
         self.dice = dice
-        self.now = {"runcomfy": "well", "runflow": "well"}
+        self.conditions = {"runcomfy": "well", "runflow": "well"}
         self.taken: Counter[str] = Counter()
-        self.most: Counter[str] = Counter()
+        self.peak: Counter[str] = Counter()
 
     def change(self) -> None:
-        moods = ("well", "well", "down", "patience", "balance", "unknown")
-        self.now[self.dice.choice(sorted(self.now))] = self.dice.choice(moods)
+        conditions = ("well", "well", "down", "rate limit", "balance", "unknown")
+        self.conditions[self.dice.choice(sorted(self.conditions))] = self.dice.choice(conditions)
 
     def rule(self, app: Rig, provider: FakeProvider) -> None:
         async def answer(job_id: str) -> None:
             job = await app.job(job_id)
             assert (job.state, job.provider) == (State.SUBMITTING, provider.name)
             _, running = await app.store.queue(provider.name)
-            self.most[provider.name] = max(self.most[provider.name], len(running))
+            self.peak[provider.name] = max(self.peak[provider.name], len(running))
             provider.submits = [self._says(job_id, provider.name)]
 
         provider.while_submitting = answer
 
     def _says(self, job_id: str, name: str) -> object:
-        mood = self.now[name]
-        if mood == "well" or (mood == "unknown" and self.dice.random() < 0.5):
+        condition = self.conditions[name]
+        if condition == "well" or (condition == "unknown" and self.dice.random() < 0.5):
             self.taken[job_id] += 1
         return {
             "well": f"{name}-{job_id}",
             "down": DOWN,
-            "patience": ProviderUnavailable("429", retry_after=self.dice.choice([1, 10, 60])),
+            "rate limit": ProviderUnavailable("429", retry_after=self.dice.choice([1, 10, 60])),
             "balance": EMPTY,
             "unknown": SubmitUnknown("502"),
-        }[mood]
+        }[condition]
 
 
 @pytest.mark.parametrize("seed", [4, pytest.param(17, marks=pytest.mark.prove)])
-async def test_whatever_the_hosts_do_a_job_is_taken_once_at_most_and_all_jobs_end(tmp_path: Path, seed: int) -> None:
-    """Four lives on one folder, with another preference in each; then both hosts are well."""
+async def test_whatever_providers_do_a_job_is_accepted_at_most_once_and_all_jobs_end(tmp_path: Path, seed: int) -> None:
+    """Four starts on one folder, each with another order of preference; then both providers work."""
     dice, clock, jobs = random.Random(seed), Time(), list[str]()
-    moods = Moods(dice)
+    conditions = FlakyProviders(dice)
     limits = Limits(user_day_images=None, guild_month_micro_usd=None, host_month_micro_usd=None)
     for life in range(4):
         host, beside = ("runcomfy", "runflow") if life % 2 else ("runflow", "runcomfy")
         async with rig(tmp_path, host=host, beside=beside, slots=2, time=clock, limits=limits) as app:
             app.first_number(70_000 + 1000 * life)
             app.provider.sees = app.beside.sees = [app.ready()]
-            moods.rule(app, app.provider)
-            moods.rule(app, app.beside)
+            conditions.rule(app, app.provider)
+            conditions.rule(app, app.beside)
             for _ in range(25):
                 if dice.random() < 0.6:
                     jobs.append(await app.imagine(10_000 + len(jobs)))
                 if dice.random() < 0.2:
-                    moods.change()
+                    conditions.change()
                 await app.turn(dice.choice([1, 5, 13]))
     async with rig(tmp_path, beside="runflow", slots=2, time=clock, limits=limits) as app:
         app.provider.sees = app.beside.sees = [app.ready()]
@@ -303,5 +303,5 @@ async def test_whatever_the_hosts_do_a_job_is_taken_once_at_most_and_all_jobs_en
 
         assert all([(await app.job(each)).state.is_final for each in jobs])
         assert await Audit(app.store.database).mismatches() == []
-    assert max(moods.taken.values()) == 1
-    assert max(moods.most.values()) <= 2
+    assert max(conditions.taken.values()) == 1
+    assert max(conditions.peak.values()) <= 2

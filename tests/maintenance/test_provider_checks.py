@@ -1,4 +1,4 @@
-"""Models that hosts give up and take back, hosts that do not answer, and accounts that run low."""
+"""Models that providers remove and restore, providers that do not answer, and low balances."""
 
 import asyncio
 from pathlib import Path
@@ -23,7 +23,7 @@ async def no_probe() -> None:
     pass
 
 
-def inspector(app: Rig, *, low: int | None = 5 * DOLLAR) -> ProviderChecks:
+def provider_checks(app: Rig, *, low: int | None = 5 * DOLLAR) -> ProviderChecks:
     return ProviderChecks(app.services, providers={app.provider.name: app.provider}, low=low, probe=no_probe)
 
 
@@ -31,8 +31,8 @@ def gone(*routes: str) -> dict[str, Exception]:
     return {each: ModelGone("404") for each in routes}
 
 
-def told(app: Rig) -> list[str]:
-    return [key for key, _ in app.told]
+def notified(app: Rig) -> list[str]:
+    return [key for key, _ in app.notifications]
 
 
 def offered(app: Rig, verb: Verb = Verb.IMAGINE) -> list[str]:
@@ -53,27 +53,27 @@ async def refusal(app: Rig, **asked: Any) -> str:
 
 
 async def test_every_configured_route_is_looked_up_at_start_and_once_a_day(app: Rig) -> None:
-    eye = inspector(app)
-    await eye.run_once()
+    checks = provider_checks(app)
+    await checks.run_once()
     assert sorted(app.provider.described) == every_route(app)
 
     app.time.now += 24 * HOUR - 1
-    await eye.run_once()
+    await checks.run_once()
     assert len(app.provider.described) == len(every_route(app))
     app.time.now += 1
-    await eye.run_once()
+    await checks.run_once()
     assert len(app.provider.described) == 2 * len(every_route(app))
-    assert app.told == []
+    assert app.notifications == []
 
 
-async def test_a_model_that_is_gone_is_offered_no_more_and_the_operator_is_told_once(app: Rig) -> None:
+async def test_a_removed_model_is_not_offered_and_the_operator_is_notified_once(app: Rig) -> None:
     app.provider.absent = gone(PRO_IMAGINE)
-    eye = inspector(app)
-    await eye.run_once()
+    checks = provider_checks(app)
+    await checks.run_once()
     app.time.go(24 * 3600)
-    await eye.run_once()
+    await checks.run_once()
 
-    assert app.told == [
+    assert app.notifications == [
         ("operator.model_gone", {"provider": "RunComfy", "model": "Nano Banana Pro", "route": PRO_IMAGINE})
     ]
     assert (offered(app), offered(app, Verb.EDIT)) == ([TWO], [TWO, PRO])
@@ -81,49 +81,49 @@ async def test_a_model_that_is_gone_is_offered_no_more_and_the_operator_is_told_
     assert (await app.job(await app.imagine())).request.model == TWO
 
 
-async def test_where_the_usual_model_is_gone_the_next_one_is_taken(app: Rig) -> None:
+async def test_the_next_model_replaces_a_removed_default(app: Rig) -> None:
     app.provider.absent = gone("google/nano-banana-2/text-to-image")
-    await inspector(app).run_once()
+    await provider_checks(app).run_once()
 
     assert (await app.job(await app.imagine())).request.model == PRO
 
 
-async def test_a_job_of_a_model_that_is_gone_keeps_its_name_and_its_wish(app: Rig) -> None:
+async def test_a_job_of_a_removed_model_keeps_its_model_name_and_request(app: Rig) -> None:
     job_id = await app.imagine(model=PRO)
     app.provider.absent = gone(PRO_IMAGINE)
-    await inspector(app).run_once()
+    await provider_checks(app).run_once()
 
     assert (await app.services.jobs.card(job_id)).model == "Nano Banana Pro"
     assert app.services.drafts.repeat(await app.job(job_id)).model == PRO
 
 
-async def test_a_model_that_is_back_is_offered_again_and_the_operator_is_told_once(app: Rig) -> None:
+async def test_a_model_that_is_back_is_offered_again_and_the_operator_is_notified_once(app: Rig) -> None:
     app.provider.absent = gone(PRO_IMAGINE)
-    eye = inspector(app)
-    await eye.run_once()
+    checks = provider_checks(app)
+    await checks.run_once()
     app.provider.absent = {}
     for _ in range(2):
         app.time.go(24 * 3600)
-        await eye.run_once()
+        await checks.run_once()
 
-    assert told(app) == ["operator.model_gone", "operator.model_back"]
+    assert notified(app) == ["operator.model_gone", "operator.model_back"]
     assert offered(app) == [TWO, PRO]
     assert (await app.job(await app.imagine(model=PRO))).request.model == PRO
 
 
-async def test_what_is_gone_is_known_at_once_after_a_restart_and_not_told_again(tmp_path: Path) -> None:
+async def test_removed_models_are_known_after_a_restart_and_not_reported_again(tmp_path: Path) -> None:
     async with rig(tmp_path) as before:
         before.provider.absent = gone(PRO_IMAGINE)
-        await inspector(before).run_once()
+        await provider_checks(before).run_once()
 
     async with rig(tmp_path) as after:
         assert offered(after) == [TWO]
         after.provider.absent = gone(PRO_IMAGINE)
-        await inspector(after).run_once()
-        assert after.told == []
+        await provider_checks(after).run_once()
+        assert after.notifications == []
 
 
-async def test_a_route_that_is_configured_no_more_is_not_gone(tmp_path: Path) -> None:
+async def test_a_route_that_is_no_longer_configured_does_not_count_as_removed(tmp_path: Path) -> None:
     async with rig(tmp_path) as before:
         await before.services.availability.mark_route_gone("runcomfy", "of/yesterday")
         assert before.services.availability.gone == {("runcomfy", "of/yesterday")}
@@ -133,41 +133,39 @@ async def test_a_route_that_is_configured_no_more_is_not_gone(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("trouble", [ProviderUnavailable("down"), ProviderPaused("401", kind="credentials")])
-async def test_a_host_that_does_not_answer_takes_no_model_away_and_is_asked_again_later(
-    app: Rig, trouble: Exception
-) -> None:
+async def test_an_unanswered_check_removes_no_model_and_is_repeated_later(app: Rig, trouble: Exception) -> None:
     app.provider.absent = dict.fromkeys(every_route(app), trouble)
-    eye = inspector(app)
+    checks = provider_checks(app)
     for _ in range(30):
-        await eye.run_once()
+        await checks.run_once()
         app.time.go(20)
     assert len(app.provider.described) <= len(every_route(app)), "once in ten minutes is enough"
-    assert (app.told, offered(app)) == ([], [TWO, PRO])
+    assert (app.notifications, offered(app)) == ([], [TWO, PRO])
 
     app.provider.absent = gone(PRO_IMAGINE)
-    await eye.run_once()
-    assert told(app) == ["operator.model_gone"]
+    await checks.run_once()
+    assert notified(app) == ["operator.model_gone"]
 
 
-async def test_what_a_host_does_not_say_of_a_route_that_was_gone_does_not_bring_it_back(app: Rig) -> None:
+async def test_an_unanswered_check_does_not_bring_a_removed_route_back(app: Rig) -> None:
     await app.services.availability.mark_route_gone("runcomfy", PRO_IMAGINE)
     app.provider.absent = dict.fromkeys(every_route(app), ProviderUnavailable("down"))
-    await inspector(app).run_once()
+    await provider_checks(app).run_once()
 
     assert offered(app) == [TWO]
 
 
-async def test_where_nothing_is_offered_any_more_everybody_is_told_so(app: Rig) -> None:
+async def test_a_request_is_refused_when_no_model_is_offered(app: Rig) -> None:
     app.provider.absent = gone(*every_route(app))
-    await inspector(app).run_once()
+    await provider_checks(app).run_once()
 
-    assert len(app.told) == len(every_route(app))
+    assert len(app.notifications) == len(every_route(app))
     assert [await refusal(app), await refusal(app, model=TWO)] == ["option.no_host", "option.no_host"]
 
 
-async def test_where_a_server_has_hidden_all_that_is_left_the_host_is_to_blame(app: Rig) -> None:
+async def test_a_server_that_hides_all_remaining_models_gets_the_providers_refusal(app: Rig) -> None:
     app.provider.absent = gone(PRO_IMAGINE)
-    await inspector(app).run_once()
+    await provider_checks(app).run_once()
     draft, place = RequestDraft(verb=Verb.IMAGINE, prompt="a boat"), app.context().place
 
     for hidden, key in (((TWO,), "option.no_host"), ((TWO, PRO), "house.model")):
@@ -176,26 +174,26 @@ async def test_where_a_server_has_hidden_all_that_is_left_the_host_is_to_blame(a
         assert caught.value.key == key
 
 
-async def test_a_model_that_worker_and_inspector_miss_in_the_same_moment_is_told_of_once(app: Rig) -> None:
+async def test_a_model_missed_by_worker_and_check_at_once_is_reported_once(app: Rig) -> None:
     await asyncio.gather(*(app.services.availability.mark_route_gone("runcomfy", PRO_IMAGINE) for _ in range(3)))
 
-    assert told(app) == ["operator.model_gone"]
+    assert notified(app) == ["operator.model_gone"]
 
 
-async def test_a_database_that_fails_leaves_a_model_to_the_next_check(
+async def test_a_database_error_leaves_a_model_to_the_next_check(
     app: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     app.provider.absent = gone(PRO_IMAGINE)
-    eye = inspector(app)
+    checks = provider_checks(app)
     with monkeypatch.context() as patch:
         patch.setattr(app.notes, "set", full_disk)
         with pytest.raises(OSError, match="disk full"):
-            await eye.run_once()
-    assert (app.told, offered(app)) == ([], [TWO, PRO])
+            await checks.run_once()
+    assert (app.notifications, offered(app)) == ([], [TWO, PRO])
 
     app.time.now += 10 * MINUTE
-    await eye.run_once()
-    assert (told(app), offered(app)) == (["operator.model_gone"], [TWO])
+    await checks.run_once()
+    assert (notified(app), offered(app)) == (["operator.model_gone"], [TWO])
 
 
 async def full_disk(key: str, value: str) -> None:
@@ -205,68 +203,68 @@ async def full_disk(key: str, value: str) -> None:
 # --- balances
 
 
-async def test_a_balance_is_read_every_quarter_of_an_hour_and_known_for_one_hour(app: Rig) -> None:
+async def test_a_balance_is_read_every_15_minutes_and_valid_for_an_hour(app: Rig) -> None:
     app.provider.balances = [7 * DOLLAR, 6 * DOLLAR, ProviderUnavailable("down")]
-    eye = inspector(app)
-    assert eye.balances() == {}
-    await eye.run_once()
+    checks = provider_checks(app)
+    assert checks.balances() == {}
+    await checks.run_once()
     app.time.now += 15 * MINUTE - 1
-    await eye.run_once()
-    assert eye.balances() == {"runcomfy": 7 * DOLLAR}
+    await checks.run_once()
+    assert checks.balances() == {"runcomfy": 7 * DOLLAR}
     app.time.now += 1
-    await eye.run_once()
-    assert eye.balances() == {"runcomfy": 6 * DOLLAR}
+    await checks.run_once()
+    assert checks.balances() == {"runcomfy": 6 * DOLLAR}
 
     app.time.now += HOUR
-    await eye.run_once()
-    assert eye.balances() == {"runcomfy": 6 * DOLLAR}
+    await checks.run_once()
+    assert checks.balances() == {"runcomfy": 6 * DOLLAR}
     app.time.now += 1
-    assert eye.balances() == {}
+    assert checks.balances() == {}
 
 
-async def test_a_host_that_does_not_say_what_is_left_is_no_trouble(app: Rig) -> None:
+async def test_a_provider_without_a_balance_causes_no_notification(app: Rig) -> None:
     app.provider.balances = [6 * DOLLAR, None]
-    eye = inspector(app)
-    await eye.run_once()
+    checks = provider_checks(app)
+    await checks.run_once()
     app.time.go(900)
-    await eye.run_once()
+    await checks.run_once()
 
-    assert (eye.balances(), app.told) == ({}, [])
+    assert (checks.balances(), app.notifications) == ({}, [])
 
 
-async def test_a_low_balance_is_told_once_and_again_only_after_it_was_enough(app: Rig) -> None:
+async def test_a_low_balance_is_reported_once_and_again_only_after_a_recovery(app: Rig) -> None:
     app.provider.balances = [5 * DOLLAR, 4 * DOLLAR, 3 * DOLLAR, 5 * DOLLAR, 2 * DOLLAR, 1 * DOLLAR]
-    eye = inspector(app)
+    checks = provider_checks(app)
     for _ in range(6):
-        await eye.run_once()
+        await checks.run_once()
         app.time.go(900)
 
-    assert [(key, values["provider"], values["left_micro_usd"]) for key, values in app.told] == [
+    assert [(key, values["provider"], values["left_micro_usd"]) for key, values in app.notifications] == [
         ("operator.low_balance", "RunComfy", 4 * DOLLAR),
         ("operator.low_balance", "RunComfy", 2 * DOLLAR),
     ]
 
 
-async def test_a_low_balance_is_not_told_again_after_a_restart(tmp_path: Path) -> None:
+async def test_a_low_balance_is_not_reported_again_after_a_restart(tmp_path: Path) -> None:
     for expected in (1, 0):
         async with rig(tmp_path) as app:
             app.provider.balances = [DOLLAR]
-            await inspector(app).run_once()
-            assert len(app.told) == expected
+            await provider_checks(app).run_once()
+            assert len(app.notifications) == expected
 
 
-async def test_without_a_threshold_nobody_is_told(app: Rig) -> None:
+async def test_without_a_threshold_no_balance_is_reported(app: Rig) -> None:
     app.provider.balances = [0]
-    eye = inspector(app, low=None)
-    await eye.run_once()
+    checks = provider_checks(app, low=None)
+    await checks.run_once()
 
-    assert (eye.balances(), app.told) == ({"runcomfy": 0}, [])
+    assert (checks.balances(), app.notifications) == ({"runcomfy": 0}, [])
 
 
 # --- the loop
 
 
-async def test_a_host_that_hangs_holds_up_no_other(app: Rig) -> None:
+async def test_a_provider_that_hangs_does_not_delay_another(app: Rig) -> None:
     class Slow(FakeProvider):
         async def describe(self, route: str) -> ModelInfo:
             await checked.wait()
@@ -279,22 +277,22 @@ async def test_a_host_that_hangs_holds_up_no_other(app: Rig) -> None:
             return await super().describe(route)
 
     checked = asyncio.Event()
-    eye = ProviderChecks(
+    checks = ProviderChecks(
         app.services, providers={"runflow": Slow("runflow"), "runcomfy": Seen()}, low=None, probe=no_probe
     )
     async with asyncio.timeout(5):
-        await eye.run_once()
+        await checks.run_once()
     assert checked.is_set()
 
 
-async def test_one_route_without_an_answer_does_not_hide_that_another_is_gone(app: Rig) -> None:
+async def test_an_unanswered_check_of_one_route_does_not_hide_that_another_is_removed(app: Rig) -> None:
     first, *_, last = every_route(app)
     app.provider.absent = {first: ProviderUnavailable("a bare 404"), last: ModelGone("404")}
-    await inspector(app).run_once()
+    await provider_checks(app).run_once()
     assert app.services.availability.gone == {("runcomfy", last)}
 
 
-async def test_the_loop_begins_at_once_outlives_a_bad_round_and_ends_when_told_to(
+async def test_the_loop_starts_at_once_survives_a_failed_run_and_stops_on_request(
     app: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     begun = asyncio.Event()
@@ -304,8 +302,8 @@ async def test_the_loop_begins_at_once_outlives_a_bad_round_and_ends_when_told_t
         raise OSError("disk full")
 
     stop = asyncio.Event()
-    eye = ProviderChecks(app.services, providers={"runcomfy": app.provider}, low=None, probe=probe)
-    life = asyncio.create_task(eye.run(stop))
+    checks = ProviderChecks(app.services, providers={"runcomfy": app.provider}, low=None, probe=probe)
+    life = asyncio.create_task(checks.run(stop))
     async with asyncio.timeout(5):
         await begun.wait()
         stop.set()

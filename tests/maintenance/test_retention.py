@@ -1,4 +1,4 @@
-"""What is tidied away, and what is left alone."""
+"""What retention deletes, and what it keeps."""
 
 import os
 from pathlib import Path
@@ -23,35 +23,35 @@ def _write(path: Path, *, hours_ago: int) -> None:
     os.utime(path, (at, at))
 
 
-async def test_files_that_a_crash_left_behind_are_removed_when_no_job_can_need_them(app: Rig) -> None:
+async def test_orphan_files_are_deleted_when_no_job_can_need_them(app: Rig) -> None:
     _write(app.folder / f"{JOB}-1.png", hours_ago=49)
     _write(app.folder / f"{JOB}-2.webp.part", hours_ago=49)
     _write(app.folder / f"{JOB}-3.png", hours_ago=47)
     _write(app.folder / "the operator's own.png", hours_ago=490)
-    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
+    retention = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
 
-    await janitor.run_once()
+    await retention.run_once()
 
     assert sorted(each.name for each in app.folder.glob("*.*g*")) == [f"{JOB}-3.png", "the operator's own.png"]
 
 
-async def test_a_picture_is_kept_as_long_as_promised_and_then_removed_with_its_row(app: Rig) -> None:
+async def test_a_picture_is_deleted_with_its_row_after_its_retention_time(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await app.until_final(job_id)
-    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
+    retention = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
 
     app.time.go(23 * 3600)
-    await janitor.run_once()
+    await retention.run_once()
     assert (app.folder / f"{job_id}-1.png").exists()
     app.time.go(2 * 3600)
-    await janitor.run_once()
+    await retention.run_once()
 
     assert not (app.folder / f"{job_id}-1.png").exists()
     assert (await app.services.jobs.card(job_id)).pictures == ()
 
 
-async def test_pictures_in_hand_of_a_job_that_goes_on_are_kept_however_long_the_program_was_away(app: Rig) -> None:
+async def test_pictures_of_an_active_job_are_kept_however_long_the_bot_was_stopped(app: Rig) -> None:
     job_id = await app.imagine(count=2)
     job: Job | None = await app.job(job_id)
     for state in (State.SUBMITTING, State.QUEUED, State.COLLECTING):
@@ -61,16 +61,16 @@ async def test_pictures_in_hand_of_a_job_that_goes_on_are_kept_however_long_the_
     await app.store.add_picture(job, Picture(1, f"{job_id}-1.png", "png", 1, 1, 5), now=app.time.now)
     _write(app.folder / f"{job_id}-1.png", hours_ago=0)
     await app.delivery.run_due()
-    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
+    retention = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
 
     app.time.go(49 * 3600)
-    await janitor.run_once()
+    await retention.run_once()
 
     assert (app.folder / f"{job_id}-1.png").exists()
     assert len((await app.services.jobs.card(job_id)).pictures) == 1
 
 
-async def test_prompts_are_forgotten_after_their_days_and_no_file_has_them_any_more(
+async def test_prompts_are_deleted_after_their_retention_time_from_every_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _let_sqlite_keep_what_it_frees(monkeypatch)
@@ -78,22 +78,22 @@ async def test_prompts_are_forgotten_after_their_days_and_no_file_has_them_any_m
         ended = await _ask(app, "a heron")
         await app.services.jobs.cancel(ended, user_id=ALICE)
         going_on = await _ask(app, "an otter")
-        janitor = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
+        retention = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
 
         app.time.go(30 * 24 * 3600)
-        await janitor.run_once()
+        await retention.run_once()
         assert (await app.job(ended)).request.prompt == "a heron"
         assert _files_with(app.folder, "a heron")
 
         app.time.go(3600)
-        await janitor.run_once()
+        await retention.run_once()
         assert [(await app.job(each)).request.prompt for each in (ended, going_on)] == ["", "an otter"]
         assert _files_with(app.folder, "an otter")
         assert not _files_with(app.folder, "a heron")
 
 
 def _let_sqlite_keep_what_it_frees(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As most builds of SQLite do where nobody asks them for more; Debian's wipes by itself."""
+    """As in most builds of SQLite, where secure deletion is off by default; in Debian's it is on."""
     connect = aiosqlite.connect
 
     async def opened(*given: Any, **more: Any) -> aiosqlite.Connection:
@@ -113,22 +113,22 @@ def _files_with(folder: Path, words: str) -> list[str]:
     return [each.name for each in folder.iterdir() if words.encode() in each.read_bytes()]
 
 
-async def test_what_opens_doors_and_what_was_only_typed_is_dropped_when_its_time_is_over(app: Rig) -> None:
+async def test_tokens_and_drafts_are_deleted_when_they_expire(app: Rig) -> None:
     job_id = await app.imagine()
     await app.services.drafts.keep(RequestDraft(verb=Verb.IMAGINE, prompt="a heron"), user_id=ALICE)
-    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
+    retention = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
 
     async def left() -> list[int]:
         counts = "SELECT (SELECT count(*) FROM {}) AS n"
         return [(await rows(app.store, counts.format(each)))[0]["n"] for each in ("tokens", "drafts", "interactions")]
 
     app.time.go(899)
-    await janitor.run_once()
+    await retention.run_once()
     assert await left() == [1, 1, 1]
     app.time.go(2)
-    await janitor.run_once()
+    await retention.run_once()
     assert await left() == [0, 0, 1]  # the interaction's id stays: Discord may deliver it again
     app.time.go(24 * 3600)
-    await janitor.run_once()
+    await retention.run_once()
     assert await left() == [0, 0, 0]
     assert (await app.job(job_id)).request.prompt == "a lighthouse"

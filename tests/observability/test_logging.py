@@ -61,20 +61,20 @@ class Strict(BaseModel):
     request: int
 
 
-def _validate(said: str) -> object:
-    return Strict.model_validate({"request": said})
+def _validate(message: str) -> object:
+    return Strict.model_validate({"request": message})
 
 
-def _parse(said: str) -> object:
-    return Strict.model_validate_json(said)
+def _parse(message: str) -> object:
+    return Strict.model_validate_json(message)
 
 
-def _raise(said: str) -> object:
-    raise ValueError(said)
+def _raise(message: str) -> object:
+    raise ValueError(message)
 
 
 @pytest.mark.parametrize(
-    ("fail", "said", "kept"),
+    ("fail", "message", "kept"),
     [
         (_validate, "canary, input_type=canary", "Input should be a valid integer"),
         (_parse, '{"request": canary', "Invalid JSON"),
@@ -83,11 +83,11 @@ def _raise(said: str) -> object:
         (_raise, "no null\nDETAIL:  Failing row (01K, canary\ncanary, 7).", "no null"),
     ],
 )
-def test_libraries_errors_do_not_quote_what_they_were_given(
-    fail: Callable[[str], object], said: str, kept: str
+def test_errors_of_libraries_are_logged_without_the_values_they_quote(
+    fail: Callable[[str], object], message: str, kept: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(kept)) as caught:
-        fail(said)
+        fail(message)
     line = _traceback_of(caught.value)
 
     assert kept in line
@@ -97,7 +97,7 @@ def test_libraries_errors_do_not_quote_what_they_were_given(
 FORGED = "x\n2026-11-21T12:00:00+0000 INFO bot.app: forged\r\x1b[31m\u202e\u2028\x85"
 
 
-def test_nothing_that_is_said_can_begin_a_line_or_a_field_of_its_own() -> None:
+def test_no_logged_value_can_start_a_new_line_or_field() -> None:
     line = record("A host says %s", FORGED, status=f"{FORGED}  event=forged", reason=7)
 
     assert len(line.splitlines()) == 1
@@ -130,11 +130,11 @@ def test_extra_values_go_through_the_redactor() -> None:
     ],
 )
 def test_pieces_of_a_prompt_are_found_however_they_are_quoted(quoted: str) -> None:
-    said = without_quotes(f"HTTP 422, {quoted}: BAD_INPUT", "A ﬁne fox in the snow, at night")
+    message = without_quotes(f"HTTP 422, {quoted}: BAD_INPUT", "A ﬁne fox in the snow, at night")
 
-    assert "snow" not in said.lower()
-    assert said.startswith("HTTP 422, ")
-    assert said.endswith(": BAD_INPUT")
+    assert "snow" not in message.lower()
+    assert message.startswith("HTTP 422, ")
+    assert message.endswith(": BAD_INPUT")
 
 
 @pytest.mark.parametrize("words", ["", "a", "fox"])
@@ -153,6 +153,6 @@ def test_short_words_are_no_quotation(words: str) -> None:
         ("Zoë 👨\u200d👩\u200d👧 क्\u200dष a\u00a0b", "Zoë 👨\u200d👩\u200d👧 क्\u200dष a\u00a0b"),
     ],
 )
-def test_what_ends_a_line_or_steers_a_terminal_is_shown_escaped(text: str, shown: str) -> None:
+def test_line_ends_and_terminal_control_characters_are_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
     assert printable(shown) == shown

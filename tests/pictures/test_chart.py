@@ -52,7 +52,7 @@ def test_the_same_chart_is_the_same_file() -> None:
 @pytest.mark.parametrize(
     "text", ["$^{", "$\\frac{1}$ and $x^{2$", "🎨 日本語", "_hidden", "\ud800\x00\n\t", "", "long " * 1000]
 )
-def test_text_is_drawn_as_it_stands_or_left_out_and_never_stops_the_chart(text: str) -> None:
+def test_any_text_is_drawn_or_left_out_and_never_breaks_the_chart(text: str) -> None:
     drawn(chart(*month(30, label=text + "{}"), title=text, images=text, money=text))
 
 
@@ -61,7 +61,7 @@ def test_dollar_signs_are_letters_and_not_mathematics() -> None:
     assert draw(chart(Day("$x$", 1, 1))) != draw(chart(Day("x", 1, 1)))
 
 
-def test_what_the_font_cannot_show_is_left_out() -> None:
+def test_characters_missing_in_the_font_are_left_out() -> None:
     typeface = _Typeface(size=20)
 
     assert typeface.truncate("🎨 The  last\n30 日 days", 900) == "The last 30 days"

@@ -112,7 +112,7 @@ def test_a_side_too_long_for_webp_becomes_jpeg() -> None:
     assert (done.type, done.width) == ("jpeg", 17000)
 
 
-def test_a_side_too_long_for_either_goes_down_until_webp_can_hold_it() -> None:
+def test_a_side_too_long_for_both_formats_is_shrunk_to_webps_limit() -> None:
     data = encoded(grain(512).resize((66000, 40)), "png", compress_level=0)
 
     done = fitted(data, max_bytes=len(data) - 1)
@@ -135,7 +135,7 @@ def test_metadata_goes() -> None:
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-def test_what_is_encoded_anew_says_that_a_model_made_it(kind: str) -> None:
+def test_a_re_encoded_picture_is_marked_as_ai_generated(kind: str) -> None:
     for given in (grain(256), grain(512).resize((17000, 16))):  # the second is too wide for WebP
         if max(given.size) > 16383 and kind == "webp":
             continue
@@ -148,7 +148,7 @@ def test_what_is_encoded_anew_says_that_a_model_made_it(kind: str) -> None:
         assert told["DigitalSourceType"] == "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
 
-def test_a_mark_tells_what_was_made_from_what_was_changed_and_holds_any_name() -> None:
+def test_xmp_distinguishes_generated_from_edited_and_allows_any_name() -> None:
     data = encoded(grain(64), "png")
     done = fit_marked(data, max_bytes=len(data) - 1, xmp=ai_mark('A & "B" <c>', edited=True))
     assert done is not None
@@ -205,7 +205,7 @@ def test_sixteen_bit_greys_keep_their_brightness() -> None:
     assert image_of(fitted(data, max_bytes=1_000)).getpixel((5, 5)) == pytest.approx((156, 156, 156), abs=3)
 
 
-def test_what_is_no_picture_is_said_so() -> None:
+def test_a_file_that_is_no_picture_is_refused_as_such() -> None:
     with pytest.raises(BadPicture, match="type"):
         fit(b"<svg/>", max_bytes=1)
     with pytest.raises(BadPicture, match="broken"):

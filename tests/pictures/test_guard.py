@@ -62,7 +62,7 @@ def test_nothing_is_no_picture() -> None:
     ],
     ids=["svg", "gif", "bmp", "html+png", "pdf+jpeg", "gif+webp", "zip+jpeg"],
 )
-def test_what_begins_as_something_else_is_refused_by_type(data: bytes) -> None:
+def test_other_file_types_are_refused_by_type(data: bytes) -> None:
     assert problem(data) == "type"
 
 
@@ -80,7 +80,7 @@ def test_a_borrowed_beginning_does_not_make_a_picture(data: bytes) -> None:
     assert problem(data) == "broken"
 
 
-def test_what_follows_a_picture_does_not_change_what_it_is() -> None:
+def test_bytes_after_a_picture_do_not_change_its_type() -> None:
     assert check(plain("png") + b"PK\x03\x04<script>").type == "png"
 
 
@@ -155,7 +155,7 @@ def test_no_damage_escapes_as_another_error(kind: str) -> None:
             assert exc.problem in {"broken", "pixels"}  # noqa: PT017 - passing is fine too
 
 
-def test_a_jpeg_that_goes_over_its_picture_without_end_is_refused_before_it_is_decoded() -> None:
+def test_a_jpeg_with_too_many_scans_is_refused_before_it_is_decoded() -> None:
     assert problem(many_scans(5_000, side=4096)) == "scans"
     assert check(many_scans(MAX_SCANS - 10)).type == "jpeg"  # it has ten of its own
 
@@ -163,7 +163,7 @@ def test_a_jpeg_that_goes_over_its_picture_without_end_is_refused_before_it_is_d
 # --- reference pictures
 
 
-def test_a_peek_refuses_what_already_shows() -> None:
+def test_a_check_of_the_first_bytes_refuses_visible_faults() -> None:
     check_head(plain("webp")[:4096], max_pixels=1)
     check_head(claiming(plain("jpeg"), 8000, 6000), max_pixels=PHONE)
     refused = [
@@ -180,7 +180,7 @@ def test_a_peek_refuses_what_already_shows() -> None:
             check_head(head[:4096], max_pixels=PHONE)
 
 
-def test_what_has_too_many_pixels_says_how_many_and_how_many_may_be() -> None:
+def test_a_refusal_of_too_many_pixels_names_number_and_limit() -> None:
     with pytest.raises(BadPicture) as caught:
         check_reference(claiming(encoded(grain(64), "jpeg"), 12_000, 9_000), max_pixels=PHONE)
 
@@ -201,7 +201,7 @@ def test_of_animations_only_those_are_taken_that_every_reader_takes() -> None:
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-def test_a_reference_tells_whether_it_says_where_it_was_taken(kind: str) -> None:
+def test_gps_data_in_a_reference_is_detected(kind: str) -> None:
     program = b"<x:xmpmeta exif:GPSLatitude='47,22.0N'/>"
     seen = [located(kind), encoded(grain(64), kind, **_xmp(kind, program)), encoded(grain(64), kind)]
 

@@ -24,7 +24,7 @@ def test_the_size_is_read_from_the_first_bytes(data: bytes) -> None:
     assert all(size_of(data[:end], kind) in (None, (31, 17)) for end in range(min(len(data), 900)))
 
 
-def test_the_scans_of_a_jpeg_are_counted_up_to_what_is_asked() -> None:
+def test_the_scans_of_a_jpeg_are_counted_up_to_a_limit() -> None:
     once, often = encoded(grain(64), "jpeg"), encoded(grain(64), "jpeg", progressive=True, restart_marker_blocks=1)
     view = encoded(FOUND, "mpo", save_all=True, append_images=[FOUND])
 
@@ -32,7 +32,7 @@ def test_the_scans_of_a_jpeg_are_counted_up_to_what_is_asked() -> None:
     assert [count_scans(each, limit=99) for each in (b"", once[:40], CASES["jpeg behind a thumbnail"])] == [0, 0, 1]
 
 
-def test_an_animated_webp_is_told_by_its_first_bytes() -> None:
+def test_an_animated_webp_is_detected_by_its_first_bytes() -> None:
     heads = [moving("webp", frames=2)[:21], CASES["webp with more in it"], CASES["lossy webp"], b""]
 
     assert [is_animated_webp(each) for each in heads] == [True, False, False, False]

@@ -50,7 +50,7 @@ async def ended(pid: int) -> None:
 
 
 async def longest_stall(work: Awaitable[object]) -> float:
-    """Seconds by which a ticker on the loop came late at worst while *work* ran."""
+    """The largest lag of the event loop in seconds while *work* ran."""
     worst = 0.0
 
     async def tick() -> None:
@@ -115,7 +115,7 @@ async def test_it_draws_a_chart_in_another_process(pool: PicturePool) -> None:
     assert await pool.draw(chart) == draw(chart)
 
 
-async def test_a_bad_picture_comes_back_as_one_and_costs_no_process(pool: PicturePool) -> None:
+async def test_a_bad_picture_raises_its_error_and_ends_no_process(pool: PicturePool) -> None:
     before = await worker_of(pool)
 
     with pytest.raises(BadPicture) as caught:
@@ -152,7 +152,7 @@ async def test_a_picture_that_kills_two_processes_is_given_up_and_the_next_one_w
     assert (await pool.check(plain())).type == "png"
 
 
-async def test_one_that_takes_too_long_frees_the_pool(pool: PicturePool) -> None:
+async def test_a_call_that_times_out_frees_the_pool(pool: PicturePool) -> None:
     before = await worker_of(pool)
     pool._timeout = 0.05
 
@@ -178,7 +178,7 @@ async def test_one_whose_caller_is_gone_frees_the_pool(pool: PicturePool) -> Non
     assert (await pool.check(plain())).type == "png"
 
 
-async def test_one_bad_picture_takes_no_other_with_it() -> None:
+async def test_one_bad_picture_does_not_affect_others() -> None:
     pool = PicturePool(workers=2)
     try:
         slow = asyncio.create_task(pool._run(partial(time.sleep, 0.3), size=0))
@@ -190,7 +190,7 @@ async def test_one_bad_picture_takes_no_other_with_it() -> None:
         await pool.aclose()
 
 
-async def test_closing_ends_work_under_way_and_refuses_more(pool: PicturePool) -> None:
+async def test_closing_cancels_running_work_and_refuses_new_work(pool: PicturePool) -> None:
     pid = await worker_of(pool)
     running = asyncio.create_task(pool._run(FOR_EVER, size=0))
     waiting = asyncio.create_task(pool.check(plain()))
@@ -243,7 +243,7 @@ async def test_giving_up_the_wait_for_bytes_lets_the_next_one_through() -> None:
     assert budget._free == 0
 
 
-async def test_the_loop_goes_on_while_a_large_picture_is_fitted(pool: PicturePool) -> None:
+async def test_the_event_loop_is_not_blocked_while_a_large_picture_is_fitted(pool: PicturePool) -> None:
     """Inline, the same takes several hundred milliseconds; the best of three keeps a busy machine out of it."""
     data = encoded(grain(2048), "png", compress_level=1)
     await pool.check(data)

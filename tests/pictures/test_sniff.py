@@ -7,7 +7,7 @@ PDF = b"%PDF-1.7\n"
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif", "bmp", "tiff", "avif"])
-def test_a_real_file_is_told_by_its_first_bytes(kind: str) -> None:
+def test_a_file_type_is_detected_by_the_first_bytes(kind: str) -> None:
     assert sniff(plain(kind)[:4096]) == kind
 
 
@@ -29,7 +29,7 @@ def test_a_real_file_is_told_by_its_first_bytes(kind: str) -> None:
         (b"", None),
     ],
 )
-def test_what_comes_first_decides(head: bytes, kind: str | None) -> None:
+def test_the_first_signature_decides(head: bytes, kind: str | None) -> None:
     assert sniff(head) == kind
 
 

@@ -1,4 +1,4 @@
-"""Some 28,000 links, good and odd: every scheme, user, host, port and path beside every other."""
+"""About 28,000 links: every combination of scheme, user, host, port and path."""
 
 import itertools
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What hosts answer, recorded by host and case: as values, and over the wire."""
+"""Recorded answers of providers by case: as values, and over the wire."""
 
 import json
 from pathlib import Path

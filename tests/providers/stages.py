@@ -1,4 +1,4 @@
-"""Hosts in every mood, for the tests that hold for all of them: recorded answers, and the local image service."""
+"""Providers in every condition, for tests of all of them: recorded answers, and the local image service."""
 
 import asyncio
 import socket
@@ -32,22 +32,22 @@ BROKEN: Mapping[str, Act] = {  # after the request was read in full
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A client of a host in some mood."""
+    """A client of a provider in some condition."""
 
     provider: Provider
     route: str
-    run_id: str  # of the run that the mood is about, or that a submit will be given
+    run_id: str  # of the run in this condition, or of the next submit
     paid: Callable[[], int]  # how many requests for a run were made
     taken: Callable[[], list[str]] | None = None  # the runs that the host has, if it truly has any
 
 
 class Host(Protocol):
-    """Somebody who can put a host into *moods*."""
+    """A source of providers in *conditions*."""
 
     @property
-    def moods(self) -> Collection[str]: ...
+    def conditions(self) -> Collection[str]: ...
 
-    def __call__(self, mood: str) -> AbstractAsyncContextManager[Stage]: ...
+    def __call__(self, condition: str) -> AbstractAsyncContextManager[Stage]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +75,13 @@ async def connected(kind: Kind, url: str) -> AsyncIterator[Provider]:
 
 
 def nobody() -> str:
-    """An address at which nobody listens."""
+    """A URL without a listener."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
-# --- recorded answers: for each mood the cases that are answered in turn, the last one for ever
+# --- recorded answers: for each condition the cases to answer with in order; the last one is repeated
 
 COMFY_SAYS: Mapping[str, tuple[str, ...]] = {
     "takes it": ("submit_taken",),
@@ -98,7 +98,7 @@ COMFY_SAYS: Mapping[str, tuple[str, ...]] = {
     "504": ("submit_504",),
     "408": ("submit_408",),
     "429": ("submit_429",),
-    "429 with a wish": ("submit_429_retry_after",),
+    "429 with Retry-After": ("submit_429_retry_after",),
     "401": ("submit_401",),
     "402": ("submit_402",),
     "403": ("submit_403",),
@@ -143,7 +143,7 @@ FLOW_SAYS: Mapping[str, tuple[str, ...]] = {
     "504": ("submit_504",),
     "408": ("submit_408",),
     "429": ("submit_429",),
-    "429 with a wish": ("submit_429_retry_after",),
+    "429 with Retry-After": ("submit_429_retry_after",),
     "401": ("submit_401",),
     "402": ("submit_402",),
     "403": ("submit_403",),
@@ -181,12 +181,12 @@ class Recorded:
     def __init__(self, kind: Kind, cases: Mapping[str, tuple[str, ...]]) -> None:
         self.kind = kind
         self.cases = cases
-        self.moods = {"nobody there", "reset before reading", *BROKEN, *cases}
+        self.conditions = {"nobody there", "reset before reading", *BROKEN, *cases}
 
     @asynccontextmanager
-    async def __call__(self, mood: str) -> AsyncIterator[Stage]:
-        async with serving(self._act(mood), at_once=mood == "reset before reading") as server:
-            url = nobody() if mood == "nobody there" else server.url
+    async def __call__(self, condition: str) -> AsyncIterator[Stage]:
+        async with serving(self._act(condition), at_once=condition == "reset before reading") as server:
+            url = nobody() if condition == "nobody there" else server.url
             async with connected(self.kind, url) as provider:
                 yield Stage(
                     provider,
@@ -195,10 +195,10 @@ class Recorded:
                     lambda: sum(each.method == "POST" for each in server.got),
                 )
 
-    def _act(self, mood: str) -> Act:
-        if mood not in self.cases:
-            return BROKEN.get(mood, reset)
-        return in_turn(*(says(self.kind.name, case) for case in self.cases[mood]))
+    def _act(self, condition: str) -> Act:
+        if condition not in self.cases:
+            return BROKEN.get(condition, reset)
+        return in_turn(*(says(self.kind.name, case) for case in self.cases[condition]))
 
 
 # --- the local image service
@@ -220,14 +220,14 @@ SUBMITS: Mapping[str, Fault | None] = {  # nothing was ordered yet
     "503 of its own": Fault("submit", "envelope_503", retry_after="5"),
     "503 of a gateway": Fault("submit", "status:503", body={"message": "no healthy upstream"}),
     "429": Fault("submit", "429"),
-    "429 with a wish": Fault("submit", "429", retry_after="17"),
+    "429 with Retry-After": Fault("submit", "429", retry_after="17"),
     "401": Fault("submit", "status:401"),
     "402": Fault("submit", "status:402"),
     "403": Fault("submit", "status:403", body={"message": "not allowed"}),
     "bad request": Fault("submit", "status:400", body={"message": "no such field"}),
     "bad input": Fault("submit", "status:422"),
 }
-LOOKS: Mapping[str, Fault | None] = {  # after a run of ours was taken
+POLLS: Mapping[str, Fault | None] = {  # after a run of ours was taken
     "queued": Fault("submit", "stuck_queue"),
     "running": None,
     "a new word": Fault("submit", "unknown_status:warming_up", n=9),
@@ -250,33 +250,33 @@ LOOKS: Mapping[str, Fault | None] = {  # after a run of ours was taken
 class Served:
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
-        self.moods = {*SUBMITS, *LOOKS}
+        self.conditions = {*SUBMITS, *POLLS}
 
     @asynccontextmanager
-    async def __call__(self, mood: str) -> AsyncIterator[Stage]:
+    async def __call__(self, condition: str) -> AsyncIterator[Stage]:
         async with ImageService(pace=Pace(queue_s=0, run_s=0, slots=None)).running() as service:
             url = service.url if self.kind is COMFY else service.runflow_url
-            async with connected(self.kind, nobody() if mood == "nobody there" else url) as provider:
-                run_id = await self._ordered(service, provider, mood=mood) if mood in LOOKS else ""
+            async with connected(self.kind, nobody() if condition == "nobody there" else url) as provider:
+                run_id = await self._ordered(service, provider, condition=condition) if condition in POLLS else ""
                 before = len(service.log)
-                if (fault := {**SUBMITS, **LOOKS}[mood]) and (mood in SUBMITS or fault.op == "any"):
+                if (fault := {**SUBMITS, **POLLS}[condition]) and (condition in SUBMITS or fault.op == "any"):
                     service.faults.replace([fault])
                 yield Stage(
                     provider,
-                    "google/never-was" if mood == "no such model" else self.kind.route,
+                    "google/never-was" if condition == "no such model" else self.kind.route,
                     run_id,
                     lambda: sum(each.op == "submit" for each in service.log[before:]),
                     lambda: service.accepted,
                 )
 
-    async def _ordered(self, service: ImageService, provider: Provider, *, mood: str) -> str:
-        fault = LOOKS[mood]
+    async def _ordered(self, service: ImageService, provider: Provider, *, condition: str) -> str:
+        fault = POLLS[condition]
         service.faults.replace([fault] if fault and fault.op == "submit" else [])
-        service.hold = mood in ("running", "cancelled")
-        job_id = OTHER_JOB if mood == "runs of others" else JOB
+        service.hold = condition in ("running", "cancelled")
+        job_id = OTHER_JOB if condition == "runs of others" else JOB
         run_id = await provider.submit(self.kind.route, {"prompt": "a fox"}, job_id=job_id)
         if service.hold:
-            service.advance(run_id, "in_progress" if mood == "running" else "cancelled")
+            service.advance(run_id, "in_progress" if condition == "running" else "cancelled")
         return run_id
 
 

@@ -1,4 +1,4 @@
-"""Answers of any form: what can be read of them is read, and nothing but our own errors comes of the rest."""
+"""Answers of any form are read as far as possible; the rest raises only our own errors."""
 
 import json
 import re
@@ -62,7 +62,7 @@ def test_pictures_are_read_entry_by_entry(output: object, urls: tuple[str, ...] 
     assert read_pictures(output) == urls
 
 
-def test_the_form_of_an_answer_has_its_keys_and_types_and_nothing_that_was_said() -> None:
+def test_the_logged_form_of_an_answer_has_keys_and_types_but_no_values() -> None:
     prompt = "a fox in the snow"
     answer = {
         "status": prompt,
@@ -129,7 +129,7 @@ def _read_search(answer: Answer) -> object:
         ),
     ],
 )
-def test_anything_in_place_of_a_field_is_an_answer_or_an_error_of_ours(
+def test_any_value_of_a_field_gives_an_answer_or_a_provider_error(
     host: str, kind: str, read: Callable[[Answer], object]
 ) -> None:
     seen = 0

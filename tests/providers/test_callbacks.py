@@ -1,4 +1,4 @@
-"""Runflow's callbacks: which are believed, and that only the run's name is."""
+"""Runflow's callbacks: which are authentic, and that only the run's id is used."""
 
 import hashlib
 import hmac
@@ -57,17 +57,17 @@ def test_a_header_is_found_in_any_case() -> None:
 
 
 @pytest.mark.parametrize("secret", [SECRET, OLDER])
-def test_two_secrets_are_good_while_one_replaces_the_other(secret: str) -> None:
+def test_two_secrets_are_valid_during_a_rotation(secret: str) -> None:
     assert read_callback(signed(secret=secret), BODY, secrets=[SECRET, OLDER]) == RUN
 
 
 @pytest.mark.parametrize("secret", ["whsec_other", SECRET.removeprefix("whsec_"), SECRET + " ", ""])
-def test_no_other_secret_is(secret: str) -> None:
+def test_no_other_secret_is_valid(secret: str) -> None:
     assert problem(signed(secret=secret), secrets=(SECRET, OLDER)) == "signature"
 
 
 @pytest.mark.parametrize("secrets", [(), ("",), ("", "")])
-def test_without_a_secret_nothing_is_believed(secrets: tuple[str, ...]) -> None:
+def test_without_a_secret_no_callback_is_valid(secrets: tuple[str, ...]) -> None:
     assert problem(signed(secret=""), secrets=secrets) == "signature"
     assert problem({}, secrets=secrets) == "unsigned"
 
@@ -94,11 +94,11 @@ def test_a_callback_without_a_signature_is_unsigned() -> None:
         "0" * 64,
     ],
 )
-def test_a_signature_of_another_shape_is_none(header: str) -> None:
+def test_a_malformed_signature_counts_as_missing(header: str) -> None:
     assert problem({"Runflow-Signature": header}) == "signature"
 
 
-def test_a_second_signature_makes_both_worthless() -> None:
+def test_two_signatures_are_rejected() -> None:
     headers = CIMultiDict([("Runflow-Signature", signature()), ("Runflow-Signature", signature())])
     assert problem(headers) == "signature"
 
@@ -110,14 +110,14 @@ def test_every_bit_of_the_body_is_signed() -> None:
         assert problem(signed(), bytes(flipped)) == "signature"
 
 
-def test_every_digit_of_the_signature_counts() -> None:
+def test_every_digit_of_the_signature_is_checked() -> None:
     good = signature()
     for place, digit in enumerate(good):
         other = "0" if digit != "0" else "1"
         assert problem({"Runflow-Signature": good[:place] + other + good[place + 1 :]}) == "signature"
 
 
-def test_the_same_values_written_otherwise_are_not_what_was_signed() -> None:
+def test_the_same_json_serialised_differently_is_rejected() -> None:
     assert problem(signed(), json.dumps(PAYLOAD, separators=(",", ":")).encode()) == "signature"
 
 
@@ -146,10 +146,10 @@ def test_the_same_values_written_otherwise_are_not_what_was_signed() -> None:
         (b'{"event": "run.completed", "batch_id": "b1"}', "body"),
     ],
 )
-def test_a_signed_callback_that_names_no_run_is_refused_too(body: bytes, word: str) -> None:
+def test_a_signed_callback_without_a_run_is_rejected(body: bytes, word: str) -> None:
     assert problem(signed(body), body) == word
 
 
-def test_an_id_as_long_as_any_is_taken() -> None:
+def test_the_longest_id_is_accepted() -> None:
     body = payload(run_id="r" * 64)
     assert read_callback(signed(body), body, secrets=[SECRET]) == "r" * 64

@@ -1,4 +1,4 @@
-"""Fetching files: what is refused before anything is connected to, what while reading, and what it is called."""
+"""Downloads: refusals before connecting and while reading, and their errors."""
 
 import asyncio
 import gzip
@@ -43,7 +43,7 @@ async def file_server(act: Act, *, total: float = 2.0) -> AsyncIterator[tuple[Do
         yield files, server, (f"127.0.0.1:{server.port}",)
 
 
-async def test_a_file_comes_whole_and_no_token_cookie_or_compression_is_asked_with_it() -> None:
+async def test_a_file_is_downloaded_without_token_cookie_or_compression() -> None:
     async with file_server(answer(body=PNG, kind="image/png", Set_Cookie="a=b")) as (files, server, hosts):
         for _ in range(2):
             assert await files.fetch(f"{server.url}/a.png?sig=x%2Fy%3D&t=1", hosts=hosts, max_bytes=len(PNG)) == PNG
@@ -88,7 +88,7 @@ async def test_a_file_comes_whole_and_no_token_cookie_or_compression_is_asked_wi
         (hang, False),
     ],
 )
-async def test_a_file_that_does_not_come_whole_says_whether_asking_again_is_pointless(
+async def test_an_incomplete_download_says_whether_a_retry_is_pointless(
     act: Act,
     permanent: bool,  # noqa: FBT001 - a column
 ) -> None:
@@ -101,7 +101,7 @@ async def test_a_file_that_does_not_come_whole_says_whether_asking_again_is_poin
         assert {each.target for each in server.got} == {"/a?sig=s3cret"}
 
 
-async def test_a_refused_connection_is_worth_another_try() -> None:
+async def test_a_refused_connection_may_be_retried() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         where = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -111,25 +111,25 @@ async def test_a_refused_connection_is_worth_another_try() -> None:
         assert not caught.value.permanent
 
 
-async def test_a_peek_takes_the_beginning_and_leaves_the_rest() -> None:
+async def test_the_first_bytes_are_read_without_the_rest() -> None:
     async with file_server(endless) as (files, server, hosts):
         assert await files.read_head(f"{server.url}/a", hosts=hosts, size=100, timeout_s=1) == b"x" * 100
         assert server.got[0].headers["range"] == "bytes=0-99"
 
 
-async def test_a_peek_takes_a_part_where_the_server_sends_one() -> None:
+async def test_a_partial_answer_is_accepted_for_the_first_bytes() -> None:
     async with file_server(answer(206, PNG[:50], kind="image/png")) as (files, server, hosts):
         assert await files.read_head(f"{server.url}/a", hosts=hosts, size=50, timeout_s=1) == PNG[:50]
 
 
-async def test_a_peek_that_takes_too_long_is_given_up() -> None:
+async def test_reading_the_first_bytes_times_out() -> None:
     async with file_server(hang) as (files, server, hosts):
         with pytest.raises(DownloadFailed) as caught:
             await files.read_head(f"{server.url}/a", hosts=hosts, timeout_s=0.1)
         assert not caught.value.permanent
 
 
-async def test_a_peek_judges_hosts_and_answers_like_a_fetch() -> None:
+async def test_reading_the_first_bytes_checks_hosts_and_answers_like_a_download() -> None:
     async with file_server(answer(404)) as (files, server, hosts):
         with pytest.raises(DownloadFailed) as caught:
             await files.read_head(f"{server.url}/a", hosts=hosts, timeout_s=1)
@@ -181,7 +181,7 @@ async def test_a_peek_judges_hosts_and_answers_like_a_fetch() -> None:
         ("", None),
     ],
 )
-async def test_a_link_that_is_not_on_a_listed_host_is_not_even_looked_up_and_only_what_could_be_listed_is_named(
+async def test_an_unlisted_host_is_not_resolved_and_is_named_only_if_it_could_be_listed(
     link: str, named: str | None
 ) -> None:
     names = Names({})
@@ -193,7 +193,7 @@ async def test_a_link_that_is_not_on_a_listed_host_is_not_even_looked_up_and_onl
         assert (server.connections, names.asked) == (0, [])
 
 
-async def test_a_listed_name_that_leads_inside_is_refused_and_nothing_is_connected_to() -> None:
+async def test_a_listed_name_with_a_private_address_is_refused_without_a_connection() -> None:
     inside = ["127.0.0.1", "10.0.0.5", "169.254.169.254", "::1", "::ffff:127.0.0.1", "fd00::1"]
     names = Names({"a.example.com": inside})
     async with serving(answer()) as server, Downloader(lookup=lambda: names) as files:
@@ -204,7 +204,7 @@ async def test_a_listed_name_that_leads_inside_is_refused_and_nothing_is_connect
         assert server.connections == 0
 
 
-async def test_a_private_address_is_refused_even_where_somebody_listed_it() -> None:
+async def test_a_private_address_is_refused_even_if_listed() -> None:
     async with Downloader() as files:
         for address in ("10.0.0.5", "169.254.169.254", "0.0.0.0"):  # noqa: S104 - a hostile link
             with pytest.raises(DownloadFailed) as caught:
@@ -213,7 +213,7 @@ async def test_a_private_address_is_refused_even_where_somebody_listed_it() -> N
 
 
 @pytest.mark.parametrize("label", ["x" * 64])
-async def test_a_name_that_cannot_be_one_is_refused(label: str) -> None:
+async def test_an_invalid_host_name_is_refused(label: str) -> None:
     async with Downloader() as files:
         with pytest.raises(DownloadFailed) as caught:
             await files.fetch(f"https://{label}.example.com/", hosts=LISTED, max_bytes=10)
@@ -286,7 +286,7 @@ async def test_only_the_public_ones_of_several_addresses_are_connected_to() -> N
         ("nonsense", False),
     ],
 )
-def test_an_address_is_public_or_not_also_when_ipv4_is_dressed_as_ipv6(
+def test_ipv4_addresses_inside_ipv6_are_classified_too(
     address: str,
     public: bool,  # noqa: FBT001 - a column
 ) -> None:

@@ -1,4 +1,4 @@
-"""What a host's words for a failure come to, whichever host it is."""
+"""Classification of providers' error texts."""
 
 import logging
 
@@ -43,12 +43,12 @@ def test_a_failure_is_judged_by_its_words_and_not_by_the_names_of_options(text: 
 
 
 @pytest.mark.parametrize("text", ["content_policy_violation", "blocked by SAFETY", "moderation", "NSFW"])
-def test_a_denial_of_content_is_told_by_clear_words(text: str) -> None:
+def test_a_refusal_of_content_needs_clear_words(text: str) -> None:
     assert is_about_content(text)
 
 
 @pytest.mark.parametrize("text", ["Your account is blocked", "prohibited for your plan", "no permission"])
-def test_a_denial_of_an_account_is_not_one_of_content(text: str) -> None:
+def test_a_refusal_of_an_account_is_no_refusal_of_content(text: str) -> None:
     assert not is_about_content(text)
 
 
@@ -63,7 +63,7 @@ def test_a_denial_of_an_account_is_not_one_of_content(text: str) -> None:
         ({"field": "input.seed", "message": "too large"}, "too large; input.seed"),
     ],
 )
-def test_a_failure_tells_its_reasons_and_not_the_inputs_it_echoes(value: object, text: str) -> None:
+def test_a_failures_text_has_reasons_but_no_echoed_inputs(value: object, text: str) -> None:
     assert extract_text(value) == text
 
 

@@ -1,4 +1,4 @@
-"""The one promise about sending: an error says truly whether the host can have got the request."""
+"""HTTP errors say correctly whether the provider can have received the request."""
 
 import asyncio
 import socket
@@ -52,14 +52,14 @@ async def test_a_paid_request_that_arrived_without_a_readable_answer_is_unknown_
 
 
 @pytest.mark.parametrize("fault", LOST_ANSWERS.values(), ids=LOST_ANSWERS.keys())
-async def test_a_question_without_a_readable_answer_can_be_asked_again(fault: Act) -> None:
+async def test_a_free_request_without_a_readable_answer_may_be_retried(fault: Act) -> None:
     async with serving(fault) as server, talking(server.url) as http:
         with pytest.raises(ProviderUnavailable):
             await call(http, "GET", "/v1/requests/r/status")
         assert server.got
 
 
-async def test_a_paid_request_has_a_connection_of_its_own_and_is_not_repeated_when_that_dies() -> None:
+async def test_a_paid_request_has_its_own_connection_and_is_not_repeated_when_it_breaks() -> None:
     async with serving(in_turn(answer(), reset)) as server, talking(server.url) as http:
         await call(http, "GET", "/warm")
         with pytest.raises(SubmitUnknown):
@@ -106,7 +106,7 @@ async def test_a_handshake_that_fails_or_stalls_proves_that_nothing_was_sent(say
         assert server.connections == 1
 
 
-async def test_an_address_that_is_none_or_is_not_found_proves_that_nothing_was_sent() -> None:
+async def test_an_invalid_or_unresolvable_address_proves_that_nothing_was_sent() -> None:
     async with talking("ftp://127.0.0.1:1") as http:
         await _assert_nothing_sent(http, aiohttp.NonHttpUrlClientError)
     async with talking("https://127.0.0.1:99999") as http:
@@ -122,7 +122,7 @@ async def test_a_client_that_was_closed_sends_nothing() -> None:
         assert server.connections == 0
 
 
-async def test_what_breaks_between_connecting_and_the_first_byte_was_not_sent() -> None:
+async def test_a_connection_broken_before_the_first_byte_proves_that_nothing_was_sent() -> None:
     async with serving(answer()) as server, talking(server.url) as http:
         http.headers["X-Odd"] = "a\nb"
         await _assert_nothing_sent(http, ValueError)
@@ -137,7 +137,7 @@ async def _assert_nothing_sent(http: Client, cause: type[Exception]) -> None:
 
 
 @pytest.mark.parametrize("token", ["s3cret\n", "s3\r\nX: y", "\x00", "schl\u00fcssel", "\u2028s3cret", "\ud800"])
-async def test_a_token_that_no_header_can_hold_is_sent_nowhere_and_is_the_operators_to_mend(token: str) -> None:
+async def test_a_token_that_is_no_valid_header_is_not_sent_and_pauses_the_provider(token: str) -> None:
     async with serving(answer()) as server, client(server.url, token) as http:
         for submits in (True, False):
             with pytest.raises(ProviderPaused) as caught:
@@ -158,7 +158,7 @@ async def test_a_token_that_no_header_can_hold_is_sent_nowhere_and_is_the_operat
         ("https://xn--zz--.\u00fc/", {}),
     ],
 )
-async def test_a_paid_request_that_can_never_be_built_is_not_tried_again(path: str, json: object) -> None:
+async def test_a_paid_request_that_cannot_be_built_is_not_retried(path: str, json: object) -> None:
     async with serving(answer()) as server, talking(server.url) as http:
         with pytest.raises(ProviderRejected):
             await call(http, "POST", path, json=json, submits=True)
@@ -167,7 +167,7 @@ async def test_a_paid_request_that_can_never_be_built_is_not_tried_again(path: s
         assert server.connections == 0
 
 
-async def test_an_answer_that_never_ends_is_cut_off_though_each_piece_comes_in_time() -> None:
+async def test_an_endless_answer_times_out_although_each_piece_is_in_time() -> None:
     patient = Timeouts(read=5, submit_read=5, total=0.2, submit_total=0.2)
     half = send(START + b"Content-Length: 100\r\n\r\n{", then=hang)
     async with serving(half) as server, talking(server.url, timeouts=patient) as http:
@@ -178,7 +178,7 @@ async def test_an_answer_that_never_ends_is_cut_off_though_each_piece_comes_in_t
 
 
 @pytest.mark.parametrize("status", [200, 201, 302, 400, 401, 402, 404, 408, 422, 429, 500, 502, 503, 504])
-async def test_an_answer_of_any_status_is_handed_back_and_no_redirect_followed(status: int) -> None:
+async def test_answers_of_any_status_are_returned_and_redirects_not_followed(status: int) -> None:
     act = answer(status, b'{"a": 1}', Location="/elsewhere", Retry_After="7")
     async with serving(act) as server, talking(server.url) as http:
         got = await call(http, "POST", "/here", json={}, submits=True)
@@ -197,19 +197,19 @@ async def test_the_token_goes_to_the_configured_host_and_to_no_other() -> None:
         assert ["authorization" in each.headers for each in other.got] == [False, True]
 
 
-async def test_an_answer_without_an_end_is_cut_off() -> None:
+async def test_a_too_long_answer_is_cut_off() -> None:
     async with serving(endless) as server, talking(server.url) as http:
         assert MAX_BODY_BYTES < len((await call(http, "GET", "/v1/x")).body) < MAX_BODY_BYTES + 100_000
 
 
-async def test_a_secret_is_taken_out_of_its_wrapping_only_for_the_header() -> None:
+async def test_a_secret_is_unwrapped_only_for_the_header() -> None:
     async with serving(answer()) as server, client(server.url, SecretStr("hush")) as http:
         await call(http, "GET", "/")
         assert server.got[0].headers["authorization"] == "Bearer hush"
         assert "hush" not in repr(http.bearer)
 
 
-async def test_cookies_are_neither_kept_nor_sent() -> None:
+async def test_cookies_are_neither_stored_nor_sent() -> None:
     async with serving(answer(Set_Cookie="who=me")) as server, talking(server.url) as http:
         http.cookies.clear()
         for _ in range(2):

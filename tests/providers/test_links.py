@@ -1,4 +1,4 @@
-"""Whatever a link is like: it is followed to the host that every reader sees in it, or it is one of our own errors."""
+"""Any link is either followed to the host that every parser sees in it, or raises one of our errors."""
 
 import socket
 from contextlib import suppress
@@ -39,7 +39,7 @@ def judge(link: str) -> yarl.URL | None:
     return None
 
 
-def test_a_corpus_of_links_raises_nothing_of_others_and_all_readers_see_the_host_that_was_judged() -> None:
+def test_all_links_of_a_corpus_raise_only_our_errors_and_all_parsers_see_the_checked_host() -> None:
     followed = {link: target for link in ALL if (target := judge(link)) is not None}
 
     assert len(ALL) > 28_000
@@ -52,7 +52,7 @@ def test_a_corpus_of_links_raises_nothing_of_others_and_all_readers_see_the_host
         assert target.port in (443, 9)
 
 
-def test_where_a_redirect_leads_is_judged_or_refused_whatever_it_says() -> None:
+def test_any_redirect_location_is_checked_or_refused() -> None:
     taken = []
     for link in ALL[::7]:
         with suppress(BadLink, HostNotAllowed):
@@ -63,7 +63,7 @@ def test_where_a_redirect_leads_is_judged_or_refused_whatever_it_says() -> None:
 
 
 @given(st.text() | st.builds("https://{}.example.com{}".format, st.text(max_size=8), st.text(max_size=8)))
-def test_any_text_is_a_link_or_none(text: str) -> None:
+def test_any_text_is_a_link_or_refused(text: str) -> None:
     judge(text)
     assert not is_public(text)
 
@@ -86,7 +86,7 @@ class Counting(AbstractResolver):
 
 
 @pytest.mark.parametrize("some", [ALL[::97], pytest.param(ALL, marks=pytest.mark.prove)], ids=["a part", "all"])
-async def test_to_fetch_any_link_fails_in_our_own_words_and_asks_for_listed_names_only(some: list[str]) -> None:
+async def test_downloading_any_link_raises_our_errors_and_resolves_listed_names_only(some: list[str]) -> None:
     names = Counting()
     async with Downloader(lookup=lambda: names) as files:
         for link in some:

@@ -1,4 +1,4 @@
-"""Hosts and pictures behind an HTTP proxy: what it sees, what stays checked, and what its failures prove."""
+"""Providers and pictures behind an HTTP proxy: what it sees, what is still checked, what its failures prove."""
 
 import ssl
 from base64 import b64encode
@@ -23,14 +23,14 @@ DONE = answer(body=PNG, kind="image/png")
 
 @pytest.fixture
 def tls() -> ssl.SSLContext:
-    """What a server of the sample's names shows; whoever asks here believes it."""
+    """The TLS certificate of a server with the sample's names, and a context that trusts it."""
     http._ssl_context().load_verify_locations(SAMPLE)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(SAMPLE)
     return context
 
 
-async def test_a_host_is_asked_through_the_proxy_which_sees_neither_token_nor_request(tls: ssl.SSLContext) -> None:
+async def test_requests_to_a_provider_use_the_proxy_which_sees_neither_token_nor_request(tls: ssl.SSLContext) -> None:
     async with serving(answer(), tls=tls) as server, proxying({HOST: server.port}) as proxy:
         address = f"http://me:p%40ss%2F@127.0.0.1:{proxy.port}"
         async with client(f"https://{HOST}", "s3cret", proxy=address) as host:
@@ -56,7 +56,7 @@ async def test_a_host_is_asked_through_the_proxy_which_sees_neither_token_nor_re
         b"",
     ],
 )
-async def test_a_proxy_that_lets_nothing_through_proves_that_nothing_was_sent(says: bytes) -> None:
+async def test_a_proxy_that_refuses_the_tunnel_proves_that_nothing_was_sent(says: bytes) -> None:
     async with (
         proxying({}, says=says) as proxy,
         client(f"https://{HOST}", "t", timeouts=QUICK, proxy=proxy.url) as host,
@@ -66,7 +66,7 @@ async def test_a_proxy_that_lets_nothing_through_proves_that_nothing_was_sent(sa
         assert proxy.asked == [f"CONNECT {HOST}"]
 
 
-async def test_a_proxy_that_is_away_proves_that_nothing_was_sent() -> None:
+async def test_an_unreachable_proxy_proves_that_nothing_was_sent() -> None:
     async with client(f"https://{HOST}", "t", timeouts=QUICK, proxy=nobody()) as host:
         with pytest.raises(ProviderUnavailable, match="nothing was sent"):
             await call(host, "POST", "/paid", json={}, submits=True)
@@ -81,7 +81,7 @@ async def test_a_tunnel_that_breaks_after_the_request_leaves_it_unknown(tls: ssl
         assert len(server.got) == len(proxy.asked) == 1
 
 
-async def test_pictures_come_through_the_proxy_and_names_are_looked_up_there(tls: ssl.SSLContext) -> None:
+async def test_pictures_are_downloaded_through_the_proxy_which_resolves_names(tls: ssl.SSLContext) -> None:
     target = "/a%2Fb.png?sig=%7e"
     names = Names({"proxy.internal": ["127.0.0.1"]})  # the operator's own: it may lie inside
     redirected = in_turn(answer(302, Location=f"https://files.{HOST}{target}"), DONE)
@@ -102,7 +102,7 @@ async def test_pictures_come_through_the_proxy_and_names_are_looked_up_there(tls
         assert len(own.got) == 1
 
 
-async def test_a_proxy_that_refuses_a_picture_leaves_it_worth_another_try() -> None:
+async def test_a_picture_refused_by_the_proxy_may_be_retried() -> None:
     no = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     async with proxying({}, says=no) as proxy, Downloader(proxy=proxy.url) as files:
         with pytest.raises(DownloadFailed) as caught:
@@ -110,7 +110,7 @@ async def test_a_proxy_that_refuses_a_picture_leaves_it_worth_another_try() -> N
         assert not caught.value.permanent
 
 
-async def test_what_the_environment_says_of_proxies_and_passwords_is_not_used(
+async def test_proxies_and_passwords_of_the_environment_are_ignored(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "netrc").write_text("default login me password secret\n")

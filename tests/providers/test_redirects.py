@@ -1,4 +1,4 @@
-"""Where a link may lead on, what is sent there, and how what comes back is unpacked."""
+"""Redirects of downloads, the requests to their targets, and decompression."""
 
 import gzip
 import tracemalloc
@@ -32,14 +32,14 @@ async def test_a_link_is_requested_byte_for_byte_as_it_was_given(target: str) ->
         assert [each.target for each in server.got] == [target, "/first", target]
 
 
-async def test_only_what_no_request_can_hold_is_escaped() -> None:
+async def test_only_characters_invalid_in_a_request_are_escaped() -> None:
     async with file_server(DONE) as (files, server, hosts):
         for link in (server.url, f"{server.url}?a", f"{server.url}/\u00e9\U0001f600%7e?\u00fc=%C3%bc"):
             await files.fetch(link, hosts=hosts, max_bytes=len(PNG))
         assert [each.target for each in server.got] == ["/", "/?a", "/%C3%A9%F0%9F%98%80%7e?%C3%BC=%C3%bc"]
 
 
-async def test_three_redirects_are_followed_and_nothing_is_carried_along() -> None:
+async def test_three_redirects_are_followed_without_cookies_or_referrer() -> None:
     async with serving(DONE) as store:
         hops = in_turn(
             answer(302, Location="b?sig=1", Set_Cookie="who=me"),
@@ -87,7 +87,7 @@ async def test_each_hop_is_checked_like_the_first(location: str, error: type[Exc
         assert len(server.got) == 1
 
 
-async def test_a_peek_follows_no_redirect() -> None:
+async def test_reading_the_first_bytes_follows_no_redirect() -> None:
     async with file_server(in_turn(answer(302, Location="/b"), DONE)) as (files, server, hosts):
         with pytest.raises(DownloadFailed) as caught:
             await files.read_head(f"{server.url}/a", hosts=hosts, timeout_s=1)
@@ -109,7 +109,7 @@ def _raw_deflate(data: bytes) -> bytes:
         ("deflate", _raw_deflate(PNG)),
     ],
 )
-async def test_a_packed_file_is_unpacked_and_its_size_counted_unpacked(encoding: str, packed: bytes) -> None:
+async def test_a_compressed_file_is_decompressed_and_its_decompressed_size_counts(encoding: str, packed: bytes) -> None:
     assert len(packed) < len(PNG)
     async with file_server(answer(body=packed, kind="image/png", Content_Encoding=encoding)) as (files, server, hosts):
         assert await files.fetch(f"{server.url}/a", hosts=hosts, max_bytes=len(PNG)) == PNG
@@ -119,7 +119,7 @@ async def test_a_packed_file_is_unpacked_and_its_size_counted_unpacked(encoding:
         assert caught.value.permanent
 
 
-async def test_the_beginning_of_a_packed_file_is_enough_for_a_peek() -> None:
+async def test_the_first_bytes_of_a_compressed_file_can_be_read() -> None:
     part = answer(206, gzip.compress(PNG)[:300], kind="image/png", Content_Encoding="gzip")
     async with file_server(part) as (files, server, hosts):
         seen = await files.read_head(f"{server.url}/a", hosts=hosts, size=300, timeout_s=1)
@@ -127,7 +127,7 @@ async def test_the_beginning_of_a_packed_file_is_enough_for_a_peek() -> None:
         assert PNG.startswith(seen)
 
 
-async def test_a_bomb_is_given_up_before_it_is_unpacked() -> None:
+async def test_a_decompression_bomb_is_refused_before_it_is_decompressed() -> None:
     packer = zlib.compressobj(9, wbits=31)
     bomb = b"".join(packer.compress(bytes(1_000_000)) for _ in range(60)) + packer.flush()
     async with file_server(answer(body=bomb, kind="image/png", Content_Encoding="gzip")) as (files, server, hosts):

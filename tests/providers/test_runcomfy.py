@@ -1,4 +1,4 @@
-"""RunComfy's answers, recorded by case, and what we make of each."""
+"""RunComfy's recorded answers, and the observation or error of each."""
 
 import json
 
@@ -31,7 +31,7 @@ def sample(case: str) -> Answer:
     "case",
     ["submit_taken", "submit_taken_bare", "submit_taken_with_error_code", "submit_taken_error_code_zero"],
 )
-def test_an_answer_with_a_request_id_is_a_run_whatever_else_it_says(case: str) -> None:
+def test_an_answer_with_a_request_id_is_a_run_whatever_else_it_contains(case: str) -> None:
     assert read_submitted(sample(case), now=NOW) == RUN
 
 
@@ -87,7 +87,7 @@ def test_an_answer_with_a_request_id_is_a_run_whatever_else_it_says(case: str) -
         ("submit_504", SubmitUnknown),
     ],
 )
-def test_an_answer_without_a_run_is_the_error_that_says_what_to_do(case: str, error: type[ProviderError]) -> None:
+def test_an_answer_without_a_run_raises_its_error(case: str, error: type[ProviderError]) -> None:
     with pytest.raises(ProviderError) as caught:
         read_submitted(sample(case), now=NOW)
     assert type(caught.value) is error
@@ -106,7 +106,7 @@ def test_an_answer_without_a_run_is_the_error_that_says_what_to_do(case: str, er
         ("submit_200_funds_code_as_text", "balance"),
     ],
 )
-def test_a_pause_says_whether_the_token_or_the_balance_is_at_fault(case: str, kind: str) -> None:
+def test_a_pause_names_token_or_balance_as_its_cause(case: str, kind: str) -> None:
     with pytest.raises(ProviderPaused) as caught:
         read_submitted(sample(case), now=NOW)
     assert caught.value.kind == kind
@@ -116,7 +116,7 @@ def test_a_pause_says_whether_the_token_or_the_balance_is_at_fault(case: str, ki
     ("case", "seconds"),
     [("submit_429", None), ("submit_429_retry_after", 17.0), ("submit_429_html", 42.0), ("submit_503_own", 5.0)],
 )
-def test_the_hosts_wish_to_be_left_alone_is_passed_on(case: str, seconds: float | None) -> None:
+def test_retry_after_is_in_the_error(case: str, seconds: float | None) -> None:
     with pytest.raises(ProviderUnavailable) as caught:
         read_submitted(sample(case), now=NOW)
     assert caught.value.retry_after == seconds
@@ -129,7 +129,7 @@ def test_the_hosts_wish_to_be_left_alone_is_passed_on(case: str, seconds: float 
         ("submit_422_echo", "runcomfy: HTTP 422, less_than_equal; body; num_images"),
     ],
 )
-def test_an_error_tells_the_hosts_codes_and_none_of_its_prose(case: str, text: str) -> None:
+def test_an_error_has_the_providers_codes_but_none_of_its_prose(case: str, text: str) -> None:
     with pytest.raises(ProviderRejected) as caught:
         read_submitted(sample(case), now=NOW)
     assert str(caught.value) == text
@@ -153,7 +153,7 @@ def test_an_error_tells_the_hosts_codes_and_none_of_its_prose(case: str, text: s
         ("status_canceled", None),
     ],
 )
-def test_a_status_is_pending_or_sends_us_to_the_result(case: str, seen: Observation | None) -> None:
+def test_a_status_is_pending_or_leads_to_the_result(case: str, seen: Observation | None) -> None:
     assert read_status(sample(case).body) == seen
 
 
@@ -166,7 +166,7 @@ def test_an_error_with_http_200_is_no_status(case: str) -> None:
         read_status(sample(case).body)
 
 
-def test_a_new_word_is_logged_once_and_only_if_it_is_one(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_status_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     for word in ("only_in_this_test", "only_in_this_test", "a fox in the snow, as runcomfy saw it"):
         read_status(json.dumps({"status": word}).encode())
     assert [(each.levelname, each.__dict__["status"]) for each in caplog.records] == [
@@ -196,7 +196,7 @@ def test_pictures_are_read_from_the_output_alone_each_once_and_in_order(
     assert read_result(sample(case).body) == Observation(State.COLLECTING, image_urls=urls, cost_micro_usd=cost)
 
 
-def test_a_link_to_a_foreign_host_is_handed_on_for_the_downloader_to_judge() -> None:
+def test_a_link_to_an_unlisted_host_is_returned_for_the_downloader_to_check() -> None:
     assert read_result(sample("result_foreign_host").body).image_urls == ("http://169.254.169.254/latest",)
 
 
@@ -225,7 +225,7 @@ def test_a_link_to_a_foreign_host_is_handed_on_for_the_downloader_to_judge() -> 
         ("result_canceled", State.CANCELLED, None),
     ],
 )
-def test_a_result_without_pictures_is_judged_by_its_own_status_and_words(
+def test_a_result_without_pictures_is_classified_by_its_status_and_text(
     case: str, state: State, reason: str | None
 ) -> None:
     seen = read_result(sample(case).body)
@@ -241,7 +241,7 @@ def test_a_result_without_pictures_is_judged_by_its_own_status_and_words(
         ("result_canceled", 80_000),
     ],
 )
-def test_what_a_run_without_pictures_cost_is_reported_too(case: str, cost: int) -> None:
+def test_the_cost_of_a_run_without_pictures_is_reported(case: str, cost: int) -> None:
     assert read_result(sample(case).body).cost_micro_usd == cost
 
 
@@ -262,5 +262,5 @@ def test_what_a_run_without_pictures_cost_is_reported_too(case: str, cost: int) 
         ("cancel_200_html", CancelOutcome.UNKNOWN),
     ],
 )
-def test_a_cancel_is_read_by_its_outcome_first(case: str, outcome: CancelOutcome) -> None:
+def test_a_cancels_outcome_has_precedence_over_its_status(case: str, outcome: CancelOutcome) -> None:
     assert read_cancelled(sample(case)) is outcome

@@ -48,7 +48,7 @@ def targets(server: RawServer) -> list[str]:
     return [f"{each.method} {each.target}" for each in server.got]
 
 
-async def test_a_submit_posts_the_inputs_as_they_are_and_follows_no_address_of_the_reply() -> None:
+async def test_a_submit_posts_the_inputs_unchanged_and_uses_no_url_of_the_answer() -> None:
     async with host(says("submit_taken")) as (provider, server):
         named: Provider = provider
         assert await named.submit(ROUTE, {"prompt": "a fox", "seed": 7}, job_id="01J") == RUN
@@ -57,14 +57,14 @@ async def test_a_submit_posts_the_inputs_as_they_are_and_follows_no_address_of_t
         assert server.got[0].headers["authorization"] == "Bearer s3cret"
 
 
-async def test_a_pending_run_costs_one_question() -> None:
+async def test_polling_a_pending_run_is_one_request() -> None:
     async with host(says("status_in_queue_3"), says("status_in_progress")) as (provider, server):
         assert await provider.observe(RUN) == Observation(State.QUEUED, position=3)
         assert await provider.observe(RUN) == Observation(State.RUNNING)
         assert targets(server) == [f"GET /v1/requests/{RUN}/status"] * 2
 
 
-async def test_a_finished_run_is_judged_by_its_result() -> None:
+async def test_a_finished_run_is_classified_by_its_result() -> None:
     async with host(says("status_completed"), says("result_failed_safety")) as (provider, server):
         assert (await provider.observe(RUN)).state is State.REFUSED
         assert targets(server)[1] == f"GET /v1/requests/{RUN}/result?include_cost=true"
@@ -75,7 +75,7 @@ async def test_a_failed_status_with_a_good_result_is_a_success() -> None:
         assert (await provider.observe(RUN)).image_urls == (f"{FILES}a.png",)
 
 
-async def test_a_result_that_lags_behind_its_status_is_looked_at_again() -> None:
+async def test_a_result_behind_its_status_is_requested_again() -> None:
     late = [says("status_completed"), says("result_in_progress"), says("status_completed"), says("result_image")]
     async with host(*late) as (provider, _):
         assert await provider.observe(RUN) == Observation(State.RUNNING)
@@ -103,16 +103,14 @@ async def test_a_cancelled_run_is_reported_once_the_result_says_so(status: str) 
         ("status_200_not_found", RunNotKnownYet),
     ],
 )
-async def test_a_run_that_cannot_be_seen_is_the_error_that_says_what_to_do(
-    case: str, error: type[ProviderError]
-) -> None:
+async def test_a_poll_without_an_observation_raises_its_error(case: str, error: type[ProviderError]) -> None:
     async with host(says(case)) as (provider, _):
         with pytest.raises(ProviderError) as caught:
             await provider.observe(RUN)
         assert type(caught.value) is error
 
 
-async def test_where_the_status_is_unreadable_the_result_is_asked() -> None:
+async def test_the_result_is_requested_if_the_status_is_unreadable() -> None:
     async with host(says("status_missing"), says("result_image")) as (provider, _):
         assert (await provider.observe(RUN)).state is State.COLLECTING
 
@@ -125,14 +123,14 @@ async def test_a_run_whose_status_and_result_are_unreadable_is_not_known_to_have
 
 
 @pytest.mark.parametrize("case", ["result_200_error_code", "status_502_html"])
-async def test_a_result_that_is_not_there_is_asked_for_again_of_a_run_that_is_known_to_have_finished(case: str) -> None:
+async def test_a_missing_result_of_a_finished_run_is_requested_again(case: str) -> None:
     async with host(says("status_completed"), says(case)) as (provider, _):
         with pytest.raises(ProviderUnavailable) as caught:
             await provider.observe(RUN)
         assert caught.value.finished
 
 
-async def test_the_hosts_wish_to_be_asked_later_is_passed_on() -> None:
+async def test_retry_after_of_a_poll_is_in_the_error() -> None:
     async with host(says("status_429")) as (provider, _):
         with pytest.raises(ProviderUnavailable) as caught:
             await provider.observe(RUN)
@@ -140,7 +138,7 @@ async def test_the_hosts_wish_to_be_asked_later_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize("case", ["status_404", "status_200_not_found", "status_word_beside_error_code"])
-async def test_a_run_is_lost_when_the_host_has_not_known_it_six_times(case: str) -> None:
+async def test_a_run_is_lost_after_six_answers_that_it_does_not_exist(case: str) -> None:
     async with host(says(case)) as (provider, _):
         for _ in range(5):
             with pytest.raises(ProviderUnavailable):
@@ -165,21 +163,21 @@ async def test_a_cancel_is_one_post(case: str, outcome: CancelOutcome) -> None:
         assert targets(server) == [f"POST /v1/requests/{RUN}/cancel"]
 
 
-async def test_a_cancel_of_a_run_that_stays_unknown_is_too_late_so_that_looking_can_go_on() -> None:
+async def test_a_cancel_of_an_unknown_run_is_too_late_so_that_polling_continues() -> None:
     async with host(says("status_404")) as (provider, _):
         outcomes = [await provider.cancel(RUN) for _ in range(6)]
         assert outcomes == [CancelOutcome.UNKNOWN] * 5 + [CancelOutcome.TOO_LATE]
 
 
 @pytest.mark.parametrize("fault", [reset, hang], ids=["reset", "hang"])
-async def test_a_cancel_without_any_answer_is_made_once_and_can_be_made_again(fault: Act) -> None:
+async def test_a_cancel_without_an_answer_is_sent_once_and_may_be_repeated(fault: Act) -> None:
     async with host(fault) as (provider, server):
         with pytest.raises(ProviderUnavailable):
             await provider.cancel(RUN)
         assert len(server.got) == 1
 
 
-async def test_a_cancel_that_is_throttled_or_not_ours_to_make_says_so() -> None:
+async def test_a_throttled_or_forbidden_cancel_raises_its_error() -> None:
     async with host(says("status_429"), says("status_401")) as (provider, _):
         with pytest.raises(ProviderUnavailable):
             await provider.cancel(RUN)
@@ -187,14 +185,14 @@ async def test_a_cancel_that_is_throttled_or_not_ours_to_make_says_so() -> None:
             await provider.cancel(RUN)
 
 
-async def test_runs_cannot_be_found_by_our_own_reference() -> None:
+async def test_search_by_reference_is_not_supported() -> None:
     async with host(says("submit_taken")) as (provider, server):
         with pytest.raises(NotSearchable):
             await provider.find("01J")
         assert not server.got
 
 
-async def test_the_catalogue_tells_the_base_price_where_it_has_one() -> None:
+async def test_a_models_base_price_is_read_from_the_catalogue() -> None:
     async with host(says("model"), says("model_without_price")) as (provider, server):
         assert await provider.describe(ROUTE) == ModelInfo(ROUTE, base_price_micro_usd=80_000)
         assert await provider.describe(ROUTE) == ModelInfo(ROUTE)
@@ -215,7 +213,7 @@ async def test_the_catalogue_tells_the_base_price_where_it_has_one() -> None:
         ("model_404_bare", ProviderUnavailable),
     ],
 )
-async def test_a_model_that_is_not_described_is_gone_only_when_the_host_says_so(
+async def test_a_model_without_a_description_is_gone_only_if_the_provider_says_so(
     case: str, error: type[ProviderError]
 ) -> None:
     async with host(says(case)) as (provider, _):
@@ -233,7 +231,7 @@ async def test_a_model_that_is_not_described_is_gone_only_when_the_host_says_so(
         ("balance_says_nothing", None),
     ],
 )
-async def test_the_balance_is_read_with_the_token_at_its_own_address(case: str, left: int | None) -> None:
+async def test_the_balance_is_read_with_the_token_at_the_balance_url(case: str, left: int | None) -> None:
     async with (
         serving(says(case)) as wallet,
         host(says("model"), wallet=f"{wallet.url}/prod/v2/balance") as (provider, server),
@@ -244,13 +242,13 @@ async def test_the_balance_is_read_with_the_token_at_its_own_address(case: str, 
         assert not server.got
 
 
-async def test_without_an_address_for_the_wallet_nothing_is_asked() -> None:
+async def test_without_a_balance_url_no_request_is_sent() -> None:
     async with host(says("balance")) as (provider, server):
         assert await provider.balance() is None
         assert not server.got
 
 
-async def test_an_unreadable_wallet_is_unavailable() -> None:
+async def test_an_unreadable_balance_is_unavailable() -> None:
     async with serving(says("status_502_html")) as wallet, host(says("model"), wallet=wallet.url) as (provider, _):
         with pytest.raises(ProviderUnavailable):
             await provider.balance()

@@ -1,4 +1,4 @@
-"""Runflow's answers, recorded by case, and what we make of each."""
+"""Runflow's recorded answers, and the observation or error of each."""
 
 import json
 
@@ -32,7 +32,7 @@ def sample(case: str) -> Answer:
 @pytest.mark.parametrize(
     "case", ["submit_created", "submit_200", "submit_202_bare", "submit_created_beside_error", "submit_201_run_id"]
 )
-def test_an_answer_with_an_id_is_a_run_whatever_else_it_says(case: str) -> None:
+def test_an_answer_with_an_id_is_a_run_whatever_else_it_contains(case: str) -> None:
     assert read_submitted(sample(case), now=NOW) == RUN
 
 
@@ -94,7 +94,7 @@ def test_an_answer_with_an_id_is_a_run_whatever_else_it_says(case: str) -> None:
         ("submit_504", SubmitUnknown),
     ],
 )
-def test_an_answer_without_a_run_is_the_error_that_says_what_to_do(case: str, error: type[ProviderError]) -> None:
+def test_an_answer_without_a_run_raises_its_error(case: str, error: type[ProviderError]) -> None:
     with pytest.raises(ProviderError) as caught:
         read_submitted(sample(case), now=NOW)
     assert type(caught.value) is error
@@ -113,7 +113,7 @@ def test_an_answer_without_a_run_is_the_error_that_says_what_to_do(case: str, er
         ("submit_400_balance_code", "balance"),
     ],
 )
-def test_a_pause_says_whether_the_key_or_the_balance_is_at_fault(case: str, kind: str) -> None:
+def test_a_pause_names_key_or_balance_as_its_cause(case: str, kind: str) -> None:
     with pytest.raises(ProviderPaused) as caught:
         read_submitted(sample(case), now=NOW)
     assert caught.value.kind == kind
@@ -129,7 +129,7 @@ def test_a_pause_says_whether_the_key_or_the_balance_is_at_fault(case: str, kind
         ("submit_503_nested", None),
     ],
 )
-def test_the_hosts_wish_to_be_left_alone_is_passed_on(case: str, seconds: float | None) -> None:
+def test_retry_after_is_in_the_error(case: str, seconds: float | None) -> None:
     with pytest.raises(ProviderUnavailable) as caught:
         read_submitted(sample(case), now=NOW)
     assert caught.value.retry_after == seconds
@@ -147,7 +147,7 @@ def test_the_hosts_wish_to_be_left_alone_is_passed_on(case: str, seconds: float 
         ("submit_400_signed_link", "runflow: HTTP 400, BAD_INPUT"),
     ],
 )
-def test_an_error_tells_the_hosts_codes_and_none_of_its_prose(case: str, text: str) -> None:
+def test_an_error_has_the_providers_codes_but_none_of_its_prose(case: str, text: str) -> None:
     with pytest.raises(ProviderRejected) as caught:
         read_submitted(sample(case), now=NOW)
     assert str(caught.value) == text
@@ -177,12 +177,12 @@ def test_a_run_under_way_is_pending_in_any_spelling(case: str, state: State) -> 
         "run_200_html",
     ],
 )
-def test_what_is_no_run_is_no_verdict(case: str) -> None:
+def test_an_answer_that_is_no_run_is_unreadable(case: str) -> None:
     with pytest.raises(ValueError, match=r"an error, not a run|expected value"):
         read_run(sample(case).body)
 
 
-def test_a_new_word_is_logged_once_and_only_if_it_is_one(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_status_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     for word in ("only_in_this_test", "only_in_this_test", "a fox in the snow, as runflow saw it"):
         read_run(json.dumps({"status_code": word}).encode())
     assert [(each.levelname, each.__dict__["status"]) for each in caplog.records] == [
@@ -217,12 +217,12 @@ def test_pictures_are_read_from_the_outputs_alone_each_once_and_in_order(
     ("case", "flagged"),
     [("run_nsfw_true", True), ("run_nsfw_false", False), ("run_nsfw_null", None), ("run_nsfw_odd", None)],
 )
-def test_unchecked_is_neither_marked_nor_cleared(case: str, flagged: bool | None) -> None:  # noqa: FBT001 - a column
+def test_an_unchecked_run_is_neither_flagged_nor_cleared(case: str, flagged: bool | None) -> None:  # noqa: FBT001 - a column
     seen = read_run(sample(case).body)
     assert (seen.state, seen.flagged) == (State.COLLECTING, flagged)
 
 
-def test_a_link_to_a_foreign_host_is_handed_on_for_the_downloader_to_judge() -> None:
+def test_a_link_to_an_unlisted_host_is_returned_for_the_downloader_to_check() -> None:
     assert read_run(sample("run_foreign_host").body).image_urls == ("http://169.254.169.254/latest",)
 
 
@@ -254,7 +254,7 @@ def test_a_link_to_a_foreign_host_is_handed_on_for_the_downloader_to_judge() -> 
         ("run_cancelled", State.CANCELLED, None),
     ],
 )
-def test_an_end_without_pictures_is_judged_by_its_own_words(case: str, state: State, reason: str | None) -> None:
+def test_an_end_without_pictures_is_classified_by_its_text(case: str, state: State, reason: str | None) -> None:
     seen = read_run(sample(case).body)
     assert (seen.state, seen.reason, seen.image_urls) == (state, reason, ())
 
@@ -263,7 +263,7 @@ def test_an_end_without_pictures_is_judged_by_its_own_words(case: str, state: St
     ("case", "cost"),
     [("run_failed", 0), ("run_failed_option_name", 80_000), ("run_canceled", 80_000), ("run_cancelled", None)],
 )
-def test_what_a_run_without_pictures_cost_is_reported_too(case: str, cost: int | None) -> None:
+def test_the_cost_of_a_run_without_pictures_is_reported(case: str, cost: int | None) -> None:
     assert read_run(sample(case).body).cost_micro_usd == cost
 
 
@@ -280,11 +280,11 @@ def test_what_a_run_without_pictures_cost_is_reported_too(case: str, cost: int |
         ("search_two_in_zones", RUN),
     ],
 )
-def test_of_the_runs_found_ours_is_the_oldest_that_bears_our_reference(case: str, run: str | None) -> None:
+def test_the_oldest_found_run_with_our_reference_is_ours(case: str, run: str | None) -> None:
     assert read_search(Page.model_validate_json(sample(case).body), job_id=JOB) == run
 
 
-def test_a_list_of_another_shape_is_not_an_empty_one() -> None:
+def test_a_malformed_list_is_not_an_empty_one() -> None:
     with pytest.raises(ValidationError):
         Page.model_validate_json(sample("search_without_items").body)
 

@@ -55,7 +55,7 @@ def asked(server: RawServer) -> list[dict[str, list[str]]]:
     return [parse_qs(urlsplit(each.target).query) for each in server.got]
 
 
-async def test_a_submit_wraps_the_inputs_and_bears_the_job_twice() -> None:
+async def test_a_submit_wraps_the_inputs_and_contains_the_job_id_twice() -> None:
     async with host("submit_created") as (provider, server):
         named: Provider = provider
         assert await named.submit(ROUTE, INPUTS, job_id=JOB) == RUN
@@ -64,20 +64,20 @@ async def test_a_submit_wraps_the_inputs_and_bears_the_job_twice() -> None:
         assert server.got[0].headers["authorization"] == "Bearer rf_live_s3cret"
 
 
-async def test_a_submit_says_where_to_call_only_when_there_is_such_a_place() -> None:
+async def test_a_submit_has_a_callback_url_only_if_configured() -> None:
     async with host("submit_200") as (provider, server):
         await provider.submit(ROUTE, INPUTS, job_id=JOB, callback_url=HOOK)
         assert json.loads(server.got[0].body)["callback_url"] == HOOK
 
 
-async def test_a_run_is_looked_at_with_one_question_and_its_links_are_those_of_that_look() -> None:
+async def test_a_poll_is_one_request_and_returns_its_fresh_links() -> None:
     async with host("run_dispatching", "run_partial") as (provider, server):
         assert await provider.observe(RUN) == Observation(State.QUEUED)
         assert len((await provider.observe(RUN)).image_urls) == 1
         assert targets(server) == [f"GET /v1/runs/{RUN}?add_signature=true"] * 2
 
 
-async def test_a_host_that_does_not_take_the_wish_for_signatures_is_asked_without() -> None:
+async def test_a_poll_without_signed_links_is_sent_if_the_parameter_is_rejected() -> None:
     async with host("search_422", "run_partial") as (provider, server):
         assert len((await provider.observe(RUN)).image_urls) == 1
         assert targets(server) == [f"GET /v1/runs/{RUN}?add_signature=true", f"GET /v1/runs/{RUN}"]
@@ -102,9 +102,7 @@ async def test_a_host_that_does_not_take_the_wish_for_signatures_is_asked_withou
         ("submit_503_model_unavailable", ProviderUnavailable),
     ],
 )
-async def test_a_run_that_cannot_be_seen_is_the_error_that_says_what_to_do(
-    case: str, error: type[ProviderError]
-) -> None:
+async def test_a_poll_without_an_observation_raises_its_error(case: str, error: type[ProviderError]) -> None:
     async with host(case) as (provider, _):
         with pytest.raises(ProviderError) as caught:
             await provider.observe(RUN)
@@ -112,7 +110,7 @@ async def test_a_run_that_cannot_be_seen_is_the_error_that_says_what_to_do(
 
 
 @pytest.mark.parametrize("case", ["run_404", "run_404_nested", "run_200_not_found"])
-async def test_a_run_is_lost_when_the_host_has_not_known_it_six_times(case: str) -> None:
+async def test_a_run_is_lost_after_six_answers_that_it_does_not_exist(case: str) -> None:
     async with host(case) as (provider, _):
         for _ in range(5):
             with pytest.raises(RunNotKnownYet):
@@ -129,14 +127,14 @@ async def test_a_run_is_found_by_our_reference() -> None:
 
 
 @pytest.mark.parametrize("filtered", ["search_400", "search_422", "search_none", "search_of_others"])
-async def test_where_its_scripts_spelling_finds_nothing_that_of_its_documents_is_tried(filtered: str) -> None:
+async def test_the_documented_filter_syntax_is_tried_if_the_scripts_syntax_finds_nothing(filtered: str) -> None:
     async with host(filtered, "search_one") as (provider, server):
         assert await provider.find(JOB) == RUN
         assert [each["q"] for each in asked(server)] == [[f"client_ref.EQ:'{JOB}'"], [f"client_ref:{JOB}"]]
 
 
 @pytest.mark.parametrize("filtered", ["search_400", "search_422", "search_none", "search_of_others"])
-async def test_where_the_filter_fails_or_finds_nothing_the_newest_runs_are_compared(filtered: str) -> None:
+async def test_the_newest_runs_are_compared_if_the_filter_fails_or_finds_nothing(filtered: str) -> None:
     async with host(filtered, filtered, "search_one_by_metadata") as (provider, server):
         assert await provider.find(JOB) == RUN
         assert asked(server)[2] == {
@@ -146,13 +144,13 @@ async def test_where_the_filter_fails_or_finds_nothing_the_newest_runs_are_compa
         }
 
 
-async def test_where_fields_cannot_be_chosen_whole_runs_are_compared() -> None:
+async def test_whole_runs_are_compared_if_fields_cannot_be_selected() -> None:
     async with host("search_422", "search_422", "search_422", "search_one") as (provider, server):
         assert await provider.find(JOB) == RUN
         assert asked(server)[3] == {"sort_by": ["created_at:desc"], "limit": ["50"]}
 
 
-async def test_a_run_that_is_nowhere_is_not_there_yet() -> None:
+async def test_a_run_that_is_not_found_may_not_exist_yet() -> None:
     async with host("search_none", "search_of_others") as (provider, server):
         assert await provider.find(JOB) is None
         assert len(server.got) == 3
@@ -170,22 +168,20 @@ async def test_a_run_that_is_nowhere_is_not_there_yet() -> None:
         (["search_422"], ProviderUnavailable),
     ],
 )
-async def test_a_search_without_an_answer_never_says_that_there_is_no_run(
-    cases: list[str], error: type[ProviderError]
-) -> None:
+async def test_a_failed_search_never_reports_a_missing_run(cases: list[str], error: type[ProviderError]) -> None:
     async with host(*cases) as (provider, _):
         with pytest.raises(ProviderError) as caught:
             await provider.find(JOB)
         assert type(caught.value) is error
 
 
-async def test_nothing_can_be_cancelled_and_nothing_is_asked() -> None:
+async def test_cancel_is_always_too_late_without_a_request() -> None:
     async with host("run_queued") as (provider, server):
         assert await provider.cancel(RUN) is CancelOutcome.TOO_LATE
         assert not server.got
 
 
-async def test_the_catalogue_is_asked_for_a_model_by_its_whole_name() -> None:
+async def test_a_model_is_described_by_its_full_name() -> None:
     async with host("model") as (provider, server):
         assert await provider.describe(ROUTE) == ModelInfo(ROUTE)
         assert targets(server) == [f"GET /v1/models/{ROUTE}"]
@@ -206,7 +202,7 @@ async def test_the_catalogue_is_asked_for_a_model_by_its_whole_name() -> None:
         ("model_404_bare", ProviderUnavailable),
     ],
 )
-async def test_a_model_that_is_not_described_is_gone_only_when_the_host_says_so(
+async def test_a_model_without_a_description_is_gone_only_if_the_provider_says_so(
     case: str, error: type[ProviderError]
 ) -> None:
     async with host(case) as (provider, _):
@@ -225,7 +221,7 @@ async def test_a_model_that_is_not_described_is_gone_only_when_the_host_says_so(
         (["balance_denied", "balance_denied"], None, ["/v1/billing/balance", "/v1/credit-balances"]),
     ],
 )
-async def test_the_balance_is_asked_for_at_both_addresses_and_a_key_that_may_not_know_it_is_no_trouble(
+async def test_the_balance_is_read_from_two_urls_and_may_be_forbidden(
     cases: list[str], left: int | None, paths: list[str]
 ) -> None:
     async with host(*cases) as (provider, server):
@@ -234,7 +230,7 @@ async def test_the_balance_is_asked_for_at_both_addresses_and_a_key_that_may_not
 
 
 @pytest.mark.parametrize(("case", "error"), [("run_401", ProviderPaused), ("run_502_html", ProviderUnavailable)])
-async def test_a_balance_that_cannot_be_read_says_why(case: str, error: type[ProviderError]) -> None:
+async def test_a_balance_that_cannot_be_read_raises_its_error(case: str, error: type[ProviderError]) -> None:
     async with host(case) as (provider, _):
         with pytest.raises(error):
             await provider.balance()

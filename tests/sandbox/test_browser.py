@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="
 
 @asynccontextmanager
 async def opened(folder: Path, *, pace: Pace) -> AsyncIterator[Page]:
-    """The demo's page as a member sees it. No fixture: the local Discord must end in the context it began in."""
+    """The demo's page in the browser. No fixture: the local Discord must end in the context that started it."""
     expect.set_options(timeout=TIMEOUT)
     async with demo.stage(folder, port=0, pace=pace) as scene, async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -63,7 +63,7 @@ async def option(page: Page, name: str, value: str) -> None:
 
 
 async def press(button: Locator) -> None:
-    """Press it, and again when the page does nothing or refuses for want of the newest state, as a member would."""
+    """Press a button, repeatedly if the page ignores it or has an old state."""
     await expect(button).to_be_enabled()
     for _ in range(5):
         try:
@@ -103,7 +103,7 @@ def button(page: Page, number: int, name: str) -> Locator:
 
 
 async def expect_pictures(within: Locator, count: int) -> None:
-    """So many, and seen: a picture that did not load has no width."""
+    """Expect so many loaded pictures: one that did not load has no width."""
     pictures = within.locator("img.gallery-image")
     await expect(pictures).to_have_count(count)
     for each in await pictures.all():
@@ -114,7 +114,7 @@ async def test_a_member_makes_and_edits_pictures_and_reads_the_whole_prompt(tmp_
     attached = tmp_path / "harbour.png"
     attached.write_bytes(demo.sample_picture())
     async with opened(tmp_path / "demo", pace=Pace(queue_s=0.5, run_s=1.0)) as page:
-        made, edited, told = (message(page, number) for number in range(3))
+        made, edited, private = (message(page, number) for number in range(3))
 
         await imagine(page, count="3", seed=str(SEED))
         await expect(made).to_contain_text("Ada used /imagine")
@@ -134,8 +134,8 @@ async def test_a_member_makes_and_edits_pictures_and_reads_the_whole_prompt(tmp_
             await page.locator("#channel-layout").screenshot(path=Path(SHOTS) / "demo.png")
 
         await press(button(page, 0, "Full prompt"))
-        await expect(told).to_contain_text("Only you can see this")
-        await expect(told).to_contain_text(PROMPT)
+        await expect(private).to_contain_text("Only you can see this")
+        await expect(private).to_contain_text(PROMPT)
         await expect(page.locator("article.channel-message")).to_have_count(3)
 
 

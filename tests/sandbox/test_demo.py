@@ -21,7 +21,7 @@ ROOT = Path(demo.__file__).parents[2]
 
 @asynccontextmanager
 async def started(*arguments: str, terminal: bool = False) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The demo, asked by a program or by a *terminal*; never left behind."""
+    """The demo's process, with its output to a pipe or a *terminal*; always ended."""
     ours, theirs = os.openpty() if terminal else (None, asyncio.subprocess.DEVNULL)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-u", "-m", "bot", "demo", "--seconds", "1", *arguments),
@@ -49,11 +49,11 @@ async def finished(*arguments: str) -> tuple[int | None, str]:
 
 
 def refused(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """The line with which the demo ends at once, here."""
+    """The only line that the demo prints when it cannot start."""
     assert main(["demo", "--once", "--port", *arguments]) == 2
-    told = capsys.readouterr()
-    assert (told.out, told.err.count("\n")) == ("", 1)
-    return told.err
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    return captured.err
 
 
 async def until(process: asyncio.subprocess.Process, words: str) -> str:
@@ -64,7 +64,7 @@ async def until(process: asyncio.subprocess.Process, words: str) -> str:
     raise AssertionError(f"it ended without saying {words!r}")
 
 
-async def test_the_demo_tells_each_state_and_which_pictures_it_made(tmp_path: Path) -> None:
+async def test_the_demo_prints_each_state_and_its_pictures(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
 
     code, printed = await finished("--once", "--port", "0", "--data", str(folder))
@@ -75,8 +75,8 @@ async def test_the_demo_tells_each_state_and_which_pictures_it_made(tmp_path: Pa
     assert states.count(State.SUCCEEDED) == 2
     pictures = re.findall(r"^ +(\S+\.\w+)  \d+ x \d+$", printed, re.MULTILINE)
     assert len(pictures) == 3
-    kept = {each.name for each in folder.rglob("*") if each.is_file()}
-    assert set(pictures) <= kept
+    files = {each.name for each in folder.rglob("*") if each.is_file()}
+    assert set(pictures) <= files
 
 
 @pytest.mark.prove
@@ -94,24 +94,24 @@ async def test_ctrl_c_ends_the_open_page_without_a_traceback_or_a_process_left(t
         assert "Traceback" not in rest.decode()
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_ends_the_demo_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
 
-        said = refused(str(port), "--data", str(tmp_path / "pictures"), capsys=capsys)
+        message = refused(str(port), "--data", str(tmp_path / "pictures"), capsys=capsys)
 
-    assert said.startswith(f"darkroom: port {port} cannot be used")
+    assert message.startswith(f"darkroom: port {port} cannot be used")
     assert not (tmp_path / "pictures").exists()
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"precious")
 
-    said = refused("0", "--data", str(tmp_path), capsys=capsys)
+    message = refused("0", "--data", str(tmp_path), capsys=capsys)
 
-    assert said.startswith(f"darkroom: {tmp_path} holds something other than a demo")
+    assert message.startswith(f"darkroom: {tmp_path} holds something other than a demo")
     assert (tmp_path / "holiday.jpg").read_bytes() == b"precious"
 
 

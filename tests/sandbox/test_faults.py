@@ -1,4 +1,4 @@
-"""Faults of the local image service that spoil single answers, and how they are switched on."""
+"""Faults of the local image service in single answers, and how they are enabled."""
 
 import asyncio
 import json
@@ -66,7 +66,7 @@ async def test_a_service_stops_while_calls_hang() -> None:
             await call
 
 
-async def test_html_stands_where_json_was_expected(client: Client) -> None:
+async def test_html_is_sent_instead_of_json(client: Client) -> None:
     client.service.faults.add(Fault("submit", "html_502"))
 
     async with client.http.post(client.service.url + SUBMIT, json=BODY, headers={"Authorization": "Bearer x"}) as got:
@@ -84,9 +84,7 @@ async def test_html_stands_where_json_was_expected(client: Client) -> None:
         (Fault("submit", "status:500"), 500, 500001),
     ],
 )
-async def test_an_error_answer_comes_in_the_hosts_envelope(
-    client: Client, fault: Fault, status: int, code: int
-) -> None:
+async def test_an_error_has_runcomfys_envelope(client: Client, fault: Fault, status: int, code: int) -> None:
     client.service.faults.add(fault)
 
     async with client.http.post(client.service.url + SUBMIT, json=BODY, headers={"Authorization": "Bearer x"}) as got:
@@ -104,7 +102,7 @@ async def test_an_error_may_hide_that_the_run_was_accepted(client: Client) -> No
     assert len(client.service.accepted) == 1
 
 
-async def test_half_an_answer_is_not_an_answer(client: Client) -> None:
+async def test_a_truncated_answer_is_incomplete(client: Client) -> None:
     client.service.faults.add(Fault("submit", "truncated"))
 
     with pytest.raises(aiohttp.ClientPayloadError):
@@ -133,7 +131,7 @@ async def test_a_late_answer_comes_to_a_run_that_was_accepted(client: Client) ->
     assert len(client.service.accepted) == 1
 
 
-async def test_headers_may_lie(client: Client) -> None:
+async def test_headers_may_be_wrong(client: Client) -> None:
     client.service.faults.add(Fault("submit", "wrong_type"), Fault("submit", "time_skew", seconds=-86_400 * 365))
 
     async with client.http.post(client.service.url + SUBMIT, json=BODY, headers={"Authorization": "Bearer x"}) as got:
@@ -155,12 +153,12 @@ async def test_a_submit_may_be_answered_without_an_id_or_with_anothers(client: C
 # Which calls a fault is for
 
 
-async def test_a_fault_meets_the_calls_it_is_for(client: Client) -> None:
+async def test_a_fault_applies_to_its_calls_only(client: Client) -> None:
     client.service.faults.add(Fault("submit", "429", nth=2, times=2), Fault("submit", "envelope_503", match="a wolf"))
 
-    told = [(await post(client))[0] for _ in range(4)]
+    statuses = [(await post(client))[0] for _ in range(4)]
 
-    assert told == [200, 429, 429, 200]
+    assert statuses == [200, 429, 429, 200]
     assert (await post(client, {"prompt": "a wolf"}))[0] == 503
 
 
@@ -179,12 +177,12 @@ def test_a_fault_that_does_not_exist_is_refused(op: str, do: str) -> None:
         Fault(op, do)
 
 
-def test_every_fault_stands_in_the_table() -> None:
+def test_every_fault_is_in_the_table() -> None:
     assert faults_module.__doc__ is not None
     assert [name for name in FAULTS if name not in faults_module.__doc__] == []
 
 
-def test_faults_can_be_told_apart_and_listed() -> None:
+def test_faults_are_distinct_and_can_be_listed() -> None:
     assert [each.do for each in Faults(Fault("any", "lost"), Fault("file", "file:404"))] == ["lost", "file:404"]
 
 
@@ -237,7 +235,7 @@ async def test_a_file_of_faults_is_read_again_when_it_changes(tmp_path: Path, na
         assert list(service.faults) == []
 
 
-async def test_serving_says_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_serving_prints_its_addresses(capsys: pytest.CaptureFixture[str]) -> None:
     serving = asyncio.create_task(serve(0, faults_file=None, token="t"))
     async with asyncio.timeout(3):
         while "image service: http://127.0.0.1:" not in capsys.readouterr().out:  # noqa: ASYNC110 - printed, not told

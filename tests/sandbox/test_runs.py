@@ -1,4 +1,4 @@
-"""Faults of the local image service that stick to a run: its way to an end, its outcome, its files."""
+"""Faults of the local image service that apply to a run: its states, its result, its files."""
 
 import io
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ async def client() -> AsyncIterator[Client]:
 
 
 async def sticking(client: Client, do: str, **params: Any) -> str:
-    """A run that was accepted with that fault on it."""
+    """A run that was accepted with that fault."""
     client.service.faults.add(Fault("submit", do, **params))
     return await client.submit(resolution="0.5K")
 
@@ -46,17 +46,17 @@ async def test_a_stuck_run_queues_for_ever_and_can_be_cancelled(client: Client) 
 
 
 @pytest.mark.parametrize(
-    ("do", "params", "told"),
+    ("do", "params", "statuses"),
     [
         ("unknown_status:dreaming", {"n": 2}, ["dreaming", "dreaming", "completed"]),
         ("upper_case", {}, ["COMPLETED", "COMPLETED", "COMPLETED"]),
         ("backwards", {}, ["in_progress", "completed", "completed"]),
     ],
 )
-async def test_status_words_may_be_odd(client: Client, do: str, params: Any, told: list[str]) -> None:
+async def test_statuses_may_be_unusual(client: Client, do: str, params: Any, statuses: list[str]) -> None:
     run_id = await sticking(client, do, **params)
 
-    assert [(await client.status(run_id))["status"] for _ in told] == told
+    assert [(await client.status(run_id))["status"] for _ in statuses] == statuses
 
 
 async def test_capitals_reach_the_result_too(client: Client) -> None:
@@ -66,9 +66,9 @@ async def test_capitals_reach_the_result_too(client: Client) -> None:
 async def test_a_run_may_not_be_found_yet(client: Client) -> None:
     run_id = await sticking(client, "404_after_submit", n=2)
 
-    told = [(await client.call("GET", f"/v1/requests/{run_id}/status"))[0] for _ in range(3)]
+    statuses = [(await client.call("GET", f"/v1/requests/{run_id}/status"))[0] for _ in range(3)]
 
-    assert told == [404, 404, 200]
+    assert statuses == [404, 404, 200]
 
 
 async def test_a_lost_run_stays_lost(client: Client) -> None:
@@ -113,7 +113,7 @@ async def test_a_failure_of_the_status_call_shows_there(client: Client) -> None:
     assert (await client.status(await client.submit()))["status"] == "failed"
 
 
-async def test_a_refusal_speaks_of_safety(client: Client) -> None:
+async def test_a_refusal_mentions_safety(client: Client) -> None:
     result = await client.result(await sticking(client, "refuse"))
 
     assert result["status"] == "failed"
@@ -165,7 +165,7 @@ async def test_the_address_of_a_picture_may_be_foreign(client: Client) -> None:
     assert url == "https://evil.example/x"
 
 
-async def test_a_host_may_not_cancel(client: Client) -> None:
+async def test_a_cancel_may_be_refused(client: Client) -> None:
     client.service.hold = True
     run_id = await sticking(client, "cancel:not_cancellable")
 
@@ -173,7 +173,7 @@ async def test_a_host_may_not_cancel(client: Client) -> None:
     assert client.service.runs[run_id].state == "in_queue"
 
 
-async def test_a_host_may_only_say_that_it_cancelled(client: Client) -> None:
+async def test_a_cancel_may_be_acknowledged_without_effect(client: Client) -> None:
     client.service.hold = True
     run_id = await sticking(client, "cancel:ignored")
 
@@ -210,7 +210,7 @@ async def test_a_huge_file_is_a_real_picture(client: Client) -> None:
     Image.open(io.BytesIO(raw)).load()
 
 
-async def test_a_bomb_declares_more_than_it_holds(client: Client) -> None:
+async def test_a_bomb_declares_more_pixels_than_it_contains(client: Client) -> None:
     raw = await client.file((await client.urls(await sticking(client, "file:bomb")))[0])
 
     assert len(raw) < 200

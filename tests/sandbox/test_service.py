@@ -1,4 +1,4 @@
-"""The local image service, over real sockets: what it accepts, draws and charges."""
+"""The local image service over real sockets: submits, pictures and costs."""
 
 import asyncio
 import base64
@@ -31,7 +31,7 @@ class Clock:
 
 
 class Client:
-    """What a client of the host would do, with a token."""
+    """A client of the provider, with a token."""
 
     def __init__(self, service: ImageService, http: aiohttp.ClientSession) -> None:
         self.service = service
@@ -116,7 +116,7 @@ async def test_a_run_waits_for_a_slot_of_those_before_it(slow: Client, clock: Cl
     assert slow.service.runs[second].state == "completed"
 
 
-async def test_the_result_tells_the_state_until_there_is_one(slow: Client, clock: Clock) -> None:
+async def test_the_result_call_returns_the_state_until_the_run_has_ended(slow: Client, clock: Clock) -> None:
     run_id = await slow.submit()
 
     assert (await slow.result(run_id))["status"] == "in_queue"
@@ -137,7 +137,7 @@ async def test_only_a_queued_run_can_be_cancelled(slow: Client, clock: Clock) ->
     assert (await slow.cancel(running))[1]["outcome"] == "not_cancellable"
 
 
-async def test_a_held_service_moves_only_by_hand(slow: Client, clock: Clock) -> None:
+async def test_a_paused_service_advances_only_by_hand(slow: Client, clock: Clock) -> None:
     slow.service.hold = True
     run_id = await slow.submit()
     clock.seconds += 100
@@ -216,7 +216,7 @@ async def test_an_edit_takes_its_colours_from_what_it_was_given(client: Client) 
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/x.png", "https://example.com/x.png", "data:image/png;base64,QUJD"])
-async def test_an_edit_fails_when_its_picture_cannot_be_had(client: Client, url: str) -> None:
+async def test_an_edit_fails_when_its_picture_is_unavailable(client: Client, url: str) -> None:
     result = await client.result(await client.submit(EDIT, image_urls=[url]))
 
     assert result["status"] == "failed"
@@ -246,7 +246,7 @@ async def test_inputs_outside_the_schema_are_refused(client: Client, model: str,
     assert client.service.accepted == []
 
 
-async def test_unknown_models_and_runs_are_named_as_the_host_names_them(client: Client) -> None:
+async def test_unknown_models_and_runs_have_runcomfys_errors(client: Client) -> None:
     status, body = await client.call("POST", "/v1/models/google/none", json={"prompt": "x"})
     assert (status, body["error_code"]) == (400, 400001)
 
@@ -281,7 +281,7 @@ async def test_the_balance_goes_down_by_what_completed_runs_cost(client: Client)
     assert body == {"balance_usd": 24.76, "balance_microdollars": 24_760_000, "currency": "USD"}
 
 
-async def test_the_log_tells_every_call(client: Client) -> None:
+async def test_the_log_has_every_call(client: Client) -> None:
     run_id = await client.submit()
     await client.status(run_id)
     await client.file((await client.urls(run_id))[0])
@@ -295,7 +295,7 @@ async def test_the_log_tells_every_call(client: Client) -> None:
     ]
 
 
-async def test_runs_outlive_a_restart_of_the_service(clock: Clock) -> None:
+async def test_runs_survive_a_restart_of_the_service(clock: Clock) -> None:
     service = ImageService(pace=AT_ONCE, now=clock)
     async with service.running() as first, aiohttp.ClientSession() as http:
         client = Client(first, http)

@@ -71,11 +71,11 @@ class Bot:
             )
 
     async def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it with SIGKILL."""
         await self._end(signal.SIGKILL)
 
     async def stop(self) -> int:
-        """End it as an operator would; its exit code."""
+        """Stop it with SIGTERM; returns its exit code."""
         return await self._end(signal.SIGTERM)
 
     async def _end(self, how: signal.Signals) -> int:
@@ -88,7 +88,7 @@ class Bot:
         return code
 
     async def exited(self) -> int:
-        """Wait until it ends by itself; its exit code."""
+        """Wait until it ends by itself; returns its exit code."""
         assert self.process is not None
         async with asyncio.timeout(SOON):
             code = await self.process.wait()
@@ -120,22 +120,22 @@ class Scene:
         await self.start()
 
     def rows(self, sql: str, *args: object) -> list[tuple[Any, ...]]:
-        """What the bot's database says, read beside it."""
+        """Rows of the bot's database, read by another connection."""
         with sqlite3.connect(f"file:{self.folder / 'darkroom.db'}?mode=ro", uri=True) as connection:
-            found = connection.execute(sql, args).fetchall()
+            result = connection.execute(sql, args).fetchall()
         connection.close()
-        return found
+        return result
 
     async def until(self, check: Callable[[], T], *, within: float = SOON) -> T:
-        """Wait for something that nobody tells of, and return it."""
+        """Poll for a result that has no event, and return it."""
         try:
             async with asyncio.timeout(within):
-                while not (found := check()):  # noqa: ASYNC110 - another process's rows tell nobody
+                while not (result := check()):  # noqa: ASYNC110 - another process's rows tell nobody
                     await asyncio.sleep(TICK)
         except TimeoutError:
             states = self.rows("SELECT state, reason, cancel, request FROM jobs")
             raise TimeoutError(f"not within {within} s; {states}; {self.bot.log[-4000:]}") from None
-        return found
+        return result
 
     async def asks(self, member: Member, prompt: str, **options: Any) -> Interaction:
         """An acknowledged /imagine."""
@@ -144,7 +144,7 @@ class Scene:
         return asked
 
     def card(self, asked: Interaction) -> Message:
-        """The reply as it is."""
+        """The current reply."""
         assert asked.message is not None
         return asked.message
 
@@ -158,7 +158,7 @@ class Scene:
         return dict(row) if row is not None else {}
 
     async def reaches(self, asked: Interaction, *states: str) -> dict[str, Any]:
-        """Wait until its job is in one of *states*; the row then."""
+        """Wait until its job is in one of *states*; returns the row."""
         return await self.until(lambda: row if (row := self.job(asked)).get("state") in states else {})
 
     def charged(self, asked: Interaction) -> tuple[str, int, int]:
@@ -168,26 +168,26 @@ class Scene:
         return row[0], row[1], row[2]
 
     def host_cost(self, asked: Interaction) -> str | None:
-        """Whether the second book has an entry for its job: known, assumed or None."""
-        found = self.rows("SELECT basis FROM host_cost WHERE job = ?", self.job(asked)["id"])
-        return found[0][0] if found else None
+        """The basis of the provider's cost of its job: known, assumed or None."""
+        result = self.rows("SELECT basis FROM host_cost WHERE job = ?", self.job(asked)["id"])
+        return result[0][0] if result else None
 
     def runs(self, prompt: str) -> list[Run]:
-        """What the host has accepted for *prompt*."""
+        """The runs that the provider has accepted for *prompt*."""
         return [each for each in self.host.runs.values() if each.prompt == prompt]
 
     async def at_rest(self) -> None:
-        """Wait until nothing is to be done: every job has ended and every reply shows its last version."""
+        """Wait until every job has ended and every reply shows its last version."""
         unfinished = "SELECT count(*) FROM jobs WHERE ended_at IS NULL"
         unsent = "SELECT count(*) FROM replies WHERE delivered < wanted AND gone = 0 AND message_id IS NOT NULL"
         await self.until(lambda: self.rows(unfinished) == [(0,)] and self.rows(unsent) == [(0,)], within=2 * SOON)
 
     def assert_at_rest(self) -> None:
-        """The promises about money and replies, for when every job has ended."""
+        """Check money and replies after every job has ended."""
         self.assert_in_order()
         jobs = self.rows("SELECT id, state, reason, run_id, json_extract(request, '$.prompt') FROM jobs")
-        held = self.rows("SELECT sum(reserved_images), sum(reserved_micro_usd) FROM totals")
-        assert held in ([(0, 0)], [(None, None)]), "something is still reserved"
+        reserved = self.rows("SELECT sum(reserved_images), sum(reserved_micro_usd) FROM totals")
+        assert reserved in ([(0, 0)], [(None, None)]), "something is still reserved"
         for job, state, *_ in jobs:
             self._assert_paid_for(job, state)
         asked = Counter(prompt for *_, prompt in jobs)
@@ -201,7 +201,7 @@ class Scene:
             assert all(("Nothing was charged." in each.text) == (state != "succeeded") for each in about)
 
     def _assert_paid_for(self, job: str, state: str) -> None:
-        """One reservation and one end: a settlement of the pictures in hand, or everything back."""
+        """One reservation with one end: settled for the downloaded pictures, or released."""
         rows = self.rows("SELECT kind, images, micro_usd FROM ledger WHERE job = ?", job)
         ledger = {kind: amount for kind, *amount in rows}
         images, micro_usd = ledger.pop("reserve")
@@ -216,16 +216,16 @@ class Scene:
         return [row[0] for row in self.rows("SELECT state FROM jobs ORDER BY created_at, id")]
 
     def books(self) -> dict[str, int]:
-        """How many ledger rows of each kind there are."""
+        """The number of ledger rows by kind."""
         return dict(self.rows("SELECT kind, count(*) FROM ledger GROUP BY kind"))
 
     def assert_in_order(self) -> None:
-        """What must hold at the end of every scenario, whatever happened in it."""
-        held = self.rows(
+        """Check what must be true at the end of every scenario."""
+        reserved = self.rows(
             "SELECT count(*) FROM ledger r JOIN jobs j ON j.id = r.job WHERE r.kind = 'reserve' AND j.ended_at IS NOT "
             "NULL AND NOT EXISTS (SELECT 1 FROM ledger e WHERE e.job = r.job AND e.kind IN ('settle', 'release'))"
         )
-        assert held == [(0,)], "a reservation outlived its job"
+        assert reserved == [(0,)], "a reservation outlived its job"
         accepted, submits = (
             len(self.host.accepted),
             len(self.rows("SELECT 1 FROM job_events WHERE after = 'submitting'")),
@@ -243,7 +243,7 @@ class Scene:
 
 
 def config(folder: Path, *, timing: Mapping[str, float] = TIMING) -> Path:
-    """A configuration in *folder*: the shipped catalogue with quick timing."""
+    """Write a configuration to *folder*: the shipped catalogue with short times."""
     text = (SHIPPED.parent / "models.toml").read_text()
     lines, inside = [], False
     for line in text.splitlines():
@@ -292,16 +292,16 @@ async def scene(
             "DARKROOM_WEB__PORT": "0",
             **{f"DARKROOM_{name.upper()}": str(value) for name, value in settings.items()},
         }
-        found = Scene(folder, discord, host, Bot(folder, env), guild, channel, operators, alice, bob)
+        result = Scene(folder, discord, host, Bot(folder, env), guild, channel, operators, alice, bob)
         try:
             if start:
-                await found.start()
-            yield found
+                await result.start()
+            yield result
         finally:
-            if found.bot.process is not None:
-                await found.bot.kill()
+            if result.bot.process is not None:
+                await result.bot.kill()
 
 
 def shows(word: str) -> Any:
-    """A predicate: the message's text has *word* in it."""
+    """A predicate: the message's text contains *word*."""
     return lambda message: word in message.text

@@ -1,4 +1,4 @@
-"""Every button of every card, pressed by whom it is for and by others, before and after the bot was killed."""
+"""Every button of every card, pressed by its owner and by others, before and after the bot was killed."""
 
 import asyncio
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ OF_FOUR = ["Edit 1", "Edit 2", "Edit 3", "Edit 4", "Again · about $0.24", "Chan
 
 
 async def _refusal(pressed: Interaction) -> str:
-    """The private sentence that a press was answered with, and nothing else."""
+    """The ephemeral sentence that is the whole answer to a press."""
     ack = await pressed.acked()
     assert ack.ephemeral
     assert ack.message is not None
@@ -35,14 +35,14 @@ async def _press(member: Member, asked: Interaction, label: str) -> Interaction:
 
 
 def _all_text(bot: Scene) -> str:
-    """Everything that the bot's database holds, as text."""
+    """The whole content of the bot's database as text."""
     tables = [name for (name,) in bot.rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
     return "\n".join(str(bot.rows(f"SELECT * FROM {name}")) for name in tables)  # noqa: S608 - our own names
 
 
 @dataclass
 class Cards:
-    """One card of each kind, as they lie in the channel."""
+    """One card of each kind in the channel."""
 
     bot: Scene
 
@@ -160,10 +160,10 @@ class Cards:
             assert not list((bot.folder / "pictures").glob(f"{job}*"))
             assert asked.message not in bot.channel.messages
             assert bot.rows("SELECT due_at FROM replies WHERE job = ?", job) == [(None,)]
-        held = _all_text(bot)
-        assert "a one card" in held
-        assert LONG[:20] not in held
-        assert "a doomed card" not in held
+        content = _all_text(bot)
+        assert "a one card" in content
+        assert LONG[:20] not in content
+        assert "a doomed card" not in content
 
     async def _unknown(self) -> None:
         bot, shown = self.bot, self.one.message
@@ -193,7 +193,7 @@ async def test_every_button_of_cards_from_before_a_kill_works(tmp_path: Path) ->
         bot.assert_in_order()
 
 
-async def test_a_job_is_nobody_elses_and_again_over_the_limit_gives_the_prompt_back(tmp_path: Path) -> None:
+async def test_buttons_are_for_the_owner_and_a_repeat_over_the_limit_returns_the_prompt(tmp_path: Path) -> None:
     async with scene(tmp_path, quota__user_day_images=2) as bot:
         asked = await bot.asks(bot.alice, "mine alone", private=True, **SMALL)
         await asked.until(shows("Done"), within=SOON)
@@ -201,8 +201,8 @@ async def test_a_job_is_nobody_elses_and_again_over_the_limit_gives_the_prompt_b
         carol = bot.discord.add_member("carol", elsewhere, permissions=MANAGE_MESSAGES)
         theirs = elsewhere.add_channel("general").post(carol, "anything")
         for action in ("cancel", "prompt", "again", "change", "delete", "edit:1"):
-            said = await _refusal(await carol.click(theirs, f"j1:{job}:{action}", force=True))
-            assert "mine alone" not in said, action
+            sentence = await _refusal(await carol.click(theirs, f"j1:{job}:{action}", force=True))
+            assert "mine alone" not in sentence, action
         looked = await carol.click(theirs, f"j1:{job}:look", force=True)
         assert (await looked.acked()).type == 6
 
@@ -214,10 +214,10 @@ async def test_a_job_is_nobody_elses_and_again_over_the_limit_gives_the_prompt_b
         asked = await bot.asks(bot.alice, "the last one", **SMALL)
         await asked.until(shows("Done"), within=SOON)
         pressed = await _press(bot.alice, asked, AGAIN)
-        said = await _refusal(pressed)
+        sentence = await _refusal(pressed)
 
-        assert "Your limit is 2 pictures a day, and you have 0 pictures left." in said
-        assert "<t:" in said
+        assert "Your limit is 2 pictures a day, and you have 0 pictures left." in sentence
+        assert "<t:" in sentence
         assert bot.books() == {"reserve": 2, "settle": 2}
         opened = await _press(bot.alice, pressed, "Change prompt")
         modal = (await opened.acked()).modal
@@ -226,14 +226,14 @@ async def test_a_job_is_nobody_elses_and_again_over_the_limit_gives_the_prompt_b
         bot.assert_in_order()
 
 
-async def test_what_is_deleted_is_gone_after_a_broken_connection_and_after_its_message(tmp_path: Path) -> None:
+async def test_a_deleted_job_stays_deleted_after_a_reconnect_and_without_its_message(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         asked = await bot.asks(bot.alice, "left over", **SMALL)
         done = await asked.until(shows("Done"), within=SOON)
         bot.discord.fault("delete_by_token", do="cloudflare", times=1)
         broken = await _press(bot.alice, asked, "Delete")
-        told = await broken.followed_up(shows("Discord does not answer us as it should"), within=SOON)
-        assert told.ephemeral
+        follow_up = await broken.followed_up(shows("Discord does not answer us as it should"), within=SOON)
+        assert follow_up.ephemeral
         assert not list((bot.folder / "pictures").iterdir())
         assert "There is no such job" in await _refusal(await _press(bot.bob, asked, "Delete"))
         assert not done.deleted

@@ -1,4 +1,4 @@
-"""The whole bot on a disk that takes no more: everybody who asks is told, and nothing is lost."""
+"""The whole bot on a full disk: every request is answered with the reason, and nothing is lost."""
 
 import resource
 from pathlib import Path
@@ -12,7 +12,7 @@ FULL = 100_000  # bytes: less than the database has, and more than the log
 
 
 @pytest.mark.prove  # what failed is tried again after ten seconds
-async def test_a_disk_that_fills_up_is_named_and_every_job_goes_on_when_there_is_room(tmp_path: Path) -> None:
+async def test_a_full_disk_is_reported_and_every_job_continues_when_there_is_room(tmp_path: Path) -> None:
     async with scene(tmp_path, **NO_LIMITS) as bot:
         bot.host.hold = True
         before = await bot.asks(bot.alice, "before")
@@ -23,7 +23,7 @@ async def test_a_disk_that_fills_up_is_named_and_every_job_goes_on_when_there_is
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (FULL, most))
         bot.host.hold = False
         refused = await (await bot.alice.slash(bot.channel, "imagine", prompt="during")).acked()
-        told = await bot.operators.until(shows("disk reports errors"), within=SOON)
+        notification = await bot.operators.until(shows("disk reports errors"), within=SOON)
 
         assert refused.message is not None
         assert (refused.ephemeral, "disk reports errors" in refused.message.text) == (True, True)
@@ -35,6 +35,6 @@ async def test_a_disk_that_fills_up_is_named_and_every_job_goes_on_when_there_is
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
         await bot.until(lambda: bot.job(before)["state"] == "succeeded", within=SOON)
         await before.until(shows("Done"), within=SOON)
-        assert bot.operators.messages == [told]
+        assert bot.operators.messages == [notification]
         assert bot.bot.log.count("event=outage ") == 1
         bot.assert_at_rest()

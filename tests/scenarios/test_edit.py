@@ -1,4 +1,4 @@
-"""Pictures changed on wish: attached to a command or taken from a message, and every file that is not what it says."""
+"""`/edit` with attached pictures and with pictures of a message, and files of another type than they claim."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ MIB = 1024 * 1024
 
 
 async def _refusal(asked: Interaction) -> str:
-    """The private sentence that a command was answered with, and nothing else."""
+    """The ephemeral sentence that is the whole answer to a command."""
     ack = await asked.acked()
     assert ack.ephemeral
     assert ack.message is not None
@@ -29,7 +29,7 @@ async def _refusal(asked: Interaction) -> str:
 
 
 def _fetched(bot: Scene, name: str) -> int:
-    """How often the file called *name* was handed out in full."""
+    """How often the file *name* was downloaded completely."""
     return len([each for each in bot.discord.requests if each.route == "cdn" and each.path.endswith(name)])
 
 
@@ -38,7 +38,7 @@ def _file(name: str) -> Callable[[str, str], bool]:
 
 
 def _given(bot: Scene, prompt: str) -> list[str]:
-    """The names of the pictures that the host was handed for *prompt*, in their order."""
+    """The names of the pictures that the provider received for *prompt*, in order."""
     (run,) = bot.runs(prompt)
     return [url.partition("?")[0].rpartition("/")[2] for url in run.inputs["image_urls"]]
 
@@ -46,7 +46,7 @@ def _given(bot: Scene, prompt: str) -> list[str]:
 # --- attached
 
 
-async def test_attached_pictures_reach_the_host_in_their_order_as_what_their_bytes_are(tmp_path: Path) -> None:
+async def test_attached_pictures_reach_the_provider_in_order_with_their_detected_type(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         for count in (1, 4):
             names = [f"{count}-{n}.png" for n in range(1, count + 1)]
@@ -73,7 +73,7 @@ async def test_attached_pictures_reach_the_host_in_their_order_as_what_their_byt
 
 @dataclass(frozen=True)
 class Bad:
-    """A file that is refused. *claims* is what Discord says of it where that is not the truth."""
+    """A file that is refused. *claims* are the fields in which Discord describes it wrongly."""
 
     says: str
     name: str = "given.png"
@@ -101,7 +101,7 @@ BAD = {
 }
 
 
-async def test_what_cannot_be_edited_is_refused_in_one_private_sentence(
+async def test_unusable_files_are_refused_in_one_ephemeral_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with scene(tmp_path) as bot:
@@ -117,33 +117,33 @@ async def test_what_cannot_be_edited_is_refused_in_one_private_sentence(
                 asked = await bot.alice.slash(
                     bot.channel, "edit", prompt="a picture", image1=Upload(bad.name, bad.data)
                 )
-            said = await _refusal(asked)
+            sentence = await _refusal(asked)
 
-            assert bad.says in said, case
-            assert "<@1>" not in said
-            assert "@everyone" not in said
+            assert bad.says in sentence, case
+            assert "<@1>" not in sentence
+            assert "@everyone" not in sentence
             assert [each.label for each in asked.message.buttons] == ["Change prompt"] if asked.message else case
 
-        said = await _refusal(await bot.alice.slash(bot.channel, "edit", force=True, prompt="of nothing"))
-        assert "Reload Discord and try again." in said
+        sentence = await _refusal(await bot.alice.slash(bot.channel, "edit", force=True, prompt="of nothing"))
+        assert "Reload Discord and try again." in sentence
 
         for message in (
             bot.channel.post(bot.bob, "only words"),
             bot.channel.post(bot.bob, attachments=[Upload("notes.txt", b"x")]),
             bot.channel.post(bot.bob, embeds=[{"title": "no picture"}]),
         ):
-            said = await _refusal(await bot.alice.menu(bot.channel, MENU, message))
-            assert "There is no picture in that message" in said
+            sentence = await _refusal(await bot.alice.menu(bot.channel, MENU, message))
+            assert "There is no picture in that message" in sentence
 
         with monkeypatch.context() as past:
             past.setattr(bot.discord.cdn, "_now", lambda: time.time() - 24 * 3600 + 30)  # issued a day ago
             form = await _form(bot, bot.channel.post(bot.bob, attachments=[Upload("one.png", picture())]))
-        said = await _refusal(await bot.alice.submit(form, {"prompt": "too late"}))
-        assert "Discord's link to one.png has run out" in said
+        sentence = await _refusal(await bot.alice.submit(form, {"prompt": "too late"}))
+        assert "Discord's link to one.png has run out" in sentence
 
         form = await _form(bot, bot.channel.post(bot.bob, attachments=[Upload("one.png", picture())]))
-        said = await _refusal(await bot.bob.submit(form, {"prompt": "mine now"}))
-        assert "Please start again" in said
+        sentence = await _refusal(await bot.bob.submit(form, {"prompt": "mine now"}))
+        assert "Please start again" in sentence
         assert (bot.books(), bot.states(), bot.host.accepted) == ({}, [], [])
         assert len((await _edited(bot, form, "hers")).files()) == 1
         bot.assert_in_order()
@@ -158,7 +158,7 @@ LATER = {
 }
 
 
-async def test_files_are_looked_at_whole_before_anything_is_ordered_however_slowly_they_come(tmp_path: Path) -> None:
+async def test_whole_files_are_checked_before_the_submit_however_slow_their_download(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         for name, (says, data) in LATER.items():
             fine, bad = Upload("fine.png", picture()), Upload(name, data)
@@ -206,7 +206,7 @@ async def _edited(bot: Scene, form: Interaction, prompt: str) -> Message:
     return await sent.until(shows("Done"), within=SOON)
 
 
-async def test_the_menu_edits_what_a_message_shows_even_after_a_restart(tmp_path: Path) -> None:
+async def test_the_menu_edits_the_pictures_of_a_message_even_after_a_restart(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         made = await (await bot.asks(bot.bob, "ours")).until(shows("Done"), within=SOON)
         files = [Upload("one.png", picture()), Upload("notes.txt", b"x"), Upload("two.webp", picture())]

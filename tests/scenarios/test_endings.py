@@ -1,4 +1,4 @@
-"""Every way in which a picture can end or not come: what the card says, the ledger holds and the host was asked."""
+"""Every end of a job: its card, its ledger entries and the requests to the provider."""
 
 import asyncio
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ LONG = 0.5  # seconds that a queue shows
 
 @dataclass(frozen=True)
 class Ending:
-    """What the host does to one job, and what must come of it. *charged* is in pictures."""
+    """A fault of one job and its expected result. *charged* is in pictures."""
 
     name: str
     op: str
@@ -105,7 +105,7 @@ async def _ends(bot: Scene, ending: Ending) -> None:
     assert done.text.count("you paid for 3") == (ending.charged == 3)
 
 
-async def test_each_way_a_host_can_end_a_run_has_its_card_and_its_price(tmp_path: Path) -> None:
+async def test_each_end_of_a_run_has_its_card_and_its_charge(tmp_path: Path) -> None:
     async with scene(tmp_path, runcomfy__max_in_flight=100, **NO_LIMITS) as bot:
         bot.host.faults.add(*(each.fault for each in ENDINGS))
 
@@ -121,7 +121,7 @@ async def test_each_way_a_host_can_end_a_run_has_its_card_and_its_price(tmp_path
 # --- cancelling
 
 
-async def test_cancelling_in_our_line_and_in_the_hosts_is_free(tmp_path: Path) -> None:
+async def test_cancelling_in_our_queue_and_in_the_providers_is_free(tmp_path: Path) -> None:
     async with scene(tmp_path, runcomfy__max_in_flight=1) as bot:
         bot.host.hold = True
         queued = await bot.asks(bot.alice, "queued")
@@ -141,7 +141,7 @@ async def test_cancelling_in_our_line_and_in_the_hosts_is_free(tmp_path: Path) -
         bot.assert_at_rest()
 
 
-async def test_cancelling_while_the_order_is_being_sent_stops_it_wherever_it_arrives(tmp_path: Path) -> None:
+async def test_cancelling_during_the_submit_stops_the_job_whether_it_arrives_or_not(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         bot.host.hold = True
         bot.host.faults.add(
@@ -164,7 +164,9 @@ async def test_cancelling_while_the_order_is_being_sent_stops_it_wherever_it_arr
 
 
 @pytest.mark.parametrize("answer", ["cancel:not_cancellable", "cancel:ignored"])
-async def test_a_cancel_that_the_host_does_not_carry_out_is_paid_for_and_says_so(tmp_path: Path, answer: str) -> None:
+async def test_a_cancel_that_the_provider_does_not_carry_out_is_charged_and_says_so(
+    tmp_path: Path, answer: str
+) -> None:
     async with scene(tmp_path) as bot:
         bot.host.hold = True
         bot.host.faults.add(Fault("submit", answer))
@@ -182,7 +184,7 @@ async def test_a_cancel_that_the_host_does_not_carry_out_is_paid_for_and_says_so
         bot.assert_at_rest()
 
 
-async def test_a_picture_that_is_being_drawn_cannot_be_cancelled(tmp_path: Path) -> None:
+async def test_a_running_job_cannot_be_cancelled(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         bot.host.hold = True
         asked = await bot.asks(bot.alice, "begun")
@@ -210,7 +212,7 @@ async def test_a_picture_that_is_being_drawn_cannot_be_cancelled(tmp_path: Path)
         ("status:401", "does not accept this bot's key", "does not accept our key"),
     ],
 )
-async def test_a_host_that_wants_the_operator_is_paused_until_the_operator_has_acted(
+async def test_a_provider_outage_that_needs_the_operator_lasts_until_it_is_fixed(
     tmp_path: Path, fault: str, member_reads: str, operator_reads: str
 ) -> None:
     async with scene(tmp_path) as bot:
@@ -235,7 +237,7 @@ async def test_a_host_that_wants_the_operator_is_paused_until_the_operator_has_a
         bot.assert_at_rest()
 
 
-async def test_a_host_that_is_away_for_a_while_is_waited_for(tmp_path: Path) -> None:
+async def test_jobs_wait_while_the_provider_is_unreachable(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         bot.host.hold = True
         begun = await bot.asks(bot.alice, "begun before")
@@ -258,7 +260,7 @@ async def test_a_host_that_is_away_for_a_while_is_waited_for(tmp_path: Path) -> 
         bot.assert_at_rest()
 
 
-async def test_a_run_that_never_leaves_the_queue_is_given_up_and_its_late_picture_is_a_present(tmp_path: Path) -> None:
+async def test_a_run_that_stays_queued_is_given_up_and_its_late_picture_is_free(tmp_path: Path) -> None:
     timing = {**TIMING, "soft": 0.4, "hard": 1, "give_up": 1.5}
     async with scene(tmp_path, timing=timing) as bot:
         bot.host.faults.add(Fault("submit", "stuck_queue"))
@@ -308,7 +310,7 @@ async def test_pictures_on_a_host_that_is_not_allowed_wait_for_the_operator(tmp_
 # --- our line
 
 
-async def test_a_job_above_the_hosts_slots_waits_with_its_place_shown(tmp_path: Path) -> None:
+async def test_a_job_without_a_free_slot_waits_and_shows_its_place(tmp_path: Path) -> None:
     async with scene(tmp_path, runcomfy__max_in_flight=1) as bot:
         bot.host.hold = True
         first = await bot.asks(bot.alice, "first")
@@ -328,7 +330,7 @@ async def test_a_job_above_the_hosts_slots_waits_with_its_place_shown(tmp_path: 
         bot.assert_at_rest()
 
 
-async def test_thirty_jobs_of_one_member_do_not_keep_the_next_member_waiting(tmp_path: Path) -> None:
+async def test_thirty_jobs_of_one_member_do_not_delay_the_next_member(tmp_path: Path) -> None:
     async with scene(tmp_path, **NO_LIMITS) as bot:
         bot.host.hold = True
         hers: list[Interaction] = [await bot.asks(bot.alice, f"hers {n}", resolution="0.5K") for n in range(30)]

@@ -1,4 +1,4 @@
-"""A paid request goes wrong at every position: it is accepted once at most, and the member pays for pictures only."""
+"""A submit fails at every position: it is accepted at most once, and the member pays for pictures only."""
 
 import asyncio
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.scenarios.harness import NO_LIMITS, SOON, Scene, scene, shows
 pytestmark = pytest.mark.prove  # a bot of its own for each; what each part decides has its tests beside it
 
 # The host provably took nothing: the job is sent again and succeeds.
-PROVEN = ("429", "envelope_503", "status:408", "status:425", "429 with patience")
+PROVEN = ("429", "envelope_503", "status:408", "status:425", "429 with Retry-After")
 # Nobody knows, and some of these were taken: never sent again.
 UNSURE = (
     Fault("submit", "same_id"),  # first: the run it names belongs to the job that went well
@@ -64,7 +64,7 @@ async def test_a_submit_that_fails_anywhere_is_accepted_once_at_most(tmp_path: P
         bot.assert_at_rest()
 
 
-async def test_a_submit_that_hangs_until_the_line_is_cut_is_not_sent_again(tmp_path: Path) -> None:
+async def test_a_submit_that_hangs_until_the_connection_is_closed_is_not_repeated(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         port = int(bot.host.url.rpartition(":")[2])
         for accepted in (False, True):
@@ -82,7 +82,7 @@ async def test_a_submit_that_hangs_until_the_line_is_cut_is_not_sent_again(tmp_p
         bot.assert_at_rest()
 
 
-async def test_a_submit_that_was_provably_not_taken_is_sent_again(tmp_path: Path) -> None:
+async def test_a_submit_that_was_provably_not_accepted_is_repeated(tmp_path: Path) -> None:
     async with scene(tmp_path, **NO_LIMITS) as bot:
         port = int(bot.host.url.rpartition(":")[2])
         await bot.host.stop()
@@ -90,8 +90,8 @@ async def test_a_submit_that_was_provably_not_taken_is_sent_again(tmp_path: Path
         await bot.until(lambda: "unavailable" in bot.bot.log)
         await bot.host.start(port)
         for prompt in PROVEN:
-            patience: dict[str, Any] = {"retry_after": 1} if "patience" in prompt else {}
-            bot.host.faults.add(Fault("submit", prompt.split()[0], match=f"[{prompt}]", **patience))
+            retry_after: dict[str, Any] = {"retry_after": 1} if "Retry-After" in prompt else {}
+            bot.host.faults.add(Fault("submit", prompt.split()[0], match=f"[{prompt}]", **retry_after))
 
         await asyncio.gather(*(_succeeds(bot, f"[{prompt}]") for prompt in PROVEN))
         await refused.until(shows("Done"), within=SOON)

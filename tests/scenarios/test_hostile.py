@@ -1,4 +1,4 @@
-"""Words, options and forms meant to do harm, and limits: nothing pings, leaks, or costs what it must not."""
+"""Hostile prompts, options and forms, and limits: no pings, no leaks, no unlimited costs."""
 
 import asyncio
 import re
@@ -37,8 +37,8 @@ PROMPTS = {
 OURS = re.compile(r"^(?:### |> |-# )|<t:\d+:R>|(?<!\\)`[a-z_.]+`", re.MULTILINE)  # marks that our sentences have
 
 
-async def _said(asked: Interaction) -> str:
-    """The private answer."""
+async def _text_of(asked: Interaction) -> str:
+    """The ephemeral answer."""
     ack = await asked.acked()
     assert ack.ephemeral
     assert ack.message is not None
@@ -46,13 +46,13 @@ async def _said(asked: Interaction) -> str:
 
 
 def _quotes(message: Message) -> list[str]:
-    """What every version of a card quotes of the prompt."""
+    """The prompt as quoted by every version of a card."""
     lines = [line for each in message.history for line in each.text.splitlines()]
     return [line.removeprefix("> ") for line in lines if line.startswith("> ")]
 
 
 async def _typed(member: Member, refused: Interaction) -> str:
-    """What the form behind *Change prompt* holds."""
+    """The prompt in the form behind *Change prompt*."""
     assert refused.message is not None
     opened = await member.click(refused.message, label="Change prompt")
     modal = (await opened.acked()).modal
@@ -64,8 +64,8 @@ async def _typed(member: Member, refused: Interaction) -> str:
 
 
 async def _drawn(bot: Scene, name: str, prompt: str) -> None:
-    said = f"{CANARY} {prompt}"
-    asked = await bot.alice.slash(bot.channel, "imagine", prompt=said, resolution="0.5K")
+    sentence = f"{CANARY} {prompt}"
+    asked = await bot.alice.slash(bot.channel, "imagine", prompt=sentence, resolution="0.5K")
     done = await asked.until(shows("Done"), within=SOON)
 
     assert len(done.files()) == 1, name
@@ -74,14 +74,14 @@ async def _drawn(bot: Scene, name: str, prompt: str) -> None:
     assert all(len(each) <= 300 for each in _quotes(done)), name
     assert 1 <= len(done.gallery[0].alt or "") <= 1024, name
     shown = await bot.alice.click(done, label="Full prompt")
-    page = await _said(shown)
+    page = await _text_of(shown)
     assert not ACTIVE.search(OURS.sub("", page)), name
     assert CANARY in page or "prompt.txt" in page, name
     again = await bot.alice.click(done, label="Change prompt")
     assert (await again.acked()).modal is not None, name
 
 
-async def test_no_prompt_does_harm_and_none_is_logged(tmp_path: Path) -> None:
+async def test_hostile_prompts_have_no_effect_and_are_not_logged(tmp_path: Path) -> None:
     async with scene(tmp_path, log__level="DEBUG", runcomfy__max_in_flight=50, **NO_LIMITS) as bot:
         bot.host.faults.add(Fault("submit", "fail", match="fails"), Fault("submit", "refuse", match="refused"))
         fails = await bot.asks(bot.alice, f"{CANARY} fails")
@@ -138,21 +138,21 @@ WRONG = {
 }
 
 
-async def test_what_cannot_be_done_is_refused_in_one_private_sentence_and_gives_the_prompt_back(tmp_path: Path) -> None:
+async def test_an_invalid_request_is_refused_in_one_ephemeral_sentence_that_returns_the_prompt(tmp_path: Path) -> None:
     async with scene(tmp_path, quota__user_day_images="none") as bot:
         for case, wrong in WRONG.items():
             asked = await bot.alice.slash(bot.channel, "imagine", force=True, prompt=wrong.prompt, **wrong.options)
-            said = await _said(asked)
+            sentence = await _text_of(asked)
 
-            assert wrong.says in said, case
-            assert said.count("\n") == 1, case
-            assert not ACTIVE.search(OURS.sub("", said)), case
+            assert wrong.says in sentence, case
+            assert sentence.count("\n") == 1, case
+            assert not ACTIVE.search(OURS.sub("", sentence)), case
             assert await _typed(bot.alice, asked) == wrong.prompt[:4000], case
         assert (bot.books(), bot.states(), bot.host.accepted) == ({}, [], [])
         bot.assert_in_order()
 
 
-async def test_pro_takes_what_asks_for_nothing_special(tmp_path: Path) -> None:
+async def test_pro_accepts_a_request_without_special_options(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         asked = await bot.asks(bot.alice, "one", model=PRO, count=1)
         await asked.until(shows("Done"), within=SOON)
@@ -188,7 +188,7 @@ async def test_a_forged_form_is_refused_like_a_command(tmp_path: Path) -> None:
             ({"prompt": "x" * 4001, "count": []}, "4000 fit"),
             ({"prompt": "", "count": []}, "There are no words"),
         ):
-            assert says in await _said(await bot.alice.submit(opened, values, force=True)), values
+            assert says in await _text_of(await bot.alice.submit(opened, values, force=True)), values
         good = await bot.alice.submit(opened, {"count": [], "prompt": "half \ud83d"})
 
         await good.until(shows("Done"), within=SOON)
@@ -202,7 +202,7 @@ async def test_a_forged_form_is_refused_like_a_command(tmp_path: Path) -> None:
 
 @dataclass
 class Spender:
-    """Asks for pictures and waits until they are there."""
+    """Requests pictures and waits for them."""
 
     bot: Scene
     spent: list[str] = field(default_factory=list)
@@ -233,35 +233,38 @@ async def test_each_limit_says_what_is_left_and_when_there_is_more(tmp_path: Pat
             channel = second if elsewhere else bot.channel
             before = bot.books()
             asked = await member.slash(channel, "imagine", prompt="one more", count=count)
-            said = await _said(asked)
-            assert "Limit reached" in said
+            sentence = await _text_of(asked)
+            assert "Limit reached" in sentence
             assert await _typed(member, asked) == "one more"
             assert bot.books() == before
-            return said
+            return sentence
 
         bot.host.hold = True
-        held = await bot.asks(bot.alice, "held")
+        queued = await bot.asks(bot.alice, "held")
         assert "Your limit is 1 job under way at a time, and it is reached." in await refused(bot.alice)
         assert "This server's limit is 1 job under way at a time, and it is reached." in await refused(bot.bob)
-        said = await refused(carol, elsewhere=True)
-        assert "This bot's limit for everyone everywhere is 1 job under way at a time, and it is reached." in said
+        sentence = await refused(carol, elsewhere=True)
+        assert "This bot's limit for everyone everywhere is 1 job under way at a time, and it is reached." in sentence
         bot.host.hold = False
-        await held.until(shows("Done"), within=SOON)
+        await queued.until(shows("Done"), within=SOON)
 
         await spender.makes(bot.alice, 1)
-        said = await refused(bot.alice, 2)
+        sentence = await refused(bot.alice, 2)
         assert (
             "This asks for 2 pictures. Your limit is 3 pictures a day, and you have 1 picture left. It starts again <t:"
-            in said
+            in sentence
         )
         await spender.makes(bot.bob, 3)
-        said = await refused(bot.alice)
+        sentence = await refused(bot.alice)
         assert (
-            "This costs $0.08. This server's limit is $0.45 a month, and it has $0.05 left. It starts again <t:" in said
+            "This costs $0.08. This server's limit is $0.45 a month, and it has $0.05 left. It starts again <t:"
+            in sentence
         )
-        said = await refused(carol, 3, elsewhere=True)
-        assert "This costs $0.24. This bot's limit for everyone everywhere is $0.60 a month, and it has $0.20" in said
-        usage = await _said(await bot.alice.slash(bot.channel, "usage"))
+        sentence = await refused(carol, 3, elsewhere=True)
+        assert (
+            "This costs $0.24. This bot's limit for everyone everywhere is $0.60 a month, and it has $0.20" in sentence
+        )
+        usage = await _text_of(await bot.alice.slash(bot.channel, "usage"))
 
         for line in ("2 of 3 · 1 left", "0 of 1", "$0.40 of $0.45", "starts again <t:"):
             assert line in usage
@@ -273,23 +276,23 @@ async def test_usage_and_help_answer_privately(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         bot.host.hold = True
         await bot.asks(bot.alice, "held")
-        usage = await _said(await bot.alice.slash(bot.channel, "usage"))
-        told = await _said(await bot.alice.slash(bot.channel, "help"))
-        alone = await _said(await bot.bob.slash(bot.bob.dm(), "usage"))
+        usage = await _text_of(await bot.alice.slash(bot.channel, "usage"))
+        help_text = await _text_of(await bot.alice.slash(bot.channel, "help"))
+        alone = await _text_of(await bot.bob.slash(bot.bob.dm(), "usage"))
 
         assert "1 of 10 · 9 left" in usage
         assert "$0.08 reserved now" in usage
         assert "This server · " in usage
         assert "This server · " not in alone
         for word in ("/imagine", "/edit", "/jobs", "Nano Banana 2: about $0.08", "RunComfy", "24 h", "30 d"):
-            assert word in told
+            assert word in help_text
         bot.assert_in_order()
 
 
 # --- places and times
 
 
-async def test_a_server_that_is_not_open_makes_nothing(tmp_path: Path) -> None:
+async def test_no_pictures_are_made_in_a_server_that_is_not_open(tmp_path: Path) -> None:
     async with scene(tmp_path, discord__guilds="[]") as bot:
         stranger = bot.discord.add_user("stranger")
         closed = bot.discord.add_guild("Closed", owner_id=stranger.id)
@@ -301,10 +304,10 @@ async def test_a_server_that_is_not_open_makes_nothing(tmp_path: Path) -> None:
             await bot.alice.slash(channel, "edit", prompt="x", image1=Upload("one.png", picture())),
             await bot.alice.menu(channel, "Edit this image", shown),
         ):
-            said = await _said(asked)
-            assert "does not make pictures in this server yet" in said
-            assert str(closed.id) in said
-        assert "no pictures in direct messages" in await _said(
+            sentence = await _text_of(asked)
+            assert "does not make pictures in this server yet" in sentence
+            assert str(closed.id) in sentence
+        assert "no pictures in direct messages" in await _text_of(
             await bot.alice.slash(bot.alice.dm(), "imagine", prompt="x")
         )
         assert bot.books() == {}
@@ -313,7 +316,7 @@ async def test_a_server_that_is_not_open_makes_nothing(tmp_path: Path) -> None:
         bot.assert_in_order()
 
 
-async def test_an_answer_that_discord_is_slow_to_take_holds_nobody_else_up(tmp_path: Path) -> None:
+async def test_a_slow_answer_to_discord_delays_no_other_member(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         bot.discord.fault("callback", do="hang", times=1)
         stuck = await bot.alice.slash(bot.channel, "imagine", prompt="stuck")

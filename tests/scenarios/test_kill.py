@@ -1,4 +1,4 @@
-"""The bot is killed in every state a job can be in: what was paid for arrives, and nothing is paid for twice."""
+"""The bot is killed in every state of a job: paid pictures arrive, and nothing is paid twice."""
 
 import os
 import random
@@ -27,7 +27,7 @@ async def waiting_in_line(bot: Scene) -> Interaction:
 
 
 async def submitting(bot: Scene) -> Interaction:
-    """The host has taken it and is slow to say so."""
+    """The provider has accepted the run and answers slowly."""
     bot.host.faults.add(Fault("submit", "latency", seconds=60))
     asked = await bot.asks(bot.alice, "killed")
     await bot.until(lambda: bot.runs("killed"))
@@ -35,7 +35,7 @@ async def submitting(bot: Scene) -> Interaction:
 
 
 async def submitting_in_vain(bot: Scene) -> Interaction:
-    """The host has read it and done nothing yet."""
+    """The provider has read the request and done nothing yet."""
     bot.host.faults.add(Fault("submit", "hang"))
     asked = await bot.asks(bot.alice, "killed")
     await bot.until(lambda: any(each.op == "submit" for each in bot.host.log))
@@ -86,13 +86,13 @@ async def cancel_wanted(bot: Scene) -> Interaction:
 
 
 async def shown_but_not_recorded(bot: Scene) -> Interaction:
-    """Discord takes the first card in the moment in which the bot dies."""
+    """Discord accepts the first card at the moment the bot is killed."""
 
     def callback(_: str, path: str) -> bool:
-        found = path.endswith("/callback") and bot.bot.process is not None
-        if found and bot.bot.process is not None:
+        is_callback = path.endswith("/callback") and bot.bot.process is not None
+        if is_callback and bot.bot.process is not None:
             os.kill(bot.bot.process.pid, signal.SIGKILL)
-        return found
+        return is_callback
 
     bot.discord.fault(callback, do="accepted_then_lost")
     asked = await bot.alice.slash(bot.channel, "imagine", prompt="killed")
@@ -136,7 +136,7 @@ async def test_a_job_survives_the_bot_being_killed(tmp_path: Path, stage: Stage,
 
 
 @pytest.mark.prove
-async def test_a_job_whose_card_discord_never_took_costs_nothing(tmp_path: Path) -> None:
+async def test_a_job_whose_card_discord_never_accepted_costs_nothing(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         hanging = bot.discord.fault("callback", do="hang")
         asked = await bot.alice.slash(bot.channel, "imagine", prompt="never shown")
@@ -151,7 +151,7 @@ async def test_a_job_whose_card_discord_never_took_costs_nothing(tmp_path: Path)
         bot.assert_at_rest()
 
 
-async def test_a_bot_told_to_stop_finishes_what_it_has_begun_and_takes_no_second_one_beside_it(
+async def test_a_stopping_bot_finishes_its_steps_and_a_second_bot_does_not_start_beside_it(
     tmp_path: Path,
 ) -> None:
     async with scene(tmp_path, **NO_LIMITS) as bot:
@@ -186,7 +186,7 @@ async def test_a_bot_told_to_stop_finishes_what_it_has_begun_and_takes_no_second
         bot.assert_at_rest()
 
 
-async def test_a_bot_that_is_about_to_stop_takes_no_new_jobs_and_keeps_those_it_took(tmp_path: Path) -> None:
+async def test_a_stopping_bot_accepts_no_new_jobs_and_keeps_the_accepted_ones(tmp_path: Path) -> None:
     async with scene(tmp_path, **NO_LIMITS) as bot:
         bot.host.faults.add(Fault("submit", "latency", seconds=1))
         taken = [await bot.asks(bot.alice, "keeps it busy")]
@@ -212,8 +212,8 @@ async def test_a_bot_that_is_about_to_stop_takes_no_new_jobs_and_keeps_those_it_
 
 @pytest.mark.prove
 @pytest.mark.parametrize("seed", [20261121])
-async def test_being_killed_again_and_again_loses_nothing_and_charges_nothing_twice(tmp_path: Path, seed: int) -> None:
-    """Six kills at moments that the dice choose, while two members ask for nine jobs."""
+async def test_repeated_kills_lose_nothing_and_charge_nothing_twice(tmp_path: Path, seed: int) -> None:
+    """Six kills at random moments while two members request nine jobs."""
     dice = random.Random(seed)
     pace = Pace(queue_s=0.1, run_s=0.2, slots=2)
     async with scene(tmp_path, pace=pace, **NO_LIMITS) as bot:
@@ -242,7 +242,7 @@ def _traffic(bot: Scene) -> int:
 
 
 def _comes_to(bot: Scene, asked: list[Interaction], *, traffic: int) -> Callable[[], bool]:
-    """Whether so many requests were made by now, or nothing is left to be done."""
+    """Whether so many requests were made, or all jobs are finished."""
 
     def check() -> bool:
         idle = all(each.first for each in asked) and not _unfinished(bot)
@@ -256,7 +256,7 @@ def _unfinished(bot: Scene) -> bool:
 
 
 def _assert_one_ending(bot: Scene, asked: Interaction) -> None:
-    """What was shown says how it ended; what was never shown was never submitted."""
+    """Every shown card shows the end of its job; a job that was never shown was never submitted."""
     job = bot.job(asked)
     if asked.message is None:
         assert job.get("state", "cancelled") == "cancelled"

@@ -30,7 +30,7 @@ CASES = [
 ]
 
 
-async def test_every_endpoint_format_count_and_kind_of_reply_and_each_says_what_is_going_on(tmp_path: Path) -> None:
+async def test_every_endpoint_format_count_and_kind_of_reply_shows_each_state(tmp_path: Path) -> None:
     async with scene(tmp_path, quota__user_day_usd="none") as bot:
         bot.host.hold = True
         slow = await bot.alice.slash(bot.channel, "imagine", prompt="a slow lighthouse")
@@ -76,10 +76,10 @@ async def test_a_picture_that_fits_reaches_discord_byte_for_byte(
         bot.assert_in_order()
 
 
-async def test_a_picture_made_to_fit_says_that_a_model_made_it_and_nothing_of_who_asked(tmp_path: Path) -> None:
+async def test_a_shrunk_picture_is_marked_as_ai_generated_without_naming_the_member(tmp_path: Path) -> None:
     async with scene(tmp_path, discord__ai_label="true") as bot:
         bot.host.faults.replace([Fault("file", "file:huge")])
-        asked = await bot.asks(bot.alice, "a secret wish")
+        asked = await bot.asks(bot.alice, "a secret prompt")
         done = await asked.until(shows("Done"), within=SOON)
 
         (data,) = done.files()

@@ -1,4 +1,4 @@
-"""The whole bot on PostgreSQL: killed, cut off from its database and doubled, it makes each picture once."""
+"""The whole bot on PostgreSQL: killed, disconnected and started twice, it makes each picture once."""
 
 import asyncio
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.scenarios.harness import SOON, Bot, scene, shows
 from tests.store.ledger_model import faults, opened, rows
 
 
-async def test_the_bot_works_on_postgresql_through_kills_broken_connections_and_a_second_one(
+async def test_the_bot_on_postgresql_survives_kills_broken_connections_and_a_second_bot(
     tmp_path: Path, postgres_url: str
 ) -> None:
     async with scene(tmp_path, pace=Pace(run_s=1.0), database__url=postgres_url) as bot:

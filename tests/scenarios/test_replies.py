@@ -1,4 +1,4 @@
-"""Replies come true whatever happens to their token, their message, Discord or the connection to it."""
+"""Replies are completed despite expired tokens, deleted messages, outages of Discord and lost connections."""
 
 import time
 from io import BytesIO
@@ -16,7 +16,7 @@ UNDELIVERED = "SELECT count(*) FROM replies WHERE delivered < wanted"
 
 
 async def _queued(bot: Scene, prompt: str, *, channel: Channel | None = None, private: bool = False) -> Interaction:
-    """An /imagine of Alice's whose card says that it is queued, while the host is held."""
+    """An /imagine of Alice's whose card shows the state queued, while the provider is paused."""
     bot.host.hold = True
     asked = await bot.alice.slash(channel or bot.channel, "imagine", prompt=prompt, private=private, resolution="0.5K")
     await asked.until(shows("Queued"), within=SOON)
@@ -24,12 +24,12 @@ async def _queued(bot: Scene, prompt: str, *, channel: Channel | None = None, pr
 
 
 def _grow_old(bot: Scene) -> None:
-    """From now on Discord's clock says a quarter of an hour more: the tokens of what was asked so far are dead."""
+    """Advance Discord's clock by a quarter of an hour: the tokens of all interactions so far expire."""
     bot.discord.now = lambda: time.time() + 16 * 60
 
 
 async def _ended(bot: Scene, *asked: Interaction) -> None:
-    """Let the host go on; every job has succeeded when this returns, wherever its card is."""
+    """Resume the provider, and return when every job has succeeded, delivered or not."""
     bot.host.hold = False
     for each in asked:
         await bot.reaches(each, "succeeded")
@@ -41,7 +41,7 @@ async def _jobs(bot: Scene) -> Interaction:
     return listed
 
 
-def _said(asked: Interaction) -> str:
+def _text(asked: Interaction) -> str:
     assert asked.message is not None
     return asked.message.text
 
@@ -52,12 +52,12 @@ def _answered(ack: Ack) -> str:
 
 
 def _sent(bot: Scene, route: str) -> list[int | None]:
-    """What Discord answered to each request of a route."""
+    """Discord's answers to the requests of one route."""
     return [each.status for each in bot.discord.requests if each.route == route]
 
 
 async def _blocked(bot: Scene, asked: Interaction) -> None:
-    """Wait until no way leads to the reply at the moment but a click or /jobs, and its member was told so."""
+    """Wait until only a click or /jobs can deliver the reply, and the member was notified of that."""
     sql = "SELECT count(*) FROM replies WHERE job = ? AND notified = 1 AND attempts > 0 AND delivered < wanted"
     await bot.until(lambda: bot.rows(sql, bot.job(asked)["id"]) == [(1,)])
 
@@ -65,7 +65,7 @@ async def _blocked(bot: Scene, asked: Interaction) -> None:
 # --- a dead token
 
 
-async def test_a_reply_outlives_its_token_wherever_the_bot_sees_the_channel(tmp_path: Path) -> None:
+async def test_a_reply_is_updated_after_its_token_expired_where_the_bot_sees_the_channel(tmp_path: Path) -> None:
     async with scene(tmp_path, **NO_LIMITS) as bot:
         asked = [await _queued(bot, "in the server"), await _queued(bot, "alone", channel=bot.alice.dm())]
         _grow_old(bot)
@@ -80,7 +80,7 @@ async def test_a_reply_outlives_its_token_wherever_the_bot_sees_the_channel(tmp_
         bot.assert_in_order()
 
 
-async def test_a_click_or_jobs_brings_what_no_other_way_could(tmp_path: Path) -> None:
+async def test_a_click_or_jobs_delivers_pictures_that_no_other_path_could(tmp_path: Path) -> None:
     async with scene(tmp_path, **NO_LIMITS) as bot:
         hidden = bot.guild.add_channel("hidden")
         clicked = [await _queued(bot, "private", private=True), await _queued(bot, "hidden", channel=hidden)]
@@ -90,7 +90,7 @@ async def test_a_click_or_jobs_brings_what_no_other_way_could(tmp_path: Path) ->
         await _ended(bot, *clicked, listed)
         for each in (*clicked, listed):
             await _blocked(bot, each)
-            assert "Queued" in _said(each)
+            assert "Queued" in _text(each)
         assert sorted(each.text.rpartition("> ")[2] for each in bot.alice.dm().messages) == [
             "hidden",
             "listed",
@@ -101,14 +101,14 @@ async def test_a_click_or_jobs_brings_what_no_other_way_could(tmp_path: Path) ->
             await bot.alice.click(each.message, label="Check now")
             assert len((await each.until(shows("Done"), within=SOON)).files()) == 1
         await bot.until(lambda: bot.rows(UNDELIVERED) == [(1,)])
-        found = await _jobs(bot)
+        job_list = await _jobs(bot)
 
-        assert "listed" in _said(found)
-        assert "hidden" not in _said(found)
-        handed = await found.followed_up(shows("Done"), within=SOON)
+        assert "listed" in _text(job_list)
+        assert "hidden" not in _text(job_list)
+        handed = await job_list.followed_up(shows("Done"), within=SOON)
         assert (handed.ephemeral, len(handed.files())) == (True, 1)
         await bot.until(lambda: bot.rows(UNDELIVERED) == [(0,)])
-        assert "Nothing of yours is under way" in _said(await _jobs(bot))
+        assert "Nothing of yours is under way" in _text(await _jobs(bot))
         assert listed.message is not None
         await bot.alice.click(listed.message, label="Check now")  # the card itself still says that it is queued
         await listed.until(shows("Done"), within=SOON)
@@ -117,7 +117,7 @@ async def test_a_click_or_jobs_brings_what_no_other_way_could(tmp_path: Path) ->
         bot.assert_in_order()
 
 
-async def test_a_hidden_channel_is_reached_while_the_token_lives_and_a_deleted_reply_is_handed_over_once(
+async def test_a_hidden_channel_is_reached_by_token_and_a_deleted_reply_is_delivered_by_jobs_once(
     tmp_path: Path,
 ) -> None:
     async with scene(tmp_path) as bot:
@@ -136,11 +136,11 @@ async def test_a_hidden_channel_is_reached_while_the_token_lives_and_a_deleted_r
         await bot.until(lambda: bot.rows("SELECT gone FROM replies ORDER BY gone") == [(0,), (1,)])
 
         assert bot.channel.messages == []
-        found = await _jobs(bot)
-        handed = await found.followed_up(shows("Done"), within=SOON)
+        job_list = await _jobs(bot)
+        handed = await job_list.followed_up(shows("Done"), within=SOON)
         assert len(handed.files()) == 1
         await bot.until(lambda: bot.rows(UNDELIVERED) == [(0,)])
-        assert "Nothing of yours is under way" in _said(await _jobs(bot))
+        assert "Nothing of yours is under way" in _text(await _jobs(bot))
         late = await bot.alice.click(asked.message, f"j1:{bot.job(asked)['id']}:look", force=True)  # pressed before
         await late.followed_up(shows("Done"), within=SOON)
         assert bot.rows("SELECT due_at FROM replies") == [(None,), (None,)]
@@ -151,7 +151,7 @@ async def test_a_hidden_channel_is_reached_while_the_token_lives_and_a_deleted_r
 # --- Discord in trouble
 
 
-async def test_an_interaction_that_comes_twice_makes_one_job_and_one_that_ends_while_discord_is_away_is_shown_later(
+async def test_a_repeated_interaction_makes_one_job_and_an_end_during_an_outage_is_shown_later(
     tmp_path: Path,
 ) -> None:
     async with scene(tmp_path) as bot:
@@ -176,7 +176,7 @@ async def test_an_interaction_that_comes_twice_makes_one_job_and_one_that_ends_w
         bot.assert_in_order()
 
 
-async def test_too_many_requests_and_a_shut_out_address_only_cost_time(tmp_path: Path) -> None:
+async def test_rate_limits_and_a_blocked_address_only_delay_replies(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         for do in ("429", "cloudflare"):
             asked = await _queued(bot, do)
@@ -190,7 +190,7 @@ async def test_too_many_requests_and_a_shut_out_address_only_cost_time(tmp_path:
 
 
 @pytest.mark.prove
-async def test_pictures_are_made_to_fit_where_they_are_shown(tmp_path: Path) -> None:
+async def test_pictures_are_shrunk_to_the_upload_limit_of_their_place(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         bot.host.faults.add(Fault("submit", "file:huge", match="huge", times=None, mb=4))
         asked = await _queued(bot, "huge, and Discord says no")
@@ -202,8 +202,8 @@ async def test_pictures_are_made_to_fit_where_they_are_shown(tmp_path: Path) -> 
         await _ended(bot, small)
         fitted = await small.until(shows("Done"), within=SOON)
 
-        kept = [each.stat().st_size for each in (bot.folder / "pictures").iterdir()]
-        assert min(kept) > 3 * MIB  # what is kept is what the host made
+        sizes = [each.stat().st_size for each in (bot.folder / "pictures").iterdir()]
+        assert min(sizes) > 3 * MIB  # what is kept is what the host made
         for message, most in ((done, 10 * MIB // 3), (fitted, 1 * MIB)):
             (file,) = message.files()
             assert len(file) <= most
@@ -215,7 +215,7 @@ async def test_pictures_are_made_to_fit_where_they_are_shown(tmp_path: Path) -> 
 
 
 @pytest.mark.prove
-async def test_a_bot_that_its_user_installed_works_where_it_is_no_member(tmp_path: Path) -> None:
+async def test_a_user_installed_bot_works_where_it_is_no_member(tmp_path: Path) -> None:
     async with scene(tmp_path, discord__user_install="true", **NO_LIMITS) as bot:
         foreign = bot.discord.add_guild("Foreign", bot_in=False)
         quiet = foreign.add_channel("quiet", external_apps=False)
@@ -245,7 +245,7 @@ async def test_a_bot_that_its_user_installed_works_where_it_is_no_member(tmp_pat
 
 
 @pytest.mark.prove
-async def test_a_bot_that_its_user_installed_makes_nothing_where_that_is_off(tmp_path: Path) -> None:
+async def test_a_user_installed_bot_accepts_nothing_where_that_is_disabled(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         foreign = bot.discord.add_guild("Foreign", bot_in=False)
         channel = foreign.add_channel("general")
@@ -255,7 +255,7 @@ async def test_a_bot_that_its_user_installed_makes_nothing_where_that_is_off(tmp
         refused = await bot.alice.slash(channel, "imagine", force=True, prompt="x")
 
         assert (await refused.acked()).ephemeral
-        assert "works only in servers it was added to" in _said(refused)
+        assert "works only in servers it was added to" in _text(refused)
         assert bot.books() == {}
         bot.assert_in_order()
 
@@ -264,7 +264,7 @@ async def test_a_bot_that_its_user_installed_makes_nothing_where_that_is_off(tmp
 
 
 @pytest.mark.prove
-async def test_every_break_of_the_connection_is_mended_and_no_press_is_lost(tmp_path: Path) -> None:
+async def test_every_lost_connection_is_restored_and_no_press_is_lost(tmp_path: Path) -> None:
     async with scene(tmp_path, **NO_LIMITS) as bot:
         gateway = bot.discord.gateway
         made = await (await bot.asks(bot.alice, "before")).until(shows("Done"), within=SOON)
@@ -288,7 +288,7 @@ async def test_every_break_of_the_connection_is_mended_and_no_press_is_lost(tmp_
         bot.assert_in_order()
 
 
-async def test_a_token_that_is_missing_wrong_or_taken_back_ends_the_program_with_one_line(tmp_path: Path) -> None:
+async def test_a_missing_wrong_or_revoked_token_ends_the_program_with_one_line(tmp_path: Path) -> None:
     async with scene(tmp_path, start=False) as bot:
         good = bot.bot.env.pop("DARKROOM_DISCORD__TOKEN")
         await bot.bot.start()

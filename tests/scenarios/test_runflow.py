@@ -1,4 +1,4 @@
-"""The same bot with Runflow as its only host: pictures, lost answers, callbacks, and jobs that are hidden."""
+"""The bot with Runflow as its only provider: pictures, lost answers, callbacks, hidden jobs."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ async def draws(bot: Scene, times: int) -> None:
     assert set(bot.states()) == {"succeeded"}
 
 
-async def test_runflow_draws_and_is_never_sent_what_it_must_not(tmp_path: Path) -> None:
+async def test_runflow_makes_pictures_and_never_gets_forbidden_fields(tmp_path: Path) -> None:
     async with ImageService(pace=QUICK, scale=SMALL).running() as host, at_runflow(tmp_path, host) as bot:
         asked = await bot.asks(bot.alice, "a lighthouse", count=2, thinking="high", aspect_ratio="8:1")
         await asked.until(shows("Done"), within=SOON)
@@ -78,22 +78,22 @@ async def test_a_submit_whose_answer_was_lost_is_found_by_our_own_reference(tmp_
         assert len([each for each in host.log if each.op == "submit"]) == 2
 
 
-async def test_when_callbacks_arrive_nobody_asks_in_vain(tmp_path: Path) -> None:
+async def test_callbacks_avoid_almost_all_superfluous_polls(tmp_path: Path) -> None:
     async with (
         ImageService(pace=QUICK, scale=SMALL, webhook_secrets=SECRETS).running() as host,
         called_back(tmp_path, host) as bot,
     ):
         await draws(bot, 20)
         await host.callbacks.settled()
-        looks = len([each for each in host.log if each.op == "run"])
+        polls = len([each for each in host.log if each.op == "run"])
         assert len(host.callbacks.deliveries) == 20
         assert all(each.delivered for each in host.callbacks.deliveries)
-        assert looks - 20 <= 0.05 * 20
+        assert polls - 20 <= 0.05 * 20
         assert all(secret not in bot.bot.log for secret in SECRETS)
         assert all(each.url.rpartition("/")[2] not in bot.bot.log for each in host.callbacks.deliveries)
 
 
-async def test_a_hidden_job_is_charged_and_kept_for_its_owner_and_the_channel_never_shows_it(tmp_path: Path) -> None:
+async def test_a_hidden_job_is_charged_and_kept_for_its_owner_and_never_shown_in_the_channel(tmp_path: Path) -> None:
     async with ImageService(pace=QUICK, scale=SMALL).running() as host, at_runflow(tmp_path, host) as bot:
         host.hold = True
         asked = await bot.asks(bot.alice, "out of sight")
@@ -122,7 +122,7 @@ async def test_a_hidden_job_is_charged_and_kept_for_its_owner_and_the_channel_ne
         bot.assert_at_rest()
 
 
-async def test_when_no_callback_is_any_good_every_job_is_done_all_the_same(tmp_path: Path) -> None:
+async def test_every_job_ends_when_all_callbacks_are_invalid(tmp_path: Path) -> None:
     timing = {**TIMING, "soft": 0.5}
     bad = ("callback:lost", "callback:bad_signature", "callback:unsigned", "callback:reserialised")
     async with (
@@ -136,7 +136,7 @@ async def test_when_no_callback_is_any_good_every_job_is_done_all_the_same(tmp_p
         assert not [each for each in host.callbacks.deliveries if each.delivered]
 
 
-async def test_early_repeated_and_newly_signed_callbacks_come_to_the_same(tmp_path: Path) -> None:
+async def test_early_repeated_and_newly_signed_callbacks_give_the_same_result(tmp_path: Path) -> None:
     odd = [Fault("submit", "callback:early", times=2), Fault("callback", "callback:repeat", times=2)]
     odd += [Fault("callback", "callback:second_secret", times=2), Fault("callback", "callback:image_urls", times=1)]
     async with (

@@ -1,4 +1,4 @@
-"""How the bot starts, and what it does when what it needs is not there."""
+"""The bot's start, and starts with something missing."""
 
 import socket
 from pathlib import Path
@@ -9,7 +9,7 @@ from bot.sandbox.faults import Fault
 from tests.scenarios.harness import COMMANDS, SOON, scene, shows
 
 
-async def test_discord_may_be_away_when_the_bot_starts(tmp_path: Path) -> None:
+async def test_the_bot_starts_while_discord_is_unreachable(tmp_path: Path) -> None:
     async with scene(tmp_path, start=False) as bot:
         await bot.discord.down()
         await bot.bot.start()
@@ -22,7 +22,7 @@ async def test_discord_may_be_away_when_the_bot_starts(tmp_path: Path) -> None:
         bot.assert_in_order()
 
 
-async def test_a_taken_port_ends_it_with_one_line(tmp_path: Path) -> None:
+async def test_a_port_in_use_ends_the_program_with_one_line(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -36,7 +36,7 @@ async def test_a_taken_port_ends_it_with_one_line(tmp_path: Path) -> None:
             assert "Traceback" not in bot.bot.log
 
 
-async def test_the_bot_is_well_and_ready_and_its_metrics_tell_of_a_job(tmp_path: Path) -> None:
+async def test_the_bot_is_healthy_and_ready_and_its_metrics_show_a_job(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         url = bot.bot.log.split("Health is at ")[1].split()[0]
         async with aiohttp.ClientSession() as http, http.get(url) as answer:
@@ -65,20 +65,20 @@ async def test_the_bot_is_well_and_ready_and_its_metrics_tell_of_a_job(tmp_path:
     assert str(bot.alice.id) not in text
 
 
-async def test_a_model_that_is_gone_and_an_account_that_runs_low_are_told_of_at_the_start(tmp_path: Path) -> None:
+async def test_a_removed_model_and_a_low_balance_are_reported_at_the_start(tmp_path: Path) -> None:
     async with scene(tmp_path, start=False, routing__low_balance_usd="1000") as bot:
         gone = {"error_code": 400001, "error_message": "InvalidResourceIdentifier"}
         bot.host.faults.add(Fault("model", "status:404", nth=4, body=gone))
         await bot.start()
-        told = "RunComfy does not offer Nano Banana Pro any more under google/nano-banana/pro/text-to-image"
-        await bot.operators.until(shows(told), within=SOON)
+        notification = "RunComfy does not offer Nano Banana Pro any more under google/nano-banana/pro/text-to-image"
+        await bot.operators.until(shows(notification), within=SOON)
         await bot.operators.until(shows("down to $25.00"), within=SOON)
 
         refused = await bot.alice.slash(bot.channel, "imagine", prompt="a lighthouse", model="nano-banana-pro")
         asked = await bot.alice.slash(bot.channel, "imagine", prompt="a lighthouse")
-        said = (await refused.acked()).message
-        assert said is not None
-        assert "No image service offers this at the moment" in said.text
+        refusal = (await refused.acked()).message
+        assert refusal is not None
+        assert "No image service offers this at the moment" in refusal.text
         await asked.until(shows("Done"), within=SOON)
         assert len(bot.operators.messages) == 2
         bot.assert_in_order()

@@ -1,4 +1,4 @@
-"""The bot with both hosts: it goes on when the first is out of money or away, and never has one job drawn at both."""
+"""The bot with both providers: it continues when the first one fails, and never submits a job to both."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ def at_both(folder: Path, host: ImageService, **settings: Any) -> AbstractAsyncC
     )
 
 
-async def test_an_empty_account_at_one_host_is_no_matter_while_there_is_another(tmp_path: Path) -> None:
+async def test_an_empty_balance_at_one_provider_sends_jobs_to_the_other(tmp_path: Path) -> None:
     async with ImageService(pace=QUICK, scale=SMALL).running() as host, at_both(tmp_path, host) as bot:
         first = await bot.asks(bot.alice, "with money")
         done = await first.until(shows("Done"), within=SOON)
@@ -41,16 +41,16 @@ async def test_an_empty_account_at_one_host_is_no_matter_while_there_is_another(
         for each in asked:
             assert "by Runflow" in (await each.until(shows("Done"), within=SOON)).text
             assert bot.charged(each) == ("settle", 1, 80_000)
-        told = await bot.operators.until(shows("RunComfy is empty"), within=SOON)
+        notification = await bot.operators.until(shows("RunComfy is empty"), within=SOON)
 
-        assert bot.operators.messages == [told]
+        assert bot.operators.messages == [notification]
         assert len([each for each in host.log if each.op == "submit" and each.status == 402]) <= 4, "it is left alone"
         assert sorted(each.host for each in host.runs.values()) == ["runcomfy"] + ["runflow"] * 6
         await bot.at_rest()
         bot.assert_at_rest()
 
 
-async def test_what_only_one_host_makes_goes_there(tmp_path: Path) -> None:
+async def test_a_request_that_only_one_provider_offers_goes_there(tmp_path: Path) -> None:
     async with ImageService(pace=QUICK, scale=SMALL).running() as host, at_both(tmp_path, host) as bot:
         asked = await bot.asks(bot.alice, "think it over", thinking="high", aspect_ratio="8:1")
         await asked.until(shows("Done"), within=SOON)
@@ -61,7 +61,7 @@ async def test_what_only_one_host_makes_goes_there(tmp_path: Path) -> None:
         assert all(not each.note for each in host.log)
 
 
-async def test_a_kill_while_one_host_has_the_request_never_sends_it_to_the_other(tmp_path: Path) -> None:
+async def test_a_kill_during_a_submit_never_sends_the_request_to_the_other_provider(tmp_path: Path) -> None:
     async with ImageService(pace=QUICK, scale=SMALL).running() as host, at_both(tmp_path, host) as bot:
         host.faults.replace([Fault("submit", "latency", host="runcomfy", seconds=60)])
         asked = await bot.asks(bot.alice, "killed")
@@ -74,7 +74,7 @@ async def test_a_kill_while_one_host_has_the_request_never_sends_it_to_the_other
         assert bot.host_cost(asked) == "assumed"
 
 
-async def test_many_jobs_and_a_host_that_fails_in_every_way_are_all_accounted_for(tmp_path: Path) -> None:
+async def test_many_jobs_with_a_failing_provider_are_all_accounted_for(tmp_path: Path) -> None:
     proven = ("429", "envelope_503", "status:402", "status:408", "status:401")
     async with ImageService(pace=QUICK, scale=SMALL).running() as host, at_both(tmp_path, host) as bot:
         host.faults.replace([Fault("submit", name, host="runcomfy", times=2, match=f"[{name}]") for name in proven])

@@ -1,4 +1,4 @@
-"""A host may quote a prompt wherever and however it likes: no log line at INFO has a piece of it."""
+"""Prompts quoted anywhere in a provider's answers are in no log line at INFO."""
 
 import asyncio
 import html
@@ -43,9 +43,11 @@ FIELDS = (
 )  # fmt: skip
 SHAPES: tuple[Callable[[str], object], ...] = (
     str,
-    lambda said: {"code": said, "message": said, "type": said},
-    lambda said: [{"loc": ["input", said], "msg": said, "type": said, "input": said, "ctx": {said: said}}],
-    lambda said: {said: {said: [said]}},
+    lambda quoted: {"code": quoted, "message": quoted, "type": quoted},
+    lambda quoted: [
+        {"loc": ["input", quoted], "msg": quoted, "type": quoted, "input": quoted, "ctx": {quoted: quoted}}
+    ],
+    lambda quoted: {quoted: {quoted: [quoted]}},
 )
 words = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "M")), min_size=1, max_size=12)
 prompts = st.lists(words | st.sampled_from(["fox", "castle", "SNOW"]), min_size=4, max_size=60).map(" ".join)
@@ -69,7 +71,7 @@ def logged() -> Iterator[io.StringIO]:
 
 
 async def live(folder: Path, prompt: str, *, host: str, status: int, body: object, takes: bool) -> None:
-    """A job of *prompt* at a host that says *body* to everything; where it *takes* the submit, only to questions."""
+    """A job of *prompt* at a provider that answers everything with *body*; if it *takes* submits, everything else."""
     taken = {"request_id": "run-1", "id": "run-1", "status_code": "queued"}
 
     async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -101,8 +103,8 @@ async def live(folder: Path, prompt: str, *, host: str, status: int, body: objec
 def test_no_log_line_has_twenty_characters_of_a_prompt(
     *, prompt: str, path: str, shape: int, fields: set[str], host: str, status: int, takes: bool
 ) -> None:
-    said = SHAPES[shape](WAYS[path](prompt))
-    body = {"status": "failed", "status_code": "failed"} | dict.fromkeys(fields, said)
+    quoted = SHAPES[shape](WAYS[path](prompt))
+    body = {"status": "failed", "status_code": "failed"} | dict.fromkeys(fields, quoted)
     with logged() as log, TemporaryDirectory() as folder:
         asyncio.run(live(Path(folder), prompt, host=host, status=status, body=body, takes=takes))
 

@@ -1,4 +1,4 @@
-"""Settings: the shipped file, the operator's over it, the environment over both; one line for what is wrong."""
+"""Settings: the shipped file, overridden by the operator's, overridden by the environment; one line per error."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ def test_the_shipped_file_starts_closed_and_with_finite_caps() -> None:
     assert (limits.guild_month_micro_usd, limits.host_month_micro_usd) == (20_000_000, 50_000_000)
 
 
-def test_the_environment_stands_over_the_operators_file_and_that_over_the_shipped_one(tmp_path: Path) -> None:
+def test_the_environment_overrides_the_operators_file_which_overrides_the_shipped_one(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('[quota]\nuser_day_images = 3\nuser_in_flight = 1\n[discord]\nguilds = ["12"]\n')
 
@@ -183,12 +183,12 @@ def test_a_wrong_value_is_named_as_it_was_typed_with_one_that_works(tmp_path: Pa
         ("DARKROOM_CONFIG", "/nowhere/darkroom.toml", "/nowhere/darkroom.toml cannot be read: No such file"),
     ],
 )  # fmt: skip
-def test_what_people_get_wrong_is_told_apart(name: str, value: str, says: str) -> None:
+def test_common_mistakes_have_distinct_messages(name: str, value: str, says: str) -> None:
     assert says in (refused({name: value}) or "nothing")
 
 
 @pytest.mark.parametrize("around", ["{}\n", " {}\r\n", "\ufeff{}", "\u00a0{}\u200b", "\t{}\u2028\x00"])
-def test_what_pasting_brings_along_is_cut_off(tmp_path: Path, around: str) -> None:
+def test_whitespace_around_a_pasted_value_is_removed(tmp_path: Path, around: str) -> None:
     path = tmp_path / "darkroom.toml"
     path.write_text(f"\ufeff[runcomfy]\napi_base = {json.dumps(around.format('https://a.example/'))}\n")
     settings = Settings.load(
@@ -272,7 +272,7 @@ def test_a_broken_catalogue_names_its_file_and_key(tmp_path: Path) -> None:
     assert str(caught.value) == f"{where} must be at least 0"
 
 
-def test_the_catalogue_is_what_the_hosts_in_use_have() -> None:
+def test_the_catalogue_has_the_models_of_the_providers_in_use() -> None:
     def offered(*hosts: str) -> Options:
         settings = Settings.load({"DARKROOM_ROUTING__PREFER": json.dumps(hosts)})
         return settings.catalog().endpoint("nano-banana-2", Verb.IMAGINE).options
@@ -283,7 +283,7 @@ def test_the_catalogue_is_what_the_hosts_in_use_have() -> None:
     assert offered("runflow").thinking is not None
 
 
-def test_a_catalogue_without_anything_for_the_hosts_in_use_is_one_line_that_names_both(tmp_path: Path) -> None:
+def test_a_catalogue_without_models_for_the_providers_in_use_is_one_line_that_names_both(tmp_path: Path) -> None:
     text = (SHIPPED.parent / "models.toml").read_text().replace('provider = "runflow"', 'provider = "runcomfy"')
     (tmp_path / "models.toml").write_text(text)
     (tmp_path / "darkroom.toml").write_text('[routing]\nprefer = ["runflow"]')

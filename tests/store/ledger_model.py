@@ -179,23 +179,29 @@ async def rebuilt(store: Store) -> Totals:
     return _without_nothing({key: tuple(sums[(key, column)] for column in COLUMNS) for key, _ in sums})
 
 
-def _without_nothing(kept: Totals) -> Totals:
-    return {key: amounts for key, amounts in kept.items() if any(amounts)}
+def _without_nothing(stored: Totals) -> Totals:
+    return {key: amounts for key, amounts in stored.items() if any(amounts)}
 
 
-def _count(sums: "Counter[tuple[Key, str]]", held: Row, end: Row | None) -> None:
-    local = moment_on_day(date.fromisoformat(held["day"]), held["at"]).buckets.values()
-    utc = moment(held["at"]).buckets.values()
-    member = [("user", held["guild"], held["user"], each) for each in local]
-    others = [("channel", held["guild"], held["channel"], each) for each in local]
-    others += [("guild", held["guild"], 0, each) for each in local]
-    others += [("cap", held["guild"], 0, each) for each in utc]
+def _count(sums: "Counter[tuple[Key, str]]", reservation: Row, end: Row | None) -> None:
+    local = moment_on_day(date.fromisoformat(reservation["day"]), reservation["at"]).buckets.values()
+    utc = moment(reservation["at"]).buckets.values()
+    member = [("user", reservation["guild"], reservation["user"], each) for each in local]
+    others = [("channel", reservation["guild"], reservation["channel"], each) for each in local]
+    others += [("guild", reservation["guild"], 0, each) for each in local]
+    others += [("cap", reservation["guild"], 0, each) for each in utc]
     host = [("host", 0, 0, each) for each in utc]
     if end is None:
         for key in (*member, *others, *host):
             sums[(key, "jobs")] += 1
-        _add(sums, [*member, *others, *host], "reserved", images=held["images"], micro_usd=held["micro_usd"])
-        _add(sums, member, "aside", images=held["bonus_images"], micro_usd=held["bonus_micro_usd"])
+        _add(
+            sums,
+            [*member, *others, *host],
+            "reserved",
+            images=reservation["images"],
+            micro_usd=reservation["micro_usd"],
+        )
+        _add(sums, member, "aside", images=reservation["bonus_images"], micro_usd=reservation["bonus_micro_usd"])
     elif end["kind"] == "settle":
         _add(sums, [*member, *others], "spent", images=end["images"], micro_usd=end["micro_usd"])
         _add(sums, host, "spent", images=end["images"], micro_usd=0)
@@ -254,8 +260,8 @@ async def faults(store: Store) -> list[str]:
     every = " UNION ALL ".join(each_of_them)
     found = [": ".join(map(str, row)) for row in await rows(store, every)]
     sums, view = await rebuilt(store), await rows(store, "SELECT * FROM rebuilt")
-    if (kept := await totals(store)) != sums:
-        found.append(f"totals {kept} are not the sum of the rows {sums}")
+    if (stored := await totals(store)) != sums:
+        found.append(f"totals {stored} are not the sum of the rows {sums}")
     if _without_nothing({_key(row): tuple(row[each] for each in COLUMNS) for row in view}) != sums:
         found.append("the audit's view does not see the sum of the rows")
     return found

@@ -40,13 +40,13 @@ class FaultyReader(Faulty, _Reader):
 @pytest.fixture
 async def database(path: Path) -> AsyncIterator[SqliteDatabase]:
     Faulty.faults = {}
-    found = await SqliteDatabase.open(path)
-    for each in (found._writer, found._reader):
+    broken = await SqliteDatabase.open(path)
+    for each in (broken._writer, broken._reader):
         await each.aclose()
-    found._writer, found._reader = await _start_worker(path, FaultyWriter), await _start_worker(path, FaultyReader)
-    yield found
+    broken._writer, broken._reader = await _start_worker(path, FaultyWriter), await _start_worker(path, FaultyReader)
+    yield broken
     Faulty.faults = {}
-    await found.aclose()
+    await broken.aclose()
 
 
 async def fails(tx: Tx) -> str:
@@ -67,12 +67,12 @@ async def test_whatever_fails_in_a_batch_its_callers_get_the_true_outcome_and_th
     database: SqliteDatabase, statement: str, times: int, error: type[Exception]
 ) -> None:
     Faulty.faults[statement] = (error, times)
-    told = await answers(database)
+    results = await answers(database)
     Faulty.faults.clear()
 
-    assert [type(each) for each in told if not isinstance(each, str)]
+    assert [type(each) for each in results if not isinstance(each, str)]
     assert await database.write(put("next")) == "next"
-    assert await database.read(all_keys) == {each for each in told if isinstance(each, str)} | {"next"}
+    assert await database.read(all_keys) == {each for each in results if isinstance(each, str)} | {"next"}
 
 
 @pytest.mark.parametrize("statement", ["BEGIN", "COMMIT", "ROLLBACK"])
@@ -82,10 +82,10 @@ async def test_a_broken_reader_is_replaced(database: SqliteDatabase, statement: 
 
     Faulty.faults[statement] = (MemoryError, 99)
     async with asyncio.timeout(3):
-        told = await asyncio.gather(database.read(all_keys), database.read(wrong), return_exceptions=True)
+        results = await asyncio.gather(database.read(all_keys), database.read(wrong), return_exceptions=True)
     Faulty.faults.clear()
 
-    assert all(isinstance(each, sqlite3.Error) for each in told)
+    assert all(isinstance(each, sqlite3.Error) for each in results)
     assert await database.read(all_keys) == set()
 
 

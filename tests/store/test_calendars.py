@@ -114,7 +114,7 @@ async def test_weeks_start_on_monday_and_months_on_the_first_in_the_servers_time
     await one(store, ms("2026-12-01", TOKYO), TOKYO)
 
 
-async def test_the_hosts_month_ends_in_utc_for_every_server(store: Store) -> None:
+async def test_the_month_of_scope_host_ends_in_utc_for_every_server(store: Store) -> None:
     at = ms("2026-12-01T00:30", TOKYO)  # still November in UTC
     cap = replace(FREE, host_month_micro_usd=100)
     await accept(store, a_job("a", now=at), price=100, limits=cap, zone=TOKYO)

@@ -29,8 +29,8 @@ async def run_and_kill(url: str, *, seed: str, after: int) -> list[tuple[State, 
         process.kill()
         rest, _ = await process.communicate()
     assert process.returncode == -9
-    said = b"".join([*lines, rest]).decode()
-    whole = said[: said.rfind("\n") + 1].splitlines()
+    printed = b"".join([*lines, rest]).decode()
+    whole = printed[: printed.rfind("\n") + 1].splitlines()
     return [(State(state), job_id) for state, job_id in (each.split() for each in whole)]
 
 
@@ -39,9 +39,9 @@ async def test_sigkill_loses_nothing_that_was_answered_and_ends_nothing_twice(
     url: str, path: Path, seed: int, kills: int
 ) -> None:
     source = random.Random(seed)
-    said: list[tuple[State, str]] = []
+    printed: list[tuple[State, str]] = []
     for n in range(kills):
-        said += await run_and_kill(url, seed=f"{seed}{n}", after=source.randint(1, 500))
+        printed += await run_and_kill(url, seed=f"{seed}{n}", after=source.randint(1, 500))
         if url.startswith("sqlite"):
             with closing(sqlite3.connect(path)) as look:
                 assert look.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -49,7 +49,7 @@ async def test_sigkill_loses_nothing_that_was_answered_and_ends_nothing_twice(
 
         async with opened(url) as store:
             entered = {(row["after"], row["job"]) for row in await rows(store, "SELECT after, job FROM job_events")}
-            assert [each for each in said if each not in entered] == []
+            assert [each for each in printed if each not in entered] == []
             ended = await rows(
                 store,
                 """
@@ -60,4 +60,4 @@ async def test_sigkill_loses_nothing_that_was_answered_and_ends_nothing_twice(
             assert {row["ends"] for row in ended} <= {1}
             assert await faults(store) == []
             assert await Housekeeping(store.database).end_orphaned_reservations(now=0) == []
-    assert len(said) > 200
+    assert len(printed) > 200

@@ -30,7 +30,7 @@ from bot.store.postgres import PostgresDatabase
 from bot.store.provider_outages import ProviderOutages
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
-from tests.jobs.queue_stage import Cut, Line, line_to
+from tests.jobs.commit_proxy import Cut, Line, line_to
 from tests.postgres import by_hand, fresh
 from tests.store.ledger_model import FREE, NOON, a_job, accept, all_keys, faults, put
 
@@ -154,8 +154,8 @@ def _denies(server_settings: Any) -> Any:
 
 
 async def _without_number(revoking: Awaitable[Any]) -> object:
-    held = await revoking
-    return held and (held.user, held.grant.unit, held.grant.left)
+    revoked = await revoking
+    return revoked and (revoked.user, revoked.grant.unit, revoked.grant.left)
 
 
 def writing_verbs() -> Iterator[str]:
@@ -182,7 +182,7 @@ async def opened_through(address: str) -> AsyncIterator[tuple[Line, PostgresData
 
 async def lived(address: str, how: Cut | None) -> Sequence[object]:
     """Each method's result and the content of the database afterwards; *how* its first COMMIT is cut."""
-    told = []
+    compared = []
     async with fresh(address) as url, opened_through(url) as (line, database):
         ground, look = Ground(database), await asyncpg.connect(url)
         try:
@@ -196,26 +196,26 @@ async def lived(address: str, how: Cut | None) -> Sequence[object]:
                 except Exception as exc:  # noqa: BLE001 - the answer may be a refusal
                     answer = repr(exc)
                 assert not line.waits_for_cut, (name, answer)
-                told.append((name, answer, await _content(look)))
+                compared.append((name, answer, await _content(look)))
         finally:
             await look.close()
         assert await faults(ground.store) == []
-    return told
+    return compared
 
 
 async def _content(look: Any) -> object:
     """All rows, without sequence numbers, which a transaction uses up even if it is rolled back."""
     names = [row[0] for row in await look.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
     parts = ", ".join(f"'{each}', (SELECT json_agg(one) FROM {each} one)" for each in names)  # noqa: S608 - our tables
-    found = json.loads(await look.fetchval(f"SELECT json_build_object({parts})"))
-    return {table: sorted(_told(table, row) for row in held or ()) for table, held in found.items()}
+    content = json.loads(await look.fetchval(f"SELECT json_build_object({parts})"))
+    return {table: sorted(_comparable(table, row) for row in table_rows or ()) for table, table_rows in content.items()}
 
 
-def _told(table: str, row: dict[str, Any]) -> str:
-    kept = {key: value for key, value in row.items() if (table, key) not in NUMBERED}
+def _comparable(table: str, row: dict[str, Any]) -> str:
+    comparable = {key: value for key, value in row.items() if (table, key) not in NUMBERED}
     if table == "changes":
-        kept["body"] = json.loads(kept["body"]) | {"grant": None}
-    return repr(kept)
+        comparable["body"] = json.loads(comparable["body"]) | {"grant": None}
+    return repr(comparable)
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ async def test_a_new_file_has_the_newest_version_and_the_settings_that_keep_it_s
         assert [row[pragma] for row in await rows(store, f"PRAGMA {pragma}")] == [value]
 
 
-async def test_a_file_keeps_what_is_in_it_when_opened_again(path: Path, url: str) -> None:
+async def test_a_file_keeps_its_content_when_opened_again(path: Path, url: str) -> None:
     async with opened(url) as store:
         await accept(store, a_job("kept"))
     async with opened(url) as store:
@@ -160,11 +160,11 @@ async def test_a_second_process_is_refused_until_the_first_is_killed(path: Path,
 
 
 async def test_a_lock_can_be_taken_after_its_release_and_does_not_affect_other_files(path: Path) -> None:
-    held = RunningLock(path)
+    lock = RunningLock(path)
     with pytest.raises(StoreBusy):
         RunningLock(path)
     RunningLock(path.with_name("other.db")).release()
-    held.release()
+    lock.release()
     RunningLock(path).release()
 
 
@@ -177,11 +177,11 @@ async def test_a_full_disk_fails_single_writes_and_damages_nothing(path: Path, u
     )
     async with asyncio.timeout(30):
         out, _ = await process.communicate()
-    said = json.loads(out)
-    assert said["refused"] > 0
-    assert said["faults"] == []
+    output = json.loads(out)
+    assert output["refused"] > 0
+    assert output["faults"] == []
     assert by_hand(path, "PRAGMA integrity_check") == [("ok",)]
     async with opened(url) as store:
-        for job_id in [*said["kept"], "first", "last"]:
+        for job_id in [*output["kept"], "first", "last"]:
             assert await store.job(job_id) is not None
         assert (await accept(store, a_job("after", now=NOON + 1))).id == "after"

@@ -211,8 +211,8 @@ async def test_an_ending_counts_in_the_windows_of_its_reservation(store: Store, 
     job = await walk(store, job, COLLECTED, now=JUST_AFTER)
     await store.move(job, ending, now=JUST_AFTER, images=int(spent > 0))
 
-    kept = Amount(int(spent > 0), spent)
-    assert await used_by(store, job, LAST_MOMENT) == (kept, kept, Amount(kept.images, 0))
+    settled = Amount(int(spent > 0), spent)
+    assert await used_by(store, job, LAST_MOMENT) == (settled, settled, Amount(settled.images, 0))
     assert await used_by(store, job, JUST_AFTER) == (Amount(), Amount(), Amount())
     assert await faults(store) == []
 
@@ -259,7 +259,7 @@ async def test_an_assumed_cost_is_the_whole_reservation_while_the_member_pays_no
     assert await faults(store) == []
 
 
-async def test_the_hosts_limit_counts_reservations_and_what_was_billed(store: Store) -> None:
+async def test_the_limit_of_scope_host_counts_reservations_and_billed_costs(store: Store) -> None:
     limits = replace(FREE, host_month_micro_usd=200)
     job = await walk(store, await accept(store, a_job("a"), price=90, limits=limits), COLLECTED)
     await accept(store, a_job("b", user=2, guild=None), price=90, limits=limits)

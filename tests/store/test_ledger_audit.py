@@ -57,9 +57,9 @@ async def differences(store: Store) -> Sequence[Mismatch]:
 @pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=pytest.mark.prove) for n in (2, 3))])
 async def test_totals_the_rebuilt_view_and_independent_sums_agree_after_any_history(store: Store, seed: int) -> None:
     await some_history(store, seed)
-    found = await rows(store, "SELECT kind, bonus_images FROM ledger")
-    assert {row["kind"] for row in found} == {"grant", "reserve", "settle", "release", "adjust"}
-    assert sum(row["bonus_images"] for row in found if row["kind"] == "settle") > 0
+    mismatched = await rows(store, "SELECT kind, bonus_images FROM ledger")
+    assert {row["kind"] for row in mismatched} == {"grant", "reserve", "settle", "release", "adjust"}
+    assert sum(row["bonus_images"] for row in mismatched if row["kind"] == "settle") > 0
     assert await faults(store) == []
     assert await differences(store) == []
     assert await totals(store) == await rebuilt(store)
@@ -76,10 +76,10 @@ async def test_a_wrong_total_is_found_and_repaired(store: Store) -> None:
             subject = f"subject = (SELECT max(subject) FROM totals WHERE {place})"  # noqa: S608
             await execute(store, f"UPDATE totals SET {column} = {column} + 7 WHERE {place} AND {subject}")  # noqa: S608
 
-        found = await differences(store)
-        assert sorted((each.scope.value, each.bucket) for each in found) == sorted(wrong), column
-        assert [each.off for each in found] == [{column: 7}] * 4
-        for each in found:
+        mismatched = await differences(store)
+        assert sorted((each.scope.value, each.bucket) for each in mismatched) == sorted(wrong), column
+        assert [each.off for each in mismatched] == [{column: 7}] * 4
+        for each in mismatched:
             await Audit(store.database).repair(each)
         assert await differences(store) == []
         assert await totals(store) == before
@@ -91,10 +91,10 @@ async def test_a_missing_total_and_one_without_rows_are_found(store: Store) -> N
     await execute(store, "DELETE FROM totals WHERE scope = 'host' AND bucket = 'total'")
     await execute(store, "INSERT INTO totals VALUES ('user', 5, 'total', 999, 1, 2, 3, 4, 5, 6, 7)")
 
-    found = {(each.scope, each.subject): each for each in await differences(store)}
-    assert set(found) == {(Scope.HOST, 0), (Scope.USER, 999)}
-    assert found[Scope.USER, 999].off == dict(zip(COLUMNS, range(1, 8), strict=True))
-    for each in found.values():
+    mismatched = {(each.scope, each.subject): each for each in await differences(store)}
+    assert set(mismatched) == {(Scope.HOST, 0), (Scope.USER, 999)}
+    assert mismatched[Scope.USER, 999].off == dict(zip(COLUMNS, range(1, 8), strict=True))
+    for each in mismatched.values():
         await Audit(store.database).repair(each)
     assert await differences(store) == []
     assert await totals(store) == before

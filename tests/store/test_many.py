@@ -49,8 +49,8 @@ async def all_ask(url: str, **limits: int) -> Sequence[Answer]:
         for each in waiting:
             assert each.stdin is not None
             each.stdin.write(b"\n")
-        said = await asyncio.gather(*(each.communicate() for each in waiting))
-    answers = [Answer(*each) for out, _ in said for each in json.loads(out)]
+        outputs = await asyncio.gather(*(each.communicate() for each in waiting))
+    answers = [Answer(*each) for out, _ in outputs for each in json.loads(out)]
     assert len(answers) == PROCESSES * EACH
     return answers
 
@@ -64,7 +64,7 @@ def sorted_out(answers: Sequence[Answer], refusal: str) -> tuple[list[Answer], l
 
 async def end_all(store: Store, source: random.Random) -> int:
     """End all jobs at once, each with some pictures; returns what they cost."""
-    held = {row["job"]: row for row in await rows(store, "SELECT * FROM ledger WHERE kind = 'reserve'")}
+    reserved = {row["job"]: row for row in await rows(store, "SELECT * FROM ledger WHERE kind = 'reserve'")}
 
     async def end(job_id: str, pictures: int) -> None:
         job = await store.job(job_id)
@@ -72,9 +72,9 @@ async def end_all(store: Store, source: random.Random) -> int:
         job = await walk(store, job, way_to(State.COLLECTING))
         await store.move(job, State.SUCCEEDED, now=NOON, images=pictures)
 
-    made = {job: source.randint(0, row["images"] + 1) for job, row in held.items()}
+    made = {job: source.randint(0, row["images"] + 1) for job, row in reserved.items()}
     await asyncio.gather(*(end(job, pictures) for job, pictures in made.items()))
-    return sum(min(made[job], row["images"]) * row["micro_usd"] // row["images"] for job, row in held.items())
+    return sum(min(made[job], row["images"]) * row["micro_usd"] // row["images"] for job, row in reserved.items())
 
 
 async def settled(store: Store) -> int:

@@ -37,7 +37,7 @@ from bot.store.store import AlreadySeen, Store
 from tests import postgres
 from tests.store.ledger_model import a_job, accept, faults, rows
 from tests.store.model import LIMITS, Bonus, Entry, Model, account
-from tests.store.request_cases import JUMPS, ZONES, blocked, bonuses, holders, limits, lives, places, servers, wishes
+from tests.store.strategies import JUMPS, ZONES, blocked, bonuses, drafts, holders, limits, lives, places, servers
 
 T = TypeVar("T")
 START = 1_792_886_400_000  # 2026-10-25 00:00 UTC: an hour before Europe's clocks go back, a week before a month ends
@@ -108,14 +108,14 @@ class Darkroom(RuleBasedStateMachine):
             return refusal
         return None
 
-    @rule(target=ids, draft=wishes, through=st.integers(0, 1))
-    def asks(self, draft: tuple[Place, int, int], through: int) -> Any:
+    @rule(target=ids, draft=drafts, through=st.integers(0, 1))
+    def asks_once(self, draft: tuple[Place, int, int], through: int) -> Any:
         return self._asks(draft, through=through)[0]
 
-    @rule(target=ids, wishes=st.lists(wishes, min_size=3, max_size=5), place=places, pictures=st.integers(0, 4))
-    def is_busy(self, wishes: Sequence[tuple[Place, int, int]], place: Place, pictures: int) -> Any:
+    @rule(target=ids, drafts=st.lists(drafts, min_size=3, max_size=5), place=places, pictures=st.integers(0, 4))
+    def is_busy(self, drafts: Sequence[tuple[Place, int, int]], place: Place, pictures: int) -> Any:
         """One member makes several requests, which are accepted."""
-        asked = [self._asks((place, count, price % 60), through=0) for _, count, price in wishes]
+        asked = [self._asks((place, count, price % 60), through=0) for _, count, price in drafts]
         for _, each in asked[1:]:
             if each:
                 self._finish(each, max(pictures, each.job.request.count - 1))
@@ -137,13 +137,13 @@ class Darkroom(RuleBasedStateMachine):
         return ask[0].id, expected
 
     def _used(self) -> dict[str, tuple[int, int]]:
-        standing = self.do(self.stores[0].quota_status(self.last, limits=LIMITS, now=self.now))
-        return {each.name: (each.used, each.limit) for each in allowances(standing.limits, standing.used)}
+        status = self.do(self.stores[0].quota_status(self.last, limits=LIMITS, now=self.now))
+        return {each.name: (each.used, each.limit) for each in allowances(status.limits, status.used)}
 
-    @rule(target=ids, wishes=st.lists(wishes, min_size=2, max_size=4))
-    def several_ask_at_once(self, wishes: Sequence[tuple[Place, int, int]]) -> Any:
+    @rule(target=ids, drafts=st.lists(drafts, min_size=2, max_size=4))
+    def several_ask_at_once(self, drafts: Sequence[tuple[Place, int, int]]) -> Any:
         """The outcome is that of some sequential order."""
-        asks = [self._job(each) for each in wishes]
+        asks = [self._job(each) for each in drafts]
 
         async def together() -> Sequence[Job | BaseException]:
             work = (self._ask(each, through=n % 2) for n, each in enumerate(asks))
@@ -312,9 +312,9 @@ class Darkroom(RuleBasedStateMachine):
     @rule(data=st.data())
     def a_bonus_is_taken_back(self, data: st.DataObject) -> None:
         bonus = data.draw(st.sampled_from(self.model.bonuses))
-        held = self.do(self.quotas.revoke(self._by(bonus.server), bonus.id))
-        assert (held.grant.left if held else 0) == bonus.left
-        if held:
+        revoked = self.do(self.quotas.revoke(self._by(bonus.server), bonus.id))
+        assert (revoked.grant.left if revoked else 0) == bonus.left
+        if revoked:
             bonus.left, bonus.expires_at = 0, self.now
 
     @rule(job_id=ids, holder=st.sampled_from([Holder.USER, Holder.CHANNEL, Holder.GUILD]), pictures=st.integers(0, 4))
@@ -377,12 +377,12 @@ class Darkroom(RuleBasedStateMachine):
 
     @invariant()
     def the_limits_and_what_is_used_of_them_are_the_models(self) -> None:
-        standing = self.do(self.stores[1].quota_status(self.last, limits=LIMITS, now=self.now))
+        status = self.do(self.stores[1].quota_status(self.last, limits=LIMITS, now=self.now))
         ours = self.model.limits(self.last)
-        assert {(each.scope, each.unit, each.window): each.amount for each in standing.limits} == ours
-        for limit in standing.limits:
+        assert {(each.scope, each.unit, each.window): each.amount for each in status.limits} == ours
+        for limit in status.limits:
             kind = (limit.scope, limit.unit, limit.window)
-            assert standing.used.of(limit) == self.model.used(self.last, kind, now=self.now), kind
+            assert status.used.of(limit) == self.model.used(self.last, kind, now=self.now), kind
 
     @invariant()
     def what_is_left_of_each_bonus_is_the_models(self) -> None:

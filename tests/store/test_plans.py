@@ -31,27 +31,27 @@ def url(path: Path) -> str:
 
 
 @asynccontextmanager
-async def heard(store: Store) -> AsyncIterator[list[str]]:
+async def recording(store: Store) -> AsyncIterator[list[str]]:
     """Collects every statement that reaches the database."""
     database = store.database
     assert isinstance(database, SqliteDatabase)
-    said: list[str] = []
+    recorded: list[str] = []
     for lane in (database._writer, database._reader):
-        await lane.connection.set_trace_callback(lambda text: said.append(text.strip()))
-    yield said
+        await lane.connection.set_trace_callback(lambda text: recorded.append(text.strip()))
+    yield recorded
     for lane in (database._writer, database._reader):
         await lane.connection.set_trace_callback(None)  # type: ignore[arg-type]
 
 
-def scans(path: Path, said: Sequence[str]) -> list[tuple[str, str]]:
-    """The steps of the query plans of *said* that scan a whole table."""
-    found = []
+def scans(path: Path, recorded: Sequence[str]) -> list[tuple[str, str]]:
+    """The steps of the query plans of *recorded* that scan a whole table."""
+    full_scans = []
     with closing(sqlite3.connect(path)) as look:
-        for text in said:
+        for text in recorded:
             if STATEMENT.match(text):
                 steps = [row[3] for row in look.execute(f"EXPLAIN QUERY PLAN {text}")]
-                found += [(step, text) for step in steps if step.startswith("SCAN") and step.split()[1] in GROWING]
-    return found
+                full_scans += [(step, text) for step in steps if step.startswith("SCAN") and step.split()[1] in GROWING]
+    return full_scans
 
 
 async def furnish(store: Store) -> None:
@@ -64,59 +64,59 @@ async def furnish(store: Store) -> None:
 @pytest.mark.parametrize("limits", [LIMITS, replace(LIMITS, guild_in_flight=0)], ids=["taken", "refused"])
 async def test_a_reservation_scans_no_table(store: Store, path: Path, limits: Limits) -> None:
     await furnish(store)
-    async with heard(store) as said:
+    async with recording(store) as recorded:
         try:
             await accept(store, a_job("j", count=4), limits=limits)
         except Exception:  # noqa: BLE001 - a refusal costs no more than an acceptance
             assert limits.guild_in_flight == 0
-    assert sum(" totals " in each for each in said) >= 2
-    assert any("FROM limits" in each for each in said)
-    assert any("FROM grants" in each for each in said)
-    assert scans(path, said) == []
+    assert sum(" totals " in each for each in recorded) >= 2
+    assert any("FROM limits" in each for each in recorded)
+    assert any("FROM grants" in each for each in recorded)
+    assert scans(path, recorded) == []
 
 
 @pytest.mark.parametrize("pictures", [4, 2, 0])
 async def test_an_ending_scans_no_table(store: Store, path: Path, pictures: int) -> None:
     await furnish(store)
     job = await walk(store, await accept(store, a_job("j", count=4), limits=LIMITS), way_to(State.COLLECTING))
-    async with heard(store) as said:
+    async with recording(store) as recorded:
         await store.move(job, State.SUCCEEDED, now=NOON, images=pictures, cost_micro_usd=7)
-    assert any("INTO ledger" in each for each in said)
-    assert scans(path, said) == []
+    assert any("INTO ledger" in each for each in recorded)
+    assert scans(path, recorded) == []
 
 
 async def test_a_quota_status_scans_no_table(store: Store, path: Path) -> None:
     await furnish(store)
-    async with heard(store) as said:
+    async with recording(store) as recorded:
         await store.quota_status(Place(1, 6, 5, roles=(5, 701)), limits=LIMITS, now=NOON)
         await store.server_settings(5)
-    assert any("FROM totals" in each for each in said)
-    assert scans(path, said) == []
+    assert any("FROM totals" in each for each in recorded)
+    assert scans(path, recorded) == []
 
 
 async def test_the_statistics_scan_no_table(store: Store, path: Path) -> None:
     await furnish(store)
-    async with heard(store) as said:
+    async with recording(store) as recorded:
         await statistics.collect(store.database, LIMITS, now=NOON)
-    assert any("FROM servers" in each for each in said)
-    assert any("host_cost" in each for each in said)
-    assert [step for step, _ in scans(path, said)] == ["SCAN jobs USING INDEX jobs_open"]  # unfinished ones only
+    assert any("FROM servers" in each for each in recorded)
+    assert any("host_cost" in each for each in recorded)
+    assert [step for step, _ in scans(path, recorded)] == ["SCAN jobs USING INDEX jobs_open"]  # unfinished ones only
 
 
 async def test_due_jobs_are_found_without_scanning_a_table(store: Store, path: Path) -> None:
-    async with heard(store) as said:
+    async with recording(store) as recorded:
         await store.due_before(NOON)
-    assert any("due_at <" in each for each in said)
-    assert scans(path, said) == []
+    assert any("due_at <" in each for each in recorded)
+    assert scans(path, recorded) == []
 
 
 async def test_deleting_expired_rows_and_listing_open_jobs_scan_no_table(store: Store, path: Path) -> None:
-    async with heard(store) as said:
+    async with recording(store) as recorded:
         await Housekeeping(store.database).delete_expired_pictures(before=NOON, unseen_before=NOON)
         await store.open_jobs(1, since=NOON)
-    assert any("DELETE FROM pictures" in each for each in said)
-    assert any("of_all" in each for each in said)
-    assert scans(path, said) == []
+    assert any("DELETE FROM pictures" in each for each in recorded)
+    assert any("of_all" in each for each in recorded)
+    assert scans(path, recorded) == []
 
 
 async def test_a_scan_would_be_noticed(store: Store, path: Path) -> None:

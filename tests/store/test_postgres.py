@@ -43,7 +43,7 @@ async def test_a_new_database_has_the_newest_version(store: Store, url: str) -> 
     assert await by_hand(url, "SELECT version FROM darkroom_version") == [(len(migrations("postgres")),)]
 
 
-async def test_it_keeps_what_is_in_it_when_opened_again(url: str) -> None:
+async def test_a_database_keeps_its_content_when_opened_again(url: str) -> None:
     async with opened(url) as store:
         await accept(store, a_job("kept"))
     async with opened(url) as store:
@@ -91,11 +91,11 @@ async def test_many_processes_that_open_a_new_database_at_once_agree(url: str) -
 async def test_a_database_that_cannot_be_reached_is_named_in_one_line_without_its_password(address: str) -> None:
     with pytest.raises(StoreUnusable) as caught:
         await open_database(address)
-    said = str(caught.value)
-    assert said.startswith("the database postgresql://ada@127.0.0.1")
-    assert "cannot be used: " in said
-    assert "\n" not in said
-    assert "password" not in said
+    message = str(caught.value)
+    assert message.startswith("the database postgresql://ada@127.0.0.1")
+    assert "cannot be used: " in message
+    assert "\n" not in message
+    assert "password" not in message
 
 
 @pytest.mark.parametrize(

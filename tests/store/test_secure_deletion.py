@@ -27,9 +27,11 @@ async def in_tables(app: Rig, url: str, words: str = WORDS) -> list[str]:
         tables = "SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'"
 
     async def unit(tx: Tx) -> list[str]:
-        found = {row["name"]: await tx.fetch(f'SELECT * FROM "{row["name"]}"') for row in await tx.fetch(tables)}  # noqa: S608
+        content = {row["name"]: await tx.fetch(f'SELECT * FROM "{row["name"]}"') for row in await tx.fetch(tables)}  # noqa: S608
         return [
-            name for name, held in found.items() if any(words in str(tuple(row.values())) for row in map(dict, held))
+            name
+            for name, table_rows in content.items()
+            if any(words in str(tuple(row.values())) for row in map(dict, table_rows))
         ]
 
     return await app.store.database.read(unit)
@@ -46,12 +48,12 @@ async def test_after_delete_nothing_of_the_request_is_left(tmp_path: Path, url: 
     async with rig(tmp_path, url=url) as app:
         job_id = await ended(app)
         job = await app.services.jobs.own_job(job_id, user_id=ALICE)
-        wishes = [
+        requests = [
             app.services.drafts.repeat(job),
             replace(app.services.drafts.repeat(job), prompt=f"{WORDS} by night"),  # typed into the form over that job
             RequestDraft(verb=Verb.IMAGINE, prompt=f" {WORDS}\n"),  # what was refused before it was taken
         ]
-        drafts = [await app.services.drafts.keep(each, user_id=ALICE) for each in wishes]
+        drafts = [await app.services.drafts.keep(each, user_id=ALICE) for each in requests]
         other = await app.services.drafts.keep(RequestDraft(verb=Verb.IMAGINE, prompt="a boat"), user_id=ALICE)
         theirs = await app.services.drafts.keep(RequestDraft(verb=Verb.IMAGINE, prompt="a buoy"), user_id=BOB)
         assert sorted(await in_tables(app, url)) == ["drafts", "jobs"]
@@ -124,18 +126,18 @@ async def test_our_own_vacuum_does_not_count_as_an_external_change(app: Rig) -> 
 
 
 async def test_expired_drafts_and_tokens_and_old_prompts_are_removed_from_the_files(app: Rig) -> None:
-    janitor = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
-    await janitor.run_once()
+    retention = Retention(app.store, app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
+    await retention.run_once()
     await ended(app)
     await app.services.drafts.keep(RequestDraft(verb=Verb.IMAGINE, prompt="a buoy"), user_id=BOB)
     app.time.go(14 * 60)
-    await janitor.run_once()
+    await retention.run_once()
     assert [bool(in_files(app, each)) for each in ("a buoy", "token-7000", WORDS)] == [True, True, True]
 
     app.time.go(2 * 60)
-    await janitor.run_once()
+    await retention.run_once()
     assert [bool(in_files(app, each)) for each in ("a buoy", "token-7000", WORDS)] == [False, False, True]
 
     app.time.go(31 * 24 * 3600)
-    await janitor.run_once()
+    await retention.run_once()
     assert in_files(app) == []

@@ -53,9 +53,9 @@ async def queue(database: SqliteDatabase, *units: Unit[str]) -> "list[asyncio.Ta
 @asynccontextmanager
 async def counted(database: SqliteDatabase) -> AsyncIterator[Callable[[str], int]]:
     """Counts how often a statement reaches the writer's connection."""
-    said: list[str] = []
-    await database._writer.connection.set_trace_callback(said.append)
-    yield said.count
+    traced: list[str] = []
+    await database._writer.connection.set_trace_callback(traced.append)
+    yield traced.count
     await database._writer.connection.set_trace_callback(None)  # type: ignore[arg-type]
 
 
@@ -95,7 +95,7 @@ async def test_units_run_in_the_order_of_their_calls(database: SqliteDatabase) -
     assert seen == list(range(50))
 
 
-async def test_what_was_written_is_read(database: SqliteDatabase) -> None:
+async def test_written_data_is_read(database: SqliteDatabase) -> None:
     for n in range(20):
         await database.write(put(f"k{n}"))
         assert f"k{n}" in await database.read(all_keys)
@@ -241,9 +241,9 @@ async def test_a_full_disk_loses_nothing_that_was_answered(database: SqliteDatab
     async with busy_writer(database):
         tasks = await queue(database, *(put(f"k{n}", "x" * 1500) for n in range(40)))
     answers = await asyncio.gather(*tasks, return_exceptions=True)
-    kept = {each for each in answers if isinstance(each, str)}
-    assert 0 < len(kept) < 40
-    assert await database.read(all_keys) == kept
+    written = {each for each in answers if isinstance(each, str)}
+    assert 0 < len(written) < 40
+    assert await database.read(all_keys) == written
 
 
 async def test_a_database_locked_by_another_process_fails_waiting_units_and_then_works_again(

@@ -64,8 +64,8 @@ async def all_jobs(store: Store) -> Sequence[Job]:
     return [job for each in ids if (job := await store.job(each)) is not None]
 
 
-def ledger_of(found: Sequence[Row], job: str) -> dict[str, Amount]:
-    return {row["kind"]: Amount(row["images"], row["micro_usd"]) for row in found if row["job"] == job}
+def ledger_of(entries: Sequence[Row], job: str) -> dict[str, Amount]:
+    return {row["kind"]: Amount(row["images"], row["micro_usd"]) for row in entries if row["job"] == job}
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgres"])
@@ -90,10 +90,10 @@ async def test_the_new_totals_agree_with_the_old_rows(url: str) -> None:
         jobs, ledger = await all_jobs(store), await rows(store, "SELECT * FROM ledger")
         flying, month = Counter[int](), Counter[int]()
         for job in jobs:
-            found = ledger_of(ledger, job.id)
+            entries = ledger_of(ledger, job.id)
             flying[job.place.server] += not job.state.is_final
-            if job.created_at < LAST_OF_MONTH + DAY // 2 and "release" not in found:
-                month[job.place.server] += found.get("settle", found["reserve"]).micro_usd
+            if job.created_at < LAST_OF_MONTH + DAY // 2 and "release" not in entries:
+                month[job.place.server] += entries.get("settle", entries["reserve"]).micro_usd
         for server in (0, 5, 6):
             place = Place(1, 6, server or None)
             used = (await store.quota_status(place, limits=FREE, now=LAST_OF_MONTH)).used
@@ -105,8 +105,8 @@ async def test_the_new_totals_agree_with_the_old_rows(url: str) -> None:
 async def test_jobs_from_direct_messages_belong_to_no_server_after_the_upgrade(url: str) -> None:
     async with opened(await version_1(url)) as store:
         outside = [each.id for each in await all_jobs(store) if each.place.guild_id is None]
-        found = await rows(store, "SELECT job FROM ledger WHERE guild = 0 AND kind = 'reserve'")
-        assert sorted(row["job"] for row in found) == sorted(outside)
+        entries = await rows(store, "SELECT job FROM ledger WHERE guild = 0 AND kind = 'reserve'")
+        assert sorted(row["job"] for row in entries) == sorted(outside)
         assert await rows(store, "SELECT job FROM ledger WHERE guild IS NULL") == []
 
 
@@ -116,13 +116,13 @@ async def test_an_unfinished_job_ends_in_the_windows_of_its_old_reservation(
 ) -> None:
     async with opened(await left_by(version, url)) as store:
         for job in [each for each in await all_jobs(store) if not each.state.is_final]:
-            held = ledger_of(await rows(store, "SELECT * FROM ledger"), job.id)["reserve"]
+            reserved = ledger_of(await rows(store, "SELECT * FROM ledger"), job.id)["reserve"]
             collecting = await to_collecting(store, job)
             await store.move(collecting, State.SUCCEEDED, now=LATER, images=pictures, cost_micro_usd=7)
-            got = min(pictures, held.images)
-            found = ledger_of(await rows(store, "SELECT * FROM ledger"), job.id)
-            price = held.micro_usd // held.images
-            assert found.get("settle", Amount()) == Amount(got, got * price)
+            got = min(pictures, reserved.images)
+            entries = ledger_of(await rows(store, "SELECT * FROM ledger"), job.id)
+            price = reserved.micro_usd // reserved.images
+            assert entries.get("settle", Amount()) == Amount(got, got * price)
         assert await faults(store) == []
         used = (await store.quota_status(Place(1, 65, 5), limits=FREE, now=LATER)).used
         assert (

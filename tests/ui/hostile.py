@@ -31,8 +31,8 @@ ACTIVE = re.compile(
 )
 
 
-def hostile(most: int = 4000) -> st.SearchStrategy[str]:
-    """Up to *most* characters of weapons, of any Unicode, and of plain words."""
+def hostile(max_length: int = 4000) -> st.SearchStrategy[str]:
+    """Up to *max_length* characters of weapons, of any Unicode, and of plain words."""
     anything = st.text(st.characters(), max_size=30)
     parts = st.lists(st.one_of(st.sampled_from(WEAPONS), anything, st.sampled_from([" ", "fox", "\n"])), max_size=60)
-    return parts.map(lambda each: "".join(each)[:most])
+    return parts.map(lambda each: "".join(each)[:max_length])

@@ -1,4 +1,4 @@
-"""Runflow's callbacks over real sockets: who is believed, what is refused, and that a ring is all they are."""
+"""Runflow's callbacks over real sockets: which are accepted, and that they only wake the worker."""
 
 import asyncio
 import gzip
@@ -39,8 +39,8 @@ def signature(body: bytes, *, secret: str = SECRET) -> str:
 
 
 @dataclass
-class Door:
-    """The bot's web server, and somebody who calls it."""
+class WebServer:
+    """The bot's web server and a client of it."""
 
     app: Rig
     port: int
@@ -52,7 +52,7 @@ class Door:
         return LINKS(job_id).removeprefix("https://darkroom.example")
 
     async def post(self, path: str, body: bytes = b"", *, headers: Mapping[str, str] | None = None) -> int:
-        """The status; *headers* None signs."""
+        """Returns the status; signs the body if *headers* is None."""
         signed = {"Runflow-Signature": signature(body)} if headers is None else headers
         async with self.http.post(f"http://127.0.0.1:{self.port}{path}", data=body, headers=signed) as answer:
             assert await answer.read() == b"" or answer.status == 404
@@ -62,7 +62,7 @@ class Door:
         return await self.post(self.path(job_id), payload(run_id))
 
     async def raw(self, head: str, body: bytes = b"") -> bytes:
-        """The first line of the answer to bytes that no HTTP client would send."""
+        """Send bytes that no HTTP client would send; returns the answer's first line."""
         async with asyncio.timeout(10):
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             writer.write(head.replace("\n", "\r\n").encode("latin-1") + body)
@@ -73,14 +73,14 @@ class Door:
 
 
 @asynccontextmanager
-async def door(
+async def web_server(
     app: Rig,
     *,
     secrets: Sequence[str] = (SECRET,),
     read_timeout: float = 5.0,
     max_connections: int = MAX_CONNECTIONS,
     store: Store | None = None,
-) -> AsyncIterator[Door]:
+) -> AsyncIterator[WebServer]:
     outcomes: Counter[str] = Counter()
 
     def count(outcome: str) -> None:
@@ -92,7 +92,7 @@ async def door(
     _, port = await listener.start("127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession() as http:
-            yield Door(app, port, outcomes, listener, http)
+            yield WebServer(app, port, outcomes, listener, http)
     finally:
         await listener.close()
 
@@ -104,8 +104,8 @@ async def app(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 @pytest.fixture
-async def at(app: Rig) -> AsyncIterator[Door]:
-    async with door(app) as found:
+async def at(app: Rig) -> AsyncIterator[WebServer]:
+    async with web_server(app) as found:
         yield found
 
 
@@ -115,7 +115,7 @@ class Deaf(Store):
 
 
 class Overtaken(Store):
-    """Whoever reads a job here learns what it was before the worker's next turn."""
+    """Reads of a job return its state before the worker's next step."""
 
     turn: Callable[[], Awaitable[None]] | None = None
 
@@ -127,13 +127,13 @@ class Overtaken(Store):
 
 
 async def submitted(app: Rig) -> str:
-    """A job whose run is at the host, where it is not to be asked for by itself for long."""
+    """A running job whose next poll is far away."""
     job_id = await app.imagine()
     await app.turn()
     return job_id
 
 
-def test_an_address_opens_for_its_own_job_alone() -> None:
+def test_a_callback_url_is_valid_for_its_own_job_only() -> None:
     token = LINKS.token(JOB)
     assert LINKS.job_of(token) == JOB
     assert len(token) == len(JOB) + 1 + 32, "128 bits"
@@ -143,7 +143,7 @@ def test_an_address_opens_for_its_own_job_alone() -> None:
     assert PictureLinks("", secret=b"x" * 32).key(JOB, 1) not in token
 
 
-async def test_a_call_has_the_run_asked_at_once(at: Door) -> None:
+async def test_a_callback_causes_a_poll_at_once(at: WebServer) -> None:
     job_id = await submitted(at.app)
     asked = at.app.provider.asked
     at.app.provider.sees = [at.app.ready()]
@@ -158,7 +158,7 @@ async def test_a_call_has_the_run_asked_at_once(at: Door) -> None:
     assert at.outcomes == {"rung": 1}
 
 
-async def test_what_a_call_says_is_not_believed(at: Door) -> None:
+async def test_the_content_of_a_callback_is_not_trusted(at: WebServer) -> None:
     job_id = await submitted(at.app)
 
     assert await at.post(at.path(job_id), payload(event="run.failed")) == 200
@@ -167,7 +167,7 @@ async def test_what_a_call_says_is_not_believed(at: Door) -> None:
     assert (await at.app.job(job_id)).state is State.QUEUED
 
 
-async def test_played_again_it_changes_nothing(at: Door) -> None:
+async def test_a_replayed_callback_changes_nothing(at: WebServer) -> None:
     job_id = await submitted(at.app)
     at.app.provider.sees = [at.app.ready()]
     await at.calls(job_id)
@@ -182,7 +182,7 @@ async def test_played_again_it_changes_nothing(at: Door) -> None:
     assert at.outcomes == {"rung": 1, "late": 5}
 
 
-async def test_a_forged_call_is_refused_and_rings_for_nobody(at: Door) -> None:
+async def test_a_forged_callback_is_rejected_and_wakes_no_job(at: WebServer) -> None:
     job_id = await submitted(at.app)
     asked, path, body = at.app.provider.asked, at.path(job_id), payload()
     forged: list[Mapping[str, str]] = [
@@ -201,7 +201,7 @@ async def test_a_forged_call_is_refused_and_rings_for_nobody(at: Door) -> None:
     assert at.outcomes == {"unsigned": 1, "signature": 5}
 
 
-async def test_an_address_we_never_made_is_not_there(at: Door) -> None:
+async def test_a_forged_url_is_not_found(at: WebServer) -> None:
     job_id = await submitted(at.app)
     body, path = payload(), at.path(job_id)
     for wrong in (path[:-1] + ("0" if path[-1] != "0" else "1"), path[:-1], "/callbacks/runflow/x", f"{path}é"):
@@ -209,7 +209,7 @@ async def test_an_address_we_never_made_is_not_there(at: Door) -> None:
     assert at.outcomes == {"token": 4}
 
 
-async def test_a_run_of_another_job_rings_for_nobody(at: Door) -> None:
+async def test_a_callback_about_another_jobs_run_wakes_no_job(at: WebServer) -> None:
     job_id = await submitted(at.app)
     asked = at.app.provider.asked
 
@@ -222,7 +222,7 @@ async def test_a_run_of_another_job_rings_for_nobody(at: Door) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"\xff", payload(event="run.started"), gzip.compress(payload(), mtime=0)])
-async def test_what_is_signed_and_says_nothing_is_taken_and_ignored(at: Door, body: bytes) -> None:
+async def test_a_signed_callback_without_content_is_answered_and_ignored(at: WebServer, body: bytes) -> None:
     job_id = await submitted(at.app)
 
     assert await at.post(at.path(job_id), body) == 200
@@ -230,16 +230,16 @@ async def test_what_is_signed_and_says_nothing_is_taken_and_ignored(at: Door, bo
 
 
 @pytest.mark.parametrize("secret", [SECRET, OLDER])
-async def test_while_secrets_change_either_is_good(app: Rig, secret: str) -> None:
+async def test_both_secrets_are_valid_during_a_rotation(app: Rig, secret: str) -> None:
     job_id = await submitted(app)
-    async with door(app, secrets=(SECRET, OLDER)) as at:
+    async with web_server(app, secrets=(SECRET, OLDER)) as at:
         signed = {"Runflow-Signature": signature(payload(), secret=secret)}
         assert await at.post(at.path(job_id), payload(), headers=signed) == 200
-    async with door(app, secrets=("whsec_the_next",)) as at:
+    async with web_server(app, secrets=("whsec_the_next",)) as at:
         assert await at.post(at.path(job_id), payload(), headers=signed) == 401
 
 
-async def test_a_body_may_be_64_kb_and_no_more(at: Door) -> None:
+async def test_a_body_is_limited_to_64_kb(at: WebServer) -> None:
     job_id = await submitted(at.app)
     just, over = b" " * (BODY_LIMIT - len(payload())) + payload(), b" " * (BODY_LIMIT + 1)
     assert await at.post(at.path(job_id), just) == 200
@@ -249,7 +249,7 @@ async def test_a_body_may_be_64_kb_and_no_more(at: Door) -> None:
     assert at.outcomes == {"rung": 1, "too_large": 2}
 
 
-async def test_a_packed_body_is_not_unpacked(at: Door) -> None:
+async def test_a_compressed_body_is_not_decompressed(at: WebServer) -> None:
     job_id = await submitted(at.app)
     bomb = gzip.compress(bytes(20_000_000), mtime=0)
     assert len(bomb) < BODY_LIMIT
@@ -263,15 +263,17 @@ async def test_a_packed_body_is_not_unpacked(at: Door) -> None:
     assert most < 2_000_000
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(app: Rig) -> None:
+async def test_a_missing_body_times_out(app: Rig) -> None:
     job_id = await submitted(app)
-    async with door(app, read_timeout=0.05) as at:
+    async with web_server(app, read_timeout=0.05) as at:
         head = f"POST {at.path(job_id)} HTTP/1.1\nHost: x\nContent-Length: 100\n\n"
         assert b" 408 " in await at.raw(head, b"{")
         assert at.outcomes == {"slow": 1}
 
 
-async def test_whoever_hangs_up_or_babbles_leaves_no_traceback(at: Door, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_broken_connection_or_malformed_http_logs_no_traceback(
+    at: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
     job_id = await submitted(at.app)
     head = f"POST {at.path(job_id)} HTTP/1.1\nHost: x\n".replace("\n", "\r\n").encode()
     _, writer = await asyncio.open_connection("127.0.0.1", at.port)
@@ -284,20 +286,24 @@ async def test_whoever_hangs_up_or_babbles_leaves_no_traceback(at: Door, caplog:
     assert not [each for each in caplog.records if each.exc_info and is_relevant(each)]
 
 
-async def test_the_log_hears_of_each_kind_once_and_of_no_secret(at: Door, caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_kind_of_rejection_is_logged_once_and_without_a_secret(
+    at: WebServer, caplog: pytest.LogCaptureFixture
+) -> None:
     job_id = await submitted(at.app)
     with caplog.at_level(logging.DEBUG):
         for _ in range(3):
             await at.post(at.path(job_id), b"canary-body", headers={"Runflow-Signature": "canary"})
         await at.calls(job_id)
-    said = [each for each in caplog.records if each.name == "bot.web.callbacks"]
-    assert [(each.getMessage(), each.__dict__["reason"]) for each in said] == [("A callback was refused", "signature")]
+    logged = [each for each in caplog.records if each.name == "bot.web.callbacks"]
+    assert [(each.getMessage(), each.__dict__["reason"]) for each in logged] == [
+        ("A callback was refused", "signature")
+    ]
     assert not [each for each in caplog.messages if "canary" in each or LINKS.token(job_id) in each]
 
 
-async def test_a_call_while_the_database_does_not_answer_still_wakes_the_job(app: Rig) -> None:
+async def test_a_callback_during_a_database_outage_still_wakes_the_job(app: Rig) -> None:
     job_id = await submitted(app)
-    async with door(app, store=Deaf(app.store.database)) as at:
+    async with web_server(app, store=Deaf(app.store.database)) as at:
         assert await at.calls(job_id) == 200
 
         assert app.services.wakeups.jobs == {job_id}
@@ -309,7 +315,7 @@ async def test_a_call_that_a_job_ends_before_is_not_remembered(app: Rig) -> None
     app.provider.sees = [app.ready()]
     overtaken = Overtaken(app.store.database)
     overtaken.turn = lambda: app.turn(200)
-    async with door(app, store=overtaken) as at:
+    async with web_server(app, store=overtaken) as at:
         assert await at.calls(job_id) == 200
         await app.turn()
 

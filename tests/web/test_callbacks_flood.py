@@ -1,4 +1,4 @@
-"""Many callbacks that are no good, over real sockets: nothing is kept of them, and a good one comes through."""
+"""Many invalid callbacks over real sockets: they use no memory, and a valid one is still processed."""
 
 import asyncio
 import gc
@@ -13,7 +13,7 @@ import pytest
 from bot.core.jobs import State
 from bot.web.listener import LINGER_TIME
 from tests.kit import Rig, rig
-from tests.web.test_callbacks import JOB, LINKS, door, payload, submitted
+from tests.web.test_callbacks import JOB, LINKS, payload, submitted, web_server
 
 FORGED, AT_ONCE = 10_000, 8
 SLOW = 200
@@ -30,7 +30,7 @@ def head(path: str, *lines: str) -> bytes:
 
 
 def forge(port: int, request: bytes, *, times: int) -> None:
-    """Send *request* so often, each time on a connection of its own, as fast as it is refused."""
+    """Send *request* repeatedly, each on its own connection, as fast as it is rejected."""
     for _ in range(times):
         with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
             line.sendall(request)
@@ -39,7 +39,7 @@ def forge(port: int, request: bytes, *, times: int) -> None:
 
 @asynccontextmanager
 async def held(port: int, begun: bytes, *, times: int) -> AsyncIterator[list[asyncio.StreamReader]]:
-    """Connections on which so much was said and then nothing more."""
+    """Connections that send some bytes and then nothing."""
     async with AsyncExitStack() as stack:
         readers = []
         for _ in range(times):
@@ -51,7 +51,7 @@ async def held(port: int, begun: bytes, *, times: int) -> AsyncIterator[list[asy
 
 
 def blocks() -> int:
-    """How many pieces of memory the interpreter holds."""
+    """The number of memory blocks that the interpreter has allocated."""
     gc.collect()
     return sys.getallocatedblocks()
 
@@ -65,13 +65,13 @@ BEGUN = {
 
 
 def series(app: Rig) -> list[str]:
-    """The names and labels of all that is counted."""
+    """Names and labels of all counters."""
     return [each.rpartition(" ")[0] for each in app.metrics.text({}).decode().splitlines()]
 
 
 @pytest.mark.prove
-async def test_of_ten_thousand_bad_signatures_nothing_is_kept(app: Rig) -> None:
-    async with door(app) as at:
+async def test_ten_thousand_bad_signatures_leave_nothing_in_memory(app: Rig) -> None:
+    async with web_server(app) as at:
         job_id = await submitted(app)
         body = payload() + b" " * 1024
         bad = head(at.path(job_id), f"Content-Length: {len(body)}", f"Runflow-Signature: {'0' * 64}") + body
@@ -96,8 +96,8 @@ async def test_of_ten_thousand_bad_signatures_nothing_is_kept(app: Rig) -> None:
         assert at.outcomes == {"signature": FORGED + 200, "rung": 1}
 
 
-async def test_slow_bodies_do_not_hold_up_a_good_call(app: Rig) -> None:
-    async with door(app) as at:
+async def test_slow_bodies_do_not_delay_a_valid_callback(app: Rig) -> None:
+    async with web_server(app) as at:
         job_id = await submitted(app)
         async with held(at.port, head(at.path(job_id), "Content-Length: 100") + b"{", times=SLOW):
             async with asyncio.timeout(2):
@@ -107,8 +107,8 @@ async def test_slow_bodies_do_not_hold_up_a_good_call(app: Rig) -> None:
 
 
 @pytest.mark.parametrize("begun", BEGUN.values(), ids=BEGUN.keys())
-async def test_of_too_many_connections_the_oldest_give_way(app: Rig, begun: bytes) -> None:
-    async with door(app, max_connections=20) as at:
+async def test_above_the_limit_the_oldest_connections_are_closed(app: Rig, begun: bytes) -> None:
+    async with web_server(app, max_connections=20) as at:
         job_id = await submitted(app)
         async with held(at.port, begun, times=60) as readers:
             for each in readers[:40]:
@@ -120,19 +120,19 @@ async def test_of_too_many_connections_the_oldest_give_way(app: Rig, begun: byte
             assert not any(each.at_eof() for each in readers[41:])
 
 
-async def test_a_body_that_nobody_wants_is_not_taken_in_for_long(app: Rig) -> None:
+async def test_an_unwanted_body_is_read_only_briefly(app: Rig) -> None:
     async with (
-        door(app) as at,
+        web_server(app) as at,
         held(at.port, head("/callbacks/runflow/x", "Content-Length: 100"), times=1) as (reader,),
     ):
         async with asyncio.timeout(4 * LINGER_TIME):
             assert (await reader.read()).startswith(b"HTTP/1.1 404 ")
 
 
-async def test_whoever_gives_way_in_the_middle_of_a_request_leaves_no_traceback(
+async def test_a_connection_closed_in_the_middle_of_a_request_logs_no_traceback(
     app: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with door(app, max_connections=20) as at:
+    async with web_server(app, max_connections=20) as at:
         job_id = await submitted(app)
         with ExitStack() as stack:
             there = [stack.enter_context(socket.create_connection(("127.0.0.1", at.port))) for _ in range(20)]

@@ -1,4 +1,4 @@
-"""What Prometheus and whoever asks for readiness get from the bot's web server, over real sockets."""
+"""`/metrics` and readiness of the bot's web server, over real sockets."""
 
 import asyncio
 import re
@@ -24,7 +24,7 @@ Sample = tuple[str, frozenset[tuple[str, str]]]
 
 
 class Scrape:
-    """One answer of /metrics, by name and labels."""
+    """One answer of `/metrics` by name and labels."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -51,7 +51,7 @@ async def ready(app: Rig, well: Health) -> tuple[int, str]:
         return answer.status, await answer.text()
 
 
-async def test_everything_that_is_defined_is_shown_under_its_own_kind(app: Rig) -> None:
+async def test_every_defined_metric_is_shown_with_its_type(app: Rig) -> None:
     app.metrics.callback("ok")
     app.metrics.request("runcomfy", "submit", "ok")
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", (await scrape(app)).text, re.MULTILINE))
@@ -61,7 +61,7 @@ async def test_everything_that_is_defined_is_shown_under_its_own_kind(app: Rig) 
     }
 
 
-async def test_a_job_moves_the_counters_from_its_reservation_to_its_charge(tmp_path: Path, url: str) -> None:
+async def test_a_job_changes_the_counters_from_its_reservation_to_its_charge(tmp_path: Path, url: str) -> None:
     async with rig(tmp_path, url=url) as app:
         app.provider.sees = [Observation(State.QUEUED, position=1), app.ready(n=3)]
         job_id = await app.imagine(count=4)
@@ -79,7 +79,7 @@ async def test_a_job_moves_the_counters_from_its_reservation_to_its_charge(tmp_p
     assert (after("poll_delay_seconds_count") or 0) >= 2
 
 
-async def test_what_a_host_billed_is_told_apart_from_what_it_may_have_billed(tmp_path: Path, url: str) -> None:
+async def test_known_and_assumed_costs_of_a_provider_are_separate(tmp_path: Path, url: str) -> None:
     async with rig(tmp_path, url=url, limits=Limits(host_month_micro_usd=7_000_000)) as app:
         app.provider.sees = [app.ready(cost=50_000)]
         await app.until_final(await app.imagine())
@@ -98,12 +98,12 @@ async def test_what_a_host_billed_is_told_apart_from_what_it_may_have_billed(tmp
     assert (later("settled_dollars"), later("jobs_ended_last_hour", state="succeeded")) == (0, 0)
 
 
-async def test_a_cap_that_nobody_set_is_not_shown(tmp_path: Path) -> None:
+async def test_a_cap_that_is_not_set_is_not_shown(tmp_path: Path) -> None:
     async with rig(tmp_path, limits=Limits(host_month_micro_usd=None)) as app:
         assert (await scrape(app))("host_cap_dollars") is None
 
 
-async def test_errors_of_a_host_are_counted_by_what_they_mean_and_its_trouble_shows(app: Rig) -> None:
+async def test_errors_of_a_provider_are_counted_by_kind_and_its_outage_is_shown(app: Rig) -> None:
     app.provider.submits = [ProviderUnavailable("busy"), ProviderPaused("no money", kind="balance")]
     await app.imagine()
     await app.turn()
@@ -120,24 +120,24 @@ async def test_errors_of_a_host_are_counted_by_what_they_mean_and_its_trouble_sh
     assert states == {"closed": 0, "half_open": 0, "open": 1}
 
 
-async def test_what_is_left_on_an_account_is_shown_where_it_is_known(app: Rig) -> None:
+async def test_a_known_balance_is_shown(app: Rig) -> None:
     assert "darkroom_provider_balance_dollars{" not in (await scrape(app)).text
     assert (await scrape(app, balances={"runcomfy": 4_200_000}))("provider_balance_dollars", provider="runcomfy") == 4.2
 
 
-async def test_routes_that_are_gone_are_counted(app: Rig) -> None:
+async def test_removed_routes_are_counted(app: Rig) -> None:
     assert (await scrape(app))("models_gone", provider="runcomfy") == 0
     await app.services.availability.mark_route_gone("runcomfy", "google/nano-banana/pro/edit")
     assert (await scrape(app))("models_gone", provider="runcomfy") == 1
 
 
-async def test_a_search_that_a_host_does_not_offer_is_no_request(app: Rig) -> None:
+async def test_a_search_that_a_provider_does_not_offer_is_not_counted(app: Rig) -> None:
     with pytest.raises(NotSearchable):
         await Measured(app.provider, app.metrics.request).find("a job")
     assert 'call="find"' not in (await scrape(app)).text
 
 
-async def test_nobody_and_nothing_that_was_asked_for_is_in_it(app: Rig) -> None:
+async def test_metrics_contain_no_member_and_no_prompt(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await app.until_final(job_id)
@@ -147,7 +147,7 @@ async def test_nobody_and_nothing_that_was_asked_for_is_in_it(app: Rig) -> None:
         assert private not in re.sub(r" [0-9.e+]+$", "", text, flags=re.MULTILINE)  # values may hold any digits
 
 
-async def test_the_books_are_read_again_only_after_a_while(app: Rig) -> None:
+async def test_statistics_of_the_ledger_are_cached(app: Rig) -> None:
     page = Page(
         app.metrics, app.services, providers=["runcomfy"], audit=dict, balances=dict, mode=app.health.mode
     )  # fmt: skip
@@ -161,7 +161,7 @@ async def test_the_books_are_read_again_only_after_a_while(app: Rig) -> None:
     assert [Scrape(each.decode())("reserved_jobs") for each in (first, soon, later)] == [0, 0, 1]
 
 
-async def test_while_the_books_cannot_be_read_the_rest_is_shown(app: Rig) -> None:
+async def test_other_metrics_are_shown_while_the_ledger_cannot_be_read(app: Rig) -> None:
     app.metrics.acknowledged(0.2)
     await execute(app.store, "ALTER TABLE host_cost RENAME TO elsewhere")
     found = await scrape(app)
@@ -198,5 +198,7 @@ async def test_the_event_loops_lag_is_measured_each_time(app: Rig) -> None:
     ],
     ids=["well", "slow", "ending", "not connected", "silent", "full disk"],
 )
-async def test_it_is_ready_while_a_wish_would_be_taken_on(app: Rig, well: Health, answer: tuple[int, str]) -> None:
+async def test_the_bot_is_ready_while_a_request_would_be_accepted(
+    app: Rig, well: Health, answer: tuple[int, str]
+) -> None:
     assert await ready(app, well) == answer

@@ -1,4 +1,4 @@
-"""The bot's web server: its health, and pictures that only a signed address opens."""
+"""The bot's web server: health, and pictures at signed URLs."""
 
 import asyncio
 import errno
@@ -95,13 +95,13 @@ def site(
     )
 
 
-async def test_health_is_good_when_discord_answers_jobs_move_and_writes_reach_the_disk() -> None:
+async def test_health_is_ok_when_discord_jobs_and_database_work() -> None:
     report = await health().report()
 
     assert report["ok"] is True
 
 
-async def test_health_names_the_part_that_is_not_well() -> None:
+async def test_health_names_the_part_that_fails() -> None:
     assert (await health(age=None).report())["parts"] == {
         "gateway": False,
         "loop": True,
@@ -112,7 +112,7 @@ async def test_health_names_the_part_that_is_not_well() -> None:
         assert (await bad.report())["ok"] is False
 
 
-async def test_whoever_asks_often_costs_one_look_a_second_and_a_database_that_hangs_is_not_waited_for() -> None:
+async def test_frequent_requests_cause_one_check_a_second_and_a_hanging_database_times_out() -> None:
     asked: list[float] = []
 
     async def late() -> float:
@@ -127,7 +127,7 @@ async def test_whoever_asks_often_costs_one_look_a_second_and_a_database_that_ha
     assert {(each["ok"], each["oldest_due_s"]) for each in reports} == {(False, None)}
 
 
-async def test_health_and_readiness_name_what_only_the_operator_can_put_right() -> None:
+async def test_health_and_readiness_name_outages_that_only_the_operator_can_fix() -> None:
     full = health(outages=["clock", "disk_full"], unsafe="disk_full")
 
     assert (await full.report())["outages"] == ["clock", "disk_full"]
@@ -135,7 +135,7 @@ async def test_health_and_readiness_name_what_only_the_operator_can_put_right() 
     assert await full.unready() == "no run can be submitted: disk_full"
 
 
-async def test_a_bot_that_orders_all_the_same_is_ready(app: Rig) -> None:
+async def test_a_bot_with_an_outage_that_allows_requests_is_ready(app: Rig) -> None:
     app.services.outages.clock_is_off(off=True)
     outages = app.services.outages
     off = health(outages=outages.current, unsafe=outages.unsafe)
@@ -144,7 +144,7 @@ async def test_a_bot_that_orders_all_the_same_is_ready(app: Rig) -> None:
     await app.imagine()
 
 
-async def test_a_request_that_an_outage_keeps_from_its_answer_is_told_its_name(
+async def test_a_request_that_fails_because_of_an_outage_is_answered_with_its_name(
     app: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def full() -> bytes:
@@ -163,7 +163,7 @@ async def test_a_request_that_an_outage_keeps_from_its_answer_is_told_its_name(
     assert [each for each in caplog.records if each.exc_info] == []
 
 
-async def test_an_unwell_bot_answers_503(app: Rig) -> None:
+async def test_an_unhealthy_bot_answers_503(app: Rig) -> None:
     async with (
         served(site(app, well=health(writable=False))) as url,
         aiohttp.ClientSession() as http,
@@ -173,7 +173,7 @@ async def test_an_unwell_bot_answers_503(app: Rig) -> None:
 
 
 @pytest.mark.parametrize("well", [True, False])
-async def test_the_images_health_check_asks_past_any_proxy(
+async def test_the_container_images_health_check_uses_no_proxy(
     app: Rig, monkeypatch: pytest.MonkeyPatch, *, well: bool
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
@@ -189,14 +189,14 @@ async def test_the_images_health_check_asks_past_any_proxy(
         assert (await process.wait() == 0) is well
 
 
-async def test_a_picture_opens_with_its_own_address_and_no_other(tmp_path: Path) -> None:
+async def test_a_picture_is_served_at_its_signed_url_only(tmp_path: Path) -> None:
     async with rig(tmp_path) as app:
         app.provider.sees = [app.ready()]
         job_id = await app.imagine()
         await app.until_final(job_id)
-        (held,) = (await app.services.jobs.card(job_id)).pictures
+        (stored,) = (await app.services.jobs.card(job_id)).pictures
         links = PictureLinks("https://pictures.example/", secret=b"x" * 32)
-        address = links(job_id, held)
+        address = links(job_id, stored)
         assert address is not None
         path = address.removeprefix("https://pictures.example")
         async with served(site(app, links=links)) as url, aiohttp.ClientSession() as http:
@@ -209,16 +209,16 @@ async def test_a_picture_opens_with_its_own_address_and_no_other(tmp_path: Path)
                     assert answer.status == 404
 
 
-async def test_a_picture_of_a_deleted_job_opens_with_no_address(app: Rig) -> None:
+async def test_a_picture_of_a_deleted_job_is_not_served(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await app.until_final(job_id)
-    (held,) = (await app.services.jobs.card(job_id)).pictures
+    (stored,) = (await app.services.jobs.card(job_id)).pictures
     links = PictureLinks("https://pictures.example", secret=b"x" * 32)
-    path = (links(job_id, held) or "").removeprefix("https://pictures.example")
+    path = (links(job_id, stored) or "").removeprefix("https://pictures.example")
     await app.services.jobs.delete(job_id, user_id=ALICE)  # its file is still there, and a fetch may be under way
-    await app.store.add_picture(await app.job(job_id), held, now=app.time.now)
-    assert (app.folder / held.file).exists()
+    await app.store.add_picture(await app.job(job_id), stored, now=app.time.now)
+    assert (app.folder / stored.file).exists()
     async with (
         served(site(app, links=links)) as url,
         aiohttp.ClientSession() as http,
@@ -227,16 +227,16 @@ async def test_a_picture_of_a_deleted_job_opens_with_no_address(app: Rig) -> Non
         assert answer.status == 404
 
 
-async def test_without_a_public_address_there_are_no_links(app: Rig) -> None:
+async def test_without_a_public_url_there_are_no_links(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await app.until_final(job_id)
-    (held,) = (await app.services.jobs.card(job_id)).pictures
+    (stored,) = (await app.services.jobs.card(job_id)).pictures
 
-    assert PictureLinks("", secret=b"x" * 32)(job_id, held) is None
+    assert PictureLinks("", secret=b"x" * 32)(job_id, stored) is None
 
 
-async def test_every_answer_says_that_it_is_only_what_its_type_says(app: Rig) -> None:
+async def test_every_answer_forbids_sniffing_its_type(app: Rig) -> None:
     async def broken() -> bytes:
         raise RuntimeError
 
@@ -261,7 +261,7 @@ async def test_every_answer_says_that_it_is_only_what_its_type_says(app: Rig) ->
 
 
 async def exchange(url: str, request: bytes) -> str:
-    """What comes back for *request* before its body."""
+    """The head of the answer to *request*."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     writer.write(request)
@@ -271,7 +271,7 @@ async def exchange(url: str, request: bytes) -> str:
     return head.decode().strip()
 
 
-async def test_metrics_are_for_this_machine_or_for_who_has_the_token(app: Rig) -> None:
+async def test_metrics_need_a_loopback_client_or_the_token(app: Rig) -> None:
     async def status(site: web.Application, **headers: str) -> int:
         async with (
             served(site) as url,
@@ -295,7 +295,7 @@ async def test_metrics_are_for_this_machine_or_for_who_has_the_token(app: Rig) -
     ("remote", "code"),
     [("127.0.0.1", None), ("::1", None), ("::ffff:127.0.0.1", None), ("172.17.0.1", 403), ("::ffff:10.0.0.1", 403)],
 )
-def test_whoever_asks_from_another_machine_needs_a_token(remote: str, code: int | None) -> None:
+def test_a_client_on_another_machine_needs_a_token(remote: str, code: int | None) -> None:
     request = make_mocked_request("GET", "/metrics", headers={"Host": "localhost:8080"}).clone(remote=remote)
     answer = _reject_metrics(request, "", proxied=False)
     assert (answer and answer.status) == code
@@ -305,17 +305,17 @@ def test_whoever_asks_from_another_machine_needs_a_token(remote: str, code: int 
     ("host", "code"),
     [("127.0.0.1:8080", None), ("[::1]:8080", None), ("LOCALHOST", None), ("darkroom.example", 403), ("", 403)],
 )
-def test_whoever_asks_for_another_name_needs_a_token(host: str, code: int | None) -> None:
+def test_a_request_for_another_host_name_needs_a_token(host: str, code: int | None) -> None:
     request = make_mocked_request("GET", "/metrics", headers={"Host": host}).clone(remote="127.0.0.1")
     answer = _reject_metrics(request, "", proxied=False)
     assert (answer and answer.status) == code
 
 
-async def test_many_who_ask_at_once_get_one_look(app: Rig) -> None:
-    looks: Counter[str] = Counter()
+async def test_concurrent_requests_share_one_check(app: Rig) -> None:
+    checks: Counter[str] = Counter()
 
     async def looked(name: str) -> Any:
-        looks[name] += 1
+        checks[name] += 1
         await asyncio.sleep(0)
         return {"metrics": b"page", "health": {"ok": True}, "unready": None}[name]
 
@@ -335,13 +335,13 @@ async def test_many_who_ask_at_once_get_one_look(app: Rig) -> None:
 
         paths = ["metrics", "healthz", "readyz"] * 20
         assert set(await asyncio.gather(*map(ask, paths))) == {200}
-        assert looks == {"metrics": 1, "health": 1, "unready": 1}
+        assert checks == {"metrics": 1, "health": 1, "unready": 1}
         app.time.go(1)
         await asyncio.gather(*map(ask, paths))
-        assert looks == {"metrics": 2, "health": 2, "unready": 2}
+        assert checks == {"metrics": 2, "health": 2, "unready": 2}
 
 
-async def test_a_picture_that_cannot_be_looked_up_comes_later(app: Rig) -> None:
+async def test_a_picture_whose_row_cannot_be_read_is_answered_with_503(app: Rig) -> None:
     links = PictureLinks("", secret=b"x" * 32)
     job_id = "0" * 26
     await execute(app.store, "ALTER TABLE pictures RENAME TO elsewhere", "ALTER TABLE jobs RENAME TO away")

@@ -1,4 +1,4 @@
-"""Asks the provider to stop a run. Its next report decides, not its answer; a job without a run just ends."""
+"""Asks the provider to cancel a run. The next poll decides, not the answer; a job without a run ends at once."""
 
 from bot.core.errors import ProviderPaused, ProviderUnavailable
 from bot.core.jobs import Cancel as Cancellation

@@ -1,4 +1,4 @@
-"""Reads the reference pictures whole before the paid request: what no model can read is not paid for."""
+"""Checks the whole reference pictures before the paid request, so that unreadable ones cost nothing."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ class Check:
         limits = at.catalog.reference_limits(job.request)
         try:
             references = await self._check_references(job.request.references, limits=limits)
-        except DownloadFailed as exc:  # that says nothing about the pictures; the job's own deadline ends the waiting
+        except DownloadFailed as exc:  # not a fault of the pictures; the job's deadline ends the retries
             at.outages.seen(exc)
             return at.after(backoff(at.attempt(job, "check"), retry_after=None, jitter=at.random()))
         except TimeoutError:

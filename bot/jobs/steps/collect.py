@@ -31,7 +31,7 @@ class Collect:
         return await self.download(job, observation)
 
     async def download(self, job: Job, observation: Observation) -> int | None:
-        """Download what *observation* names, and settle for it once nothing more can be had."""
+        """Download the pictures of *observation*, and settle once no more can be downloaded."""
         at = self._context
         if observation.state in (State.QUEUED, State.RUNNING):  # not every server of the provider has the result yet
             return at.after(RETRY_DELAY * at.attempt(job, "collect"))

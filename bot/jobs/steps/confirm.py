@@ -1,4 +1,4 @@
-"""Finds out whether Discord shows the card of a job whose acknowledgement was never recorded."""
+"""Asks Discord for the card of a job whose acknowledgement was never recorded."""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,4 +1,4 @@
-"""What all steps of a job share: what they ask, how a job ends, how long to wait, and what goes to the log."""
+"""Shared by all steps of a job: dependencies, ending a job, retry delays, logging."""
 
 import logging
 from collections import Counter
@@ -35,11 +35,11 @@ class StepRunner(Protocol):
 
 @dataclass(slots=True)
 class StepMemory:
-    """What the steps remember of running jobs; a restart forgets it at no cost but some repeated attempts."""
+    """In-memory state of the steps; losing it at a restart only repeats some attempts."""
 
     attempts: dict[str, Counter[str]] = field(default_factory=dict)  # job → attempts by kind of request
     slow: set[str] = field(default_factory=set)  # jobs whose card says that they take longer than usual
-    unreadable_since: dict[str, int] = field(default_factory=dict)  # job → since when its answers make no sense
+    unreadable_since: dict[str, int] = field(default_factory=dict)  # job → since when its answers are unreadable
 
     def forget(self, job_id: str) -> None:
         self.attempts.pop(job_id, None)
@@ -86,9 +86,9 @@ class StepContext:
             log.info("A job has ended", extra=extra)
 
     async def unavailable(self, job: Job, request: str, exc: ProviderUnavailable) -> int:
-        """When to repeat a request that the provider did not answer; its health hears of the failure."""
+        """Report a request without an answer to the provider's health; returns when to repeat the request."""
         self.log_error(job, "unavailable", exc)
-        if self.outages.seen(exc) is None:  # otherwise it is this machine that could not ask
+        if self.outages.seen(exc) is None:  # otherwise the cause is this machine
             await self.health.on_failed(job.provider, request, exc, job_id=job.id)
         return self.after(backoff(self.attempt(job, request), retry_after=exc.retry_after, jitter=self.random()))
 
@@ -100,7 +100,7 @@ class StepContext:
         return provider
 
     def attempt(self, job: Job, request: str) -> int:
-        """Count one more attempt at a kind of request of this job; how many there were."""
+        """Count one more attempt at a kind of request of this job; returns the number of attempts."""
         attempts = self.memory.attempts.setdefault(job.id, Counter())
         attempts[request] += 1
         return attempts[request]

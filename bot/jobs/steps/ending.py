@@ -1,4 +1,4 @@
-"""How a job ends with the pictures that are on disk, or without any while its run may still finish."""
+"""Ends jobs: with the pictures on disk, or without any while the run may still finish."""
 
 from bot.core.jobs import WATCH_LIMIT, Job, State
 from bot.core.polling import WATCH_DELAY

@@ -1,4 +1,4 @@
-"""What happens at a job's deadlines: it has waited too long for a provider, or its run takes too long."""
+"""Ends jobs at their deadlines: waited too long for a provider, or the run takes too long."""
 
 from bot.core.jobs import Job, State
 from bot.jobs.steps.context import StepContext
@@ -6,7 +6,7 @@ from bot.jobs.steps.ending import Ending
 
 
 class Expire:
-    """Ends a job that no provider took in time; nothing was paid."""
+    """Ends a job that no provider accepted in time; nothing was paid."""
 
     def __init__(self, context: StepContext) -> None:
         self._context = context

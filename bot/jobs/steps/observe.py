@@ -1,4 +1,4 @@
-"""Asks the provider what a run has come to, and ends a job whose provider keeps answering in an unknown form."""
+"""Requests the state of a run, and ends a job whose provider keeps answering in an unknown form."""
 
 from bot.core.errors import AnswerUnreadable, ProviderError
 from bot.core.jobs import MINUTE, Job, Observation
@@ -15,7 +15,7 @@ class Observer:
         self._ending = ending
 
     async def observe(self, job: Job) -> Observation:
-        """The state of a job's run at its provider; `ProviderError` where there is no answer, or one nobody can read.
+        """The state of a job's run at its provider; `ProviderError` without a readable answer.
 
         Any other outcome ends a series of unreadable answers: only one after the other are too many.
         """

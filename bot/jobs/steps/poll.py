@@ -1,4 +1,4 @@
-"""Asks the provider what a run has come to, and writes it down if that is news."""
+"""Polls a run, and stores its state if it has changed."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ class Poll:
         return await self._write_down(job, observation)
 
     async def _begun(self, job: Job, exc: ProviderError) -> Job:
-        """*job* as it is now: a run that is finished is no longer queued, although its result cannot be read yet."""
+        """*job* with its current state: a finished run is no longer queued, although its result cannot be read yet."""
         if not exc.finished or job.state is not State.QUEUED:
             return job
         at = self._context
@@ -97,7 +97,7 @@ class Poll:
             observation.state,
             reason=reason,
             cost=observation.cost_micro_usd,
-            # No provider promises that failures are free, nor runs that had begun. That a run has begun is
-            # seldom seen where callbacks replace most polls.
+            # Neither failed runs nor cancelled runs that had started are documented as free. With callbacks instead of
+            # most polls, the start of a run is often not seen.
             may_be_billed=observation.state is not State.CANCELLED or bool(job.started_at or at.callback_url(job)),
         )

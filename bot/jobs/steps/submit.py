@@ -1,7 +1,7 @@
 """The paid request, and the search for its run where the answer was lost.
 
 The provider is chosen, the intent is on disk before the request is sent, and it is sent once: what may have been
-accepted is looked for, never ordered again. The promise "no picture is paid for twice" is kept in this file.
+accepted is searched for, never submitted again. This file ensures that no picture is paid for twice.
 """
 
 from typing import Any
@@ -23,12 +23,12 @@ from bot.jobs.queue import Queue
 from bot.jobs.routing import is_at
 from bot.jobs.steps.context import StepContext
 
-SUBMIT_LEASE = 5 * MINUTE  # longer than any submit takes; after a restart nobody waits for it
+SUBMIT_LEASE = 5 * MINUTE  # longer than any submit takes; not awaited after a restart
 FIND_DELAY = 15.0  # seconds between searches for a lost submit
 
 
 class SubmittedRuns:
-    """Writes down which run a paid request became, and holds the run until it is on disk."""
+    """Stores the run of a paid request, and keeps it in memory until it is on disk."""
 
     def __init__(self, context: StepContext) -> None:
         self._context = context
@@ -39,7 +39,7 @@ class SubmittedRuns:
         return self._unwritten.get(job_id)
 
     async def record(self, job: Job, run_id: str) -> int | None:
-        """Write down that *job* became *run_id*; until it is on disk it is held in memory, so that it is not lost."""
+        """Store *run_id* as the run of *job*; if the database fails, it is kept in memory until it can be stored."""
         at = self._context
         self._unwritten[job.id] = run_id
         if await self.belongs_to_another(job, run_id):
@@ -53,7 +53,7 @@ class SubmittedRuns:
         return due_at if moved is not None else at.clock()
 
     async def mark_unknown(self, job: Job) -> int:
-        """Nobody knows whether the provider accepted the request: it is never sent again, only looked for."""
+        """Record that the provider may have accepted the request: it is never sent again, only searched for."""
         now = self._context.clock()
         await self._context.store.move(job, State.UNKNOWN, now=now, due_at=now)
         return now
@@ -83,7 +83,7 @@ class Submit:
         if placed.provider != job.provider:
             await self._queue.update_positions(job.provider)
             job = placed
-        elif job.due_at is not None and job.due_at > at.clock():  # every provider has just refused it
+        elif job.due_at is not None and job.due_at > at.clock():  # no provider has accepted it just now
             return min(job.due_at, job.deadline)
         async with self._queue.lock:
             if not await self._queue.may_start(job):
@@ -105,7 +105,7 @@ class Submit:
         return await at.store.update(job, now=at.clock(), show=True, provider=route.provider, route=route.id)
 
     async def _begin(self, job: Job) -> Job | None:
-        """Write down that the paid request is about to be sent; None when the job must not be sent after all."""
+        """Store that the paid request is about to be sent; None if the job must not be submitted any more."""
         at = self._context
         now = at.clock()
         submitting = await at.store.move(job, State.SUBMITTING, now=now, submitted_at=now, due_at=now + SUBMIT_LEASE)
@@ -114,7 +114,7 @@ class Submit:
         return submitting
 
     async def _send(self, job: Job) -> int | None:
-        """Send the paid request, once, and write down its outcome. *job* is on disk as submitting."""
+        """Send the paid request, once, and store its outcome. *job* is on disk as submitting."""
         at = self._context
         route = at.catalog.route(job.request, provider=job.provider, id=job.route)
         assert route is not None  # it was chosen from there
@@ -188,7 +188,7 @@ class Submit:
 
 
 class Recover:
-    """A job found as submitting: whether its request was accepted is not known, unless its run is still held."""
+    """Handles a job found as submitting: its run is stored if still in memory, else the request may be accepted."""
 
     def __init__(self, runs: SubmittedRuns) -> None:
         self._runs = runs

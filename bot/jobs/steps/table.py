@@ -1,4 +1,4 @@
-"""Which class does which step."""
+"""The class that runs each step."""
 
 from collections.abc import Mapping
 

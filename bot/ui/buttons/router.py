@@ -213,7 +213,7 @@ class Router:
         draft = replace(draft, private=press.on_ephemeral)
         record = await self._services.store.job_record(press.id)
         price = record.charge.reserved.micro_usd if record else None  # as shown on the button
-        await self._responder.submit_request(press.interaction, draft, received_at=press.received_at, most=price)
+        await self._responder.submit_request(press.interaction, draft, received_at=press.received_at, max_price=price)
 
     async def _change(self, press: ButtonPress) -> None:
         draft = self._services.drafts.repeat(await self._own_job(press))

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 TIMEOUT = 60.0  # seconds, uploads included
 
-Uploads = Callable[..., Awaitable[tuple[Card, Sequence[Upload]]]]  # `Delivery.uploads(card, *, most)`
+Uploads = Callable[..., Awaitable[tuple[Card, Sequence[Upload]]]]  # `Delivery.uploads(card, *, max_bytes)`
 
 
 class PrivateDelivery:
@@ -34,8 +34,8 @@ class PrivateDelivery:
         responder = self._responder
         version = await responder.services.jobs.wanted_version(card.job.id)
         card = (await responder.services.jobs.card(card.job.id)).revealed()
-        most = min(interaction.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
-        fitted, uploads = await self._uploads(card, most=most)
+        max_bytes = min(interaction.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
+        fitted, uploads = await self._uploads(card, max_bytes=max_bytes)
         names = [each.name for each in uploads]
         view = render(fitted, responder.words(interaction), files=names, now=responder.clock())
         try:

@@ -221,11 +221,11 @@ class Responder:
     # --- requests for pictures
 
     async def submit_request(
-        self, interaction: Interaction, draft: RequestDraft, *, received_at: int, most: int | None = None
+        self, interaction: Interaction, draft: RequestDraft, *, received_at: int, max_price: int | None = None
     ) -> None:
         """Turn *draft* into an acknowledged job, or refuse it privately and keep it as a draft to change.
 
-        *most* is the price in micro-dollars on the button that was pressed; a higher price is refused.
+        *max_price* is the price in micro-dollars on the button that was pressed; a higher price is refused.
         """
         await self.check_place(interaction)
         context = context_of(
@@ -236,7 +236,7 @@ class Responder:
                 raise UserError("busy")  # noqa: TRY301 - handled below like every refusal
             self.services.requests.check_permissions(context.place, context.app_permissions, private=context.private)
             await self._check_request(draft, context.place)
-            card = await self.services.requests.accept(context, draft, most=most)
+            card = await self.services.requests.accept(context, draft, max_price=max_price)
         except AlreadySeen:  # Discord delivered the interaction twice; the first delivery is answered
             return
         except UserError as error:

@@ -1,4 +1,4 @@
-"""The local Runflow, over real sockets: what it accepts, from whom, and what it tells of a run."""
+"""The local Runflow over real sockets: submits, authentication and records of runs."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ KEY = "rf_live_any"
 
 
 class Client:
-    """What a client of the host would do, with a key."""
+    """A client of the provider, with a key."""
 
     def __init__(self, service: ImageService, http: aiohttp.ClientSession) -> None:
         self.service = service
@@ -88,18 +88,18 @@ async def client() -> AsyncIterator[Client]:
 
 
 async def test_a_submit_is_answered_with_the_whole_record(client: Client) -> None:
-    status, told = await client.create(
+    status, record = await client.create(
         around={"client_ref": "job-1", "metadata": {"job_id": "job-1", "ü": [1]}}, seed=7
     )
 
     assert status == 201
-    assert UUID(told["id"]).version == 7
-    assert told["status_code"] == "queued"
-    assert (told["client_ref"], told["metadata"]) == ("job-1", {"job_id": "job-1", "ü": [1]})
-    assert told["input"] == {"prompt": "a fox", "resolution": "0.5K", "seed": 7}
-    assert UUID(told["model_id"])
-    assert datetime.fromisoformat(told["created_at"]).utcoffset() is not None
-    empty = {key for key, value in told.items() if value is None}
+    assert UUID(record["id"]).version == 7
+    assert record["status_code"] == "queued"
+    assert (record["client_ref"], record["metadata"]) == ("job-1", {"job_id": "job-1", "ü": [1]})
+    assert record["input"] == {"prompt": "a fox", "resolution": "0.5K", "seed": 7}
+    assert UUID(record["model_id"])
+    assert datetime.fromisoformat(record["created_at"]).utcoffset() is not None
+    empty = {key for key, value in record.items() if value is None}
     assert empty >= {"output", "cost", "duration_ms", "started_at", "completed_at", "failure_code", "batch_id", "links"}
 
 
@@ -108,8 +108,8 @@ async def test_a_run_is_queued_dispatched_running_then_succeeded(slow: Client, c
     seen = []
     for seconds in (0, 2.5, 1, 5):
         clock.seconds += seconds
-        told = await slow.run(run_id)
-        seen.append((told["status_code"], told["started_at"] is not None, told["completed_at"] is not None))
+        record = await slow.run(run_id)
+        seen.append((record["status_code"], record["started_at"] is not None, record["completed_at"] is not None))
 
     assert seen == [
         ("queued", False, False),
@@ -120,22 +120,22 @@ async def test_a_run_is_queued_dispatched_running_then_succeeded(slow: Client, c
 
 
 async def test_a_good_run_has_its_outputs_and_its_cost_as_text(client: Client) -> None:
-    told = await client.run(await client.submit(num_images=2, seed=7, resolution="1K"))
+    record = await client.run(await client.submit(num_images=2, seed=7, resolution="1K"))
 
-    assert told["cost"] == "0.16"
-    assert told["duration_ms"] >= 0
-    assert told["output"]["seed"] == 7
-    assert told["output"]["nsfw_detected"] is None
-    assert [each["type"] for each in told["output"]["outputs"]] == ["image", "image"]
+    assert record["cost"] == "0.16"
+    assert record["duration_ms"] >= 0
+    assert record["output"]["seed"] == 7
+    assert record["output"]["nsfw_detected"] is None
+    assert [each["type"] for each in record["output"]["outputs"]] == ["image", "image"]
 
 
 async def test_a_cancelled_run_is_spelled_with_one_l_and_costs_nothing(slow: Client) -> None:
     run_id = await slow.submit()
     slow.service.advance(run_id, "cancelled")
 
-    told = await slow.run(run_id)
+    record = await slow.run(run_id)
 
-    assert (told["status_code"], told["output"], told["cost"]) == ("canceled", None, "0")
+    assert (record["status_code"], record["output"], record["cost"]) == ("canceled", None, "0")
 
 
 async def test_there_is_no_cancel(client: Client) -> None:
@@ -201,7 +201,7 @@ async def test_an_order_outside_the_documents_is_refused(client: Client, around:
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-async def test_sync_mode_is_refused_and_stands_in_the_log(client: Client, wanted: bool) -> None:  # noqa: FBT001
+async def test_sync_mode_is_refused_and_logged(client: Client, wanted: bool) -> None:  # noqa: FBT001
     status, body = await client.create(sync_mode=wanted)
 
     assert (status, body["errors"][0]["field"]) == (422, "input.sync_mode")
@@ -225,12 +225,12 @@ async def test_the_price_follows_the_page(client: Client, inputs: Any, cost: str
 
 
 async def test_pro_takes_a_count_its_filter_as_text_and_searching(client: Client) -> None:
-    status, told = await client.create(
+    status, record = await client.create(
         PRO, num_images=2, safety_tolerance="3", resolution="4K", enable_web_search=True
     )  # fmt: skip
 
     assert status < 300
-    assert (await client.run(told["id"]))["cost"] == "0.63"
+    assert (await client.run(record["id"]))["cost"] == "0.63"
 
 
 async def test_the_same_submit_twice_is_two_runs(client: Client) -> None:
@@ -265,7 +265,7 @@ async def test_health_needs_no_key(client: Client) -> None:
     assert await client.call("GET", "/v1/health", key="") == (200, {"status": "ok"})
 
 
-async def test_the_hosts_do_not_know_each_others_runs_and_the_log_tells_who_was_called(client: Client) -> None:
+async def test_providers_do_not_share_runs_and_the_log_names_the_called_provider(client: Client) -> None:
     runcomfy = RunComfyClient(client.service, client.http)
     theirs, ours = await runcomfy.submit(), await client.submit()
 

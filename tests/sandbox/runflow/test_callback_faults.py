@@ -39,14 +39,14 @@ async def test_a_callback_may_be_lost(world: Scene) -> None:
 
 
 async def test_a_callback_may_be_repeated(world: Scene) -> None:
-    await world.told("callback:repeat")
+    await world.callback("callback:repeat")
 
     assert len(world.receiver.got) == 5
     assert len({body for _, body in world.receiver.got}) == 1
 
 
 async def test_a_callback_may_be_late(world: Scene, slept: list[float]) -> None:
-    await world.told("callback:late", seconds=90)
+    await world.callback("callback:late", seconds=90)
 
     assert (slept, len(world.receiver.got)) == ([90.0], 1)
 
@@ -57,9 +57,9 @@ async def test_a_callback_may_come_before_the_submit_is_answered() -> None:
         with pytest.raises(aiohttp.ClientConnectionError):
             await world.order()
 
-        (said,) = world.receiver.said
-        assert (said["run_id"], said["event"]) == (world.service.accepted[0], "run.completed")
-        assert (await world.run(said["run_id"]))["status_code"] == "succeeded"
+        (body,) = world.receiver.bodies
+        assert (body["run_id"], body["event"]) == (world.service.accepted[0], "run.completed")
+        assert (await world.run(body["run_id"]))["status_code"] == "succeeded"
 
 
 @pytest.mark.parametrize(
@@ -73,25 +73,25 @@ async def test_a_callback_may_come_before_the_submit_is_answered() -> None:
     ],
 )
 async def test_a_signature_may_be_odd(world: Scene, do: str, wrong: Any) -> None:
-    run_id, headers, body = await world.told(do)
+    run_id, headers, body = await world.callback(do)
 
     assert wrong(headers.get("Runflow-Signature"), [signature(body, each) for each in (FIRST, SECOND)])
     assert json.loads(body)["run_id"] == run_id
 
 
 async def test_a_callback_may_name_an_unknown_run_and_be_rightly_signed(world: Scene) -> None:
-    run_id, headers, body = await world.told("callback:unknown_run")
+    run_id, headers, body = await world.callback("callback:unknown_run")
 
     assert json.loads(body)["run_id"] != run_id
     assert headers["Runflow-Signature"] == signature(body, FIRST)
 
 
 async def test_the_output_may_have_the_other_documents_shapes(world: Scene) -> None:
-    _, _, body = await world.told("callback:image_urls")
+    _, _, body = await world.callback("callback:image_urls")
     assert len(json.loads(body)["output"]["image_urls"]) == 1
 
     world.service.faults.add(Fault("submit", "callback:envelope"))
-    _, _, body = await world.told("fail", error={"code": "X", "message": "y"})
+    _, _, body = await world.callback("fail", error={"code": "X", "message": "y"})
     assert json.loads(body)["output"] == {"code": "X", "message": "y", "errors": None}
 
 
@@ -103,7 +103,7 @@ async def test_a_fault_may_be_for_the_next_callback_whatever_its_run(world: Scen
 
     signed = [
         each["run_id"]
-        for (headers, _), each in zip(world.receiver.got, world.receiver.said, strict=True)
+        for (headers, _), each in zip(world.receiver.got, world.receiver.bodies, strict=True)
         if "Runflow-Signature" in headers
     ]
     assert len(signed) == 1
@@ -121,7 +121,7 @@ async def test_any_callback_can_be_fired_by_hand(world: Scene) -> None:
     run_id = await world.order()
 
     status, (sent,) = await fire(world, run=run_id, event="run.failed")
-    assert (status, sent["delivered"], world.receiver.said[0]["event"]) == (200, True, "run.failed")
+    assert (status, sent["delivered"], world.receiver.bodies[0]["event"]) == (200, True, "run.failed")
 
     _, sent = await fire(world, run=run_id, fault="repeat", n=3)
     assert len(sent) == 3
@@ -137,7 +137,7 @@ async def test_a_callback_can_be_fired_where_the_run_did_not_say(world: Scene) -
 
     assert (await fire(world, run=run_id))[0] == 400
     assert (await fire(world, run=run_id, url=world.receiver.url))[0] == 200
-    assert world.receiver.said[0]["run_id"] == run_id
+    assert world.receiver.bodies[0]["run_id"] == run_id
 
 
 async def test_a_callback_can_be_fired_in_process(world: Scene) -> None:
@@ -161,6 +161,6 @@ async def test_the_secrets_can_be_changed_by_hand(world: Scene) -> None:
     body = {"secrets": ["whsec_new"]}
     assert (await world.call("PUT", "/_sandbox/secrets", json=body, key=""))[0] == 200
 
-    _, headers, raw = await world.told()
+    _, headers, raw = await world.callback()
     assert headers["Runflow-Signature"] == signature(raw, "whsec_new")
     assert (await world.call("PUT", "/_sandbox/secrets", json={"secrets": "x"}, key=""))[0] == 400

@@ -1,4 +1,4 @@
-"""Callbacks of the local Runflow, received over real sockets: what they say, how they are signed and sent again."""
+"""Callbacks of the local Runflow, received over real sockets: content, signature and retries."""
 
 import asyncio
 import hashlib
@@ -22,7 +22,7 @@ METADATA = {"job_id": "job-1", "nested": {"ü": [1, None, 2.5]}}
 
 
 class Receiver:
-    """Keeps what comes in and answers with *statuses*, one each, then 200."""
+    """Stores what it receives and answers with *statuses*, one each, then 200."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -36,7 +36,7 @@ class Receiver:
         return web.Response(status=self.statuses.pop(0) if self.statuses else 200, text="noted")
 
     @property
-    def said(self) -> list[Any]:
+    def bodies(self) -> list[Any]:
         return [json.loads(body) for _, body in self.got]
 
 
@@ -49,8 +49,8 @@ class Scene(Client):
         around = {"callback_url": self.receiver.url, "metadata": METADATA, "client_ref": "job-1"}
         return await self.submit(around=around, **inputs)
 
-    async def told(self, do: str | None = None, **params: Any) -> tuple[str, Mapping[str, str], bytes]:
-        """A run that ended with that fault on it, and the headers and body of its callback."""
+    async def callback(self, do: str | None = None, **params: Any) -> tuple[str, Mapping[str, str], bytes]:
+        """Run to the end with that fault; returns the run's id, and headers and body of its callback."""
         if do:
             self.service.faults.add(Fault("submit", do, **params))
         run_id = await self.order()
@@ -99,23 +99,23 @@ def signature(body: bytes, secret: str) -> str:
     return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
-async def test_a_callback_says_what_became_of_the_run(world: Scene) -> None:
-    run_id, headers, body = await world.told()
+async def test_a_callback_contains_the_runs_result(world: Scene) -> None:
+    run_id, headers, body = await world.callback()
 
-    said = json.loads(body)
-    assert said["metadata"] == METADATA
-    assert (said["event"], said["status"], said["run_id"]) == ("run.completed", "succeeded", run_id)
-    assert said["output"]["outputs"][0]["type"] == "image"
-    assert said["completed_at"].endswith("+00:00")
-    assert said.keys() == {
+    content = json.loads(body)
+    assert content["metadata"] == METADATA
+    assert (content["event"], content["status"], content["run_id"]) == ("run.completed", "succeeded", run_id)
+    assert content["output"]["outputs"][0]["type"] == "image"
+    assert content["completed_at"].endswith("+00:00")
+    assert content.keys() == {
         *("event", "run_id", "status", "output", "duration_ms", "created_at", "completed_at", "metadata")
     }
     assert headers["Runflow-Request-Id"]
-    assert (await world.file(said["output"]["outputs"][0]["url"]))[0] == 200
+    assert (await world.file(content["output"]["outputs"][0]["url"]))[0] == 200
 
 
 async def test_a_callback_is_signed_over_its_very_bytes_with_the_secret_as_given(world: Scene) -> None:
-    _, headers, body = await world.told()
+    _, headers, body = await world.callback()
 
     assert headers["Runflow-Signature"] == signature(body, FIRST)
     assert "ü".encode() in body
@@ -123,13 +123,13 @@ async def test_a_callback_is_signed_over_its_very_bytes_with_the_secret_as_given
 
 async def test_without_a_secret_there_is_no_signature() -> None:
     async with scene(secrets=()) as world:
-        _, headers, _ = await world.told()
+        _, headers, _ = await world.callback()
 
     assert "Runflow-Signature" not in headers
     assert headers["Runflow-Request-Id"]
 
 
-async def test_a_callback_comes_by_itself_when_its_time_has_come() -> None:
+async def test_a_callback_is_sent_when_the_run_ends() -> None:
     async with scene(pace=Pace(queue_s=0.01, run_s=0.01)) as world, asyncio.timeout(5):
         await world.order()
         await world.receiver.delivered.wait()
@@ -146,7 +146,7 @@ async def test_no_callback_comes_before_the_run_has_ended() -> None:
 
         clock.seconds += 9
         await world.ended(run_id)
-        assert [each["run_id"] for each in world.receiver.said] == [run_id]
+        assert [each["run_id"] for each in world.receiver.bodies] == [run_id]
 
 
 @pytest.mark.parametrize(
@@ -160,19 +160,19 @@ async def test_no_callback_comes_before_the_run_has_ended() -> None:
     ],
 )
 async def test_events_are_spelled_as_the_callbacks_page_does(world: Scene, do: str, event: str, status: str) -> None:
-    _, _, body = await world.told(do)
+    _, _, body = await world.callback(do)
 
-    said = json.loads(body)
-    assert (said["event"], said["status"]) == (event, status)
-    assert (said["output"] is None) == (status in ("failed", "cancelled"))
+    content = json.loads(body)
+    assert (content["event"], content["status"]) == (event, status)
+    assert (content["output"] is None) == (status in ("failed", "cancelled"))
 
 
-async def test_a_run_cancelled_by_hand_is_told_of(world: Scene) -> None:
+async def test_a_run_cancelled_by_hand_has_a_callback(world: Scene) -> None:
     world.service.hold = True
     world.service.advance(await world.order(), "cancelled")
     await world.service.callbacks.settled()
 
-    assert world.receiver.said[0]["event"] == "run.cancelled"
+    assert world.receiver.bodies[0]["event"] == "run.cancelled"
 
 
 # Attempts
@@ -180,7 +180,7 @@ async def test_a_run_cancelled_by_hand_is_told_of(world: Scene) -> None:
 
 async def test_a_callback_is_tried_three_times_on_5xx(world: Scene, slept: list[float]) -> None:
     world.receiver.statuses = [500, 503, 200]
-    run_id, _, _ = await world.told()
+    run_id, _, _ = await world.callback()
 
     assert slept == [1.0, 2.0]
     assert len({body for _, body in world.receiver.got}) == 1
@@ -189,19 +189,19 @@ async def test_a_callback_is_tried_three_times_on_5xx(world: Scene, slept: list[
     assert [each["status_code"] for each in history["attempts"]] == [500, 503, 200]
     assert history["attempts"][0]["response_body"] == "noted"
     assert (history["attempt_count"], history["max_attempts"], history["next_attempt_at"]) == (3, 3, None)
-    assert history["payload"] == world.receiver.said[0]
+    assert history["payload"] == world.receiver.bodies[0]
 
 
 @pytest.mark.parametrize("statuses", [[500, 500, 500, 500], [404], [302], [429]])
 async def test_a_callback_is_given_up_after_three_attempts_or_a_4xx(world: Scene, statuses: list[int]) -> None:
     world.receiver.statuses = list(statuses)
-    await world.told()
+    await world.callback()
 
     assert len(world.receiver.got) == min(3, len(statuses))
     assert not world.service.callbacks.deliveries[0].delivered
 
 
-async def test_nobody_there_is_tried_three_times(world: Scene, slept: list[float]) -> None:
+async def test_an_unreachable_receiver_is_tried_three_times(world: Scene, slept: list[float]) -> None:
     run_id = await world.submit(around={"callback_url": "http://127.0.0.1:1/hook"})
     await world.ended(run_id)
 
@@ -217,11 +217,11 @@ async def test_only_this_machine_is_called(world: Scene) -> None:
 
 
 async def test_a_callback_can_be_asked_for_again(world: Scene) -> None:
-    run_id, _, _ = await world.told()
+    run_id, _, _ = await world.callback()
 
-    status, told = await world.call("POST", f"/v1/runs/{run_id}/callback-redeliveries")
+    status, answer = await world.call("POST", f"/v1/runs/{run_id}/callback-redeliveries")
 
-    assert (status, told["delivered"], len(world.receiver.got)) == (201, True, 2)
+    assert (status, answer["delivered"], len(world.receiver.got)) == (201, True, 2)
 
 
 # Ends
@@ -236,7 +236,7 @@ async def test_a_service_stops_while_a_callback_waits_for_its_next_attempt() -> 
     assert len(world.receiver.got) == 1
 
 
-async def test_a_run_that_ended_while_the_service_was_down_is_told_of_after_it_is_back() -> None:
+async def test_a_run_that_ended_while_the_service_was_stopped_has_a_callback_after_its_start() -> None:
     clock = Clock()
     async with scene(pace=Pace(queue_s=3, run_s=5), now=clock) as world:
         run_id, before = await world.order(), (world.service.url, world.service.runflow_url)
@@ -248,4 +248,4 @@ async def test_a_run_that_ended_while_the_service_was_down_is_told_of_after_it_i
         await world.service.start(int(before[0].rpartition(":")[2]))
         assert (world.service.url, world.service.runflow_url) == before
         await world.ended(run_id)
-        assert world.receiver.said[0]["run_id"] == run_id
+        assert world.receiver.bodies[0]["run_id"] == run_id

@@ -1,4 +1,4 @@
-"""Faults of the local Runflow: what goes wrong with a submit, and the odd shapes a run's record may have."""
+"""Faults of the local Runflow: failing submits, and unusual records of runs."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ async def client() -> AsyncIterator[Client]:
 
 
 async def sticking(client: Client, do: str, *, inputs: Any = None, **params: Any) -> Any:
-    """The record of a run that was accepted with that fault on it."""
+    """The record of a run that was accepted with that fault."""
     client.service.faults.add(Fault("submit", do, **params))
     return await client.run(await client.submit(**(inputs or {})))
 
@@ -63,7 +63,7 @@ async def test_a_truncated_answer_hides_an_accepted_run(client: Client) -> None:
 
 
 @pytest.mark.parametrize("accepted", [False, True])
-async def test_html_stands_where_json_was_expected(client: Client, accepted: bool) -> None:  # noqa: FBT001
+async def test_html_is_sent_instead_of_json(client: Client, accepted: bool) -> None:  # noqa: FBT001
     client.service.faults.add(Fault("submit", "html_502", accepted=accepted))
 
     with pytest.raises(json.JSONDecodeError):
@@ -86,7 +86,7 @@ async def test_html_stands_where_json_was_expected(client: Client, accepted: boo
         (Fault("submit", "status:400", body={"code": "ODD"}), 400, "ODD"),
     ],
 )
-async def test_an_error_comes_in_the_hosts_envelope(client: Client, fault: Fault, status: int, code: str) -> None:
+async def test_an_error_has_runflows_envelope(client: Client, fault: Fault, status: int, code: str) -> None:
     client.service.faults.add(fault)
 
     answered, body = await client.create()
@@ -100,25 +100,25 @@ async def test_a_validation_error_lists_what_is_wrong(client: Client) -> None:
     assert isinstance((await client.create())[1]["errors"][0], dict)
 
 
-async def test_an_error_may_be_nested_as_the_hosts_sdk_reads_it(client: Client) -> None:
+async def test_an_error_may_be_nested_as_in_runflows_sdk(client: Client) -> None:
     client.service.faults.add(Fault("submit", "status:402", nested=True))
 
     assert (await client.create())[1]["error"]["code"] == "INSUFFICIENT_CREDIT"
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "expected"),
     [
         (Fault("submit", "429"), (None, None)),
         (Fault("submit", "429", retry_after=7, headers={"X-RateLimit-Remaining": 0}), ("7", "0")),
     ],
 )
-async def test_a_429_may_say_when_to_come_back(client: Client, fault: Fault, said: tuple[str | None, ...]) -> None:
+async def test_a_429_may_say_when_to_come_back(client: Client, fault: Fault, expected: tuple[str | None, ...]) -> None:
     client.service.faults.add(fault)
 
     auth = {"Authorization": f"Bearer {KEY}"}
     async with client.http.post(client.service.runflow_url + RUNS, json=ORDER, headers=auth) as got:
-        assert (got.headers.get("Retry-After"), got.headers.get("X-RateLimit-Remaining")) == said
+        assert (got.headers.get("Retry-After"), got.headers.get("X-RateLimit-Remaining")) == expected
 
 
 async def test_a_submit_may_be_answered_200_or_without_an_id_or_with_another_runs(client: Client) -> None:
@@ -134,7 +134,7 @@ async def test_a_submit_may_be_answered_200_or_without_an_id_or_with_another_run
     assert len(set(client.service.accepted)) == 4
 
 
-async def test_a_fault_may_be_for_one_host_or_for_one_reference(client: Client) -> None:
+async def test_a_fault_can_apply_to_one_provider_or_one_reference(client: Client) -> None:
     client.service.faults.add(
         Fault("submit", "status:500", host="runflow", times=None, match="a fox"),
         Fault("submit", "status:402", match="job-2", times=None),
@@ -150,7 +150,7 @@ async def test_a_fault_may_be_for_one_host_or_for_one_reference(client: Client) 
 
 
 @pytest.mark.parametrize(
-    ("do", "params", "told"),
+    ("do", "params", "statuses"),
     [
         ("unknown_status:dreaming", {"n": 2}, ["dreaming", "dreaming", "succeeded"]),
         ("unknown_status:cancelled", {}, ["cancelled", "cancelled"]),
@@ -160,11 +160,11 @@ async def test_a_fault_may_be_for_one_host_or_for_one_reference(client: Client) 
         ("stuck_queue", {}, ["queued", "queued"]),
     ],
 )
-async def test_status_words_may_be_odd(client: Client, do: str, params: Any, told: list[str]) -> None:
+async def test_statuses_may_be_unusual(client: Client, do: str, params: Any, statuses: list[str]) -> None:
     client.service.faults.add(Fault("submit", do, **params))
     run_id = await client.submit()
 
-    assert [(await client.run(run_id))["status_code"] for _ in told] == told
+    assert [(await client.run(run_id))["status_code"] for _ in statuses] == statuses
 
 
 async def test_a_place_in_the_queue_is_queued_and_the_first_is_dispatching(client: Client) -> None:
@@ -193,41 +193,41 @@ async def test_a_run_may_not_be_found_yet_or_no_more(client: Client) -> None:
         ("refuse", {"text": "blocked"}, "CONTENT_POLICY_VIOLATION", "blocked"),
     ],
 )
-async def test_a_failed_run_says_why_or_nothing(
+async def test_a_failed_run_may_have_a_reason_or_none(
     client: Client, do: str, params: Any, code: str | None, message: str | None
 ) -> None:
-    told = await sticking(client, do, **params)
+    record = await sticking(client, do, **params)
 
-    assert (told["status_code"], told["output"], told["cost"]) == ("failed", None, "0")
-    assert (told["failure_code"], told["failure_message"]) == (code, message)
+    assert (record["status_code"], record["output"], record["cost"]) == ("failed", None, "0")
+    assert (record["failure_code"], record["failure_message"]) == (code, message)
 
 
-async def test_a_failed_run_may_use_the_older_words(client: Client) -> None:
+async def test_a_failed_run_may_use_the_older_field_names(client: Client) -> None:
     client.service.faults.add(Fault("submit", "old_words"))
 
-    told = await sticking(client, "fail", error={"code": "X", "message": "y", "stage": "preprocess"})
+    record = await sticking(client, "fail", error={"code": "X", "message": "y", "stage": "preprocess"})
 
-    assert (told["status"], told["error"], told["failure_stage"]) == (
+    assert (record["status"], record["error"], record["failure_stage"]) == (
         "failed",
         {"code": "X", "message": "y"},
         "preprocess",
     )
-    assert told["finished_at"]
-    assert told.keys().isdisjoint({"status_code", "failure_code", "failure_message", "completed_at"})
+    assert record["finished_at"]
+    assert record.keys().isdisjoint({"status_code", "failure_code", "failure_message", "completed_at"})
 
 
-async def test_a_partial_run_has_holes_and_costs_what_came(client: Client) -> None:
-    told = await sticking(client, "partial", n=2, inputs={"num_images": 4, "resolution": "1K"})
+async def test_a_partial_run_lacks_outputs_and_costs_only_the_others(client: Client) -> None:
+    record = await sticking(client, "partial", n=2, inputs={"num_images": 4, "resolution": "1K"})
 
-    assert (told["status_code"], told["cost"]) == ("partial_succeeded", "0.16")
-    assert [each["url"] is not None for each in told["output"]["outputs"]] == [True, True, False, False]
+    assert (record["status_code"], record["cost"]) == ("partial_succeeded", "0.16")
+    assert [each["url"] is not None for each in record["output"]["outputs"]] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(("word", "flag"), [("true", True), ("false", False), ("null", None)])
 async def test_a_run_may_be_flagged_cleared_or_unchecked(client: Client, word: str, flag: bool | None) -> None:  # noqa: FBT001
-    told = await sticking(client, f"nsfw:{word}")
+    record = await sticking(client, f"nsfw:{word}")
 
-    assert told["output"]["nsfw_detected"] is flag
+    assert record["output"]["nsfw_detected"] is flag
 
 
 @pytest.mark.parametrize(
@@ -239,9 +239,9 @@ async def test_a_run_may_be_flagged_cleared_or_unchecked(client: Client, word: s
     ],
 )
 async def test_a_run_may_succeed_with_nothing(client: Client, do: str, params: Any, output: Any) -> None:
-    told = await sticking(client, do, **params)
+    record = await sticking(client, do, **params)
 
-    assert (told["status_code"], told["output"]) == ("succeeded", output)
+    assert (record["status_code"], record["output"]) == ("succeeded", output)
 
 
 async def test_outputs_may_be_fewer_of_other_kinds_or_elsewhere(client: Client) -> None:

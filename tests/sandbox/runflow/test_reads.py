@@ -1,4 +1,4 @@
-"""The local Runflow, over real sockets: what it finds, draws, lists and charges."""
+"""The local Runflow over real sockets: search, pictures, lists and costs."""
 
 import io
 from collections.abc import AsyncIterator
@@ -55,7 +55,7 @@ async def test_two_runs_of_one_reference_come_newest_first(client: Client) -> No
     assert await client.found(q="client_ref:job-1", sort_by="created_at:asc") == [oldest, newest]
 
 
-async def test_a_host_that_cannot_filter_by_reference_still_lists(client: Client) -> None:
+async def test_runs_are_listed_where_the_filter_by_reference_fails(client: Client) -> None:
     run_id = await client.submit(around={"client_ref": "job-1", "metadata": {"job_id": "job-1"}})
     client.service.faults.add(Fault("search", "unfilterable", times=None))
 
@@ -67,9 +67,9 @@ async def test_a_host_that_cannot_filter_by_reference_still_lists(client: Client
     assert page["items"] == [{"id": run_id, "client_ref": "job-1", "metadata": {"job_id": "job-1"}}]
 
 
-@pytest.mark.parametrize(("spelling", "looks"), [("eq", 1), ("colon", 2)])
-async def test_our_client_finds_a_lost_submit_in_whichever_spelling_the_host_reads(
-    client: Client, spelling: str, looks: int
+@pytest.mark.parametrize(("spelling", "requests"), [("eq", 1), ("colon", 2)])
+async def test_our_client_finds_a_lost_submit_with_either_filter_syntax(
+    client: Client, spelling: str, requests: int
 ) -> None:
     run_id = await client.submit(around={"client_ref": "job-1"})
     client.service.faults.add(Fault("search", f"spelling:{spelling}", times=None))
@@ -78,10 +78,10 @@ async def test_our_client_finds_a_lost_submit_in_whichever_spelling_the_host_rea
     assert await provider.find("job-1") == run_id
     await provider.aclose()
 
-    assert len([each for each in client.service.log if each.op == "search"]) == looks
+    assert len([each for each in client.service.log if each.op == "search"]) == requests
 
 
-async def test_our_client_asks_for_the_signatures_that_a_host_may_leave_out(client: Client) -> None:
+async def test_our_client_requests_signed_links_where_they_are_optional(client: Client) -> None:
     client.service.faults.add(Fault("submit", "unsigned"))
     run_id = await client.submit()
     provider = Runflow(http.client(client.service.runflow_url, KEY))
@@ -93,7 +93,7 @@ async def test_our_client_asks_for_the_signatures_that_a_host_may_leave_out(clie
     assert ((await client.file(unsigned))[0], (await client.file(signed))[0]) == (403, 200)
 
 
-async def test_what_the_hosts_own_scripts_ask_is_answered(client: Client) -> None:
+async def test_requests_of_runflows_own_scripts_are_answered(client: Client) -> None:
     wanted = [await client.submit(around={"client_ref": "job-1"}) for _ in range(2)]
     fields = "id,status_code,client_ref,output,input,cost,duration_ms,created_at"
     params = {"q": "client_ref.EQ:'job-1'", "fields": fields, "sort_by": "created_at:asc", "limit": "100"}
@@ -161,7 +161,7 @@ async def test_a_picture_has_the_ratio_asked_for(client: Client, ratio: str, siz
     assert (status, picture.format, picture.size) == (200, "WEBP", size)
 
 
-async def test_an_edit_is_drawn_from_a_picture_of_the_other_host(client: Client) -> None:
+async def test_an_edit_uses_a_picture_of_the_other_provider(client: Client) -> None:
     runcomfy = RunComfyClient(client.service, client.http)
     (given,) = await runcomfy.urls(await runcomfy.submit(aspect_ratio="3:2"))
 
@@ -170,21 +170,21 @@ async def test_an_edit_is_drawn_from_a_picture_of_the_other_host(client: Client)
     assert Image.open(io.BytesIO((await client.file(url))[1])).size == (512, 342)
 
 
-async def test_an_edit_fails_at_the_preprocess_stage_when_its_picture_cannot_be_had(client: Client) -> None:
-    told = await client.run(await client.submit(EDIT, image_urls=["http://127.0.0.1:1/x.png"]))
+async def test_an_edit_fails_at_the_preprocess_stage_when_its_picture_is_unavailable(client: Client) -> None:
+    answer = await client.run(await client.submit(EDIT, image_urls=["http://127.0.0.1:1/x.png"]))
 
-    assert (told["status_code"], told["output"], told["cost"]) == ("failed", None, "0")
-    assert (told["failure_code"], told["failure_stage_code"]) == ("INPUT_VALIDATION_FAILED", "preprocess")
+    assert (answer["status_code"], answer["output"], answer["cost"]) == ("failed", None, "0")
+    assert (answer["failure_code"], answer["failure_stage_code"]) == ("INPUT_VALIDATION_FAILED", "preprocess")
 
 
-async def test_an_address_without_its_signature_is_refused(client: Client) -> None:
+async def test_a_picture_url_without_a_signature_is_refused(client: Client) -> None:
     (url,) = await client.urls(await client.submit())
 
     for wrong in (url.partition("?")[0], url[:-1], url.replace("v=1", "v=2"), url.replace("/1.png", "/2.png")):
         assert (await client.file(wrong))[0] == 403
 
 
-async def test_addresses_expire_and_are_signed_anew_when_the_run_is_read(clock: Clock) -> None:
+async def test_picture_urls_expire_and_are_signed_again_when_the_run_is_read(clock: Clock) -> None:
     async with connected(now=clock) as client:
         run_id = await client.submit()
         (url,) = await client.urls(run_id)
@@ -194,7 +194,7 @@ async def test_addresses_expire_and_are_signed_anew_when_the_run_is_read(clock: 
         assert (await client.file((await client.urls(run_id))[0]))[0] == 200
 
 
-async def test_addresses_may_be_dead_at_once_until_the_run_is_read_again(client: Client) -> None:
+async def test_picture_urls_may_be_expired_at_once_until_the_run_is_read_again(client: Client) -> None:
     client.service.faults.add(Fault("submit", "file:expired"))
     run_id = await client.submit(num_images=2)
     stale = await client.urls(run_id)
@@ -208,13 +208,13 @@ async def test_addresses_may_be_dead_at_once_until_the_run_is_read_again(client:
 
 
 @pytest.mark.parametrize("model", [T2I, EDIT])
-async def test_the_catalogue_knows_a_model_by_its_words_and_by_its_id(client: Client, model: str) -> None:
-    _, told = await client.call("GET", f"/v1/models/{model}")
+async def test_a_model_is_found_by_its_name_and_by_its_id(client: Client, model: str) -> None:
+    _, answer = await client.call("GET", f"/v1/models/{model}")
 
-    assert (f"{told['owner']}/{told['slug']}", told["deleted_at"]) == (model, None)
-    assert "$0.08" in told["pricing_note"]
-    assert "4:1" in str(told["input_schema"]["properties"]["aspect_ratio"])
-    assert await client.call("GET", f"/v1/models/{told['id']}") == (200, told)
+    assert (f"{answer['owner']}/{answer['slug']}", answer["deleted_at"]) == (model, None)
+    assert "$0.08" in answer["pricing_note"]
+    assert "4:1" in str(answer["input_schema"]["properties"]["aspect_ratio"])
+    assert await client.call("GET", f"/v1/models/{answer['id']}") == (200, answer)
     assert (await client.run(await client.submit()))["model_id"] == (await client.call("GET", f"/v1/models/{T2I}"))[1][
         "id"
     ]

@@ -246,7 +246,7 @@ def test_a_form_with_only_a_prompt_leaves_everything_else_as_it_was() -> None:
 
 
 @on_stage()
-async def test_edit_takes_the_picture_of_its_number_and_whoever_presses_pays(on: Stage) -> None:
+async def test_edit_uses_the_numbered_picture_and_charges_the_member_who_presses(on: Stage) -> None:
     shown, job = await on.imagine(count=2)
     await on.finish(job, pictures=2)
 

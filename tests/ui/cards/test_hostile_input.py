@@ -124,9 +124,7 @@ async def test_no_prompt_stays_active(
     st.integers(0, 4),
     st.integers(0, 10_000_000),
 )
-async def test_what_is_said_about_charging_is_what_the_ledger_says(
-    state: State, asked: int, made: int, price: int
-) -> None:
+async def test_the_card_states_the_charge_of_the_ledger(state: State, asked: int, made: int, price: int) -> None:
     settled = Amount(made, made * price) if made else None
     released = None if made else Amount(asked, asked * price)
     charge = Charge(Amount(asked, asked * price), settled=settled, released=released)

@@ -57,7 +57,7 @@ async def test_a_job_in_submission_is_shown_as_waiting() -> None:
     ]
 
 
-async def test_queued_shows_the_hosts_position() -> None:
+async def test_queued_shows_the_providers_position() -> None:
     assert drawn(card(State.QUEUED, position=5)) == [
         "### ⏳ Queued",
         "It is number 5 in RunComfy's queue.",
@@ -91,7 +91,7 @@ async def test_fetching_says_so_and_names_a_host_that_is_not_allowed() -> None:
     assert relative(fetching.job.deadline) in blocked
 
 
-async def test_unknown_says_until_when_we_look_and_that_it_is_never_ordered_twice() -> None:
+async def test_unknown_says_until_when_the_run_is_searched_and_that_it_is_never_submitted_twice() -> None:
     lost = card(State.UNKNOWN)
 
     assert drawn(lost)[:3] == [
@@ -225,7 +225,7 @@ async def test_late_pictures_are_shown_and_cost_what_the_ledger_says() -> None:
     ]
 
 
-async def test_a_run_we_gave_up_on_says_until_when_we_still_look() -> None:
+async def test_a_run_that_was_given_up_says_until_when_it_is_watched() -> None:
     given_up = failed("gave_up", watch_until=NOW + 60_000)
 
     assert f"we look until {moment(NOW + 60_000)}." in drawn(given_up)[2]
@@ -302,7 +302,7 @@ async def test_the_card_says_of_each_reference_what_is_wrong_with_it() -> None:
 
 
 @pytest.mark.parametrize("given", [card(State.QUEUED), done(1)], ids=["on its way", "done"])
-async def test_the_card_says_which_references_tell_the_host_where_they_were_taken(given: Card) -> None:
+async def test_the_card_names_references_with_gps_data(given: Card) -> None:
     photos = tuple(Reference("https://cdn/x", f"{n}.jpg", has_location=n != 2) for n in range(1, 4))
     shown = referring(given, photos)
 
@@ -327,7 +327,7 @@ async def test_a_job_with_expired_links_has_no_retry_button() -> None:
 @pytest.mark.parametrize("settled", [None, Amount(), Amount(1, 1), Amount(1, 0), Amount(4, 320_000)])
 @pytest.mark.parametrize("state", [State.SUCCEEDED, State.FAILED, State.REFUSED, State.CANCELLED])
 @pytest.mark.parametrize("locale", TEXTS.locales)
-async def test_nothing_was_charged_is_said_exactly_when_nothing_was(
+async def test_the_card_says_nothing_was_charged_only_if_nothing_was(
     state: State, settled: Amount | None, locale: str
 ) -> None:
     words = TEXTS.for_locale(locale)

@@ -41,7 +41,7 @@ async def test_a_bonus_is_shown_beside_the_remaining_limit() -> None:
 
 
 @pytest.mark.parametrize(("pictures", "told"), [(1, "1 picture paid"), (3, "3 pictures paid")])
-async def test_what_a_bonus_paid_is_said_with_the_cost(pictures: int, told: str) -> None:
+async def test_the_card_shows_what_a_bonus_paid_with_the_cost(pictures: int, told: str) -> None:
     paid = replace(done(4), charge=Charge(Amount(4, 320_000), settled=Amount(4, 320_000), bonus=pictures))
 
     assert f"Cost: about $0.32 · {told} from a bonus" in drawn(paid, *names(4))

@@ -58,7 +58,7 @@ async def test_a_card_whose_acknowledgement_was_not_stored_is_found_and_the_job_
         job = await on.job()
         assert ack.message is not None
         assert (job.acked_at, asked.followups) == (None, [])  # the card is correct: for Alice nothing has failed
-        on.rig.found[job.id] = (ack.message.id, False)
+        on.rig.found_replies[job.id] = (ack.message.id, False)
         await on.rig.services.outages.check()
         await on.rig.turn(4)
         assert on.rig.provider.submitted == [job.id]

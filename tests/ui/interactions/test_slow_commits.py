@@ -22,7 +22,7 @@ from tests.discord.interactions import Ack, Interaction
 from tests.discord.member import Member
 from tests.discord.messages import Message
 from tests.discord.world import MANAGE_GUILD
-from tests.jobs.queue_stage import line_to
+from tests.jobs.commit_proxy import line_to
 from tests.kit import picture
 from tests.store.ledger_model import FREE, faults, rows
 from tests.ui.admin.test_matrix import HERE, OF_MEMBERS, PRESSED, Case, _text, furnish, given, leaves

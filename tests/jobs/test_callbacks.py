@@ -1,4 +1,4 @@
-"""A job whose host calls back: in whatever order calls, looks and the submit's own answer come, it ends the same."""
+"""Jobs with callbacks: the order of callbacks, polls and the submit's answer does not change the result."""
 
 from collections.abc import AsyncIterator
 from itertools import product
@@ -18,7 +18,7 @@ RUNNING = Observation(State.RUNNING)
 
 
 class Host:
-    """Runflow, as far as it calls: straight into what stands behind the bot's door."""
+    """Runflow with callbacks, which are passed directly to the bot's handler."""
 
     def __init__(self, app: Rig) -> None:
         self.app = app
@@ -30,8 +30,8 @@ class Host:
 
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with rig(tmp_path, host="runflow", callback_url=lambda job: LINKS(job.id)) as found:
-        yield found
+    async with rig(tmp_path, host="runflow", callback_url=lambda job: LINKS(job.id)) as started:
+        yield started
 
 
 async def seconds_until_final(app: Rig, job_id: str) -> float:
@@ -40,9 +40,11 @@ async def seconds_until_final(app: Rig, job_id: str) -> float:
     return (app.time.now - before) / 1000
 
 
-@pytest.mark.parametrize("order", list(product(["call", "look"], repeat=3)), ids="-".join)
+@pytest.mark.parametrize("order", list(product(["call", "poll"], repeat=3)), ids="-".join)
 @pytest.mark.parametrize("early", [0, 1, COPIES])
-async def test_calls_early_and_late_among_looks_all_end_the_same(app: Rig, order: tuple[str, ...], early: int) -> None:
+async def test_callbacks_before_and_after_polls_give_the_same_result(
+    app: Rig, order: tuple[str, ...], early: int
+) -> None:
     host = Host(app)
     app.provider.sees = [app.ready()]
 
@@ -69,7 +71,7 @@ async def test_calls_early_and_late_among_looks_all_end_the_same(app: Rig, order
     assert app.services.wakeups.called_back == set()
 
 
-async def test_a_call_before_the_submit_was_answered_is_not_forgotten(app: Rig) -> None:
+async def test_a_callback_before_the_submits_answer_is_remembered(app: Rig) -> None:
     host = Host(app)
     app.provider.while_submitting, app.provider.sees = host.calls, [app.ready()]
     job_id = await app.imagine()
@@ -79,7 +81,7 @@ async def test_a_call_before_the_submit_was_answered_is_not_forgotten(app: Rig) 
     assert (await app.job(job_id)).state is State.SUCCEEDED
 
 
-async def test_a_call_ahead_of_what_the_host_shows_is_followed_up_soon(app: Rig) -> None:
+async def test_a_callback_ahead_of_the_status_is_followed_by_another_poll_soon(app: Rig) -> None:
     app.provider.sees = [RunNotKnownYet("not yet"), RUNNING, RUNNING, app.ready()]
     job_id = await app.imagine()
     await app.turn()
@@ -89,7 +91,7 @@ async def test_a_call_ahead_of_what_the_host_shows_is_followed_up_soon(app: Rig)
     assert await seconds_until_final(app, job_id) < 20
 
 
-async def test_a_call_brings_the_search_for_a_lost_submit_forward(app: Rig) -> None:
+async def test_a_callback_brings_the_search_for_a_lost_submit_forward(app: Rig) -> None:
     app.provider.submits = [SubmitUnknown("no answer")]
     app.provider.while_submitting = Host(app).calls
     job_id = await app.imagine()
@@ -100,7 +102,7 @@ async def test_a_call_brings_the_search_for_a_lost_submit_forward(app: Rig) -> N
     assert app.provider.submitted == [job_id]
 
 
-async def test_without_any_call_the_job_is_done_at_the_safety_poll(app: Rig) -> None:
+async def test_without_a_callback_the_job_ends_at_the_safety_poll(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     model = app.services.catalog.models[(await app.job(job_id)).request.model]
@@ -111,7 +113,7 @@ async def test_without_any_call_the_job_is_done_at_the_safety_poll(app: Rig) -> 
     assert app.provider.asked == 1
 
 
-async def test_a_picture_we_gave_up_on_is_fetched_when_its_call_comes(app: Rig) -> None:
+async def test_a_late_picture_is_downloaded_when_its_callback_arrives(app: Rig) -> None:
     app.provider.sees = [RUNNING]
     job_id = await app.imagine()
     await app.until_final(job_id, step=60)
@@ -124,7 +126,7 @@ async def test_a_picture_we_gave_up_on_is_fetched_when_its_call_comes(app: Rig) 
     assert ((await app.job(job_id)).reason, (await app.job(job_id)).images) == ("late", 1)
 
 
-async def test_a_run_that_no_search_found_is_fetched_when_its_call_comes(app: Rig) -> None:
+async def test_a_run_that_no_search_found_is_collected_when_its_callback_arrives(app: Rig) -> None:
     app.provider.submits, app.provider.finds = [SubmitUnknown("no answer")], [None]
     job_id = await app.imagine()
     assert (await app.until_final(job_id, step=20)).reason == "unknown"
@@ -133,11 +135,11 @@ async def test_a_run_that_no_search_found_is_fetched_when_its_call_comes(app: Ri
     await Host(app).calls(job_id)
     await app.turn()
 
-    found = await app.job(job_id)
-    assert (found.reason, found.images, found.run_id) == ("late", 1, "run-after-all")
+    job = await app.job(job_id)
+    assert (job.reason, job.images, job.run_id) == ("late", 1, "run-after-all")
 
 
-async def test_a_run_cancelled_by_the_host_unseen_may_have_begun_and_be_billed(app: Rig) -> None:
+async def test_a_run_cancelled_by_the_provider_between_polls_counts_as_billed(app: Rig) -> None:
     app.provider.sees = [Observation(State.CANCELLED)]
     job_id = await app.imagine()
     await app.turn()
@@ -145,6 +147,6 @@ async def test_a_run_cancelled_by_the_host_unseen_may_have_begun_and_be_billed(a
     await app.turn()
 
     assert (await app.job(job_id)).state is State.CANCELLED
-    standing = await app.store.database.read(lambda tx: tx.one("SELECT basis FROM host_cost WHERE job = $1", job_id))
-    assert standing is not None
-    assert standing["basis"] == "assumed"
+    cost = await app.store.database.read(lambda tx: tx.one("SELECT basis FROM host_cost WHERE job = $1", job_id))
+    assert cost is not None
+    assert cost["basis"] == "assumed"

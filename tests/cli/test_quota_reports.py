@@ -1,4 +1,4 @@
-"""`darkroom quota show`, `history`, `top`, `settings` and `export`: what they tell of whom, by which calendar."""
+"""`darkroom quota show`, `history`, `top`, `settings` and `export`: content, scope and calendar."""
 
 import csv
 import io
@@ -24,14 +24,14 @@ def run(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 
 @pytest.fixture
 def lite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The same on SQLite only, for what is not about the rows."""
+    """The same on SQLite only, for tests that do not depend on the engine."""
     return shell("quota", lite_url(tmp_path), monkeypatch=monkeypatch, capsys=capsys)
 
 
 # --- what holds
 
 
-async def test_show_tells_what_is_used_and_left_by_the_servers_calendar(url: str, run: Run) -> None:
+async def test_show_prints_used_and_remaining_quota_by_the_servers_calendar(url: str, run: Run) -> None:
     async with opened(url) as store:
         await settle_house(store, ServerSettings(timezone="Asia/Kolkata"))
         await paid(store, "01A", now=wall_clock())
@@ -69,7 +69,7 @@ async def test_a_cap_is_shown_by_utc_whatever_the_servers_calendar(lite: Run, tm
     assert "resets at (UTC)" in table
 
 
-async def test_a_server_shows_all_that_is_set_there_and_nothing_of_another(lite: Run, tmp_path: Path) -> None:
+async def test_show_of_a_server_prints_all_its_rules_and_none_of_another(lite: Run, tmp_path: Path) -> None:
     async with opened(lite_url(tmp_path)):
         await lite("set", *MEMBER, "--pictures", "3")
         await lite("set", *SERVER, "--role", "9", "--jobs", "none")
@@ -95,7 +95,7 @@ async def test_a_server_shows_all_that_is_set_there_and_nothing_of_another(lite:
     assert "dollars per month (your cap)  $4.00" in table
 
 
-async def test_a_member_is_not_said_to_be_limited_more_than_they_are(lite: Run, tmp_path: Path) -> None:
+async def test_show_of_a_member_prints_the_limits_that_apply(lite: Run, tmp_path: Path) -> None:
     async with opened(lite_url(tmp_path)):
         before = (await lite("show", *MEMBER)).out
         await lite("set", *SERVER, "--role", "9", "--jobs", "none")
@@ -105,7 +105,7 @@ async def test_a_member_is_not_said_to_be_limited_more_than_they_are(lite: Run, 
         assert "no limit" in (await lite("show", *SERVER, "--role", "9")).out
 
 
-async def test_the_history_tells_who_did_what_newest_first(lite: Run, tmp_path: Path) -> None:
+async def test_the_history_lists_changes_with_their_actors_newest_first(lite: Run, tmp_path: Path) -> None:
     async with opened(lite_url(tmp_path)) as store:
         await Quotas(store.database).block(By("1", GUILD, 42, NOON), Block(Holder.USER, BOB), reason="\x1b[2Jspam")
         await lite("set", *MEMBER, "--dollars", "none")
@@ -132,7 +132,7 @@ async def test_the_history_tells_who_did_what_newest_first(lite: Run, tmp_path: 
     assert lines[5].split()[2:] == ["admin", "42", "block", "member", str(BOB), "-", "\\x1b[2Jspam"]
 
 
-async def test_spending_is_told_of_a_server_a_member_or_a_channel(url: str, run: Run) -> None:
+async def test_the_history_shows_spending_of_a_server_a_member_or_a_channel(url: str, run: Run) -> None:
     async with opened(url) as store:
         await paid(store, "01A", now=NOON)
         await paid(store, "01B", now=NOON + 1000, user=BOB)
@@ -148,7 +148,7 @@ async def test_spending_is_told_of_a_server_a_member_or_a_channel(url: str, run:
     assert f"{ALICE}    6        01A  1         $0.08" in (await run("history", *SERVER, "--spending")).out
 
 
-async def test_top_tells_who_spent_most_in_a_window_of_the_server(url: str, run: Run) -> None:
+async def test_top_lists_the_members_who_spent_most_in_a_window(url: str, run: Run) -> None:
     async with opened(url) as store:
         for n in range(3):
             await paid(store, f"01A{n}", now=wall_clock(), user=BOB if n else ALICE)
@@ -195,7 +195,7 @@ async def test_a_servers_settings_are_shown(lite: Run, tmp_path: Path) -> None:
 # --- export
 
 
-async def test_an_export_holds_the_rows_of_one_server_in_its_own_days(url: str, run: Run, tmp_path: Path) -> None:
+async def test_an_export_has_the_rows_of_one_server_in_its_timezone(url: str, run: Run, tmp_path: Path) -> None:
     async with opened(url) as store:
         await settle_house(store, ServerSettings(timezone="Asia/Tokyo"))
         await paid(store, "01A", now=NOON)
@@ -203,13 +203,13 @@ async def test_an_export_holds_the_rows_of_one_server_in_its_own_days(url: str, 
         await paid(store, "01C", now=NOON, guild=None)
 
     text = (await run("export", *SERVER, "--since", "2026-11-21", "--until", "2026-11-21")).out
-    found = list(csv.DictReader(io.StringIO(text)))
-    assert [(each["job"], each["kind"]) for each in found] == [("01B", "reserve"), ("01B", "settle")]
-    assert (found[1]["time"], found[1]["dollars"]) == ("2026-11-21T01:00:00+09:00", "0.080000")
+    exported = list(csv.DictReader(io.StringIO(text)))
+    assert [(each["job"], each["kind"]) for each in exported] == [("01B", "reserve"), ("01B", "settle")]
+    assert (exported[1]["time"], exported[1]["dollars"]) == ("2026-11-21T01:00:00+09:00", "0.080000")
 
     async def jobs(*whose: str) -> list[str]:
-        said = (await run("export", *whose, "--since", "2026-11-20", "--until", "2026-11-21", "--json")).document
-        return sorted({each["job_id"] for each in said})
+        rows = (await run("export", *whose, "--since", "2026-11-20", "--until", "2026-11-21", "--json")).document
+        return sorted({each["job_id"] for each in rows})
 
     assert await jobs(*SERVER) == ["01A", "01B"]
     assert await jobs("--direct") == ["01C"]
@@ -221,30 +221,28 @@ async def test_an_export_holds_the_rows_of_one_server_in_its_own_days(url: str, 
     assert file.read_bytes().decode() == text
 
 
-async def test_a_long_export_is_whole(lite: Run, tmp_path: Path) -> None:
+async def test_a_long_export_is_complete(lite: Run, tmp_path: Path) -> None:
     many = 2 * PAGE_SIZE + 500
     async with opened(lite_url(tmp_path)) as store:
         sql = f"""
             INSERT INTO ledger (at, kind, actor, guild, "user", images, micro_usd)
             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {many})
             SELECT {NOON} + i / 3, 'adjust', 0, {GUILD}, {ALICE}, i, 0 FROM n
-            """  # noqa: S608 - numbers of ours
+            """  # noqa: S608 - our own numbers
         await execute(store, sql)
 
-    said = (await lite("export", *SERVER, "--until", "2027-01-01", "--json")).document
-    assert [each["pictures"] for each in said] == list(range(1, many + 1))
+    rows = (await lite("export", *SERVER, "--until", "2027-01-01", "--json")).document
+    assert [each["pictures"] for each in rows] == list(range(1, many + 1))
     assert (await lite("export", "--server", "77", "--json")).document == []
 
 
-async def test_an_export_that_cannot_be_written_is_named(lite: Run, tmp_path: Path) -> None:
+async def test_an_export_that_cannot_be_written_is_reported(lite: Run, tmp_path: Path) -> None:
     async with opened(lite_url(tmp_path)):
         file = tmp_path / "nowhere" / "rows.csv"
         assert f"{file} cannot be written" in (await lite("export", *SERVER, "--output", str(file))).sentence(2)
 
 
-async def test_words_in_the_history_neither_steer_the_terminal_nor_pass_for_lines_of_ours(
-    lite: Run, tmp_path: Path
-) -> None:
+async def test_text_in_the_history_neither_controls_the_terminal_nor_imitates_output(lite: Run, tmp_path: Path) -> None:
     async with opened(lite_url(tmp_path)) as store:
         await lite("set", *MEMBER, "--pictures", "1")
         await execute(store, """UPDATE changes SET body = '{"unit":"images","window":"day","amount":1,

@@ -1,6 +1,6 @@
-"""The life of a job through real store, service, worker and delivery, with a host and a Discord that obey.
+"""A job from acceptance to delivery: real store, services, worker and delivery, simulated provider and Discord.
 
-Longer than other files: each test is a few lines, and together they are one story that is read in order.
+Longer than other files: each test is a few lines, and they follow a job's course in order.
 """
 
 from collections.abc import AsyncIterator
@@ -87,7 +87,7 @@ async def test_nothing_is_submitted_before_the_card_is_known_to_be_shown(app: Ri
     await app.turn()
     assert app.provider.submitted == []
 
-    app.found[job_id] = (77, False)
+    app.found_replies[job_id] = (77, False)
     await app.turn(4)
 
     assert app.provider.submitted == [job_id]
@@ -122,7 +122,7 @@ async def test_an_unanswered_submission_is_never_sent_twice_and_costs_the_member
     assert (job.state, job.reason) == (State.FAILED, "unknown")
     assert app.provider.submitted == [job_id]
     used = await seen(app.store, job.place, now=NOON)
-    assert (used.user_day, used.host_month.micro_usd) == (Amount(), 80_000)  # the host may have billed it
+    assert (used.user_day, used.host_month.micro_usd) == (Amount(), 80_000)  # the provider may have billed it
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ async def test_an_unanswered_submission_is_never_sent_twice_and_costs_the_member
         (ProviderRefused("policy"), State.REFUSED, "refused"),
     ],
 )
-async def test_a_no_from_the_host_ends_the_job_and_gives_everything_back(
+async def test_a_rejection_by_the_provider_ends_the_job_and_refunds_it(
     app: Rig, error: Exception, state: State, reason: str
 ) -> None:
     app.provider.submits = [error]
@@ -146,7 +146,7 @@ async def test_a_no_from_the_host_ends_the_job_and_gives_everything_back(
     assert card.charge.released == Amount(1, 80_000)
 
 
-async def test_a_host_that_is_away_is_asked_again_with_patience_and_its_return_finishes_the_job(app: Rig) -> None:
+async def test_an_unreachable_provider_is_retried_with_delays_and_the_job_finishes_when_it_is_back(app: Rig) -> None:
     app.provider.submits = [ProviderUnavailable("refused", retry_after=20.0)] * 3
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
@@ -162,10 +162,10 @@ async def test_a_host_that_is_away_is_asked_again_with_patience_and_its_return_f
     job = await app.until_final(job_id)
 
     assert job.state is State.SUCCEEDED
-    assert [key for key, _ in app.told] == ["operator.down", "operator.recovered"]
+    assert [key for key, _ in app.notifications] == ["operator.down", "operator.recovered"]
 
 
-async def test_an_empty_balance_pauses_the_host_tells_the_operator_once_and_ends_with_everything_back(app: Rig) -> None:
+async def test_an_empty_balance_pauses_the_provider_notifies_the_operator_once_and_ends_refunded(app: Rig) -> None:
     app.provider.submits = [ProviderPaused("402", kind="balance")] * 100
     first, second = await app.imagine(), await app.imagine(BOB)
 
@@ -175,12 +175,12 @@ async def test_an_empty_balance_pauses_the_host_tells_the_operator_once_and_ends
     await app.until_final(first, step=30)
     await app.until_final(second, step=30)
 
-    assert [key for key, _ in app.told] == ["operator.balance"]
+    assert [key for key, _ in app.notifications] == ["operator.balance"]
     card = await app.services.jobs.card(first)
     assert (card.job.reason, card.charge.released) == ("balance", Amount(1, 80_000))
 
 
-async def test_cancelling_before_the_host_has_it_is_free_and_at_once(tmp_path: Path, url: str) -> None:
+async def test_cancelling_before_the_submit_is_free_and_immediate(tmp_path: Path, url: str) -> None:
     async with rig(tmp_path, url=url, slots=0) as app:
         job_id = await app.imagine()
         await app.turn()
@@ -191,7 +191,7 @@ async def test_cancelling_before_the_host_has_it_is_free_and_at_once(tmp_path: P
         assert app.provider.submitted == []
 
 
-async def test_cancelling_in_the_hosts_queue_counts_when_the_run_says_so(app: Rig) -> None:
+async def test_cancelling_a_queued_run_takes_effect_when_its_status_says_so(app: Rig) -> None:
     app.provider.sees = [QUEUED]
     app.provider.cancellings = [CancelOutcome.CANCELLED]
     job_id = await app.imagine()
@@ -208,7 +208,7 @@ async def test_cancelling_in_the_hosts_queue_counts_when_the_run_says_so(app: Ri
     assert used.host_month == Amount()
 
 
-async def test_a_cancel_that_came_too_late_says_so_and_the_picture_is_paid_for(app: Rig) -> None:
+async def test_a_cancel_that_is_too_late_says_so_and_the_picture_is_charged(app: Rig) -> None:
     app.provider.sees = [QUEUED]
     job_id = await app.imagine()
     await app.turn()
@@ -216,7 +216,7 @@ async def test_a_cancel_that_came_too_late_says_so_and_the_picture_is_paid_for(a
     await app.services.jobs.cancel(job_id, user_id=ALICE)
     await app.turn()
     assert (await app.job(job_id)).cancel is Cancel.TOO_LATE
-    with pytest.raises(UserError, match=r"cancel\.too_late"):  # nothing is asked of the host again
+    with pytest.raises(UserError, match=r"cancel\.too_late"):  # no further request to the provider
         await app.services.jobs.cancel(job_id, user_id=ALICE)
     assert (await app.job(job_id)).cancel is Cancel.TOO_LATE
     app.provider.sees = [RUNNING, app.ready()]
@@ -225,7 +225,7 @@ async def test_a_cancel_that_came_too_late_says_so_and_the_picture_is_paid_for(a
     assert job.state is State.SUCCEEDED
 
 
-async def test_nobody_cancels_somebody_elses_job(app: Rig) -> None:
+async def test_only_the_owner_cancels_a_job(app: Rig) -> None:
     job_id = await app.imagine()
 
     with pytest.raises(UserError) as caught:
@@ -234,7 +234,7 @@ async def test_nobody_cancels_somebody_elses_job(app: Rig) -> None:
     assert caught.value.key == "cancel.not_yours"
 
 
-async def test_a_refusal_of_the_hosts_filter_is_an_ending_of_its_own(app: Rig) -> None:
+async def test_a_refusal_by_the_providers_filter_has_its_own_state(app: Rig) -> None:
     app.provider.sees = [Observation(State.REFUSED, reason="safety", cost_micro_usd=0)]
     job_id = await app.imagine()
 
@@ -245,7 +245,7 @@ async def test_a_refusal_of_the_hosts_filter_is_an_ending_of_its_own(app: Rig) -
     assert (used.user_day, used.host_month) == (Amount(), Amount())
 
 
-async def test_a_run_that_never_ends_is_given_up_and_its_late_picture_is_a_present(app: Rig) -> None:
+async def test_a_run_that_never_ends_is_given_up_and_its_late_picture_is_free(app: Rig) -> None:
     app.provider.sees = [RUNNING]
     job_id = await app.imagine()
 
@@ -260,7 +260,7 @@ async def test_a_run_that_never_ends_is_given_up_and_its_late_picture_is_a_prese
     assert len(app.messenger.shown[-1][2]) == 1
 
 
-async def test_a_run_that_the_host_has_forgotten_ends_with_everything_back(app: Rig) -> None:
+async def test_a_run_that_the_provider_has_lost_is_refunded(app: Rig) -> None:
     app.provider.sees = [RunLost("404001")]
     job_id = await app.imagine()
 
@@ -277,14 +277,14 @@ async def test_pictures_on_a_host_that_is_not_allowed_wait_for_the_operator(app:
 
     await app.turn(5, times=3)
     assert app.messenger.last.blocked_host == "evil.example"
-    assert [key for key, _ in app.told] == ["operator.result_host"]
+    assert [key for key, _ in app.notifications] == ["operator.result_host"]
     app.files.files[url] = data
     job = await app.until_final(job_id)
 
     assert job.state is State.SUCCEEDED
 
 
-async def test_a_link_that_cannot_be_followed_keeps_no_other_picture_waiting(app: Rig) -> None:
+async def test_a_bad_link_does_not_delay_the_other_pictures(app: Rig) -> None:
     app.provider.sees = [app.ready(n=2)]
     first = next(iter(app.files.files))
     app.files.files[first] = BadLink("not a link that is followed")
@@ -299,7 +299,7 @@ async def test_a_link_that_cannot_be_followed_keeps_no_other_picture_waiting(app
     assert app.files.fetched.count(first) == 1
 
 
-async def test_a_host_that_has_not_heard_of_its_own_result_yet_is_asked_again(app: Rig) -> None:
+async def test_a_result_that_is_not_available_yet_is_requested_again(app: Rig) -> None:
     ready = app.ready()
     app.provider.sees = [ready, RUNNING, ready]
     (url,) = ready.image_urls
@@ -315,7 +315,7 @@ async def test_a_host_that_has_not_heard_of_its_own_result_yet_is_asked_again(ap
     assert (job.state, job.images) == (State.SUCCEEDED, 1)
 
 
-async def test_pictures_that_stay_out_of_reach_end_with_everything_back(app: Rig) -> None:
+async def test_pictures_that_stay_unreachable_are_refunded(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     app.files.files = dict.fromkeys(app.files.files, DownloadFailed("404", permanent=True))
     job_id = await app.imagine()
@@ -338,11 +338,11 @@ async def test_a_file_that_is_no_picture_is_neither_kept_nor_charged(app: Rig) -
     assert card.charge.settled == Amount(1, 80_000)
 
 
-async def test_reference_pictures_are_checked_before_money_moves(app: Rig) -> None:
+async def test_reference_pictures_are_checked_before_the_paid_request(app: Rig) -> None:
     job_id = await app.edit()
     job = await app.job(job_id)
     fault = {"key": "references.broken", "file": "a.png"}
-    app.checks[:] = [(replace(job.request.references[0], fault=fault),)]
+    app.reference_checks[:] = [(replace(job.request.references[0], fault=fault),)]
 
     await app.turn()
 
@@ -353,20 +353,20 @@ async def test_reference_pictures_are_checked_before_money_moves(app: Rig) -> No
     assert app.provider.submitted == []
 
 
-async def test_a_reference_that_cannot_be_had_for_now_is_waited_for_and_one_that_takes_too_long_is_given_up(
+async def test_an_unreachable_reference_is_retried_until_the_deadline(
     app: Rig,
 ) -> None:
     away = DownloadFailed("HTTP 503", permanent=False)
     fine = await app.edit()
-    app.checks[:] = [away] * 6
+    app.reference_checks[:] = [away] * 6
     await app.turn(60, times=9)
     assert app.provider.submitted == [fine]
 
     slow = await app.edit()
-    app.checks[:] = [TimeoutError()] * 3
+    app.reference_checks[:] = [TimeoutError()] * 3
     await app.turn(2, times=3)
     lost = await app.edit()
-    app.checks[:] = [away] * 100
+    app.reference_checks[:] = [away] * 100
     await app.turn(60, times=16)
 
     ended = [await app.job(each) for each in (slow, lost)]
@@ -377,7 +377,7 @@ async def test_a_reference_that_cannot_be_had_for_now_is_waited_for_and_one_that
     assert app.provider.submitted == [fine]
 
 
-async def test_a_dying_link_caps_the_wait(tmp_path: Path, url: str) -> None:
+async def test_an_expiring_link_limits_the_wait(tmp_path: Path, url: str) -> None:
     async with rig(tmp_path, url=url, slots=0) as app:
         job_id = await app.edit(expires_at=NOON + 120_000)
 
@@ -387,7 +387,7 @@ async def test_a_dying_link_caps_the_wait(tmp_path: Path, url: str) -> None:
         assert (job.state, job.reason) == (State.FAILED, "inputs_expired")
 
 
-async def test_a_job_whose_card_nobody_has_seen_takes_nobodys_place_in_the_line(tmp_path: Path, url: str) -> None:
+async def test_an_unacknowledged_job_takes_no_place_in_the_queue(tmp_path: Path, url: str) -> None:
     async with rig(tmp_path, url=url, slots=1) as app:
         app.provider.sees = [RUNNING]
         unseen = await app.imagine(BOB, acked=False)
@@ -417,7 +417,7 @@ async def test_one_busy_member_does_not_starve_the_next(tmp_path: Path, url: str
         assert app.provider.submitted[4] == theirs
 
 
-async def test_a_restart_in_every_state_goes_on_with_one_submit_and_one_charge(tmp_path: Path, url: str) -> None:
+async def test_a_restart_in_every_state_continues_with_one_submit_and_one_charge(tmp_path: Path, url: str) -> None:
     clock = Time()
     async with rig(tmp_path, url=url, time=clock) as before:
         before.provider.sees = [RUNNING]
@@ -434,7 +434,7 @@ async def test_a_restart_in_every_state_goes_on_with_one_submit_and_one_charge(t
         assert after.messenger.last.charge.settled == Amount(1, 80_000)
 
 
-async def test_a_restart_in_the_middle_of_a_submit_never_sends_it_again(tmp_path: Path, url: str) -> None:
+async def test_a_restart_during_a_submit_never_sends_it_again(tmp_path: Path, url: str) -> None:
     clock = Time()
     async with rig(tmp_path, url=url, time=clock) as before:
         job_id = await before.imagine()
@@ -447,7 +447,7 @@ async def test_a_restart_in_the_middle_of_a_submit_never_sends_it_again(tmp_path
         assert (job.state, job.reason, after.provider.submitted) == (State.FAILED, "unknown", [])
 
 
-async def test_old_replies_are_changed_by_the_channel(app: Rig) -> None:
+async def test_old_replies_are_edited_through_the_channel(app: Rig) -> None:
     app.provider.sees = [RUNNING]
     await app.imagine()
     await app.turn(5)
@@ -459,7 +459,7 @@ async def test_old_replies_are_changed_by_the_channel(app: Rig) -> None:
     assert app.messenger.shown[-1][0] is ReplyPath.CHANNEL
 
 
-async def test_a_reply_that_only_its_token_can_reach_says_so_in_time(app: Rig) -> None:
+async def test_a_reply_that_only_its_token_can_reach_says_so_before_the_token_expires(app: Rig) -> None:
     app.provider.sees = [RUNNING]
     job_id = await app.imagine(bot_can_edit=False, bot_can_post=False)
     await app.turn(5)
@@ -478,10 +478,10 @@ async def test_a_reply_that_only_its_token_can_reach_says_so_in_time(app: Rig) -
     assert await app.services.jobs.open_jobs(ALICE) == ([], 0)
 
 
-async def test_a_deleted_reply_is_settled_and_waits_in_jobs(app: Rig) -> None:
+async def test_a_job_whose_reply_was_deleted_is_settled_and_waits_in_jobs(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
-    app.messenger.troubles = [MessageGone()]
+    app.messenger.errors = [MessageGone()]
 
     job = await app.until_final(job_id)
     await app.turn(5)
@@ -490,7 +490,7 @@ async def test_a_deleted_reply_is_settled_and_waits_in_jobs(app: Rig) -> None:
     assert [card.job.id for card in (await app.services.jobs.open_jobs(ALICE))[0]] == [job_id]
 
 
-async def test_what_is_under_way_is_not_deleted(app: Rig) -> None:
+async def test_an_active_job_cannot_be_deleted(app: Rig) -> None:
     app.provider.sees = [RUNNING]
     job_id = await app.imagine()
     await app.turn()
@@ -502,7 +502,7 @@ async def test_what_is_under_way_is_not_deleted(app: Rig) -> None:
     assert await app.job(job_id) == before
 
 
-async def test_a_press_does_not_shorten_the_wait_of_a_job_that_no_host_has(app: Rig) -> None:
+async def test_pressing_check_now_does_not_shorten_the_wait_of_an_unsubmitted_job(app: Rig) -> None:
     job = await app.job(await app.imagine())
     waiting = await app.store.update(job, now=app.time.now, due_at=app.time.now + 60_000)
 
@@ -511,13 +511,13 @@ async def test_a_press_does_not_shorten_the_wait_of_a_job_that_no_host_has(app: 
     assert await app.job(job.id) == waiting
 
 
-async def test_a_link_that_dies_within_a_minute_is_not_taken(app: Rig) -> None:
+async def test_a_link_that_expires_within_a_minute_is_refused(app: Rig) -> None:
     with pytest.raises(UserError, match=r"references\.expired"):
         await app.edit(expires_at=app.time.now + 60_000)
     assert await app.edit(expires_at=app.time.now + 60_001)
 
 
-async def test_nothing_is_sent_to_a_reply_that_was_deleted_while_it_waited_for_its_turn(app: Rig) -> None:
+async def test_nothing_is_sent_to_a_reply_deleted_while_its_delivery_was_due(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     gone, deleted = await app.imagine(), await app.imagine()
     for each in (gone, deleted):
@@ -528,16 +528,16 @@ async def test_nothing_is_sent_to_a_reply_that_was_deleted_while_it_waited_for_i
     await app.services.jobs.delete(deleted, user_id=ALICE)
 
     for each in (gone, deleted):
-        await app.delivery.deliver(each)  # as one does that was found due before
+        await app.delivery.deliver(each)  # as for a delivery that was due before
 
     assert len(app.messenger.shown) == shown
     assert [row["attempts"] for row in await rows(app.store, "SELECT attempts FROM replies")] == [0, 0]
 
 
-async def test_discord_being_down_while_a_job_ends_only_delays_its_card(app: Rig) -> None:
+async def test_an_outage_of_discord_at_the_end_of_a_job_only_delays_its_card(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
-    app.messenger.troubles = [DeliverLater("503")] * 4
+    app.messenger.errors = [DeliverLater("503")] * 4
 
     await app.until_final(job_id)
     await app.turn(60, times=8)
@@ -545,9 +545,9 @@ async def test_discord_being_down_while_a_job_ends_only_delays_its_card(app: Rig
     assert app.messenger.states() == [State.SUCCEEDED]
 
 
-async def test_a_dead_token_leads_to_the_next_way(app: Rig) -> None:
+async def test_an_expired_token_leads_to_the_next_path(app: Rig) -> None:
     app.provider.sees = [app.ready()]
-    app.messenger.troubles = [PathClosed("50027", permanent=True)]
+    app.messenger.errors = [PathClosed("50027", permanent=True)]
     job_id = await app.imagine()
 
     await app.until_final(job_id)
@@ -556,10 +556,10 @@ async def test_a_dead_token_leads_to_the_next_way(app: Rig) -> None:
     assert app.messenger.shown[-1][0] is ReplyPath.CHANNEL
 
 
-async def test_files_that_discord_finds_too_large_are_made_smaller(app: Rig) -> None:
+async def test_files_that_discord_rejects_as_too_large_are_shrunk(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine(filesize_limit=66_000)
-    app.messenger.troubles = [TooLarge()]
+    app.messenger.errors = [TooLarge()]
 
     await app.until_final(job_id)
     await app.turn(5)
@@ -572,7 +572,7 @@ def picture_bytes(app: Rig, job_id: str) -> bytes:
     return (app.folder / f"{job_id}-1.png").read_bytes()
 
 
-async def test_a_member_over_their_limit_is_told_what_is_left_and_nothing_is_written(app: Rig) -> None:
+async def test_a_refusal_over_the_limit_says_what_is_left_and_writes_nothing(app: Rig) -> None:
     app.provider.sees = [app.ready(n=4)]
     for _ in range(2):
         await app.until_final(await app.imagine(count=4))

@@ -1,4 +1,4 @@
-"""Races and bad days found by reading, each played once through the real store, service, worker and delivery."""
+"""Races and failures found in reviews, each reproduced with the real store, services, worker and delivery."""
 
 import asyncio
 import logging
@@ -32,15 +32,15 @@ from tests.store.ledger_model import seen
 RUNNING = Observation(State.RUNNING)
 
 
-async def steps_at_once(app: Rig, *, most: int = 200) -> int:
-    """How many steps are due without any time passing; a spinning worker reaches *most*."""
+async def steps_at_once(app: Rig, *, max_steps: int = 200) -> int:
+    """Run steps until none is due without time passing; returns how many. A busy loop reaches *max_steps*."""
     done = 0
-    while done < most and (step := await app.worker.run_due()):
+    while done < max_steps and (step := await app.worker.run_due()):
         done += step
     return done
 
 
-async def test_a_job_that_nobody_looks_at_is_late_and_found_within_a_minute(app: Rig) -> None:
+async def test_a_job_missing_from_the_schedule_is_found_within_a_minute(app: Rig) -> None:
     app.provider.sees = [RUNNING, app.ready()]
     job_id = await app.imagine()
     await app.turn(10)
@@ -63,7 +63,7 @@ async def test_a_job_that_nobody_looks_at_is_late_and_found_within_a_minute(app:
     await working
 
 
-async def test_a_step_that_says_never_is_not_believed_where_the_row_says_when(
+async def test_a_due_time_in_the_row_applies_when_a_step_returns_none(
     app: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Never:
@@ -77,10 +77,10 @@ async def test_a_step_that_says_never_is_not_believed_where_the_row_says_when(
     await app.turn(10)
     monkeypatch.undo()
 
-    assert (await app.until_final(job_id, most=2)).state is State.SUCCEEDED
+    assert (await app.until_final(job_id, max_turns=2)).state is State.SUCCEEDED
 
 
-async def test_waiting_for_a_host_in_trouble_costs_no_steps(app: Rig) -> None:
+async def test_waiting_for_a_failing_provider_runs_no_steps(app: Rig) -> None:
     app.provider.submits = [ProviderPaused("402", kind="balance")] * 50
     for user in (ALICE, BOB):
         for _ in range(4):
@@ -93,7 +93,7 @@ async def test_waiting_for_a_host_in_trouble_costs_no_steps(app: Rig) -> None:
     assert await app.worker.overdue() < 2
 
 
-async def test_a_host_that_asks_for_quiet_is_left_alone(app: Rig) -> None:
+async def test_no_request_is_sent_before_retry_after_has_passed(app: Rig) -> None:
     app.provider.submits = [ProviderUnavailable("429", retry_after=120.0)] * 50
     await app.imagine()
     await app.imagine(BOB)
@@ -105,13 +105,13 @@ async def test_a_host_that_asks_for_quiet_is_left_alone(app: Rig) -> None:
     assert len(app.provider.submitted) == tried
 
 
-async def test_a_way_that_is_closed_does_not_lose_the_ending_when_the_process_dies_there(tmp_path: Path) -> None:
+async def test_a_closed_reply_path_and_a_crash_do_not_lose_the_final_card(tmp_path: Path) -> None:
     clock = Time()
     async with rig(tmp_path, time=clock) as before:
         before.provider.sees = [before.ready()]
         job_id = await before.imagine()
         await ended_but_not_shown(before, job_id)
-        before.messenger.troubles = [PathClosed("50027", permanent=True), KeyError("the process dies here")]
+        before.messenger.errors = [PathClosed("50027", permanent=True), KeyError("the process dies here")]
         with pytest.raises(KeyError):
             await before.delivery.deliver(job_id)
 
@@ -121,17 +121,17 @@ async def test_a_way_that_is_closed_does_not_lose_the_ending_when_the_process_di
         assert after.messenger.states() == [State.SUCCEEDED]
 
 
-async def test_a_server_whose_filters_take_neither_pictures_nor_the_members_words_sees_how_it_ended(app: Rig) -> None:
+async def test_a_server_that_blocks_pictures_and_prompt_still_sees_the_outcome(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await ended_but_not_shown(app, job_id)
-    app.messenger.troubles = [ContentBlocked("the pictures"), ContentBlocked("the words")]
+    app.messenger.errors = [ContentBlocked("the pictures"), ContentBlocked("the words")]
     await app.delivery.run_due()
 
     ((_, card, uploads),) = app.messenger.shown
     assert (card.job.state, card.job.request.prompt, card.withheld, uploads) == (State.SUCCEEDED, "", True, ())
     assert [card.job.id for card in (await app.services.jobs.open_jobs(ALICE))[0]] == [job_id]
-    app.messenger.troubles = [ContentBlocked("the pictures")]  # it says so already
+    app.messenger.errors = [ContentBlocked("the pictures")]  # the card says so already
     await app.turn(11 * 60)
     assert len(app.messenger.shown) == 1
     await app.turn(21 * 60)
@@ -139,15 +139,15 @@ async def test_a_server_whose_filters_take_neither_pictures_nor_the_members_word
     assert await app.services.jobs.open_jobs(ALICE) == ([], 0)
 
 
-async def test_a_picture_that_cannot_be_read_for_now_is_said_to_be_kept_and_shown_later(app: Rig) -> None:
+async def test_a_picture_that_cannot_be_read_now_is_delivered_later(app: Rig) -> None:
     app.provider.sees = [app.ready()]
-    app.messenger.troubles = [DeliverLater("Discord is away") for _ in range(9)]
+    app.messenger.errors = [DeliverLater("Discord is away") for _ in range(9)]
     job_id = await app.imagine()
     await app.until_final(job_id)
-    app.messenger.troubles.clear()
+    app.messenger.errors.clear()
     file = app.folder / f"{job_id}-1.png"
     away = file.rename(file.with_suffix(".away"))
-    file.mkdir()  # reading it is an error of the system's
+    file.mkdir()  # reading it raises `IsADirectoryError`
     await app.turn(120)
     assert (app.messenger.last.job.state, app.messenger.last.withheld) == (State.SUCCEEDED, True)
 
@@ -157,14 +157,14 @@ async def test_a_picture_that_cannot_be_read_for_now_is_said_to_be_kept_and_show
     assert (app.messenger.last.withheld, len(app.messenger.shown[-1][2])) == (False, 1)
 
 
-async def test_a_hidden_card_without_the_members_words_is_all_there_is_to_show(tmp_path: Path) -> None:
+async def test_a_hidden_card_without_the_prompt_is_complete(tmp_path: Path) -> None:
     async with rig(tmp_path, host="runflow") as app:
         app.provider.sees = [RUNNING, app.ready()]
         job_id = await app.imagine()
         await app.turn(5)
         await app.services.jobs.hide(job_id, user_id=ALICE)
         await app.turn(5)
-        app.messenger.troubles = [ContentBlocked("harmful_link") for _ in range(2)]
+        app.messenger.errors = [ContentBlocked("harmful_link") for _ in range(2)]
         await app.until_final(job_id)
         await app.turn(5)
 
@@ -174,12 +174,12 @@ async def test_a_hidden_card_without_the_members_words_is_all_there_is_to_show(t
         assert record.reply.delivered == record.reply.wanted
 
 
-async def test_a_closed_way_is_tried_less_and_less_while_there_is_something_to_show(app: Rig) -> None:
+async def test_a_closed_path_is_retried_with_growing_delays_until_the_pictures_expire(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await ended_but_not_shown(app, job_id)
     troubles: list[Exception] = [PathClosed("50013") for _ in range(1000)]
-    app.messenger.troubles = troubles
+    app.messenger.errors = troubles
     tried = []
     for _ in range(100):
         before, day_ago = len(troubles), app.time.now - 24 * HOUR
@@ -188,34 +188,34 @@ async def test_a_closed_way_is_tried_less_and_less_while_there_is_something_to_s
         tried.append(len(troubles) < before)
 
     assert tried[:7] == [True, True, True, False, True, False, False]  # after 10, 20, 40 and 60 minutes
-    assert 20 < sum(tried) < 30  # in the 24 hours that /jobs has it, and not after
+    assert 20 < sum(tried) < 30  # in the 24 hours that /jobs lists it, and not after
     assert not any(tried[78:])
     assert len(app.messenger.notified) == 1
 
 
-async def test_a_token_is_used_again_after_what_was_only_closed_for_a_while(app: Rig) -> None:
+async def test_a_token_is_used_again_after_a_temporary_closure(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await ended_but_not_shown(app, job_id)
-    app.messenger.troubles = [PathClosed("50083")] * 3
+    app.messenger.errors = [PathClosed("50083")] * 3
     await app.delivery.run_due()
     await app.turn(10 * 60)
 
     assert [way for way, _, _ in app.messenger.shown] == [ReplyPath.TOKEN]
 
 
-async def test_what_jobs_has_handed_over_is_not_posted_again(app: Rig) -> None:
+async def test_pictures_delivered_by_jobs_are_not_posted_again(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await ended_but_not_shown(app, job_id)
     await app.services.jobs.delivered_privately(job_id, version=await app.services.jobs.wanted_version(job_id))
-    app.messenger.troubles = [PathClosed("the token"), PathClosed("the channel")]
+    app.messenger.errors = [PathClosed("the token"), PathClosed("the channel")]
     await app.delivery.run_due()
 
-    assert (app.messenger.shown, app.messenger.troubles) == ([], [])
+    assert (app.messenger.shown, app.messenger.errors) == ([], [])
 
 
-async def test_a_deleted_reply_is_not_tried_for_ever(app: Rig) -> None:
+async def test_a_deleted_reply_is_not_retried_forever(app: Rig) -> None:
     app.provider.sees = [RUNNING]
     job_id = await app.imagine()
     await app.turn(5)
@@ -226,7 +226,7 @@ async def test_a_deleted_reply_is_not_tried_for_ever(app: Rig) -> None:
     assert [await app.delivery.run_due() for _ in range(3)] == [0, 0, 0]
 
 
-async def test_a_commit_that_comes_too_late_is_taken_back(app: Rig) -> None:
+async def test_an_acceptance_committed_after_the_timeout_is_withdrawn(app: Rig) -> None:
     context = app.context()
     with somebody_else_writes(app), pytest.raises(UserError) as caught:
         await app.services.requests.accept(context, RequestDraft(verb=Verb.IMAGINE, prompt="a lighthouse"))
@@ -237,7 +237,7 @@ async def test_a_commit_that_comes_too_late_is_taken_back(app: Rig) -> None:
     assert (used.user_day, used.user_in_flight) == (Amount(), 0)
 
 
-async def test_a_database_that_takes_no_writes_stops_no_loop_and_floods_nobody(app: Rig) -> None:
+async def test_a_locked_database_stops_no_loop_and_sends_no_reply_twice(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await ended_but_not_shown(app, job_id)
@@ -252,7 +252,7 @@ async def test_a_database_that_takes_no_writes_stops_no_loop_and_floods_nobody(a
     assert await app.services.jobs.open_jobs(ALICE) == ([], 0)
 
 
-async def test_a_run_that_the_database_does_not_take_is_held_until_it_does(app: Rig) -> None:
+async def test_a_run_that_cannot_be_stored_is_kept_in_memory_until_it_can(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     await app.store.database.write(impatient)
     job_id = await app.imagine()
@@ -282,7 +282,7 @@ async def ended_but_not_shown(app: Rig, job_id: str) -> None:
 
 @contextmanager
 def somebody_else_writes(app: Rig) -> Iterator[None]:
-    """Another process holds the database's write lock."""
+    """Another process has the database's write lock."""
     other = sqlite3.connect(app.folder / "darkroom.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
@@ -292,7 +292,7 @@ def somebody_else_writes(app: Rig) -> Iterator[None]:
         other.close()
 
 
-async def test_impatient_presses_do_not_use_up_the_patience_with_a_file(app: Rig) -> None:
+async def test_repeated_presses_do_not_use_up_the_download_attempts(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     url = next(iter(app.files.files))
     data, app.files.files[url] = app.files.files[url], DownloadFailed("404", permanent=True)
@@ -306,7 +306,7 @@ async def test_impatient_presses_do_not_use_up_the_patience_with_a_file(app: Rig
     assert (await app.until_final(job_id)).state is State.SUCCEEDED
 
 
-async def test_a_run_cancelled_after_it_had_begun_may_have_been_billed(app: Rig) -> None:
+async def test_a_run_cancelled_after_it_started_counts_as_billed(app: Rig) -> None:
     app.provider.sees = [RUNNING, Observation(State.CANCELLED)]
     job_id = await app.imagine()
 
@@ -316,7 +316,7 @@ async def test_a_run_cancelled_after_it_had_begun_may_have_been_billed(app: Rig)
     assert (used.user_day, used.host_month.micro_usd) == (Amount(), 80_000)
 
 
-async def test_what_a_late_picture_really_cost_takes_the_place_of_what_was_assumed(app: Rig) -> None:
+async def test_the_real_cost_of_a_late_picture_replaces_the_assumed_cost(app: Rig) -> None:
     app.provider.sees = [RUNNING]
     job_id = await app.imagine()
     await app.until_final(job_id, step=30)
@@ -327,7 +327,7 @@ async def test_what_a_late_picture_really_cost_takes_the_place_of_what_was_assum
     assert used.host_month.micro_usd == 50_000
 
 
-async def test_a_private_reply_that_waits_says_how_to_go_on_before_its_token_dies(tmp_path: Path) -> None:
+async def test_a_waiting_ephemeral_reply_explains_how_to_continue_before_its_token_expires(tmp_path: Path) -> None:
     async with rig(tmp_path, slots=0) as app:
         await app.imagine(bot_can_edit=False, bot_can_post=False)
         await app.turn(60, times=13)
@@ -337,7 +337,7 @@ async def test_a_private_reply_that_waits_says_how_to_go_on_before_its_token_die
         assert app.messenger.last.job.reason == "expired_waiting"
 
 
-async def test_a_clock_that_was_ahead_freezes_nothing_after_a_restart(tmp_path: Path) -> None:
+async def test_a_clock_that_was_ahead_blocks_no_job_after_a_restart(tmp_path: Path) -> None:
     ahead = Time(NOON + 365 * 24 * 60 * MINUTE)
     async with rig(tmp_path, time=ahead) as before:
         job_id = await before.imagine()
@@ -351,9 +351,7 @@ async def test_a_clock_that_was_ahead_freezes_nothing_after_a_restart(tmp_path: 
         assert after.messenger.states()[-1] is State.SUCCEEDED
 
 
-async def test_a_host_that_echoes_the_prompt_does_not_bring_it_into_the_log(
-    app: Rig, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_prompt_in_a_providers_answer_is_not_logged(app: Rig, caplog: pytest.LogCaptureFixture) -> None:
     app.provider.sees = [Observation(State.FAILED, reason="cannot draw: a lighthouse")]
     with caplog.at_level(logging.DEBUG):
         await app.until_final(await app.imagine())

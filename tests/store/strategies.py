@@ -1,4 +1,4 @@
-"""Hypothesis strategies of requests, rules and places for the model's test."""
+"""Hypothesis strategies of requests, rules and places, for the test of the quota model."""
 
 import hypothesis.strategies as st
 
@@ -25,7 +25,7 @@ places = st.builds(
     st.sampled_from([1, 1, 2, 3]),
     st.sampled_from([(), (701,), (701, 702)]),
 )
-wishes = st.tuples(places, st.integers(1, 4), st.integers(0, 150))
+drafts = st.tuples(places, st.integers(1, 4), st.integers(0, 150))
 servers = st.sampled_from([0, 5, 6])
 holders = st.sampled_from(
     [

@@ -1,4 +1,4 @@
-"""Jobs on PostgreSQL over a line that loses COMMITs and answers to them: made once, paid once, never stranded."""
+"""Jobs on PostgreSQL over a connection that loses COMMITs or their answers: made once, paid once, never stuck."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ from bot.core.jobs import HOUR, Cancel, State, Verb
 from bot.core.request_draft import RequestDraft
 from bot.maintenance.retention import Retention
 from tests.cli.shell import shell
-from tests.jobs.queue_stage import Cut, Line, line_to
+from tests.jobs.commit_proxy import Cut, Line, line_to
 from tests.kit import ALICE, Rig, rig
 from tests.store.ledger_model import faults, rows
 
@@ -26,15 +26,13 @@ async def cut_off(url: str, folder: Path) -> AsyncIterator[tuple[Rig, Line]]:
 
 
 def cut_all(line: Line, how: Cut) -> None:
-    """Cut every COMMIT from now on; of those that never arrive the repetition gets through."""
+    """Cut every COMMIT from now on; with Cut.LOST every second one, so that the retry succeeds."""
     for number in range(0, MOST, 2 if how is Cut.LOST else 1):
         line.cut(how, after=number)
 
 
 @pytest.mark.parametrize("how", CUTS)
-async def test_a_job_all_of_whose_commits_are_cut_is_made_and_paid_once(
-    postgres_url: str, tmp_path: Path, how: Cut
-) -> None:
+async def test_a_job_whose_commits_all_fail_is_made_and_paid_once(postgres_url: str, tmp_path: Path, how: Cut) -> None:
     async with cut_off(postgres_url, tmp_path) as (app, line):
         app.provider.sees = [app.ready(cost=50_000)]
         cut_all(line, how)
@@ -51,11 +49,11 @@ async def test_a_job_all_of_whose_commits_are_cut_is_made_and_paid_once(
         assert kinds == ["reserve", "settle"]
         assert [row["basis"] for row in await rows(app.store, "SELECT basis FROM host_cost")] == ["known"]
         assert await faults(app.store) == []
-        assert app.told == []
+        assert app.notifications == []
 
 
 @pytest.mark.parametrize("how", CUTS)
-async def test_cancel_says_what_it_did(postgres_url: str, tmp_path: Path, how: Cut) -> None:
+async def test_cancel_reports_its_result(postgres_url: str, tmp_path: Path, how: Cut) -> None:
     async with cut_off(postgres_url, tmp_path) as (app, line):
         waiting, queued = await app.imagine(), await app.imagine()
         await app.worker.run_due()
@@ -77,17 +75,17 @@ async def test_pictures_that_are_deleted_or_expire_leave_the_disk(postgres_url: 
             await app.until_final(each)
         await app.turn(1)
         line.cut(how)
-        held = await app.services.jobs.delete(deleted, user_id=ALICE)
+        was_hidden = await app.services.jobs.delete(deleted, user_id=ALICE)
         app.time.go(48 * HOUR / 1000)
         cut_all(line, how)
         await Retention(app.store, app.services, data=tmp_path, keep_hours=24, keep_prompts_days=30).run_once()
 
-        assert [each.file for each in held] == [f"{deleted}-1.png"]
+        assert [each.file for each in was_hidden] == [f"{deleted}-1.png"]
         assert not (tmp_path / f"{expired}-1.png").exists()
 
 
 @pytest.mark.parametrize("how", CUTS)
-async def test_the_command_line_says_what_it_did(
+async def test_the_command_line_reports_its_result(
     postgres_url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -109,9 +107,7 @@ async def test_the_command_line_says_what_it_did(
         assert [row["amount"] for row in await rows(app.store, "SELECT amount FROM grants")] == [5]
 
 
-async def test_an_acceptance_that_was_given_up_on_is_withdrawn_after_its_commit(
-    postgres_url: str, tmp_path: Path
-) -> None:
+async def test_an_acceptance_that_timed_out_is_withdrawn_after_its_commit(postgres_url: str, tmp_path: Path) -> None:
     async with cut_off(postgres_url, tmp_path) as (app, line):
         line.delay = 1.5
         with pytest.raises(UserError, match="busy"):

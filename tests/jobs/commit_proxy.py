@@ -1,4 +1,4 @@
-"""A line to PostgreSQL that breaks where a test wants: at a COMMIT that the server never gets, or at its answer."""
+"""TCP proxy to PostgreSQL that breaks connections on request: at a COMMIT, or at the answer to one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,18 +12,18 @@ QUERY = b"Q"
 
 
 class Cut(Enum):
-    """What becomes of a COMMIT, after which the line is broken."""
+    """What happens to a COMMIT before its connection is broken."""
 
     LOST = "never reaches the server"
     UNANSWERED = "is done, and its answer lost"
-    LATE = "reaches the server after the line to us has broken"
-    SILENT = "is done, and nothing ever comes back on a line that stays up"
+    LATE = "reaches the server after the client's connection has broken"
+    SILENT = "is done, and the connection stays open without another byte"
 
 
 @dataclass
 class Line:
-    """*commits* counts those that were sent so far by whoever may write; *delay* is how many seconds an answer to one
-    takes, *read_delay* one to a COMMIT of who only reads."""
+    """The proxy. *commits* counts the COMMITs of writing transactions so far; an answer to one is delayed by *delay*
+    seconds, an answer to a COMMIT of a read-only transaction by *read_delay*."""
 
     upstream: str
     url: str = ""
@@ -31,7 +31,7 @@ class Line:
     delay: float = 0.0
     read_delay: float = 0.0
     seen: asyncio.Event = field(default_factory=asyncio.Event)  # set at every COMMIT
-    late: asyncio.Event = field(default_factory=asyncio.Event)  # lets a COMMIT that is to come late go on
+    late: asyncio.Event = field(default_factory=asyncio.Event)  # releases a COMMIT with Cut.LATE
     _cuts: dict[int, Cut] = field(default_factory=dict)
 
     def cut(self, how: Cut, *, after: int = 0) -> None:
@@ -73,7 +73,7 @@ class _Connection:
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def forward(self) -> None:
-        """Hand on what the client says, message by message, and do what is to be done at a COMMIT."""
+        """Forward the client's messages one by one, and cut or delay at a COMMIT."""
         size = await self.reader.readexactly(4)  # the first message has no letter
         self.to_server.write(size + await self.reader.readexactly(int.from_bytes(size) - 4))
         while self.cut is None and (letter := await self.reader.read(1)):
@@ -122,7 +122,7 @@ async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWr
 
 @asynccontextmanager
 async def line_to(address: str) -> AsyncIterator[Line]:
-    """A line to the database at *address*; `url` is where it begins."""
+    """A proxy to the database at *address*; clients connect to its `url`."""
     line, served = Line(address), set[asyncio.Task[None]]()
     server = await asyncio.start_server(
         lambda *ends: served.add(asyncio.create_task(line.serve(*ends))), "127.0.0.1", 0
