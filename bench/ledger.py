@@ -28,8 +28,8 @@ from tests import postgres
 CALLERS = (1, 32, 256)
 SIZES = ("empty", "million")
 OUT = Path(__file__).parent / "out"
-ReplyPath = Callable[[str], AbstractAsyncContextManager[Writes]]
-Cells = dict[tuple[str, int], Measured]  # by way and callers
+Approach = Callable[[str], AbstractAsyncContextManager[Writes]]
+Cells = dict[tuple[str, int], Measured]  # by approach and callers
 Row = dict[str, Any]
 
 
@@ -46,14 +46,14 @@ def _file(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///"))
 
 
-SQLITE: Mapping[str, ReplyPath] = {
+SQLITE: Mapping[str, Approach] = {
     "ours": _ours,
     "per_call": lambda url: _rivals.sqlite_per_call(_file(url), journal="delete"),
     "per_call_wal": lambda url: _rivals.sqlite_per_call(_file(url), journal="wal"),
     "locked": lambda url: _rivals.sqlite_locked(_file(url)),
     "sqlalchemy": lambda url: _rivals.sqlite_alchemy(_file(url)),
 }
-POSTGRES: Mapping[str, ReplyPath] = {
+POSTGRES: Mapping[str, Approach] = {
     "ours": _ours,
     "per_call": _rivals.postgres_per_call,
     "locked": _rivals.postgres_locked,
@@ -95,8 +95,8 @@ async def _sqlite(folder: Path) -> list[Row]:
 def _aims(cells: Cells, suffix: str) -> Iterator[Row]:
     """Speed of the store relative to a connection per call at 256 callers, with the default journal and with WAL."""
     ours = cells["ours", 256]
-    for way, form in (("per_call", "full"), ("per_call_wal", "full_wal")):
-        theirs = cells[way, 256]
+    for approach, form in (("per_call", "full"), ("per_call_wal", "full_wal")):
+        theirs = cells[approach, 256]
         yield _row(f"speedup_256_{form}{suffix}", ours.per_second / theirs.per_second, "x")
         yield _row(f"p99_ratio_256_{form}{suffix}", ours.p99 / theirs.p99, "", digits=5)
 
@@ -143,12 +143,12 @@ async def _made(url: str) -> None:
         """Create the tables."""
 
 
-async def _compare(ways: Mapping[str, ReplyPath], url: str) -> Cells:
-    """Measure all ways in turn for each number of callers, so that a slow minute of the machine affects all."""
+async def _compare(approaches: Mapping[str, Approach], url: str) -> Cells:
+    """Measure all approaches in turn for each number of callers, so that a slow minute of the machine affects all."""
     cells: Cells = {}
     for callers in CALLERS:
-        for name, way in ways.items():
-            async with way(url) as database:
+        for name, approach in approaches.items():
+            async with approach(url) as database:
                 cells[name, callers] = await measure(database, callers=callers)
     return cells
 
@@ -204,18 +204,18 @@ def _warn_of_memory(folder: Path, engine: str) -> None:
 
 
 def _show(title: str, cells: Cells) -> None:
-    ways = list(dict.fromkeys(way for way, _ in cells))
+    approaches = list(dict.fromkeys(approach for approach, _ in cells))
     print(f"\n{title}: reservations a second, p50 and p99 in ms\n{'':13}", end="")
     print("".join(f"{f'{callers} callers':>32}" for callers in CALLERS))
-    for way in ways:
-        each = (cells[way, callers] for callers in CALLERS)
-        print(f"{way:13}" + "".join(f"{one.per_second:12.0f}{one.p50:10.2f}{one.p99:10.2f}" for one in each))
+    for approach in approaches:
+        each = (cells[approach, callers] for callers in CALLERS)
+        print(f"{approach:13}" + "".join(f"{one.per_second:12.0f}{one.p50:10.2f}{one.p99:10.2f}" for one in each))
     print(flush=True)
 
 
 def _rows(prefix: str, cells: Cells) -> Iterator[Row]:
-    for (way, callers), each in cells.items():
-        name = partial("{}_{}_{}_{}".format, prefix, way, callers)
+    for (approach, callers), each in cells.items():
+        name = partial("{}_{}_{}_{}".format, prefix, approach, callers)
         yield _row(name("per_second"), each.per_second, "/s")
         yield _row(name("p50"), each.p50, "ms")
         yield _row(name("p99"), each.p99, "ms")

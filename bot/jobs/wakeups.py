@@ -16,8 +16,7 @@ class Wakeups:
     def wake(self, job_id: str) -> None:
         """Have both loops attend to a job now."""
         self._jobs.add(job_id)
-        self.worker.set()
-        self.replies.set()
+        self.wake_all()
 
     def wake_all(self) -> None:
         """Have both loops check what is due."""

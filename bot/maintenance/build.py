@@ -34,9 +34,7 @@ def build(
     *probe* asks the providers with an outage whether it is over; *post_alert* sends a limit warning.
     """
     return MaintenanceRoom(
-        audit=LedgerAudit(services.store, services, post=post_alert),
+        audit=LedgerAudit(services, post=post_alert),
         provider_checks=ProviderChecks(services, providers=providers, low=low_balance, probe=probe),
-        retention=Retention(
-            services.store, services, data=data, keep_hours=keep_hours, keep_prompts_days=keep_prompts_days
-        ),
+        retention=Retention(services, data=data, keep_hours=keep_hours, keep_prompts_days=keep_prompts_days),
     )

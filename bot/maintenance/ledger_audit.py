@@ -11,7 +11,6 @@ from bot.maintenance.periodic import periodic
 from bot.store.alerts import Alerts, PendingAlert
 from bot.store.housekeeping import Housekeeping
 from bot.store.ledger_audit import Audit
-from bot.store.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +24,12 @@ Post = Callable[[int | None, PendingAlert], Awaitable[bool]]
 
 
 class LedgerAudit:
-    def __init__(self, store: Store, services: Services, *, post: Post) -> None:
+    def __init__(self, services: Services, *, post: Post) -> None:
         self._services = services
-        self._store = store
-        self._alerts = Alerts(store.database)
-        self._audit = Audit(store.database)
-        self._rows = Housekeeping(store.database)
+        self._store = services.store
+        self._alerts = Alerts(services.store.database)
+        self._audit = Audit(services.store.database)
+        self._rows = Housekeeping(services.store.database)
         self._post = post
         self._logged: set[str] = set()
         self._audited_at = 0

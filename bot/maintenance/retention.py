@@ -9,7 +9,6 @@ from bot.core.jobs import HOUR
 from bot.jobs.build import Services
 from bot.maintenance.periodic import periodic
 from bot.store.housekeeping import Housekeeping
-from bot.store.store import Store
 
 PICTURE_FILE = re.compile(r"[0-9A-Z]{26}-[0-9]+\.[a-z]+(\.part)?")
 ORPHAN_AGE = 24 * HOUR  # beyond the time that pictures are kept: by then hardly any row names the file
@@ -17,11 +16,9 @@ EVERY = 30.0  # seconds; tokens must be deleted within a minute of their expiry
 
 
 class Retention:
-    def __init__(
-        self, store: Store, services: Services, *, data: Path, keep_hours: int, keep_prompts_days: int
-    ) -> None:
-        self._store = store
-        self._rows = Housekeeping(store.database)
+    def __init__(self, services: Services, *, data: Path, keep_hours: int, keep_prompts_days: int) -> None:
+        self._store = services.store
+        self._rows = Housekeeping(services.store.database)
         self._services = services
         self._data = data
         self._keep = keep_hours * HOUR

@@ -23,10 +23,6 @@ class Status:
     newest: int
     obstacle: str = ""
 
-    @property
-    def is_ready(self) -> bool:
-        return self.version == self.newest
-
 
 def related_files(path: Path) -> list[Path]:
     """The files of the SQLite database at *path*, itself first, whether they exist or not."""

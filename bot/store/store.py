@@ -2,6 +2,8 @@
 
 What belongs together is written together: a job with its reservation; the end of a job with its settlement and the
 request for a new card. The write of a cancelled caller may still be committed.
+
+Longer than other files: what is written together with a change of a job is read in one place.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Races and failures found in reviews, each reproduced with the real store, services, worker and delivery."""
+"""Races and failures, each reproduced with the real store, services, worker and delivery."""
 
 import asyncio
 import logging

@@ -45,7 +45,7 @@ async def test_alerts_are_posted_once_at_eighty_and_at_a_hundred_percent_of_a_se
     await limit(app, Holder.GUILD, 5)
     await send_to(app, 77)
     board = Board()
-    audit = LedgerAudit(app.store, app.services, post=board.post)
+    audit = LedgerAudit(app.services, post=board.post)
     seen: list[Sequence[Any]] = []
     for _ in range(5):
         app.provider.sees = [app.ready()]
@@ -65,11 +65,11 @@ async def test_an_alert_that_failed_is_posted_when_the_channel_is_reachable_agai
     await send_to(app, 77)
     board = Board()
     board.works = False
-    audit = LedgerAudit(app.store, app.services, post=board.post)
+    audit = LedgerAudit(app.services, post=board.post)
     await app.imagine()
     await audit.run_once()
     board.works = True
-    await LedgerAudit(app.store, app.services, post=board.post).run_once()  # after a restart, too
+    await LedgerAudit(app.services, post=board.post).run_once()  # after a restart, too
     assert board.posted == [(77, "guild", 100)]
 
 
@@ -79,7 +79,7 @@ async def test_an_alert_that_could_not_be_posted_for_a_day_is_dropped(app: Rig) 
     board = Board()
     await app.imagine()
     app.time.now += 25 * HOUR
-    await LedgerAudit(app.store, app.services, post=board.post).run_once()
+    await LedgerAudit(app.services, post=board.post).run_once()
     assert board.posted == []
 
 
@@ -91,7 +91,7 @@ async def test_alerts_of_the_cap_go_to_the_operator_and_of_a_channel_to_the_serv
     await send_to(app, 77)
     board = Board()
     await app.imagine()
-    await LedgerAudit(app.store, app.services, post=board.post).run_once()
+    await LedgerAudit(app.services, post=board.post).run_once()
     assert board.posted == [(channel, str(holder), 100)]
 
 
@@ -99,7 +99,7 @@ async def test_a_server_without_an_alert_channel_gets_no_alerts(app: Rig) -> Non
     await limit(app, Holder.GUILD, 1)
     board = Board()
     await app.imagine()
-    await LedgerAudit(app.store, app.services, post=board.post).run_once()
+    await LedgerAudit(app.services, post=board.post).run_once()
     assert board.posted == []
     assert (await rows(app.store, "SELECT told_at FROM alerts"))[0]["told_at"] is not None
 
@@ -109,15 +109,15 @@ async def test_a_server_without_an_alert_channel_gets_no_alerts(app: Rig) -> Non
 
 async def test_a_total_that_differs_from_its_rows_is_reported_to_the_operator(app: Rig) -> None:
     await app.imagine()
-    await LedgerAudit(app.store, app.services, post=Board().post).run_once()
+    await LedgerAudit(app.services, post=Board().post).run_once()
     assert app.notifications == []
     await execute(app.store, "UPDATE totals SET spent_micro_usd = 5 WHERE scope = 'guild' AND bucket = 'total'")
-    await LedgerAudit(app.store, app.services, post=Board().post).run_once()
+    await LedgerAudit(app.services, post=Board().post).run_once()
     assert [(key, values["count"]) for key, values in app.notifications] == [("operator.totals_differ", 1)]
 
 
 async def test_the_audit_runs_at_start_and_every_hour(app: Rig) -> None:
-    audit = LedgerAudit(app.store, app.services, post=Board().post)
+    audit = LedgerAudit(app.services, post=Board().post)
     await audit.run_once()
     await execute(app.store, "INSERT INTO totals VALUES ('guild', 9, 'total', 0, 1, 0, 0, 0, 0, 0, 0)")
     app.time.now += HOUR - 1
@@ -131,7 +131,7 @@ async def test_the_audit_runs_at_start_and_every_hour(app: Rig) -> None:
 async def test_a_failed_audit_is_repeated_in_the_next_run_and_reported_once(
     app: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    audit = LedgerAudit(app.store, app.services, post=Board().post)
+    audit = LedgerAudit(app.services, post=Board().post)
     await app.imagine()
     app.time.now += 24 * HOUR + 1
     with monkeypatch.context() as patch:
@@ -150,20 +150,20 @@ async def _away() -> None:
 async def test_a_reservation_open_for_a_day_is_reported_to_the_operator(app: Rig) -> None:
     await app.imagine()
     app.time.now += 24 * HOUR + 1
-    await LedgerAudit(app.store, app.services, post=Board().post).run_once()
+    await LedgerAudit(app.services, post=Board().post).run_once()
     assert [(key, values["count"]) for key, values in app.notifications] == [("operator.old_reservations", 1)]
 
 
 async def test_a_reservation_that_outlived_its_job_is_ended(app: Rig) -> None:
     job_id = await app.imagine()
     await execute(app.store, f"UPDATE jobs SET state = 'failed', ended_at = 1 WHERE id = '{job_id}'")  # noqa: S608
-    await LedgerAudit(app.store, app.services, post=Board().post).run_once()
+    await LedgerAudit(app.services, post=Board().post).run_once()
     assert await faults(app.store) == []
 
 
 async def test_findings_of_an_audit_are_available_until_the_next(app: Rig) -> None:
     job_id = await app.imagine()
-    audit = LedgerAudit(app.store, app.services, post=Board().post)
+    audit = LedgerAudit(app.services, post=Board().post)
     await audit.audit()
     assert set(audit.found.values()) == {0}
 

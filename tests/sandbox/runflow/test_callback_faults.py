@@ -1,7 +1,6 @@
 """Callbacks of the local Runflow that go wrong on purpose, or are fired by hand."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -11,21 +10,6 @@ from bot.sandbox.faults import Fault
 from bot.sandbox.service import Pace
 from tests.sandbox.runflow.test_callbacks import FIRST, SECOND, Scene, scene, signature
 from tests.sandbox.test_service import Client as RunComfyClient
-
-
-@pytest.fixture
-def slept() -> list[float]:
-    return []
-
-
-@pytest.fixture
-async def world(slept: list[float]) -> AsyncIterator[Scene]:
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
-    async with scene(sleep=sleep) as world:
-        yield world
-
 
 # Faults
 

@@ -81,20 +81,6 @@ async def scene(
         await runner.cleanup()
 
 
-@pytest.fixture
-def slept() -> list[float]:
-    return []
-
-
-@pytest.fixture
-async def world(slept: list[float]) -> AsyncIterator[Scene]:
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
-    async with scene(sleep=sleep) as world:
-        yield world
-
-
 def signature(body: bytes, secret: str) -> str:
     return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
