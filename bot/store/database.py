@@ -41,8 +41,12 @@ Unit = Callable[[Tx], Awaitable[T]]
 class Database(Protocol):
     unavailable_because: BaseException | None  # why units are waiting for the server; None while it answers
 
-    async def write(self, unit: Unit[T]) -> T:
-        """Run *unit* in a transaction of its own and return when it is on disk."""
+    async def write(self, unit: Unit[T], *, on_commit: Callable[[T], None] | None = None) -> T:
+        """Run *unit* in a transaction of its own and return when it is on disk.
+
+        *on_commit* is called with the unit's result once it is on disk, before the caller goes on, and also where the
+        caller was cancelled. The units of one SQLite file call in the order of their commits.
+        """
         ...
 
     async def read(self, unit: Unit[T]) -> T:

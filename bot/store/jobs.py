@@ -4,7 +4,7 @@ The functions are parts of units: they take the caller's transaction.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -91,13 +91,31 @@ async def amend(tx: Tx, job_id: str, *, changes: Mapping[str, Any]) -> Job | Non
     return load(row) if row else None
 
 
-async def acknowledge(tx: Tx, job_id: str, *, now: int) -> None:
-    """Make an accepted job due at *now*; a repeated acknowledgement changes nothing."""
-    await tx.run(
-        "UPDATE jobs SET acked_at = $2, due_at = $2 WHERE id = $1 AND state = 'accepted' AND acked_at IS NULL",
+async def acknowledge(tx: Tx, job_id: str, *, now: int) -> Job | None:
+    """Make an accepted job due at *now*; a repeated acknowledgement changes nothing and returns None."""
+    row = await tx.one(
+        """
+        UPDATE jobs SET acked_at = $2, due_at = $2 WHERE id = $1 AND state = 'accepted' AND acked_at IS NULL
+        RETURNING *
+        """,
         job_id,
         now,
     )
+    return load(row) if row else None
+
+
+async def retry_waiting(tx: Tx, provider: str, *, now: int) -> Sequence[Job]:
+    """Make every job that waits for *provider* due at *now*, whatever retry delay it has."""
+    rows = await tx.fetch(
+        """
+        UPDATE jobs SET due_at = $2
+        WHERE provider = $1 AND state = 'accepted' AND acked_at IS NOT NULL AND due_at > $2
+        RETURNING *
+        """,
+        provider,
+        now,
+    )
+    return [load(row) for row in rows]
 
 
 async def erase_request(tx: Tx, job: Job) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
@@ -198,8 +198,8 @@ class PostgresDatabase:
             raise
         return cls(url, pool, listener, name=name)
 
-    async def write(self, unit: Unit[T]) -> T:
-        return await self._call(unit, isolation="read_committed")
+    async def write(self, unit: Unit[T], *, on_commit: Callable[[T], None] | None = None) -> T:
+        return await self._call(unit, on_commit, isolation="read_committed")
 
     async def read(self, unit: Unit[T]) -> T:
         return await self._call(unit, isolation="repeatable_read", readonly=True)
@@ -251,11 +251,13 @@ class PostgresDatabase:
             self._pool.terminate()
             self._listener.connection.terminate()
 
-    async def _call(self, unit: Unit[T], **options: Any) -> T:
+    async def _call(self, unit: Unit[T], on_commit: Callable[[T], None] | None = None, **options: Any) -> T:
         if self._closing:
             raise RuntimeError("the store is closed")
         call = _Call()
-        work = asyncio.create_task(self._until_done(unit, call, options=options))  # it outlives a cancelled caller
+        work = asyncio.create_task(
+            self._until_committed(unit, call, on_commit, options=options)
+        )  # it outlives a cancelled caller
         self._active.add(work)
         work.add_done_callback(self._active.discard)
         try:
@@ -289,6 +291,14 @@ class PostgresDatabase:
             raise
         finally:
             await self._pool.release(connection, timeout=RELEASE_TIMEOUT)
+
+    async def _until_committed(
+        self, unit: Unit[T], call: _Call, on_commit: Callable[[T], None] | None, *, options: dict[str, Any]
+    ) -> T:
+        result = await self._until_done(unit, call, options=options)
+        if on_commit is not None:
+            on_commit(result)
+        return result
 
     async def _until_done(self, unit: Unit[T], call: _Call, *, options: dict[str, Any]) -> T:
         conflicts = 0

@@ -3,10 +3,15 @@
 The functions are parts of units: they take the caller's transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bot.core.cards import Picture, Reply
 from bot.store.database import Row, Tx
+
+# When a changed reply is due: job → UTC milliseconds, None where it is not or its message is not known yet. Empty where
+# nothing was changed.
+Due = Mapping[str, int | None]
+WITH_DUE = "RETURNING job, CASE WHEN message_id IS NOT NULL THEN due_at END AS due_at"
 
 
 async def add(tx: Tx, reply: Reply) -> None:
@@ -52,33 +57,45 @@ async def drop_token(tx: Tx, job_id: str, token: str) -> None:
     await tx.run("DELETE FROM tokens WHERE job = $1 AND token = $2", job_id, token)
 
 
-async def set_message(tx: Tx, job_id: str, *, message_id: int, ephemeral: bool) -> None:
+async def set_message(tx: Tx, job_id: str, *, message_id: int, ephemeral: bool) -> Due:
     """Set the message that the reply is, and whether Discord made it ephemeral."""
-    await tx.run(
-        "UPDATE replies SET message_id = $2, ephemeral = $3 WHERE job = $1", job_id, message_id, int(ephemeral)
+    return await _changed(
+        tx,
+        "UPDATE replies SET message_id = $2, ephemeral = $3 WHERE job = $1",
+        job_id,
+        message_id,
+        int(ephemeral),
     )
 
 
-async def request_redraw(tx: Tx, job_id: str, *, now: int) -> None:
+async def request_redraw(tx: Tx, job_id: str, *, now: int) -> Due:
     """Ask for a new version of the card, due at *now*."""
-    await tx.run(
-        "UPDATE replies SET wanted = wanted + 1, due_at = $2, attempts = 0 WHERE job = $1 AND gone = 0", job_id, now
+    return await _changed(
+        tx,
+        "UPDATE replies SET wanted = wanted + 1, due_at = $2, attempts = 0 WHERE job = $1 AND gone = 0",
+        job_id,
+        now,
     )
 
 
-async def set_due(tx: Tx, job_id: str, *, due_at: int | None, version: int | None = None) -> None:
+async def set_due(tx: Tx, job_id: str, *, due_at: int | None, version: int | None = None) -> Due:
     """Set when the reply is due, unless a version newer than *version* is wanted, which has its own time."""
-    await tx.run(
-        "UPDATE replies SET due_at = $2 WHERE job = $1 AND gone = 0 AND wanted = coalesce(CAST($3 AS BIGINT), wanted)",
+    return await _changed(
+        tx,
+        """
+        UPDATE replies SET due_at = $2
+        WHERE job = $1 AND gone = 0 AND wanted = coalesce(CAST($3 AS BIGINT), wanted)
+        """,
         job_id,
         due_at,
         version,
     )
 
 
-async def mark_delivered(tx: Tx, job_id: str, *, version: int, message_id: int, due_at: int | None) -> None:
+async def mark_delivered(tx: Tx, job_id: str, *, version: int, message_id: int, due_at: int | None) -> Due:
     """Record that *version* is shown; *due_at* applies where no newer version is wanted."""
-    await tx.run(
+    return await _changed(
+        tx,
         """
         UPDATE replies SET delivered = CASE WHEN delivered < $2 THEN CAST($2 AS BIGINT) ELSE delivered END,
             message_id = $3, attempts = 0,
@@ -102,9 +119,10 @@ async def mark_text_shown(tx: Tx, job_id: str, *, version: int, message_id: int)
     )
 
 
-async def mark_delivered_privately(tx: Tx, job_id: str, *, version: int) -> None:
+async def mark_delivered_privately(tx: Tx, job_id: str, *, version: int) -> Due:
     """Record that the member has received *version* elsewhere; the reply stays due where it does not show its text."""
-    await tx.run(
+    return await _changed(
+        tx,
         """
         UPDATE replies SET delivered = $2, due_at = CASE WHEN text_version >= $2 THEN NULL ELSE due_at END
         WHERE job = $1 AND delivered < $2
@@ -122,9 +140,10 @@ async def mark_notified(tx: Tx, job_id: str) -> None:
     await tx.run("UPDATE replies SET notified = 1 WHERE job = $1", job_id)
 
 
-async def mark_gone(tx: Tx, job_id: str) -> None:
+async def mark_gone(tx: Tx, job_id: str) -> Due:
     """Record that the message was deleted: what it showed counts as undelivered, so that /jobs lists it."""
-    await tx.run(
+    return await _changed(
+        tx,
         """
         UPDATE replies SET gone = 1, due_at = NULL,
             wanted = CASE WHEN gone = 1 OR wanted > delivered THEN wanted ELSE delivered + 1 END
@@ -132,6 +151,11 @@ async def mark_gone(tx: Tx, job_id: str) -> None:
         """,
         job_id,
     )
+
+
+async def _changed(tx: Tx, sql: str, *args: object) -> Due:
+    row = await tx.one(f"{sql} {WITH_DUE}", *args)
+    return {} if row is None else {row["job"]: row["due_at"]}
 
 
 async def get(tx: Tx, job_id: str) -> Reply | None:

@@ -16,7 +16,7 @@ import re
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,8 +75,10 @@ def _by_position(sql: str) -> tuple[str, Sequence[int] | None]:
 class _Pending:
     unit: Unit[Any]
     answer: asyncio.Future[Any]
+    on_commit: Callable[[Any], None] | None = None
     result: Any = None
     error: BaseException | None = None
+    ran: bool = False  # its caller had not given up before
     committed: bool = False  # *result* or *error* is final
 
 
@@ -108,7 +110,7 @@ class _Connection(sqlite3.Connection):
         Returns the error where the transaction was rolled back.
         """
         for pending in units:
-            pending.result = pending.error = None
+            pending.result, pending.error, pending.ran = None, None, False
         try:
             self.execute(self.begin)
             for pending in units:
@@ -127,6 +129,7 @@ class _Connection(sqlite3.Connection):
     def _run_unit(self, pending: _Pending, *, savepoints: bool) -> None:
         if pending.answer.cancelled():
             return
+        pending.ran = True
         if savepoints:
             self.execute("SAVEPOINT unit")
         try:
@@ -181,10 +184,10 @@ class _Worker:
     broken: bool = False
     task: asyncio.Task[None] | None = None
 
-    async def call(self, unit: Unit[T]) -> T:
+    async def call(self, unit: Unit[T], *, on_commit: Callable[[T], None] | None = None) -> T:
         if self.closing:
             raise RuntimeError("the store is closed")
-        pending = _Pending(unit, asyncio.get_running_loop().create_future())
+        pending = _Pending(unit, asyncio.get_running_loop().create_future(), on_commit)
         self.queue.append(pending)
         self.wake.set()
         return await pending.answer  # type: ignore[no-any-return]
@@ -291,6 +294,8 @@ def _identity(path: Path) -> tuple[int, int]:
 def _answer(pending: _Pending, broken: BaseException | None = None) -> None:
     """Set the caller's result or error; *broken* is the error of a unit that was not committed and has none."""
     error = pending.error if pending.committed else pending.error or broken
+    if pending.committed and pending.ran and error is None and pending.on_commit is not None:
+        pending.on_commit(pending.result)
     if pending.answer.done():  # the caller was cancelled; its writes stay
         return
     if error is None:
@@ -343,8 +348,8 @@ class SqliteDatabase:
             raise
         return cls(path, writer, reader, lock=lock)
 
-    async def write(self, unit: Unit[T]) -> T:
-        return await self._writer.call(unit)
+    async def write(self, unit: Unit[T], *, on_commit: Callable[[T], None] | None = None) -> T:
+        return await self._writer.call(unit, on_commit=on_commit)
 
     async def read(self, unit: Unit[T]) -> T:
         return await self._reader.call(unit)

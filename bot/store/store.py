@@ -6,9 +6,11 @@ request for a new card. The write of a cancelled caller may still be committed.
 Longer than other files: what is written together with a change of a job is read in one place.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from bot.core.cards import HIDEABLE, TOKEN_LIFE, Picture, Reply, ReplyPath, paths
 from bot.core.errors import UserError
@@ -21,6 +23,10 @@ from bot.store import alerts, jobs, ledger, queries, replies, rules
 from bot.store.database import Database, Tx
 from bot.store.queries import JobRecord, QuotaStatus
 
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
 CANCELLABLE = frozenset({State.ACCEPTED, State.SUBMITTING, State.QUEUED})
 CARD_UNCHANGED = frozenset({State.SUBMITTING})  # entering these states does not change the card
 
@@ -29,9 +35,53 @@ class AlreadySeen(Exception):
     """The interaction was handled before: Discord may deliver an event twice."""
 
 
+@dataclass(slots=True)
+class Written:
+    """What one unit has written and loops keep in memory: rows of jobs, and when replies are due."""
+
+    jobs: list[Job] = field(default_factory=list)
+    replies: dict[str, int | None] = field(default_factory=dict)  # job → UTC milliseconds; None: not any more
+
+
 class Store:
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._job_listeners: list[Callable[[Job], None]] = []
+        self._reply_listeners: list[Callable[[str, int | None], None]] = []
+
+    # --- listeners
+
+    def on_job(self, listener: Callable[[Job], None]) -> None:
+        """Call *listener* with each job's row that this process has written, once it is on disk.
+
+        Acceptance is not among them: a job counts from its acknowledgement.
+        """
+        self._job_listeners.append(listener)
+
+    def on_reply_due(self, listener: Callable[[str, int | None], None]) -> None:
+        """Call *listener* with a job and when its reply is due (None: not any more), once it is on disk."""
+        self._reply_listeners.append(listener)
+
+    def _notify(self, written: Written) -> None:
+        try:
+            for job in written.jobs:
+                for on_job in self._job_listeners:
+                    on_job(job)
+            for job_id, due_at in written.replies.items():
+                for on_reply_due in self._reply_listeners:
+                    on_reply_due(job_id, due_at)
+        except Exception:  # what was written stays; the rows are compared with what is in memory from time to time
+            log.exception("A change of a job was not noticed", extra={"event": "listener_error"})
+
+    async def _write(self, unit: Callable[[Tx, Written], Awaitable[T]]) -> T:
+        """Run *unit*, and tell the listeners what it has written once it is on disk."""
+
+        async def run(tx: Tx) -> tuple[T, Written]:
+            written = Written()  # a new one each time, because a unit may run more than once
+            return await unit(tx, written), written
+
+        result, _ = await self.database.write(run, on_commit=lambda done: self._notify(done[1]))
+        return result
 
     # --- reads
 
@@ -109,7 +159,7 @@ class Store:
     async def withdraw(self, job_id: str, *, now: int) -> None:
         """Cancel a job whose card was not shown, if it is still accepted when this unit runs."""
 
-        async def unit(tx: Tx) -> None:
+        async def unit(tx: Tx, written: Written) -> None:
             job = await jobs.get(tx, job_id)
             if job is None or job.state is not State.ACCEPTED:
                 return
@@ -117,21 +167,25 @@ class Store:
                 tx, job, State.CANCELLED, now=now, changes={"due_at": None, "reason": "unacknowledged"}
             )
             if moved is not None:
+                written.jobs.append(moved)
                 await ledger.end(tx, moved, now=now, pictures=0, reason="unacknowledged")
 
-        await self.database.write(unit)
+        await self._write(unit)
 
     async def acknowledge(self, job_id: str, *, message_id: int, ephemeral: bool, now: int) -> None:
         """Record that Discord shows the first card: from now on the job may be submitted."""
 
-        async def unit(tx: Tx) -> None:
-            await replies.set_message(tx, job_id, message_id=message_id, ephemeral=ephemeral)
+        async def unit(tx: Tx, written: Written) -> None:
+            written.replies |= await replies.set_message(tx, job_id, message_id=message_id, ephemeral=ephemeral)
             reply = await replies.get(tx, job_id)
             if reply is not None and paths(reply, now=now, final=False) == (ReplyPath.TOKEN,):
-                await replies.set_due(tx, job_id, due_at=reply.final_edit_at, version=reply.delivered)
-            await jobs.acknowledge(tx, job_id, now=now)
+                written.replies |= await replies.set_due(
+                    tx, job_id, due_at=reply.final_edit_at, version=reply.delivered
+                )
+            if (job := await jobs.acknowledge(tx, job_id, now=now)) is not None:
+                written.jobs.append(job)
 
-        await self.database.write(unit)
+        await self._write(unit)
 
     # --- jobs
 
@@ -146,99 +200,101 @@ class Store:
         assumes the whole reservation.
         """
 
-        async def unit(tx: Tx) -> Job | None:
+        async def unit(tx: Tx, written: Written) -> Job | None:
             moved = await jobs.move(tx, job, to, now=now, changes={"due_at": None, **changes})
             if moved is None:
                 return None
+            written.jobs.append(moved)
             if to.is_final:
                 made = moved.images if to is State.SUCCEEDED else 0
                 await ledger.end(tx, moved, now=now, pictures=made, reason=moved.reason)
             # Last, because it locks the totals of the scope `host`, which every unit locks last.
             await self._add_host_cost(tx, moved, now=now, cost=cost_micro_usd, assume=may_be_billed)
             if to not in CARD_UNCHANGED:
-                await replies.request_redraw(tx, job.id, now=now)
+                written.replies |= await replies.request_redraw(tx, job.id, now=now)
             return moved
 
-        return await self.database.write(unit)
+        return await self._write(unit)
 
     async def cancel(self, job_id: str, *, now: int) -> Job | None:
         """Cancel an accepted job at once, or ask for the cancellation of a submitted one; None where it is too late."""
 
-        async def unit(tx: Tx) -> Job | None:
+        async def unit(tx: Tx, written: Written) -> Job | None:
             job = await jobs.lock(tx, job_id)
             if job is None or job.state not in CANCELLABLE or job.cancel is Cancel.TOO_LATE:
                 return None
             if job.state is State.ACCEPTED:
                 ended = await jobs.move(tx, job, State.CANCELLED, now=now, changes={"due_at": None})
                 assert ended is not None  # it is locked
+                written.jobs.append(ended)
                 await ledger.end(tx, ended, now=now, pictures=0, reason=None)
-                await replies.request_redraw(tx, job_id, now=now)
+                written.replies |= await replies.request_redraw(tx, job_id, now=now)
                 return ended
             if job.cancel is not Cancel.NONE:
                 return job
-            await replies.request_redraw(tx, job_id, now=now)
-            return await jobs.move(tx, job, job.state, now=now, changes={"cancel": Cancel.WANTED, "due_at": now})
+            written.replies |= await replies.request_redraw(tx, job_id, now=now)
+            moved = await jobs.move(tx, job, job.state, now=now, changes={"cancel": Cancel.WANTED, "due_at": now})
+            assert moved is not None  # it is locked
+            written.jobs.append(moved)
+            return moved
 
-        return await self.database.write(unit)
+        return await self._write(unit)
 
     async def hide(self, job_id: str, *, now: int) -> Job | None:
         """Hide the result of a job from its reply; None, with nothing written, unless its provider has it."""
 
-        async def unit(tx: Tx) -> Job | None:
+        async def unit(tx: Tx, written: Written) -> Job | None:
             job = await jobs.lock(tx, job_id)
             if job is None or job.hidden_at is not None:
                 return job
             if job.state not in HIDEABLE:
                 return None
-            await replies.request_redraw(tx, job_id, now=now)
+            written.replies |= await replies.request_redraw(tx, job_id, now=now)
             return await jobs.amend(tx, job_id, changes={"hidden_at": now})
 
-        return await self.database.write(unit)
+        return await self._write(unit)
 
     async def show(self, job_id: str, *, now: int) -> None:
         """Show the result of a hidden job in its reply again."""
 
-        async def unit(tx: Tx) -> None:
+        async def unit(tx: Tx, written: Written) -> None:
             job = await jobs.lock(tx, job_id)
             if job is not None and job.hidden_at is not None:
-                await replies.request_redraw(tx, job_id, now=now)
+                written.replies |= await replies.request_redraw(tx, job_id, now=now)
                 await jobs.amend(tx, job_id, changes={"hidden_at": None})
 
-        await self.database.write(unit)
+        await self._write(unit)
 
     async def update(self, job: Job, *, now: int, show: bool = False, **changes: Any) -> Job | None:
         """Change columns of *job* if it is still in the same state, or return None; *show* requests a new card."""
 
-        async def unit(tx: Tx) -> Job | None:
+        async def unit(tx: Tx, written: Written) -> Job | None:
             moved = await jobs.move(tx, job, job.state, now=now, changes=changes)
+            if moved is not None:
+                written.jobs.append(moved)
             if moved is not None and show:
-                await replies.request_redraw(tx, job.id, now=now)
+                written.replies |= await replies.request_redraw(tx, job.id, now=now)
             return moved
 
-        return await self.database.write(unit)
+        return await self._write(unit)
 
     async def update_unguarded(self, job: Job, **changes: Any) -> Job | None:
         """Change columns of *job* in any state."""
 
-        async def unit(tx: Tx) -> Job | None:
-            return await jobs.amend(tx, job.id, changes=changes)
+        async def unit(tx: Tx, written: Written) -> Job | None:
+            if (amended := await jobs.amend(tx, job.id, changes=changes)) is not None:
+                written.jobs.append(amended)
+            return amended
 
-        return await self.database.write(unit)
+        return await self._write(unit)
 
     async def retry_waiting(self, provider: str, *, now: int) -> None:
         """Make every job that waits for *provider* due at *now*, whatever retry delay it has."""
 
-        async def unit(tx: Tx) -> None:
-            await tx.run(
-                """
-                UPDATE jobs SET due_at = $2
-                WHERE provider = $1 AND state = 'accepted' AND acked_at IS NOT NULL AND due_at > $2
-                """,
-                provider,
-                now,
-            )
+        async def unit(tx: Tx, written: Written) -> None:
+            written.jobs += await jobs.retry_waiting(tx, provider, now=now)
 
-        await self.database.write(unit)
+        await self._write(unit)
 
     async def add_picture(self, job: Job, picture: Picture, *, now: int) -> bool:
         """Record a picture that is on disk; False if its job was deleted meanwhile, so that the file is an orphan."""
@@ -298,34 +354,36 @@ class Store:
     async def request_redraw(self, job_ids: Sequence[str], *, now: int) -> None:
         """Request a new card for each of these jobs, due at *now*."""
 
-        async def unit(tx: Tx) -> None:
+        async def unit(tx: Tx, written: Written) -> None:
             for each in job_ids:
-                await replies.request_redraw(tx, each, now=now)
+                written.replies |= await replies.request_redraw(tx, each, now=now)
 
-        await self.database.write(unit)
+        await self._write(unit)
 
     async def mark_delivered(self, job_id: str, *, version: int, message_id: int, due_at: int | None = None) -> None:
-        async def unit(tx: Tx) -> None:
-            await replies.mark_delivered(tx, job_id, version=version, message_id=message_id, due_at=due_at)
+        async def unit(tx: Tx, written: Written) -> None:
+            written.replies |= await replies.mark_delivered(
+                tx, job_id, version=version, message_id=message_id, due_at=due_at
+            )
 
-        await self.database.write(unit)
+        await self._write(unit)
 
     async def retry_delivery(self, job_id: str, *, version: int, due_at: int) -> None:
         """Make *version* of the card due at *due_at*, unless a newer version is wanted."""
 
-        async def unit(tx: Tx) -> None:
-            await replies.set_due(tx, job_id, due_at=due_at, version=version)
+        async def unit(tx: Tx, written: Written) -> None:
+            written.replies |= await replies.set_due(tx, job_id, due_at=due_at, version=version)
 
-        await self.database.write(unit)
+        await self._write(unit)
 
     async def postpone_delivery(self, job_id: str, *, due_at: int | None, version: int | None = None) -> None:
         """Count a failed attempt to show *version* (None: the newest); due at *due_at*, or on a click for None."""
 
-        async def unit(tx: Tx) -> None:
+        async def unit(tx: Tx, written: Written) -> None:
             await replies.count_attempt(tx, job_id)
-            await replies.set_due(tx, job_id, due_at=due_at, version=version)
+            written.replies |= await replies.set_due(tx, job_id, due_at=due_at, version=version)
 
-        await self.database.write(unit)
+        await self._write(unit)
 
     async def drop_token(self, job_id: str, token: str) -> None:
         """Record that Discord no longer accepts *token* for the reply."""
@@ -338,20 +396,20 @@ class Store:
     async def mark_text_shown(self, job_id: str, *, version: int, message_id: int, due_at: int | None) -> None:
         """Record that *version* is shown without its pictures; due at *due_at*, or None to leave them to /jobs."""
 
-        async def unit(tx: Tx) -> None:
+        async def unit(tx: Tx, written: Written) -> None:
             await replies.mark_text_shown(tx, job_id, version=version, message_id=message_id)
             await replies.count_attempt(tx, job_id)
-            await replies.set_due(tx, job_id, due_at=due_at, version=version)
+            written.replies |= await replies.set_due(tx, job_id, due_at=due_at, version=version)
 
-        await self.database.write(unit)
+        await self._write(unit)
 
     async def mark_delivered_privately(self, job_id: str, *, version: int) -> None:
         """Record that the member has received *version* in full, in another message than the reply."""
 
-        async def unit(tx: Tx) -> None:
-            await replies.mark_delivered_privately(tx, job_id, version=version)
+        async def unit(tx: Tx, written: Written) -> None:
+            written.replies |= await replies.mark_delivered_privately(tx, job_id, version=version)
 
-        await self.database.write(unit)
+        await self._write(unit)
 
     async def mark_notified(self, job_id: str) -> None:
         """Record that a direct message about the end of the job was sent, or cannot be: it is not sent again."""
@@ -362,15 +420,15 @@ class Store:
         await self.database.write(unit)
 
     async def mark_reply_gone(self, job_id: str) -> None:
-        async def unit(tx: Tx) -> None:
-            await replies.mark_gone(tx, job_id)
+        async def unit(tx: Tx, written: Written) -> None:
+            written.replies |= await replies.mark_gone(tx, job_id)
 
-        await self.database.write(unit)
+        await self._write(unit)
 
     async def refresh_token(self, job_id: str, token: str, *, received_at: int, message_id: int) -> None:
         """Save the token of a click on the reply, which is valid for `TOKEN_LIFE`."""
 
-        async def unit(tx: Tx) -> None:
+        async def unit(tx: Tx, written: Written) -> None:
             reply = await replies.get(tx, job_id)
             if reply is None or reply.gone or reply.message_id != message_id:
                 return
@@ -378,23 +436,25 @@ class Store:
             if (
                 reply.delivered < reply.wanted
             ):  # a new version, so that an attempt that is failing now cannot postpone it
-                await replies.request_redraw(tx, job_id, now=received_at)
+                written.replies |= await replies.request_redraw(tx, job_id, now=received_at)
 
-        await self.database.write(unit)
+        await self._write(unit)
 
     async def delete_pictures(self, job: Job, *, now: int) -> tuple[Picture, ...]:
         """Delete the rows of pictures, the request and the drafts of *job*; the caller removes the files."""
 
-        async def unit(tx: Tx) -> tuple[Picture, ...]:
+        async def unit(tx: Tx, written: Written) -> tuple[Picture, ...]:
             await jobs.lock(tx, job.id)
             deleted = await replies.pictures(tx, job.id)
             await tx.run("DELETE FROM pictures WHERE job = $1", job.id)
-            await jobs.amend(tx, job.id, changes={"deleted_at": now, "watch_until": None, "due_at": None})
+            changes = {"deleted_at": now, "watch_until": None, "due_at": None}
+            if (deleted_job := await jobs.amend(tx, job.id, changes=changes)) is not None:
+                written.jobs.append(deleted_job)
             await jobs.erase_request(tx, job)
-            await replies.mark_gone(tx, job.id)
+            written.replies |= await replies.mark_gone(tx, job.id)
             return deleted
 
-        return await self.database.write(unit)
+        return await self._write(unit)
 
 
 async def _claim_interaction(tx: Tx, interaction_id: int, *, job: str, now: int) -> bool:

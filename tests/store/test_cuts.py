@@ -166,7 +166,8 @@ def writing_verbs() -> Iterator[str]:
             if kind.__module__ != found.name or found.name in ENGINES:
                 continue
             for verb, work in vars(kind).items():
-                if inspect.iscoroutinefunction(work) and "database.write(" in inspect.getsource(work):
+                public = inspect.iscoroutinefunction(work) and not verb.startswith("_")
+                if public and ("database.write(" in (source := inspect.getsource(work)) or "self._write(" in source):
                     yield f"{name}.{verb}"
 
 
