@@ -129,19 +129,21 @@ MUTANTS = (
         guard="a reservation is counted before it is judged",
         file="bot/store/ledger.py",
         text="""    counted = await totals.count(tx, affected, local, at=now, jobs=1, reserved=amount)
-    used = Used(now, calendar, counted.before(amount))
+    before = Used(now, calendar, counted.before(amount))
+    granted = await grants.remaining(tx, place.server, place.user_id, now=now)
     try:
-        applying, draws = await _admit(tx, place, amount, used=used, limits=limits)
+        applying, draws = await _admit(tx, place, amount, used=before, limits=limits, granted=granted)
     except UserError as refusal:
         await totals.count(tx, affected, local, at=now, jobs=-1, reserved=Amount() - amount, returning=False)
         return refusal
 """,
-        instead="""    used = Used(now, calendar, await totals.read(tx, affected, local, at=now))
+        instead="""    before = Used(now, calendar, await totals.read(tx, affected, local, at=now))
+    granted = await grants.remaining(tx, place.server, place.user_id, now=now)
     try:
-        applying, draws = await _admit(tx, place, amount, used=used, limits=limits)
+        applying, draws = await _admit(tx, place, amount, used=before, limits=limits, granted=granted)
     except UserError as refusal:
         return refusal
-    await totals.count(tx, affected, local, at=now, jobs=1, reserved=amount, returning=False)
+    counted = await totals.count(tx, affected, local, at=now, jobs=1, reserved=amount)
 """,
         tests="tests/store/test_ledger.py",
     ),

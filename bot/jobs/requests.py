@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 from ulid import ULID
 
 from bot.core import quota
+from bot.core.admission import Admission
 from bot.core.cards import TOKEN_LIFE, Card, Reply
 from bot.core.catalog import Catalog, Quote
 from bot.core.clock import Clock
@@ -21,12 +23,15 @@ from bot.jobs.availability import Availability
 from bot.jobs.routing import Routing
 from bot.jobs.service import Jobs
 from bot.jobs.system_outages import Outages
+from bot.jobs.usage import left
 from bot.jobs.wakeups import Wakeups
 from bot.store.database import DATABASE_ERRORS
+from bot.store.queries import JobRecord
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)
 
+OVERLOADED = "overloaded"  # key of the `UserError` for a request that would be answered too late
 DATABASE_TIMEOUT = 1.0  # seconds that the answer to a member may wait for the database
 DATABASE_UNUSABLE: tuple[type[Exception], ...] = (*DATABASE_ERRORS, RuntimeError)  # if the store is closed, for example
 
@@ -55,18 +60,40 @@ class Requests:
         self._wakeups = wakeups
         self._limits = limits
         self._clock = clock
+        self._admission = Admission(clock)
         self._background: set[asyncio.Task[None]] = set()  # asyncio itself keeps no reference to a task
 
     async def accept(self, context: InteractionContext, draft: RequestDraft, *, max_price: int | None = None) -> Card:
         """Accept a job: its row and its reservation are on disk when this returns its first card.
 
-        `UserError` when it cannot be done or paid for; nothing is reserved then. `AlreadySeen` when Discord
-        delivered the interaction twice.
+        `UserError` when it cannot be done or paid for, or its card could not be shown in time; nothing is reserved
+        then. `AlreadySeen` when Discord delivered the interaction twice.
         *max_price*: the price in micro-dollars that the member was shown; at a higher one the job is not accepted.
         """
         if (outage := self._outages.unsafe) is not None:
             raise UserError("outage", outage=outage.value)
         self.check_permissions(context.place, context.app_permissions, private=context.private)
+        async with self._turn(context.received_at):
+            return await self._accept(context, draft, max_price=max_price)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether requests wait for their turn, so that other work should wait for them."""
+        return self._admission.is_busy
+
+    @asynccontextmanager
+    async def _turn(self, received_at: int) -> AsyncIterator[None]:
+        """Wait until the requests ahead are worked on; `UserError` where the answer would come too late."""
+        begins: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        ticket = self._admission.enter(received_at, lambda begin: None if begins.done() else begins.set_result(begin))
+        try:
+            if not await begins:
+                raise UserError(OVERLOADED)
+            yield
+        finally:
+            self._admission.leave(ticket)
+
+    async def _accept(self, context: InteractionContext, draft: RequestDraft, *, max_price: int | None) -> Card:
         server_settings = await self.server_settings(context.place)
         job, amount, quote = self._job(context, draft, server_settings)
         if max_price is not None and amount.micro_usd > max_price:
@@ -74,7 +101,7 @@ class Requests:
         reply = _reply(context, job)
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT):
-                await self._store.accept(
+                reserved = await self._store.accept(
                     context.interaction_id,
                     job,
                     reply=reply,
@@ -84,7 +111,8 @@ class Requests:
                     calendar=calendar_of(server_settings),
                 )
                 self._wakeups.wake(job.id)  # if the acknowledgement fails, the worker notices
-                return await self._jobs.card(job.id)
+                record = JobRecord(job, reply, reserved.charge, pictures=())
+                return await self._jobs.card_of(record, left=left(reserved, price=reserved.charge.price))
         except (TimeoutError, asyncio.CancelledError) as exc:  # the commit may still succeed
             self._background.add(withdrawing := asyncio.create_task(self._withdraw_late(job.id)))
             withdrawing.add_done_callback(self._background.discard)

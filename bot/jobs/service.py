@@ -8,7 +8,7 @@ from bot.core.errors import UserError
 from bot.core.fair_queue import Waiting, fair_order
 from bot.core.jobs import Job, State
 from bot.jobs.availability import Availability
-from bot.jobs.usage import Usage
+from bot.jobs.usage import Left, Usage
 from bot.jobs.wakeups import Wakeups
 from bot.store.housekeeping import Housekeeping
 from bot.store.queries import JobRecord
@@ -38,19 +38,20 @@ class Jobs:
             raise UserError("job.unknown")
         return await self.card_of(record)
 
-    async def card_of(self, record: JobRecord) -> Card:
+    async def card_of(self, record: JobRecord, *, left: Left | None = None) -> Card:
+        """The card of *record*; *left*: what the member has left, if it is known already."""
         job, now, available = record.job, self._clock(), self._availability
         model = available.catalog.models.get(job.request.model)
         route = available.catalog.route(job.request, provider=job.provider, id=job.route)
         submitted = job.submitted_at if job.state in (State.QUEUED, State.RUNNING) else None
-        left, bonus = await self._usage.left(job.place, price=record.charge.price)
+        allowance, bonus = left or await self._usage.left(job.place, price=record.charge.price)
         return Card(
             job=job,
             model=model.name if model else job.request.model,
             provider=available.name_of(job.provider),
             charge=record.charge,
             estimated=available.catalog.price(job.request, route).estimated if model else False,
-            left=left,
+            left=allowance,
             bonus=bonus,
             queue_position=await self._position(job),
             outage=None if job.state.is_final else available.outages.get(job.provider),

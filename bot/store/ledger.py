@@ -4,6 +4,7 @@ The functions are parts of units: they take the caller's transaction. Rows of th
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
@@ -19,10 +20,21 @@ from bot.store.database import Tx
 DARKROOM = 0  # the actor of rows that no person caused
 
 
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What a job reserves, and the member's limits, usage and bonuses with it."""
+
+    charge: Charge
+    limits: Sequence[quota.Limit]
+    used: Used
+    grants: Sequence[Grant]
+    alerts: Sequence[Alert]  # the limit warnings that it causes
+
+
 async def reserve(
     tx: Tx, job: Job, amount: Amount, *, limits: Limits, calendar: Calendar, price_version: str
-) -> Sequence[Alert] | UserError:  # fmt: skip
-    """Reserve *amount* for *job*; returns the limit warnings that it causes, or the refusal, with nothing reserved.
+) -> Reservation | UserError:  # fmt: skip
+    """Reserve *amount* for *job*, or return the refusal, with nothing reserved.
 
     Counting comes first, because it locks the accounts against concurrent units (on PostgreSQL). A second reservation
     of one job is an integrity error.
@@ -30,24 +42,28 @@ async def reserve(
     place, now = job.place, job.created_at
     local, affected = calendar.moment(now), totals.accounts_of(place)
     counted = await totals.count(tx, affected, local, at=now, jobs=1, reserved=amount)
-    used = Used(now, calendar, counted.before(amount))
+    before = Used(now, calendar, counted.before(amount))
+    granted = await grants.remaining(tx, place.server, place.user_id, now=now)
     try:
-        applying, draws = await _admit(tx, place, amount, used=used, limits=limits)
+        applying, draws = await _admit(tx, place, amount, used=before, limits=limits, granted=granted)
     except UserError as refusal:
         await totals.count(tx, affected, local, at=now, jobs=-1, reserved=Amount() - amount, returning=False)
         return refusal
-    bonus_paid = _part(amount, sum(each.pictures for each in draws))
+    after, bonus_paid = Used(now, calendar, counted), _part(amount, sum(each.pictures for each in draws))
     if bonus_paid != Amount():
         await totals.count(tx, affected[:1], local, at=now, exempt=bonus_paid, returning=False)
         await grants.record_draws(tx, job.id, draws)
+        after = await used(tx, place, now=now, calendar=calendar)
+        granted = await grants.remaining(tx, place.server, place.user_id, now=now)
     await _add(
         tx, Kind.RESERVE, job, amount, now=now, paid=bonus_paid, price_version=price_version, reason=None, local=local
     )  # fmt: skip
-    return tuple(quota.alerts(applying, used, asks=amount))
+    charge = Charge(reserved=amount, bonus=bonus_paid.images)
+    return Reservation(charge, applying, after, granted, tuple(quota.alerts(applying, before, asks=amount)))
 
 
 async def _admit(
-    tx: Tx, place: Place, amount: Amount, *, used: Used, limits: Limits
+    tx: Tx, place: Place, amount: Amount, *, used: Used, limits: Limits, granted: Sequence[Grant]
 ) -> tuple[Sequence[quota.Limit], Sequence[Draw]]:
     found, blocks = await rules.applying_to(tx, place)
     quota.check_blocks(blocks)
@@ -55,9 +71,6 @@ async def _admit(
     applying = (
         quota.effective(limits.rules(guild=guild), found, roles=place.roles) if found else _defaults(limits, guild)
     )
-    granted: Sequence[Grant] = ()
-    if quota.fits_own_limits(applying, used, asks=amount) < amount.images:
-        granted = await grants.remaining(tx, place.server, place.user_id, now=used.now)
     return applying, quota.check(applying, used, asks=amount, grants=granted)
 
 

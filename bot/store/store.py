@@ -21,6 +21,7 @@ from bot.core.server_settings import ServerSettings
 from bot.core.windows import Calendar
 from bot.store import alerts, jobs, ledger, queries, replies, rules
 from bot.store.database import Database, Tx
+from bot.store.ledger import Reservation
 from bot.store.queries import JobRecord, QuotaStatus
 
 log = logging.getLogger(__name__)
@@ -130,31 +131,32 @@ class Store:
         price_version: str,
         limits: Limits,
         calendar: Calendar = IN_UTC,
-    ) -> None:
+    ) -> Reservation:
         """Write interaction, job, reservation and reply; or write the refusal and raise it as `UserError`.
 
         *calendar* is the server's. Raises `AlreadySeen` for a repeated interaction.
         """
 
-        async def unit(tx: Tx) -> UserError | None:
+        async def unit(tx: Tx) -> Reservation | UserError:
             if not await _claim_interaction(tx, interaction_id, job=job.id, now=job.created_at):
                 raise AlreadySeen(str(interaction_id))
-            caused = await ledger.reserve(
+            reserved = await ledger.reserve(
                 tx, job, amount, limits=limits, calendar=calendar, price_version=price_version
             )  # fmt: skip
-            if isinstance(caused, UserError):
+            if isinstance(reserved, UserError):
                 refuse = "UPDATE interactions SET job = NULL, refusal = $2 WHERE id = $1"
-                await tx.run(refuse, interaction_id, caused.key)
-                return caused
+                await tx.run(refuse, interaction_id, reserved.key)
+                return reserved
             await jobs.add(tx, job)
             await replies.add(tx, reply)
-            for alert in caused:
+            for alert in reserved.alerts:
                 await alerts.add(tx, job.place, alert, now=job.created_at)
-            return None
+            return reserved
 
-        refusal = await self.database.write(unit)
-        if refusal is not None:
-            raise refusal
+        result = await self.database.write(unit)
+        if isinstance(result, UserError):
+            raise result
+        return result
 
     async def withdraw(self, job_id: str, *, now: int) -> None:
         """Cancel a job whose card was not shown, if it is still accepted when this unit runs."""

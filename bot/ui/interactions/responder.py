@@ -18,6 +18,7 @@ from bot.core.quota import NO_SERVER
 from bot.core.references import TYPES, ReferenceLimits, check_references, media_type
 from bot.core.request_draft import InteractionContext, RequestDraft
 from bot.jobs.build import Services
+from bot.jobs.requests import OVERLOADED
 from bot.observability.metrics import Metrics
 from bot.store.database import DATABASE_ERRORS
 from bot.store.store import AlreadySeen
@@ -143,7 +144,7 @@ class Responder:
 
     async def reply_refusal(self, interaction: Interaction, error: UserError, *, draft_id: str | None = None) -> None:
         """Show *error* privately, with a button to change the request if a draft was kept; errors are only logged."""
-        if error.key == "busy" and (outage := self.services.outages.failing) is not None:
+        if error.key in ("busy", OVERLOADED) and (outage := self.services.outages.failing) is not None:
             error = UserError("outage", outage=outage.value)  # the reason for the delay
         if error.key == "place.permissions":  # only slash commands have the option `private`
             slash = isinstance(interaction.command, discord.app_commands.Command)
@@ -235,17 +236,26 @@ class Responder:
             if not self._accepts_requests:
                 raise UserError("busy")  # noqa: TRY301 - handled below like every refusal
             self.services.requests.check_permissions(context.place, context.app_permissions, private=context.private)
-            await self._check_request(draft, context.place)
+            if draft.references:
+                await self._check_references_of(draft, context.place)
             card = await self.services.requests.accept(context, draft, max_price=max_price)
         except AlreadySeen:  # Discord delivered the interaction twice; the first delivery is answered
             return
         except UserError as error:
-            suggested = await self._with_suggestions(error, interaction, context.place)
-            await self.reply_refusal(
-                interaction, suggested, draft_id=await self._keep_draft(draft, user_id=interaction.user.id)
-            )
+            await self._refuse_request(interaction, error, draft, place=context.place)
             return
         await self._send_card(interaction, card, context=context)
+
+    async def _refuse_request(
+        self, interaction: Interaction, error: UserError, draft: RequestDraft, *, place: Place
+    ) -> None:  # fmt: skip
+        """Show *error* privately, and keep *draft* to be changed; an overloaded bot writes nothing."""
+        if error.key == OVERLOADED:
+            await self.reply_refusal(interaction, error)
+            return
+        suggested = await self._with_suggestions(error, interaction, place)
+        draft_id = await self._keep_draft(draft, user_id=interaction.user.id)
+        await self.reply_refusal(interaction, suggested, draft_id=draft_id)
 
     async def _with_suggestions(self, error: UserError, interaction: Interaction, place: Place) -> UserError:
         """*error* with the channels in which the request would be accepted, as far as known."""
@@ -259,11 +269,9 @@ class Responder:
         found = suggest_channels(error, overview, guild=self._client.get_guild(place.server), user=interaction.user)
         return UserError(error.key, **{**error.values, "channels": found})
 
-    async def _check_request(self, draft: RequestDraft, place: Place) -> None:
-        """Raise `UserError` for what is wrong with *draft*, as far as it can be checked before the first answer."""
+    async def _check_references_of(self, draft: RequestDraft, place: Place) -> None:
+        """Raise `UserError` for references that cannot be used, as far as it is known before the first answer."""
         request = self.services.requests.request(draft, place, await self.services.requests.server_settings(place))
-        if not draft.references:
-            return
         limits = self.services.offered.reference_limits(request)
         # First what Discord says about them, without any request.
         check_references(draft.references, hosts=self.services.requests.cdn_hosts, limits=limits)
