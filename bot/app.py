@@ -93,6 +93,7 @@ class App:
             jobs.delivery,
             checks.retention,
             checks.audit,
+            checks.queue_audit,
             checks.provider_checks,
             self.web.pulse,
             self.services.outages,

@@ -1,5 +1,6 @@
 """The bot without Discord and providers: real store, services, worker and delivery, stepped by the test."""
 
+import asyncio
 import functools
 import itertools
 import json
@@ -87,6 +88,8 @@ class FakeProvider:
     away: Exception | None = None  # the error of describing any route
     described: list[str] = field(default_factory=list)
     balances: list[Any] = field(default_factory=lambda: [None])  # micro-dollars, None or exceptions
+    seen_by: Callable[[str], None] = lambda _: None  # called with each run that is polled
+    waits_for: asyncio.Event | None = None  # before polls are answered
     while_submitting: Callable[[str], Awaitable[None]] | None = None  # awaited before a submit is answered
     _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
@@ -105,6 +108,9 @@ class FakeProvider:
 
     async def observe(self, run_id: str) -> Observation:
         self.asked += 1
+        self.seen_by(run_id)
+        if self.waits_for is not None:
+            await self.waits_for.wait()
         seen: Observation = _next(self.sees)
         return seen
 
@@ -251,6 +257,7 @@ class Rig:
         for _ in range(times):
             self.time.go(seconds)
             await self._probe()
+            await self.worker.adopt_changes()
             while await self.worker.run_due():
                 pass
             await self.delivery.run_due()
@@ -288,6 +295,7 @@ async def rig(
     url: str = "",
     limits: Limits | None = None,
     slots: int = 4,
+    polls_per_second: float = 1_000,
     time: Time | None = None,
     host: str = "runcomfy",
     beside: str | None = None,
@@ -340,6 +348,7 @@ async def rig(
             slots=dict.fromkeys(providers, slots),
             result_hosts=dict.fromkeys(providers, result_hosts),
             cdn_hosts=("cdn.discordapp.com",),
+            polls_per_second=dict.fromkeys(providers, polls_per_second),
         ),
         Outside(
             providers={name: Measured(each, metrics.request) for name, each in providers.items()},

@@ -98,8 +98,8 @@ MUTANTS = (
     ),
     Mutant(
         guard="a due time in the row overrules a step that says never",
-        file="bot/jobs/queue.py",
-        text="return max(now.due_at, self._clock() + SECOND)",
+        file="bot/jobs/worker.py",
+        text="return max(row.due_at, self._clock() + SECOND)",
         instead="return at",
         tests="tests/jobs/test_races.py",
     ),
@@ -191,8 +191,8 @@ MUTANTS = (
     Mutant(
         guard="a provider runs no more jobs than it has slots",
         file="bot/jobs/queue.py",
-        text="[: max(0, free)]",
-        instead="",
+        text="if not accepts or not self._queues.of(job.provider).has_turn(job.id, free=self._free(job.provider)):",
+        instead="if not accepts:",
         tests="tests/jobs/test_queue.py",
     ),
     Mutant(

@@ -5,9 +5,10 @@ import asyncio
 from bot.core.cards import JOBS_LIST_RETENTION, Card, Picture
 from bot.core.clock import Clock
 from bot.core.errors import UserError
-from bot.core.fair_queue import Waiting, fair_order
+from bot.core.fair_queue import shown_place
 from bot.core.jobs import Job, State
 from bot.jobs.availability import Availability
+from bot.jobs.fair_queues import FairQueues
 from bot.jobs.usage import Usage
 from bot.jobs.wakeups import Wakeups
 from bot.store.housekeeping import Housekeeping
@@ -20,9 +21,18 @@ PURGE_TIMEOUT = 0.5  # seconds that the answer to a deletion waits until the byt
 
 class Jobs:
     def __init__(
-        self, store: Store, *, availability: Availability, usage: Usage, wakeups: Wakeups, clock: Clock, ai_label: bool
+        self,
+        store: Store,
+        *,
+        availability: Availability,
+        queues: FairQueues,
+        usage: Usage,
+        wakeups: Wakeups,
+        clock: Clock,
+        ai_label: bool,
     ) -> None:
         """*ai_label*: cards with pictures say that they are AI-generated."""
+        self._queues = queues
         self._store = store
         self._availability = availability
         self._usage = usage
@@ -43,6 +53,7 @@ class Jobs:
         model = available.catalog.models.get(job.request.model)
         route = available.catalog.route(job.request, provider=job.provider, id=job.route)
         submitted = job.submitted_at if job.state in (State.QUEUED, State.RUNNING) else None
+        place = self._queues.place(job)
         left, bonus = await self._usage.left(job.place, price=record.charge.price)
         return Card(
             job=job,
@@ -52,7 +63,7 @@ class Jobs:
             estimated=available.catalog.price(job.request, route).estimated if model else False,
             left=left,
             bonus=bonus,
-            queue_position=await self._position(job),
+            queue_position=None if place is None else shown_place(place),
             outage=None if job.state.is_final else available.outages.get(job.provider),
             blocked_host=available.blocked_host_of(job.id) if job.state is State.COLLECTING else None,
             slow=bool(model and submitted and now - submitted >= model.timing.soft * 1000),
@@ -61,14 +72,6 @@ class Jobs:
             hide_only=not available.cancels(job.provider),
             ai_label=self._ai_label,
         )
-
-    async def _position(self, job: Job) -> int | None:
-        """The job's place in its provider's queue, from 1; None when it no longer waits."""
-        if job.state is not State.ACCEPTED:
-            return None
-        waiting, running = await self._store.queue(job.provider)
-        this = Waiting(job.id, job.place.user_id, job.created_at)  # its first card is drawn before it is in the queue
-        return list(fair_order({*waiting, this}, running)).index(job.id) + 1
 
     async def own_job(self, job_id: str, *, user_id: int, key: str = "job.unknown") -> Job:
         """A member's own job; `UserError` *key* for somebody else's, `job.unknown` for one that does not exist."""

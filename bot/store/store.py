@@ -7,7 +7,7 @@ Longer than other files: what is written together with a change of a job is read
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from bot.core.server_settings import ServerSettings
 from bot.core.windows import Calendar
 from bot.store import alerts, jobs, ledger, queries, replies, rules
 from bot.store.database import Database, Tx
-from bot.store.queries import JobRecord, QuotaStatus
+from bot.store.queries import DueJob, JobRecord, QuotaStatus
 
 log = logging.getLogger(__name__)
 
@@ -94,17 +94,17 @@ class Store:
     async def job_of_run(self, provider: str, run_id: str) -> Job | None:
         return await self.database.read(partial(queries.job_of_run, provider=provider, run_id=run_id))
 
-    async def due_times(self) -> dict[str, int]:
-        """`due_at` (UTC milliseconds) of every job that has one, by job id: the worker's schedule."""
-        return await self.database.read(queries.due_times)
+    async def due_jobs(self) -> dict[str, DueJob]:
+        """Every job that has a due time, by job id: the worker's schedule."""
+        return await self.database.read(queries.due_jobs)
 
     async def due_before(self, at: int) -> dict[str, int]:
-        """The same for the jobs that were due before *at*."""
+        """`due_at` (UTC milliseconds) of the jobs that were due before *at*, by job id."""
         return await self.database.read(partial(queries.due_before, at=at))
 
-    async def queue(self, provider: str) -> tuple[list[Waiting], list[int]]:
-        """The jobs that wait for a slot at *provider*, and the user id of each slot in use."""
-        return await self.database.read(partial(queries.queue, provider=provider))
+    async def queues(self) -> Mapping[str, tuple[list[Waiting], dict[str, int]]]:
+        """By provider: the jobs that wait for a slot, and the user id of each job that has one."""
+        return await self.database.read(queries.queues)
 
     async def quota_status(self, place: Place, *, limits: Limits, now: int) -> QuotaStatus:
         """The limits that apply at *place*, how much of them is used, and the member's bonuses."""

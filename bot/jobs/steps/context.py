@@ -93,10 +93,14 @@ class StepContext:
         return self.after(backoff(self.attempt(job, request), retry_after=exc.retry_after, jitter=self.random()))
 
     def provider_of(self, job: Job) -> Provider:
+        """The job's provider, as `provider` finds it."""
+        return self.provider(job.provider)
+
+    def provider(self, name: str) -> Provider:
         """`ProviderUnavailable` where the operator has removed the provider: the job ends at its deadline."""
-        provider = self.providers.get(job.provider)
+        provider = self.providers.get(name)
         if provider is None:
-            raise ProviderUnavailable(f"{job.provider} is not among the providers that are used")
+            raise ProviderUnavailable(f"{name} is not among the providers that are used")
         return provider
 
     def attempt(self, job: Job, request: str) -> int:
@@ -105,9 +109,9 @@ class StepContext:
         attempts[request] += 1
         return attempts[request]
 
-    def succeeded(self, job: Job, request: str) -> None:
+    def succeeded(self, job_id: str, request: str) -> None:
         """The next failure of this kind of request counts as the first."""
-        if (attempts := self.memory.attempts.get(job.id)) is not None:
+        if (attempts := self.memory.attempts.get(job_id)) is not None:
             del attempts[request]
 
     def timing(self, job: Job) -> Timing:

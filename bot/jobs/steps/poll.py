@@ -1,13 +1,31 @@
 """Polls a run, and stores its state if it has changed."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from bot.core.errors import AnswerUnreadable, ProviderError, ProviderPaused, ProviderUnavailable, RunLost
-from bot.core.jobs import Cancel, Job, Observation, State, changes_job
-from bot.core.polling import poll_delay
+from bot.core.jobs import Cancel, Job, Observation, State, is_news
+from bot.core.polling import Timing, poll_delay
 from bot.jobs.steps.collect import BLOCKED_DELAY, Collect
 from bot.jobs.steps.context import StepContext
 from bot.jobs.steps.observe import Observer
+
+Outcome = Observation | ProviderError  # of a poll
+
+
+@dataclass(frozen=True, slots=True)
+class PolledRun:
+    """What a poll needs to know of a job, in memory, so that one without news reads no row."""
+
+    job_id: str
+    provider: str
+    run_id: str
+    state: State
+    position: int | None
+    submitted_at: int  # UTC milliseconds
+    deadline: int
+    timing: Timing
+    calls_back: bool  # its provider sends a callback once it has ended
 
 
 class Poll:
@@ -16,30 +34,77 @@ class Poll:
         self._observer = observer
         self._collect = collect
 
+    def polled_run(self, job: Job) -> PolledRun | None:
+        """What to remember of *job* to poll it; None where its next step is another one."""
+        polled = job.state in (State.QUEUED, State.RUNNING) and job.run_id is not None
+        return self._run_of(job) if polled and job.cancel is not Cancel.WANTED else None
+
+    def _run_of(self, job: Job) -> PolledRun:
+        at = self._context
+        model = at.catalog.models.get(job.request.model)
+        return PolledRun(
+            job_id=job.id,
+            provider=job.provider,
+            run_id=job.run_id or "",
+            state=job.state,
+            position=job.position,
+            submitted_at=job.submitted_at or job.changed_at,
+            deadline=job.deadline,
+            timing=model.timing if model else Timing(),
+            calls_back=at.callback_url(job) is not None,
+        )
+
+    async def look(self, run: PolledRun) -> int | Outcome:
+        """Ask for the state of a run, without the database. Without news, returns when to ask again."""
+        at = self._context
+        if (until := at.health.retry_after_until(run.provider, "poll")) > at.clock():
+            return until + int(at.random() * 1000)
+        outcome = await self._ask(run.provider, run.run_id, job_id=run.job_id)
+        if isinstance(outcome, ProviderError) or is_news(outcome, state=run.state, position=run.position):
+            return outcome
+        await self._answered(run.provider, run.job_id)
+        return await self._next_poll(run)
+
     async def run(self, job: Job) -> int | None:
         at = self._context
         if (until := at.health.retry_after_until(job.provider, "poll")) > at.clock():
             return until + int(at.random() * 1000)
+        assert job.run_id is not None
+        return await self.apply(job, await self._ask(job.provider, job.run_id, job_id=job.id))
+
+    async def apply(self, job: Job, outcome: Outcome) -> int | None:
+        """Store what a poll of *job* has brought; returns what `run` returns."""
+        at = self._context
+        match outcome:
+            case AnswerUnreadable():
+                return await self._observer.unreadable(await self._begun(job, outcome), outcome)
+            case ProviderUnavailable():
+                await self._begun(job, outcome)
+                return await at.unavailable(job, "poll", outcome)
+            case ProviderPaused():
+                await self._begun(job, outcome)
+                await at.health.on_paused(job.provider, outcome)
+                return at.after(BLOCKED_DELAY)
+            case RunLost():
+                at.log_error(job, "run_lost", outcome)
+                await at.end(job, State.FAILED, reason="run_lost", may_be_billed=True)
+                return None
+            case ProviderError():
+                raise outcome
+        await self._answered(job.provider, job.id)
+        if not is_news(outcome, state=job.state, position=job.position):
+            return await self._next_poll(self._run_of(job))
+        return await self._write_down(job, outcome)
+
+    async def _ask(self, provider: str, run_id: str, *, job_id: str) -> Outcome:
         try:
-            observation = await self._observer.observe(job)
-        except AnswerUnreadable as exc:
-            return await self._observer.unreadable(await self._begun(job, exc), exc)
-        except ProviderUnavailable as exc:
-            await self._begun(job, exc)
-            return await at.unavailable(job, "poll", exc)
-        except ProviderPaused as exc:
-            await self._begun(job, exc)
-            await at.health.on_paused(job.provider, exc)
-            return at.after(BLOCKED_DELAY)
-        except RunLost as exc:
-            at.log_error(job, "run_lost", exc)
-            await at.end(job, State.FAILED, reason="run_lost", may_be_billed=True)
-            return None
-        await at.health.on_answered(job.provider, job_id=job.id)
-        at.succeeded(job, "poll")
-        if not changes_job(job, observation):
-            return await self._next_poll(job)
-        return await self._write_down(job, observation)
+            return await self._observer.observe(provider, run_id, job_id=job_id)
+        except ProviderError as exc:
+            return exc
+
+    async def _answered(self, provider: str, job_id: str) -> None:
+        await self._context.health.on_answered(provider, job_id=job_id)
+        self._context.succeeded(job_id, "poll")
 
     async def _begun(self, job: Job, exc: ProviderError) -> Job:
         """*job* with its current state: a finished run is no longer queued, although its result cannot be read yet."""
@@ -49,14 +114,15 @@ class Poll:
         now = at.clock()
         return await at.store.move(job, State.RUNNING, now=now, due_at=now, started_at=now) or job
 
-    async def _next_poll(self, job: Job) -> int:
+    async def _next_poll(self, run: PolledRun) -> int:
         """When to poll again; from the model's soft limit on, the card says that the job takes longer than usual."""
         at = self._context
-        age = (at.clock() - (job.submitted_at or job.changed_at)) / 1000
-        timing = at.timing(job)
-        if age >= timing.soft and job.id not in at.memory.slow:
-            at.memory.slow.add(job.id)
-            await at.store.request_redraw([job.id], now=at.clock())
+        age = (at.clock() - run.submitted_at) / 1000
+        if age >= run.timing.soft and run.job_id not in at.memory.slow:
+            at.memory.slow.add(run.job_id)
+            await at.store.request_redraw([run.job_id], now=at.clock())
+        calls_back = run.calls_back and run.job_id not in at.wakeups.called_back
+        timing = run.timing.with_callbacks() if calls_back else run.timing
         return at.after(poll_delay(timing, age=age, jitter=at.random()))
 
     async def _write_down(self, job: Job, observation: Observation) -> int | None:
@@ -67,7 +133,7 @@ class Poll:
         if observation.state.is_final:
             await self._end(job, observation)
             return None
-        due_at = now if observation.state is State.COLLECTING else await self._next_poll(job)
+        due_at = now if observation.state is State.COLLECTING else await self._next_poll(self._run_of(job))
         started: dict[str, Any] = {"started_at": now} if observation.state is State.RUNNING else {}
         moved = await at.store.move(
             job,

@@ -37,7 +37,7 @@ class Scene:
     messenger: DiscordMessenger
 
     async def job(self, number: int = -1) -> Job:
-        return await self.rig.job(sorted(await self.rig.store.due_times())[number])
+        return await self.rig.job(sorted(await self.rig.store.due_jobs())[number])
 
 
 @asynccontextmanager
@@ -212,7 +212,7 @@ async def test_a_command_that_discord_sends_twice_makes_one_job(
         other = await alice.slash(channel, "usage")  # events are handled in order, so the second one has been handled
         await other.acked(within=SOON)
 
-        assert len(await on.rig.store.due_times()) == 1
+        assert len(await on.rig.store.due_jobs()) == 1
         assert on.discord.violations == []
 
 
@@ -253,7 +253,7 @@ async def test_a_blocked_address_and_a_broken_connection_are_distinguished(
 async def acknowledged(on: Scene) -> Job:
     """Wait until the newest job's acknowledgement is on disk, and return the job."""
     async with asyncio.timeout(SOON):
-        while not (await on.rig.store.due_times()) or (await on.job()).acked_at is None:
+        while not (await on.rig.store.due_jobs()) or (await on.job()).acked_at is None:
             await on.rig.services.wakeups.worker.wait()
             on.rig.services.wakeups.worker.clear()
     return await on.job()
