@@ -28,8 +28,8 @@ async def test_a_job_that_memory_has_lost_is_queued_again_and_counted(tmp_path: 
 
 async def test_a_slot_that_memory_keeps_for_an_ended_job_is_given_away(tmp_path: Path) -> None:
     async with rig(tmp_path, slots=1) as app:
-        queue = app.services.queues.of("runcomfy")
-        queue.run("of nobody", ALICE)
+        await app.turn()
+        app.services.queues.of("runcomfy").run("of nobody", ALICE)
         job_id = await app.imagine(BOB)
         await app.turn(1, times=3)
         assert (await app.job(job_id)).state is State.ACCEPTED
