@@ -242,6 +242,10 @@ def _job_settings(settings: Settings, catalog: Catalog, *, used: Collection[str]
         data=settings.data.dir,
         provider_names={name: HOST_NAMES[name] for name in used},
         slots={"runcomfy": settings.runcomfy.max_in_flight, "runflow": settings.runflow.max_in_flight},
+        polls_per_second={
+            "runcomfy": settings.runcomfy.polls_per_second,
+            "runflow": settings.runflow.polls_per_second,
+        },
         result_hosts={"runcomfy": settings.runcomfy.result_hosts, "runflow": settings.runflow.result_hosts},
         cdn_hosts=settings.discord.cdn_hosts,
         ai_label=settings.discord.ai_label,

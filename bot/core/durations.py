@@ -11,16 +11,17 @@ from functools import cached_property
 from itertools import accumulate
 from math import erfc, exp, log, pi, sqrt
 from statistics import NormalDist
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 STANDARD = NormalDist()
-WIDE_SHARE, WIDE_SPREAD = 0.02, 1.0  # of runs that take a quite different time: a stale spread must not stop the polls
+WIDE_SHARE, WIDE_SPREAD = 0.01, 1.0  # of runs that take a quite different time: a stale spread must not stop the polls
 RECENT = 5  # samples by which a change is noticed
-CHANGED = 1.8  # mean of their standardised deviations from which on it is one
+CHANGED = 1.5  # mean of their standardised deviations from which on it is one
 FARTHEST = 3.0  # standard deviations that one sample counts at most: a single run that hangs is not a change
 HALF_LIFE = 60.0  # samples after which an older one counts half, where no change was noticed
-PRIOR_MEAN_WEIGHT, PRIOR_SPREAD_WEIGHT = 0.5, 1.0  # in samples
+PRIOR_MEAN_WEIGHT, PRIOR_SPREAD_WEIGHT = 0.25, 0.5  # in samples
 UNKNOWN_RANGE = (8.0, 60.0)  # seconds, where the catalogue says nothing
+FIRST = 1.5  # the first look may come later by half a poll: with it, the cost is within 1.3 % of the exact optimum
 STEP = 0.1  # of the table, in standard deviations
 TABLE = [round(-5 + STEP * n, 1) for n in range(131)]  # from 5 below the median to 8 above
 
@@ -64,7 +65,8 @@ class Distribution:
         *price*: the delay in seconds that a poll is worth. Polls are as dense as sqrt(hazard / (2 * price)), which
         minimises mean delay + price * polls (Keller, Management Science 21(3), 1974).
         """
-        target = self._density_until(age) + sqrt(2 * price) / exp(self.mean / 2)
+        passed, step = self._density_until(age), sqrt(2 * price) / exp(self.mean / 2)
+        target = passed + (step * FIRST if passed < step / 2 else step)
         index = bisect_right(self._table, target)
         if index == len(self._table):
             return max(age, exp(self.mean + self.spread * TABLE[-1])) + 10 * price
@@ -95,6 +97,18 @@ class Distribution:
         return list(accumulate(values))
 
 
+class Sample(NamedTuple):
+    """The logarithm of a duration, and the variance that comes from not having seen its end."""
+
+    value: float
+    variance: float
+
+    @classmethod
+    def between(cls, low: float, high: float) -> Self:
+        """A duration of anything between *low* and *high* seconds."""
+        return cls((log(low) + log(high)) / 2, log(high / low) ** 2 / 12)
+
+
 @dataclass(slots=True)
 class Durations:
     """What has been learnt about one kind of run in one phase."""
@@ -105,7 +119,7 @@ class Durations:
     mean: float = 0.0  # of the logarithms of the samples
     squares: float = 0.0  # sum of their squared deviations
     seen: int = 0
-    recent: list[tuple[float, float]] = field(default_factory=list)  # logarithm and deviation of the last samples
+    recent: list[tuple[Sample, float]] = field(default_factory=list)  # the last samples and their deviations
     _distribution: Distribution | None = None
 
     @classmethod
@@ -126,16 +140,23 @@ class Durations:
             self._distribution = Distribution(mean, sqrt(variance * (1 + 1 / weight) * (1 + 1 / (1 + degrees))))
         return self._distribution
 
-    def add(self, low: float, high: float) -> None:
-        """A run was seen unfinished at the age of *low* seconds, and finished at *high*."""
+    def add(self, low: float, high: float, *, was_overdue: bool = False) -> None:
+        """A run was seen unfinished at the age of *low* seconds, and finished at *high*.
+
+        *was_overdue*: it has been noted by `overdue` before.
+        """
         now = self.distribution
-        value, variance = _between(now, max(low, 1e-3), max(high, low, 2e-3))
+        low, high = max(low, 1e-3), max(high, low, 2e-3)
+        first, last = ((log(each) - now.mean) / now.spread for each in (low, high))
         self.seen += 1
-        deviation = (value - now.mean) / now.spread
-        if self._has_changed(value, deviation):
+        middle = (STANDARD.cdf(first) + STANDARD.cdf(last)) / 2
+        plain = Sample.between(max(low, high / 3), high)
+        if not was_overdue and self._has_changed(plain, STANDARD.inv_cdf(min(1 - 1e-9, max(1e-9, middle)))):
             return
-        capped = max(-FARTHEST, min(FARTHEST, deviation)) if self.samples >= RECENT else deviation
-        value = now.mean + capped * now.spread
+        value, variance = _expected_between(first, last)
+        if self.samples >= RECENT:
+            value = max(-FARTHEST, min(FARTHEST, value))
+        value, variance = now.mean + value * now.spread, variance * now.spread**2
         keep = 0.5 ** (1 / HALF_LIFE)
         self.samples, self.squares = self.samples * keep + 1, self.squares * keep + variance
         before = self.mean
@@ -145,18 +166,18 @@ class Durations:
 
     def overdue(self, age: float) -> None:
         """A run is unfinished at an age that hardly any has reached: several of them are a change of speed."""
-        self._has_changed(log(age) + 0.1, FARTHEST)
+        self._has_changed(Sample.between(age, 1.4 * age), FARTHEST)
 
-    def _has_changed(self, value: float, deviation: float) -> bool:
+    def _has_changed(self, sample: Sample, deviation: float) -> bool:
         """Note a deviation. Where the last ones show another speed, everything before them is forgotten."""
-        self.recent.append((value, max(-FARTHEST, min(FARTHEST, deviation))))
+        self.recent.append((sample, max(-FARTHEST, min(FARTHEST, deviation))))
         del self.recent[:-RECENT]
         drift = sum(each for _, each in self.recent) / RECENT
         if self.samples < RECENT or abs(drift) <= CHANGED:
             return False
-        values = [each for each, by in self.recent if by * drift > 1]  # those after the change
-        self.samples, self.mean = float(len(values)), sum(values) / len(values)
-        self.squares = sum((each - self.mean) ** 2 for each in values)
+        after = [each for each, by in self.recent if by * drift > 1]  # those of another speed
+        self.samples, self.mean = float(len(after)), sum(each.value for each in after) / len(after)
+        self.squares = sum((each.value - self.mean) ** 2 + each.variance for each in after)
         self.recent.clear()
         self._distribution = None
         return True
@@ -170,19 +191,17 @@ class Durations:
     def load(self, dumped: dict[str, Any]) -> None:
         self.samples, self.mean, self.squares = (float(dumped[name]) for name in ("samples", "mean", "squares"))
         self.seen = int(dumped["seen"])
-        self.recent = [(float(value), float(deviation)) for value, deviation in dumped["recent"]]
+        self.recent = [(Sample(*sample), float(deviation)) for sample, deviation in dumped["recent"]]
         self._distribution = None
 
 
-def _between(known: Distribution, low: float, high: float) -> tuple[float, float]:
-    """Mean and variance of the logarithm of a duration between *low* and *high* seconds."""
-    first, last = ((log(each) - known.mean) / known.spread for each in (low, high))
+def _expected_between(first: float, last: float) -> tuple[float, float]:
+    """Mean and variance of a standard normal variable that is known to lie between *first* and *last*."""
     if last - first < 0.3:  # as good as even between them
-        return (log(low) + log(high)) / 2, log(high / low) ** 2 / 12
-    if first > FARTHEST or last < -FARTHEST:  # far from what was expected: at the end that is nearer
-        return (log(low) + 0.1, 0.0) if first > 0 else (log(high) - 0.1, 0.0)
+        return (first + last) / 2, (last - first) ** 2 / 12
+    if first > FARTHEST or last < -FARTHEST:  # far from what was expected: near the end that is nearer
+        return (first + 0.1, 0.0) if first > 0 else (last - 0.1, 0.0)
     share = STANDARD.cdf(last) - STANDARD.cdf(first)
     at_first, at_last = STANDARD.pdf(first), STANDARD.pdf(last)
     mean = (at_first - at_last) / share
-    variance = max(0.0, 1 + (first * at_first - last * at_last) / share - mean * mean)
-    return known.mean + known.spread * mean, known.spread**2 * variance
+    return mean, max(0.0, 1 + (first * at_first - last * at_last) / share - mean * mean)

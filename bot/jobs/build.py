@@ -13,6 +13,7 @@ from bot.jobs.availability import Availability
 from bot.jobs.delivery import Delivery, Fitter, Messenger
 from bot.jobs.drafts import Drafts
 from bot.jobs.fair_queues import FairQueues
+from bot.jobs.poll_timing import PollTiming
 from bot.jobs.provider_health import ProviderHealth
 from bot.jobs.queue import Queue
 from bot.jobs.requests import Requests
@@ -65,6 +66,7 @@ class Services:
     reports: Reports
     notes: Notes
     queues: FairQueues
+    poll_timing: PollTiming
     availability: Availability
     routing: Routing
     outages: Outages
@@ -134,6 +136,9 @@ def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
         health=health,
         routing=routing,
         outages=outages,
+        poll_timing=PollTiming(
+            notes, catalog=settings.catalog, polls_per_second=settings.polls_per_second, clock=clock
+        ),
         wakeups=wakeups,
         providers=outside.providers,
         results=_results(store, settings, outside),
@@ -165,7 +170,6 @@ def _results(store: Store, settings: JobSettings, outside: Outside) -> ResultDow
         checker=outside.checker,
         result_hosts=settings.result_hosts,
         data=settings.data,
-        max_wait=lambda job: settings.catalog.download_timeout(job.request),
         clock=outside.clock,
     )
 
@@ -179,6 +183,7 @@ def _services(
         at.store,
         availability=at.availability,
         queues=queues,
+        poll_timing=at.poll_timing,
         usage=usage,
         wakeups=at.wakeups,
         clock=at.clock,
@@ -205,6 +210,7 @@ def _services(
         reports=Reports(database),
         notes=notes,
         queues=queues,
+        poll_timing=at.poll_timing,
         availability=at.availability,
         routing=at.routing,
         outages=at.outages,
@@ -238,5 +244,5 @@ def _worker(at: StepContext, queues: FairQueues, settings: JobSettings, outside:
         outages=at.outages,
         metrics=outside.metrics,
         clock=at.clock,
-        polls_per_second=settings.polls_per_second,
+        poll_timing=at.poll_timing,
     )

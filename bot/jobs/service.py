@@ -9,6 +9,7 @@ from bot.core.fair_queue import shown_place
 from bot.core.jobs import Job, State
 from bot.jobs.availability import Availability
 from bot.jobs.fair_queues import FairQueues
+from bot.jobs.poll_timing import PollTiming
 from bot.jobs.usage import Usage
 from bot.jobs.wakeups import Wakeups
 from bot.store.housekeeping import Housekeeping
@@ -26,6 +27,7 @@ class Jobs:
         *,
         availability: Availability,
         queues: FairQueues,
+        poll_timing: PollTiming,
         usage: Usage,
         wakeups: Wakeups,
         clock: Clock,
@@ -33,6 +35,7 @@ class Jobs:
     ) -> None:
         """*ai_label*: cards with pictures say that they are AI-generated."""
         self._queues = queues
+        self._poll_timing = poll_timing
         self._store = store
         self._availability = availability
         self._usage = usage
@@ -53,7 +56,8 @@ class Jobs:
         model = available.catalog.models.get(job.request.model)
         route = available.catalog.route(job.request, provider=job.provider, id=job.route)
         submitted = job.submitted_at if job.state in (State.QUEUED, State.RUNNING) else None
-        place = self._queues.place(job)
+        timing, place = self._poll_timing, self._queues.place(job)
+        slow_after = timing.slow_after(timing.key_of(job), model.timing) if model else 0.0
         left, bonus = await self._usage.left(job.place, price=record.charge.price)
         return Card(
             job=job,
@@ -66,8 +70,9 @@ class Jobs:
             queue_position=None if place is None else shown_place(place),
             outage=None if job.state.is_final else available.outages.get(job.provider),
             blocked_host=available.blocked_host_of(job.id) if job.state is State.COLLECTING else None,
-            slow=bool(model and submitted and now - submitted >= model.timing.soft * 1000),
-            usual=available.catalog.usual(job.request) if model else None,
+            slow=bool(model and submitted and now - submitted >= slow_after * 1000),
+            usual=timing.usual(job) if model else None,
+            ready_at=timing.ready_at(job) if submitted else None,
             pictures=record.pictures,
             hide_only=not available.cancels(job.provider),
             ai_label=self._ai_label,

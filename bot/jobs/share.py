@@ -47,6 +47,10 @@ class Share:
         return now if self._rate is None else self._rate.next_at(now)
 
     @property
+    def waiting(self) -> int:
+        return len(self._pending)
+
+    @property
     def earliest(self) -> int | None:
         """The earliest due time of a waiting job."""
         return min(self._pending.values(), default=None)

@@ -14,10 +14,11 @@ from bot.core.clock import Clock
 from bot.core.jobs import ACK_WINDOW, SECOND, Job, State, Step, next_step
 from bot.core.rate_limit import RateLimit
 from bot.jobs import system_outages
+from bot.jobs.poll_timing import PolledRun, PollTiming
 from bot.jobs.queue import Queue
 from bot.jobs.schedule import Schedule
 from bot.jobs.share import Share
-from bot.jobs.steps.poll import Outcome, PolledRun
+from bot.jobs.steps.poll import Outcome
 from bot.jobs.steps.table import Steps
 from bot.jobs.system_outages import Outages
 from bot.jobs.wakeups import Wakeups
@@ -38,7 +39,6 @@ JUST_DUE = 5 * SECOND  # a job that has been due for less may be about to enter 
 ERROR_DELAY = 30 * SECOND
 CONNECTION_LOST_DELAY = 2 * SECOND
 LONGEST_SLEEP = 60.0  # seconds
-POLLS_PER_SECOND = 20.0
 
 
 class Kind(StrEnum):
@@ -61,9 +61,8 @@ class Worker:
         outages: Outages,
         metrics: Metrics,
         clock: Clock,
-        polls_per_second: Mapping[str, float],
+        poll_timing: PollTiming,
     ) -> None:
-        """*polls_per_second*: of each provider, at most; `POLLS_PER_SECOND` where it is not named."""
         self._store = store
         self._schedule = schedule
         self._steps = steps
@@ -72,7 +71,7 @@ class Worker:
         self._outages = outages
         self._metrics = metrics
         self._clock = clock
-        self._polls_per_second = polls_per_second
+        self._poll_timing = poll_timing
         self._rows: dict[str, DueJob] = {}  # as last read or written
         self._written: set[str] | None = None  # jobs written while the rows are read
         self._runs: dict[str, PolledRun] = {}  # of jobs that are only polled
@@ -86,6 +85,7 @@ class Worker:
     async def start(self) -> None:
         """Rebuild the schedule from the rows; every job is due at once, so that what was interrupted is recovered."""
         await Housekeeping(self._store.database).clamp_future_times(now=self._clock())
+        await self._poll_timing.load()
         await self._reload()
         self._schedule.wake(list(self._schedule.due))
 
@@ -103,6 +103,8 @@ class Worker:
                     async with asyncio.timeout(self._sleep()):
                         await self._wakeups.worker.wait()
             watcher.cancel()
+        with self._outages.outlasting(system_outages.UNREAD):
+            await self._poll_timing.save()
 
     async def run_due(self) -> int:
         """Run every step that is due now, once; returns their number. Jobs that they wake are due at the next call."""
@@ -140,9 +142,13 @@ class Worker:
             share = self._waits_in[job_id] = self._share_of(job_id)
             share.add(job_id, due_at, urgent=job_id in woken)
         taken = []
-        for share in self._shares.values():
+        for (provider, kind), share in self._shares.items():
+            if kind is Kind.POLL:
+                self._poll_timing.steer(provider, waiting=share.waiting)
             while (found := share.take(now)) is not None:
                 taken.append(found[0])
+                if kind is Kind.POLL:
+                    self._poll_timing.polled(provider)
                 self._metrics.poll_delay((now - found[1]) / SECOND)
         return taken
 
@@ -154,7 +160,7 @@ class Worker:
             polled = row.state in (State.QUEUED, State.RUNNING) or row.state.is_final  # the last are watched
             provider, kind = row.provider, Kind.POLL if polled else Kind.STEP
         if (share := self._shares.get((provider, kind))) is None:
-            rate = RateLimit(self._polls_per_second.get(provider, POLLS_PER_SECOND)) if kind is Kind.POLL else None
+            rate = RateLimit(self._poll_timing.budget(provider)) if kind is Kind.POLL else None
             share = Share(limit=MAX_POLLS if kind is Kind.POLL else MAX_STEPS, rate=rate)
             self._shares[provider, kind] = share
         return share
@@ -177,7 +183,7 @@ class Worker:
         self._remember(job)
 
     def _remember(self, job: Job) -> None:
-        if (run := self._steps.poll.polled_run(job)) is not None:
+        if (run := self._steps.poll.polled_run(job, self._runs.get(job.id))) is not None:
             self._runs[job.id] = run
         else:
             self._runs.pop(job.id, None)
@@ -234,6 +240,7 @@ class Worker:
             with self._outages.outlasting(system_outages.UNREAD):
                 if self._clock() >= find_at:
                     await self.find_missing()
+                    await self._poll_timing.save()
                     find_at = self._clock() + COMPARE_EVERY
                     self._wakeups.worker.set()
             await asyncio.sleep(OUTSIDE_EVERY)
@@ -271,18 +278,18 @@ class Worker:
             self._runs.pop(job_id, None)
             return None
         self._remember(job)
-        at = await self._step(job, outcome)
+        at = await self._step(job, outcome, run)
         if at is None and (row := self._rows.get(job_id)) is not None:  # the step leaves it to the row
             return max(row.due_at, self._clock() + SECOND)
         return at
 
-    async def _step(self, job: Job, outcome: Outcome | None = None) -> int | None:
-        """Run the job's next step; returns when to attend to it again. *outcome* is that of a poll just made."""
+    async def _step(self, job: Job, outcome: Outcome | None, run: PolledRun | None) -> int | None:
+        """Run the job's next step; returns when to attend to it again. *outcome* is that of polling *run* just now."""
         step = next_step(job, self._clock())
         if step is None:
             return await self._rest(job)
         if step is Step.POLL and outcome is not None:
-            return await self._steps.poll.apply(job, outcome)
+            return await self._steps.poll.apply(job, outcome, run=run)
         return await self._steps.runners[step].run(job)
 
     async def _rest(self, job: Job) -> int | None:

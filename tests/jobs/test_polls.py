@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from bot.core.durations import DurationKey
 from bot.core.errors import ProviderUnavailable
 from bot.core.jobs import SECOND, Observation, State
+from bot.core.polling import Timing
 from bot.core.quota import Limits
-from bot.jobs.steps.poll import PolledRun
-from tests.kit import ALICE, BOB, Rig, rig
+from bot.jobs.poll_timing import PolledRun
+from tests.kit import ALICE, BOB, NOON, Rig, rig
 
 RUNNING = Observation(State.RUNNING)
 NO_LIMITS = Limits(*[10**15] * 11)
@@ -84,8 +86,11 @@ async def test_a_turn_in_the_queue_reads_neither_queue_nor_other_jobs(
 
 def test_a_polled_run_takes_less_than_two_kilobytes() -> None:
     size = sys.getsizeof
-    run = PolledRun("01M8CEWA3B9WRMMJ6WA87PGTPH", "runcomfy", "r" * 36, State.RUNNING, 1, 1, 1, None, False)  # type: ignore[arg-type]
-    assert size(run) + sum(size(getattr(run, name)) for name in ("job_id", "run_id", "submitted_at", "deadline")) < 500
+    own = ("job_id", "run_id", "submitted_at", "deadline", "seen_at", "started_after", "started_before")
+    key = DurationKey("runcomfy", "nano-banana-2", "1K", 1, "imagine")
+    run = PolledRun("01M8CEWA3B9WRMMJ6WA87PGTPH", "runcomfy", "r" * 36, State.RUNNING, 1, NOON, NOON, Timing(), key,
+                    calls_back=False, seen_at=NOON, started_after=NOON, started_before=NOON)  # fmt: skip
+    assert size(run) + sum(size(getattr(run, name)) for name in own) < 1_000
 
 
 async def test_the_budget_of_polls_holds_whatever_is_due(tmp_path: Path) -> None:

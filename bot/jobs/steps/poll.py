@@ -1,31 +1,15 @@
 """Polls a run, and stores its state if it has changed."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from bot.core.errors import AnswerUnreadable, ProviderError, ProviderPaused, ProviderUnavailable, RunLost
 from bot.core.jobs import Cancel, Job, Observation, State, is_news
-from bot.core.polling import Timing, poll_delay
+from bot.jobs.poll_timing import PolledRun
 from bot.jobs.steps.collect import BLOCKED_DELAY, Collect
 from bot.jobs.steps.context import StepContext
 from bot.jobs.steps.observe import Observer
 
 Outcome = Observation | ProviderError  # of a poll
-
-
-@dataclass(frozen=True, slots=True)
-class PolledRun:
-    """What a poll needs to know of a job, in memory, so that one without news reads no row."""
-
-    job_id: str
-    provider: str
-    run_id: str
-    state: State
-    position: int | None
-    submitted_at: int  # UTC milliseconds
-    deadline: int
-    timing: Timing
-    calls_back: bool  # its provider sends a callback once it has ended
 
 
 class Poll:
@@ -34,25 +18,19 @@ class Poll:
         self._observer = observer
         self._collect = collect
 
-    def polled_run(self, job: Job) -> PolledRun | None:
+    def polled_run(self, job: Job, before: PolledRun | None = None) -> PolledRun | None:
         """What to remember of *job* to poll it; None where its next step is another one."""
         polled = job.state in (State.QUEUED, State.RUNNING) and job.run_id is not None
-        return self._run_of(job) if polled and job.cancel is not Cancel.WANTED else None
+        if not polled or job.cancel is Cancel.WANTED:
+            return None
+        run = self._run_of(job)
+        if before is not None and before.run_id == run.run_id:  # what only polls have seen
+            run.seen_at = max(run.seen_at, before.seen_at)
+            run.started_after, run.overdue = before.started_after, before.overdue
+        return run
 
     def _run_of(self, job: Job) -> PolledRun:
-        at = self._context
-        model = at.catalog.models.get(job.request.model)
-        return PolledRun(
-            job_id=job.id,
-            provider=job.provider,
-            run_id=job.run_id or "",
-            state=job.state,
-            position=job.position,
-            submitted_at=job.submitted_at or job.changed_at,
-            deadline=job.deadline,
-            timing=model.timing if model else Timing(),
-            calls_back=at.callback_url(job) is not None,
-        )
+        return self._context.poll_timing.run_of(job, calls_back=self._context.callback_url(job) is not None)
 
     async def look(self, run: PolledRun) -> int | Outcome:
         """Ask for the state of a run, without the database. Without news, returns when to ask again."""
@@ -63,6 +41,7 @@ class Poll:
         if isinstance(outcome, ProviderError) or is_news(outcome, state=run.state, position=run.position):
             return outcome
         await self._answered(run.provider, run.job_id)
+        at.poll_timing.unfinished(run)
         return await self._next_poll(run)
 
     async def run(self, job: Job) -> int | None:
@@ -72,8 +51,8 @@ class Poll:
         assert job.run_id is not None
         return await self.apply(job, await self._ask(job.provider, job.run_id, job_id=job.id))
 
-    async def apply(self, job: Job, outcome: Outcome) -> int | None:
-        """Store what a poll of *job* has brought; returns what `run` returns."""
+    async def apply(self, job: Job, outcome: Outcome, *, run: PolledRun | None = None) -> int | None:
+        """Store what a poll of *job* has brought; returns what `run` returns. *run* is what was polled."""
         at = self._context
         match outcome:
             case AnswerUnreadable():
@@ -92,9 +71,10 @@ class Poll:
             case ProviderError():
                 raise outcome
         await self._answered(job.provider, job.id)
+        run = run or self._run_of(job)
         if not is_news(outcome, state=job.state, position=job.position):
-            return await self._next_poll(self._run_of(job))
-        return await self._write_down(job, outcome)
+            return await self._next_poll(run)
+        return await self._write_down(job, outcome, run)
 
     async def _ask(self, provider: str, run_id: str, *, job_id: str) -> Outcome:
         try:
@@ -115,25 +95,25 @@ class Poll:
         return await at.store.move(job, State.RUNNING, now=now, due_at=now, started_at=now) or job
 
     async def _next_poll(self, run: PolledRun) -> int:
-        """When to poll again; from the model's soft limit on, the card says that the job takes longer than usual."""
+        """When to poll again; once the run takes longer than usual, its card says so."""
         at = self._context
-        age = (at.clock() - run.submitted_at) / 1000
-        if age >= run.timing.soft and run.job_id not in at.memory.slow:
-            at.memory.slow.add(run.job_id)
-            await at.store.request_redraw([run.job_id], now=at.clock())
-        calls_back = run.calls_back and run.job_id not in at.wakeups.called_back
-        timing = run.timing.with_callbacks() if calls_back else run.timing
-        return at.after(poll_delay(timing, age=age, jitter=at.random()))
+        if run.job_id not in at.memory.slow:
+            age = (at.clock() - run.submitted_at) / 1000
+            if age >= at.poll_timing.slow_after(run.key, run.timing):
+                at.memory.slow.add(run.job_id)
+                await at.store.request_redraw([run.job_id], now=at.clock())
+        return at.poll_timing.next_look(run, called_back=run.job_id in at.wakeups.called_back)
 
-    async def _write_down(self, job: Job, observation: Observation) -> int | None:
+    async def _write_down(self, job: Job, observation: Observation, run: PolledRun) -> int | None:
         at = self._context
         now = at.clock()
+        self._learn(run, observation)
         if observation.reason:
             at.log_error(job, observation.state.value, RuntimeError(observation.reason))
         if observation.state.is_final:
             await self._end(job, observation)
             return None
-        due_at = now if observation.state is State.COLLECTING else await self._next_poll(self._run_of(job))
+        due_at = now if observation.state is State.COLLECTING else await self._next_poll(run)
         started: dict[str, Any] = {"started_at": now} if observation.state is State.RUNNING else {}
         moved = await at.store.move(
             job,
@@ -147,6 +127,17 @@ class Poll:
         if moved is not None and moved.state is State.COLLECTING:
             return await self._collect.download(moved, observation)
         return due_at
+
+    def _learn(self, run: PolledRun, observation: Observation) -> None:
+        """Take the times of a run's changes; failures come early and say nothing about pictures."""
+        timing, called_back = self._context.poll_timing, run.job_id in self._context.wakeups.called_back
+        if observation.state is State.COLLECTING:
+            timing.finished(run, called_back=called_back)
+        elif observation.state is State.RUNNING and run.state is State.QUEUED:
+            timing.started(run)
+            run.state = State.RUNNING
+        elif not observation.state.is_final:
+            timing.unfinished(run)
 
     async def _end(self, job: Job, observation: Observation) -> None:
         at = self._context

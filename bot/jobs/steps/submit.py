@@ -17,7 +17,7 @@ from bot.core.errors import (
     SubmitUnknown,
 )
 from bot.core.jobs import MINUTE, Cancel, Job, State
-from bot.core.polling import backoff, poll_delay
+from bot.core.polling import backoff
 from bot.core.routes import Route, wire_inputs
 from bot.jobs.queue import Queue
 from bot.jobs.routing import is_at
@@ -47,7 +47,8 @@ class SubmittedRuns:
         if await self.belongs_to_another(job, run_id):
             self._forget(job)
             return await self.mark_unknown(job) if job.state is State.SUBMITTING else at.after(FIND_DELAY)
-        due_at = at.after(poll_delay(at.timing(job), age=0, jitter=at.random()))
+        run = at.poll_timing.run_of(job, calls_back=at.callback_url(job) is not None)
+        due_at = at.poll_timing.next_look(run)
         moved = await at.store.move(job, State.QUEUED, now=at.clock(), run_id=run_id, due_at=due_at)
         self._forget(job)
         at.routing.forget(job.id)

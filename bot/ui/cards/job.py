@@ -288,6 +288,8 @@ def _provider(card: Card) -> str:
 
 
 def _usual_time(card: Card, words: Words) -> str:
+    if card.ready_at is not None and not card.slow:
+        return words.say("card.ready", when=relative(card.ready_at))
     return "" if card.usual is None else words.say("card.usual", low=card.usual[0], high=card.usual[1])
 
 

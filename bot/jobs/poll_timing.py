@@ -1,0 +1,233 @@
+"""When each run is polled: where a poll is worth most, by what has been learnt about runs of its kind.
+
+docs/polling.md explains it. The learnt distributions are kept in the database, and are lost at a crash for the last
+half minute only.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from bot.core.catalog import Catalog
+from bot.core.clock import Clock
+from bot.core.durations import Distribution, DurationKey, Durations, Phase
+from bot.core.jobs import SECOND, Job, State
+from bot.core.polling import POLL_PRICE, Timing, safety_delay, steered_price
+from bot.store.notes import Notes
+
+NOTE = "durations"
+KNOWN = 10  # runs of a kind from which on times shown to members come from them
+TRUSTED = 5  # runs seen in a phase from which on the phase decides when to look
+CALLBACK_GRACE = 3.0  # seconds after the time at which hardly any callback is still to come
+EXACT = 0.2  # seconds by which the end of a run is known from its callback
+POLLS_PER_SECOND = 20.0
+HARDLY_ANY = 0.99  # of the runs have ended by then
+
+
+@dataclass(slots=True)
+class PolledRun:
+    """What a poll needs to know of a job, in memory, so that one without news reads no row.
+
+    Times are UTC milliseconds.
+    """
+
+    job_id: str
+    provider: str
+    run_id: str
+    state: State
+    position: int | None
+    submitted_at: int
+    deadline: int
+    timing: Timing
+    key: DurationKey
+    calls_back: bool  # its provider sends a callback once it has ended
+    seen_at: int  # when it was last seen unfinished
+    started_after: int = 0  # it started between these two, if it has
+    started_before: int = 0
+    overdue: bool = False  # it has been noted as one that takes longer than hardly any
+
+
+class PollTiming:
+    def __init__(
+        self, notes: Notes, *, catalog: Catalog, polls_per_second: Mapping[str, float], clock: Clock
+    ) -> None:  # fmt: skip
+        self._notes = notes
+        self._catalog = catalog
+        self._polls_per_second = polls_per_second
+        self._clock = clock
+        self._learnt: dict[tuple[DurationKey, Phase], Durations] = {}
+        self._keys: dict[DurationKey, DurationKey] = {}  # one object for all runs of a kind
+        self._prices: dict[str, float] = {}  # provider → seconds of delay that one of its polls is worth
+        self._steered_at: dict[str, int] = {}
+        self._polls: Counter[str] = Counter()  # since then
+        self._changed = False
+
+    def budget(self, provider: str) -> float:
+        """Polls a second that the provider may have from us."""
+        return self._polls_per_second.get(provider, POLLS_PER_SECOND)
+
+    def run_of(self, job: Job, *, calls_back: bool) -> PolledRun:
+        model = self._catalog.models.get(job.request.model)
+        since = job.submitted_at or job.changed_at
+        return PolledRun(
+            job_id=job.id,
+            provider=job.provider,
+            run_id=job.run_id or "",
+            state=job.state,
+            position=job.position,
+            submitted_at=since,
+            deadline=job.deadline,
+            timing=model.timing if model else Timing(),
+            key=self.key_of(job),
+            calls_back=calls_back,
+            seen_at=job.changed_at,
+            started_after=since,
+            started_before=job.started_at or 0,
+        )
+
+    def key_of(self, job: Job) -> DurationKey:
+        request = job.request
+        resolution = str(request.options.get("resolution", "1K"))
+        key = DurationKey(job.provider, request.model, resolution, request.count, request.verb.value)
+        return self._keys.setdefault(key, key)
+
+    # --- when to look
+
+    def next_look(self, run: PolledRun, *, called_back: bool = False) -> int:
+        """When to look at an unfinished run again, in UTC milliseconds."""
+        now = self._clock()
+        age = (now - run.submitted_at) / SECOND
+        if run.calls_back and not called_back:
+            return run.submitted_at + int(self._look_without_callback(run, age) * SECOND)
+        if age >= run.timing.hard:
+            return now + int(run.timing.rare * SECOND)
+        since, distribution = self._basis(run)
+        passed = (now - since) / SECOND
+        self._note_overdue(run, passed, distribution)
+        at = distribution.next_look(passed, price=self._prices.get(run.provider, POLL_PRICE))
+        return max(since + int(at * SECOND), now + int(run.timing.shortest * SECOND))
+
+    def _look_without_callback(self, run: PolledRun, age: float) -> float:
+        total = self._of(run.key, Phase.TOTAL)
+        late = total.distribution.quantile(HARDLY_ANY) if total.seen >= KNOWN else run.timing.soft
+        return late + CALLBACK_GRACE if age < late + CALLBACK_GRACE else age + safety_delay(age)
+
+    def _basis(self, run: PolledRun) -> tuple[int, Distribution]:
+        """What is known best about the end of the run: since when time counts, and how it is distributed."""
+        total = self._of(run.key, Phase.TOTAL).distribution
+        running, queued = self._of(run.key, Phase.RUNNING), self._of(run.key, Phase.QUEUED)
+        if running.seen < TRUSTED or queued.seen < TRUSTED:
+            return run.submitted_at, total
+        width = _width(running.distribution)
+        if run.state is State.RUNNING:
+            unsure = (run.started_before - run.started_after) / SECOND
+            if width + unsure / 4 < _width(total):
+                return (run.started_after + run.started_before) // 2, running.distribution
+        elif width < 0.7 * _width(total):  # the start is worth looking for
+            return run.submitted_at, queued.distribution
+        return run.submitted_at, total
+
+    def _note_overdue(self, run: PolledRun, passed: float, distribution: Distribution) -> None:
+        if not run.overdue and passed > distribution.quantile(HARDLY_ANY):
+            run.overdue = True
+            for phase in (Phase.TOTAL, Phase.RUNNING):
+                self._of(run.key, phase).overdue(passed)
+
+    def polled(self, provider: str) -> None:
+        """A run of the provider is polled now."""
+        self._polls[provider] += 1
+
+    def steer(self, provider: str, *, waiting: int) -> None:
+        """Adjust the price of a poll, once a second; *waiting*: how many wait for the budget."""
+        now, before = self._clock(), self._steered_at.get(provider)
+        if before is not None and now - before < SECOND:
+            return
+        self._steered_at[provider] = now
+        if before is not None:
+            rate = (self._polls[provider] + waiting) * SECOND / (now - before)
+            price = self._prices.get(provider, POLL_PRICE)
+            self._prices[provider] = steered_price(price, polls=rate, budget=self.budget(provider))
+        self._polls[provider] = 0
+
+    # --- what is learnt
+
+    def unfinished(self, run: PolledRun) -> None:
+        """The run was seen unfinished, in the same state as before."""
+        run.seen_at = self._clock()
+
+    def started(self, run: PolledRun) -> None:
+        """The run was seen running for the first time."""
+        run.started_after, run.started_before = run.seen_at, self._clock()
+        self._add(run.key, Phase.QUEUED, run.seen_at - run.submitted_at, run.started_before - run.submitted_at)
+
+    def finished(self, run: PolledRun, *, called_back: bool) -> None:
+        """The run was seen finished, with pictures."""
+        now = self._clock()
+        seen_at = max(run.seen_at, now - int(EXACT * SECOND)) if called_back else run.seen_at
+        self._add(run.key, Phase.TOTAL, seen_at - run.submitted_at, now - run.submitted_at, was_overdue=run.overdue)
+        if run.started_before:
+            self._add(
+                run.key, Phase.RUNNING, seen_at - run.started_before, now - run.started_after, was_overdue=run.overdue
+            )
+        elif not called_back:
+            self._add(run.key, Phase.QUEUED, seen_at - run.submitted_at, now - run.submitted_at)
+
+    def _add(self, key: DurationKey, phase: Phase, low: int, high: int, *, was_overdue: bool = False) -> None:
+        self._of(key, phase).add(max(0.0, low / SECOND), high / SECOND, was_overdue=was_overdue)
+        self._changed = True
+
+    def _of(self, key: DurationKey, phase: Phase) -> Durations:
+        if (found := self._learnt.get((key, phase))) is None:
+            found = self._learnt[key, phase] = Durations.expected(self._usual_of(key))
+        return found
+
+    def _usual_of(self, key: DurationKey) -> tuple[float, float] | None:
+        model = self._catalog.models.get(key.model)
+        return model.usual.get(key.resolution) if model else None
+
+    # --- what members are told
+
+    def usual(self, job: Job) -> tuple[float, float] | None:
+        """How long such a job usually takes: seconds, from and to. The catalogue's answer until ten have been seen."""
+        key = self.key_of(job)
+        total = self._of(key, Phase.TOTAL)
+        if total.seen < KNOWN:
+            return self._usual_of(key)
+        low, high = (max(1, round(total.distribution.quantile(share))) for share in (0.1, 0.9))
+        return low, high
+
+    def slow_after(self, key: DurationKey, timing: Timing) -> float:
+        """Seconds from which a run takes longer than usual."""
+        total = self._of(key, Phase.TOTAL)
+        return total.distribution.quantile(HARDLY_ANY) if total.seen >= KNOWN else timing.soft
+
+    def ready_at(self, job: Job) -> int | None:
+        """When a submitted job is likely to be ready, in UTC milliseconds; None until ten of its kind were seen."""
+        total = self._of(self.key_of(job), Phase.TOTAL)
+        if job.submitted_at is None or total.seen < KNOWN:
+            return None
+        age = (self._clock() - job.submitted_at) / SECOND
+        return job.submitted_at + int(total.distribution.median_after(age) * SECOND)
+
+    # --- on disk
+
+    async def load(self) -> None:
+        """Restore what was learnt before a restart."""
+        for entry in json.loads(await self._notes.get(NOTE) or "[]"):
+            key = DurationKey(**entry["key"])
+            self._of(self._keys.setdefault(key, key), Phase(entry["phase"])).load(entry["learnt"])
+
+    async def save(self) -> None:
+        """Store what was learnt since the last call."""
+        if not self._changed:
+            return
+        self._changed = False
+        learnt = self._learnt.items()
+        entries = [{"key": asdict(key), "phase": phase, "learnt": each.dump()} for (key, phase), each in learnt]
+        await self._notes.set(NOTE, json.dumps(entries))
+
+
+def _width(distribution: Distribution) -> float:
+    """How many seconds the end of a run is uncertain by, about."""
+    return distribution.spread * distribution.quantile(0.5)
