@@ -5,7 +5,8 @@ from math import exp
 
 POLL_PRICE = 0.1  # seconds of delay that a poll is worth, where the budget of polls is not used up
 MAX_POLL_PRICE = 10_000.0
-BUDGET_USED = 0.9  # of the budget of polls, at which the price stays as it is
+BUDGET_USED = 0.95  # of the budget of polls, at which the price stays as it is
+GAIN = 0.1  # of a price steered faster swings: it acts on a run only when it has been polled again
 WATCH_DELAY = 300.0  # seconds between polls of a run that timed out
 
 
@@ -26,7 +27,7 @@ def steered_price(price: float, *, polls: float, budget: float) -> float:
     One price for all runs of a provider is optimal, because it makes the last poll of each worth the same.
     """
     change = max(-1.0, min(1.0, polls / (BUDGET_USED * budget) - 1))
-    return max(POLL_PRICE, min(MAX_POLL_PRICE, price * exp(change)))
+    return max(POLL_PRICE, min(MAX_POLL_PRICE, price * exp(GAIN * change)))
 
 
 def safety_delay(age: float) -> float:

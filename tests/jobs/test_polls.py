@@ -101,7 +101,7 @@ async def test_the_budget_of_polls_holds_whatever_is_due(tmp_path: Path) -> None
         await app.turn()
         polls = [await polled(app, 0.5) for _ in range(60)]
         assert all(first + second <= 5 for first, second in pairwise(polls))
-        assert sum(polls) > 120  # the budget is used
+        assert sum(polls) > 80  # the budget is used
 
 
 async def test_a_callback_is_served_before_polls_that_have_been_due_for_longer(tmp_path: Path) -> None:
