@@ -70,7 +70,7 @@ MUTANTS = (
     Mutant(
         guard="a paid request that may have been sent is not reported as unsent",
         file="bot/providers/http.py",
-        text="if submits and started.is_set():",
+        text="if started.is_set():",
         instead="if False:",
         tests="tests/providers/test_http.py",
     ),
@@ -242,8 +242,8 @@ MUTANTS = (
     Mutant(
         guard="a provider's token is sent to that provider only",
         file="bot/providers/http.py",
-        text="if _origin(request.url) in self._origins:",
-        instead="if True:",
+        text="if url is not None and _origin(url) not in self._origins:",
+        instead="if False:",
         tests="tests/providers/test_http.py",
     ),
     Mutant(
