@@ -150,6 +150,7 @@ class Worker:
                 if now != seen:
                     await self._reload()
                     seen = now
+                    self._wakeups.reread_replies.set()
                     self._wakeups.wake_all()
             with self._outages.outlasting(system_outages.UNREAD):
                 if self._clock() >= find_at:

@@ -27,6 +27,14 @@ class JobRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class CardRecord:
+    """A job's record, and the quota of its member in its place."""
+
+    record: JobRecord
+    quota: "QuotaStatus"
+
+
+@dataclass(frozen=True, slots=True)
 class QuotaStatus:
     """A member's limits, usage and bonuses in one place, from one snapshot."""
 
@@ -41,6 +49,13 @@ async def job_record(tx: Tx, job_id: str) -> JobRecord | None:
     if job is None or reply is None:
         return None
     return JobRecord(job, reply, await ledger.charge(tx, job_id), await replies.pictures(tx, job_id))
+
+
+async def card_record(tx: Tx, job_id: str, *, limits: Limits, now: int) -> CardRecord | None:
+    record = await job_record(tx, job_id)
+    if record is None:
+        return None
+    return CardRecord(record, await quota_status(tx, record.job.place, limits=limits, now=now))
 
 
 async def job_of_run(tx: Tx, provider: str, run_id: str) -> Job | None:
