@@ -39,4 +39,5 @@ class Usage:
 
 def left_of(status: QuotaStatus, *, price: int) -> tuple[quota.Allowance | None, quota.Amount]:
     """The member's tightest allowance for pictures at *price* (micro-dollars), and their bonus."""
-    return tightest(quota.allowances(status.limits, status.used), price=price), granted(status.grants)
+    own = [each for each in status.limits if each.scope is quota.Scope.USER]
+    return tightest(quota.allowances(own, status.used), price=price), granted(status.grants)
