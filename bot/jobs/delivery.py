@@ -6,6 +6,7 @@ so that everything that happens when a path is closed is in one place.
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
@@ -64,6 +65,10 @@ class Sent:
 class Messenger(Protocol):
     async def send(self, card: Card, reply: Reply, *, path: ReplyPath, uploads: Sequence[Upload]) -> int:
         """Send *card* by *path*; returns the message's id and raises only the delivery errors of `bot.core.errors`."""
+        ...
+
+    def delay(self, reply: Reply, *, path: ReplyPath, final: bool) -> float:
+        """Seconds until a card should be sent by *path*, so that Discord's limit of that path is not used up."""
         ...
 
     async def notify(self, card: Card, reply: Reply) -> bool:
@@ -206,7 +211,7 @@ class Delivery:
     # --- one reply
 
     async def deliver(self, job_id: str) -> int | None:
-        """Update one reply, or store when to retry; returns when the next card of an unfinished job may follow."""
+        """Update one reply, or store when to retry; returns when its next card may be sent, None if at any time."""
         found = await self._jobs.card_and_reply(job_id)
         if found is None:
             self._schedule.drop(job_id)
@@ -218,8 +223,16 @@ class Delivery:
         now = self._clock()
         if not card.job.state.is_final and now - card.job.created_at > QUIET_AFTER:
             return now + HOUR
+        if (delay := self._rate_limit_delay(card, reply, now=now)) > 0:
+            return now + math.ceil(delay * 1000)
         await self._send(replace(card, final_edit=_is_final_edit(card.job, reply, now=now)), reply)
         return None if card.job.state.is_final else self._clock() + SPACING
+
+    def _rate_limit_delay(self, card: Card, reply: Reply, *, now: int) -> float:
+        """Seconds until the first open path may be used without using up its rate limit."""
+        final = card.job.state.is_final
+        open_paths = paths(reply, now=now, final=_shows_files(card))
+        return self._messenger.delay(reply, path=open_paths[0], final=final) if open_paths else 0.0
 
     async def _send(self, card: Card, reply: Reply) -> None:
         final = card.job.state.is_final and not card.hidden  # a hidden job gets no new message
