@@ -83,6 +83,28 @@ async def test_cards_of_an_unfinished_job_are_spaced_and_its_final_card_is_not(a
     assert app.messenger.last.job.state is State.FAILED
 
 
+async def test_a_card_that_discords_limits_delay_is_no_failed_attempt_and_delays_no_final_card(app: Rig) -> None:
+    app.provider.sees = [Observation(State.RUNNING)]
+    running, ended = await app.imagine(ALICE), await app.imagine(BOB)
+    await app.turn(5)
+    app.messenger.waits, shown = 4.0, len(app.messenger.shown)
+    await app.store.request_redraw([running, ended], now=app.time.now)
+    app.time.go(5)
+    assert [await app.delivery.run_due() for _ in range(2)] == [2, 0]
+    await app.store.move(await app.job(ended), State.FAILED, now=app.time.now, reason="down")
+    await app.delivery.run_due()
+    app.time.go(3.9)
+    assert await app.delivery.run_due() == 0
+    app.messenger.waits = 0.0
+    app.time.go(0.1)
+    assert await app.delivery.run_due() == 1
+
+    assert [card.job.id for _, card, _ in app.messenger.shown[shown:]] == [ended, running]
+    record = await app.store.job_record(running)
+    assert record is not None
+    assert (record.reply.attempts, record.reply.delivered) == (0, record.reply.wanted)
+
+
 async def test_replies_that_were_due_before_a_restart_are_sent_after_it(tmp_path: Path) -> None:
     clock = Time()
     async with rig(tmp_path, time=clock) as before:
