@@ -23,6 +23,7 @@ from bot.jobs.reply_schedule import ReplySchedule
 from bot.jobs.service import Jobs
 from bot.jobs.system_outages import Outages
 from bot.jobs.wakeups import Wakeups
+from bot.pictures.byte_budget import ByteBudget
 from bot.pictures.fit import Fitted
 from bot.pictures.provenance import ai_mark
 from bot.store.database import CONNECTION_LOST
@@ -36,7 +37,9 @@ FILE_SLACK = 64 * 1024
 SPACING = 3 * SECOND  # between two cards of an unfinished job
 QUIET_AFTER = HOUR  # Discord limits edits of messages older than that (30046)
 MAX_DELIVERIES = 32
+MAX_LARGE = 2  # of them for cards whose pictures must be made smaller, which takes seconds each
 MAX_WAITING = 16  # of them for cards of unfinished jobs, so that a final one finds a slot
+MAX_UPLOADED = 64 * 1024 * 1024  # bytes of pictures in memory that need not be made smaller
 CONNECTION_LOST_DELAY = 2 * SECOND
 LONGEST_SLEEP = 60.0  # seconds
 COMPARE_EVERY = 30 * SECOND
@@ -109,7 +112,8 @@ class Delivery:
         self._outages = outages
         self._wakeups = wakeups
         self._clock = clock
-        self._schedule = ReplySchedule(clock, slots=MAX_DELIVERIES, waiting_slots=MAX_WAITING)
+        self._schedule = ReplySchedule(clock, slots=MAX_DELIVERIES, large_slots=MAX_LARGE, waiting_slots=MAX_WAITING)
+        self._uploaded = ByteBudget(MAX_UPLOADED)
         self._compared_at = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -225,7 +229,12 @@ class Delivery:
             return now + HOUR
         if (delay := self._rate_limit_delay(card, reply, now=now)) > 0:
             return now + math.ceil(delay * 1000)
-        await self._send(replace(card, final_edit=_is_final_edit(card.job, reply, now=now)), reply)
+        card = replace(card, final_edit=_is_final_edit(card.job, reply, now=now))
+        if not _is_large(card, reply):
+            async with self._uploaded.hold(sum(each.size for each in card.pictures) if _shows_files(card) else 0):
+                await self._send(card, reply)
+        elif self._schedule.claim_large_slot(job_id):
+            await self._send(card, reply)
         return None if card.job.state.is_final else self._clock() + SPACING
 
     def _rate_limit_delay(self, card: Card, reply: Reply, *, now: int) -> float:
@@ -371,6 +380,12 @@ class Delivery:
         only_token = paths(reply, now=now, final=False) == (ReplyPath.TOKEN,)
         due_at = reply.final_edit_at if only_token and not final and not card.final_edit else None
         await self._store.mark_delivered(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
+
+
+def _is_large(card: Card, reply: Reply) -> bool:
+    """Whether a picture of the card must be made smaller."""
+    share = min(reply.filesize_limit - FILE_SLACK, REQUEST_LIMIT // max(1, len(card.pictures)))
+    return _shows_files(card) and any(each.size > share for each in card.pictures)
 
 
 def _shows_files(card: Card) -> bool:

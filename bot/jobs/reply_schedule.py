@@ -5,25 +5,36 @@ the schedule from them.
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from enum import StrEnum
 
 from bot.core.clock import Clock
 from bot.store.replies import DueReply
 
 
-class ReplySchedule:
-    """At most *slots* deliveries at a time, of which at most *waiting_slots* are for cards of unfinished jobs."""
+class Lane(StrEnum):
+    """What has slots of its own, most urgent first."""
 
-    def __init__(self, clock: Clock, *, slots: int, waiting_slots: int) -> None:
+    FINAL = "final"
+    LARGE = "large"  # final cards whose pictures must be made smaller
+    WAITING = "waiting"  # cards of unfinished jobs
+
+
+class ReplySchedule:
+    """At most *slots* deliveries at a time, of which at most so many are large, or for cards of unfinished jobs."""
+
+    def __init__(self, clock: Clock, *, slots: int, large_slots: int, waiting_slots: int) -> None:
         self._clock = clock
-        self._slots = slots
-        self._waiting_slots = waiting_slots
+        self._slots = {Lane.FINAL: slots, Lane.LARGE: large_slots, Lane.WAITING: waiting_slots}
         self._rows: dict[str, DueReply] = {}  # as on disk, without those that are not due at any time
         self._not_before: dict[str, int] = {}  # after a card of an unfinished job, an error, or at a rate limit
-        self._final, self._waiting = _Heap(), _Heap()
+        self._large: set[str] = set()  # jobs whose final card is large
+        self._heaps = {lane: _Heap() for lane in Lane}
         self._at: dict[str, int] = {}  # the heaps' valid entries
-        self._busy: dict[str, bool] = {}  # job → whether a final card is being delivered
+        self._busy: dict[str, Lane] = {}
+        self._in_use = Counter[Lane]()
         self._changed: set[str] | None = None  # while the rows are read: jobs whose rows have changed since
 
     # --- rows
@@ -58,6 +69,7 @@ class ReplySchedule:
     def drop(self, job_id: str) -> None:
         self._rows.pop(job_id, None)
         self._at.pop(job_id, None)
+        self._large.discard(job_id)
 
     def _end_reading(self) -> AbstractSet[str]:
         changed, self._changed = self._changed or set(), None
@@ -74,18 +86,22 @@ class ReplySchedule:
             self.drop(due.job_id)
             return False
         self._rows[due.job_id] = due
-        return self._push(due.job_id, due.due_at, final=due.final)
+        return self._push(due.job_id, due.due_at)
 
-    def _push(self, job_id: str, due_at: int, *, final: bool) -> bool:
+    def _push(self, job_id: str, due_at: int) -> bool:
         """Add an entry, unless the job is busy: then `done` adds it. Returns whether it is the first one now."""
         if job_id in self._busy:
             return False
-        at = max(due_at, self._not_before.get(job_id, 0))
-        heap = self._final if final else self._waiting
+        at, heap = max(due_at, self._not_before.get(job_id, 0)), self._heaps[self._lane(job_id)]
         first = heap.next_at is None or at < heap.next_at
         self._at[job_id] = at
         heap.push(at, job_id)
         return first
+
+    def _lane(self, job_id: str) -> Lane:
+        if not self._rows[job_id].final:
+            return Lane.WAITING
+        return Lane.LARGE if job_id in self._large else Lane.FINAL
 
     # --- deliveries
 
@@ -97,41 +113,46 @@ class ReplySchedule:
     @property
     def next_at(self) -> int | None:
         """When the next delivery may begin, if no other ends before."""
-        heaps = [self._final] if self._free(final=True) else []
-        heaps += [self._waiting] if self._free(final=False) else []
-        return min((each.next_at for each in heaps if each.next_at is not None), default=None)
+        times = [self._heaps[lane].next_at for lane in Lane if self._is_free(lane)]
+        return min((each for each in times if each is not None), default=None)
 
     def take_due(self) -> list[str]:
         """The jobs whose replies are to be delivered now, final cards first; they are busy until `done`."""
-        return [*self._take(self._final, final=True), *self._take(self._waiting, final=False)]
+        return [job_id for lane in Lane for job_id in self._take(lane)]
 
-    def _take(self, heap: "_Heap", *, final: bool) -> list[str]:
+    def _take(self, lane: Lane) -> list[str]:
         now, taken = self._clock(), []
-        while self._free(final=final) and (entry := heap.pop_due(now)) is not None:
+        while self._is_free(lane) and (entry := self._heaps[lane].pop_due(now)) is not None:
             at, job_id = entry
-            if self._at.get(job_id) != at or self._rows[job_id].final is not final:
+            if self._at.get(job_id) != at or self._lane(job_id) is not lane:
                 continue  # outdated: the row has changed
             del self._at[job_id]
-            self._busy[job_id] = final
+            self._busy[job_id] = lane
+            self._in_use[lane] += 1
             taken.append(job_id)
         return taken
 
-    def _free(self, *, final: bool) -> bool:
-        if len(self._busy) >= self._slots:
-            return False
-        return final or len(self._busy) - sum(self._busy.values()) < self._waiting_slots
+    def _is_free(self, lane: Lane) -> bool:
+        return len(self._busy) < self._slots[Lane.FINAL] and self._in_use[lane] < self._slots[lane]
+
+    def claim_large_slot(self, job_id: str) -> bool:
+        """Whether the large card that is being delivered has a slot for large ones; else `done` queues it for one."""
+        if self._busy.get(job_id) is not Lane.FINAL:
+            return True
+        self._large.add(job_id)
+        return False
 
     def done(self, job_id: str, *, not_before: int | None = None) -> None:
         """A delivery has ended: the next one for the same job begins at *not_before* at the earliest.
 
         The card of a job that has ended meanwhile does not wait.
         """
-        final = self._busy.pop(job_id)
-        due = self._rows.get(job_id)
-        if not_before is not None and (due is None or due.final is final):
+        lane, due = self._busy.pop(job_id), self._rows.get(job_id)
+        self._in_use[lane] -= 1
+        if not_before is not None and (due is None or due.final is (lane is not Lane.WAITING)):
             self._not_before[job_id] = not_before
         if due is not None and due.due_at is not None:
-            self._push(job_id, due.due_at, final=due.final)
+            self._push(job_id, due.due_at)
 
 
 class _Heap:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import pytest
 
 from bot.core.jobs import Observation, State
+from bot.jobs.delivery import FILE_SLACK
 from bot.store.connect import open_database
 from bot.store.database import Database, Unit
 from bot.store.store import Store
@@ -103,6 +104,19 @@ async def test_a_card_that_discords_limits_delay_is_no_failed_attempt_and_delays
     record = await app.store.job_record(running)
     assert record is not None
     assert (record.reply.attempts, record.reply.delivered) == (0, record.reply.wanted)
+
+
+async def test_pictures_that_must_be_made_smaller_do_not_delay_other_final_cards(app: Rig) -> None:
+    app.provider.sees = [app.ready()]
+    large = [await app.imagine(user, filesize_limit=FILE_SLACK + 50) for user in range(3)]
+    small = await app.imagine(ALICE)
+    for each in (*large, small):
+        while not (await app.job(each)).state.is_final:
+            app.time.go(5)
+            await app.worker.run_due()
+
+    assert [await app.delivery.run_due() for _ in range(4)] == [4, 2, 1, 0]
+    assert [card.job.id for _, card, _ in app.messenger.shown] == [small, *large]
 
 
 async def test_replies_that_were_due_before_a_restart_are_sent_after_it(tmp_path: Path) -> None:

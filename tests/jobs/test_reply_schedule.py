@@ -7,13 +7,13 @@ from bot.jobs.reply_schedule import ReplySchedule
 from bot.store.replies import DueReply
 from tests.kit import NOON, Time
 
-SLOTS, WAITING_SLOTS = 4, 2
+SLOTS, LARGE_SLOTS, WAITING_SLOTS = 4, 1, 2
 JOBS = st.sampled_from("abcdefgh")
 
 
 def schedule() -> tuple[ReplySchedule, Time]:
     time = Time()
-    return ReplySchedule(time, slots=SLOTS, waiting_slots=WAITING_SLOTS), time
+    return ReplySchedule(time, slots=SLOTS, large_slots=LARGE_SLOTS, waiting_slots=WAITING_SLOTS), time
 
 
 def waiting(job_id: str, at: int | None = NOON) -> DueReply:
@@ -66,6 +66,23 @@ def test_the_card_of_an_ended_job_does_not_wait_for_what_its_earlier_cards_wait_
     replies.set(ended("b"))
     replies.done("b", not_before=NOON + 3_000)
     assert replies.take_due() == ["a", "b"]
+
+
+def test_small_final_cards_pass_those_whose_pictures_must_be_made_smaller() -> None:
+    replies, _ = schedule()
+    for each in "abcd":
+        replies.set(ended(each))
+    assert replies.take_due() == ["a", "b", "c", "d"]
+    for each in "abc":
+        assert not replies.claim_large_slot(each)
+        replies.done(each)
+    assert replies.take_due() == ["a"]
+    assert replies.claim_large_slot("a")
+    replies.set(ended("small"))
+    assert replies.take_due() == ["small"]
+    replies.set(ended("a", None))
+    replies.done("a")
+    assert replies.take_due() == ["b"]
 
 
 def test_rows_that_are_read_do_not_undo_a_change_made_meanwhile() -> None:
