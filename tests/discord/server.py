@@ -170,6 +170,8 @@ class LocalDiscord(World):
             if limits is None:
                 return await self._conclude(request, record, lambda: handle(self, route, call=call))
             refusal = limits.refusal(route.name, call.params, token=route.token)
+            if refusal is not None:
+                self.violations.append(f"rate limit exceeded: {call.what}")
             answer = await self._conclude(request, record, lambda: refusal or handle(self, route, call=call))
             answer.headers.update(limits.headers(route.name, call.params))
             return answer

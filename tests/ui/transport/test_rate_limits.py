@@ -153,6 +153,7 @@ async def test_a_final_card_finds_a_request_after_many_others_and_returns_at_onc
         began = time.monotonic()
         await on.messenger.send(ended, reply, path=path, uploads=())
         assert time.monotonic() - began < SOON
+        assert on.discord.violations == []
         edits = [each.status for each in on.discord.requests if each.route == route]
         assert edits == [200] * 4
 
