@@ -24,11 +24,11 @@ from statistics import mean, quantiles
 from typing import Any
 
 import aiohttp
-import psutil
 
 from bench import _flight_host, _flight_peers
 from bot.settings.settings import SHIPPED
 from tests.discord.interactions import Interaction
+from tests.discord.member import Member
 from tests.discord.server import LocalDiscord
 from tests.discord.world import Channel, Guild
 from tests.scenarios.harness import COMMANDS, Bot
@@ -84,15 +84,19 @@ class Flight:
     bot: Bot
 
     @property
-    def usage(self) -> psutil.Process:
-        assert self.bot.process is not None
-        return psutil.Process(self.bot.process.pid)
+    def cpu(self) -> float:
+        """Seconds of CPU that the bot has used, without its processes for pictures. Linux only."""
+        user, system = self._of_process("stat").rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     @property
-    def cpu(self) -> float:
-        """Seconds of CPU that the bot has used."""
-        times = self.usage.cpu_times()
-        return float(times.user + times.system)
+    def rss(self) -> float:
+        """Megabytes of memory of the bot, without its processes for pictures."""
+        return int(self._of_process("statm").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def _of_process(self, name: str) -> str:
+        assert self.bot.process is not None
+        return Path(f"/proc/{self.bot.process.pid}/{name}").read_text()
 
     async def metrics(self) -> str:
         found = re.search(r"Health is at (http://\S+)/healthz", self.bot.log)
@@ -172,15 +176,13 @@ async def _steady(
             resolution, factor = next(kinds)
             seconds = factor * median * dice.lognormvariate(0, SPREAD)
             prompt = f"harbour {number} {seconds:.3f}"
-            member = members[number % MEMBERS]
-            channel = flight.channels[number % len(flight.channels)]
-            asked = await member.slash(channel, "imagine", prompt=prompt, resolution=resolution, seed=number + 1)
+            asked = await _ask(flight, members[number % MEMBERS], prompt, number, resolution)
             one = watch.add(asked, prompt)
             if passed >= ramp:
                 measured.append(one)
             number += 1
-        marks["end"] = flight.cpu, await host.stats()
-        rss = flight.usage.memory_info().rss / 1e6
+        marks["end"], marks_at = (flight.cpu, await host.stats()), time.time()
+        rss = flight.rss
         await watch.finish(within=4 * median + 60)
         stats, text = await host.stats(), await flight.metrics()
     delays = [
@@ -194,9 +196,8 @@ async def _steady(
     counts = stats["counts"]
     free = counts["polls"] + counts["results"] + counts.get("others", 0)
     connections = sum(counts.get(f"connections_{kind}", 0) for kind in ("polls", "results", "others"))
-    in_flight = sum(1 for end in stats_1["ends"].values() if end > time.time() - 0) and _in_flight(stats_1)
     return [
-        _row(f"in_flight_{size}", in_flight, ""),
+        _row(f"in_flight_{size}", sum(end > marks_at for end in stats_1["ends"].values()), ""),
         _row(f"median_duration_{size}", median, "s"),
         _row(f"commands_per_second_{size}", rate, "/s"),
         _row(f"delivered_{size}", 100 * len(delays) / len(measured), "%"),
@@ -213,13 +214,6 @@ async def _steady(
         _row(f"rss_mb_{size}", rss, "MB"),
         _row(f"connections_per_request_{size}", connections / free, ""),
     ]
-
-
-def _in_flight(stats: dict[str, Any]) -> int:
-    """How many runs were unfinished when the statistics were taken, which was after the last submission."""
-    ends = stats["ends"].values()
-    last = max(stats["per_second"], default=0)
-    return sum(1 for end in ends if end > last)
 
 
 @dataclass
@@ -259,12 +253,15 @@ def _insert(folder: Path, *, running: int, ended: int) -> None:
     """Write running jobs and ended ones into the database, which exists."""
     now = int(time.time() * 1000)
     request = json.dumps({"prompt": "p hold", "options": {"resolution": "1K", "count": 1}, "references": []})
-    job = (
-        "INSERT INTO jobs (id, user_id, guild_id, channel_id, model, verb, request, provider, route, state, created_at, "
-        "changed_at, due_at, give_up_after, checked, cancel, images, flagged, ended_at, run_id, acked_at, submitted_at, "
-        "started_at) VALUES (?, ?, 1, 1, 'nano-banana-2', 'imagine', ?, 'runcomfy', 'google/nano-banana-2/text-to-image',"
-        " ?, ?, ?, ?, 1800000, 1, 'none', ?, 0, ?, ?, ?, ?, ?)"
-    )
+    job = """
+        INSERT INTO jobs
+            (id, user_id, guild_id, channel_id, model, verb, request, provider, route, state, created_at, changed_at,
+             due_at, give_up_after, checked, cancel, images, flagged, ended_at, run_id, acked_at, submitted_at,
+             started_at)
+        VALUES
+            (?, ?, 1, 1, 'nano-banana-2', 'imagine', ?, 'runcomfy', 'google/nano-banana-2/text-to-image', ?, ?, ?,
+             ?, 1800000, 1, 'none', ?, 0, ?, ?, ?, ?, ?)
+    """
     old = now - 3_600_000
     with sqlite3.connect(folder / "darkroom.db") as connection:
         connection.executemany(
@@ -286,7 +283,8 @@ def _insert(folder: Path, *, running: int, ended: int) -> None:
 
 @asynccontextmanager
 async def _restarted(
-    folder: Path, host: _flight_host.Host, *, running: int, ended: int, budget: int, timing: dict[str, float] | None = None
+    folder: Path, host: _flight_host.Host, *, running: int, ended: int, budget: int,
+    timing: dict[str, float] | None = None,
 ) -> AsyncIterator[tuple[Flight, float]]:  # fmt: skip
     """A bot that starts on a database with so many jobs; the second value is when it was started."""
     async with _bot(folder, host, polls_per_second=budget, timing=timing) as flight:
@@ -373,12 +371,7 @@ async def _burst(folder: Path, host: _flight_host.Host) -> list[dict[str, Any]]:
         asked, began = [], asyncio.get_running_loop().time()
         for n in range(BURST):
             await asyncio.sleep(max(0.0, began + n / BURST - asyncio.get_running_loop().time()))
-            channel = flight.channels[n % len(flight.channels)]
-            asked.append(
-                await members[n % MEMBERS].slash(
-                    channel, "imagine", prompt=f"burst {n} 5", resolution="0.5K", seed=n + 1
-                )
-            )
+            asked.append(await _ask(flight, members[n % MEMBERS], f"burst {n} 5", n))
         sent = asyncio.get_running_loop().time() - began
         await asyncio.sleep(10)
         with sqlite3.connect(f"file:{folder / 'darkroom.db'}?mode=ro", uri=True) as connection:
@@ -402,6 +395,11 @@ async def _burst(folder: Path, host: _flight_host.Host) -> list[dict[str, Any]]:
         _row("burst_1000_ack_p50", _at(acks, 50), "ms"),
         _row("burst_1000_ack_max", max(acks), "ms"),
     ]
+
+
+async def _ask(flight: Flight, member: Member, prompt: str, number: int, resolution: str = "0.5K") -> Interaction:
+    channel = flight.channels[number % len(flight.channels)]
+    return await member.slash(channel, "imagine", prompt=prompt, resolution=resolution, seed=number + 1)
 
 
 # --- peers

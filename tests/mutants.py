@@ -97,6 +97,20 @@ MUTANTS = (
         tests="tests/jobs/test_callback_orders.py",
     ),
     Mutant(
+        guard="rows that are read do not undo a change made meanwhile",
+        file="bot/jobs/reply_schedule.py",
+        text="if job_id not in changed and self._rows.get(job_id) != due:",
+        instead="if self._rows.get(job_id) != due:",
+        tests="tests/jobs/test_reply_schedule.py",
+    ),
+    Mutant(
+        guard="cards of unfinished jobs leave the last requests of a window to final ones",
+        file="bot/ui/transport/rate_limits.py",
+        text="left > KEPT_FOR_FINAL",
+        instead="left > 0",
+        tests="tests/ui/transport/test_rate_limits.py",
+    ),
+    Mutant(
         guard="a due time in the row overrules a step that says never",
         file="bot/jobs/worker.py",
         text="return max(row.due_at, self._clock() + SECOND)",

@@ -213,6 +213,7 @@ class Worker:
         if changes != self._adopted:
             await self._reload()
             self._adopted = changes
+            self._wakeups.reread_replies.set()
             self._wakeups.wake_all()
 
     async def _compare(self) -> None:
