@@ -15,7 +15,15 @@ from typing import Protocol
 
 from bot.core.cards import JOBS_LIST_RETENTION, Card, Picture, Reply, ReplyPath, paths
 from bot.core.clock import Clock
-from bot.core.errors import BadPicture, ContentBlocked, DeliverLater, MessageGone, PathClosed, TooLarge
+from bot.core.errors import (
+    BadPicture,
+    ContentBlocked,
+    DeliverLater,
+    MessageGone,
+    PathClosed,
+    RateLimitReached,
+    TooLarge,
+)
 from bot.core.jobs import HOUR, MINUTE, SECOND, Job, Verb
 from bot.core.polling import backoff
 from bot.jobs import system_outages
@@ -67,7 +75,10 @@ class Sent:
 
 class Messenger(Protocol):
     async def send(self, card: Card, reply: Reply, *, path: ReplyPath, uploads: Sequence[Upload]) -> int:
-        """Send *card* by *path*; returns the message's id and raises only the delivery errors of `bot.core.errors`."""
+        """Send *card* by *path*; returns the message's id and raises only the delivery errors of `bot.core.errors`.
+
+        `RateLimitReached` where it is not sent now: others may have used the path since `delay`.
+        """
         ...
 
     def delay(self, reply: Reply, *, path: ReplyPath, final: bool) -> float:
@@ -227,21 +238,24 @@ class Delivery:
         now = self._clock()
         if not card.job.state.is_final and now - card.job.created_at > QUIET_AFTER:
             return now + HOUR
-        if (delay := self._rate_limit_delay(card, reply, now=now)) > 0:
-            return now + math.ceil(delay * 1000)
-        card = replace(card, final_edit=_is_final_edit(card.job, reply, now=now))
+        try:
+            await self._send_within_limits(replace(card, final_edit=_is_final_edit(card.job, reply, now=now)), reply)
+        except RateLimitReached as exc:
+            return self._clock() + math.ceil(exc.retry_after * 1000)
+        return None if card.job.state.is_final else self._clock() + SPACING
+
+    async def _send_within_limits(self, card: Card, reply: Reply) -> None:
+        """Send a card, unless Discord's limits do not allow it now, or it is large and has to wait for a slot."""
+        open_paths = paths(reply, now=self._clock(), final=_shows_files(card))
+        if open_paths:  # before any picture is read
+            delay = self._messenger.delay(reply, path=open_paths[0], final=card.job.state.is_final)
+            if delay > 0:
+                raise RateLimitReached(delay)
         if not _is_large(card, reply):
             async with self._uploaded.hold(sum(each.size for each in card.pictures) if _shows_files(card) else 0):
                 await self._send(card, reply)
-        elif self._schedule.claim_large_slot(job_id):
+        elif self._schedule.claim_large_slot(card.job.id):
             await self._send(card, reply)
-        return None if card.job.state.is_final else self._clock() + SPACING
-
-    def _rate_limit_delay(self, card: Card, reply: Reply, *, now: int) -> float:
-        """Seconds until the first open path may be used without using up its rate limit."""
-        final = card.job.state.is_final
-        open_paths = paths(reply, now=now, final=_shows_files(card))
-        return self._messenger.delay(reply, path=open_paths[0], final=final) if open_paths else 0.0
 
     async def _send(self, card: Card, reply: Reply) -> None:
         final = card.job.state.is_final and not card.hidden  # a hidden job gets no new message

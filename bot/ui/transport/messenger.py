@@ -14,7 +14,7 @@ from discord.webhook.async_ import async_context
 
 from bot.core.cards import Card, Reply, ReplyPath
 from bot.core.clock import Clock
-from bot.core.errors import DeliverLater
+from bot.core.errors import DeliverLater, RateLimitReached
 from bot.core.jobs import MINUTE
 from bot.jobs.delivery import Upload
 from bot.ui.cards.job import ended_notice, render
@@ -80,9 +80,12 @@ class DiscordMessenger:
         digest = None if card.job.state.is_final else digest_of(view, reply)
         if digest is not None and reply.message_id is not None and self._shown.shows(reply.message_id, digest):
             return reply.message_id
+        route = _route(reply, path)
+        if (delay := self._limits.delay(route, final=card.job.state.is_final)) > 0:
+            raise RateLimitReached(delay)
         try:
             async with asyncio.timeout(TIMEOUT):
-                with self._limits.sending(_route(reply, path)):
+                with self._limits.sending(route):
                     message_id = await self._send(_Message(card, reply, view, uploads), path)
         except DISCORD_ERRORS as exc:
             self._note_block(exc)

@@ -16,8 +16,11 @@ import aiohttp
 
 KEPT_FOR_FINAL = 2  # requests of a window that cards of unfinished jobs leave
 SHORT_WAIT = 1.0  # seconds that a final card waits rather than use a window's last request
-TOKEN_REQUESTS = 45  # a second; Discord's limit for a bot is 50, and routes of interactions are not counted
+# A second; Discord's limit for a bot is 50, of which the rest is for rare requests, such as those at the login.
+TOKEN_REQUESTS = 45
 WAITING_TOKEN_REQUESTS = 30  # a second, of them for cards of unfinished jobs and other messages
+USUAL_LIMIT = 5  # requests in a window, until a response says otherwise
+UNKNOWN_WAIT = 0.25  # seconds until a response of a new window should be there
 NEW_WINDOW = 0.5  # seconds by which a window's end moves at least when a new one has begun
 MANY = 256  # routes, from which expired ones are removed
 MAJOR_SEGMENTS = {"webhooks": 3, "channels": 2}  # segments of a path whose ids have limits of their own
@@ -36,6 +39,7 @@ def route_of(method: str, path: str) -> str | None:
 
 @dataclass(slots=True)
 class _Window:
+    limit: int = USUAL_LIMIT
     left: int = 0
     ends_at: float = 0.0
     in_flight: int = 0
@@ -74,19 +78,23 @@ class RateLimits:
         """Take over what the headers of a response say about its route."""
         try:
             left, seconds = int(headers["X-RateLimit-Remaining"]), float(headers["X-RateLimit-Reset-After"])
+            limit = int(headers.get("X-RateLimit-Limit", USUAL_LIMIT))
         except (KeyError, ValueError):
             return
         window, ends_at = self._window(route), self._now() + seconds
         same = ends_at - window.ends_at < NEW_WINDOW and self._now() < window.ends_at
         window.left = min(left, window.left) if same else left
-        window.ends_at = ends_at
+        window.limit, window.ends_at = limit, ends_at
 
     def delay(self, route: str, *, final: bool) -> float:
         """Seconds until the next request to *route* should be sent; *final*: the card of an ended job."""
         window = self._windows.get(route)
-        if window is None or (wait := window.ends_at - self._now()) <= 0:
+        if window is None:
             return 0.0
-        left = window.left - window.in_flight
+        left, wait = window.left, window.ends_at - self._now()
+        if wait <= 0:
+            left, wait = window.limit, UNKNOWN_WAIT
+        left -= window.in_flight
         if not final:
             return 0.0 if left > KEPT_FOR_FINAL else wait
         return 0.0 if left > 1 or (left == 1 and wait > SHORT_WAIT) else wait

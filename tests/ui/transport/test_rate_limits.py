@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.core.cards import Card, Reply, ReplyPath
+from bot.core.errors import RateLimitReached
 from bot.core.jobs import State
 from bot.ui.transport.rate_limits import TOKEN_REQUESTS, WAITING_TOKEN_REQUESTS, RateLimits, route_of
 from tests.discord import rate_limits
@@ -156,6 +157,33 @@ async def test_a_final_card_finds_a_request_after_many_others_and_returns_at_onc
         assert on.discord.violations == []
         edits = [each.status for each in on.discord.requests if each.route == route]
         assert edits == [200] * 4
+
+
+async def test_many_final_cards_in_one_channel_neither_exceed_its_limit_nor_wait_in_a_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window, durations = 0.9, list[float]()
+    async with connected(tmp_path, monkeypatch) as on:
+        card, reply = await shown(on)
+        on.discord.limits = rate_limits.RateLimits({"edit_message": window})
+
+        async def send() -> None:
+            ended = replace(card, job=replace(card.job, state=State.CANCELLED))
+            while True:
+                began = time.monotonic()
+                try:
+                    await on.messenger.send(ended, reply, path=ReplyPath.CHANNEL, uploads=())
+                except RateLimitReached as exc:
+                    await asyncio.sleep(exc.retry_after)
+                else:
+                    durations.append(time.monotonic() - began)
+                    return
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(8):
+                group.create_task(send())
+        assert on.discord.violations == []
+        assert max(durations) < window / 2
 
 
 async def test_many_cards_at_once_by_the_bots_token_meet_no_limit(
