@@ -38,7 +38,7 @@ COMPARED_FRESH = 10 * SECOND
 JUST_DUE = 5 * SECOND  # a job that has been due for less may be about to enter the schedule
 ERROR_DELAY = 30 * SECOND
 CONNECTION_LOST_DELAY = 2 * SECOND
-LONGEST_SLEEP = 60.0  # seconds
+LONGEST_SLEEP = 60 * SECOND
 
 
 class Kind(StrEnum):
@@ -75,9 +75,11 @@ class Worker:
         self._rows: dict[str, DueJob] = {}  # as last read or written
         self._written: set[str] | None = None  # jobs written while the rows are read
         self._runs: dict[str, PolledRun] = {}  # of jobs that are only polled
+        self._last_written: dict[str, Job] = {}  # rows for the next step, which need not be read again
         self._shares: dict[tuple[str, Kind], Share] = {}
         self._waits_in: dict[str, Share] = {}  # job → where it waits to be attended to
         self._missing: Mapping[str, int] = {}  # due times of jobs missing from the schedule at the last comparison
+        self._sleeps_until = 0
         self._compared_at = 0
         self._adopted: int | None = None  # `external_changes` at the last time that rows were taken over
         store.on_job(self._on_job)
@@ -169,8 +171,8 @@ class Worker:
         """Seconds until something may be due. What ends a step wakes the loop if something waits for its place."""
         now = self._clock()
         times = [self._schedule.earliest, self._queue.redraw_at, *(each.next_at(now) for each in self._shares.values())]
-        next_at = min((each for each in times if each is not None), default=now + LONGEST_SLEEP * SECOND)
-        return max(0.0, min(LONGEST_SLEEP, (next_at - now) / 1000))
+        self._sleeps_until = min((each for each in times if each is not None), default=now + LONGEST_SLEEP)
+        return max(0, min(LONGEST_SLEEP, self._sleeps_until - now)) / SECOND
 
     def _on_job(self, job: Job) -> None:
         """Keep in memory what a row of a job says that this process has written."""
@@ -180,6 +182,10 @@ class Worker:
             self._rows.pop(job.id, None)
         else:
             self._rows[job.id] = DueJob(job.due_at, job.provider, job.state, job.acked_at is not None)
+        if job.due_at is None or job.state.is_final:
+            self._last_written.pop(job.id, None)
+        else:
+            self._last_written[job.id] = job
         self._remember(job)
 
     def _remember(self, job: Job) -> None:
@@ -200,7 +206,8 @@ class Worker:
         for job_id in (rows.keys() | known.keys()) - written:
             if known.get(job_id) == rows.get(job_id):
                 continue
-            self._runs.pop(job_id, None)  # its row is read before it is polled again
+            self._runs.pop(job_id, None)  # its row is read before anything is done to it
+            self._last_written.pop(job_id, None)
             if job_id in rows and job_id not in busy:
                 self._schedule.bring_forward(job_id, rows[job_id].due_at)  # it may have been woken
             elif job_id not in rows:  # ended by another process
@@ -264,7 +271,8 @@ class Worker:
                 at = self._clock() + ERROR_DELAY
         share.done()
         self._schedule.done(job_id, at)
-        self._wakeups.worker.set()
+        if share.waiting or (self._schedule.earliest or self._sleeps_until) < self._sleeps_until:
+            self._wakeups.worker.set()
 
     async def _look(self, job_id: str) -> int | None:
         """Poll the job's run; with news, or where something else is to be done, read its row and do its next step."""
@@ -274,7 +282,8 @@ class Worker:
             if isinstance(seen, int):
                 return seen
             outcome = seen
-        job = await self._store.job(job_id)
+        # Each row is used once: where a step finds that it has changed, the next one reads it.
+        job = self._last_written.pop(job_id, None) or await self._store.job(job_id)
         if job is None:
             self._runs.pop(job_id, None)
             return None
