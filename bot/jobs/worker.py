@@ -14,6 +14,7 @@ from bot.core.clock import Clock
 from bot.core.jobs import ACK_WINDOW, SECOND, Job, State, Step, next_step
 from bot.core.rate_limit import RateLimit
 from bot.jobs import system_outages
+from bot.jobs.bulk_polls import BulkPolls
 from bot.jobs.poll_timing import PolledRun, PollTiming
 from bot.jobs.queue import Queue
 from bot.jobs.schedule import Schedule
@@ -23,6 +24,7 @@ from bot.jobs.steps.table import Steps
 from bot.jobs.system_outages import Outages
 from bot.jobs.wakeups import Wakeups
 from bot.observability.metrics import Metrics
+from bot.providers.base import Provider
 from bot.store.database import CONNECTION_LOST
 from bot.store.housekeeping import Housekeeping
 from bot.store.queries import DueJob
@@ -62,6 +64,7 @@ class Worker:
         metrics: Metrics,
         clock: Clock,
         poll_timing: PollTiming,
+        providers: Mapping[str, Provider],
     ) -> None:
         self._store = store
         self._schedule = schedule
@@ -82,6 +85,7 @@ class Worker:
         self._sleeps_until = 0
         self._compared_at = 0
         self._adopted: int | None = None  # `external_changes` at the last time that rows were taken over
+        self._bulk_polls = BulkPolls(providers, poll_timing, runs=self._runs, schedule=self._reschedule, clock=clock)
         store.on_job(self._on_job)
 
     async def start(self) -> None:
@@ -97,6 +101,8 @@ class Worker:
             watcher = group.create_task(self._watch_outside(stop))
             while not stop.is_set():
                 self._wakeups.worker.clear()
+                for provider, pages in self._take_bulk():
+                    group.create_task(self._bulk_polls.look(provider, pages=pages))
                 for job_id in self._take_due():
                     group.create_task(self._attend(job_id))
                 if (redraw_at := self._queue.redraw_at) is not None and redraw_at <= self._clock():
@@ -110,6 +116,9 @@ class Worker:
 
     async def run_due(self) -> int:
         """Run every step that is due now, once; returns their number. Jobs that they wake are due at the next call."""
+        async with asyncio.TaskGroup() as group:
+            for provider, pages in self._take_bulk():
+                group.create_task(self._bulk_polls.look(provider, pages=pages))
         due = self._take_due()
         async with asyncio.TaskGroup() as group:
             for job_id in due:
@@ -154,23 +163,42 @@ class Worker:
                 self._metrics.poll_delay((now - found[1]) / SECOND)
         return taken
 
+    def _take_bulk(self) -> list[tuple[str, int]]:
+        """The providers all of whose runs are looked at now, and in how many requests, within the budget of polls."""
+        now, taken = self._clock(), []
+        for (provider, kind), share in self._shares.items():
+            if kind is Kind.POLL and (pages := self._bulk_polls.pages(provider)) and share.take_requests(now, pages):
+                taken.append((provider, pages))
+        return taken
+
     def _share_of(self, job_id: str) -> Share:
         row = self._rows.get(job_id)
         if row is None or not row.acknowledged:  # Discord is asked for its card
-            provider, kind = "", Kind.CONFIRM
-        else:
-            polled = row.state in (State.QUEUED, State.RUNNING) or row.state.is_final  # the last are watched
-            provider, kind = row.provider, Kind.POLL if polled else Kind.STEP
+            return self._share("", Kind.CONFIRM)
+        polled = row.state in (State.QUEUED, State.RUNNING) or row.state.is_final  # the last are watched
+        return self._share(row.provider, Kind.POLL if polled else Kind.STEP)
+
+    def _share(self, provider: str, kind: Kind) -> Share:
         if (share := self._shares.get((provider, kind))) is None:
             rate = RateLimit(self._poll_timing.budget(provider)) if kind is Kind.POLL else None
             share = Share(limit=MAX_POLLS if kind is Kind.POLL else MAX_STEPS, rate=rate)
             self._shares[provider, kind] = share
         return share
 
+    def _reschedule(self, job_id: str, at: int) -> None:
+        """Attend to a job at *at*, unless it is being attended to or has been woken."""
+        if job_id not in self._schedule.busy and job_id not in self._wakeups.jobs:
+            self._schedule.set(job_id, at)
+
     def _sleep(self) -> float:
         """Seconds until something may be due. What ends a step wakes the loop if something waits for its place."""
         now = self._clock()
-        times = [self._schedule.earliest, self._queue.redraw_at, *(each.next_at(now) for each in self._shares.values())]
+        times = [
+            self._schedule.earliest,
+            self._queue.redraw_at,
+            self._bulk_polls.next_at,
+            *(each.next_at(now) for each in self._shares.values()),
+        ]
         self._sleeps_until = min((each for each in times if each is not None), default=now + LONGEST_SLEEP)
         return max(0, min(LONGEST_SLEEP, self._sleeps_until - now)) / SECOND
 
