@@ -186,7 +186,11 @@ class Worker:
         if (run := self._steps.poll.polled_run(job, self._runs.get(job.id))) is not None:
             self._runs[job.id] = run
         else:
-            self._runs.pop(job.id, None)
+            self._forget(job.id)
+
+    def _forget(self, job_id: str) -> None:
+        self._runs.pop(job_id, None)
+        self._poll_timing.forget(job_id)
 
     async def _reload(self) -> None:
         """Take over due times that other processes have changed."""
@@ -275,7 +279,7 @@ class Worker:
             outcome = seen
         job = await self._store.job(job_id)
         if job is None:
-            self._runs.pop(job_id, None)
+            self._forget(job_id)
             return None
         self._remember(job)
         at = await self._step(job, outcome, run)
