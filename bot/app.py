@@ -160,8 +160,9 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
     callback_links = _callback_links(settings, secret=secret)
     references = ReferenceChecker(downloader, judge=guard.check_head, checker=pool, hosts=settings.discord.cdn_hosts)
     client = _client(settings, words)
-    operator = OperatorChannel(client, client.texts, channel_id=settings.discord.log_channel)
-    messenger = DiscordMessenger(client, client.texts, clock=clock)
+    limits = client.rate_limits
+    operator = OperatorChannel(client, client.texts, limits=limits, channel_id=settings.discord.log_channel)
+    messenger = DiscordMessenger(client, client.texts, limits=limits, clock=clock)
     outside = Outside(
         providers=hosts,
         messenger=messenger,

@@ -173,12 +173,16 @@ class FakeMessenger:
     shown: list[tuple[ReplyPath, Card, Sequence[Upload]]] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)  # raised one by one before anything is shown
     notified: list[Card] = field(default_factory=list)  # cards of direct messages
+    waits: float = 0.0  # seconds that Discord's limits make cards of unfinished jobs wait
 
     async def send(self, card: Card, reply: Reply, *, path: ReplyPath, uploads: Sequence[Upload]) -> int:
         if self.errors:
             raise self.errors.pop(0)
         self.shown.append((path, card, uploads))
         return reply.message_id or 9_999
+
+    def delay(self, reply: Reply, *, path: ReplyPath, final: bool) -> float:
+        return 0.0 if final else self.waits
 
     async def notify(self, card: Card, reply: Reply) -> bool:
         self.notified.append(card)

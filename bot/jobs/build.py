@@ -146,7 +146,6 @@ def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
         callback_url=outside.callback_url,
         random=outside.random,
     )
-    store.on_reply_due(lambda _job_id, _due_at: wakeups.replies.set())
     services = _services(context, queues, settings, notes=notes, notify=outside.notify)
     delivery = Delivery(
         store,

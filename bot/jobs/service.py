@@ -2,7 +2,7 @@
 
 import asyncio
 
-from bot.core.cards import JOBS_LIST_RETENTION, Card, Picture
+from bot.core.cards import JOBS_LIST_RETENTION, Card, Picture, Reply
 from bot.core.clock import Clock
 from bot.core.errors import UserError
 from bot.core.fair_queue import shown_place
@@ -10,10 +10,10 @@ from bot.core.jobs import Job, State
 from bot.jobs.availability import Availability
 from bot.jobs.fair_queues import FairQueues
 from bot.jobs.poll_timing import PollTiming
-from bot.jobs.usage import Usage
+from bot.jobs.usage import Usage, left_of
 from bot.jobs.wakeups import Wakeups
 from bot.store.housekeeping import Housekeeping
-from bot.store.queries import JobRecord
+from bot.store.queries import JobRecord, QuotaStatus
 from bot.store.store import Store
 
 POLLABLE = frozenset({State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING})
@@ -46,19 +46,29 @@ class Jobs:
 
     async def card(self, job_id: str) -> Card:
         """The card of a job as of now; `UserError` if there is no such job."""
-        record = await self._store.job_record(job_id)
-        if record is None:
+        found = await self.card_and_reply(job_id)
+        if found is None:
             raise UserError("job.unknown")
-        return await self.card_of(record)
+        return found[0]
+
+    async def card_and_reply(self, job_id: str) -> tuple[Card, Reply] | None:
+        """The card of a job as of now and its reply, from one snapshot; None if there is no such job."""
+        found = await self._usage.card_record(job_id)
+        if found is None:
+            return None
+        return await self._card(found.record, found.quota), found.record.reply
 
     async def card_of(self, record: JobRecord) -> Card:
+        return await self._card(record, await self._usage.quota_status(record.job.place))
+
+    async def _card(self, record: JobRecord, quota: QuotaStatus) -> Card:
         job, now, available = record.job, self._clock(), self._availability
         model = available.catalog.models.get(job.request.model)
         route = available.catalog.route(job.request, provider=job.provider, id=job.route)
         submitted = job.submitted_at if job.state in (State.QUEUED, State.RUNNING) else None
         timing, place = self._poll_timing, self._queues.place(job)
         slow_after = timing.slow_after(timing.key_of(job), model.timing) if model else 0.0
-        left, bonus = await self._usage.left(job.place, price=record.charge.price)
+        left, bonus = left_of(quota, price=record.charge.price)
         return Card(
             job=job,
             model=model.name if model else job.request.model,

@@ -30,7 +30,7 @@ from bot.store.store import Store
 
 log = logging.getLogger(__name__)
 
-MAX_POLLS = 32  # of one provider at the same time: enough for 60 a second at a round trip of half a second
+MAX_POLLS = 64  # of one provider at the same time: as many as its client sends
 MAX_STEPS = 32  # other than polls, of one provider at the same time
 OUTSIDE_EVERY = 1.0  # seconds between two checks whether another process wrote something
 COMPARE_EVERY = 30 * SECOND  # so that a job that is not in the schedule is found within a minute
@@ -217,6 +217,7 @@ class Worker:
         if changes != self._adopted:
             await self._reload()
             self._adopted = changes
+            self._wakeups.reread_replies.set()
             self._wakeups.wake_all()
 
     async def _compare(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bot.core.cards import Charge, Picture, Reply
 from bot.core.fair_queue import Waiting
 from bot.core.jobs import Job, Place, State
-from bot.core.quota import Grant, Limit, Limits, Used
+from bot.core.quota import Grant, Limit, Limits, Scope, Used
 from bot.core.server_settings import ServerSettings
 from bot.core.zones import calendar_of
 from bot.store import grants, jobs, ledger, replies, rules
@@ -27,6 +27,14 @@ class JobRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class CardRecord:
+    """What a card is drawn from, from one snapshot: a job's record, and what its member alone uses in its place."""
+
+    record: JobRecord
+    quota: "QuotaStatus"
+
+
+@dataclass(frozen=True, slots=True)
 class QuotaStatus:
     """A member's limits, usage and bonuses in one place, from one snapshot."""
 
@@ -41,6 +49,21 @@ async def job_record(tx: Tx, job_id: str) -> JobRecord | None:
     if job is None or reply is None:
         return None
     return JobRecord(job, reply, await ledger.charge(tx, job_id), await replies.pictures(tx, job_id))
+
+
+async def card_record(tx: Tx, job_id: str, *, limits: Limits, now: int) -> CardRecord | None:
+    record = await job_record(tx, job_id)
+    if record is None:
+        return None
+    return CardRecord(record, await _own_quota(tx, record.job.place, limits=limits, now=now))
+
+
+async def _own_quota(tx: Tx, place: Place, *, limits: Limits, now: int) -> QuotaStatus:
+    """The quota of one member, without the limits that they share with others, which no card shows."""
+    server_settings = await rules.server_settings(tx, place.server)
+    used = await ledger.used_by_member(tx, place, now=now, calendar=calendar_of(server_settings))
+    own = [each for each in await ledger.applying(tx, place, limits=limits) if each.scope is Scope.USER]
+    return QuotaStatus(server_settings, used, own, await grants.remaining(tx, place.server, place.user_id, now=now))
 
 
 async def job_of_run(tx: Tx, provider: str, run_id: str) -> Job | None:

@@ -19,6 +19,7 @@ from bot.settings.settings import SHIPPED
 from tests.discord.interactions import Interaction
 from tests.discord.member import Member
 from tests.discord.messages import Message
+from tests.discord.rate_limits import RateLimits
 from tests.discord.schema import check_schema
 from tests.discord.server import LocalDiscord
 from tests.discord.world import Channel, Guild
@@ -277,6 +278,7 @@ async def scene(
     """
     service = nullcontext(beside) if beside else ImageService(pace=pace, scale=SMALL).running()
     async with LocalDiscord() as discord, service as host:
+        discord.limits = RateLimits()
         guild = discord.add_guild("Studio")
         channel, operators = guild.add_channel("pictures"), guild.add_channel("operators")
         alice, bob = discord.add_member("alice", guild), discord.add_member("bob", guild)

@@ -73,7 +73,6 @@ async def test_a_late_version_does_not_undo_a_newer_one(store: Store) -> None:
 async def test_only_the_newest_version_postpones_the_next_attempt(store: Store) -> None:
     await shown(store)
     await store.postpone_delivery("j", due_at=NOON + 60_000, version=2)
-    await store.retry_delivery("j", version=2, due_at=NOON + 60_000)
     assert (await reply_of(store, "j"))["due_at"] == NOON + 5
     await store.postpone_delivery("j", due_at=NOON + 60_000, version=3)
     assert (await reply_of(store, "j"))["due_at"] == NOON + 60_000
@@ -84,7 +83,7 @@ async def test_no_new_card_is_requested_for_a_deleted_reply(store: Store) -> Non
     await store.mark_reply_gone("j")
     before = await reply_of(store, "j")
     await store.request_redraw(["j"], now=NOON + 9)
-    await store.retry_delivery("j", version=3, due_at=NOON + 9)
+    await store.postpone_delivery("j", version=3, due_at=NOON + 9)
     await store.refresh_token("j", "fresh", received_at=NOON + 10**6, message_id=9)
     assert await reply_of(store, "j") == before
     assert before["due_at"] is None

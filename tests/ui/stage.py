@@ -140,7 +140,7 @@ async def stage(
     simcord.backend.cdn.CDN_BASE = "https://cdn.discordapp.com"
     time = Time()
     client = DarkroomClient(TEXTS, access=Access(guilds, user_install=user_install))
-    messenger = DiscordMessenger(client, TEXTS, clock=time)
+    messenger = DiscordMessenger(client, TEXTS, limits=client.rate_limits, clock=time)
     async with rig(
         folder, limits=limits, host=host, beside=beside, models=models, time=time, messenger=messenger
     ) as base:
