@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.core.durations import Distribution, Durations
-from bot.core.polling import POLL_PRICE
+from bot.core.durations import Distribution, DurationKey, Durations
+from bot.core.jobs import State
+from bot.core.polling import POLL_PRICE, Timing
+from bot.jobs.poll_timing import PolledRun, PollTiming
+from bot.store.notes import Notes
+from tests.kit import catalog
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -66,6 +70,7 @@ def main() -> list[dict[str, Any]]:
     rows += [
         _row(f"cost_over_optimum_{runs}_at_once", _at_once(middle, runs) / optimum[0.25], "") for runs in (30, 300)
     ]
+    rows += [_row(f"cost_with_starts_queue_{seconds}", _with_starts(seconds), "") for seconds in (3, 10, 30)]
     rows += _drift(middle)
     for name, interval in PEERS.items():
         delay, polls = outcome(middle, every(interval))
@@ -211,6 +216,61 @@ def _at_once(kind: Kind, runs: int) -> float:
             following = durations.distribution.next_look(at, price=POLL_PRICE)
             heappush(due, (max(following, at + 0.25), at, duration))
     return sum(costs) / (8 * runs)
+
+
+@dataclass
+class Time:
+    now: int = 0  # milliseconds
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def _with_starts(queue: float) -> float:
+    """Cost where the provider says when a run starts ÷ where it does not.
+
+    Runs wait *queue* seconds for their start, with a spread of 0.8.
+    """
+    costs = []
+    for starts in (True, False):
+        dice, time_ = random.Random(5), Time(10**9)
+        timing = PollTiming(cast("Notes", None), catalog=catalog("runcomfy"), polls_per_second={}, clock=time_)
+        runs = []
+        for _ in range(400):
+            queued, running = queue * dice.lognormvariate(0, 0.8), MEDIAN * dice.lognormvariate(0, 0.25)
+            runs.append(poll_phases(timing, time_, queued=queued, running=running, starts=starts))
+        costs.append(mean(runs[100:]))
+    return costs[0] / costs[1]
+
+
+def poll_phases(timing: PollTiming, now: Time, *, queued: float, running: float, starts: bool) -> float:
+    """Poll one run to its end and learn from it; returns its cost."""
+    began, costs = now.now, POLL_PRICE
+    run = PolledRun(
+        job_id="",
+        provider="runcomfy",
+        run_id="",
+        state=State.QUEUED,
+        position=None,
+        submitted_at=began,
+        deadline=began + 10**9,
+        timing=Timing(),
+        key=DurationKey("runcomfy", "nano-banana-2", "1K", 1, "imagine"),
+        calls_back=False,
+        seen_at=began,
+        started_after=began,
+    )
+    while True:
+        now.now = timing.next_look(run)
+        age = (now.now - began) / 1000
+        if age >= queued + running:
+            timing.finished(run, called_back=False)
+            return costs + age - queued - running
+        costs += POLL_PRICE
+        if starts and run.state is State.QUEUED and age >= queued:
+            timing.started(run)
+        else:
+            timing.unfinished(run)
 
 
 def _drift(start: Kind) -> list[dict[str, Any]]:

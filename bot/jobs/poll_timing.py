@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 NOTE = "durations"
 KNOWN = 10  # runs of a kind from which on times shown to members come from them
 TRUSTED = 5  # runs seen in a phase from which on the phase decides when to look
+WORTH_STARTS = 0.5  # as uncertain as that or less is the end once the start is seen: then it is worth looking for
+START_PRICE = 9.0  # times the price of a poll for the end: a third of the polls, measured in bench/polling.py
 CALLBACK_GRACE = 3.0  # seconds after the time at which hardly any callback is still to come
 EXACT = 0.2  # seconds by which the end of a run is known from its callback
 POLLS_PER_SECOND = 20.0
@@ -105,9 +107,9 @@ class PollTiming:
             return run.submitted_at + int(self._look_without_callback(run, age) * SECOND)
         if age >= run.timing.hard:
             return now + int(run.timing.rare * SECOND)
-        since, distribution = self._basis(run)
-        passed = (now - since) / SECOND
-        at = distribution.next_look(passed, price=self._prices.get(run.provider, POLL_PRICE))
+        since, distribution, factor = self._basis(run)
+        price = self._prices.get(run.provider, POLL_PRICE) * factor
+        at = distribution.next_look((now - since) / SECOND, price=price)
         return max(since + int(at * SECOND), now + int(run.timing.shortest * SECOND))
 
     def _look_without_callback(self, run: PolledRun, age: float) -> float:
@@ -116,20 +118,23 @@ class PollTiming:
         late = total.distribution.quantile(HARDLY_ANY) if known else min(run.timing.soft, 2 * longest)
         return late + CALLBACK_GRACE if age < late + CALLBACK_GRACE else age + safety_delay(age)
 
-    def _basis(self, run: PolledRun) -> tuple[int, Distribution]:
-        """What is known best about the end of the run: since when time counts, and how it is distributed."""
+    def _basis(self, run: PolledRun) -> tuple[int, Distribution, float]:
+        """What is known best about what comes next: since when time counts, its distribution, the factor of the price.
+
+        To see the start late costs little: it only makes the end less certain.
+        """
         total = self._of(run.key, Phase.TOTAL).distribution
         running, queued = self._of(run.key, Phase.RUNNING), self._of(run.key, Phase.QUEUED)
         if running.seen < TRUSTED or queued.seen < TRUSTED:
-            return run.submitted_at, total
-        width = _width(running.distribution)
+            return run.submitted_at, total, 1.0
+        width, total_width = _width(running.distribution), _width(total)
         if run.state is State.RUNNING:
             unsure = (run.started_before - run.started_after) / SECOND
-            if width + unsure / 4 < _width(total):
-                return _started_at(run), running.distribution
-        elif width < 0.7 * _width(total):  # the start is worth looking for
-            return run.submitted_at, queued.distribution
-        return run.submitted_at, total
+            if width + unsure / 4 < total_width:
+                return _started_at(run), running.distribution, 1.0
+        elif width < WORTH_STARTS * total_width:
+            return run.submitted_at, queued.distribution, START_PRICE
+        return run.submitted_at, total, 1.0
 
     def polled(self, provider: str) -> None:
         """A run of the provider is polled now."""
