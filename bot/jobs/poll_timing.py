@@ -60,6 +60,7 @@ class PollTiming:
         self._catalog = catalog
         self._polls_per_second = polls_per_second
         self._clock = clock
+        self._begun_at = clock()
         self._learnt: dict[tuple[DurationKey, Phase], Durations] = {}
         self._keys: dict[DurationKey, DurationKey] = {}  # one object for all runs of a kind
         self._unfinished: dict[str, tuple[DurationKey, Mapping[Phase, float]]] = {}  # job → ages when last seen
@@ -163,7 +164,9 @@ class PollTiming:
         before = self.forget(run.job_id)
         self._unfinished[run.job_id] = run.key, ages
         for phase, age in ages.items():
-            self._of(run.key, phase).unfinished(age, before=before.get(phase, 0.0))
+            # Of the runs from before the start of the bot, those that ended meanwhile are not seen.
+            unseen = max(0.0, (self._begun_at - phases[phase]) / SECOND)
+            self._of(run.key, phase).unfinished(age, before=before.get(phase, min(unseen, age)))
 
     def started(self, run: PolledRun) -> None:
         """The run was seen running for the first time."""

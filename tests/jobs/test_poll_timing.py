@@ -52,6 +52,25 @@ async def test_what_was_learnt_survives_a_restart(tmp_path: Path) -> None:
         assert 75 < low < 92 < high < 110
 
 
+async def test_runs_that_outlived_a_restart_are_not_taken_for_slow_ones(tmp_path: Path) -> None:
+    async with rig(tmp_path, limits=NO_LIMITS, slots=30) as app:
+        for seconds in (24, 36, 30, 27, 33) * 5:
+            await run_of(app, seconds, step=2)
+        app.provider.sees = [RUNNING]
+        jobs = [await app.imagine() for _ in range(20)]
+        await app.turn()
+        await app.services.poll_timing.save()
+        time = app.time
+    time.go(33)
+    async with rig(tmp_path, time=time, limits=NO_LIMITS, slots=30) as again:
+        again.first_number(80_000)
+        again.provider.sees = [RUNNING]
+        usual = again.services.poll_timing.usual(await again.job(jobs[0]))
+        await again.turn()
+        assert usual is not None
+        assert again.services.poll_timing.usual(await again.job(jobs[0])) == pytest.approx(usual, rel=0.2)
+
+
 async def test_runs_that_have_ended_in_any_way_are_forgotten(tmp_path: Path) -> None:
     async with rig(tmp_path) as app:
         for end in (app.ready(), Observation(State.FAILED), Observation(State.REFUSED)):
