@@ -10,16 +10,21 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.core.durations import Distribution, Durations
-from bot.core.polling import POLL_PRICE
+from bot.core.durations import Distribution, DurationKey, Durations
+from bot.core.jobs import State
+from bot.core.polling import POLL_PRICE, Timing
+from bot.jobs.poll_timing import PolledRun, PollTiming
+from bot.store.notes import Notes
+from tests.kit import catalog
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -62,6 +67,10 @@ def main() -> list[dict[str, Any]]:
         changed = lognormal(MEDIAN * factor, 0.25)
         cost = _learnt_cost(changed, 20, before=middle)
         rows.append(_row(f"regret_{name}_20_jobs", 100 * (cost / best_cost(changed) - 1), "%"))
+    rows += [
+        _row(f"cost_over_optimum_{runs}_at_once", _at_once(middle, runs) / optimum[0.25], "") for runs in (30, 300)
+    ]
+    rows += [_row(f"cost_with_starts_queue_{seconds}", _with_starts(seconds), "") for seconds in (3, 10, 30)]
     rows += _drift(middle)
     for name, interval in PEERS.items():
         delay, polls = outcome(middle, every(interval))
@@ -177,18 +186,91 @@ def _learnt_cost(
 
 def poll(durations: Durations, duration: float) -> tuple[float, int]:
     """Poll one run to its end and learn from it, as the product does; returns delay and polls."""
-    age, polls, overdue = 0.0, 0, False
+    age, polls = 0.0, 0
     while True:
-        known = durations.distribution
-        if not overdue and age > known.quantile(0.99):
-            overdue = True
-            durations.overdue(age)
-            known = durations.distribution
-        at, polls = max(known.next_look(age, price=POLL_PRICE), age + 0.25), polls + 1
+        at, polls = max(durations.distribution.next_look(age, price=POLL_PRICE), age + 0.25), polls + 1
+        durations.gone(age)
         if at >= duration:
-            durations.add(age, at, was_overdue=overdue)
+            durations.ended(age, at)
             return at - duration, polls
+        durations.unfinished(at, before=age)
         age = at
+
+
+def _at_once(kind: Kind, runs: int) -> float:
+    """Mean cost of so many runs of a new model that begin at the same moment: the first to end are the fastest."""
+    costs = []
+    for seed in range(8):
+        dice, durations = random.Random(seed), Durations.expected(USUAL)
+        due = [(durations.distribution.next_look(0, price=POLL_PRICE), 0.0, kind.draw(dice)) for _ in range(runs)]
+        heapify(due)
+        while due:
+            at, before, duration = heappop(due)
+            costs.append(POLL_PRICE)
+            durations.gone(before)
+            if at >= duration:
+                durations.ended(before, at)
+                costs.append(at - duration)
+                continue
+            durations.unfinished(at, before=before)
+            following = durations.distribution.next_look(at, price=POLL_PRICE)
+            heappush(due, (max(following, at + 0.25), at, duration))
+    return sum(costs) / (8 * runs)
+
+
+@dataclass
+class Time:
+    now: int = 0  # milliseconds
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def _with_starts(queue: float) -> float:
+    """Cost where the provider says when a run starts ÷ where it does not.
+
+    Runs wait *queue* seconds for their start, with a spread of 0.8.
+    """
+    costs = []
+    for starts in (True, False):
+        dice, time_ = random.Random(5), Time(10**9)
+        timing = PollTiming(cast("Notes", None), catalog=catalog("runcomfy"), polls_per_second={}, clock=time_)
+        runs = []
+        for _ in range(400):
+            queued, running = queue * dice.lognormvariate(0, 0.8), MEDIAN * dice.lognormvariate(0, 0.25)
+            runs.append(poll_phases(timing, time_, queued=queued, running=running, starts=starts))
+        costs.append(mean(runs[100:]))
+    return costs[0] / costs[1]
+
+
+def poll_phases(timing: PollTiming, now: Time, *, queued: float, running: float, starts: bool) -> float:
+    """Poll one run to its end and learn from it; returns its cost."""
+    began, costs = now.now, POLL_PRICE
+    run = PolledRun(
+        job_id="",
+        provider="runcomfy",
+        run_id="",
+        state=State.QUEUED,
+        position=None,
+        submitted_at=began,
+        deadline=began + 10**9,
+        timing=Timing(),
+        key=DurationKey("runcomfy", "nano-banana-2", "1K", 1, "imagine"),
+        calls_back=False,
+        seen_at=began,
+        started_after=began,
+    )
+    while True:
+        now.now = timing.next_look(run)
+        age = (now.now - began) / 1000
+        if age >= queued + running:
+            timing.finished(run, called_back=False)
+            return costs + age - queued - running
+        costs += POLL_PRICE
+        if starts and run.state is State.QUEUED and age >= queued:
+            timing.started(run)
+        else:
+            timing.unfinished(run)
 
 
 def _drift(start: Kind) -> list[dict[str, Any]]:
@@ -242,7 +324,7 @@ def _speed() -> list[dict[str, Any]]:
     durations = Durations.expected(USUAL)
     began = time.perf_counter()
     for n in range(500):
-        durations.add(10, 10.5 + n / 500)
+        durations.ended(10, 10.5 + n / 500)
         durations.distribution.next_look(1, price=POLL_PRICE)
     return [
         _row("us_per_decision", 1e6 * decision, "us"),
@@ -280,6 +362,7 @@ def draw_picture(kind: Kind) -> None:
     axes.set_title("Runs of 12 seconds, spread 0.25: how late their end is seen", fontsize=10)
     axes.set_xticks([2, 5, 10, 20, 50, 100], ["2", "5", "10", "20", "50", "100"])
     axes.set_yticks([0.05, 0.1, 0.2, 0.5, 1, 2, 4], ["0.05", "0.1", "0.2", "0.5", "1", "2", "4"])
+    axes.set_ylim(bottom=0.035)
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

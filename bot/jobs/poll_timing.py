@@ -5,20 +5,25 @@ half minute only.
 """
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from bot.core.catalog import Catalog
 from bot.core.clock import Clock
-from bot.core.durations import Distribution, DurationKey, Durations, Phase
+from bot.core.durations import UNKNOWN_RANGE, Distribution, DurationKey, Durations, Phase
 from bot.core.jobs import SECOND, Job, State
 from bot.core.polling import POLL_PRICE, Timing, safety_delay, steered_price
 from bot.store.notes import Notes
 
+log = logging.getLogger(__name__)
+
 NOTE = "durations"
 KNOWN = 10  # runs of a kind from which on times shown to members come from them
 TRUSTED = 5  # runs seen in a phase from which on the phase decides when to look
+WORTH_STARTS = 0.5  # as uncertain as that or less is the end once the start is seen: then it is worth looking for
+START_PRICE = 9.0  # times the price of a poll for the end: a third of the polls, measured in bench/polling.py
 CALLBACK_GRACE = 3.0  # seconds after the time at which hardly any callback is still to come
 EXACT = 0.2  # seconds by which the end of a run is known from its callback
 POLLS_PER_SECOND = 20.0
@@ -45,7 +50,6 @@ class PolledRun:
     seen_at: int  # when it was last seen unfinished
     started_after: int = 0  # it started between these two, if it has
     started_before: int = 0
-    overdue: bool = False  # it has been noted as one that takes longer than hardly any
 
 
 class PollTiming:
@@ -56,8 +60,10 @@ class PollTiming:
         self._catalog = catalog
         self._polls_per_second = polls_per_second
         self._clock = clock
+        self._begun_at = clock()
         self._learnt: dict[tuple[DurationKey, Phase], Durations] = {}
         self._keys: dict[DurationKey, DurationKey] = {}  # one object for all runs of a kind
+        self._unfinished: dict[str, tuple[DurationKey, Mapping[Phase, float]]] = {}  # job → ages when last seen
         self._prices: dict[str, float] = {}  # provider → seconds of delay that one of its polls is worth
         self._steered_at: dict[str, int] = {}
         self._polls: Counter[str] = Counter()  # since then
@@ -103,37 +109,34 @@ class PollTiming:
             return run.submitted_at + int(self._look_without_callback(run, age) * SECOND)
         if age >= run.timing.hard:
             return now + int(run.timing.rare * SECOND)
-        since, distribution = self._basis(run)
-        passed = (now - since) / SECOND
-        self._note_overdue(run, passed, distribution)
-        at = distribution.next_look(passed, price=self._prices.get(run.provider, POLL_PRICE))
+        since, distribution, factor = self._basis(run)
+        price = self._prices.get(run.provider, POLL_PRICE) * factor
+        at = distribution.next_look((now - since) / SECOND, price=price)
         return max(since + int(at * SECOND), now + int(run.timing.shortest * SECOND))
 
     def _look_without_callback(self, run: PolledRun, age: float) -> float:
-        total = self._of(run.key, Phase.TOTAL)
-        late = total.distribution.quantile(HARDLY_ANY) if total.seen >= KNOWN else run.timing.soft
+        total, (_, longest) = self._of(run.key, Phase.TOTAL), self._usual_of(run.key) or UNKNOWN_RANGE
+        known = total.seen >= KNOWN
+        late = total.distribution.quantile(HARDLY_ANY) if known else min(run.timing.soft, 2 * longest)
         return late + CALLBACK_GRACE if age < late + CALLBACK_GRACE else age + safety_delay(age)
 
-    def _basis(self, run: PolledRun) -> tuple[int, Distribution]:
-        """What is known best about the end of the run: since when time counts, and how it is distributed."""
+    def _basis(self, run: PolledRun) -> tuple[int, Distribution, float]:
+        """What is known best about what comes next: since when time counts, its distribution, the factor of the price.
+
+        To see the start late costs little: it only makes the end less certain.
+        """
         total = self._of(run.key, Phase.TOTAL).distribution
         running, queued = self._of(run.key, Phase.RUNNING), self._of(run.key, Phase.QUEUED)
         if running.seen < TRUSTED or queued.seen < TRUSTED:
-            return run.submitted_at, total
-        width = _width(running.distribution)
+            return run.submitted_at, total, 1.0
+        width, total_width = _width(running.distribution), _width(total)
         if run.state is State.RUNNING:
             unsure = (run.started_before - run.started_after) / SECOND
-            if width + unsure / 4 < _width(total):
-                return (run.started_after + run.started_before) // 2, running.distribution
-        elif width < 0.7 * _width(total):  # the start is worth looking for
-            return run.submitted_at, queued.distribution
-        return run.submitted_at, total
-
-    def _note_overdue(self, run: PolledRun, passed: float, distribution: Distribution) -> None:
-        if not run.overdue and passed > distribution.quantile(HARDLY_ANY):
-            run.overdue = True
-            for phase in (Phase.TOTAL, Phase.RUNNING):
-                self._of(run.key, phase).overdue(passed)
+            if width + unsure / 4 < total_width:
+                return _started_at(run), running.distribution, 1.0
+        elif width < WORTH_STARTS * total_width:
+            return run.submitted_at, queued.distribution, START_PRICE
+        return run.submitted_at, total, 1.0
 
     def polled(self, provider: str) -> None:
         """A run of the provider is polled now."""
@@ -161,26 +164,46 @@ class PollTiming:
     def unfinished(self, run: PolledRun) -> None:
         """The run was seen unfinished, in the same state as before."""
         run.seen_at = self._clock()
+        phases = {Phase.TOTAL: run.submitted_at}
+        phases |= {Phase.RUNNING: _started_at(run)} if run.started_before else {Phase.QUEUED: run.submitted_at}
+        ages = {phase: (run.seen_at - since) / SECOND for phase, since in phases.items()}
+        before = self.forget(run.job_id)
+        self._unfinished[run.job_id] = run.key, ages
+        for phase, age in ages.items():
+            # Of the runs from before the start of the bot, those that ended meanwhile are not seen.
+            unseen = max(0.0, (self._begun_at - phases[phase]) / SECOND)
+            self._of(run.key, phase).unfinished(age, before=before.get(phase, min(unseen, age)))
 
     def started(self, run: PolledRun) -> None:
         """The run was seen running for the first time."""
-        run.started_after, run.started_before = run.seen_at, self._clock()
-        self._add(run.key, Phase.QUEUED, run.seen_at - run.submitted_at, run.started_before - run.submitted_at)
+        seen_at, now = run.seen_at, self._clock()
+        self.forget(run.job_id)
+        run.state, run.started_after, run.started_before = State.RUNNING, seen_at, now
+        self._ended(run.key, Phase.QUEUED, seen_at - run.submitted_at, now - run.submitted_at)
+        self.unfinished(run)
 
     def finished(self, run: PolledRun, *, called_back: bool) -> None:
         """The run was seen finished, with pictures."""
         now = self._clock()
+        self.forget(run.job_id)
         seen_at = max(run.seen_at, now - int(EXACT * SECOND)) if called_back else run.seen_at
-        self._add(run.key, Phase.TOTAL, seen_at - run.submitted_at, now - run.submitted_at, was_overdue=run.overdue)
+        self._ended(run.key, Phase.TOTAL, seen_at - run.submitted_at, now - run.submitted_at)
         if run.started_before:
-            self._add(
-                run.key, Phase.RUNNING, seen_at - run.started_before, now - run.started_after, was_overdue=run.overdue
-            )
+            self._ended(run.key, Phase.RUNNING, seen_at - run.started_before, now - run.started_after)
         elif not called_back:
-            self._add(run.key, Phase.QUEUED, seen_at - run.submitted_at, now - run.submitted_at)
+            self._ended(run.key, Phase.QUEUED, seen_at - run.submitted_at, now - run.submitted_at)
 
-    def _add(self, key: DurationKey, phase: Phase, low: int, high: int, *, was_overdue: bool = False) -> None:
-        self._of(key, phase).add(max(0.0, low / SECOND), high / SECOND, was_overdue=was_overdue)
+    def forget(self, job_id: str) -> Mapping[Phase, float]:
+        """The job's run is no longer polled; returns the ages at which it was last seen unfinished."""
+        if (found := self._unfinished.pop(job_id, None)) is None:
+            return {}
+        key, ages = found
+        for phase, age in ages.items():
+            self._of(key, phase).gone(age)
+        return ages
+
+    def _ended(self, key: DurationKey, phase: Phase, low: int, high: int) -> None:
+        self._of(key, phase).ended(max(0.0, low / SECOND), high / SECOND)
         self._changed = True
 
     def _of(self, key: DurationKey, phase: Phase) -> Durations:
@@ -220,9 +243,17 @@ class PollTiming:
 
     async def load(self) -> None:
         """Restore what was learnt before a restart."""
-        for entry in json.loads(await self._notes.get(NOTE) or "[]"):
-            key = DurationKey(**entry["key"])
-            self._of(self._keys.setdefault(key, key), Phase(entry["phase"])).load(entry["learnt"])
+        try:
+            entries = [
+                (DurationKey(**each["key"]), Phase(each["phase"]), Durations.load(each["learnt"]))
+                for each in json.loads(await self._notes.get(NOTE) or "[]")
+            ]
+        except (KeyError, TypeError, ValueError):  # written by another version
+            log.warning("What was learnt about durations cannot be read", extra={"event": "durations_unreadable"})
+            return
+        for key, phase, learnt in entries:
+            if key.model in self._catalog.models:
+                self._learnt[self._keys.setdefault(key, key), phase] = learnt
 
     async def save(self) -> None:
         """Store what was learnt since the last call."""
@@ -232,6 +263,10 @@ class PollTiming:
         learnt = self._learnt.items()
         entries = [{"key": asdict(key), "phase": phase, "learnt": each.dump()} for (key, phase), each in learnt]
         await self._notes.set(NOTE, json.dumps(entries))
+
+
+def _started_at(run: PolledRun) -> int:
+    return (run.started_after + run.started_before) // 2
 
 
 def _width(distribution: Distribution) -> float:

@@ -220,7 +220,11 @@ class Worker:
         if (run := self._steps.poll.polled_run(job, self._runs.get(job.id))) is not None:
             self._runs[job.id] = run
         else:
-            self._runs.pop(job.id, None)
+            self._forget(job.id)
+
+    def _forget(self, job_id: str) -> None:
+        self._runs.pop(job_id, None)
+        self._poll_timing.forget(job_id)
 
     async def _reload(self) -> None:
         """Take over due times that other processes have changed."""
@@ -234,7 +238,7 @@ class Worker:
         for job_id in (rows.keys() | known.keys()) - written:
             if known.get(job_id) == rows.get(job_id):
                 continue
-            self._runs.pop(job_id, None)  # its row is read before anything is done to it
+            self._forget(job_id)  # its row is read before anything is done to it
             self._last_written.pop(job_id, None)
             if job_id in rows and job_id not in busy:
                 self._schedule.bring_forward(job_id, rows[job_id].due_at)  # it may have been woken
@@ -313,7 +317,7 @@ class Worker:
         # Each row is used once: where a step finds that it has changed, the next one reads it.
         job = self._last_written.pop(job_id, None) or await self._store.job(job_id)
         if job is None:
-            self._runs.pop(job_id, None)
+            self._forget(job_id)
             return None
         self._remember(job)
         at = await self._step(job, outcome, run)

@@ -6,10 +6,11 @@ import pytest
 
 from bot.core.jobs import SECOND, Observation, State
 from bot.core.quota import Limits
+from bot.providers.base import CancelOutcome
 from tests.kit import ALICE, Rig, rig
 
 NO_LIMITS = Limits(*[10**15] * 11)
-RUNNING = Observation(State.RUNNING)
+QUEUED, RUNNING = Observation(State.QUEUED), Observation(State.RUNNING)
 
 
 async def run_of(app: Rig, seconds: float, *, step: float = 0.5) -> tuple[str, int, float]:
@@ -49,6 +50,49 @@ async def test_what_was_learnt_survives_a_restart(tmp_path: Path) -> None:
         assert usual is not None
         low, high = usual
         assert 75 < low < 92 < high < 110
+
+
+async def test_runs_that_outlived_a_restart_are_not_taken_for_slow_ones(tmp_path: Path) -> None:
+    async with rig(tmp_path, limits=NO_LIMITS, slots=30) as app:
+        for seconds in (24, 36, 30, 27, 33) * 5:
+            await run_of(app, seconds, step=2)
+        app.provider.sees = [RUNNING]
+        jobs = [await app.imagine() for _ in range(20)]
+        await app.turn()
+        await app.services.poll_timing.save()
+        time = app.time
+    time.go(33)
+    async with rig(tmp_path, time=time, limits=NO_LIMITS, slots=30) as again:
+        again.first_number(80_000)
+        again.provider.sees = [RUNNING]
+        usual = again.services.poll_timing.usual(await again.job(jobs[0]))
+        await again.turn()
+        assert usual is not None
+        assert again.services.poll_timing.usual(await again.job(jobs[0])) == pytest.approx(usual, rel=0.2)
+
+
+async def test_runs_that_have_ended_in_any_way_are_forgotten(tmp_path: Path) -> None:
+    async with rig(tmp_path) as app:
+        for end in (app.ready(), Observation(State.FAILED), Observation(State.REFUSED)):
+            app.provider.sees = [QUEUED, RUNNING, RUNNING, end]
+            await app.until_final(await app.imagine())
+        app.provider.sees, app.provider.cancellings = [QUEUED], [CancelOutcome.CANCELLED]
+        job_id = await app.imagine()
+        await app.turn(10, times=3)
+        assert len(app.services.poll_timing._unfinished) == 1
+        await app.services.jobs.cancel(job_id, user_id=ALICE)
+        app.provider.sees = [Observation(State.CANCELLED)]
+        await app.until_final(job_id)
+        assert app.services.poll_timing._unfinished == {}
+
+
+async def test_what_cannot_be_read_is_learnt_again(tmp_path: Path) -> None:
+    async with rig(tmp_path) as app:
+        await app.notes.set("durations", '[{"key": 1}]')
+        await app.services.poll_timing.load()
+        job_id = await app.imagine()
+        await app.turn()
+        assert app.services.poll_timing.usual(await app.job(job_id)) == (10, 30)
 
 
 async def test_the_card_says_when_a_run_is_likely_to_be_ready_once_ten_are_known(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class Poll:
         run = self._run_of(job)
         if before is not None and before.run_id == run.run_id:  # what only polls have seen
             run.seen_at = max(run.seen_at, before.seen_at)
-            run.started_after, run.overdue = before.started_after, before.overdue
+            run.started_after = before.started_after
         return run
 
     def _run_of(self, job: Job) -> PolledRun:
@@ -135,7 +135,6 @@ class Poll:
             timing.finished(run, called_back=called_back)
         elif observation.state is State.RUNNING and run.state is State.QUEUED:
             timing.started(run)
-            run.state = State.RUNNING
         elif not observation.state.is_final:
             timing.unfinished(run)
 
