@@ -93,6 +93,7 @@ class App:
             jobs.delivery,
             checks.retention,
             checks.audit,
+            checks.queue_audit,
             checks.provider_checks,
             self.web.pulse,
             self.services.outages,
@@ -159,8 +160,9 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
     callback_links = _callback_links(settings, secret=secret)
     references = ReferenceChecker(downloader, judge=guard.check_head, checker=pool, hosts=settings.discord.cdn_hosts)
     client = _client(settings, words)
-    operator = OperatorChannel(client, client.texts, channel_id=settings.discord.log_channel)
-    messenger = DiscordMessenger(client, client.texts, clock=clock)
+    limits = client.rate_limits
+    operator = OperatorChannel(client, client.texts, limits=limits, channel_id=settings.discord.log_channel)
+    messenger = DiscordMessenger(client, client.texts, limits=limits, clock=clock)
     outside = Outside(
         providers=hosts,
         messenger=messenger,
@@ -241,6 +243,10 @@ def _job_settings(settings: Settings, catalog: Catalog, *, used: Collection[str]
         data=settings.data.dir,
         provider_names={name: HOST_NAMES[name] for name in used},
         slots={"runcomfy": settings.runcomfy.max_in_flight, "runflow": settings.runflow.max_in_flight},
+        polls_per_second={
+            "runcomfy": settings.runcomfy.polls_per_second,
+            "runflow": settings.runflow.polls_per_second,
+        },
         result_hosts={"runcomfy": settings.runcomfy.result_hosts, "runflow": settings.runflow.result_hosts},
         cdn_hosts=settings.discord.cdn_hosts,
         ai_label=settings.discord.ai_label,

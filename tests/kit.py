@@ -1,9 +1,10 @@
 """The bot without Discord and providers: real store, services, worker and delivery, stepped by the test."""
 
+import asyncio
 import functools
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -75,6 +76,9 @@ class FakeProvider:
     name: str = "runcomfy"
     searchable: bool = False
     cancels: bool = True
+    page_size: int = 0
+    lists: list[Any] = field(default_factory=lambda: [{}])  # run → observation, or exceptions
+    listed: int = 0  # how often all runs were looked at
     submits: list[Any] = field(default_factory=list)  # run ids or exceptions, then made-up ids
     sees: list[Any] = field(default_factory=lambda: [Observation(State.QUEUED, position=1)])
     cancellings: list[Any] = field(default_factory=lambda: [CancelOutcome.TOO_LATE])
@@ -87,6 +91,8 @@ class FakeProvider:
     away: Exception | None = None  # the error of describing any route
     described: list[str] = field(default_factory=list)
     balances: list[Any] = field(default_factory=lambda: [None])  # micro-dollars, None or exceptions
+    seen_by: Callable[[str], None] = lambda _: None  # called with each run that is polled
+    waits_for: asyncio.Event | None = None  # before polls are answered
     while_submitting: Callable[[str], Awaitable[None]] | None = None  # awaited before a submit is answered
     _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
@@ -105,8 +111,16 @@ class FakeProvider:
 
     async def observe(self, run_id: str) -> Observation:
         self.asked += 1
+        self.seen_by(run_id)
+        if self.waits_for is not None:
+            await self.waits_for.wait()
         seen: Observation = _next(self.sees)
         return seen
+
+    async def observe_many(self, run_ids: Collection[str], *, pages: int) -> Mapping[str, Observation]:
+        self.listed += 1
+        found: Mapping[str, Observation] = _next(self.lists)
+        return {run_id: found[run_id] for run_id in run_ids if run_id in found}
 
     async def cancel(self, run_id: str) -> CancelOutcome:
         outcome: CancelOutcome = _next(self.cancellings)
@@ -167,12 +181,16 @@ class FakeMessenger:
     shown: list[tuple[ReplyPath, Card, Sequence[Upload]]] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)  # raised one by one before anything is shown
     notified: list[Card] = field(default_factory=list)  # cards of direct messages
+    waits: float = 0.0  # seconds that Discord's limits make cards of unfinished jobs wait
 
     async def send(self, card: Card, reply: Reply, *, path: ReplyPath, uploads: Sequence[Upload]) -> int:
         if self.errors:
             raise self.errors.pop(0)
         self.shown.append((path, card, uploads))
         return reply.message_id or 9_999
+
+    def delay(self, reply: Reply, *, path: ReplyPath, final: bool) -> float:
+        return 0.0 if final else self.waits
 
     async def notify(self, card: Card, reply: Reply) -> bool:
         self.notified.append(card)
@@ -251,6 +269,7 @@ class Rig:
         for _ in range(times):
             self.time.go(seconds)
             await self._probe()
+            await self.worker.adopt_changes()
             while await self.worker.run_due():
                 pass
             await self.delivery.run_due()
@@ -288,6 +307,8 @@ async def rig(
     url: str = "",
     limits: Limits | None = None,
     slots: int = 4,
+    polls_per_second: float = 1_000,
+    page_size: int = 0,
     time: Time | None = None,
     host: str = "runcomfy",
     beside: str | None = None,
@@ -309,7 +330,8 @@ async def rig(
     database = await open_database(url or f"sqlite:///{folder}/darkroom.db")
     store = Store(database)
     provider, other = (
-        FakeProvider(each, searchable=each == "runflow", cancels=each != "runflow") for each in (host, beside or "")
+        FakeProvider(each, searchable=each == "runflow", cancels=each != "runflow", page_size=page_size)
+        for each in (host, beside or "")
     )
     files, fake = FakeFiles(), FakeMessenger()
     providers: Mapping[str, Provider] = real or {host: provider} | ({beside: other} if beside else {})
@@ -340,6 +362,7 @@ async def rig(
             slots=dict.fromkeys(providers, slots),
             result_hosts=dict.fromkeys(providers, result_hosts),
             cdn_hosts=("cdn.discordapp.com",),
+            polls_per_second=dict.fromkeys(providers, polls_per_second),
         ),
         Outside(
             providers={name: Measured(each, metrics.request) for name, each in providers.items()},

@@ -70,7 +70,7 @@ MUTANTS = (
     Mutant(
         guard="a paid request that may have been sent is not reported as unsent",
         file="bot/providers/http.py",
-        text="if submits and started.is_set():",
+        text="if started.is_set():",
         instead="if False:",
         tests="tests/providers/test_http.py",
     ),
@@ -97,9 +97,23 @@ MUTANTS = (
         tests="tests/jobs/test_callback_orders.py",
     ),
     Mutant(
+        guard="rows that are read do not undo a change made meanwhile",
+        file="bot/jobs/reply_schedule.py",
+        text="if job_id not in changed and self._rows.get(job_id) != due:",
+        instead="if self._rows.get(job_id) != due:",
+        tests="tests/jobs/test_reply_schedule.py",
+    ),
+    Mutant(
+        guard="cards of unfinished jobs leave the last requests of a window to final ones",
+        file="bot/ui/transport/rate_limits.py",
+        text="left > KEPT_FOR_FINAL",
+        instead="left > 0",
+        tests="tests/ui/transport/test_rate_limits.py",
+    ),
+    Mutant(
         guard="a due time in the row overrules a step that says never",
-        file="bot/jobs/queue.py",
-        text="return max(now.due_at, self._clock() + SECOND)",
+        file="bot/jobs/worker.py",
+        text="return max(row.due_at, self._clock() + SECOND)",
         instead="return at",
         tests="tests/jobs/test_races.py",
     ),
@@ -193,8 +207,8 @@ MUTANTS = (
     Mutant(
         guard="a provider runs no more jobs than it has slots",
         file="bot/jobs/queue.py",
-        text="[: max(0, free)]",
-        instead="",
+        text="if not accepts or not self._queues.of(job.provider).has_turn(job.id, free=self._free(job.provider)):",
+        instead="if not accepts:",
         tests="tests/jobs/test_queue.py",
     ),
     Mutant(
@@ -244,8 +258,8 @@ MUTANTS = (
     Mutant(
         guard="a provider's token is sent to that provider only",
         file="bot/providers/http.py",
-        text="if _origin(request.url) in self._origins:",
-        instead="if True:",
+        text="if url is not None and _origin(url) not in self._origins:",
+        instead="if False:",
         tests="tests/providers/test_http.py",
     ),
     Mutant(

@@ -40,7 +40,7 @@ async def test_discord_providers_and_pictures_are_reached_through_the_configured
         async with app.build(settings) as built:
             with pytest.raises(aiohttp.ClientHttpProxyError):
                 await built.client.login("token")
-            collect: Any = built.jobs.worker._steps[Step.COLLECT]
+            collect: Any = built.jobs.worker._steps.runners[Step.COLLECT]
             with pytest.raises(DownloadFailed):
                 await collect._context.results._fetcher.fetch("https://a.example/", hosts=["a.example"], max_bytes=9)
             await built.client.close()

@@ -114,7 +114,8 @@ class Card:
     outage: str | None = None  # credentials | balance | down: the provider's outage
     blocked_host: str | None = None  # finished pictures are on an internet host that the operator has not allowed
     slow: bool = False  # past the soft deadline
-    usual: tuple[int, int] | None = None  # how long such a job usually takes: seconds, from and to
+    ready_at: int | None = None  # UTC milliseconds: when it is likely to be ready
+    usual: tuple[float, float] | None = None  # how long such a job usually takes: seconds, from and to
     pictures: tuple[Picture, ...] = ()  # downloaded and not deleted
     final_edit: bool = False  # the reply will not be updated again by itself
     withheld: bool = False  # Discord or the channel accepted no files: /jobs has them

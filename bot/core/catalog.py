@@ -27,7 +27,7 @@ class Model(Part):
     about: str = ""
     price: Price
     timing: Timing = Timing()
-    usual: Mapping[str, tuple[int, int]] = Field(default_factory=dict)  # seconds by resolution, from and to
+    usual: Mapping[str, tuple[int | float, int | float]] = Field(default_factory=dict)  # seconds by resolution
     imagine: Endpoint | None = None
     edit: Endpoint | None = None
 
@@ -56,9 +56,8 @@ class Model(Part):
             raise ValueError("edit needs references of at least 1")
         if wrong := [name for name, (low, high) in self.usual.items() if not 0 < low <= high]:
             raise ValueError(f"usual {wrong[0]}: from and to, in seconds")
-        times = (self.timing.first, self.timing.step, self.timing.longest, self.timing.rare)
-        if not all(0 < each <= DAY_SECONDS for each in times):
-            raise ValueError("timing: first, step, longest and rare are seconds above 0")
+        if not all(0 < each <= DAY_SECONDS for each in (self.timing.shortest, self.timing.rare)):
+            raise ValueError("timing: shortest and rare are seconds above 0")
         if not 0 < self.timing.soft <= self.timing.hard <= self.timing.give_up <= DAY_SECONDS:
             raise ValueError("timing: soft comes before hard, and hard before give_up")
         return self
@@ -293,15 +292,6 @@ class Catalog(Part):
         dollars += price.thinking.get(str(request.options.get("thinking")), Decimal(0))
         micro = int((dollars * 1_000_000).to_integral_value(ROUND_UP))
         return Quote(micro_usd=micro, version=self.price_version, estimated=price.estimated)
-
-    def download_timeout(self, request: ImageRequest) -> float:
-        """Seconds for which a finished picture that is missing is requested again: eight polls of the model's runs."""
-        model = self.models.get(request.model)
-        return 8 * (model.timing if model else Timing()).longest
-
-    def usual(self, request: ImageRequest) -> tuple[int, int] | None:
-        """How long such a request usually takes: seconds, from and to; None where the catalogue does not say."""
-        return self.models[request.model].usual.get(str(request.options.get("resolution", "1K")))
 
 
 def _check_choice(option: str, spec: Option, value: Wire, *, name: str) -> None:

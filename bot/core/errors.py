@@ -133,6 +133,14 @@ class PathClosed(Exception):
         self.channel = channel
 
 
+class RateLimitReached(Exception):
+    """A card was not sent, because that would use up a rate limit of Discord; this is no failed attempt."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"to be sent in {retry_after:.1f} s")
+        self.retry_after = retry_after  # seconds
+
+
 class MessageGone(Exception):
     """The reply's message was deleted."""
 

@@ -202,14 +202,14 @@ class Job:
         return (self.submitted_at or self.changed_at) + self.give_up_after
 
 
-def changes_job(job: Job, seen: Observation) -> bool:
-    """Whether *seen* changes the job's state or its position in the provider's queue.
+def is_news(seen: Observation, *, state: State, position: int | None) -> bool:
+    """Whether *seen* changes a job's state or its position in the provider's queue.
 
     False for late and repeated reports, which are not an error.
     """
-    if seen.state in NEXT[job.state]:
+    if seen.state in NEXT[state]:
         return True
-    return seen.state is job.state is S.QUEUED and seen.position not in (None, job.position)
+    return seen.state is state is S.QUEUED and seen.position not in (None, position)
 
 
 def next_step(job: Job, now: int) -> Step | None:

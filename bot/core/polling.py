@@ -1,35 +1,38 @@
-"""Delays between polls of a run, and between retries: pure arithmetic."""
+"""Times of polls and retries: pure arithmetic. When to look at a run next follows from `bot.core.durations`."""
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
+from math import exp
+
+POLL_PRICE = 0.1  # seconds of delay that a poll is worth, where the budget of polls is not used up
+MAX_POLL_PRICE = 10_000.0
+BUDGET_USED = 0.95  # of the budget of polls, at which the price stays as it is
+GAIN = 0.1  # of a price steered faster swings: it acts on a run only when it has been polled again
+WATCH_DELAY = 300.0  # seconds between polls of a run that timed out
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When one model's runs are polled, in seconds. From the catalogue."""
+    """Limits of one model's runs, in seconds. From the catalogue."""
 
-    first: float = 3.0  # the first poll after the submit: no run of this model has been ready earlier
-    step: float = 2.0  # the shortest delay; it grows with the run's age
-    longest: float = 8.0  # the longest delay before *hard*
-    soft: float = 120.0  # the age from which the card says that the job is slow
-    hard: float = 600.0  # the age from which the delay is *rare*
+    shortest: float = 0.25  # between two polls of one run
+    soft: float = 120.0  # the age from which the card says that the job is slow, until ten of its kind have been seen
+    hard: float = 600.0  # the age from which polls are *rare* seconds apart
     rare: float = 30.0
     give_up: float = 1800.0  # the age at which the run times out
 
-    def with_callbacks(self) -> Self:
-        """The timing of runs whose provider sends a callback: polls only make up for callbacks that do not arrive."""
-        return replace(self, first=max(self.first, self.soft), step=self.rare, longest=self.rare)
 
+def steered_price(price: float, *, polls: float, budget: float) -> float:
+    """The price of a poll for the next second, after one in which *polls* were made or are waiting.
 
-def poll_delay(timing: Timing, *, age: float, jitter: float) -> float:
-    """Seconds until the next poll of a run that is *age* seconds old.
-
-    *jitter* is random in [0, 1). It varies the delay by ±15 %; the first poll is only ever delayed by it.
+    One price for all runs of a provider is optimal, because it makes the last poll of each worth the same.
     """
-    if age < timing.first:
-        return timing.first - age + 0.3 * jitter * timing.step
-    delay = min(timing.longest, timing.step + age / 20) if age < timing.hard else timing.rare
-    return delay * (0.85 + 0.3 * jitter)
+    change = max(-1.0, min(1.0, polls / (BUDGET_USED * budget) - 1))
+    return max(POLL_PRICE, min(MAX_POLL_PRICE, price * exp(GAIN * change)))
+
+
+def safety_delay(age: float) -> float:
+    """Seconds between two polls of a run whose callback should have come by now."""
+    return max(5.0, 0.1 * age)
 
 
 def backoff(attempt: int, *, retry_after: float | None, jitter: float, max_delay: float = 60.0) -> float:
@@ -39,6 +42,3 @@ def backoff(attempt: int, *, retry_after: float | None, jitter: float, max_delay
     """
     doubled = min(max_delay, float(1 << min(attempt, 10)))
     return max(doubled * (0.75 + 0.5 * jitter), min(retry_after or 0.0, 900.0))
-
-
-WATCH_DELAY = 300.0  # seconds between polls of a run that timed out

@@ -3,12 +3,12 @@
 import asyncio
 import json
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 from bot.core.catalog import Catalog
 from bot.core.clock import Clock
-from bot.core.fair_queue import fair_order
 from bot.core.jobs import Job
+from bot.jobs.fair_queues import FairQueues
 from bot.jobs.system_outages import Notify
 from bot.jobs.wakeups import Wakeups
 from bot.store.notes import Notes
@@ -25,6 +25,7 @@ class Availability:
         self,
         store: Store,
         notes: Notes,
+        queues: FairQueues,
         *,
         catalog: Catalog,
         providers: Mapping[str, str],
@@ -43,6 +44,7 @@ class Availability:
         self._blocked_hosts: dict[str, str] = {}  # job → internet host of its pictures that the settings do not allow
         self._store = store
         self._notes = notes
+        self._queues = queues
         self._provider_outages = ProviderOutages(store.database)
         self._providers = providers
         self._cancels = frozenset(cancels)
@@ -70,15 +72,10 @@ class Availability:
         """Whether the provider can stop a run."""
         return provider in self._cancels
 
-    async def queue(self, provider: str) -> Sequence[str]:
-        """Ids of the jobs that wait for a slot at *provider*, next first."""
-        waiting, running = await self._store.queue(provider)
-        return fair_order(waiting, running)
-
-    async def wake_waiting(self) -> None:
+    def wake_waiting(self) -> None:
         """Have every waiting job choose its provider again."""
-        for provider in self._providers:
-            for job_id in await self.queue(provider):
+        for provider in self._queues.providers:
+            for job_id in self._queues.of(provider).waiting:
                 self._wakeups.wake(job_id)
 
     # --- providers
@@ -89,7 +86,7 @@ class Availability:
         if await self._provider_outages.begin(provider, outage, now=self._clock()):
             await self._notify(f"operator.{outage}", {"provider": self.name_of(provider)})
             await self._redraw_waiting(provider)
-            await self.wake_waiting()  # another provider may take what waits for this one
+            self.wake_waiting()  # another provider may take what waits for this one
 
     async def report_recovery(self, provider: str) -> None:
         """A provider accepts requests again: waiting jobs retry now, and the operator is notified."""
@@ -99,7 +96,7 @@ class Availability:
             await self._notify("operator.recovered", {"provider": self.name_of(provider)})
             await self._redraw_waiting(provider)
             await self._store.retry_waiting(provider, now=self._clock())
-            await self.wake_waiting()
+            self.wake_waiting()
 
     async def report_blocked_host(self, job: Job, host: str) -> None:
         """Finished pictures are on an internet host that the settings do not allow; the operator is notified once."""
@@ -127,7 +124,7 @@ class Availability:
             await self._notify("operator.unreadable", {"provider": self.name_of(provider)})
 
     async def _redraw_waiting(self, provider: str) -> None:
-        await self._store.request_redraw(await self.queue(provider), now=self._clock())
+        await self._store.request_redraw(self._queues.of(provider).waiting, now=self._clock())
         self._wakeups.replies.set()
 
     # --- models
@@ -150,7 +147,7 @@ class Availability:
         models = ", ".join(self.catalog.routes_at(provider).get(route_id, ()))
         values = {"provider": self.name_of(provider), "model": models, "route": route_id}
         await self._notify("operator.model_gone" if gone else "operator.model_back", values)
-        await self.wake_waiting()
+        self.wake_waiting()
 
     def _offer(self, gone: Iterable[tuple[str, str]]) -> None:
         self.gone = frozenset(gone)

@@ -1,7 +1,7 @@
 """Builds the services and loops that process jobs from acceptance to delivery."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bot.core.cards import Picture
@@ -12,6 +12,8 @@ from bot.core.quota import Limits
 from bot.jobs.availability import Availability
 from bot.jobs.delivery import Delivery, Fitter, Messenger
 from bot.jobs.drafts import Drafts
+from bot.jobs.fair_queues import FairQueues
+from bot.jobs.poll_timing import PollTiming
 from bot.jobs.provider_health import ProviderHealth
 from bot.jobs.queue import Queue
 from bot.jobs.requests import Requests
@@ -47,6 +49,7 @@ class JobSettings:
     slots: Mapping[str, int]  # provider → how many runs it may have from us at a time
     result_hosts: Mapping[str, Sequence[str]]  # provider → internet hosts that its pictures may come from
     cdn_hosts: Sequence[str]  # internet hosts that references may come from
+    polls_per_second: Mapping[str, float] = field(default_factory=dict)  # provider → how often it is polled at most
     ai_label: bool = False  # whether cards with pictures say that they are AI-generated
 
 
@@ -62,6 +65,8 @@ class Services:
     quotas: Quotas
     reports: Reports
     notes: Notes
+    queues: FairQueues
+    poll_timing: PollTiming
     availability: Availability
     routing: Routing
     outages: Outages
@@ -110,9 +115,11 @@ class JobsRoom:
 
 def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
     clock, wakeups, notes = outside.clock, Wakeups(), Notes(store.database)
+    queues = FairQueues(store, outside.metrics)
     availability = Availability(
         store,
         notes,
+        queues,
         catalog=settings.catalog,
         providers=settings.provider_names,
         cancels=[name for name, each in outside.providers.items() if each.cancels],
@@ -129,6 +136,9 @@ def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
         health=health,
         routing=routing,
         outages=outages,
+        poll_timing=PollTiming(
+            notes, catalog=settings.catalog, polls_per_second=settings.polls_per_second, clock=clock
+        ),
         wakeups=wakeups,
         providers=outside.providers,
         results=_results(store, settings, outside),
@@ -136,7 +146,7 @@ def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
         callback_url=outside.callback_url,
         random=outside.random,
     )
-    services = _services(context, settings, notes=notes, notify=outside.notify)
+    services = _services(context, queues, settings, notes=notes, notify=outside.notify)
     delivery = Delivery(
         store,
         services.jobs,
@@ -149,7 +159,7 @@ def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
         clock=clock,
         random=outside.random,
     )
-    return JobsRoom(services, health, _worker(context, settings, outside), delivery)
+    return JobsRoom(services, health, _worker(context, queues, settings, outside), delivery)
 
 
 def _results(store: Store, settings: JobSettings, outside: Outside) -> ResultDownloader:
@@ -159,17 +169,20 @@ def _results(store: Store, settings: JobSettings, outside: Outside) -> ResultDow
         checker=outside.checker,
         result_hosts=settings.result_hosts,
         data=settings.data,
-        max_wait=lambda job: settings.catalog.download_timeout(job.request),
         clock=outside.clock,
     )
 
 
-def _services(at: StepContext, settings: JobSettings, *, notes: Notes, notify: Notify) -> Services:
+def _services(
+    at: StepContext, queues: FairQueues, settings: JobSettings, *, notes: Notes, notify: Notify
+) -> Services:  # fmt: skip
     database = at.store.database
     usage = Usage(at.store, limits=settings.limits, clock=at.clock)
     jobs = Jobs(
         at.store,
         availability=at.availability,
+        queues=queues,
+        poll_timing=at.poll_timing,
         usage=usage,
         wakeups=at.wakeups,
         clock=at.clock,
@@ -195,6 +208,8 @@ def _services(at: StepContext, settings: JobSettings, *, notes: Notes, notify: N
         quotas=Quotas(database),
         reports=Reports(database),
         notes=notes,
+        queues=queues,
+        poll_timing=at.poll_timing,
         availability=at.availability,
         routing=at.routing,
         outages=at.outages,
@@ -205,10 +220,11 @@ def _services(at: StepContext, settings: JobSettings, *, notes: Notes, notify: N
     )
 
 
-def _worker(at: StepContext, settings: JobSettings, outside: Outside) -> Worker:
+def _worker(at: StepContext, queues: FairQueues, settings: JobSettings, outside: Outside) -> Worker:
     schedule = Schedule(at.clock)
     queue = Queue(
         at.store,
+        queues,
         schedule,
         availability=at.availability,
         health=at.health,
@@ -227,4 +243,6 @@ def _worker(at: StepContext, settings: JobSettings, outside: Outside) -> Worker:
         outages=at.outages,
         metrics=outside.metrics,
         clock=at.clock,
+        poll_timing=at.poll_timing,
+        providers=at.providers,
     )

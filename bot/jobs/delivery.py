@@ -6,6 +6,7 @@ so that everything that happens when a path is closed is in one place.
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
@@ -14,17 +15,27 @@ from typing import Protocol
 
 from bot.core.cards import JOBS_LIST_RETENTION, Card, Picture, Reply, ReplyPath, paths
 from bot.core.clock import Clock
-from bot.core.errors import BadPicture, ContentBlocked, DeliverLater, MessageGone, PathClosed, TooLarge
-from bot.core.jobs import HOUR, MINUTE, SECOND, Verb
+from bot.core.errors import (
+    BadPicture,
+    ContentBlocked,
+    DeliverLater,
+    MessageGone,
+    PathClosed,
+    RateLimitReached,
+    TooLarge,
+)
+from bot.core.jobs import HOUR, MINUTE, SECOND, Job, Verb
 from bot.core.polling import backoff
 from bot.jobs import system_outages
+from bot.jobs.reply_schedule import ReplySchedule
 from bot.jobs.service import Jobs
 from bot.jobs.system_outages import Outages
 from bot.jobs.wakeups import Wakeups
+from bot.pictures.byte_budget import ByteBudget
 from bot.pictures.fit import Fitted
 from bot.pictures.provenance import ai_mark
 from bot.store.database import CONNECTION_LOST
-from bot.store.queries import JobRecord
+from bot.store.replies import DueReply
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -33,9 +44,15 @@ REQUEST_LIMIT = 24 * 1024 * 1024  # Discord takes 25 MiB a request; the card its
 FILE_SLACK = 64 * 1024
 SPACING = 3 * SECOND  # between two cards of an unfinished job
 QUIET_AFTER = HOUR  # Discord limits edits of messages older than that (30046)
-MAX_DELIVERIES = 8
+MAX_DELIVERIES = 32
+MAX_LARGE = 2  # of them for cards whose pictures must be made smaller, which takes seconds each
+MAX_WAITING = 16  # of them for cards of unfinished jobs, so that a final one finds a slot
+MAX_UPLOADED = 64 * 1024 * 1024  # bytes of pictures in memory that need not be made smaller
 CONNECTION_LOST_DELAY = 2 * SECOND
-READ_RETRY_DELAY = 1.0  # seconds
+LONGEST_SLEEP = 60.0  # seconds
+COMPARE_EVERY = 30 * SECOND
+JUST_DUE = 5 * SECOND  # a reply that has been due for less may be about to enter the schedule
+REREAD_DELAY = 1.0  # seconds
 SIZE_STEPS = 3  # attempts to shrink a message that is too large
 BLOCKED_DELAY = 10 * MINUTE  # until a path that Discord has closed is retried; doubled each time
 MAX_BLOCKED_DELAY = HOUR  # each attempt counts towards Discord's limit of refused requests
@@ -58,7 +75,14 @@ class Sent:
 
 class Messenger(Protocol):
     async def send(self, card: Card, reply: Reply, *, path: ReplyPath, uploads: Sequence[Upload]) -> int:
-        """Send *card* by *path*; returns the message's id and raises only the delivery errors of `bot.core.errors`."""
+        """Send *card* by *path*; returns the message's id and raises only the delivery errors of `bot.core.errors`.
+
+        `RateLimitReached` where it is not sent now: others may have used the path since `delay`.
+        """
+        ...
+
+    def delay(self, reply: Reply, *, path: ReplyPath, final: bool) -> float:
+        """Seconds until a card should be sent by *path*, so that Discord's limit of that path is not used up."""
         ...
 
     async def notify(self, card: Card, reply: Reply) -> bool:
@@ -99,27 +123,31 @@ class Delivery:
         self._outages = outages
         self._wakeups = wakeups
         self._clock = clock
-        self._sent_at: dict[str, int] = {}
-        self._busy: set[str] = set()
-        self._retry_at: dict[str, int] = {}  # job → when to try again after an error
+        self._schedule = ReplySchedule(clock, slots=MAX_DELIVERIES, large_slots=MAX_LARGE, waiting_slots=MAX_WAITING)
+        self._uploaded = ByteBudget(MAX_UPLOADED)
+        self._compared_at = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        store.on_reply_due(self._reply_due)
+
+    def _reply_due(self, due: DueReply) -> None:
+        if self._schedule.set(due):
+            self._wakeups.replies.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver due replies until *stop*; afterwards `drain` finishes the deliveries in progress."""
         async with asyncio.TaskGroup() as group:
             while not stop.is_set():
                 self._wakeups.replies.clear()
-                pause = READ_RETRY_DELAY
-                with self._outages.outlasting(system_outages.UNREAD):
-                    for job_id in await self._due():
-                        group.create_task(self._attend(job_id))
-                    pause = await self._pause()
-                await _wait(self._wakeups.replies, seconds=pause)
+                await self._read_rows()
+                for job_id in self._schedule.take_due():
+                    group.create_task(self._attend(job_id))
+                await _wait(self._wakeups.replies, seconds=self._sleep())
 
     async def run_due(self) -> int:
         """Deliver every reply that is due now, once; returns their number."""
-        due = await self._due()
+        await self._read_rows()
+        due = self._schedule.take_due()
         async with asyncio.TaskGroup() as group:
             for job_id in due:
                 group.create_task(self._attend(job_id))
@@ -135,65 +163,99 @@ class Delivery:
         except TimeoutError:
             log.warning("Stopped with replies still to send; they go out at the next start", extra={"event": "drain"})
 
-    async def _due(self) -> list[str]:
-        free = MAX_DELIVERIES - len(self._busy)
-        if free <= 0:
-            return []
-        rows = await self._store.due_replies(now=self._clock(), limit=MAX_DELIVERIES * 2)
-        now = self._clock()
-        chosen = [each for each in rows if each not in self._busy and self._retry_at.get(each, 0) <= now][:free]
-        self._busy.update(chosen)
-        return chosen
+    # --- what is due
 
-    async def _pause(self) -> float:
-        next_at = await self._store.next_reply_at()
-        if next_at is None or len(self._busy) >= MAX_DELIVERIES:
-            return 60.0
-        return max(1.0 if self._retry_at else 0.05 if self._busy else 0.0, min(60.0, (next_at - self._clock()) / 1000))
+    def _sleep(self) -> float:
+        times = [self._compared_at + COMPARE_EVERY]
+        if (next_at := self._schedule.next_at) is not None:
+            times.append(next_at)
+        longest = REREAD_DELAY if self._wakeups.reread_replies.is_set() else LONGEST_SLEEP
+        return max(0.0, min(longest, (min(times) - self._clock()) / 1000))
+
+    async def _read_rows(self) -> None:
+        """Take over what another process has changed; and from time to time look for due replies that are missing."""
+        if self._wakeups.reread_replies.is_set():
+            with self._outages.outlasting(system_outages.UNREAD):
+                await self.reload()
+        elif self._clock() >= self._compared_at + COMPARE_EVERY:
+            self._compared_at = self._clock()
+            with self._outages.outlasting(system_outages.UNREAD):
+                await self.find_missing()
+
+    async def reload(self) -> None:
+        """Rebuild the schedule from the rows."""
+        self._schedule.begin_reading()
+        self._compared_at = self._clock()
+        self._wakeups.reread_replies.clear()
+        try:
+            rows = await self._store.due_replies()
+        except BaseException:
+            self._wakeups.reread_replies.set()
+            raise
+        self._schedule.replace(rows)
+
+    async def find_missing(self) -> None:
+        """Schedule replies that are due by their rows only. There should be none, so each is logged as a defect."""
+        self._schedule.begin_reading()
+        rows = await self._store.due_replies(before=self._clock() - JUST_DUE)
+        for job_id in self._schedule.add_missing(rows):
+            extra = {"event": "reply_found", "job_id": job_id}
+            log.warning("A due reply was missing from the schedule", extra=extra)
 
     async def _attend(self, job_id: str) -> None:
         self._idle.clear()
+        not_before = None
         try:
-            await self.deliver(job_id)
+            not_before = await self.deliver(job_id)
         except CONNECTION_LOST as exc:
             extra = {"event": "store_trouble", "job_id": job_id}
             log.warning("A delivery lost the connection to the database: %s", type(exc).__name__, extra=extra)
-            self._retry_at[job_id] = self._clock() + CONNECTION_LOST_DELAY
+            not_before = self._clock() + CONNECTION_LOST_DELAY
         except Exception as exc:  # one job's error must not stop the others' replies
             delay = system_outages.RETRY_AFTER
             if self._outages.seen(exc) is None:
                 log.exception("A reply could not be sent", extra={"event": "reply_error", "job_id": job_id})
                 delay = MINUTE
-            self._retry_at[job_id] = self._clock() + delay  # in memory, since the database may be the cause
-        else:
-            self._retry_at.pop(job_id, None)
+            not_before = self._clock() + delay  # in memory, since the database may be the cause
         finally:
-            self._busy.discard(job_id)
+            self._schedule.done(job_id, not_before=not_before)
             self._wakeups.replies.set()
-            if not self._busy:
+            if self._schedule.is_idle:
                 self._idle.set()
 
-    async def deliver(self, job_id: str) -> None:
-        """Update one reply, or store when to retry."""
-        record = await self._store.job_record(job_id)
-        if record is None or record.reply.gone or record.job.deleted_at is not None:
-            await self._store.mark_reply_gone(job_id)
-            return
-        now = self._clock()
-        if (wait := self._too_soon(record, now=now)) is not None:
-            await self._store.retry_delivery(job_id, version=record.reply.wanted, due_at=wait)
-            return
-        card = await self._jobs.card_of(record)
-        card = replace(card, final_edit=_is_final_edit(record, now=now))
-        await self._send(card, record.reply)
+    # --- one reply
 
-    def _too_soon(self, record: JobRecord, *, now: int) -> int | None:
-        if record.job.state.is_final:
+    async def deliver(self, job_id: str) -> int | None:
+        """Update one reply, or store when to retry; returns when its next card may be sent, None if at any time."""
+        found = await self._jobs.card_and_reply(job_id)
+        if found is None:
+            self._schedule.drop(job_id)
             return None
-        if now - record.job.created_at > QUIET_AFTER:
+        card, reply = found
+        if reply.gone or card.job.deleted_at is not None:
+            await self._store.mark_reply_gone(job_id)
+            return None
+        now = self._clock()
+        if not card.job.state.is_final and now - card.job.created_at > QUIET_AFTER:
             return now + HOUR
-        next_at = self._sent_at.get(record.job.id, 0) + SPACING
-        return next_at if next_at > now else None
+        try:
+            await self._send_within_limits(replace(card, final_edit=_is_final_edit(card.job, reply, now=now)), reply)
+        except RateLimitReached as exc:
+            return self._clock() + math.ceil(exc.retry_after * 1000)
+        return None if card.job.state.is_final else self._clock() + SPACING
+
+    async def _send_within_limits(self, card: Card, reply: Reply) -> None:
+        """Send a card, unless Discord's limits do not allow it now, or it is large and has to wait for a slot."""
+        open_paths = paths(reply, now=self._clock(), final=_shows_files(card))
+        if open_paths:  # before any picture is read
+            delay = self._messenger.delay(reply, path=open_paths[0], final=card.job.state.is_final)
+            if delay > 0:
+                raise RateLimitReached(delay)
+        if not _is_large(card, reply):
+            async with self._uploaded.hold(sum(each.size for each in card.pictures) if _shows_files(card) else 0):
+                await self._send(card, reply)
+        elif self._schedule.claim_large_slot(card.job.id):
+            await self._send(card, reply)
 
     async def _send(self, card: Card, reply: Reply) -> None:
         final = card.job.state.is_final and not card.hidden  # a hidden job gets no new message
@@ -325,9 +387,6 @@ class Delivery:
 
     async def _record_sent(self, card: Card, reply: Reply, sent: Sent) -> None:
         now, final, job_id = self._clock(), card.job.state.is_final, reply.job_id
-        self._sent_at[job_id] = now
-        if final:
-            self._sent_at.pop(job_id, None)
         if not sent.complete:
             due_at = self._blocked_until(card, reply) if sent.retry else None
             await self._store.mark_text_shown(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
@@ -335,6 +394,12 @@ class Delivery:
         only_token = paths(reply, now=now, final=False) == (ReplyPath.TOKEN,)
         due_at = reply.final_edit_at if only_token and not final and not card.final_edit else None
         await self._store.mark_delivered(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
+
+
+def _is_large(card: Card, reply: Reply) -> bool:
+    """Whether a picture of the card must be made smaller."""
+    share = min(reply.filesize_limit - FILE_SLACK, REQUEST_LIMIT // max(1, len(card.pictures)))
+    return _shows_files(card) and any(each.size > share for each in card.pictures)
 
 
 def _shows_files(card: Card) -> bool:
@@ -351,10 +416,9 @@ def _ai_mark_of(card: Card) -> bytes:
     return ai_mark(card.model, edited=card.job.request.verb is Verb.EDIT)
 
 
-def _is_final_edit(record: JobRecord, *, now: int) -> bool:
+def _is_final_edit(job: Job, reply: Reply, *, now: int) -> bool:
     """Whether this may be the last edit of an unfinished reply that needs no click."""
-    reply = record.reply
-    if record.job.state.is_final or paths(reply, now=now, final=False) != (ReplyPath.TOKEN,):
+    if job.state.is_final or paths(reply, now=now, final=False) != (ReplyPath.TOKEN,):
         return False
     return now >= reply.final_edit_at
 

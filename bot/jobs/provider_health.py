@@ -81,7 +81,7 @@ class ProviderHealth:
         self._faulty_jobs |= self._failing_jobs.pop(provider, set()) - {job_id}
         await self._notify(provider)
         if after.outage is not None and not before.answered:  # it may be retried from now on
-            await self._availability.wake_waiting()
+            self._availability.wake_waiting()
 
     def forget(self, job_id: str) -> None:
         """A job has ended: its run is not polled again."""

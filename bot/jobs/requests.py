@@ -23,10 +23,9 @@ from bot.jobs.availability import Availability
 from bot.jobs.routing import Routing
 from bot.jobs.service import Jobs
 from bot.jobs.system_outages import Outages
-from bot.jobs.usage import left
 from bot.jobs.wakeups import Wakeups
 from bot.store.database import DATABASE_ERRORS
-from bot.store.queries import JobRecord
+from bot.store.queries import JobRecord, QuotaStatus
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -111,8 +110,8 @@ class Requests:
                     calendar=calendar_of(server_settings),
                 )
                 self._wakeups.wake(job.id)  # if the acknowledgement fails, the worker notices
-                record = JobRecord(job, reply, reserved.charge, pictures=())
-                return await self._jobs.card_of(record, left=left(reserved, price=reserved.charge.price))
+                quota_status = QuotaStatus(server_settings, reserved.used, reserved.limits, reserved.grants)
+                return self._jobs.draw(JobRecord(job, reply, reserved.charge, pictures=()), quota_status)
         except (TimeoutError, asyncio.CancelledError) as exc:  # the commit may still succeed
             self._background.add(withdrawing := asyncio.create_task(self._withdraw_late(job.id)))
             withdrawing.add_done_callback(self._background.discard)

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import os
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,8 @@ from bot.store.store import Store
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 100 * 1024 * 1024  # a 4K PNG has about 25 MB
-MAX_IN_MEMORY = 8  # pictures of all jobs: most have a few megabytes, the largest a hundred
+MAX_IN_MEMORY = 8  # pictures of one provider: most have a few megabytes, the largest a hundred
+MIN_WAIT = 64 * SECOND  # for which a missing picture is asked for at least, however often a member presses Check now
 LASTING_ATTEMPTS = 3  # a provider may answer 404 for a while after it reported a picture as ready
 
 
@@ -51,21 +52,17 @@ class ResultDownloader:
         checker: Checker,
         result_hosts: Mapping[str, Sequence[str]],
         data: Path,
-        max_wait: Callable[[Job], float],
         clock: Clock,
     ) -> None:
-        """*result_hosts*: for each provider the internet hosts that its pictures may come from.
-
-        *max_wait*: seconds for which a missing picture is asked for at least, however often a member presses Check now.
-        """
-        self._max_wait = max_wait
+        """*result_hosts*: for each provider the internet hosts that its pictures may come from."""
         self._store = store
         self._fetcher = fetcher
         self._checker = checker
         self._result_hosts = result_hosts
         self._data = data
         self._clock = clock
-        self._slots = asyncio.Semaphore(MAX_IN_MEMORY)
+        # By provider, so that a host that sends slowly holds up only its own pictures.
+        self._slots: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MAX_IN_MEMORY))
         self._lasting: Counter[tuple[str, int]] = Counter()
         self._lasting_since: dict[tuple[str, int], int] = {}
 
@@ -89,7 +86,7 @@ class ResultDownloader:
 
     def _failed_for_good(self, job: Job, n: int) -> bool:
         since = self._lasting_since.get((job.id, n), self._clock())
-        return self._lasting[job.id, n] >= LASTING_ATTEMPTS and self._clock() - since >= self._max_wait(job) * SECOND
+        return self._lasting[job.id, n] >= LASTING_ATTEMPTS and self._clock() - since >= MIN_WAIT
 
     def _forget(self, job: Job) -> None:
         for key in [each for each in self._lasting if each[0] == job.id]:
@@ -97,7 +94,7 @@ class ResultDownloader:
             self._lasting_since.pop(key, None)
 
     async def _with_slot(self, job: Job, n: int, url: str) -> bool | str:
-        async with self._slots:
+        async with self._slots[job.provider]:
             return await self._one(job, n, url)
 
     async def _one(self, job: Job, n: int, url: str) -> bool | str:

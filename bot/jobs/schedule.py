@@ -21,7 +21,7 @@ class Schedule:
 
     @property
     def busy(self) -> AbstractSet[str]:
-        """Jobs being attended to."""
+        """Jobs that were taken and are not done."""
         return self._busy
 
     @property
@@ -32,11 +32,8 @@ class Schedule:
     @property
     def earliest(self) -> int | None:
         """The earliest due time; None where nothing is due."""
-        return min(self._due.values(), default=None)
-
-    @property
-    def next_entry(self) -> int | None:
-        """The heap's first time, which may be that of a job rescheduled since."""
+        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:  # of a job that was rescheduled
+            heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
     def knows(self, job_id: str) -> bool:
@@ -46,9 +43,9 @@ class Schedule:
         """Attend to a job at *at*; None: not at all."""
         if at is None:
             self._due.pop(job_id, None)
-            return
-        self._due[job_id] = at
-        heapq.heappush(self._heap, (at, job_id))
+        elif self._due.get(job_id) != at:
+            self._due[job_id] = at
+            heapq.heappush(self._heap, (at, job_id))
 
     def bring_forward(self, job_id: str, at: int) -> None:
         """Attend to a job at *at* at the latest."""
@@ -60,14 +57,14 @@ class Schedule:
             if job_id in self._busy:
                 self._woken.add(job_id)
             else:
-                self.set(job_id, self._clock())
+                self.bring_forward(job_id, self._clock())
 
     def move_up(self, job_id: str) -> None:
         """Mark a waiting job as possibly next. A busy one may have been submitted meanwhile: it asks `has_moved_up`."""
         if job_id in self._busy:
             self._moved_up.add(job_id)
         else:
-            self.set(job_id, self._clock())
+            self.bring_forward(job_id, self._clock())
 
     def has_moved_up(self, job_id: str) -> bool:
         return job_id in self._moved_up
@@ -75,18 +72,20 @@ class Schedule:
     def clear_moved_up(self, job_id: str) -> None:
         self._moved_up.discard(job_id)
 
-    def take_due(self, *, limit: int) -> list[tuple[str, int]]:
-        """Up to *limit* jobs that are due, with their due times; they are busy until `done`."""
+    def take_due(self) -> list[tuple[str, int]]:
+        """The jobs that are due, with their due times; they are busy until `done`."""
         taken: list[tuple[str, int]] = []
         now = self._clock()
-        while self._heap and self._heap[0][0] <= now and len(taken) < limit:
-            at, job_id = heapq.heappop(self._heap)
-            if self._due.get(job_id) != at:  # an older entry of a job that was rescheduled
-                continue
+        while (at := self.earliest) is not None and at <= now:
+            job_id = heapq.heappop(self._heap)[1]
             del self._due[job_id]
             self._busy.add(job_id)
             taken.append((job_id, at))
         return taken
+
+    def begin(self, job_id: str) -> None:
+        """A job that was taken is attended to now: this answers whatever has woken it since it was taken."""
+        self._woken.discard(job_id)
 
     def done(self, job_id: str, at: int | None) -> None:
         """A job is no longer busy; attend to it again at *at*, or now if it was woken meanwhile."""

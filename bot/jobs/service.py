@@ -2,16 +2,18 @@
 
 import asyncio
 
-from bot.core.cards import JOBS_LIST_RETENTION, Card, Picture
+from bot.core.cards import JOBS_LIST_RETENTION, Card, Picture, Reply
 from bot.core.clock import Clock
 from bot.core.errors import UserError
-from bot.core.fair_queue import Waiting, fair_order
+from bot.core.fair_queue import shown_place
 from bot.core.jobs import Job, State
 from bot.jobs.availability import Availability
-from bot.jobs.usage import Left, Usage
+from bot.jobs.fair_queues import FairQueues
+from bot.jobs.poll_timing import PollTiming
+from bot.jobs.usage import Usage, left_of
 from bot.jobs.wakeups import Wakeups
 from bot.store.housekeeping import Housekeeping
-from bot.store.queries import JobRecord
+from bot.store.queries import JobRecord, QuotaStatus
 from bot.store.store import Store
 
 POLLABLE = frozenset({State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING})
@@ -20,9 +22,20 @@ PURGE_TIMEOUT = 0.5  # seconds that the answer to a deletion waits until the byt
 
 class Jobs:
     def __init__(
-        self, store: Store, *, availability: Availability, usage: Usage, wakeups: Wakeups, clock: Clock, ai_label: bool
+        self,
+        store: Store,
+        *,
+        availability: Availability,
+        queues: FairQueues,
+        poll_timing: PollTiming,
+        usage: Usage,
+        wakeups: Wakeups,
+        clock: Clock,
+        ai_label: bool,
     ) -> None:
         """*ai_label*: cards with pictures say that they are AI-generated."""
+        self._queues = queues
+        self._poll_timing = poll_timing
         self._store = store
         self._availability = availability
         self._usage = usage
@@ -33,43 +46,48 @@ class Jobs:
 
     async def card(self, job_id: str) -> Card:
         """The card of a job as of now; `UserError` if there is no such job."""
-        record = await self._store.job_record(job_id)
-        if record is None:
+        found = await self.card_and_reply(job_id)
+        if found is None:
             raise UserError("job.unknown")
-        return await self.card_of(record)
+        return found[0]
 
-    async def card_of(self, record: JobRecord, *, left: Left | None = None) -> Card:
-        """The card of *record*; *left*: what the member has left, if it is known already."""
+    async def card_and_reply(self, job_id: str) -> tuple[Card, Reply] | None:
+        """The card of a job as of now and its reply, from one snapshot; None if there is no such job."""
+        found = await self._usage.card_record(job_id)
+        if found is None:
+            return None
+        return self.draw(found.record, found.quota), found.record.reply
+
+    async def card_of(self, record: JobRecord) -> Card:
+        return self.draw(record, await self._usage.quota_status(record.job.place))
+
+    def draw(self, record: JobRecord, quota: QuotaStatus) -> Card:
+        """The card of a job as of now, from what is on disk."""
         job, now, available = record.job, self._clock(), self._availability
         model = available.catalog.models.get(job.request.model)
         route = available.catalog.route(job.request, provider=job.provider, id=job.route)
         submitted = job.submitted_at if job.state in (State.QUEUED, State.RUNNING) else None
-        allowance, bonus = left or await self._usage.left(job.place, price=record.charge.price)
+        timing, place = self._poll_timing, self._queues.place(job)
+        slow_after = timing.slow_after(timing.key_of(job), model.timing) if model else 0.0
+        left, bonus = left_of(quota, price=record.charge.price)
         return Card(
             job=job,
             model=model.name if model else job.request.model,
             provider=available.name_of(job.provider),
             charge=record.charge,
             estimated=available.catalog.price(job.request, route).estimated if model else False,
-            left=allowance,
+            left=left,
             bonus=bonus,
-            queue_position=await self._position(job),
+            queue_position=None if place is None else shown_place(place),
             outage=None if job.state.is_final else available.outages.get(job.provider),
             blocked_host=available.blocked_host_of(job.id) if job.state is State.COLLECTING else None,
-            slow=bool(model and submitted and now - submitted >= model.timing.soft * 1000),
-            usual=available.catalog.usual(job.request) if model else None,
+            slow=bool(model and submitted and now - submitted >= slow_after * 1000),
+            usual=timing.usual(job) if model else None,
+            ready_at=timing.ready_at(job) if submitted else None,
             pictures=record.pictures,
             hide_only=not available.cancels(job.provider),
             ai_label=self._ai_label,
         )
-
-    async def _position(self, job: Job) -> int | None:
-        """The job's place in its provider's queue, from 1; None when it no longer waits."""
-        if job.state is not State.ACCEPTED:
-            return None
-        waiting, running = await self._store.queue(job.provider)
-        this = Waiting(job.id, job.place.user_id, job.created_at)  # its first card is drawn before it is in the queue
-        return list(fair_order({*waiting, this}, running)).index(job.id) + 1
 
     async def own_job(self, job_id: str, *, user_id: int, key: str = "job.unknown") -> Job:
         """A member's own job; `UserError` *key* for somebody else's, `job.unknown` for one that does not exist."""

@@ -10,11 +10,8 @@ from bot.core.jobs import Place
 from bot.core.server_settings import ServerSettings
 from bot.core.zones import calendar_of
 from bot.store.history import History
-from bot.store.ledger import Reservation
-from bot.store.queries import QuotaStatus
+from bot.store.queries import CardRecord, QuotaStatus
 from bot.store.store import Store
-
-Left = tuple[quota.Allowance | None, quota.Amount]  # a member's tightest allowance, and their bonus
 
 
 class Usage:
@@ -28,9 +25,9 @@ class Usage:
         """Every limit that applies at *place*, how much of it is used, and the bonuses that are left."""
         return await self._store.quota_status(place, limits=self._limits, now=self._clock())
 
-    async def left(self, place: Place, *, price: int) -> Left:
-        """The member's tightest allowance for pictures at *price* (micro-dollars), and their bonus."""
-        return left(await self.quota_status(place), price=price)
+    async def card_record(self, job_id: str) -> CardRecord | None:
+        """What the card of a job is drawn from; None if there is no such job."""
+        return await self._store.card_record(job_id, limits=self._limits, now=self._clock())
 
     async def last_days(
         self, place: Place, server_settings: ServerSettings, *, days: int
@@ -40,7 +37,7 @@ class Usage:
         return await self._history.last_days(place.server, place.user_id, today=today, days=days)
 
 
-def left(status: QuotaStatus | Reservation, *, price: int) -> Left:
-    """What *status* leaves for pictures at *price* (micro-dollars)."""
-    allowances = quota.allowances(status.limits, status.used)
-    return tightest(allowances, price=price), granted(status.grants)
+def left_of(status: QuotaStatus, *, price: int) -> tuple[quota.Allowance | None, quota.Amount]:
+    """The member's tightest allowance for pictures at *price* (micro-dollars), and their bonus."""
+    own = [each for each in status.limits if each.scope is quota.Scope.USER]
+    return tightest(quota.allowances(own, status.used), price=price), granted(status.grants)

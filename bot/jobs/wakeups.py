@@ -10,6 +10,8 @@ class Wakeups:
     def __init__(self) -> None:
         self.worker = asyncio.Event()
         self.replies = asyncio.Event()
+        self.reread_replies = asyncio.Event()  # another process may have changed when replies are due
+        self.reread_replies.set()  # or none was read yet
         self._jobs: set[str] = set()
         self._called_back: set[str] = set()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from bot.jobs.build import Services
 from bot.maintenance.ledger_audit import LedgerAudit, Post
 from bot.maintenance.provider_checks import Probe, ProviderChecks
+from bot.maintenance.queue_audit import QueueAudit
 from bot.maintenance.retention import Retention
 from bot.providers.base import Provider
 
@@ -14,6 +15,7 @@ from bot.providers.base import Provider
 @dataclass(frozen=True, slots=True)
 class MaintenanceRoom:
     audit: LedgerAudit
+    queue_audit: QueueAudit
     provider_checks: ProviderChecks
     retention: Retention
 
@@ -35,6 +37,7 @@ def build(
     """
     return MaintenanceRoom(
         audit=LedgerAudit(services, post=post_alert),
+        queue_audit=QueueAudit(services),
         provider_checks=ProviderChecks(services, providers=providers, low=low_balance, probe=probe),
         retention=Retention(services, data=data, keep_hours=keep_hours, keep_prompts_days=keep_prompts_days),
     )

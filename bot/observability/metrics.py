@@ -53,6 +53,11 @@ POLL_DELAY = Definition(
     "Delay between the due time of a job and its step",
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300),
 )
+QUEUE_REPAIRS = Definition(
+    "darkroom_queue_repairs_total",
+    Kind.COUNTER,
+    "Jobs that were wrong in the queue in memory, and were repaired from their rows: each is a defect",
+)
 LOOP_LAG = Definition(
     "darkroom_loop_lag_seconds",
     Kind.HISTOGRAM,
@@ -112,7 +117,7 @@ AUDIT = Definition(
     ("kind",),
 )
 
-MEASURED = (REQUESTS, CALLBACKS, ACKNOWLEDGED, POLL_DELAY, LOOP_LAG)
+MEASURED = (REQUESTS, CALLBACKS, ACKNOWLEDGED, POLL_DELAY, QUEUE_REPAIRS, LOOP_LAG)
 READ = (JOBS, ENDED, RESERVED_JOBS, RESERVED_IMAGES, RESERVED_DOLLARS, SETTLED_IMAGES, SETTLED_DOLLARS, HOST_COST,
         HOST_CAP, PROVIDER_OUTAGE, BREAKER, BALANCE, MODELS_GONE, AUDIT)  # fmt: skip
 
@@ -129,6 +134,7 @@ class Metrics:
         self._callbacks = self._counter(CALLBACKS)
         self._acknowledged = self._histogram(ACKNOWLEDGED)
         self._poll_delay = self._histogram(POLL_DELAY)
+        self._queue_repairs = self._counter(QUEUE_REPAIRS)
         self._loop_lag = self._histogram(LOOP_LAG)
 
     def request(self, provider: str, call: str, outcome: str) -> None:
@@ -142,6 +148,9 @@ class Metrics:
 
     def poll_delay(self, seconds: float) -> None:
         self._poll_delay.observe(seconds)
+
+    def queue_repaired(self, jobs: int) -> None:
+        self._queue_repairs.inc(jobs)
 
     def loop_lag(self, seconds: float) -> None:
         self._loop_lag.observe(seconds)

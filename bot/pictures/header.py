@@ -5,6 +5,7 @@ import re
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 NOT_SIZES = frozenset({0xC4, 0xC8, 0xCC})  # DHT, JPG and DAC: in the range of the SOF markers, but without a size
 ANIMATED = 0x02  # flag of a WebP
+PNG_WITHOUT_ALPHA = frozenset({0, 2})  # colour types: grey and RGB
 # Inside a scan 0xff is followed by zero or a restart code; any other byte after it makes a marker.
 MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd8])", re.DOTALL)
 
@@ -23,6 +24,11 @@ def size_of(head: bytes, kind: str) -> tuple[int, int] | None:
 
 def is_animated_webp(head: bytes) -> bool:
     return head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & ANIMATED)
+
+
+def may_have_alpha(head: bytes, kind: str) -> bool:
+    """Whether the picture may have transparent pixels, as far as its header says."""
+    return kind == "webp" or (kind == "png" and len(head) > 25 and head[25] not in PNG_WITHOUT_ALPHA)
 
 
 def count_scans(data: bytes, *, limit: int) -> int:

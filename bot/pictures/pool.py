@@ -21,15 +21,22 @@ from contextlib import suppress
 from typing import TypeVar
 
 from bot.pictures import chart, fit, guard
+from bot.pictures.byte_budget import ByteBudget
 from bot.pictures.chart import Chart
 from bot.pictures.fit import Fitted
 from bot.pictures.guard import Checked
+from bot.pictures.header import may_have_alpha, size_of
+from bot.pictures.sniff import sniff
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Of a worker, in bytes: the program takes 0.4 GB of it, the largest picture 0.5 GB (`make bench NAME=pictures`).
 ADDRESS_SPACE = 1_280 * 1024 * 1024
+MEMORY = 800_000_000  # bytes of pictures in all workers: the largest one, or many small ones
+# Bytes of memory for each pixel, from the same benchmark: to decode it, and to encode it again.
+DECODED, DECODED_WEBP = 10, 22
+FITTED, FITTED_WITH_ALPHA = 16, 45
 
 
 class PicturePool:
@@ -38,11 +45,12 @@ class PicturePool:
     All but `draw` raise `BadPicture`. All raise `TimeoutError` if a worker takes longer than *timeout* seconds
     (*check_timeout* for checks; waiting for a worker does not count), `MemoryError` if a worker's memory is not enough,
     `BrokenProcessPool` if the picture crashed two processes, and `RuntimeError` after `aclose`.
-    At most *budget* bytes of pictures are in the pool at once; further calls wait.
+    Pictures take about *budget* bytes of the workers' memory at most; further calls wait. Calls of `fit`, which takes
+    seconds for a large picture, leave one of several workers to the others.
     """
 
     def __init__(
-        self, *, workers: int = 1, budget: int = 256_000_000, timeout: float = 60.0, check_timeout: float = 20.0
+        self, *, workers: int = 2, budget: int = MEMORY, timeout: float = 60.0, check_timeout: float = 20.0
     ) -> None:
         self._workers = [_Worker() for _ in range(workers)]
         self._idle: asyncio.LifoQueue[_Worker] = (
@@ -50,21 +58,24 @@ class PicturePool:
         )  # last in, first out: prefers a process that is already started
         for worker in self._workers:
             self._idle.put_nowait(worker)
-        self._budget = _Budget(budget)
+        self._fits = asyncio.Semaphore(max(1, workers - 1))
+        self._budget = ByteBudget(budget)
         self._timeout = timeout
         self._check_timeout = check_timeout
         self._closed = False
 
     async def check(self, data: bytes) -> Checked:
         call = functools.partial(guard.check, data)
-        return await self._run(call, size=len(data), timeout_s=self._check_timeout)
+        return await self._run(call, size=memory_of(data), timeout_s=self._check_timeout)
 
     async def check_reference(self, data: bytes, *, max_pixels: int) -> Checked:
         call = functools.partial(guard.check_reference, data, max_pixels=max_pixels)
-        return await self._run(call, size=len(data), timeout_s=self._check_timeout)
+        return await self._run(call, size=memory_of(data), timeout_s=self._check_timeout)
 
     async def fit(self, data: bytes, *, max_bytes: int, xmp: bytes) -> Fitted | None:
-        return await self._run(functools.partial(fit.fit, data, max_bytes=max_bytes, xmp=xmp), size=len(data))
+        call = functools.partial(fit.fit, data, max_bytes=max_bytes, xmp=xmp)
+        async with self._fits:
+            return await self._run(call, size=memory_of(data, fits=True))
 
     async def draw(self, days: Chart) -> bytes:
         """Return a PNG. The first call in a process is slower, because it imports matplotlib."""
@@ -76,15 +87,12 @@ class PicturePool:
         await asyncio.gather(*(worker.stop() for worker in self._workers))
 
     async def _run(self, call: Callable[[], T], *, size: int, timeout_s: float | None = None) -> T:
-        size = await self._budget.acquire(size)
-        try:
+        async with self._budget.hold(size):
             worker = await self._idle.get()
             try:
                 return await self._run_with_retry(worker, call, timeout_s=timeout_s or self._timeout)
             finally:
                 self._idle.put_nowait(worker)
-        finally:
-            self._budget.release(size)
 
     async def _run_with_retry(self, worker: "_Worker", call: Callable[[], T], *, timeout_s: float) -> T:
         """Run *call*, once more if its process dies: that may not be the picture's fault."""
@@ -139,28 +147,15 @@ class _Worker:
         return running.result()
 
 
-class _Budget:
-    """Bytes that may be in the pool at once. First come, first served, so that large pictures do not starve."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._free = limit
-        self._lock = asyncio.Lock()
-        self._released = asyncio.Event()
-
-    async def acquire(self, size: int) -> int:
-        """Wait for *size* bytes and return how many were acquired: at most the whole budget."""
-        size = min(size, self._limit)
-        async with self._lock:
-            while self._free < size:
-                self._released.clear()
-                await self._released.wait()
-            self._free -= size
-        return size
-
-    def release(self, size: int) -> None:
-        self._free += size
-        self._released.set()
+def memory_of(data: bytes, *, fits: bool = False) -> int:
+    """About how many bytes of memory a worker needs to check a picture, or (*fits*) to make it smaller."""
+    head = data[: guard.HEAD_SIZE]
+    kind = sniff(head) or ""
+    width, height = size_of(head, kind) or (0, 0)
+    per_pixel = DECODED_WEBP if kind == "webp" else DECODED
+    if fits:
+        per_pixel = max(per_pixel, FITTED_WITH_ALPHA if may_have_alpha(head, kind) else FITTED)
+    return 2 * len(data) + width * height * per_pixel
 
 
 def _executor() -> ProcessPoolExecutor:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import httpx
@@ -19,28 +20,35 @@ import yarl
 from aiohttp.abc import AbstractResolver
 from pydantic import SecretStr
 
-from bot.core.errors import ProviderError, ProviderPaused, ProviderRejected, ProviderUnavailable, SubmitUnknown
+from bot.core.errors import ProviderPaused, ProviderRejected, ProviderUnavailable, SubmitUnknown
 from bot.core.references import is_loopback
 from bot.observability.logging import USERINFO
 
 MAX_BODY_BYTES = 1_000_000  # of an answer; the largest known one has a few kilobytes
-PAID = "darkroom_paid"  # request extension: True for a request that costs money
 SEND_STARTED = "darkroom_begun"  # request extension: an event, set just before the first byte of the body is sent
 MAX_RETRY_AFTER = 900.0
 CHUNK = 16 * 1024
+SENDABLE = re.compile(r"[ -~]+")
+ADDRESS = re.compile(r"[!-~]+")
 HEADERS = {"User-Agent": "darkroom", "Accept-Encoding": "identity"}
 
 
 def open_session(
     *, limit: int, reuse: bool = True, resolver: AbstractResolver | None = None
 ) -> aiohttp.ClientSession:  # fmt: skip
-    """Open a session that stores no cookies and reads neither proxy nor password from the environment."""
+    """Open a session that stores no cookies and reads neither proxy nor password from the environment.
+
+    One that does not *reuse* connections is for paid requests, and reports when it begins to send a body.
+    """
     connector = aiohttp.TCPConnector(limit=limit, force_close=not reuse, ssl=_ssl_context(), resolver=resolver)
     # aiohttp calls this before it writes a chunk of the body, and buffers the headers until then.
     trace = aiohttp.TraceConfig()
     trace.on_request_chunk_sent.append(_on_chunk_sent)
     return aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[trace], trust_env=False
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trace_configs=[] if reuse else [trace],
+        trust_env=False,
     )
 
 
@@ -63,10 +71,14 @@ def proxy_to(host: str, proxy: str | None) -> str | None:
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """httpx transport on aiohttp (httpx's own costs 16 to 27 times the CPU). Raises aiohttp's errors."""
+    """httpx transport on aiohttp that opens a connection for each request. Raises aiohttp's errors.
 
-    def __init__(self, *, limit: int, reuse: bool = True, proxy: str | None = None) -> None:
-        self._session = open_session(limit=limit, reuse=reuse)
+    A server may close an idle connection at the moment it is reused. For a paid request that would be a submit with an
+    unknown outcome, so it opens a new connection.
+    """
+
+    def __init__(self, *, limit: int, proxy: str | None) -> None:
+        self._session = open_session(limit=limit, reuse=False)
         self._proxy = proxy
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -88,26 +100,6 @@ class Transport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._session.close()
-
-
-class SplitTransport(httpx.AsyncBaseTransport):
-    """Sends each paid request on a new connection and everything else on reused ones.
-
-    A server may close an idle connection at the moment it is reused. For a paid request that would be a
-    submit with an unknown outcome, so it opens a new connection.
-    """
-
-    def __init__(self, *, limit: int, proxy: str | None) -> None:
-        self._reused = Transport(limit=limit, proxy=proxy)
-        self._unshared = Transport(limit=limit, proxy=proxy, reuse=False)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        transport = self._unshared if request.extensions.get(PAID) else self._reused
-        return await transport.handle_async_request(request)
-
-    async def aclose(self) -> None:
-        await self._reused.aclose()
-        await self._unshared.aclose()
 
 
 def refuse_cookies() -> CookieJar:
@@ -149,12 +141,18 @@ class Bearer(httpx.Auth):
     def trust(self, url: str) -> None:
         self._origins.add(_origin(httpx.URL(url)))
 
+    def header_for(self, url: httpx.URL | None) -> str | None:
+        """The header for *url*; None: for the configured address. Raises `ProviderPaused` as `auth_flow` does."""
+        if url is not None and _origin(url) not in self._origins:
+            return None
+        if not SENDABLE.fullmatch(self._header):
+            raise ProviderPaused("the token holds a character that cannot be sent", kind="credentials")
+        return self._header
+
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
         """Raises `ProviderPaused` for a token that a header cannot hold: only the operator can fix it."""
-        if _origin(request.url) in self._origins:
-            if not re.fullmatch(r"[ -~]+", self._header):
-                raise ProviderPaused("the token holds a character that cannot be sent", kind="credentials")
-            request.headers["Authorization"] = self._header
+        if (header := self.header_for(request.url)) is not None:
+            request.headers["Authorization"] = header
         yield request
 
 
@@ -162,12 +160,60 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port  # httpx gives None for the scheme's default port
 
 
+class FreeRequests:
+    """Sends requests that cost nothing, without httpx, whose work is more than that of sending them.
+
+    Connections are reused: a request that is lost with one may be sent again.
+    """
+
+    def __init__(self, base_url: str, *, bearer: Bearer, limit: int, timeouts: Timeouts, proxy: str | None) -> None:
+        self._session = open_session(limit=limit)
+        self._base_url = base_url.rstrip("/")
+        self._bearer = bearer
+        self._proxy = proxy
+        # One timer for each request. aiohttp counts the name lookup as part of `connect`.
+        self._timeout = aiohttp.ClientTimeout(
+            total=min(timeouts.total, timeouts.connect + timeouts.read),
+            connect=timeouts.connect + 5,
+            sock_connect=timeouts.connect,
+        )
+        self.slots = asyncio.Semaphore(limit)  # so that nothing queues in the session, where waiting has a timeout
+
+    async def send(self, method: str, path: str, params: Mapping[str, str] | None) -> "Answer":
+        """Send one request without a body; *path* is a path of the provider or a whole address."""
+        address = path if path.startswith(("https://", "http://")) else self._base_url + path
+        if not ADDRESS.fullmatch(address):
+            raise ValueError("not an address")
+        url = yarl.URL(f"{address}?{urlencode(params)}" if params else address, encoded=True)
+        authorization = self._bearer.header_for(httpx.URL(str(url)) if address is path else None)
+        async with self._session.request(
+            method,
+            url,
+            headers=HEADERS | ({"Authorization": authorization} if authorization else {}),
+            allow_redirects=False,
+            timeout=self._timeout,
+            proxy=proxy_to(url.host or "", self._proxy) if self._proxy else None,
+        ) as response:
+            body = bytearray()
+            async for chunk in response.content.iter_chunked(CHUNK):
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:  # the truncated body will not parse
+                    break
+            return Answer(response.status, response.headers, bytes(body))
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+
 class Client(httpx.AsyncClient):
-    """HTTP client of one provider; requests go through `call`."""
+    """HTTP client of one provider; requests go through `call`.
+
+    Paid and free requests have places of their own, so that slow submits do not hold up the polls, nor the reverse.
+    """
 
     def __init__(self, base_url: str, *, bearer: Bearer, limit: int, timeouts: Timeouts, proxy: str | None) -> None:
         super().__init__(
-            transport=SplitTransport(limit=limit, proxy=proxy),
+            transport=Transport(limit=limit, proxy=proxy),
             base_url=base_url,
             auth=bearer,
             headers=HEADERS,
@@ -177,18 +223,28 @@ class Client(httpx.AsyncClient):
         )
         self.bearer = bearer
         self.timeouts = timeouts
-        self.slots = asyncio.Semaphore(limit)  # so that nothing queues in the transport, where waiting has a timeout
+        self.free = FreeRequests(base_url, bearer=bearer, limit=limit, timeouts=timeouts, proxy=proxy)
+        self.slots = asyncio.Semaphore(limit)  # of paid requests
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self.free.aclose()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
 
 
 def client(
     base_url: str,
     token: str | SecretStr,
     *,
-    limit: int = 16,
+    limit: int = 64,
     timeouts: Timeouts | None = None,
     proxy: str | None = None,
 ) -> Client:
-    """Return a client for *base_url* that sends at most *limit* requests at a time. Close it with `aclose`.
+    """Return a client for *base_url* that sends at most *limit* paid and *limit* free requests at a time.
+
+    Close it with `aclose`. The default is enough for 600 polls a second at a round trip of 100 ms.
 
     *proxy* is the URL of an HTTP proxy for all requests except those to loopback.
     """
@@ -222,37 +278,52 @@ async def call(
 ) -> Answer:
     """Send one request once and return the answer, whatever its status.
 
-    *submits* marks a paid request, which has a body. For it, raises `SubmitUnknown` once its first byte may have been
-    sent; before that, `ProviderRejected` if the request can never be sent, `ProviderPaused` if the token cannot, else
-    `ProviderUnavailable`. Other requests raise only `ProviderUnavailable` or `ProviderPaused`: repeating them is free.
+    *submits* marks a paid request, the only kind that has a body, *json*. For it, raises `SubmitUnknown` once its first
+    byte may have been sent; before that, `ProviderRejected` if the request can never be sent, `ProviderPaused` if the
+    token cannot, else `ProviderUnavailable`. Other requests raise only `ProviderUnavailable` or `ProviderPaused`:
+    repeating them is free.
     """
-    name = USERINFO.sub(r"\1…@", f"{method} {path}")
+    if not submits:
+        return await _call_free(http, method, path, params)
+    name = _name(method, path)
     started = asyncio.Event()
     try:
-        request = _build(
-            http, method, path, json=json, params=params, extensions={PAID: submits, SEND_STARTED: started}
-        )
+        request = _build(http, method, path, json=json, params=params, extensions={SEND_STARTED: started})
     except Exception as exc:
-        error: type[ProviderError] = ProviderRejected if submits else ProviderUnavailable
-        raise error(f"{name}: cannot be built ({type(exc).__name__})") from exc
+        raise ProviderRejected(f"{name}: cannot be built ({type(exc).__name__})") from exc
     try:
-        async with http.slots, asyncio.timeout(http.timeouts.submit_total if submits else http.timeouts.total):
+        async with http.slots, asyncio.timeout(http.timeouts.submit_total):
             return await _exchange(http, request)
     except ProviderPaused:
         raise
     except Exception as exc:
         # Not by the error's class: libraries raise the same ones before and after the first byte.
-        if submits and started.is_set():
+        if started.is_set():
             raise SubmitUnknown(f"{name}: {type(exc).__name__}") from exc
-        unsent = ", nothing was sent" if submits else ""
-        raise ProviderUnavailable(f"{name}: {type(exc).__name__}{unsent}") from exc
+        raise ProviderUnavailable(f"{name}: {type(exc).__name__}, nothing was sent") from exc
+
+
+async def _call_free(http: Client, method: str, path: str, params: Mapping[str, str] | None) -> Answer:
+    try:
+        async with http.free.slots:
+            return await http.free.send(method, path, params)
+    except ProviderPaused:
+        raise
+    except Exception as exc:
+        raise ProviderUnavailable(f"{_name(method, path)}: {type(exc).__name__}") from exc
+
+
+def _name(method: str, path: str) -> str:
+    """The request in errors, without a password in its address."""
+    return USERINFO.sub(r"\1…@", f"{method} {path}")
 
 
 def _build(http: Client, method: str, path: str, *, extensions: Mapping[str, Any], **content: Any) -> httpx.Request:
     timeouts = http.timeouts
-    read = timeouts.submit_read if extensions[PAID] else timeouts.read
     # The transport uses the pool timeout for all of connecting, including the name lookup.
-    limits = httpx.Timeout(connect=timeouts.connect, read=read, write=read, pool=timeouts.connect + 5)
+    limits = httpx.Timeout(
+        connect=timeouts.connect, read=timeouts.submit_read, write=timeouts.submit_read, pool=timeouts.connect + 5
+    )
     return http.build_request(method, path, timeout=limits, extensions=dict(extensions), **content)
 
 

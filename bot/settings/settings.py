@@ -32,6 +32,7 @@ from bot.settings.types import (
     Https,
     HttpsOrNone,
     MetricsToken,
+    PollRate,
     Port,
     Proxy,
     PublicUrl,
@@ -94,6 +95,7 @@ class RuncomfySection(_Section):
     balance_url: HttpsOrNone
     result_hosts: Hosts
     max_in_flight: Slots = 4
+    polls_per_second: PollRate = 20
 
 
 class RunflowSection(_Section):
@@ -105,6 +107,7 @@ class RunflowSection(_Section):
     api_base: Https
     result_hosts: Hosts = ()
     max_in_flight: Slots = 4
+    polls_per_second: PollRate = 20
 
 
 class RoutingSection(_Section):

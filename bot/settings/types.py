@@ -190,9 +190,14 @@ Hosts = Annotated[
     tuple[Host, ...],
     Field(description="a list of host names, or *. and the end of a name", examples=[["*.example.com"]]),
 ]
+PollRate = Annotated[
+    int,
+    Field(ge=1, le=10_000, description="a whole number from 1 to 10000", examples=[50]),
+    BeforeValidator(_require_integer),
+]
 Slots = Annotated[
     int,
-    Field(ge=1, le=1000, description="a whole number from 1 to 1000", examples=[4]),
+    Field(ge=1, le=10_000, description="a whole number from 1 to 10000", examples=[4]),
     BeforeValidator(_require_integer),
 ]
 Token = Annotated[

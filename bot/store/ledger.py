@@ -159,6 +159,11 @@ async def used(tx: Tx, place: Place, *, now: int, calendar: Calendar) -> Used:
     return Used(now, calendar, tallies)
 
 
+async def used_by_member(tx: Tx, place: Place, *, now: int, calendar: Calendar) -> Used:
+    """What the member alone uses at *place*, including open reservations."""
+    return Used(now, calendar, await totals.read(tx, totals.accounts_of(place)[:1], calendar.moment(now), at=now))
+
+
 async def applying(tx: Tx, place: Place, *, limits: Limits) -> Sequence[quota.Limit]:
     """The limits that apply at *place*, narrowest first."""
     rules_set, _ = await rules.applying_to(tx, place)

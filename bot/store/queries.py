@@ -3,13 +3,13 @@
 The functions are parts of units: they take the caller's transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bot.core.cards import Charge, Picture, Reply
 from bot.core.fair_queue import Waiting
-from bot.core.jobs import Job, Place
-from bot.core.quota import Grant, Limit, Limits, Used
+from bot.core.jobs import Job, Place, State
+from bot.core.quota import Grant, Limit, Limits, Scope, Used
 from bot.core.server_settings import ServerSettings
 from bot.core.zones import calendar_of
 from bot.store import grants, jobs, ledger, replies, rules
@@ -24,6 +24,14 @@ class JobRecord:
     reply: Reply
     charge: Charge
     pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CardRecord:
+    """What a card is drawn from, from one snapshot: a job's record, and what its member alone uses in its place."""
+
+    record: JobRecord
+    quota: "QuotaStatus"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,41 +51,68 @@ async def job_record(tx: Tx, job_id: str) -> JobRecord | None:
     return JobRecord(job, reply, await ledger.charge(tx, job_id), await replies.pictures(tx, job_id))
 
 
+async def card_record(tx: Tx, job_id: str, *, limits: Limits, now: int) -> CardRecord | None:
+    record = await job_record(tx, job_id)
+    if record is None:
+        return None
+    return CardRecord(record, await _own_quota(tx, record.job.place, limits=limits, now=now))
+
+
+async def _own_quota(tx: Tx, place: Place, *, limits: Limits, now: int) -> QuotaStatus:
+    """The quota of one member, without the limits that they share with others, which no card shows."""
+    server_settings = await rules.server_settings(tx, place.server)
+    used = await ledger.used_by_member(tx, place, now=now, calendar=calendar_of(server_settings))
+    own = [each for each in await ledger.applying(tx, place, limits=limits) if each.scope is Scope.USER]
+    return QuotaStatus(server_settings, used, own, await grants.remaining(tx, place.server, place.user_id, now=now))
+
+
 async def job_of_run(tx: Tx, provider: str, run_id: str) -> Job | None:
     row = await tx.one("SELECT * FROM jobs WHERE provider = $1 AND run_id = $2", provider, run_id)
     return jobs.load(row) if row else None
 
 
-async def due_times(tx: Tx) -> dict[str, int]:
-    """`due_at` (UTC milliseconds) of every job that has one, by job id."""
-    rows = await tx.fetch("SELECT id, due_at FROM jobs WHERE due_at IS NOT NULL")
-    return {row["id"]: row["due_at"] for row in rows}
+@dataclass(frozen=True, slots=True)
+class DueJob:
+    """What the schedule knows of a job that has a due time."""
+
+    due_at: int  # UTC milliseconds
+    provider: str
+    state: State
+    acknowledged: bool
+
+
+async def due_jobs(tx: Tx) -> dict[str, DueJob]:
+    """Every job that has a due time, by job id."""
+    rows = await tx.fetch("SELECT id, due_at, provider, state, acked_at FROM jobs WHERE due_at IS NOT NULL")
+    return {
+        row["id"]: DueJob(row["due_at"], row["provider"], State(row["state"]), row["acked_at"] is not None)
+        for row in rows
+    }
 
 
 async def due_before(tx: Tx, at: int) -> dict[str, int]:
-    """The same for the jobs that were due before *at*."""
+    """`due_at` (UTC milliseconds) of the jobs that were due before *at*, by job id."""
     rows = await tx.fetch("SELECT id, due_at FROM jobs WHERE due_at < $1", at)
     return {row["id"]: row["due_at"] for row in rows}
 
 
-async def queue(tx: Tx, provider: str) -> tuple[list[Waiting], list[int]]:
-    """The jobs that wait for a slot at *provider*, and the user id of each slot in use."""
-    waiting = await tx.fetch(
+async def queues(tx: Tx) -> Mapping[str, tuple[list[Waiting], dict[str, int]]]:
+    """By provider: the jobs that wait for a slot, and the user id of each job that has one."""
+    rows = await tx.fetch(
         """
-        SELECT id, user_id, created_at FROM jobs
-        WHERE provider = $1 AND state = 'accepted' AND acked_at IS NOT NULL AND ended_at IS NULL
-        """,
-        provider,
-    )
-    taken = await tx.fetch(
+        SELECT id, user_id, created_at, provider, state FROM jobs
+        WHERE ended_at IS NULL
+          AND (state IN ('submitting', 'queued', 'running') OR (state = 'accepted' AND acked_at IS NOT NULL))
         """
-        SELECT user_id FROM jobs
-        WHERE provider = $1 AND state IN ('submitting', 'queued', 'running') AND ended_at IS NULL
-        """,
-        provider,
     )
-    order = [Waiting(row["id"], row["user_id"], row["created_at"]) for row in waiting]
-    return order, [row["user_id"] for row in taken]
+    found: dict[str, tuple[list[Waiting], dict[str, int]]] = {}
+    for row in rows:
+        waiting, running = found.setdefault(row["provider"], ([], {}))
+        if row["state"] == "accepted":
+            waiting.append(Waiting(row["id"], row["user_id"], row["created_at"]))
+        else:
+            running[row["id"]] = row["user_id"]
+    return found
 
 
 async def quota_status(tx: Tx, place: Place, *, limits: Limits, now: int) -> QuotaStatus:

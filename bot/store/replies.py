@@ -4,14 +4,28 @@ The functions are parts of units: they take the caller's transaction.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from bot.core.cards import Picture, Reply
 from bot.store.database import Row, Tx
 
-# When a changed reply is due: job → UTC milliseconds, None where it is not or its message is not known yet. Empty where
-# nothing was changed.
-Due = Mapping[str, int | None]
-WITH_DUE = "RETURNING job, CASE WHEN message_id IS NOT NULL THEN due_at END AS due_at"
+END_OF_TIME = 1 << 62  # UTC milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class DueReply:
+    """When a reply is due, and whether its job has ended."""
+
+    job_id: str
+    due_at: int | None  # UTC milliseconds; None where nothing is to be sent, or its message is not known yet
+    final: bool
+
+
+Due = Mapping[str, DueReply]  # of the replies that a statement has changed, by job
+WITH_DUE = """
+    RETURNING job, CASE WHEN message_id IS NOT NULL THEN due_at END AS due_at,
+        EXISTS (SELECT 1 FROM jobs WHERE jobs.id = job AND jobs.ended_at IS NOT NULL) AS final
+"""
 
 
 async def add(tx: Tx, reply: Reply) -> None:
@@ -155,7 +169,24 @@ async def mark_gone(tx: Tx, job_id: str) -> Due:
 
 async def _changed(tx: Tx, sql: str, *args: object) -> Due:
     row = await tx.one(f"{sql} {WITH_DUE}", *args)
-    return {} if row is None else {row["job"]: row["due_at"]}
+    return {} if row is None else {row["job"]: _due(row)}
+
+
+def _due(row: Row) -> DueReply:
+    return DueReply(row["job"], row["due_at"], bool(row["final"]))
+
+
+async def due(tx: Tx, *, before: int | None = None) -> dict[str, DueReply]:
+    """Every reply that is due at some time, or that was due before *before*, by job id."""
+    rows = await tx.fetch(
+        """
+        SELECT replies.job AS job, replies.due_at AS due_at, jobs.ended_at IS NOT NULL AS final
+        FROM replies JOIN jobs ON jobs.id = replies.job
+        WHERE replies.due_at < $1 AND replies.message_id IS NOT NULL
+        """,
+        END_OF_TIME if before is None else before,
+    )
+    return {row["job"]: _due(row) for row in rows}
 
 
 async def get(tx: Tx, job_id: str) -> Reply | None:

@@ -7,7 +7,7 @@ Longer than other files: what is written together with a change of a job is read
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -22,7 +22,8 @@ from bot.core.windows import Calendar
 from bot.store import alerts, jobs, ledger, queries, replies, rules
 from bot.store.database import Database, Tx
 from bot.store.ledger import Reservation
-from bot.store.queries import JobRecord, QuotaStatus
+from bot.store.queries import CardRecord, DueJob, JobRecord, QuotaStatus
+from bot.store.replies import DueReply
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +42,14 @@ class Written:
     """What one unit has written and loops keep in memory: rows of jobs, and when replies are due."""
 
     jobs: list[Job] = field(default_factory=list)
-    replies: dict[str, int | None] = field(default_factory=dict)  # job → UTC milliseconds; None: not any more
+    replies: dict[str, DueReply] = field(default_factory=dict)  # by job
 
 
 class Store:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._job_listeners: list[Callable[[Job], None]] = []
-        self._reply_listeners: list[Callable[[str, int | None], None]] = []
+        self._reply_listeners: list[Callable[[DueReply], None]] = []
 
     # --- listeners
 
@@ -59,8 +60,8 @@ class Store:
         """
         self._job_listeners.append(listener)
 
-    def on_reply_due(self, listener: Callable[[str, int | None], None]) -> None:
-        """Call *listener* with a job and when its reply is due (None: not any more), once it is on disk."""
+    def on_reply_due(self, listener: Callable[[DueReply], None]) -> None:
+        """Call *listener* when this process has changed when a reply is due, once it is on disk."""
         self._reply_listeners.append(listener)
 
     def _notify(self, written: Written) -> None:
@@ -68,9 +69,9 @@ class Store:
             for job in written.jobs:
                 for on_job in self._job_listeners:
                     on_job(job)
-            for job_id, due_at in written.replies.items():
+            for due in written.replies.values():
                 for on_reply_due in self._reply_listeners:
-                    on_reply_due(job_id, due_at)
+                    on_reply_due(due)
         except Exception:  # what was written stays; the rows are compared with what is in memory from time to time
             log.exception("A change of a job was not noticed", extra={"event": "listener_error"})
 
@@ -92,20 +93,24 @@ class Store:
     async def job_record(self, job_id: str) -> JobRecord | None:
         return await self.database.read(partial(queries.job_record, job_id=job_id))
 
+    async def card_record(self, job_id: str, *, limits: Limits, now: int) -> CardRecord | None:
+        """What the card of a job is drawn from, from one snapshot."""
+        return await self.database.read(partial(queries.card_record, job_id=job_id, limits=limits, now=now))
+
     async def job_of_run(self, provider: str, run_id: str) -> Job | None:
         return await self.database.read(partial(queries.job_of_run, provider=provider, run_id=run_id))
 
-    async def due_times(self) -> dict[str, int]:
-        """`due_at` (UTC milliseconds) of every job that has one, by job id: the worker's schedule."""
-        return await self.database.read(queries.due_times)
+    async def due_jobs(self) -> dict[str, DueJob]:
+        """Every job that has a due time, by job id: the worker's schedule."""
+        return await self.database.read(queries.due_jobs)
 
     async def due_before(self, at: int) -> dict[str, int]:
-        """The same for the jobs that were due before *at*."""
+        """`due_at` (UTC milliseconds) of the jobs that were due before *at*, by job id."""
         return await self.database.read(partial(queries.due_before, at=at))
 
-    async def queue(self, provider: str) -> tuple[list[Waiting], list[int]]:
-        """The jobs that wait for a slot at *provider*, and the user id of each slot in use."""
-        return await self.database.read(partial(queries.queue, provider=provider))
+    async def queues(self) -> Mapping[str, tuple[list[Waiting], dict[str, int]]]:
+        """By provider: the jobs that wait for a slot, and the user id of each job that has one."""
+        return await self.database.read(queries.queues)
 
     async def quota_status(self, place: Place, *, limits: Limits, now: int) -> QuotaStatus:
         """The limits that apply at *place*, how much of them is used, and the member's bonuses."""
@@ -329,29 +334,9 @@ class Store:
 
     # --- replies
 
-    async def due_replies(self, *, now: int, limit: int) -> list[str]:
-        async def unit(tx: Tx) -> list[str]:
-            rows = await tx.fetch(
-                """
-                SELECT replies.job AS job FROM replies JOIN jobs ON jobs.id = replies.job
-                WHERE replies.due_at <= $1 AND replies.message_id IS NOT NULL
-                ORDER BY jobs.ended_at IS NULL, replies.due_at LIMIT $2
-                """,
-                now,
-                limit,
-            )
-            return [row["job"] for row in rows]
-
-        return await self.database.read(unit)
-
-    async def next_reply_at(self) -> int | None:
-        async def unit(tx: Tx) -> int | None:
-            row = await tx.one(
-                "SELECT min(due_at) AS due_at FROM replies WHERE due_at IS NOT NULL AND message_id IS NOT NULL"
-            )
-            return row["due_at"] if row else None
-
-        return await self.database.read(unit)
+    async def due_replies(self, *, before: int | None = None) -> dict[str, DueReply]:
+        """Every reply that is due at some time, or that was due before *before* (UTC milliseconds), by job id."""
+        return await self.database.read(partial(replies.due, before=before))
 
     async def request_redraw(self, job_ids: Sequence[str], *, now: int) -> None:
         """Request a new card for each of these jobs, due at *now*."""
@@ -367,14 +352,6 @@ class Store:
             written.replies |= await replies.mark_delivered(
                 tx, job_id, version=version, message_id=message_id, due_at=due_at
             )
-
-        await self._write(unit)
-
-    async def retry_delivery(self, job_id: str, *, version: int, due_at: int) -> None:
-        """Make *version* of the card due at *due_at*, unless a newer version is wanted."""
-
-        async def unit(tx: Tx, written: Written) -> None:
-            written.replies |= await replies.set_due(tx, job_id, due_at=due_at, version=version)
 
         await self._write(unit)
 

@@ -25,6 +25,7 @@ from bot.ui.cards.notices import welcome
 from bot.ui.cards.texts import ENGLISH, Texts
 from bot.ui.interactions.access import Access
 from bot.ui.interactions.responder import NOBODY, Responder
+from bot.ui.transport.rate_limits import RateLimits
 from bot.ui.transport.state import State
 
 log = logging.getLogger(__name__)
@@ -110,6 +111,7 @@ class DarkroomClient(discord.Client):
 
     def __init__(self, texts: Texts, *, access: Access, log_channel: int = 0, proxy: str | None = None) -> None:
         """*log_channel*: the id of the operator's channel, 0 for none. *proxy*: the URL of an HTTP proxy to Discord."""
+        rate_limits = RateLimits()
         # discord.py warns about missing voice packages, and has no other way to turn that off.
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
         super().__init__(
@@ -120,7 +122,9 @@ class DarkroomClient(discord.Client):
             allowed_mentions=NOBODY,
             max_ratelimit_timeout=MAX_RATE_LIMIT_WAIT,
             proxy=proxy,
+            http_trace=rate_limits.trace(),
         )
+        self.rate_limits = rate_limits
         self.texts = texts
         self.access = access
         self.tree = Tree(self)

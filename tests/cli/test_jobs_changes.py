@@ -155,6 +155,7 @@ async def test_a_card_is_sent_again_by_the_running_bot(url: str, run: Run, tmp_p
         ended = await run("retry-delivery", job_id)
 
         assert (ended.code, ended.out) == (0, f"The card of job {job_id} will be sent again.\n")
+        await app.delivery.reload()  # as the worker has it done when another process has written
         await app.delivery.run_due()
         assert len(app.messenger.shown) == shown + 1
         assert (await run("show", job_id, "--json")).document["reply"]["delivered"] is True
@@ -170,7 +171,7 @@ async def test_a_card_that_was_given_up_is_due_again(url: str, run: Run) -> None
 
         assert reply["delivered"] is False
         assert (reply["version_wanted"], reply["version_delivered"], reply["failed_attempts"]) == (2, 1, 0)
-        assert await store.due_replies(now=time.time_ns() // 1_000_000, limit=5) == [FIRST]
+        assert list(await store.due_replies(before=time.time_ns() // 1_000_000 + 1)) == [FIRST]
 
 
 async def _never_shown(store: Store, job: Job) -> None:

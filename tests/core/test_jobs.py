@@ -22,7 +22,7 @@ from bot.core.jobs import (
     State,
     Step,
     Verb,
-    changes_job,
+    is_news,
     next_step,
 )
 
@@ -180,24 +180,24 @@ def test_a_job_that_came_back_from_a_submit_has_waited_since_it_was_accepted() -
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("seen", State)
 def test_a_report_changes_a_job_only_if_its_state_may_come_next(state: State, seen: State) -> None:
-    assert changes_job(a_job(state), Observation(seen)) is (seen in NEXT[state])
+    assert is_news(Observation(seen), state=state, position=None) is (seen in NEXT[state])
 
 
 @pytest.mark.parametrize(
     ("known", "seen", "news"), [(None, 3, True), (3, 2, True), (3, 3, False), (3, None, False), (None, None, False)]
 )
 def test_another_position_in_the_providers_queue_changes_a_job(known: int | None, seen: int | None, news: bool) -> None:  # noqa: FBT001
-    assert changes_job(a_job(State.QUEUED, position=known), Observation(State.QUEUED, position=seen)) is news
+    assert is_news(Observation(State.QUEUED, position=seen), state=State.QUEUED, position=known) is news
 
 
 def test_a_position_in_the_queue_does_not_change_a_run_that_has_started() -> None:
-    assert not changes_job(a_job(State.RUNNING), Observation(State.QUEUED, position=1))
-    assert not changes_job(a_job(State.RUNNING), Observation(State.RUNNING, position=1))
+    assert not is_news(Observation(State.QUEUED, position=1), state=State.RUNNING, position=None)
+    assert not is_news(Observation(State.RUNNING, position=1), state=State.RUNNING, position=None)
 
 
 @pytest.mark.parametrize("ending", sorted(ENDINGS))
 def test_no_report_changes_an_ended_job(ending: State) -> None:
-    assert not any(changes_job(a_job(ending), Observation(seen)) for seen in State)
+    assert not any(is_news(Observation(seen), state=ending, position=None) for seen in State)
 
 
 def test_a_request_without_a_count_is_for_one_picture() -> None:

@@ -1,4 +1,4 @@
-"""Delays between polls and between retries."""
+"""The price of a poll keeps the budget; retries back off."""
 
 import math
 
@@ -6,73 +6,33 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from bot.core.polling import Timing, backoff, poll_delay
-from tests.kit import catalog
+from bot.core.polling import MAX_POLL_PRICE, POLL_PRICE, backoff, safety_delay, steered_price
 
-arithmetic = settings(max_examples=200, deadline=None, derandomize=True, database=None)
-timings = st.sampled_from([Timing(), *(model.timing for model in catalog().models.values())])
-ages = st.floats(0, 7200)
 jitters = st.floats(0, 1, exclude_max=True)
+arithmetic = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 
 
-@arithmetic
-@given(timings, ages, jitters)
-def test_the_next_poll_is_neither_in_the_past_nor_far_away(timing: Timing, age: float, jitter: float) -> None:
-    delay = poll_delay(timing, age=age, jitter=jitter)
-    assert 0 < delay <= 1.15 * max(timing.first, timing.longest, timing.rare)
+def test_the_price_rises_while_more_polls_are_wanted_than_the_budget_has_and_falls_back() -> None:
+    price = POLL_PRICE
+    for _ in range(60):
+        price = steered_price(price, polls=400, budget=20)
+    assert price > 100 * POLL_PRICE
+    for _ in range(90):
+        price = steered_price(price, polls=1, budget=20)
+    assert price == POLL_PRICE
 
 
-@arithmetic
-@given(timings, ages, ages, jitters)
-def test_an_older_run_is_polled_no_more_often(timing: Timing, one: float, other: float, jitter: float) -> None:
-    younger, older = sorted((max(one, timing.first), max(other, timing.first)))
-    assert poll_delay(timing, age=younger, jitter=jitter) <= poll_delay(timing, age=older, jitter=jitter)
+@given(st.floats(POLL_PRICE, MAX_POLL_PRICE), st.integers(0, 10**6), st.integers(1, 1000))
+def test_the_price_stays_between_its_limits(price: float, polls: int, budget: int) -> None:
+    assert POLL_PRICE <= steered_price(price, polls=polls, budget=budget) <= MAX_POLL_PRICE
 
 
-@arithmetic
-@given(timings, ages, jitters)
-def test_jitter_changes_a_delay_by_fifteen_percent_at_most(timing: Timing, age: float, jitter: float) -> None:
-    age = max(age, timing.first)
-    middle = poll_delay(timing, age=age, jitter=0.5)
-    assert poll_delay(timing, age=age, jitter=jitter) == pytest.approx(middle, rel=0.15 + 1e-9)
+def test_a_poll_costs_the_same_next_second_where_nearly_all_of_the_budget_is_used() -> None:
+    assert steered_price(3.0, polls=19, budget=20) == pytest.approx(3.0)
 
 
-@arithmetic
-@given(timings, st.floats(0, 1))
-def test_once_a_run_may_be_ready_delays_have_a_minimum(timing: Timing, jitter: float) -> None:
-    assert poll_delay(timing, age=timing.first, jitter=jitter) >= 0.85 * timing.step
-
-
-def test_the_first_poll_is_when_a_run_can_be_ready_or_a_little_later() -> None:
-    assert poll_delay(Timing(first=6), age=0, jitter=0) == 6
-    assert 6 < poll_delay(Timing(first=6, step=2), age=0, jitter=0.99) < 6.6
-
-
-def test_a_run_past_its_hard_deadline_is_polled_rarely() -> None:
-    timing = Timing()
-    assert poll_delay(timing, age=timing.hard - 1, jitter=0.5) == timing.longest
-    assert poll_delay(timing, age=timing.hard, jitter=0.5) == timing.rare
-
-
-def test_a_run_of_half_an_hour_is_polled_a_bounded_number_of_times() -> None:
-    age, looks = 0.0, 0
-    while age < 1800:
-        age += poll_delay(Timing(), age=age, jitter=0.5)
-        looks += 1
-    assert 100 < looks < 130
-
-
-@arithmetic
-@given(timings, ages, jitters)
-def test_a_run_with_a_callback_is_polled_when_it_is_slow_and_then_rarely(
-    timing: Timing, age: float, jitter: float
-) -> None:
-    delay = poll_delay(timing.with_callbacks(), age=age, jitter=jitter)
-    if age < timing.soft:
-        assert timing.soft <= age + delay + 1e-9 <= timing.soft + 0.3 * timing.rare + 1e-6
-    else:
-        assert delay == pytest.approx(timing.rare, rel=0.15 + 1e-9)
-    assert timing.with_callbacks().soft == timing.soft
+def test_polls_for_a_callback_that_is_late_become_rarer_with_age() -> None:
+    assert [safety_delay(age) for age in (10, 50, 300)] == [5, 5, 30]
 
 
 @arithmetic

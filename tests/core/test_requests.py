@@ -185,7 +185,6 @@ def test_another_model_edits_with_its_own_field_names() -> None:
         "text": "a boat", "ratio": "1:1", "number_of_images": 1, "random_seed": 5, "images": [A_PICTURE.url],
     }  # fmt: skip
     assert refusal("lite", resolution="2K").values["has"] == ["Nano Banana 2", "Nano Banana Pro"]
-    assert catalog().usual(request) is None
 
 
 def test_a_number_is_sent_as_a_string_where_the_provider_expects_one() -> None:
@@ -347,8 +346,3 @@ def test_a_quote_is_rounded_up_by_less_than_a_micro_dollar(per_image: Decimal, f
     priced = Catalog.model_validate(raw)
     quote = priced.quote(ask(TWO, of=priced, web_search=True))
     assert 0 <= quote.micro_usd - (per_image * factor + web) * 1_000_000 < 1
-
-
-def test_the_usual_duration_depends_on_the_resolution() -> None:
-    assert catalog().usual(ask(TWO, resolution="4K")) == (30, 75)
-    assert catalog().usual(ask(PRO)) == (15, 30)

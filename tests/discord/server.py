@@ -14,6 +14,7 @@ from tests.discord.cdn import Upload
 from tests.discord.faults import Fault, Match, reply
 from tests.discord.interactions import Interaction
 from tests.discord.member import Member
+from tests.discord.rate_limits import RateLimits
 from tests.discord.routes import ROUTES, Route, handle
 from tests.discord.world import Guild, World
 
@@ -27,6 +28,7 @@ class LocalDiscord(World):
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         super().__init__(now)
         self.requests: list[Recorded] = []
+        self.limits: RateLimits | None = None
         self._faults: list[Fault] = []
         self._ended = asyncio.Event()
         self._port = 0
@@ -164,7 +166,15 @@ class LocalDiscord(World):
                 authorization=request.headers.get("Authorization", ""),
                 what=f"{route.method} {record.path}",
             )
-            return await self._conclude(request, record, lambda: handle(self, route, call=call))
+            limits = self.limits
+            if limits is None:
+                return await self._conclude(request, record, lambda: handle(self, route, call=call))
+            refusal = limits.refusal(route.name, call.params, token=route.token)
+            if refusal is not None:
+                self.violations.append(f"rate limit exceeded: {call.what}")
+            answer = await self._conclude(request, record, lambda: refusal or handle(self, route, call=call))
+            answer.headers.update(limits.headers(route.name, call.params))
+            return answer
 
         return serve
 

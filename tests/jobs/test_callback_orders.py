@@ -160,7 +160,8 @@ async def test_every_order_gives_the_same_result(events: OrderedEvents, ending: 
 
         assert end[:4] == (ending.state, ending.reason, ending.images, ending.ledger), order
         assert end[4] == (("assumed", 80_000),), order
-        assert end[5:] == (ending.version, ending.version), order
+        assert end[5] == end[6], order
+        assert end[6] in (ending.version, ending.version - (polls > 1)), order  # it may have said that it is slow
         assert (app.messenger.last.job.id, app.messenger.last.job.state) == (job_id, ending.state), order
         assert app.provider.asked == polls, order
 

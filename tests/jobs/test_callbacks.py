@@ -105,11 +105,12 @@ async def test_a_callback_brings_the_search_for_a_lost_submit_forward(app: Rig) 
 async def test_without_a_callback_the_job_ends_at_the_safety_poll(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
-    model = app.services.catalog.models[(await app.job(job_id)).request.model]
+    usual = app.services.poll_timing.usual(await app.job(job_id))
+    assert usual is not None
 
     seconds = await seconds_until_final(app, job_id)
 
-    assert model.timing.soft <= seconds <= model.timing.soft + model.timing.rare
+    assert 2 * usual[1] <= seconds <= 2 * usual[1] + 10
     assert app.provider.asked == 1
 
 

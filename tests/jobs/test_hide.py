@@ -36,8 +36,8 @@ async def running(app: Rig) -> str:
     """A running job that the provider cannot stop."""
     app.provider.sees = [RUNNING]
     job_id = await app.imagine()
-    await app.turn(10, times=2)
-    assert (await app.job(job_id)).state is State.RUNNING
+    while (await app.job(job_id)).state is not State.RUNNING:
+        await app.turn(5)
     return job_id
 
 

@@ -135,7 +135,7 @@ async def test_a_watch_that_has_ended_does_not_resume_after_a_restart(app: Rig) 
 
     job = await app.job(job_id)
     assert (job.due_at, job.watch_until, job.ended_at) == (None, None, ended.ended_at)
-    assert await app.store.due_times() == {}
+    assert await app.store.due_jobs() == {}
 
 
 @pytest.mark.parametrize("trouble", [DownloadFailed("storage is away", permanent=False), HostNotAllowed("elsewhere")])

@@ -72,12 +72,11 @@ async def test_a_due_time_in_the_row_applies_when_a_step_returns_none(
 
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
-    await app.worker.run_due()
-    monkeypatch.setitem(cast("dict[Step, StepRunner]", app.worker._steps), Step.POLL, Never())
-    await app.turn(10)
+    monkeypatch.setitem(cast("dict[Step, StepRunner]", app.worker._steps.runners), Step.SUBMIT, Never())
+    await app.turn()
     monkeypatch.undo()
 
-    assert (await app.until_final(job_id, max_turns=2)).state is State.SUCCEEDED
+    assert (await app.until_final(job_id, max_turns=3)).state is State.SUCCEEDED
 
 
 async def test_waiting_for_a_failing_provider_runs_no_steps(app: Rig) -> None:

@@ -30,5 +30,5 @@ async def test_a_failure_before_the_first_byte_is_recorded_nowhere(
             assert (job.state, job.reason) == (State.FAILED, ends)
             assert [key for key, _ in app.notifications] == [f"operator.{ends}"]
             assert await host_cost(app) == []
-            assert server.got == []
+            assert not any(each.method == "POST" for each in server.got)
         await host.aclose()

@@ -13,7 +13,7 @@ import pytest
 from bot.core.errors import BadPicture
 from bot.pictures import guard
 from bot.pictures.chart import Chart, Day, draw
-from bot.pictures.pool import PicturePool, _Budget
+from bot.pictures.pool import PicturePool, memory_of
 from tests.pictures.make import encoded, grain, plain
 
 TIMEOUT = 20  # seconds until a test that hangs says so
@@ -206,41 +206,40 @@ async def test_closing_cancels_running_work_and_refuses_new_work(pool: PicturePo
         await pool.fit(plain(), max_bytes=1, xmp=b"")
 
 
-async def test_bytes_beyond_the_budget_wait_their_turn() -> None:
-    budget = _Budget(100)
-    order: list[str] = []
+async def test_a_check_does_not_wait_for_pictures_that_are_made_smaller(pool: PicturePool) -> None:
+    data = encoded(grain(1024), "png", compress_level=1)
+    fits = [asyncio.create_task(pool.fit(data, max_bytes=len(data) - 1, xmp=b"")) for _ in range(40)]
 
-    async def use(name: str, size: int) -> int:
-        acquired = await budget.acquire(size)
-        order.append(name)
-        return acquired
+    assert (await pool.check(plain())).type == "png"
+    assert not all(each.done() for each in fits)
 
-    first = await use("first", 60)
-    large = asyncio.create_task(use("larger than all", 500))
-    small = asyncio.create_task(use("small", 10))
-    await asyncio.sleep(0)
-    assert order == ["first"]
-
-    budget.release(first)
-    budget.release(await large)
-    budget.release(await small)
-
-    assert order == ["first", "larger than all", "small"]
-    assert budget._free == 100
+    for each in fits:
+        each.cancel()
+    await asyncio.wait(fits)
 
 
-async def test_giving_up_the_wait_for_bytes_lets_the_next_one_through() -> None:
-    budget = _Budget(100)
-    await budget.acquire(60)
-    large = asyncio.create_task(budget.acquire(100))
-    small = asyncio.create_task(budget.acquire(40))
-    await asyncio.sleep(0)
+def test_the_memory_that_a_picture_needs_is_estimated_from_its_header() -> None:
+    rgb, alpha, webp = (encoded(image, kind) for image, kind in (
+        (grain(100), "png"), (grain(100, alpha=True), "png"), (grain(100), "webp"),
+    ))  # fmt: skip
+    assert [(memory_of(each) - 2 * len(each)) // 10_000 for each in (rgb, alpha, webp)] == [10, 10, 22]
+    assert [(memory_of(each, fits=True) - 2 * len(each)) // 10_000 for each in (rgb, alpha, webp)] == [16, 45, 45]
+    assert memory_of(b"no picture") == 20
 
-    large.cancel()
 
-    async with asyncio.timeout(TIMEOUT):
-        assert await small == 40
-    assert budget._free == 0
+async def test_pictures_that_need_too_much_memory_together_are_processed_one_after_another() -> None:
+    pool = PicturePool(budget=1_000)
+    try:
+        first = asyncio.create_task(pool._run(FOR_EVER, size=600))
+        second = asyncio.create_task(pool._run(os.getpid, size=600))
+        await pool._run(os.getpid, size=0)
+        assert not second.done()
+
+        first.cancel()
+        async with asyncio.timeout(TIMEOUT):
+            await second
+    finally:
+        await pool.aclose()
 
 
 async def test_the_event_loop_is_not_blocked_while_a_large_picture_is_fitted(pool: PicturePool) -> None:

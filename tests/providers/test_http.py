@@ -162,9 +162,35 @@ async def test_a_paid_request_that_cannot_be_built_is_not_retried(path: str, jso
     async with serving(answer()) as server, talking(server.url) as http:
         with pytest.raises(ProviderRejected):
             await call(http, "POST", path, json=json, submits=True)
-        with pytest.raises(ProviderUnavailable):
-            await call(http, "POST", path, json=json)
         assert server.connections == 0
+
+
+@pytest.mark.parametrize("path", ["/a\nb", "/ HTTP/1.1\r\nHost: evil", "https://xn--zz--.\u00fc/"])
+async def test_a_free_request_to_what_is_no_address_is_not_sent(path: str) -> None:
+    async with serving(answer()) as server, talking(server.url) as http:
+        with pytest.raises(ProviderUnavailable):
+            await call(http, "GET", path)
+        assert server.connections == 0
+
+
+async def test_slow_submits_do_not_hold_up_free_requests() -> None:
+    async with serving(in_turn(hang, hang, answer())) as server, talking(server.url, limit=2) as http:
+        paid = [asyncio.create_task(call(http, "POST", "/", json={}, submits=True)) for _ in range(4)]
+        while len(server.got) < 2:  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0)
+        assert (await call(http, "GET", "/")).status == 200
+        await asyncio.gather(*paid, return_exceptions=True)
+
+
+async def test_fifty_requests_at_a_time_open_a_fiftieth_of_a_connection_each() -> None:
+    async with serving(answer()) as server, talking(server.url, limit=64) as http:
+
+        async def ask() -> None:
+            for _ in range(50):
+                await call(http, "GET", "/")
+
+        await asyncio.gather(*(ask() for _ in range(50)))
+        assert server.connections / len(server.got) <= 0.02
 
 
 async def test_an_endless_answer_times_out_although_each_piece_is_in_time() -> None:

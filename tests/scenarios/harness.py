@@ -19,6 +19,7 @@ from bot.settings.settings import SHIPPED
 from tests.discord.interactions import Interaction
 from tests.discord.member import Member
 from tests.discord.messages import Message
+from tests.discord.rate_limits import RateLimits
 from tests.discord.schema import check_schema
 from tests.discord.server import LocalDiscord
 from tests.discord.world import Channel, Guild
@@ -27,7 +28,8 @@ COMMANDS = ("imagine", "edit", "Edit this image", "jobs", "usage", "help")
 SOON = 20.0  # seconds: far more than anything here takes, so that only a hang runs into it
 QUICK = Pace(queue_s=0.0, run_s=0.1, slots=None)
 SMALL = 1 / 8  # of the size asked for: drawing is most of what the image service does
-TIMING = {"first": 0.05, "step": 0.05, "longest": 0.1, "soft": 30, "hard": 60, "rare": 0.2, "give_up": 90}
+TIMING = {"shortest": 0.05, "soft": 30, "hard": 60, "rare": 0.2, "give_up": 90}
+USUAL = (0.05, 0.15)  # seconds that runs take
 REPOSITORY = Path(__file__).parents[2]
 RECORDS = re.compile(r"^(?=[0-9-]{10}T)", re.MULTILINE)  # discord.py tells of every lost line with a traceback
 ORPHANS = re.compile(r'^Traceback .*\n  File "<string>", line 1, in <module>\n(  .*\n)*\S.*\n', re.MULTILINE)
@@ -242,14 +244,18 @@ class Scene:
             assert secret not in log, "a secret in the log"
 
 
-def config(folder: Path, *, timing: Mapping[str, float] = TIMING) -> Path:
+def config(folder: Path, *, timing: Mapping[str, float] = TIMING, usual: tuple[float, float] | None = USUAL) -> Path:
     """Write a configuration to *folder*: the shipped catalogue with short times."""
     text = (SHIPPED.parent / "models.toml").read_text()
-    lines, inside = [], False
+    lines, section = [], ""
     for line in text.splitlines():
-        inside = line.split("#")[0].strip().endswith(".timing]") if line.startswith("[") else inside
+        section = line.split("#")[0].strip() if line.startswith("[") else section
         name = line.split("=")[0].strip()
-        lines.append(f"{name} = {timing[name]}" if inside and name in timing else line)
+        if section.endswith(".timing]") and name in timing:
+            line = f"{name} = {timing[name]}"  # noqa: PLW2901
+        if section.endswith(".usual]") and name.startswith('"') and usual is not None:
+            line = f"{name} = {list(usual)}"  # noqa: PLW2901
+        lines.append(line)
     (folder / "models.toml").write_text("\n".join(lines))
     path = folder / "darkroom.toml"
     path.write_text('[files]\nmodels = "models.toml"\n')
@@ -272,6 +278,7 @@ async def scene(
     """
     service = nullcontext(beside) if beside else ImageService(pace=pace, scale=SMALL).running()
     async with LocalDiscord() as discord, service as host:
+        discord.limits = RateLimits()
         guild = discord.add_guild("Studio")
         channel, operators = guild.add_channel("pictures"), guild.add_channel("operators")
         alice, bob = discord.add_member("alice", guild), discord.add_member("bob", guild)

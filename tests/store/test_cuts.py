@@ -101,7 +101,6 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Store.record_cost", lambda on: on.store.record_cost(on.jobs["a"], now=LATER, micro_usd=9)),
     ("Store.request_redraw", lambda on: on.store.request_redraw(["a", "cancelled"], now=LATER)),
     ("Store.mark_delivered", lambda on: on.store.mark_delivered("a", version=2, message_id=8)),
-    ("Store.retry_delivery", lambda on: on.store.retry_delivery("cancelled", version=3, due_at=LATER + 5)),
     ("Store.postpone_delivery", lambda on: on.store.postpone_delivery("cancelled", due_at=LATER + 9)),
     ("Store.refresh_token", lambda on: on.store.refresh_token("a", "new", received_at=LATER, message_id=8)),
     ("Store.drop_token", lambda on: on.store.drop_token("a", "new")),

@@ -16,7 +16,7 @@ class Memory:
         self.jobs: dict[str, Job] = {}
         self.due: dict[str, int | None] = {}
         store.on_job(lambda job: self.jobs.__setitem__(job.id, job))
-        store.on_reply_due(self.due.__setitem__)
+        store.on_reply_due(lambda each: self.due.__setitem__(each.job_id, each.due_at))
 
 
 async def due_of(store: Store, job_id: str) -> int | None:

@@ -43,7 +43,8 @@ async def test_only_jobs_that_may_be_submitted_are_retried_when_a_provider_recov
             await store.acknowledge(job_id, message_id=9, ephemeral=False, now=NOON)
     await execute(store, f"UPDATE jobs SET due_at = {NOON + 60_000}")  # noqa: S608 - a number
     await store.retry_waiting("runcomfy", now=NOON + 1)
-    assert await store.due_times() == {"seen": NOON + 1, "unseen": NOON + 60_000, "elsewhere": NOON + 60_000}
+    due = {job_id: each.due_at for job_id, each in (await store.due_jobs()).items()}
+    assert due == {"seen": NOON + 1, "unseen": NOON + 60_000, "elsewhere": NOON + 60_000}
 
 
 async def reply_of(store: Store, job_id: str) -> dict[str, Any]:
@@ -72,7 +73,6 @@ async def test_a_late_version_does_not_undo_a_newer_one(store: Store) -> None:
 async def test_only_the_newest_version_postpones_the_next_attempt(store: Store) -> None:
     await shown(store)
     await store.postpone_delivery("j", due_at=NOON + 60_000, version=2)
-    await store.retry_delivery("j", version=2, due_at=NOON + 60_000)
     assert (await reply_of(store, "j"))["due_at"] == NOON + 5
     await store.postpone_delivery("j", due_at=NOON + 60_000, version=3)
     assert (await reply_of(store, "j"))["due_at"] == NOON + 60_000
@@ -83,7 +83,7 @@ async def test_no_new_card_is_requested_for_a_deleted_reply(store: Store) -> Non
     await store.mark_reply_gone("j")
     before = await reply_of(store, "j")
     await store.request_redraw(["j"], now=NOON + 9)
-    await store.retry_delivery("j", version=3, due_at=NOON + 9)
+    await store.postpone_delivery("j", version=3, due_at=NOON + 9)
     await store.refresh_token("j", "fresh", received_at=NOON + 10**6, message_id=9)
     assert await reply_of(store, "j") == before
     assert before["due_at"] is None
@@ -114,7 +114,7 @@ async def test_a_deleted_job_has_no_content_and_no_further_deliveries(store: Sto
     left = await store.job("j")
     assert left is not None
     assert (left.request.prompt, left.deleted_at, left.watch_until) == ("", NOON, None)
-    assert await store.due_times() == {}
+    assert await store.due_jobs() == {}
 
 
 async def test_a_picture_of_a_job_deleted_meanwhile_is_not_recorded(store: Store) -> None:

@@ -54,13 +54,13 @@ class Stage:
 
     async def newest(self) -> Job:
         """The job made since the last call, and only one."""
-        new = [each for each in await self.rig.store.due_times() if each not in self.seen]
+        new = [each for each in await self.rig.store.due_jobs() if each not in self.seen]
         assert len(new) == 1, new
         self.seen.update(new)
         return await self.rig.job(new[0])
 
     async def jobs(self) -> int:
-        return len(await self.rig.store.due_times())
+        return len(await self.rig.store.due_jobs())
 
     async def record(self, job_id: str) -> JobRecord:
         found = await self.rig.store.job_record(job_id)
@@ -140,7 +140,7 @@ async def stage(
     simcord.backend.cdn.CDN_BASE = "https://cdn.discordapp.com"
     time = Time()
     client = DarkroomClient(TEXTS, access=Access(guilds, user_install=user_install))
-    messenger = DiscordMessenger(client, TEXTS, clock=time)
+    messenger = DiscordMessenger(client, TEXTS, limits=client.rate_limits, clock=time)
     async with rig(
         folder, limits=limits, host=host, beside=beside, models=models, time=time, messenger=messenger
     ) as base:

@@ -19,7 +19,7 @@ class Collect:
     async def run(self, job: Job) -> int | None:
         at = self._context
         try:
-            observation = await self._observer.observe(job)
+            observation = await self._observer.observe(job.provider, job.run_id or "", job_id=job.id)
         except AnswerUnreadable as exc:
             return await self._observer.unreadable(job, exc)
         except ProviderUnavailable as exc:

@@ -10,8 +10,9 @@ from bot.core.catalog import Catalog
 from bot.core.clock import Clock
 from bot.core.errors import ProviderUnavailable
 from bot.core.jobs import Job, State
-from bot.core.polling import Timing, backoff
+from bot.core.polling import backoff
 from bot.jobs.availability import Availability
+from bot.jobs.poll_timing import PollTiming
 from bot.jobs.provider_health import ProviderHealth
 from bot.jobs.results import ResultDownloader
 from bot.jobs.routing import Routing
@@ -54,6 +55,7 @@ class StepContext:
     health: ProviderHealth
     routing: Routing
     outages: Outages
+    poll_timing: PollTiming
     wakeups: Wakeups
     providers: Mapping[str, Provider]
     results: ResultDownloader
@@ -93,10 +95,14 @@ class StepContext:
         return self.after(backoff(self.attempt(job, request), retry_after=exc.retry_after, jitter=self.random()))
 
     def provider_of(self, job: Job) -> Provider:
+        """The job's provider, as `provider` finds it."""
+        return self.provider(job.provider)
+
+    def provider(self, name: str) -> Provider:
         """`ProviderUnavailable` where the operator has removed the provider: the job ends at its deadline."""
-        provider = self.providers.get(job.provider)
+        provider = self.providers.get(name)
         if provider is None:
-            raise ProviderUnavailable(f"{job.provider} is not among the providers that are used")
+            raise ProviderUnavailable(f"{name} is not among the providers that are used")
         return provider
 
     def attempt(self, job: Job, request: str) -> int:
@@ -105,17 +111,10 @@ class StepContext:
         attempts[request] += 1
         return attempts[request]
 
-    def succeeded(self, job: Job, request: str) -> None:
+    def succeeded(self, job_id: str, request: str) -> None:
         """The next failure of this kind of request counts as the first."""
-        if (attempts := self.memory.attempts.get(job.id)) is not None:
+        if (attempts := self.memory.attempts.get(job_id)) is not None:
             del attempts[request]
-
-    def timing(self, job: Job) -> Timing:
-        """How often the job's run is polled: rarely while a callback is still to come."""
-        model = self.catalog.models.get(job.request.model)
-        timing = model.timing if model else Timing()
-        waits_for_callback = self.callback_url(job) is not None and job.id not in self.wakeups.called_back
-        return timing.with_callbacks() if waits_for_callback else timing
 
     def after(self, seconds: float) -> int:
         """*seconds* from now, in UTC milliseconds."""

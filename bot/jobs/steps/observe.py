@@ -14,21 +14,20 @@ class Observer:
         self._context = context
         self._ending = ending
 
-    async def observe(self, job: Job) -> Observation:
+    async def observe(self, provider: str, run_id: str, *, job_id: str) -> Observation:
         """The state of a job's run at its provider; `ProviderError` without a readable answer.
 
         Any other outcome ends a series of unreadable answers: only one after the other are too many.
         """
-        assert job.run_id is not None
         unreadable_since = self._context.memory.unreadable_since
         try:
-            observation = await self._context.provider_of(job).observe(job.run_id)
+            observation = await self._context.provider(provider).observe(run_id)
         except AnswerUnreadable:
             raise
         except ProviderError:
-            unreadable_since.pop(job.id, None)
+            unreadable_since.pop(job_id, None)
             raise
-        unreadable_since.pop(job.id, None)
+        unreadable_since.pop(job_id, None)
         return observation
 
     async def unreadable(self, job: Job, exc: AnswerUnreadable) -> int | None:

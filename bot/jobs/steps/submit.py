@@ -17,7 +17,7 @@ from bot.core.errors import (
     SubmitUnknown,
 )
 from bot.core.jobs import MINUTE, Cancel, Job, State
-from bot.core.polling import backoff, poll_delay
+from bot.core.polling import backoff
 from bot.core.routes import Route, wire_inputs
 from bot.jobs.queue import Queue
 from bot.jobs.routing import is_at
@@ -33,6 +33,7 @@ class SubmittedRuns:
     def __init__(self, context: StepContext) -> None:
         self._context = context
         self._unwritten: dict[str, str] = {}  # job → run
+        self._claimed: dict[tuple[str, str], str] = {}  # provider and run → the job that it is being stored for
 
     def held(self, job_id: str) -> str | None:
         """The run of a job that is not on disk yet."""
@@ -42,15 +43,22 @@ class SubmittedRuns:
         """Store *run_id* as the run of *job*; if the database fails, it is kept in memory until it can be stored."""
         at = self._context
         self._unwritten[job.id] = run_id
+        self._claimed.setdefault((job.provider, run_id), job.id)
         if await self.belongs_to_another(job, run_id):
-            self._unwritten.pop(job.id, None)
+            self._forget(job)
             return await self.mark_unknown(job) if job.state is State.SUBMITTING else at.after(FIND_DELAY)
-        due_at = at.after(poll_delay(at.timing(job), age=0, jitter=at.random()))
+        run = at.poll_timing.run_of(job, calls_back=at.callback_url(job) is not None)
+        due_at = at.poll_timing.next_look(run)
         moved = await at.store.move(job, State.QUEUED, now=at.clock(), run_id=run_id, due_at=due_at)
-        self._unwritten.pop(job.id, None)
+        self._forget(job)
         at.routing.forget(job.id)
         await at.health.on_accepted(job.provider)
         return due_at if moved is not None else at.clock()
+
+    def _forget(self, job: Job) -> None:
+        run_id = self._unwritten.pop(job.id, None)
+        if run_id is not None and self._claimed.get((job.provider, run_id)) == job.id:
+            del self._claimed[job.provider, run_id]
 
     async def mark_unknown(self, job: Job) -> int:
         """Record that the provider may have accepted the request: it is never sent again, only searched for."""
@@ -59,11 +67,13 @@ class SubmittedRuns:
         return now
 
     async def belongs_to_another(self, job: Job, run_id: str) -> bool:
-        """Whether the run that the provider named is on disk as another job's."""
-        owner = await self._context.store.job_of_run(job.provider, run_id)
-        if owner is None or owner.id == job.id:
+        """Whether the run that the provider named is another job's, on disk or about to be."""
+        owner_id = self._claimed.get((job.provider, run_id), job.id)
+        if owner_id == job.id and (owner := await self._context.store.job_of_run(job.provider, run_id)) is not None:
+            owner_id = owner.id
+        if owner_id == job.id:
             return False
-        error = SubmitUnknown(f"run {run_id} belongs to {owner.id}")
+        error = SubmitUnknown(f"run {run_id} belongs to {owner_id}")
         self._context.log_error(job, "run_of_another", error)
         return True
 
@@ -81,17 +91,16 @@ class Submit:
         if (placed := await self._choose_provider(job)) is None:
             return at.clock()
         if placed.provider != job.provider:
-            await self._queue.update_positions(job.provider)
             job = placed
         elif job.due_at is not None and job.due_at > at.clock():  # no provider has accepted it just now
             return min(job.due_at, job.deadline)
-        async with self._queue.lock:
-            if not await self._queue.may_start(job):
-                return await self._queue.retry_at(job)
-            submitting = await self._begin(job)
+        async with self._queue.turn(job) as has_turn:
+            submitting = await self._begin(job) if has_turn else None
+        if not has_turn:
+            return await self._queue.retry_at(job)
         if submitting is None:
             return at.clock()
-        return await self._queue.after_step(job, await self._send(submitting))
+        return await self._send(submitting)
 
     async def _choose_provider(self, job: Job) -> Job | None:
         """Queue a waiting job at the provider that is best for it now; None when it no longer waits."""

@@ -1,6 +1,7 @@
 """The class that runs each step."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from bot.core.jobs import Step
 from bot.jobs.queue import Queue
@@ -17,15 +18,18 @@ from bot.jobs.steps.submit import Find, Recover, Submit, SubmittedRuns
 from bot.jobs.steps.watch import Watch
 
 
-def build(
-    context: StepContext, *, queue: Queue, find_reply: FindReply, check_references: CheckReferences
-) -> Mapping[Step, StepRunner]:
-    """One runner for every member of `Step`."""
+@dataclass(frozen=True, slots=True)
+class Steps:
+    runners: Mapping[Step, StepRunner]  # one for every member of `Step`
+    poll: Poll  # for polls that read no row
+
+
+def build(context: StepContext, *, queue: Queue, find_reply: FindReply, check_references: CheckReferences) -> Steps:
     runs, ending = SubmittedRuns(context), Ending(context)
     observer = Observer(context, ending)
     collect = Collect(context, observer, ending)
     poll = Poll(context, observer, collect)
-    return {
+    runners: Mapping[Step, StepRunner] = {
         Step.CONFIRM: Confirm(context, find_reply),
         Step.EXPIRE: Expire(context),
         Step.CHECK: Check(context, check_references),
@@ -38,3 +42,4 @@ def build(
         Step.GIVE_UP: GiveUp(context, ending),
         Step.WATCH: Watch(context, runs),
     }
+    return Steps(runners, poll)

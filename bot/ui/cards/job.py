@@ -9,6 +9,7 @@ from typing import Any
 from discord import ui
 
 from bot.core.cards import HIDEABLE, Card
+from bot.core.fair_queue import EXACT_PLACES
 from bot.core.jobs import Cancel, State
 from bot.core.quota import Amount
 from bot.ui.cards import quota_text
@@ -138,7 +139,8 @@ def _cancel_key(card: Card) -> str:
 
 def _waiting(card: Card, words: Words) -> Iterator[str]:
     if card.queue_position is not None:
-        yield words.say("card.next") if card.queue_position <= 1 else words.say("card.place", place=card.queue_position)
+        key = "next" if card.queue_position <= 1 else "place" if card.queue_position <= EXACT_PLACES else "place_about"
+        yield words.say(f"card.{key}", place=card.queue_position)
 
 
 def _submitting(card: Card, words: Words) -> Iterator[str]:
@@ -286,6 +288,8 @@ def _provider(card: Card) -> str:
 
 
 def _usual_time(card: Card, words: Words) -> str:
+    if card.ready_at is not None and not card.slow:
+        return words.say("card.ready", when=relative(card.ready_at))
     return "" if card.usual is None else words.say("card.usual", low=card.usual[0], high=card.usual[1])
 
 

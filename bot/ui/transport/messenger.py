@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 
@@ -13,7 +14,7 @@ from discord.webhook.async_ import async_context
 
 from bot.core.cards import Card, Reply, ReplyPath
 from bot.core.clock import Clock
-from bot.core.errors import DeliverLater
+from bot.core.errors import DeliverLater, RateLimitReached
 from bot.core.jobs import MINUTE
 from bot.jobs.delivery import Upload
 from bot.ui.cards.job import ended_notice, render
@@ -31,13 +32,14 @@ from bot.ui.transport.errors import (
     is_address_blocked,
     retry_after,
 )
+from bot.ui.transport.rate_limits import RateLimits
+from bot.ui.transport.shown_cards import ShownCards, digest_of
 
 log = logging.getLogger(__name__)
 
 NOBODY = discord.AllowedMentions.none()
 TIMEOUT = 60.0  # seconds for one request, uploads included
 FIND_TIMEOUT = 10.0  # seconds
-REQUESTS_PER_SECOND = 45  # Discord's limit for a bot is 50; routes of interactions are not counted
 NONCE_LENGTH = 25  # characters, Discord's limit
 EPHEMERAL = discord.MessageFlags.ephemeral.flag
 HISTORY_LIMIT = 50  # messages
@@ -46,44 +48,53 @@ NONCE_LIFETIME = 2 * MINUTE  # Discord's docs: a nonce is checked for "the past 
 NO_REPLY_CODES = frozenset({UNKNOWN_MESSAGE, UNKNOWN_WEBHOOK, UNKNOWN_INTERACTION, TOKEN_INVALID})
 
 
-class Pacer:
-    """Spaces requests made with the bot's token evenly, below Discord's global rate limit."""
+@dataclass(frozen=True, slots=True)
+class _Message:
+    card: Card
+    reply: Reply
+    view: ui.LayoutView
+    uploads: Sequence[Upload]
 
-    def __init__(self, per_second: int = REQUESTS_PER_SECOND) -> None:
-        self._gap = 1 / per_second
-        self._next = 0.0
-
-    async def wait_turn(self) -> None:
-        """Wait until the next request may be sent."""
-        now = asyncio.get_running_loop().time()
-        at = max(now, self._next)
-        self._next = at + self._gap
-        await asyncio.sleep(at - now)
+    @property
+    def final(self) -> bool:
+        return self.card.job.state.is_final
 
 
 class DiscordMessenger:
-    def __init__(self, client: discord.Client, texts: Texts, *, clock: Clock) -> None:
+    def __init__(self, client: discord.Client, texts: Texts, *, limits: RateLimits, clock: Clock) -> None:
         self._client = client
         self._texts = texts
+        self._limits = limits
         self._clock = clock
-        self._pacer = Pacer()
+        self._shown = ShownCards()
         self._blocked_until = 0
+
+    def delay(self, reply: Reply, *, path: ReplyPath, final: bool) -> float:
+        """Seconds until a card should be sent by *path*, so that Discord's limit of that path is not used up."""
+        return self._limits.delay(_route(reply, path), final=final)
 
     async def send(self, card: Card, reply: Reply, *, path: ReplyPath, uploads: Sequence[Upload]) -> int:
         """Show *card* on *path* and return the message's id; raises only the delivery errors of `bot.core.errors`."""
         self._check_available()
+        view = self._render(card, reply, uploads=uploads)
+        digest = None if card.job.state.is_final else digest_of(view, reply)
+        if digest is not None and reply.message_id is not None and self._shown.shows(reply.message_id, digest):
+            return reply.message_id
+        route = _route(reply, path)
+        if (delay := self._limits.delay(route, final=card.job.state.is_final)) > 0:
+            raise RateLimitReached(delay)
         try:
             async with asyncio.timeout(TIMEOUT):
-                match path:
-                    case ReplyPath.TOKEN:
-                        return await self._edit_by_token(card, reply, uploads)
-                    case ReplyPath.CHANNEL:
-                        return await self._edit_by_channel(card, reply, uploads)
-                    case ReplyPath.POST:
-                        return await self._post_new_message(card, reply, uploads)
+                with self._limits.sending(route):
+                    message_id = await self._send(_Message(card, reply, view, uploads), path)
         except DISCORD_ERRORS as exc:
             self._note_block(exc)
             raise classify_error(exc, path=path, reply=reply, now=self._clock(), files=bool(uploads)) from exc
+        if digest is None:
+            self._shown.forget(message_id)
+        else:
+            self._shown.remember(message_id, digest)
+        return message_id
 
     async def notify(self, card: Card, reply: Reply) -> bool:
         """Send the member a direct message about how the job ended; False if they do not accept any from the bot.
@@ -94,8 +105,9 @@ class DiscordMessenger:
         view = ended_notice(card, self._texts.for_locale(reply.locale), channel_id=reply.channel_id)
         try:
             async with asyncio.timeout(TIMEOUT):
-                await self._pacer.wait_turn()
+                await self._limits.wait_for_token(final=False)
                 direct = await self._client.create_dm(discord.Object(card.job.place.user_id))
+                await self._limits.wait_for_token(final=False)
                 await direct.send(view=view, nonce=_nonce(reply), allowed_mentions=NOBODY)
         except DISCORD_ERRORS as exc:
             self._note_block(exc)
@@ -136,56 +148,69 @@ class DiscordMessenger:
         names = [each.name for each in uploads]
         return render(card, self._texts.for_locale(reply.locale), files=names, now=self._clock())
 
-    async def _edit_by_token(self, card: Card, reply: Reply, uploads: Sequence[Upload]) -> int:
-        assert reply.message_id is not None
-        view, files = self._render(card, reply, uploads=uploads), files_of(uploads)
-        message = await self._webhook(reply).edit_message(
-            reply.message_id, view=view, attachments=files, allowed_mentions=NOBODY
-        )
-        return message.id
+    async def _send(self, message: "_Message", path: ReplyPath) -> int:
+        match path:
+            case ReplyPath.TOKEN:
+                return await self._edit_by_token(message)
+            case ReplyPath.CHANNEL:
+                return await self._edit_by_channel(message)
+            case ReplyPath.POST:
+                return await self._post_new_message(message)
 
-    async def _edit_by_channel(self, card: Card, reply: Reply, uploads: Sequence[Upload]) -> int:
+    async def _edit_by_token(self, message: "_Message") -> int:
+        reply = message.reply
+        assert reply.message_id is not None
+        edited = await self._webhook(reply).edit_message(
+            reply.message_id, view=message.view, attachments=files_of(message.uploads), allowed_mentions=NOBODY
+        )
+        return edited.id
+
+    async def _edit_by_channel(self, message: "_Message") -> int:
         """Edit the reply in its channel. For an ended job an archived thread is reopened, as a new message would."""
         try:
-            return await self._edit_in_channel(card, reply, uploads)
+            return await self._edit_in_channel(message)
         except discord.HTTPException as exc:
-            if exc.code != THREAD_ARCHIVED or not card.job.state.is_final:
+            if exc.code != THREAD_ARCHIVED or not message.final:
                 raise
-        await self._pacer.wait_turn()
-        await self._client.http.edit_channel(reply.channel_id, archived=False)  # a partial channel has no `edit`
-        return await self._edit_in_channel(card, reply, uploads)
+        await self._limits.wait_for_token(final=message.final)
+        await self._client.http.edit_channel(message.reply.channel_id, archived=False)  # a partial one has no `edit`
+        view = self._render(message.card, message.reply, uploads=message.uploads)  # a new one for each request
+        return await self._edit_in_channel(replace(message, view=view))
 
-    async def _edit_in_channel(self, card: Card, reply: Reply, uploads: Sequence[Upload]) -> int:
+    async def _edit_in_channel(self, message: "_Message") -> int:
+        reply = message.reply
         assert reply.message_id is not None
-        view, files = self._render(card, reply, uploads=uploads), files_of(uploads)
-        await self._pacer.wait_turn()
-        message = self._channel(reply).get_partial_message(reply.message_id)
-        return (await message.edit(view=view, attachments=files, allowed_mentions=NOBODY)).id
+        await self._limits.wait_for_token(final=message.final)
+        partial = self._channel(reply).get_partial_message(reply.message_id)
+        return (
+            await partial.edit(view=message.view, attachments=files_of(message.uploads), allowed_mentions=NOBODY)
+        ).id  # fmt: skip
 
-    async def _post_new_message(self, card: Card, reply: Reply, uploads: Sequence[Upload]) -> int:
+    async def _post_new_message(self, message: "_Message") -> int:
         """Post the card as a new message, and delete the outdated one that could not be edited."""
-        message_id = await self._post(card, reply, uploads)
+        reply = message.reply
+        message_id = await self._post(message)
         if reply.message_id is not None and message_id != reply.message_id:
             with suppress(*DISCORD_ERRORS):
-                await self._pacer.wait_turn()
+                await self._limits.wait_for_token(final=False)
                 await self._channel(reply).get_partial_message(reply.message_id).delete()
         return message_id
 
-    async def _post(self, card: Card, reply: Reply, uploads: Sequence[Upload]) -> int:
+    async def _post(self, message: "_Message") -> int:
+        reply = message.reply
         # Within its lifetime the nonce prevents a duplicate. Later a killed attempt may have posted the card already.
-        nonce_expired = self._clock() - (card.job.ended_at or 0) > NONCE_LIFETIME
+        nonce_expired = self._clock() - (message.card.job.ended_at or 0) > NONCE_LIFETIME
         if (reply.attempts or nonce_expired) and (earlier := await self._find_earlier_post(reply)) is not None:
             return earlier
-        view, files = self._render(card, reply, uploads=uploads), files_of(uploads)
-        await self._pacer.wait_turn()
-        message = await self._channel(reply).send(
-            view=view, files=files, nonce=_nonce(reply), allowed_mentions=NOBODY
-        )  # fmt: skip
-        return message.id
+        await self._limits.wait_for_token(final=message.final)
+        posted = await self._channel(reply).send(
+            view=message.view, files=files_of(message.uploads), nonce=_nonce(reply), allowed_mentions=NOBODY
+        )
+        return posted.id
 
     async def _find_earlier_post(self, reply: Reply) -> int | None:
         """The id of a message about the job that an unanswered attempt has posted in the channel."""
-        await self._pacer.wait_turn()
+        await self._limits.wait_for_token(final=True)
         try:
             async for each in self._channel(reply).history(limit=HISTORY_LIMIT):
                 if each.id != reply.message_id and _shows_job(each, reply.job_id, author=self._client.user):
@@ -217,6 +242,17 @@ class DiscordMessenger:
             self._blocked_until = self._clock() + int(seconds * 1000)
             extra = {"event": "discord_shut", "seconds": round(seconds)}
             log.warning("Discord blocks requests from this address", extra=extra)
+
+
+def _route(reply: Reply, path: ReplyPath) -> str:
+    """As `route_of` names it."""
+    match path:
+        case ReplyPath.TOKEN:
+            return f"PATCH webhooks {reply.application_id} {reply.token} messages"
+        case ReplyPath.CHANNEL:
+            return f"PATCH channels {reply.channel_id} messages"
+        case ReplyPath.POST:
+            return f"POST channels {reply.channel_id} messages"
 
 
 def _nonce(reply: Reply) -> str:

@@ -15,6 +15,7 @@ from bot.store.alerts import PendingAlert
 from bot.ui.cards.components import YELLOW, box, page, paragraph, sentence, small
 from bot.ui.cards.notices import notice
 from bot.ui.cards.texts import ENGLISH, Texts, Words, relative
+from bot.ui.transport.rate_limits import RateLimits
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +24,11 @@ MAX_UNSENT = 20  # messages
 
 
 class OperatorChannel:
-    def __init__(self, client: discord.Client, texts: Texts, *, channel_id: int) -> None:
+    def __init__(self, client: discord.Client, texts: Texts, *, limits: RateLimits, channel_id: int) -> None:
         """*channel_id* is 0 if the operator has configured none."""
         self._client = client
         self._texts = texts
+        self._limits = limits
         self._channel_id = channel_id
         self._unsent: deque[tuple[str, Mapping[str, object]]] = deque(maxlen=MAX_UNSENT)
         client.event(self.on_ready)
@@ -65,6 +67,7 @@ class OperatorChannel:
         channel = self._client.get_partial_messageable(channel_id)
         try:
             async with asyncio.timeout(TIMEOUT):
+                await self._limits.wait_for_token(final=False)
                 await channel.send(view=view, allowed_mentions=discord.AllowedMentions.none())
         except (discord.Forbidden, discord.NotFound) as exc:  # a retry would fail too
             log.warning("The bot cannot post in a channel: %s", exc, extra={"event": "operator_unreached"})

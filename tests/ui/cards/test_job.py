@@ -40,6 +40,7 @@ async def test_a_waiting_job_shows_its_position_in_the_queue() -> None:
         "[Cancel → cancel] [Check now → look] [Full prompt → prompt]",
     ]
     assert "You are next in our line." in drawn(card(State.ACCEPTED, queue_position=1))
+    assert "You are about number 40 in our line." in drawn(card(State.ACCEPTED, queue_position=40))
 
 
 async def test_thinking_is_shown_with_the_other_options_unless_it_is_off() -> None:

@@ -119,7 +119,7 @@ async def test_any_other_server_is_welcomed_through_its_owner(on: Stage) -> None
 
 @on_stage()
 async def test_the_channel_for_the_operator_gets_the_sentence(on: Stage) -> None:
-    channel = OperatorChannel(on.client, on.client.texts, channel_id=on.channel.id)
+    channel = OperatorChannel(on.client, on.client.texts, limits=on.client.rate_limits, channel_id=on.channel.id)
     await channel.notify("operator.balance", {"provider": "RunComfy"})
 
     assert "RunComfy" in text(_last(on))
@@ -129,7 +129,7 @@ async def test_the_channel_for_the_operator_gets_the_sentence(on: Stage) -> None
 async def test_messages_from_before_the_connection_are_posted_once_connected(
     on: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    channel = OperatorChannel(on.client, on.client.texts, channel_id=on.channel.id)
+    channel = OperatorChannel(on.client, on.client.texts, limits=on.client.rate_limits, channel_id=on.channel.id)
     with monkeypatch.context() as patch:
         patch.setattr(on.client._connection, "user", None)
         await channel.notify("operator.balance", {"provider": "RunComfy"})
@@ -144,10 +144,10 @@ async def test_messages_from_before_the_connection_are_posted_once_connected(
 @on_stage()
 async def test_an_operator_who_cannot_be_reached_raises_nothing(on: Stage, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        await OperatorChannel(on.client, on.client.texts, channel_id=0).notify(
+        await OperatorChannel(on.client, on.client.texts, limits=on.client.rate_limits, channel_id=0).notify(
             "operator.down", {"provider": "RunComfy"}
         )
-        await OperatorChannel(on.client, on.client.texts, channel_id=12).notify(
+        await OperatorChannel(on.client, on.client.texts, limits=on.client.rate_limits, channel_id=12).notify(
             "operator.down", {"provider": "RunComfy"}
         )
 

@@ -62,7 +62,7 @@ async def test_every_kind_of_request_is_refused_without_permissions_and_nothing_
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
         place = await _place(on)
-        before = await on.rig.store.due_times()
+        before = await on.rig.store.due_jobs()
         place.channel.bot_can_attach = False
         for way in WAYS:
             ack = await (await way(place)).acked(within=SOON)
@@ -71,7 +71,7 @@ async def test_every_kind_of_request_is_refused_without_permissions_and_nothing_
             assert "**Attach Files**" in ack.message.text
             assert "View Channel" not in ack.message.text
             assert ("option `private`" in ack.message.text) == (way in {_imagine, _edit}), way.__name__
-        assert await on.rig.store.due_times() == before
+        assert await on.rig.store.due_jobs() == before
         place.channel.bot_can_attach = True
         for way in WAYS:
             ack = await (await way(place)).acked(within=SOON)
@@ -102,7 +102,7 @@ async def test_missing_permissions_have_discords_names_and_a_private_reply_needs
         assert ", ".join(f"**{each}**" for each in names) + " to show" in refused.message.text
         assert private.message is not None
         assert "Waiting" in private.message.text
-        assert len(await on.rig.store.due_times()) == 1
+        assert len(await on.rig.store.due_jobs()) == 1
 
 
 async def test_direct_messages_and_user_installs_need_no_permissions_of_the_bot(
@@ -117,7 +117,7 @@ async def test_direct_messages_and_user_installs_need_no_permissions_of_the_bot(
             ack = await (await alice.slash(channel, "imagine", prompt="a lighthouse")).acked(within=SOON)
             assert ack.message is not None
             assert "Waiting" in ack.message.text
-        assert len(await on.rig.store.due_times()) == len(places)
+        assert len(await on.rig.store.due_jobs()) == len(places)
 
 
 async def _place(on: Scene) -> Place:

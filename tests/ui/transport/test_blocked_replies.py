@@ -248,5 +248,5 @@ async def _end(place: Place) -> None:
         rig.provider.sees = [seen]
         job = await rig.job(place.jobs[state].id)
         while not (job := await rig.job(job.id)).state.is_final:
-            await rig.worker._step(job.id)
+            await rig.worker._look(job.id)
     rig.provider.sees = [Observation(State.QUEUED, position=1)]

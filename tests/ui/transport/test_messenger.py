@@ -1,6 +1,5 @@
 """Sending cards to Discord, and the delivery error for each of its errors."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
@@ -15,7 +14,6 @@ from bot.core.errors import ContentBlocked, DeliverLater, MessageGone, PathClose
 from bot.jobs.delivery import Upload
 from bot.ui.client import connect_to
 from bot.ui.transport.errors import classify_error, retry_after
-from bot.ui.transport.messenger import Pacer
 from tests.ui.stage import PNG, Stage, gallery, on_stage
 
 NOW = 1_795_176_000_000
@@ -277,18 +275,7 @@ async def test_nothing_is_concluded_about_a_card_while_discord_is_down(on: Stage
         await on.messenger.find((await on.record(job.id)).reply)
 
 
-# --- pacing and addresses
-
-
-async def test_requests_with_the_bots_token_are_spaced() -> None:
-    pacer = Pacer(per_second=1000)
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-
-    for _ in range(20):
-        await pacer.wait_turn()
-
-    assert loop.time() - began >= 0.019
+# --- addresses
 
 
 @pytest.mark.parametrize(

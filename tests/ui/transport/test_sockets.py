@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import discord
@@ -37,7 +37,7 @@ class Scene:
     messenger: DiscordMessenger
 
     async def job(self, number: int = -1) -> Job:
-        return await self.rig.job(sorted(await self.rig.store.due_times())[number])
+        return await self.rig.job(sorted(await self.rig.store.due_jobs())[number])
 
 
 @asynccontextmanager
@@ -82,7 +82,8 @@ async def connected(
         async with client:
             life = asyncio.create_task(client.start(server.token))
             await server.ready("imagine", "edit", "jobs", "usage", "help", "Edit this image")
-            yield Scene(server, base, client, DiscordMessenger(client, TEXTS, clock=base.time))
+            messenger = DiscordMessenger(client, TEXTS, limits=client.rate_limits, clock=base.time)
+            yield Scene(server, base, client, messenger)
         with contextlib.suppress(asyncio.CancelledError):
             await life
 
@@ -170,8 +171,10 @@ async def test_a_shown_card_is_found_and_edited_by_token_and_by_channel(
         card, reply = await on.rig.services.jobs.card_of(record), record.reply
 
         assert await on.messenger.find(reply) == (reply.message_id, False)
-        for way in (ReplyPath.TOKEN, ReplyPath.CHANNEL):
-            assert await on.messenger.send(card, reply, path=way, uploads=()) == reply.message_id
+        for place, way in enumerate((ReplyPath.TOKEN, ReplyPath.CHANNEL), start=2):
+            moved = replace(card, queue_position=place)  # a card that is shown already would not be sent
+            assert await on.messenger.send(moved, reply, path=way, uploads=()) == reply.message_id
+        assert [each.route for each in on.discord.requests][-2:] == ["edit_by_token", "edit_message"]
         posted = await on.messenger.send(card, reply, path=ReplyPath.POST, uploads=())
         assert await on.messenger.send(card, reply, path=ReplyPath.POST, uploads=()) == posted  # the nonce is the job's
 
@@ -212,7 +215,7 @@ async def test_a_command_that_discord_sends_twice_makes_one_job(
         other = await alice.slash(channel, "usage")  # events are handled in order, so the second one has been handled
         await other.acked(within=SOON)
 
-        assert len(await on.rig.store.due_times()) == 1
+        assert len(await on.rig.store.due_jobs()) == 1
         assert on.discord.violations == []
 
 
@@ -253,7 +256,7 @@ async def test_a_blocked_address_and_a_broken_connection_are_distinguished(
 async def acknowledged(on: Scene) -> Job:
     """Wait until the newest job's acknowledgement is on disk, and return the job."""
     async with asyncio.timeout(SOON):
-        while not (await on.rig.store.due_times()) or (await on.job()).acked_at is None:
+        while not (await on.rig.store.due_jobs()) or (await on.job()).acked_at is None:
             await on.rig.services.wakeups.worker.wait()
             on.rig.services.wakeups.worker.clear()
     return await on.job()

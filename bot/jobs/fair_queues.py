@@ -1,0 +1,123 @@
+"""The fair queues of all providers in memory: built from rows at start, changed with each row that is written.
+
+The rows are authoritative. `repair` compares them with what is in memory.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+
+from bot.core.fair_queue import FairQueue, Waiting
+from bot.core.jobs import SLOT_STATES, Job, State
+from bot.observability.metrics import Metrics
+from bot.store.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class FairQueues:
+    def __init__(self, store: Store, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._queues: dict[str, FairQueue] = defaultdict(FairQueue)
+        self._provider_of: dict[str, str] = {}  # job → the provider whose queue it is in
+        self._kept: set[str] = set()  # jobs with a slot that their rows do not show yet
+        self._changed_while_reading: list[set[str]] = []  # one set of jobs for each reading of the rows in progress
+        store.on_job(self._on_job)
+
+    def of(self, provider: str) -> FairQueue:
+        return self._queues[provider]
+
+    @property
+    def providers(self) -> Sequence[str]:
+        """Those that jobs wait for or have slots at."""
+        return list(self._queues)
+
+    def place(self, job: Job) -> int | None:
+        """The job's place, 1 is next; None when it no longer waits."""
+        return self.of(job.provider).place(_waiting(job)) if job.state is State.ACCEPTED else None
+
+    async def load(self) -> AbstractSet[str]:
+        """Take over what the rows say: at start, and after another process has changed some.
+
+        Returns the jobs that were different. What this process writes while the rows are read is newer than they are.
+        """
+        changed: set[str] = set()
+        self._changed_while_reading.append(changed)
+        try:
+            rows = await self._store.queues()
+        finally:
+            self._changed_while_reading.remove(changed)
+        different = set()
+        for provider in self._queues.keys() | rows.keys():
+            waiting, running = rows.get(provider, ((), {}))
+            different |= self.of(provider).differences(waiting, running) - changed - self._kept
+        for job_id in different:
+            self._provider_of.pop(job_id, None)
+            for queue in self._queues.values():
+                queue.leave(job_id)
+        for provider, (waiting, running) in rows.items():
+            for job in waiting:
+                if job.job_id in different:
+                    self._wait(provider, job)
+            for job_id in running.keys() & different:
+                self._run(provider, job_id, running[job_id])
+        return different
+
+    async def repair(self) -> int:
+        """Compare with the rows and take over what differs; returns in how many jobs. There should be none."""
+        different = await self.load()
+        for job_id in different:
+            log.warning("A job was wrong in the queue", extra={"event": "queue_repaired", "job_id": job_id})
+        self._metrics.queue_repaired(len(different))
+        return len(different)
+
+    @contextmanager
+    def slot_kept(self, job: Job) -> Iterator[None]:
+        """Count a waiting job as one with a slot, until its row says so or the block ends."""
+        self._kept.add(job.id)
+        self._note_change(job.id)
+        self._run(job.provider, job.id, job.place.user_id)
+        try:
+            yield
+        finally:
+            if job.id in self._kept:  # nothing was written: it still waits
+                self._kept.discard(job.id)
+                self._note_change(job.id)
+                self._wait(job.provider, _waiting(job))
+
+    def _note_change(self, job_id: str) -> None:
+        for changed in self._changed_while_reading:
+            changed.add(job_id)
+
+    def _on_job(self, job: Job) -> None:
+        self._kept.discard(job.id)
+        self._note_change(job.id)
+        if job.state is State.ACCEPTED and job.acked_at is not None:
+            self._wait(job.provider, _waiting(job))
+        elif job.state in SLOT_STATES:
+            self._run(job.provider, job.id, job.place.user_id)
+        else:
+            self._leave(job.id)
+
+    def _wait(self, provider: str, job: Waiting) -> None:
+        if self._provider_of.get(job.job_id, provider) != provider:
+            self._leave(job.job_id)
+        self._provider_of[job.job_id] = provider
+        self.of(provider).wait(job)
+
+    def _run(self, provider: str, job_id: str, user_id: int) -> None:
+        if self._provider_of.get(job_id, provider) != provider:
+            self._leave(job_id)
+        self._provider_of[job_id] = provider
+        self.of(provider).run(job_id, user_id)
+
+    def _leave(self, job_id: str) -> None:
+        if (provider := self._provider_of.pop(job_id, None)) is not None:
+            self.of(provider).leave(job_id)
+
+
+def _waiting(job: Job) -> Waiting:
+    return Waiting(job.id, job.place.user_id, job.created_at)

@@ -1,0 +1,274 @@
+"""When each run is polled: where a poll is worth most, by what has been learnt about runs of its kind.
+
+docs/polling.md explains it. The learnt distributions are kept in the database, and are lost at a crash for the last
+half minute only.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from bot.core.catalog import Catalog
+from bot.core.clock import Clock
+from bot.core.durations import UNKNOWN_RANGE, Distribution, DurationKey, Durations, Phase
+from bot.core.jobs import SECOND, Job, State
+from bot.core.polling import POLL_PRICE, Timing, safety_delay, steered_price
+from bot.store.notes import Notes
+
+log = logging.getLogger(__name__)
+
+NOTE = "durations"
+KNOWN = 10  # runs of a kind from which on times shown to members come from them
+TRUSTED = 5  # runs seen in a phase from which on the phase decides when to look
+WORTH_STARTS = 0.5  # as uncertain as that or less is the end once the start is seen: then it is worth looking for
+START_PRICE = 9.0  # times the price of a poll for the end: a third of the polls, measured in bench/polling.py
+CALLBACK_GRACE = 3.0  # seconds after the time at which hardly any callback is still to come
+EXACT = 0.2  # seconds by which the end of a run is known from its callback
+POLLS_PER_SECOND = 20.0
+HARDLY_ANY = 0.99  # of the runs have ended by then
+
+
+@dataclass(slots=True)
+class PolledRun:
+    """What a poll needs to know of a job, in memory, so that one without news reads no row.
+
+    Times are UTC milliseconds.
+    """
+
+    job_id: str
+    provider: str
+    run_id: str
+    state: State
+    position: int | None
+    submitted_at: int
+    deadline: int
+    timing: Timing
+    key: DurationKey
+    calls_back: bool  # its provider sends a callback once it has ended
+    seen_at: int  # when it was last seen unfinished
+    started_after: int = 0  # it started between these two, if it has
+    started_before: int = 0
+
+
+class PollTiming:
+    def __init__(
+        self, notes: Notes, *, catalog: Catalog, polls_per_second: Mapping[str, float], clock: Clock
+    ) -> None:  # fmt: skip
+        self._notes = notes
+        self._catalog = catalog
+        self._polls_per_second = polls_per_second
+        self._clock = clock
+        self._begun_at = clock()
+        self._learnt: dict[tuple[DurationKey, Phase], Durations] = {}
+        self._keys: dict[DurationKey, DurationKey] = {}  # one object for all runs of a kind
+        self._unfinished: dict[str, tuple[DurationKey, Mapping[Phase, float]]] = {}  # job → ages when last seen
+        self._prices: dict[str, float] = {}  # provider → seconds of delay that one of its polls is worth
+        self._steered_at: dict[str, int] = {}
+        self._polls: Counter[str] = Counter()  # since then
+        self._rates: dict[str, float] = {}  # provider → polls a second made or wanted before then
+        self._changed = False
+
+    def budget(self, provider: str) -> float:
+        """Polls a second that the provider may have from us."""
+        return self._polls_per_second.get(provider, POLLS_PER_SECOND)
+
+    def run_of(self, job: Job, *, calls_back: bool) -> PolledRun:
+        model = self._catalog.models.get(job.request.model)
+        since = job.submitted_at or job.changed_at
+        return PolledRun(
+            job_id=job.id,
+            provider=job.provider,
+            run_id=job.run_id or "",
+            state=job.state,
+            position=job.position,
+            submitted_at=since,
+            deadline=job.deadline,
+            timing=model.timing if model else Timing(),
+            key=self.key_of(job),
+            calls_back=calls_back,
+            seen_at=job.changed_at,
+            started_after=since,
+            started_before=job.started_at or 0,
+        )
+
+    def key_of(self, job: Job) -> DurationKey:
+        request = job.request
+        resolution = str(request.options.get("resolution", "1K"))
+        key = DurationKey(job.provider, request.model, resolution, request.count, request.verb.value)
+        return self._keys.setdefault(key, key)
+
+    # --- when to look
+
+    def next_look(self, run: PolledRun, *, called_back: bool = False) -> int:
+        """When to look at an unfinished run again, in UTC milliseconds."""
+        now = self._clock()
+        age = (now - run.submitted_at) / SECOND
+        if run.calls_back and not called_back:
+            return run.submitted_at + int(self._look_without_callback(run, age) * SECOND)
+        if age >= run.timing.hard:
+            return now + int(run.timing.rare * SECOND)
+        since, distribution, factor = self._basis(run)
+        price = self._prices.get(run.provider, POLL_PRICE) * factor
+        at = distribution.next_look((now - since) / SECOND, price=price)
+        return max(since + int(at * SECOND), now + int(run.timing.shortest * SECOND))
+
+    def _look_without_callback(self, run: PolledRun, age: float) -> float:
+        total, (_, longest) = self._of(run.key, Phase.TOTAL), self._usual_of(run.key) or UNKNOWN_RANGE
+        known = total.seen >= KNOWN
+        late = total.distribution.quantile(HARDLY_ANY) if known else min(run.timing.soft, 2 * longest)
+        return late + CALLBACK_GRACE if age < late + CALLBACK_GRACE else age + safety_delay(age)
+
+    def _basis(self, run: PolledRun) -> tuple[int, Distribution, float]:
+        """What is known best about what comes next: since when time counts, its distribution, the factor of the price.
+
+        To see the start late costs little: it only makes the end less certain.
+        """
+        total = self._of(run.key, Phase.TOTAL).distribution
+        running, queued = self._of(run.key, Phase.RUNNING), self._of(run.key, Phase.QUEUED)
+        if running.seen < TRUSTED or queued.seen < TRUSTED:
+            return run.submitted_at, total, 1.0
+        width, total_width = _width(running.distribution), _width(total)
+        if run.state is State.RUNNING:
+            unsure = (run.started_before - run.started_after) / SECOND
+            if width + unsure / 4 < total_width:
+                return _started_at(run), running.distribution, 1.0
+        elif width < WORTH_STARTS * total_width:
+            return run.submitted_at, queued.distribution, START_PRICE
+        return run.submitted_at, total, 1.0
+
+    def polled(self, provider: str) -> None:
+        """A run of the provider is polled now."""
+        self._polls[provider] += 1
+
+    def rate(self, provider: str) -> float:
+        """Polls of single runs in the last second."""
+        return self._rates.get(provider, 0.0)
+
+    def steer(self, provider: str, *, waiting: int) -> None:
+        """Adjust the price of a poll, once a second; *waiting*: how many wait for the budget."""
+        now, before = self._clock(), self._steered_at.get(provider)
+        if before is not None and now - before < SECOND:
+            return
+        self._steered_at[provider] = now
+        if before is not None:
+            rate = (self._polls[provider] + waiting) * SECOND / (now - before)
+            self._rates[provider] = rate
+            price = self._prices.get(provider, POLL_PRICE)
+            self._prices[provider] = steered_price(price, polls=rate, budget=self.budget(provider))
+        self._polls[provider] = 0
+
+    # --- what is learnt
+
+    def unfinished(self, run: PolledRun) -> None:
+        """The run was seen unfinished, in the same state as before."""
+        run.seen_at = self._clock()
+        phases = {Phase.TOTAL: run.submitted_at}
+        phases |= {Phase.RUNNING: _started_at(run)} if run.started_before else {Phase.QUEUED: run.submitted_at}
+        ages = {phase: (run.seen_at - since) / SECOND for phase, since in phases.items()}
+        before = self.forget(run.job_id)
+        self._unfinished[run.job_id] = run.key, ages
+        for phase, age in ages.items():
+            # Of the runs from before the start of the bot, those that ended meanwhile are not seen.
+            unseen = max(0.0, (self._begun_at - phases[phase]) / SECOND)
+            self._of(run.key, phase).unfinished(age, before=before.get(phase, min(unseen, age)))
+
+    def started(self, run: PolledRun) -> None:
+        """The run was seen running for the first time."""
+        seen_at, now = run.seen_at, self._clock()
+        self.forget(run.job_id)
+        run.state, run.started_after, run.started_before = State.RUNNING, seen_at, now
+        self._ended(run.key, Phase.QUEUED, seen_at - run.submitted_at, now - run.submitted_at)
+        self.unfinished(run)
+
+    def finished(self, run: PolledRun, *, called_back: bool) -> None:
+        """The run was seen finished, with pictures."""
+        now = self._clock()
+        self.forget(run.job_id)
+        seen_at = max(run.seen_at, now - int(EXACT * SECOND)) if called_back else run.seen_at
+        self._ended(run.key, Phase.TOTAL, seen_at - run.submitted_at, now - run.submitted_at)
+        if run.started_before:
+            self._ended(run.key, Phase.RUNNING, seen_at - run.started_before, now - run.started_after)
+        elif not called_back:
+            self._ended(run.key, Phase.QUEUED, seen_at - run.submitted_at, now - run.submitted_at)
+
+    def forget(self, job_id: str) -> Mapping[Phase, float]:
+        """The job's run is no longer polled; returns the ages at which it was last seen unfinished."""
+        if (found := self._unfinished.pop(job_id, None)) is None:
+            return {}
+        key, ages = found
+        for phase, age in ages.items():
+            self._of(key, phase).gone(age)
+        return ages
+
+    def _ended(self, key: DurationKey, phase: Phase, low: int, high: int) -> None:
+        self._of(key, phase).ended(max(0.0, low / SECOND), high / SECOND)
+        self._changed = True
+
+    def _of(self, key: DurationKey, phase: Phase) -> Durations:
+        if (found := self._learnt.get((key, phase))) is None:
+            found = self._learnt[key, phase] = Durations.expected(self._usual_of(key))
+        return found
+
+    def _usual_of(self, key: DurationKey) -> tuple[float, float] | None:
+        model = self._catalog.models.get(key.model)
+        return model.usual.get(key.resolution) if model else None
+
+    # --- what members are told
+
+    def usual(self, job: Job) -> tuple[float, float] | None:
+        """How long such a job usually takes: seconds, from and to. The catalogue's answer until ten have been seen."""
+        key = self.key_of(job)
+        total = self._of(key, Phase.TOTAL)
+        if total.seen < KNOWN:
+            return self._usual_of(key)
+        low, high = (max(1, round(total.distribution.quantile(share))) for share in (0.1, 0.9))
+        return low, high
+
+    def slow_after(self, key: DurationKey, timing: Timing) -> float:
+        """Seconds from which a run takes longer than usual."""
+        total = self._of(key, Phase.TOTAL)
+        return total.distribution.quantile(HARDLY_ANY) if total.seen >= KNOWN else timing.soft
+
+    def ready_at(self, job: Job) -> int | None:
+        """When a submitted job is likely to be ready, in UTC milliseconds; None until ten of its kind were seen."""
+        total = self._of(self.key_of(job), Phase.TOTAL)
+        if job.submitted_at is None or total.seen < KNOWN:
+            return None
+        age = (self._clock() - job.submitted_at) / SECOND
+        return job.submitted_at + int(total.distribution.median_after(age) * SECOND)
+
+    # --- on disk
+
+    async def load(self) -> None:
+        """Restore what was learnt before a restart."""
+        try:
+            entries = [
+                (DurationKey(**each["key"]), Phase(each["phase"]), Durations.load(each["learnt"]))
+                for each in json.loads(await self._notes.get(NOTE) or "[]")
+            ]
+        except (KeyError, TypeError, ValueError):  # written by another version
+            log.warning("What was learnt about durations cannot be read", extra={"event": "durations_unreadable"})
+            return
+        for key, phase, learnt in entries:
+            if key.model in self._catalog.models:
+                self._learnt[self._keys.setdefault(key, key), phase] = learnt
+
+    async def save(self) -> None:
+        """Store what was learnt since the last call."""
+        if not self._changed:
+            return
+        self._changed = False
+        learnt = self._learnt.items()
+        entries = [{"key": asdict(key), "phase": phase, "learnt": each.dump()} for (key, phase), each in learnt]
+        await self._notes.set(NOTE, json.dumps(entries))
+
+
+def _started_at(run: PolledRun) -> int:
+    return (run.started_after + run.started_before) // 2
+
+
+def _width(distribution: Distribution) -> float:
+    """How many seconds the end of a run is uncertain by, about."""
+    return distribution.spread * distribution.quantile(0.5)
