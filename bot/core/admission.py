@@ -16,7 +16,7 @@ from bot.core.jobs import SECOND
 MIN_ACTIVE = 8  # requests that are worked on at the same time
 ACTIVE_PERIOD = SECOND / 4  # in which those that are worked on would be finished: more would only delay the first ones
 MAX_AGE = 2 * SECOND  # of a request whose card is ready to be sent: Discord waits three seconds
-DEFAULT_RATE = 300.0  # requests a second, assumed while none waits; a bench on a slow core reaches more
+DEFAULT_RATE = 300.0  # requests a second, assumed while none waits: fewer than in bench/burst.py
 RATE_PERIOD = SECOND / 2  # milliseconds; the weight of what was seen before falls to 1/e in it
 
 

@@ -47,6 +47,11 @@ ACKNOWLEDGED = Definition(
     "Time from a request until Discord shows its card; Discord allows 3 seconds",
     buckets=(0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 2.5, 3),
 )
+OVERLOADED = Definition(
+    "darkroom_requests_overloaded_total",
+    Kind.COUNTER,
+    "Requests that were refused because their card could not have been shown in time",
+)
 POLL_DELAY = Definition(
     "darkroom_poll_delay_seconds",
     Kind.HISTOGRAM,
@@ -117,7 +122,7 @@ AUDIT = Definition(
     ("kind",),
 )
 
-MEASURED = (REQUESTS, CALLBACKS, ACKNOWLEDGED, POLL_DELAY, QUEUE_REPAIRS, LOOP_LAG)
+MEASURED = (REQUESTS, CALLBACKS, ACKNOWLEDGED, OVERLOADED, POLL_DELAY, QUEUE_REPAIRS, LOOP_LAG)
 READ = (JOBS, ENDED, RESERVED_JOBS, RESERVED_IMAGES, RESERVED_DOLLARS, SETTLED_IMAGES, SETTLED_DOLLARS, HOST_COST,
         HOST_CAP, PROVIDER_OUTAGE, BREAKER, BALANCE, MODELS_GONE, AUDIT)  # fmt: skip
 
@@ -133,6 +138,7 @@ class Metrics:
         self._requests = self._counter(REQUESTS)
         self._callbacks = self._counter(CALLBACKS)
         self._acknowledged = self._histogram(ACKNOWLEDGED)
+        self._overloaded = self._counter(OVERLOADED)
         self._poll_delay = self._histogram(POLL_DELAY)
         self._queue_repairs = self._counter(QUEUE_REPAIRS)
         self._loop_lag = self._histogram(LOOP_LAG)
@@ -145,6 +151,9 @@ class Metrics:
 
     def acknowledged(self, seconds: float) -> None:
         self._acknowledged.observe(seconds)
+
+    def overloaded(self) -> None:
+        self._overloaded.inc()
 
     def poll_delay(self, seconds: float) -> None:
         self._poll_delay.observe(seconds)

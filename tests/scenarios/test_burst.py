@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.discord.interactions import Interaction
@@ -53,6 +54,9 @@ async def test_in_a_burst_each_command_is_shown_a_card_or_refused_with_nothing_w
         assert on.rows("SELECT count(*) FROM interactions") == [(len(shown),)]
         assert on.rows("SELECT count(*) FROM drafts") == [(0,)]
         assert "cancelled" not in on.states()
+        health = on.bot.log.split("Health is at ")[1].split()[0]
+        async with aiohttp.ClientSession() as http, http.get(health.replace("healthz", "metrics")) as answer:
+            assert f"darkroom_requests_overloaded_total {len(refused)}.0" in await answer.text()
 
 
 async def answers(asked: list[Interaction]) -> tuple[list[Interaction], list[Interaction]]:

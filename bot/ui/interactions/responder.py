@@ -251,6 +251,7 @@ class Responder:
     ) -> None:  # fmt: skip
         """Show *error* privately, and keep *draft* to be changed; an overloaded bot writes nothing."""
         if error.key == OVERLOADED:
+            self._metrics.overloaded()
             await self.reply_refusal(interaction, error)
             return
         suggested = await self._with_suggestions(error, interaction, place)
