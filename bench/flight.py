@@ -45,6 +45,28 @@ LIMITS = ("user_day_images", "user_day_usd", "guild_month_usd", "host_month_usd"
           "host_in_flight")  # fmt: skip
 
 
+BARE = """
+import asyncio, json, sys, time
+import aiohttp, uvloop
+
+async def get(session, url):
+    async with session.get(url) as response:
+        json.loads(await response.read())
+
+async def main(url, per_second):
+    loop = asyncio.get_running_loop()
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+        for seconds in (2, 10):
+            start, cpu = loop.time(), time.process_time()
+            for n in range(seconds * per_second):
+                await asyncio.sleep(max(0, start + n / per_second - loop.time()))
+                group.create_task(get(session, url + "/v1/requests/x/status"))
+        print((time.process_time() - cpu) / (10 * per_second) * 1e6)
+
+uvloop.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
 def main() -> list[dict[str, Any]]:
     sizes = [int(each) for each in os.environ.get("FLIGHT_SIZES", "50,200,1000,5000").split(",") if each]
     parts = os.environ.get("FLIGHT_PARTS", "polls,steady,burst,restart,peers").split(",")
@@ -307,7 +329,7 @@ async def _polls(folder: Path, host: _flight_host.Host, size: int) -> list[dict[
         await asyncio.sleep(15)
         cpu, after = flight.cpu - cpu, await host.stats()
     polls = after["counts"]["polls"] - before["counts"]["polls"]
-    bare = await _bare(host)
+    bare = await _bare(host, per_second)
     return [
         _row(f"cpu_us_per_poll_{size}", 1e6 * cpu / polls, "us"),
         _row(f"cpu_us_per_aiohttp_{size}", bare, "us"),
@@ -315,23 +337,11 @@ async def _polls(folder: Path, host: _flight_host.Host, size: int) -> list[dict[
     ]
 
 
-async def _bare(host: _flight_host.Host) -> float:
-    """Microseconds of CPU of a bare aiohttp GET with JSON, 16 at a time, on asyncio's own loop."""
-    script = (
-        "import asyncio, aiohttp, json, time\n"
-        "async def main():\n"
-        "    async with aiohttp.ClientSession() as session:\n"
-        "        async def several():\n"
-        "            for _ in range(200):\n"
-        f"                async with session.get('{host.url}/v1/requests/x/status') as response:\n"
-        "                    json.loads(await response.read())\n"
-        "        await several()\n"
-        "        began = time.process_time()\n"
-        "        await asyncio.gather(*(several() for _ in range(16)))\n"
-        "        print((time.process_time() - began) / 3200 * 1e6)\n"
-        "asyncio.run(main())\n"
+async def _bare(host: _flight_host.Host, per_second: int) -> float:
+    """Microseconds of CPU of a bare aiohttp GET with JSON at the same rate, on the bot's event loop."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", BARE, host.url, str(per_second), stdout=asyncio.subprocess.PIPE
     )
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()
     return float(out)
 

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -76,6 +76,9 @@ class FakeProvider:
     name: str = "runcomfy"
     searchable: bool = False
     cancels: bool = True
+    page_size: int = 0
+    lists: list[Any] = field(default_factory=lambda: [{}])  # run → observation, or exceptions
+    listed: int = 0  # how often all runs were looked at
     submits: list[Any] = field(default_factory=list)  # run ids or exceptions, then made-up ids
     sees: list[Any] = field(default_factory=lambda: [Observation(State.QUEUED, position=1)])
     cancellings: list[Any] = field(default_factory=lambda: [CancelOutcome.TOO_LATE])
@@ -113,6 +116,11 @@ class FakeProvider:
             await self.waits_for.wait()
         seen: Observation = _next(self.sees)
         return seen
+
+    async def observe_many(self, run_ids: Collection[str], *, pages: int) -> Mapping[str, Observation]:
+        self.listed += 1
+        found: Mapping[str, Observation] = _next(self.lists)
+        return {run_id: found[run_id] for run_id in run_ids if run_id in found}
 
     async def cancel(self, run_id: str) -> CancelOutcome:
         outcome: CancelOutcome = _next(self.cancellings)
@@ -300,6 +308,7 @@ async def rig(
     limits: Limits | None = None,
     slots: int = 4,
     polls_per_second: float = 1_000,
+    page_size: int = 0,
     time: Time | None = None,
     host: str = "runcomfy",
     beside: str | None = None,
@@ -321,7 +330,8 @@ async def rig(
     database = await open_database(url or f"sqlite:///{folder}/darkroom.db")
     store = Store(database)
     provider, other = (
-        FakeProvider(each, searchable=each == "runflow", cancels=each != "runflow") for each in (host, beside or "")
+        FakeProvider(each, searchable=each == "runflow", cancels=each != "runflow", page_size=page_size)
+        for each in (host, beside or "")
     )
     files, fake = FakeFiles(), FakeMessenger()
     providers: Mapping[str, Provider] = real or {host: provider} | ({beside: other} if beside else {})

@@ -104,6 +104,8 @@ class CircuitBreaker:
         """A free request was answered."""
         if self.outage is not None and not self.needs_paid_success:
             return type(self)()
+        if self.answered and self.free == Streak():  # every poll asks
+            return self
         return replace(self, free=Streak(), answered=True)
 
     def on_refused(self) -> Self:

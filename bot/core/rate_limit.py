@@ -20,6 +20,12 @@ class RateLimit:
             self._times.clear()
         return now if len(self._times) < self._count else max(now, self._times[0] + self._period)
 
-    def count(self, now: int) -> None:
-        """An event happens now."""
-        self._times.append(now)
+    def fits(self, now: int, events: int) -> bool:
+        """Whether so many events may happen now."""
+        self.next_at(now)  # forgets times in the future
+        free = self._count - sum(1 for each in self._times if each + self._period > now)
+        return events <= free
+
+    def count(self, now: int, events: int = 1) -> None:
+        """So many events happen now."""
+        self._times.extend([now] * events)

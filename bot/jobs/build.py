@@ -244,4 +244,5 @@ def _worker(at: StepContext, queues: FairQueues, settings: JobSettings, outside:
         metrics=outside.metrics,
         clock=at.clock,
         poll_timing=at.poll_timing,
+        providers=at.providers,
     )

@@ -67,6 +67,7 @@ class PollTiming:
         self._prices: dict[str, float] = {}  # provider → seconds of delay that one of its polls is worth
         self._steered_at: dict[str, int] = {}
         self._polls: Counter[str] = Counter()  # since then
+        self._rates: dict[str, float] = {}  # provider → polls a second made or wanted before then
         self._changed = False
 
     def budget(self, provider: str) -> float:
@@ -141,6 +142,10 @@ class PollTiming:
         """A run of the provider is polled now."""
         self._polls[provider] += 1
 
+    def rate(self, provider: str) -> float:
+        """Polls of single runs in the last second."""
+        return self._rates.get(provider, 0.0)
+
     def steer(self, provider: str, *, waiting: int) -> None:
         """Adjust the price of a poll, once a second; *waiting*: how many wait for the budget."""
         now, before = self._clock(), self._steered_at.get(provider)
@@ -149,6 +154,7 @@ class PollTiming:
         self._steered_at[provider] = now
         if before is not None:
             rate = (self._polls[provider] + waiting) * SECOND / (now - before)
+            self._rates[provider] = rate
             price = self._prices.get(provider, POLL_PRICE)
             self._prices[provider] = steered_price(price, polls=rate, budget=self.budget(provider))
         self._polls[provider] = 0

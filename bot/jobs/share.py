@@ -36,6 +36,13 @@ class Share:
             return job_id, due_at
         return None
 
+    def take_requests(self, now: int, requests: int) -> bool:
+        """Count *requests* that are no job's, if the rate allows them all now."""
+        if self._rate is None or not self._rate.fits(now, requests):
+            return False
+        self._rate.count(now, requests)
+        return True
+
     def done(self) -> None:
         """A job that was taken has been attended to."""
         self._busy -= 1

@@ -14,6 +14,7 @@ from bot.core.clock import Clock
 from bot.core.jobs import ACK_WINDOW, SECOND, Job, State, Step, next_step
 from bot.core.rate_limit import RateLimit
 from bot.jobs import system_outages
+from bot.jobs.bulk_polls import BulkPolls
 from bot.jobs.poll_timing import PolledRun, PollTiming
 from bot.jobs.queue import Queue
 from bot.jobs.schedule import Schedule
@@ -23,6 +24,7 @@ from bot.jobs.steps.table import Steps
 from bot.jobs.system_outages import Outages
 from bot.jobs.wakeups import Wakeups
 from bot.observability.metrics import Metrics
+from bot.providers.base import Provider
 from bot.store.database import CONNECTION_LOST
 from bot.store.housekeeping import Housekeeping
 from bot.store.queries import DueJob
@@ -38,7 +40,7 @@ COMPARED_FRESH = 10 * SECOND
 JUST_DUE = 5 * SECOND  # a job that has been due for less may be about to enter the schedule
 ERROR_DELAY = 30 * SECOND
 CONNECTION_LOST_DELAY = 2 * SECOND
-LONGEST_SLEEP = 60.0  # seconds
+LONGEST_SLEEP = 60 * SECOND
 
 
 class Kind(StrEnum):
@@ -62,6 +64,7 @@ class Worker:
         metrics: Metrics,
         clock: Clock,
         poll_timing: PollTiming,
+        providers: Mapping[str, Provider],
     ) -> None:
         self._store = store
         self._schedule = schedule
@@ -75,11 +78,14 @@ class Worker:
         self._rows: dict[str, DueJob] = {}  # as last read or written
         self._written: set[str] | None = None  # jobs written while the rows are read
         self._runs: dict[str, PolledRun] = {}  # of jobs that are only polled
+        self._last_written: dict[str, Job] = {}  # rows for the next step, which need not be read again
         self._shares: dict[tuple[str, Kind], Share] = {}
         self._waits_in: dict[str, Share] = {}  # job → where it waits to be attended to
         self._missing: Mapping[str, int] = {}  # due times of jobs missing from the schedule at the last comparison
+        self._sleeps_until = 0
         self._compared_at = 0
         self._adopted: int | None = None  # `external_changes` at the last time that rows were taken over
+        self._bulk_polls = BulkPolls(providers, poll_timing, runs=self._runs, schedule=self._reschedule, clock=clock)
         store.on_job(self._on_job)
 
     async def start(self) -> None:
@@ -95,6 +101,8 @@ class Worker:
             watcher = group.create_task(self._watch_outside(stop))
             while not stop.is_set():
                 self._wakeups.worker.clear()
+                for provider, pages in self._take_bulk():
+                    group.create_task(self._bulk_polls.look(provider, pages=pages))
                 for job_id in self._take_due():
                     group.create_task(self._attend(job_id))
                 if (redraw_at := self._queue.redraw_at) is not None and redraw_at <= self._clock():
@@ -108,6 +116,9 @@ class Worker:
 
     async def run_due(self) -> int:
         """Run every step that is due now, once; returns their number. Jobs that they wake are due at the next call."""
+        async with asyncio.TaskGroup() as group:
+            for provider, pages in self._take_bulk():
+                group.create_task(self._bulk_polls.look(provider, pages=pages))
         due = self._take_due()
         async with asyncio.TaskGroup() as group:
             for job_id in due:
@@ -152,25 +163,44 @@ class Worker:
                 self._metrics.poll_delay((now - found[1]) / SECOND)
         return taken
 
+    def _take_bulk(self) -> list[tuple[str, int]]:
+        """The providers all of whose runs are looked at now, and in how many requests, within the budget of polls."""
+        now, taken = self._clock(), []
+        for (provider, kind), share in self._shares.items():
+            if kind is Kind.POLL and (pages := self._bulk_polls.pages(provider)) and share.take_requests(now, pages):
+                taken.append((provider, pages))
+        return taken
+
     def _share_of(self, job_id: str) -> Share:
         row = self._rows.get(job_id)
         if row is None or not row.acknowledged:  # Discord is asked for its card
-            provider, kind = "", Kind.CONFIRM
-        else:
-            polled = row.state in (State.QUEUED, State.RUNNING) or row.state.is_final  # the last are watched
-            provider, kind = row.provider, Kind.POLL if polled else Kind.STEP
+            return self._share("", Kind.CONFIRM)
+        polled = row.state in (State.QUEUED, State.RUNNING) or row.state.is_final  # the last are watched
+        return self._share(row.provider, Kind.POLL if polled else Kind.STEP)
+
+    def _share(self, provider: str, kind: Kind) -> Share:
         if (share := self._shares.get((provider, kind))) is None:
             rate = RateLimit(self._poll_timing.budget(provider)) if kind is Kind.POLL else None
             share = Share(limit=MAX_POLLS if kind is Kind.POLL else MAX_STEPS, rate=rate)
             self._shares[provider, kind] = share
         return share
 
+    def _reschedule(self, job_id: str, at: int) -> None:
+        """Attend to a job at *at*, unless it is being attended to or has been woken."""
+        if job_id not in self._schedule.busy and job_id not in self._wakeups.jobs:
+            self._schedule.set(job_id, at)
+
     def _sleep(self) -> float:
         """Seconds until something may be due. What ends a step wakes the loop if something waits for its place."""
         now = self._clock()
-        times = [self._schedule.earliest, self._queue.redraw_at, *(each.next_at(now) for each in self._shares.values())]
-        next_at = min((each for each in times if each is not None), default=now + LONGEST_SLEEP * SECOND)
-        return max(0.0, min(LONGEST_SLEEP, (next_at - now) / 1000))
+        times = [
+            self._schedule.earliest,
+            self._queue.redraw_at,
+            self._bulk_polls.next_at,
+            *(each.next_at(now) for each in self._shares.values()),
+        ]
+        self._sleeps_until = min((each for each in times if each is not None), default=now + LONGEST_SLEEP)
+        return max(0, min(LONGEST_SLEEP, self._sleeps_until - now)) / SECOND
 
     def _on_job(self, job: Job) -> None:
         """Keep in memory what a row of a job says that this process has written."""
@@ -180,6 +210,10 @@ class Worker:
             self._rows.pop(job.id, None)
         else:
             self._rows[job.id] = DueJob(job.due_at, job.provider, job.state, job.acked_at is not None)
+        if job.due_at is None or job.state.is_final:
+            self._last_written.pop(job.id, None)
+        else:
+            self._last_written[job.id] = job
         self._remember(job)
 
     def _remember(self, job: Job) -> None:
@@ -204,7 +238,8 @@ class Worker:
         for job_id in (rows.keys() | known.keys()) - written:
             if known.get(job_id) == rows.get(job_id):
                 continue
-            self._runs.pop(job_id, None)  # its row is read before it is polled again
+            self._runs.pop(job_id, None)  # its row is read before anything is done to it
+            self._last_written.pop(job_id, None)
             if job_id in rows and job_id not in busy:
                 self._schedule.bring_forward(job_id, rows[job_id].due_at)  # it may have been woken
             elif job_id not in rows:  # ended by another process
@@ -268,7 +303,8 @@ class Worker:
                 at = self._clock() + ERROR_DELAY
         share.done()
         self._schedule.done(job_id, at)
-        self._wakeups.worker.set()
+        if share.waiting or (self._schedule.earliest or self._sleeps_until) < self._sleeps_until:
+            self._wakeups.worker.set()
 
     async def _look(self, job_id: str) -> int | None:
         """Poll the job's run; with news, or where something else is to be done, read its row and do its next step."""
@@ -278,7 +314,8 @@ class Worker:
             if isinstance(seen, int):
                 return seen
             outcome = seen
-        job = await self._store.job(job_id)
+        # Each row is used once: where a step finds that it has changed, the next one reads it.
+        job = self._last_written.pop(job_id, None) or await self._store.job(job_id)
         if job is None:
             self._forget(job_id)
             return None

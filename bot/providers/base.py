@@ -1,6 +1,6 @@
 """The interface that every provider of image models implements, and the values it returns."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ class Provider(Protocol):
     name: str
     searchable: bool  # whether `find` can look up the run of a submit that was not answered
     cancels: bool  # whether `cancel` can ever stop a run
+    page_size: int  # runs that one request of `observe_many` returns; 0 where it has no such request
 
     async def submit(
         self, route: str, inputs: Mapping[str, Any], *, job_id: str, callback_url: str | None = None
@@ -45,6 +46,14 @@ class Provider(Protocol):
 
         Raises `RunLost` if the provider does not know the run, `AnswerUnreadable` if the answer has an unknown form.
         Links to pictures may be signed for a few minutes only: to download later, observe again first.
+        """
+        ...
+
+    async def observe_many(self, run_ids: Collection[str], *, pages: int) -> Mapping[str, Observation]:
+        """Return the states of those of *run_ids* that are still queued or running, from at most *pages* requests.
+
+        A run that is missing has ended, or is not among the newest: only `observe` tells. Raises `AnswerUnreadable` if
+        the answer has an unknown form.
         """
         ...
 

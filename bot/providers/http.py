@@ -171,12 +171,11 @@ class FreeRequests:
         self._base_url = base_url.rstrip("/")
         self._bearer = bearer
         self._proxy = proxy
-        # The transport uses `connect` for all of connecting, including the name lookup.
+        # One timer for each request. aiohttp counts the name lookup as part of `connect`.
         self._timeout = aiohttp.ClientTimeout(
-            total=timeouts.total,
+            total=min(timeouts.total, timeouts.connect + timeouts.read),
             connect=timeouts.connect + 5,
             sock_connect=timeouts.connect,
-            sock_read=timeouts.read,
         )
         self.slots = asyncio.Semaphore(limit)  # so that nothing queues in the session, where waiting has a timeout
 
@@ -193,7 +192,7 @@ class FreeRequests:
             headers=HEADERS | ({"Authorization": authorization} if authorization else {}),
             allow_redirects=False,
             timeout=self._timeout,
-            proxy=proxy_to(url.host or "", self._proxy),
+            proxy=proxy_to(url.host or "", self._proxy) if self._proxy else None,
         ) as response:
             body = bytearray()
             async for chunk in response.content.iter_chunked(CHUNK):

@@ -1,6 +1,6 @@
 """Provider wrapper that counts every call by its outcome."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,6 +36,7 @@ class Measured:
         self.name = provider.name
         self.searchable = provider.searchable
         self.cancels = provider.cancels
+        self.page_size = provider.page_size
         self._provider = provider
         self._count = count
 
@@ -48,6 +49,10 @@ class Measured:
     async def observe(self, run_id: str) -> Observation:
         with self._counted("observe"):
             return await self._provider.observe(run_id)
+
+    async def observe_many(self, run_ids: Collection[str], *, pages: int) -> Mapping[str, Observation]:
+        with self._counted("observe_many"):
+            return await self._provider.observe_many(run_ids, pages=pages)
 
     async def cancel(self, run_id: str) -> CancelOutcome:
         with self._counted("cancel"):

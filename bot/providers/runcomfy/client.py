@@ -7,7 +7,7 @@ documentation and RunComfy's own clients disagree, both forms are accepted.
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from decimal import ROUND_CEILING, ROUND_FLOOR
 from functools import lru_cache
@@ -258,6 +258,7 @@ class RunComfy:
     name = "runcomfy"
     searchable = False
     cancels = True
+    page_size = 0
 
     def __init__(self, http: Client, *, balance_url: str | None = None, now: Callable[[], int] = utc_now) -> None:
         self._http = http
@@ -292,6 +293,9 @@ class RunComfy:
                 raise
         self._not_found_counts.pop(run_id, None)
         return observation
+
+    async def observe_many(self, run_ids: Collection[str], *, pages: int) -> Mapping[str, Observation]:  # noqa: ARG002
+        return {}  # the API has no list of runs
 
     async def _ask(
         self, run_id: str, what: str, read: Callable[[bytes], T], *, params: Mapping[str, str] | None = None

@@ -55,6 +55,7 @@ BALANCE = frozenset({"INSUFFICIENT_CREDIT", "INSUFFICIENT_CREDITS"})
 BUSY = frozenset({"MODEL_UNAVAILABLE", "RATE_LIMITED"})
 MODEL_GONE = re.compile(r"MODEL_(NOT_FOUND|GONE|DELETED|DISABLED|DEPRECATED|RETIRED|ARCHIVED|INACTIVE)")
 
+MAX_CURSOR = 1_000  # characters
 RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 
 
@@ -108,8 +109,20 @@ class _SearchedRun(Wire):
             return float("inf"), self.id
 
 
+class _ListedRun(Wire):
+    id: RunId
+    status_code: Any = None
+    status: Any = None
+
+
 class Page(Wire):
     items: list[Any]
+    next_pq: Any = None
+
+    @property
+    def next_page(self) -> str | None:
+        """The cursor of the next page; None on the last one."""
+        return self.next_pq if isinstance(self.next_pq, str) and 0 < len(self.next_pq) <= MAX_CURSOR else None
 
 
 class Model(Wire):
@@ -231,6 +244,18 @@ def read_run(body: bytes) -> Observation:
     if status not in SUCCEEDED | FAILED:
         return _pending(status, value)
     return _ended(run, status=status, cost=cost)
+
+
+def read_listed(page: Page) -> dict[str, Observation]:
+    """Return the runs of a page that are queued or running. Others are asked for one by one, with all their fields."""
+    found = {}
+    for item in page.items:
+        with suppress(ValidationError):
+            run = _ListedRun.model_validate(item)
+            status = status_of(run.status_code) or status_of(run.status)
+            if status in QUEUED | RUNNING:
+                found[run.id] = Observation(State.QUEUED if status in QUEUED else State.RUNNING)
+    return found
 
 
 def _pending(status: str, value: object) -> Observation:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from bot.core.jobs import State
 from bot.providers import http
 from bot.providers.runflow.client import Runflow
 from bot.sandbox.faults import Fault
@@ -79,6 +80,31 @@ async def test_our_client_finds_a_lost_submit_with_either_filter_syntax(
     await provider.aclose()
 
     assert len([each for each in client.service.log if each.op == "search"]) == requests
+
+
+async def test_our_client_sees_which_of_many_runs_are_unfinished_with_one_request(client: Client) -> None:
+    client.service.hold = True
+    held = [await client.submit() for _ in range(3)]
+    client.service.advance(held[1], "completed")
+    provider = Runflow(http.client(client.service.runflow_url, KEY))
+
+    seen = await provider.observe_many([*held, "unknown"], pages=3)
+    await provider.aclose()
+
+    assert seen.keys() == {held[0], held[2]}
+    assert {each.state for each in seen.values()} <= {State.QUEUED, State.RUNNING}
+    assert len([each for each in client.service.log if each.op == "search"]) == 1
+
+
+async def test_our_client_reads_as_many_pages_as_it_may(client: Client) -> None:
+    client.service.hold = True
+    held = [await client.submit() for _ in range(5)]
+    provider = Runflow(http.client(client.service.runflow_url, KEY))
+    provider.page_size = 2
+
+    assert (await provider.observe_many(held, pages=2)).keys() == set(held[1:])  # the newest first
+    assert (await provider.observe_many(held, pages=9)).keys() == set(held)
+    await provider.aclose()
 
 
 async def test_our_client_requests_signed_links_where_they_are_optional(client: Client) -> None:
