@@ -238,7 +238,7 @@ class Worker:
         for job_id in (rows.keys() | known.keys()) - written:
             if known.get(job_id) == rows.get(job_id):
                 continue
-            self._runs.pop(job_id, None)  # its row is read before anything is done to it
+            self._forget(job_id)  # its row is read before anything is done to it
             self._last_written.pop(job_id, None)
             if job_id in rows and job_id not in busy:
                 self._schedule.bring_forward(job_id, rows[job_id].due_at)  # it may have been woken
