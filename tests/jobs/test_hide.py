@@ -13,6 +13,7 @@ from bot.core.quota import Amount, Limits
 from bot.maintenance.retention import Retention
 from tests import databases
 from tests.kit import ALICE, BOB, Rig, Time, rig
+from tests.store.ledger_model import execute
 
 RUNNING = Observation(State.RUNNING)
 PRICE = Amount(1, 80_000)
@@ -248,7 +249,8 @@ async def test_delivering_a_hidden_job_from_jobs_leaves_its_reply_hidden(app: Ri
 async def test_hidden_finished_jobs_do_not_push_active_jobs_out_of_jobs(app: Rig) -> None:
     began = app.time.now
     over = [await hidden_and_done(app) for _ in range(2)]
-    old = await app.imagine(received_at=began)
+    old = await app.imagine()
+    await execute(app.store, f"UPDATE jobs SET created_at = {began} WHERE id = '{old}'")  # noqa: S608 - ours
 
     dossiers, more = await app.store.open_jobs(ALICE, since=app.time.now - HOUR, limit=2)
 
