@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import io
 import logging
 import os
@@ -21,6 +22,8 @@ from bot.store.database import DATABASE_ERRORS, StoreBusy, StoreTooNew, StoreUnu
 from bot.ui.transport.gateway import DiscordUnreachable, FatalGatewayError
 
 log = logging.getLogger(__name__)
+
+COLLECT_AFTER = 10_000  # new objects, until garbage is collected; Python has 700
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,9 +127,16 @@ def _settings(*, secrets: bool, level: str | None = None) -> Settings:
 
 
 def _run(_: argparse.Namespace) -> int:
+    _collect_garbage_less()
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:
         runner.run(app.run(_settings(secrets=True)))
     return 0
+
+
+def _collect_garbage_less() -> None:
+    """Spare the event loop pauses: in a burst of commands, collections took a sixth of the time, 60 ms at once."""
+    gc.freeze()  # what was imported stays for as long as the process: no collection goes through it
+    gc.set_threshold(COLLECT_AFTER)
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
