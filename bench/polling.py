@@ -19,6 +19,7 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
+from bench._budget import mean_delay
 from bot.core.durations import Distribution, DurationKey, Durations
 from bot.core.jobs import State
 from bot.core.polling import POLL_PRICE, Timing
@@ -71,6 +72,10 @@ def main() -> list[dict[str, Any]]:
         _row(f"cost_over_optimum_{runs}_at_once", _at_once(middle, runs) / optimum[0.25], "") for runs in (30, 300)
     ]
     rows += [_row(f"cost_with_starts_queue_{seconds}", _with_starts(seconds), "") for seconds in (3, 10, 30)]
+    for per_second in (8, 15):
+        constant = min(mean_delay(per_second, 1000, price=price) for price in (0.1, 0.3, 1, 3))
+        ours = mean_delay(per_second, 1000)
+        rows.append(_row(f"budget_delay_over_best_price_{per_second:02}_a_second", ours / constant, ""))
     rows += _drift(middle)
     for name, interval in PEERS.items():
         delay, polls = outcome(middle, every(interval))

@@ -231,7 +231,7 @@ class Rig:
             "interaction_id": number,
             "application_id": 42,
             "token": f"token-{number}",
-            "received_at": self.time.now,
+            "received_at": self.time(),
             "place": Place(user, CHANNEL, guild),
             "locale": "en-US",
             "filesize_limit": 10 * 1024 * 1024,

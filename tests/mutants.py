@@ -207,8 +207,8 @@ MUTANTS = (
     Mutant(
         guard="a provider runs no more jobs than it has slots",
         file="bot/jobs/queue.py",
-        text="if not accepts or not self._queues.of(job.provider).has_turn(job.id, free=self._free(job.provider)):",
-        instead="if not accepts:",
+        text="if not has_turn or not self._health.accepts(job.provider) or self._outages.unsafe is not None:",
+        instead="if not self._health.accepts(job.provider) or self._outages.unsafe is not None:",
         tests="tests/jobs/test_queue.py",
     ),
     Mutant(

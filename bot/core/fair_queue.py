@@ -4,6 +4,8 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+EXACT_PLACES = 10  # on cards
+MANY = 64  # jobs of one member, from which on sorting everything is faster than moving each
 Key = tuple[int, int, str]  # slots that the job's member has before it, when it was accepted, its id
 
 
@@ -152,8 +154,14 @@ class FairQueue:
 
     def _take_out(self, user_id: int, first: int, end: int = 2**31) -> set[str]:
         """Take a member's jobs from *first* to *end* out of the order; returns those that were turned away."""
-        turned_away = set()
-        for key in self._keys(user_id, first, end):
+        keys, turned_away = self._keys(user_id, first, end), set()
+        if len(keys) > MANY:
+            moved = set(keys)
+            turned_away = {key[2] for key in self._turned_away if key in moved}
+            self._order = [key for key in self._order if key not in moved]
+            self._turned_away = [key for key in self._turned_away if key not in moved]
+            return turned_away
+        for key in keys:
             del self._order[bisect_left(self._order, key)]
             index = bisect_left(self._turned_away, key)
             if self._turned_away[index : index + 1] == [key]:
@@ -162,7 +170,12 @@ class FairQueue:
         return turned_away
 
     def _put_in(self, user_id: int, first: int, turned_away: set[str], end: int = 2**31) -> None:
-        for key in self._keys(user_id, first, end):
+        keys = self._keys(user_id, first, end)
+        if len(keys) > MANY:
+            self._order = sorted([*self._order, *keys])
+            self._turned_away = sorted([*self._turned_away, *(key for key in keys if key[2] in turned_away)])
+            return
+        for key in keys:
             insort(self._order, key)
             if key[2] in turned_away:
                 insort(self._turned_away, key)
@@ -174,12 +187,13 @@ class FairQueue:
             del self._slots[user_id]
 
 
-EXACT_PLACES = 10
-
-
 def shown_place(place: int) -> int:
-    """The place that a card shows: exact for the first ten, then rounded up, so that not every move is news."""
-    for limit, step in ((EXACT_PLACES, 1), (50, 5), (200, 25)):
-        if place <= limit:
-            return -(-place // step) * step
-    return -(-place // 100) * 100
+    """The place that a card shows: exact for the first ten, then rounded up, so that not every move is news.
+
+    To the next 5 up to 50, to the next 25 up to 250, and so on: a job that moves up from any place is redrawn about ten
+    times for each factor of five.
+    """
+    step = 1
+    while place > EXACT_PLACES * step:
+        step *= 5
+    return -(-place // step) * step

@@ -1,12 +1,8 @@
 """Times of polls and retries: pure arithmetic. When to look at a run next follows from `bot.core.durations`."""
 
 from dataclasses import dataclass
-from math import exp
 
-POLL_PRICE = 0.1  # seconds of delay that a poll is worth, where the budget of polls is not used up
-MAX_POLL_PRICE = 10_000.0
-BUDGET_USED = 0.95  # of the budget of polls, at which the price stays as it is
-GAIN = 0.1  # of a price steered faster swings: it acts on a run only when it has been polled again
+POLL_PRICE = 0.1  # seconds of delay that a poll is worth, where no poll waits for the budget
 WATCH_DELAY = 300.0  # seconds between polls of a run that timed out
 
 
@@ -21,13 +17,13 @@ class Timing:
     give_up: float = 1800.0  # the age at which the run times out
 
 
-def steered_price(price: float, *, polls: float, budget: float) -> float:
-    """The price of a poll for the next second, after one in which *polls* were made or are waiting.
+def poll_price(late: float) -> float:
+    """The price of a poll while polls are *late* seconds late, because more are due than the budget has.
 
-    One price for all runs of a provider is optimal, because it makes the last poll of each worth the same.
+    One price for all runs of a provider makes the last poll of each worth the same. It follows the delay at once: a
+    price that is raised step by step goes on rising while runs still wait for looks that were decided before.
     """
-    change = max(-1.0, min(1.0, polls / (BUDGET_USED * budget) - 1))
-    return max(POLL_PRICE, min(MAX_POLL_PRICE, price * exp(GAIN * change)))
+    return POLL_PRICE * (1 + late)
 
 
 def safety_delay(age: float) -> float:

@@ -96,7 +96,7 @@ class Availability:
             await self._notify("operator.recovered", {"provider": self.name_of(provider)})
             await self._redraw_waiting(provider)
             await self._store.retry_waiting(provider, now=self._clock())
-            self.wake_waiting()
+        self.wake_waiting()
 
     async def report_blocked_host(self, job: Job, host: str) -> None:
         """Finished pictures are on an internet host that the settings do not allow; the operator is notified once."""

@@ -5,7 +5,7 @@ The rows are authoritative. `repair` compares them with what is in memory.
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
@@ -16,6 +16,8 @@ from bot.store.store import Store
 
 log = logging.getLogger(__name__)
 
+Queues = Mapping[str, tuple[Sequence[Waiting], Mapping[str, int]]]  # as `Store.queues` returns them
+
 
 class FairQueues:
     def __init__(self, store: Store, metrics: Metrics) -> None:
@@ -23,6 +25,7 @@ class FairQueues:
         self._metrics = metrics
         self._queues: dict[str, FairQueue] = defaultdict(FairQueue)
         self._provider_of: dict[str, str] = {}  # job → the provider whose queue it is in
+        self._suspected: AbstractSet[str] = frozenset()  # jobs that differed from their rows at the last comparison
         self._kept: set[str] = set()  # jobs with a slot that their rows do not show yet
         self._changed_while_reading: list[set[str]] = []  # one set of jobs for each reading of the rows in progress
         store.on_job(self._on_job)
@@ -39,10 +42,28 @@ class FairQueues:
         """The job's place, 1 is next; None when it no longer waits."""
         return self.of(job.provider).place(_waiting(job)) if job.state is State.ACCEPTED else None
 
-    async def load(self) -> AbstractSet[str]:
-        """Take over what the rows say: at start, and after another process has changed some.
+    async def load(self) -> None:
+        """Take over what the rows say: at start, and after another process has changed some."""
+        rows, different = await self._differences()
+        self._take_over(rows, different)
 
-        Returns the jobs that were different. What this process writes while the rows are read is newer than they are.
+    async def repair(self) -> int:
+        """Take over the jobs that differ from their rows at two calls in a row; returns how many. There should be none.
+
+        A single difference may be a row that another process has just written.
+        """
+        rows, different = await self._differences()
+        lasting, self._suspected = different & self._suspected, different
+        for job_id in lasting:
+            log.warning("A job was wrong in the queue", extra={"event": "queue_repaired", "job_id": job_id})
+        self._take_over(rows, lasting)
+        self._metrics.queue_repaired(len(lasting))
+        return len(lasting)
+
+    async def _differences(self) -> tuple[Queues, AbstractSet[str]]:
+        """The rows, and the jobs that are different in memory.
+
+        What this process writes while the rows are read is newer than they are.
         """
         changed: set[str] = set()
         self._changed_while_reading.append(changed)
@@ -53,7 +74,10 @@ class FairQueues:
         different = set()
         for provider in self._queues.keys() | rows.keys():
             waiting, running = rows.get(provider, ((), {}))
-            different |= self.of(provider).differences(waiting, running) - changed - self._kept
+            different |= self.of(provider).differences(waiting, running)
+        return rows, different - changed - self._kept
+
+    def _take_over(self, rows: Queues, different: AbstractSet[str]) -> None:
         for job_id in different:
             self._provider_of.pop(job_id, None)
             for queue in self._queues.values():
@@ -64,15 +88,6 @@ class FairQueues:
                     self._wait(provider, job)
             for job_id in running.keys() & different:
                 self._run(provider, job_id, running[job_id])
-        return different
-
-    async def repair(self) -> int:
-        """Compare with the rows and take over what differs; returns in how many jobs. There should be none."""
-        different = await self.load()
-        for job_id in different:
-            log.warning("A job was wrong in the queue", extra={"event": "queue_repaired", "job_id": job_id})
-        self._metrics.queue_repaired(len(different))
-        return len(different)
 
     @contextmanager
     def slot_kept(self, job: Job) -> Iterator[None]:

@@ -14,7 +14,7 @@ from bot.core.catalog import Catalog
 from bot.core.clock import Clock
 from bot.core.durations import UNKNOWN_RANGE, Distribution, DurationKey, Durations, Phase
 from bot.core.jobs import SECOND, Job, State
-from bot.core.polling import POLL_PRICE, Timing, safety_delay, steered_price
+from bot.core.polling import POLL_PRICE, Timing, poll_price, safety_delay
 from bot.store.notes import Notes
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class PollTiming:
         self._keys: dict[DurationKey, DurationKey] = {}  # one object for all runs of a kind
         self._unfinished: dict[str, tuple[DurationKey, Mapping[Phase, float]]] = {}  # job → ages when last seen
         self._prices: dict[str, float] = {}  # provider → seconds of delay that one of its polls is worth
-        self._steered_at: dict[str, int] = {}
+        self._counted_at: dict[str, int] = {}  # provider → since when its polls are counted
         self._polls: Counter[str] = Counter()  # since then
         self._rates: dict[str, float] = {}  # provider → polls a second made or wanted before then
         self._changed = False
@@ -147,17 +147,14 @@ class PollTiming:
         return self._rates.get(provider, 0.0)
 
     def steer(self, provider: str, *, waiting: int) -> None:
-        """Adjust the price of a poll, once a second; *waiting*: how many wait for the budget."""
-        now, before = self._clock(), self._steered_at.get(provider)
+        """Adjust the price of a poll; *waiting*: how many are due and wait for the budget."""
+        self._prices[provider] = poll_price(waiting / self.budget(provider))
+        now, before = self._clock(), self._counted_at.get(provider)
         if before is not None and now - before < SECOND:
             return
-        self._steered_at[provider] = now
         if before is not None:
-            rate = (self._polls[provider] + waiting) * SECOND / (now - before)
-            self._rates[provider] = rate
-            price = self._prices.get(provider, POLL_PRICE)
-            self._prices[provider] = steered_price(price, polls=rate, budget=self.budget(provider))
-        self._polls[provider] = 0
+            self._rates[provider] = (self._polls[provider] + waiting) * SECOND / (now - before)
+        self._counted_at[provider], self._polls[provider] = now, 0
 
     # --- what is learnt
 

@@ -76,12 +76,13 @@ class Queue:
             if job.provider in self._availability.outages:
                 await stack.enter_async_context(self._one_by_one)
             self._schedule.clear_moved_up(job.id)
-            accepts = self._health.accepts(job.provider) and self._outages.unsafe is None
-            if not accepts or not self._queues.of(job.provider).has_turn(job.id, free=self._free(job.provider)):
+            has_turn = self._queues.of(job.provider).has_turn(job.id, free=self._free(job.provider))
+            if not has_turn or not self._health.accepts(job.provider) or self._outages.unsafe is not None:
                 yield False
                 return
             with self._queues.slot_kept(job):
                 yield True
+            self._changed(job.provider)  # where nothing was written, the slot is free for another job
 
     async def retry_at(self, job: Job) -> int:
         """When to attend to a waiting job if nothing wakes it."""
@@ -89,6 +90,9 @@ class Queue:
         if self._schedule.has_moved_up(job.id):
             return now
         until = job.deadline
+        in_turn = (self._queues.place(job) or 1) <= max(1, self._free(job.provider))
+        if not in_turn and job.provider not in self._availability.outages:  # it is woken when its turn comes
+            return max(until, now + SECOND)
         if not self._health.accepts(job.provider) and (at := await self._routing.retry_at(job)) is not None:
             until = min(until, at)
         if self._outages.unsafe is not None:

@@ -6,29 +6,14 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from bot.core.polling import MAX_POLL_PRICE, POLL_PRICE, backoff, safety_delay, steered_price
+from bot.core.polling import POLL_PRICE, backoff, poll_price, safety_delay
 
 jitters = st.floats(0, 1, exclude_max=True)
 arithmetic = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 
 
-def test_the_price_rises_while_more_polls_are_wanted_than_the_budget_has_and_falls_back() -> None:
-    price = POLL_PRICE
-    for _ in range(60):
-        price = steered_price(price, polls=400, budget=20)
-    assert price > 100 * POLL_PRICE
-    for _ in range(90):
-        price = steered_price(price, polls=1, budget=20)
-    assert price == POLL_PRICE
-
-
-@given(st.floats(POLL_PRICE, MAX_POLL_PRICE), st.integers(0, 10**6), st.integers(1, 1000))
-def test_the_price_stays_between_its_limits(price: float, polls: int, budget: int) -> None:
-    assert POLL_PRICE <= steered_price(price, polls=polls, budget=budget) <= MAX_POLL_PRICE
-
-
-def test_a_poll_costs_the_same_next_second_where_nearly_all_of_the_budget_is_used() -> None:
-    assert steered_price(3.0, polls=19, budget=20) == pytest.approx(3.0)
+def test_a_poll_is_dearer_the_later_polls_are_and_as_cheap_as_before_once_none_waits() -> None:
+    assert poll_price(0) == POLL_PRICE < poll_price(1) < poll_price(60) < 10
 
 
 def test_polls_for_a_callback_that_is_late_become_rarer_with_age() -> None:
