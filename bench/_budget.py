@@ -49,10 +49,9 @@ def mean_delay(per_second: float, runs: int, *, price: float | None = None) -> f
                 now = at
                 continue
             limit.count(int(now * 1000))
-            run.kind.gone(run.seen_at)
             age = now - run.began_at
             if age >= run.duration:
-                run.kind.ended(run.seen_at, age)
+                run.kind.ended(run.seen_at, age, before=run.seen_at)
                 delays.append(age - run.duration)
                 continue
             run.kind.unfinished(age, before=run.seen_at)

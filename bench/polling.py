@@ -68,9 +68,11 @@ def main() -> list[dict[str, Any]]:
         changed = lognormal(MEDIAN * factor, 0.25)
         cost = _learnt_cost(changed, 20, before=middle)
         rows.append(_row(f"regret_{name}_20_jobs", 100 * (cost / best_cost(changed) - 1), "%"))
-    rows += [
-        _row(f"cost_over_optimum_{runs}_at_once", _at_once(middle, runs) / optimum[0.25], "") for runs in (30, 300)
-    ]
+    for runs in (30, 300):
+        rows.append(_row(f"cost_over_optimum_{runs}_at_once", _together(middle, [0.0] * runs) / optimum[0.25], ""))
+    slow, begins = lognormal(160, 0.25), [n / 10 for n in range(3200)]
+    cost_in_flight = _together(slow, begins, repeats=1, skipped=1600)
+    rows.append(_row("cost_over_optimum_1600_in_flight", cost_in_flight / best_cost(slow), ""))
     rows += [_row(f"cost_with_starts_queue_{seconds}", _with_starts(seconds), "") for seconds in (3, 10, 30)]
     for per_second in (8, 15):
         constant = min(mean_delay(per_second, 1000, price=price) for price in (0.1, 0.3, 1, 3))
@@ -194,33 +196,36 @@ def poll(durations: Durations, duration: float) -> tuple[float, int]:
     age, polls = 0.0, 0
     while True:
         at, polls = max(durations.distribution.next_look(age, price=POLL_PRICE), age + 0.25), polls + 1
-        durations.gone(age)
         if at >= duration:
-            durations.ended(age, at)
+            durations.ended(age, at, before=age)
             return at - duration, polls
         durations.unfinished(at, before=age)
         age = at
 
 
-def _at_once(kind: Kind, runs: int) -> float:
-    """Mean cost of so many runs of a new model that begin at the same moment: the first to end are the fastest."""
+def _together(kind: Kind, begins: Sequence[float], *, repeats: int = 8, skipped: int = 0) -> float:
+    """Mean cost of runs of a new model that begin at such times, without the first ones."""
     costs = []
-    for seed in range(8):
+    for seed in range(repeats):
         dice, durations = random.Random(seed), Durations.expected(USUAL)
-        due = [(durations.distribution.next_look(0, price=POLL_PRICE), 0.0, kind.draw(dice)) for _ in range(runs)]
+        due = [(begin, begin, -1.0, kind.draw(dice), n) for n, begin in enumerate(begins)]
         heapify(due)
+        among = 0
         while due:
-            at, before, duration = heappop(due)
-            costs.append(POLL_PRICE)
-            durations.gone(before)
-            if at >= duration:
-                durations.ended(before, at)
-                costs.append(at - duration)
-                continue
-            durations.unfinished(at, before=before)
-            following = durations.distribution.next_look(at, price=POLL_PRICE)
-            heappush(due, (max(following, at + 0.25), at, duration))
-    return sum(costs) / (8 * runs)
+            now, begin, before, duration, number = heappop(due)
+            age = now - begin
+            among += before < 0
+            if before >= 0:
+                costs.append(POLL_PRICE if number >= skipped else 0.0)
+                if age >= duration:
+                    durations.ended(before, age, before=before, among=among)
+                    costs.append(age - duration if number >= skipped else 0.0)
+                    among -= 1
+                    continue
+                durations.unfinished(age, before=before, among=among)
+            following = durations.distribution.next_look(age, price=POLL_PRICE)
+            heappush(due, (begin + max(following, age + 0.25), begin, age, duration, number))
+    return sum(costs) / (repeats * (len(begins) - skipped))
 
 
 @dataclass
@@ -329,7 +334,7 @@ def _speed() -> list[dict[str, Any]]:
     durations = Durations.expected(USUAL)
     began = time.perf_counter()
     for n in range(500):
-        durations.ended(10, 10.5 + n / 500)
+        durations.ended(10, 10.5 + n / 500, before=10)
         durations.distribution.next_look(1, price=POLL_PRICE)
     return [
         _row("us_per_decision", 1e6 * decision, "us"),

@@ -4,7 +4,6 @@ Pure arithmetic. docs/polling.md explains the rule; `make bench NAME=polling` me
 """
 
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -24,7 +23,8 @@ UNKNOWN_RANGE = (8.0, 60.0)  # seconds, where the catalogue says nothing
 FIRST = 1.5  # the first look may come later by half a poll: with it, the cost is within 1.3 % of the exact optimum
 STEP = 0.1  # of the table, in standard deviations
 TABLE = [round(-5 + STEP * n, 1) for n in range(131)]  # from 5 below the median to 8 above
-AGE_STEPS = 20  # by which an age grows e-fold: unfinished runs of one step are taken together
+AGE_STEPS = 40  # by which an age grows e-fold: runs seen unfinished at about the same age are taken together
+FORGOTTEN = 0.01  # runs
 ENOUGH = 5  # samples for a change to be noticed, and for one that is far away to be cut
 FEW = 10  # samples, until which each changes the prediction at once
 FRESH = 0.05  # of the samples that may be new before the prediction changes
@@ -32,6 +32,9 @@ NARROWEST, WIDEST = 0.02, 2.0  # spreads that are believed
 ROUNDS = 8  # of a fit at most
 CHANGE = 4.0  # times more or less ends than expected: the change of speed that is looked for
 CERTAIN = 7.0  # logarithm of the odds from which on the speed has changed
+MANY = (
+    10  # unfinished runs, from which on more is needed: their ends come before the polls of those that have not ended
+)
 HANGING = 4.0  # expected ends that one run counts for at most: one that hangs is not a change of speed
 
 
@@ -143,11 +146,11 @@ class Excursion:
     odds: float = 0.0  # logarithm
     samples: list[Sample] = field(default_factory=list)
 
-    def add(self, expected: float, sample: Sample | None = None) -> bool:
+    def add(self, expected: float, sample: Sample | None = None, *, weight: float) -> bool:
         """*expected* ends should have come, and *sample* is one that has; returns whether the speed has changed."""
-        self.odds -= (self.factor - 1) * expected
+        self.odds -= weight * (self.factor - 1) * expected
         if sample is not None:
-            self.odds += log(self.factor)
+            self.odds += weight * log(self.factor)
             self.samples.append(sample)
             del self.samples[:-ENOUGH]  # those before may be from before the change
         if self.odds <= 0:
@@ -163,7 +166,9 @@ class Excursion:
 class Durations:
     """What has been learnt about one kind of run in one phase.
 
-    Unfinished runs count as well: otherwise the first to end, which are the fastest, would speak for all.
+    Ages at which runs were seen unfinished count as well as ends: otherwise the first of many runs to end, which are
+    the fastest, would speak for all. Each step of a run from one age to the next counts by itself, so that what is
+    forgotten is forgotten of ended and unfinished runs alike.
     """
 
     prior_mean: float
@@ -173,8 +178,10 @@ class Durations:
     mean: float = 0.0  # of the logarithms of the samples
     squares: float = 0.0  # sum of their squared deviations
     seen: int = 0
-    _unfinished: Counter[int] = field(default_factory=Counter)  # age when last seen, as `_step_of` has it → runs
-    _excursions: tuple[Excursion, Excursion] = field(default_factory=lambda: (Excursion(CHANGE), Excursion(1 / CHANGE)))
+    _survived: dict[int, float] = field(default_factory=dict)  # age, as `_step_of` has it → runs seen up to it and
+    # not further, less those seen from it on
+    _faster: Excursion = field(default_factory=lambda: Excursion(CHANGE))
+    _slower: Excursion = field(default_factory=lambda: Excursion(1 / CHANGE))
     _likely: Distribution | None = None  # the most likely one
     _known: Distribution | None = None  # the prediction from it, wider where little is known
     _news: float = 0.0  # ends, seen and expected, since the last fit
@@ -194,22 +201,21 @@ class Durations:
 
     # --- what is seen
 
-    def unfinished(self, age: float, *, before: float = 0.0) -> None:
-        """A run was seen unfinished at *age*, and the last time at the age *before*, at which it is `gone`."""
-        self._unfinished[_step_of(age)] += 1
+    def unfinished(self, age: float, *, before: float = 0.0, among: int = 1) -> None:
+        """A run was seen unfinished at *age*, and the last time at *before*. *among*: how many are unfinished."""
+        self._count(before, -1.0)
+        self._count(age, 1.0)
         expected = _expected_ends(self.distribution, before, age)
         self._news += expected
-        self._test(expected)
+        self._test(expected, among=among)
 
-    def gone(self, age: float) -> None:
-        """A run that was seen unfinished at *age* has been seen later, or is no longer polled."""
-        step = _step_of(age)
-        self._unfinished[step] -= 1
-        if self._unfinished[step] <= 0:
-            del self._unfinished[step]
+    def _count(self, age: float, runs: float) -> None:
+        if age > 0:
+            step = _step_of(age)
+            self._survived[step] = self._survived.get(step, 0.0) + runs
 
-    def ended(self, low: float, high: float) -> None:
-        """A run was seen unfinished at the age of *low* seconds, and finished at *high*."""
+    def ended(self, low: float, high: float, *, before: float, among: int = 1) -> None:
+        """A run ended between the ages *low* and *high*; it was last counted as unfinished at *before*."""
         known = self.distribution
         high = max(high, 2e-3)
         if self.samples < FEW:  # a run that ended before the first look at it is taken to have ended not long before
@@ -217,30 +223,36 @@ class Durations:
         low = min(max(low, 1e-3), high)
         self.seen += 1
         self._news += 1
+        self._count(before, -1.0)
         first, last = ((log(each) - known.mean) / known.spread for each in (low, high))
         value, variance = _expected_between(first, last)
         expected = _expected_ends(known, low, exp(known.mean + known.spread * value))
-        if self._test(expected, Sample.between(max(low, high / 2), high)):
+        if self._test(expected, Sample.between(max(low, high / 2), high), among=among):
             return
         if self.samples >= ENOUGH:
             value = max(-FARTHEST, min(FARTHEST, value))
         value, variance = known.mean + value * known.spread, variance * known.spread**2
-        keep = 0.5 ** (1 / HALF_LIFE)
+        keep = 0.5 ** (1 / max(HALF_LIFE, among))  # the last of many to end are the slowest
         self.samples, self.squares = self.samples * keep + 1, self.squares * keep + variance
+        self._survived = {step: runs * keep for step, runs in self._survived.items() if abs(runs) > FORGOTTEN}
         before = self.mean
         self.mean += (value - before) / self.samples
         self.squares += (value - before) * (value - self.mean)
 
     # --- what follows
 
-    def _test(self, expected: float, sample: Sample | None = None) -> bool:
+    def _test(self, expected: float, sample: Sample | None = None, *, among: int) -> bool:
         """Whether the speed has changed; then everything before the change is forgotten."""
-        if self.samples < max(ENOUGH, self._unfinished.total()):  # the unfinished ones themselves change the fit
+        if self.samples < ENOUGH:
             return False
-        for excursion in self._excursions:
-            if excursion.add(expected, sample):
-                self._restart(excursion)
-                return True
+        weight = min(1.0, MANY / among)
+        if self._slower.add(expected, sample, weight=weight):
+            self._restart(self._slower)
+            return True
+        is_late = sample is not None and self.distribution.expected_ends(exp(sample.value)) > HANGING
+        if not is_late and self._faster.add(expected, sample, weight=weight):
+            self._restart(self._faster)
+            return True
         return False
 
     def _restart(self, excursion: Excursion) -> None:
@@ -251,56 +263,28 @@ class Durations:
         self.prior_mean, self.prior_spread, self.spread_weight = fmean(values), likely.spread, KEPT_SPREAD_WEIGHT
         self.samples, self.mean = float(len(samples)), self.prior_mean
         self.squares = sum((each.value - self.mean) ** 2 + each.variance for each in samples)
+        self._survived.clear()
         self._likely, self._known = Distribution(self.prior_mean, self.prior_spread), None
-        for each in self._excursions:
-            each.clear()
+        self._faster.clear()
+        self._slower.clear()
 
     def _fit(self) -> Distribution:
-        """The most likely distribution, as wide as it has to be for a prediction.
-
-        Newton's method for mean / spread and 1 / spread, in which the likelihood of normal samples with unfinished ones
-        is concave (Olsen, Econometrica 46, 1978). Logarithms count from the last mean.
-        """
-        start = self._likely or Distribution(self.prior_mean, self.prior_spread)
-        origin = start.mean
-        expected = max(-start.spread, min(start.spread, self.prior_mean - origin))  # however wrong it is
-        known = ((PRIOR_MEAN_WEIGHT, expected), (self.samples, self.mean - origin))
-        ages = [(step / AGE_STEPS - origin, count) for step, count in self._unfinished.items()]
-        old = [(age, count * start.belongs(exp(origin + age))) for age, count in ages if age > -FARTHEST * start.spread]
+        """The most likely distribution, as wide as it has to be for a prediction."""
+        start = self._likely or Distribution(self.prior_mean, self.prior_spread)  # logarithms count from its mean
+        expected = max(-start.spread, min(start.spread, self.prior_mean - start.mean))  # however wrong it is
+        values = ((PRIOR_MEAN_WEIGHT, expected), (self.samples, self.mean - start.mean))
+        ages = [(step / AGE_STEPS - start.mean, runs) for step, runs in self._survived.items()]
+        old = [
+            (runs * start.belongs(exp(start.mean + age)), age) for age, runs in ages if age > -FARTHEST * start.spread
+        ]
         degrees = self.spread_weight + self.samples
         squares = self.spread_weight * self.prior_spread**2 + self.squares
-        at, precision = 0.0, 1 / start.spread  # mean / spread, 1 / spread
-        for _ in range(ROUNDS):
-            by_at, by_precision = 0.0, degrees / precision - precision * squares
-            curve, cross, curve_precision = 0.0, 0.0, degrees / precision**2 + squares
-            for weight, value in known:
-                by_at += weight * (precision * value - at)
-                by_precision -= weight * value * (precision * value - at)
-                curve += weight
-                cross += weight * value
-                curve_precision += weight * value * value
-            for age, count in old:
-                place = precision * age - at
-                hazard = _normal_hazard(place)
-                weight = count * hazard * (hazard - place)
-                by_at += count * hazard
-                by_precision -= count * age * hazard
-                curve += weight
-                cross += weight * age
-                curve_precision += weight * age * age
-            area = curve * curve_precision - cross * cross
-            step = (by_at * cross + by_precision * curve) / area
-            part = min(1.0, precision / (2 * abs(step) + 1e-12))
-            at += part * (by_at * curve_precision + by_precision * cross) / area
-            precision += part * step
-            if abs(step) < 0.01 * precision and abs(by_at) < 0.05 * curve:
-                break
-        mean, spread = at / precision, min(WIDEST, max(NARROWEST, 1 / precision))
-        self._likely, self._news = Distribution(origin + mean, spread), 0.0
-        # How far the estimates themselves may be off, in spreads.
-        mean_off = (curve_precision - 2 * mean * cross + mean * mean * curve) / area
-        spread_off = 2 * curve / area / precision**2
-        return Distribution(origin + mean, spread * sqrt((1 + mean_off) * (1 + spread_off / (1 + spread_off))))
+        found = _most_likely(values, old, degrees=degrees, squares=squares, spread=start.spread) or _most_likely(
+            values, (), degrees=degrees, squares=squares, spread=start.spread
+        )
+        assert found is not None  # without ages it is concave everywhere
+        self._likely, self._news = Distribution(start.mean + found.mean, found.spread), 0.0
+        return Distribution(start.mean + found.mean, found.spread * found.widening)
 
     # --- on disk
 
@@ -319,6 +303,61 @@ class Durations:
             setattr(loaded, name, dumped[name])
         loaded._likely = Distribution(dumped["likely_mean"], dumped["likely_spread"])
         return loaded
+
+
+class Estimate(NamedTuple):
+    mean: float
+    spread: float
+    widening: float  # how much wider a prediction is, because mean and spread may be off
+
+
+def _most_likely(
+    values: Sequence[tuple[float, float]],
+    ages: Sequence[tuple[float, float]],
+    *,
+    degrees: float,
+    squares: float,
+    spread: float,
+) -> Estimate | None:
+    """The most likely normal distribution; None where the likelihood has no maximum near zero and *spread*.
+
+    *values* have a weight and a mean each, *squares* are their squared deviations with so many *degrees* of freedom.
+    *ages* have the weight of what has not ended by then. By Newton's method for mean / spread and 1 / spread, in which
+    the likelihood of values and unfinished runs is concave (Olsen, Econometrica 46, 1978).
+    """
+    at, precision = 0.0, 1 / spread  # mean / spread, 1 / spread
+    for _ in range(ROUNDS):
+        by_at, by_precision = 0.0, degrees / precision - precision * squares
+        curve, cross, curve_precision = 0.0, 0.0, degrees / precision**2 + squares
+        for weight, value in values:
+            by_at += weight * (precision * value - at)
+            by_precision -= weight * value * (precision * value - at)
+            curve += weight
+            cross += weight * value
+            curve_precision += weight * value * value
+        for runs, age in ages:
+            place = precision * age - at
+            hazard = _normal_hazard(place)
+            weight = runs * hazard * (hazard - place)
+            by_at += runs * hazard
+            by_precision -= runs * age * hazard
+            curve += weight
+            cross += weight * age
+            curve_precision += weight * age * age
+        area = curve * curve_precision - cross * cross
+        if curve <= 0 or area <= 0:
+            return None
+        step = (by_at * cross + by_precision * curve) / area
+        part = min(1.0, precision / (2 * abs(step) + 1e-12))
+        at += part * (by_at * curve_precision + by_precision * cross) / area
+        precision += part * step
+        if abs(step) < 0.01 * precision and abs(by_at) < 0.05 * curve:
+            break
+    mean = max(-FARTHEST, min(FARTHEST, at / precision))
+    mean_off = (curve_precision - 2 * mean * cross + mean * mean * curve) / area  # variances, in spreads
+    spread_off = 2 * curve / area / precision**2
+    widening = sqrt((1 + mean_off) * (1 + spread_off / (1 + spread_off)))
+    return Estimate(mean, min(WIDEST, max(NARROWEST, 1 / precision)), widening)
 
 
 def _step_of(age: float) -> int:

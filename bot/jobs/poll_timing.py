@@ -7,7 +7,7 @@ half minute only.
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from bot.core.catalog import Catalog
@@ -63,7 +63,8 @@ class PollTiming:
         self._begun_at = clock()
         self._learnt: dict[tuple[DurationKey, Phase], Durations] = {}
         self._keys: dict[DurationKey, DurationKey] = {}  # one object for all runs of a kind
-        self._unfinished: dict[str, tuple[DurationKey, Mapping[Phase, float]]] = {}  # job → ages when last seen
+        self._unfinished: dict[str, DurationKey] = {}  # job → the kind of its run, once it was seen unfinished
+        self._in_flight: Counter[DurationKey] = Counter()  # how many those are
         self._prices: dict[str, float] = {}  # provider → seconds of delay that one of its polls is worth
         self._counted_at: dict[str, int] = {}  # provider → since when its polls are counted
         self._polls: Counter[str] = Counter()  # since then
@@ -160,47 +161,50 @@ class PollTiming:
 
     def unfinished(self, run: PolledRun) -> None:
         """The run was seen unfinished, in the same state as before."""
-        run.seen_at = self._clock()
-        phases = {Phase.TOTAL: run.submitted_at}
-        phases |= {Phase.RUNNING: _started_at(run)} if run.started_before else {Phase.QUEUED: run.submitted_at}
-        ages = {phase: (run.seen_at - since) / SECOND for phase, since in phases.items()}
-        before = self.forget(run.job_id)
-        self._unfinished[run.job_id] = run.key, ages
-        for phase, age in ages.items():
-            # Of the runs from before the start of the bot, those that ended meanwhile are not seen.
-            unseen = max(0.0, (self._begun_at - phases[phase]) / SECOND)
-            self._of(run.key, phase).unfinished(age, before=before.get(phase, min(unseen, age)))
+        now, counted_at = self._clock(), self._counted_until(run)
+        if run.job_id not in self._unfinished:
+            self._unfinished[run.job_id] = run.key
+            self._in_flight[run.key] += 1
+        for phase, since in _phases(run):
+            age, before = max(0, now - since) / SECOND, max(0, counted_at - since) / SECOND
+            self._of(run.key, phase).unfinished(age, before=min(before, age), among=self._in_flight[run.key])
+        run.seen_at = now
+
+    def forget(self, job_id: str) -> None:
+        """The job's run is no longer polled."""
+        if (key := self._unfinished.pop(job_id, None)) is not None:
+            self._in_flight[key] -= 1
 
     def started(self, run: PolledRun) -> None:
         """The run was seen running for the first time."""
-        seen_at, now = run.seen_at, self._clock()
-        self.forget(run.job_id)
-        run.state, run.started_after, run.started_before = State.RUNNING, seen_at, now
-        self._ended(run.key, Phase.QUEUED, seen_at - run.submitted_at, now - run.submitted_at)
+        now = self._clock()
+        self._ended(
+            run, Phase.QUEUED, run.submitted_at, between=(run.seen_at - run.submitted_at, now - run.submitted_at)
+        )
+        run.state, run.started_after, run.started_before = State.RUNNING, run.seen_at, now
         self.unfinished(run)
 
     def finished(self, run: PolledRun, *, called_back: bool) -> None:
         """The run was seen finished, with pictures."""
         now = self._clock()
-        self.forget(run.job_id)
         seen_at = max(run.seen_at, now - int(EXACT * SECOND)) if called_back else run.seen_at
-        self._ended(run.key, Phase.TOTAL, seen_at - run.submitted_at, now - run.submitted_at)
-        if run.started_before:
-            self._ended(run.key, Phase.RUNNING, seen_at - run.started_before, now - run.started_after)
-        elif not called_back:
-            self._ended(run.key, Phase.QUEUED, seen_at - run.submitted_at, now - run.submitted_at)
+        for phase, since in _phases(run):
+            between = seen_at - since, now - since
+            if phase is Phase.RUNNING:
+                between = seen_at - run.started_before, now - run.started_after
+            if phase is not Phase.QUEUED or not called_back:  # a start that was not looked for says nothing
+                self._ended(run, phase, since, between=between)
+        self.forget(run.job_id)
 
-    def forget(self, job_id: str) -> Mapping[Phase, float]:
-        """The job's run is no longer polled; returns the ages at which it was last seen unfinished."""
-        if (found := self._unfinished.pop(job_id, None)) is None:
-            return {}
-        key, ages = found
-        for phase, age in ages.items():
-            self._of(key, phase).gone(age)
-        return ages
+    def _counted_until(self, run: PolledRun) -> int:
+        """When the run was last counted as unfinished; those that ended before the bot was started were not counted."""
+        return max(run.seen_at, self._begun_at)
 
-    def _ended(self, key: DurationKey, phase: Phase, low: int, high: int) -> None:
-        self._of(key, phase).ended(max(0.0, low / SECOND), high / SECOND)
+    def _ended(self, run: PolledRun, phase: Phase, since: int, *, between: tuple[int, int]) -> None:
+        low, high = (max(0.0, each / SECOND) for each in between)
+        before = max(0, self._counted_until(run) - since) / SECOND
+        among = max(1, self._in_flight[run.key])
+        self._of(run.key, phase).ended(low, high, before=min(before, high), among=among)
         self._changed = True
 
     def _of(self, key: DurationKey, phase: Phase) -> Durations:
@@ -260,6 +264,12 @@ class PollTiming:
         learnt = self._learnt.items()
         entries = [{"key": asdict(key), "phase": phase, "learnt": each.dump()} for (key, phase), each in learnt]
         await self._notes.set(NOTE, json.dumps(entries))
+
+
+def _phases(run: PolledRun) -> Sequence[tuple[Phase, int]]:
+    """The phases in which the run is, each with the time of its begin."""
+    second = (Phase.RUNNING, _started_at(run)) if run.started_before else (Phase.QUEUED, run.submitted_at)
+    return (Phase.TOTAL, run.submitted_at), second
 
 
 def _started_at(run: PolledRun) -> int:

@@ -1,5 +1,6 @@
 """How long runs take is learnt from few of them, follows a change of speed, and is not misled by one that hangs."""
 
+from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from math import exp, log
 from random import Random
@@ -20,9 +21,8 @@ def watched(durations: Durations, seconds: float) -> int:
     while True:
         at = durations.distribution.next_look(age, price=PRICE)
         polls += 1
-        durations.gone(age)
         if at >= seconds:
-            durations.ended(age, at)
+            durations.ended(age, at, before=age)
             return polls
         durations.unfinished(at, before=age)
         age = at
@@ -73,29 +73,53 @@ def test_a_host_that_changes_speed_is_followed_within_eight_runs(factor: float) 
     assert durations.distribution.quantile(0.5) == pytest.approx(20 * factor, rel=0.15)
 
 
-def together(durations: Durations, ends: list[float]) -> tuple[float, float]:
-    """Poll runs that begin at the same moment; returns mean delay and polls."""
-    due = [(durations.distribution.next_look(0, price=PRICE), 0.0, end) for end in ends]
+def together(durations: Durations, begins: Sequence[float], *, median: float, spread: float = 0.25) -> float:
+    """Poll runs that begin at such times; returns their mean cost."""
+    draw = Random(1)
+    due = [(begin, begin, -1.0, median * draw.lognormvariate(0, spread)) for begin in begins]
     heapify(due)
-    delay, polls = 0.0, 0
+    cost, among = 0.0, 0
     while due:
-        at, before, end = heappop(due)
-        polls += 1
-        if before:
-            durations.gone(before)
-        if at >= end:
-            durations.ended(before, at)
-            delay += at - end
-        else:
-            durations.unfinished(at, before=before)
-            heappush(due, (durations.distribution.next_look(at, price=PRICE), at, end))
-    return delay / len(ends), polls / len(ends)
+        now, begin, before, end = heappop(due)
+        age = now - begin
+        among += before < 0
+        if before >= 0:
+            cost += PRICE
+            if age >= end:
+                durations.ended(before, age, before=before, among=among)
+                cost += age - end
+                among -= 1
+                continue
+            durations.unfinished(age, before=before, among=among)
+        following = begin + durations.distribution.next_look(age, price=PRICE)
+        heappush(due, (max(following, now + 0.25), begin, age, end))
+    return cost / len(begins)
 
 
 def test_the_first_runs_to_end_do_not_speak_for_those_that_began_with_them() -> None:
-    draw = Random(1)
-    delay, polls = together(Durations.expected((10, 30)), [12 * draw.lognormvariate(0, 0.25) for _ in range(300)])
-    assert delay + PRICE * polls < 1.45  # 1.04 if everything were known, 1.7 with the fastest taken for all
+    # 1.04 if everything were known, 1.7 with the fastest taken for all
+    assert together(Durations.expected((10, 30)), [0.0] * 300, median=12) < 1.45
+
+
+def test_many_unfinished_runs_do_not_outweigh_those_that_have_ended() -> None:
+    durations = Durations.expected((10, 30))
+    together(durations, [n / 20 for n in range(2000)], median=40)  # 800 at a time
+    assert durations.distribution.quantile(0.5) == pytest.approx(40, rel=0.1)
+
+
+@examples
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1e4), st.floats(0, 1), st.floats(0, 1)), max_size=60))
+def test_whatever_is_seen_the_next_look_is_later_and_not_out_of_reach(
+    seen: list[tuple[bool, float, float, float]],
+) -> None:
+    durations = Durations.expected((10, 30))
+    for has_ended, age, one, other in seen:
+        if has_ended:
+            durations.ended(age * max(one, other), age, before=age * min(one, other))
+        else:
+            durations.unfinished(age, before=age * one)
+    for age in (0, 1, 1e4):
+        assert age < durations.distribution.next_look(age, price=PRICE) < 1e9
 
 
 def test_a_slowdown_is_noticed_before_the_slow_runs_end() -> None:

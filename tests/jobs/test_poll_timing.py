@@ -6,11 +6,10 @@ import pytest
 
 from bot.core.jobs import SECOND, Observation, State
 from bot.core.quota import Limits
-from bot.providers.base import CancelOutcome
 from tests.kit import ALICE, Rig, rig
 
 NO_LIMITS = Limits(*[10**15] * 11)
-QUEUED, RUNNING = Observation(State.QUEUED), Observation(State.RUNNING)
+RUNNING = Observation(State.RUNNING)
 
 
 async def run_of(app: Rig, seconds: float, *, step: float = 0.5) -> tuple[str, int, float]:
@@ -69,21 +68,6 @@ async def test_runs_that_outlived_a_restart_are_not_taken_for_slow_ones(tmp_path
         await again.turn()
         assert usual is not None
         assert again.services.poll_timing.usual(await again.job(jobs[0])) == pytest.approx(usual, rel=0.2)
-
-
-async def test_runs_that_have_ended_in_any_way_are_forgotten(tmp_path: Path) -> None:
-    async with rig(tmp_path) as app:
-        for end in (app.ready(), Observation(State.FAILED), Observation(State.REFUSED)):
-            app.provider.sees = [QUEUED, RUNNING, RUNNING, end]
-            await app.until_final(await app.imagine())
-        app.provider.sees, app.provider.cancellings = [QUEUED], [CancelOutcome.CANCELLED]
-        job_id = await app.imagine()
-        await app.turn(10, times=3)
-        assert len(app.services.poll_timing._unfinished) == 1
-        await app.services.jobs.cancel(job_id, user_id=ALICE)
-        app.provider.sees = [Observation(State.CANCELLED)]
-        await app.until_final(job_id)
-        assert app.services.poll_timing._unfinished == {}
 
 
 async def test_what_cannot_be_read_is_learnt_again(tmp_path: Path) -> None:
