@@ -25,6 +25,7 @@ from bot.ui.cards.notices import welcome
 from bot.ui.cards.texts import ENGLISH, Texts
 from bot.ui.interactions.access import Access
 from bot.ui.interactions.responder import NOBODY, Responder
+from bot.ui.transport.gateway import keep_close_codes
 from bot.ui.transport.rate_limits import RateLimits
 from bot.ui.transport.state import State
 
@@ -171,6 +172,7 @@ class DarkroomClient(discord.Client):
         return time.perf_counter() - float(keep_alive._last_ack)  # noqa: SLF001 - see above
 
     async def setup_hook(self) -> None:
+        keep_close_codes(self)
         if self.application is not None:
             self.access.set_owners(owner_ids(self.application))
         await self.tree.set_translator(self._translator)

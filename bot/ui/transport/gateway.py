@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import aiohttp
 import discord
+from discord.http import DiscordClientWebSocketResponse  # type: ignore[attr-defined]  # not exported
 from discord.utils import MISSING
 
 log = logging.getLogger(__name__)
@@ -18,6 +19,28 @@ FATAL_CODES = {
     4004: "Discord does not know this token: set DARKROOM_DISCORD__TOKEN to the one on the Developer Portal's Bot page",
     4014: "Discord refused an intent: Darkroom asks only for guilds, so check the application in the Developer Portal",
 }
+
+
+class _Socket(DiscordClientWebSocketResponse):
+    """Keeps the code with which Discord has closed the connection.
+
+    discord.py answers the close. On uvloop the transport may be closed by then, and aiohttp reports the code 1006 of a
+    lost connection in its place, after which discord.py would reconnect with a wrong token or intent.
+    """
+
+    async def close(self, *, code: int = 4000, message: bytes = b"") -> bool:
+        received = self.close_code
+        closed = await super().close(code=code, message=message)
+        if received is not None:
+            self._close_code = received
+        return closed
+
+
+def keep_close_codes(client: discord.Client) -> None:
+    """Let the connections of *client*, which has logged in, report why Discord closed them."""
+    session = vars(client.http).get("_HTTPClient__session")  # discord.py has no setting for it
+    if isinstance(session, aiohttp.ClientSession):  # the demo's Discord is in the same process
+        session._ws_response_class = _Socket  # noqa: SLF001 - nor has aiohttp, once the session was made
 
 
 class FatalGatewayError(Exception):
