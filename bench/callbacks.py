@@ -12,14 +12,14 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
 import aiohttp
 
-from bench.jobs200 import SHIPPED
+from bot.core.polling import Timing
 from bot.sandbox.faults import Fault
 from bot.sandbox.runflow.runs import FlowRun
 from bot.sandbox.service import ImageService, Pace
@@ -55,7 +55,7 @@ async def _measure(folder: Path) -> list[dict[str, Any]]:
     async with (
         ImageService(pace=Pace(0, 0, None), webhook_secrets=SECRETS).running() as host,
         called_back(
-            folder, host, timing=SHIPPED, quota__host_month_usd="none", web__metrics_token=METRICS_TOKEN
+            folder, host, timing=asdict(Timing()), quota__host_month_usd="none", web__metrics_token=METRICS_TOKEN
         ) as bot,
     ):
         addresses = await _addresses(bot)

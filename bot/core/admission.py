@@ -16,7 +16,7 @@ from bot.core.jobs import SECOND
 MIN_ACTIVE = 8  # requests that are worked on at the same time
 ACTIVE_PERIOD = SECOND / 4  # in which those that are worked on would be finished: more would only delay the first ones
 MAX_AGE = 2 * SECOND  # of a request whose card is ready to be sent: Discord waits three seconds
-DEFAULT_RATE = 300.0  # requests a second, assumed while none waits: fewer than in bench/burst.py
+DEFAULT_RATE = 300.0  # requests a second, assumed while none waits: fewer than in bench/flight.py
 RATE_PERIOD = SECOND / 2  # milliseconds; the weight of what was seen before falls to 1/e in it
 
 
@@ -35,11 +35,6 @@ class Admission:
         self._waiting: OrderedDict[Ticket, None] = OrderedDict()
         self._rate = DEFAULT_RATE  # finished requests a second while others wait
         self._rate_at = clock()
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether requests wait for their turn, so that other work should wait for them."""
-        return bool(self._waiting)
 
     def enter(self, received_at: int, decide: Callable[[bool], None]) -> Ticket:
         """Add a request, received at *received_at* (UTC milliseconds); *decide* may be called at once."""

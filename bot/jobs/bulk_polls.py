@@ -1,5 +1,6 @@
 """Looks at all runs of a provider at once, where it lists them and that takes fewer requests than polling each."""
 
+import logging
 from collections.abc import Callable, Mapping
 
 from bot.core.clock import Clock
@@ -7,6 +8,8 @@ from bot.core.errors import ProviderError
 from bot.core.jobs import MINUTE, SECOND, is_news
 from bot.jobs.poll_timing import PolledRun, PollTiming
 from bot.providers.base import Provider
+
+log = logging.getLogger(__name__)
 
 EVERY = SECOND  # between two looks at all
 WORTH = 3  # polls of single runs that one request for a page is worth
@@ -60,7 +63,9 @@ class BulkPolls:
         runs = [each for each in self._runs.values() if each.provider == provider]
         try:
             seen = await self._providers[provider].observe_many([each.run_id for each in runs], pages=pages)
-        except ProviderError:  # each run is polled at its own time
+        except Exception as exc:  # each run is polled at its own time
+            if not isinstance(exc, ProviderError):
+                log.exception("A look at all runs failed", extra={"event": "step_error"})
             self._begun.pop(provider, None)
             self._next_at[provider] = self._clock() + RETRY_AFTER
             return

@@ -103,8 +103,12 @@ class PollTiming:
     # --- when to look
 
     def next_look(self, run: PolledRun, *, called_back: bool = False) -> int:
-        """When to look at an unfinished run again, in UTC milliseconds."""
+        """When to look at an unfinished run again, in UTC milliseconds: at its deadline at the latest."""
         now = self._clock()
+        at = min(self._next_look(run, now, called_back=called_back), run.deadline)
+        return max(at, now + int(run.timing.shortest * SECOND))
+
+    def _next_look(self, run: PolledRun, now: int, *, called_back: bool) -> int:
         age = (now - run.submitted_at) / SECOND
         if run.calls_back and not called_back:
             return run.submitted_at + int(self._look_without_callback(run, age) * SECOND)
@@ -113,7 +117,7 @@ class PollTiming:
         since, distribution, factor = self._basis(run)
         price = self._prices.get(run.provider, POLL_PRICE) * factor
         at = distribution.next_look((now - since) / SECOND, price=price)
-        return max(since + int(at * SECOND), now + int(run.timing.shortest * SECOND))
+        return since + int(at * SECOND)
 
     def _look_without_callback(self, run: PolledRun, age: float) -> float:
         total, (_, longest) = self._of(run.key, Phase.TOTAL), self._usual_of(run.key) or UNKNOWN_RANGE

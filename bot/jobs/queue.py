@@ -117,7 +117,7 @@ class Queue:
             self._redrawn_at[provider] = now
             before = self._shown.get(provider, {})
             shown = {job_id: shown_place(n) for n, job_id in enumerate(self._queues.of(provider).waiting, start=1)}
-            self._shown[provider] = shown
             # A card shows the place at which it was drawn first.
             if changed := [job_id for job_id, place in shown.items() if before.get(job_id, place) != place]:
                 await self._store.request_redraw(changed, now=now)
+            self._shown[provider] = shown

@@ -75,11 +75,6 @@ class Requests:
         async with self._turn(context.received_at):
             return await self._accept(context, draft, max_price=max_price)
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether requests wait for their turn, so that other work should wait for them."""
-        return self._admission.is_busy
-
     @asynccontextmanager
     async def _turn(self, received_at: int) -> AsyncIterator[None]:
         """Wait until the requests ahead are worked on; `UserError` where the answer would come too late."""

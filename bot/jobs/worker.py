@@ -106,7 +106,7 @@ class Worker:
                 for job_id in self._take_due():
                     group.create_task(self._attend(job_id))
                 if (redraw_at := self._queue.redraw_at) is not None and redraw_at <= self._clock():
-                    await self._redraw_places()
+                    group.create_task(self._redraw_places())
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._sleep()):
                         await self._wakeups.worker.wait()

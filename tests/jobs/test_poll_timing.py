@@ -129,3 +129,15 @@ async def test_under_a_small_budget_polls_become_rarer_and_none_is_far_too_late(
         _, polls, late = await run_of(app, 60)
         assert polls > 4
         assert late < 15
+
+
+async def test_a_run_is_attended_to_at_its_deadline_at_the_latest(app: Rig) -> None:
+    app.provider.sees = [RUNNING]
+    job_id = await app.imagine()
+    await app.turn()
+    timing = app.services.poll_timing
+    for calls_back in (False, True):
+        run = timing.run_of(await app.job(job_id), calls_back=calls_back)
+        assert timing.next_look(run) > app.time.now + SECOND
+        run.deadline = app.time.now + SECOND
+        assert timing.next_look(run) == run.deadline
