@@ -168,6 +168,7 @@ def _results(store: Store, settings: JobSettings, outside: Outside) -> ResultDow
         outside.fetcher,
         checker=outside.checker,
         result_hosts=settings.result_hosts,
+        catalog=settings.catalog,
         data=settings.data,
         clock=outside.clock,
     )

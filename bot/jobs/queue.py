@@ -55,7 +55,9 @@ class Queue:
         for provider in self._queues.providers:
             self._changed(provider)
 
-    def _on_job(self, _job: Job) -> None:
+    def _on_job(self, job: Job) -> None:
+        if (place := self._queues.place(job)) is not None:  # its first card shows it
+            self._shown.setdefault(job.provider, {}).setdefault(job.id, shown_place(place))
         for provider in self._queues.providers:  # it may have left another one than it is at
             self._changed(provider)
 
@@ -117,7 +119,6 @@ class Queue:
             self._redrawn_at[provider] = now
             before = self._shown.get(provider, {})
             shown = {job_id: shown_place(n) for n, job_id in enumerate(self._queues.of(provider).waiting, start=1)}
-            # A card shows the place at which it was drawn first.
             if changed := [job_id for job_id, place in shown.items() if before.get(job_id, place) != place]:
                 await self._store.request_redraw(changed, now=now)
             self._shown[provider] = shown

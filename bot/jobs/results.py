@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Protocol
 
 from bot.core.cards import Picture
+from bot.core.catalog import Catalog
 from bot.core.clock import Clock
 from bot.core.errors import BadLink, BadPicture, DownloadFailed, HostNotAllowed
 from bot.core.jobs import SECOND, Job
+from bot.core.polling import Timing
 from bot.files.modes import open_private
 from bot.pictures.guard import Checked
 from bot.store.store import Store
@@ -22,7 +24,6 @@ log = logging.getLogger(__name__)
 
 MAX_BYTES = 100 * 1024 * 1024  # a 4K PNG has about 25 MB
 MAX_IN_MEMORY = 8  # pictures of one provider: most have a few megabytes, the largest a hundred
-MIN_WAIT = 64 * SECOND  # for which a missing picture is asked for at least, however often a member presses Check now
 LASTING_ATTEMPTS = 3  # a provider may answer 404 for a while after it reported a picture as ready
 
 
@@ -51,6 +52,7 @@ class ResultDownloader:
         *,
         checker: Checker,
         result_hosts: Mapping[str, Sequence[str]],
+        catalog: Catalog,
         data: Path,
         clock: Clock,
     ) -> None:
@@ -59,6 +61,7 @@ class ResultDownloader:
         self._fetcher = fetcher
         self._checker = checker
         self._result_hosts = result_hosts
+        self._catalog = catalog
         self._data = data
         self._clock = clock
         # By provider, so that a host that sends slowly holds up only its own pictures.
@@ -85,8 +88,12 @@ class ResultDownloader:
         return DownloadResult(downloaded=len(on_disk) + new, incomplete=max(0, incomplete), blocked_host=blocked)
 
     def _failed_for_good(self, job: Job, n: int) -> bool:
-        since = self._lasting_since.get((job.id, n), self._clock())
-        return self._lasting[job.id, n] >= LASTING_ATTEMPTS and self._clock() - since >= MIN_WAIT
+        if self._lasting[job.id, n] < LASTING_ATTEMPTS:
+            return False
+        model = self._catalog.models.get(job.request.model)
+        # However often a member presses Check now, the provider has as long as between two of its rarest polls, twice.
+        least = 2 * (model.timing if model else Timing()).rare
+        return self._clock() - self._lasting_since[job.id, n] >= least * SECOND
 
     def _forget(self, job: Job) -> None:
         for key in [each for each in self._lasting if each[0] == job.id]:

@@ -93,7 +93,7 @@ class Worker:
         await Housekeeping(self._store.database).clamp_future_times(now=self._clock())
         await self._poll_timing.load()
         await self._reload()
-        self._schedule.wake(list(self._schedule.due))
+        self._schedule.wake(self._rows)  # also those written before this, which `_reload` finds unchanged
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run steps until *stop*, and finish those in progress; each has its own timeout."""

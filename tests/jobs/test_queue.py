@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bot.core.errors import DownloadFailed, ProviderPaused, ProviderUnavailable
 from bot.core.jobs import Observation, State
-from tests.kit import ALICE, BOB, Rig, rig
+from tests.kit import ALICE, BOB, Rig, Time, rig
 
 RUNNING = Observation(State.RUNNING)
 
@@ -20,6 +20,21 @@ async def test_jobs_that_waited_for_the_operator_all_continue_once_one_is_accept
 
     assert [(await app.job(each)).state for each in (first, second)] == [State.SUCCEEDED] * 2
     assert [key for key, _ in app.notifications] == ["operator.balance", "operator.recovered"]
+
+
+async def test_jobs_that_waited_for_the_operator_are_tried_again_after_a_restart(tmp_path: Path) -> None:
+    time = Time()
+    async with rig(tmp_path, time=time) as before:
+        before.provider.submits = [ProviderPaused("402", kind="balance")] * 50
+        waiting = [await before.imagine(), await before.imagine(BOB)]
+        await before.turn()
+        assert ((await before.job(waiting[0])).due_at or 0) > time.now
+        assert before.services.availability.outages == {"runcomfy": "balance"}
+
+    async with rig(tmp_path, time=time) as after:
+        await after.turn()
+
+        assert sorted(after.provider.submitted) == sorted(waiting)
 
 
 async def test_a_provider_that_answers_polls_but_accepts_nothing_is_reported_once(app: Rig) -> None:
