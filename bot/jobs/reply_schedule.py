@@ -14,8 +14,8 @@ from bot.core.clock import Clock
 from bot.store.replies import DueReply
 
 
-class Lane(StrEnum):
-    """What has slots of its own, most urgent first."""
+class Priority(StrEnum):
+    """Of deliveries, most urgent first; each has slots of its own."""
 
     FINAL = "final"
     LARGE = "large"  # final cards whose pictures must be made smaller
@@ -27,14 +27,14 @@ class ReplySchedule:
 
     def __init__(self, clock: Clock, *, slots: int, large_slots: int, waiting_slots: int) -> None:
         self._clock = clock
-        self._slots = {Lane.FINAL: slots, Lane.LARGE: large_slots, Lane.WAITING: waiting_slots}
+        self._slots = {Priority.FINAL: slots, Priority.LARGE: large_slots, Priority.WAITING: waiting_slots}
         self._rows: dict[str, DueReply] = {}  # as on disk, without those that are not due at any time
         self._not_before: dict[str, int] = {}  # after a card of an unfinished job, an error, or at a rate limit
         self._large: set[str] = set()  # jobs whose final card is large
-        self._heaps = {lane: _Heap() for lane in Lane}
+        self._heaps = {priority: _Heap() for priority in Priority}
         self._at: dict[str, int] = {}  # the heaps' valid entries
-        self._busy: dict[str, Lane] = {}
-        self._in_use = Counter[Lane]()
+        self._busy: dict[str, Priority] = {}
+        self._in_use = Counter[Priority]()
         self._changed: set[str] | None = None  # while the rows are read: jobs whose rows have changed since
 
     # --- rows
@@ -92,16 +92,16 @@ class ReplySchedule:
         """Add an entry, unless the job is busy: then `done` adds it. Returns whether it is the first one now."""
         if job_id in self._busy:
             return False
-        at, heap = max(due_at, self._not_before.get(job_id, 0)), self._heaps[self._lane(job_id)]
+        at, heap = max(due_at, self._not_before.get(job_id, 0)), self._heaps[self._priority(job_id)]
         first = heap.next_at is None or at < heap.next_at
         self._at[job_id] = at
         heap.push(at, job_id)
         return first
 
-    def _lane(self, job_id: str) -> Lane:
+    def _priority(self, job_id: str) -> Priority:
         if not self._rows[job_id].final:
-            return Lane.WAITING
-        return Lane.LARGE if job_id in self._large else Lane.FINAL
+            return Priority.WAITING
+        return Priority.LARGE if job_id in self._large else Priority.FINAL
 
     # --- deliveries
 
@@ -113,31 +113,31 @@ class ReplySchedule:
     @property
     def next_at(self) -> int | None:
         """When the next delivery may begin, if no other ends before."""
-        times = [self._heaps[lane].next_at for lane in Lane if self._is_free(lane)]
+        times = [self._heaps[priority].next_at for priority in Priority if self._is_free(priority)]
         return min((each for each in times if each is not None), default=None)
 
     def take_due(self) -> list[str]:
         """The jobs whose replies are to be delivered now, final cards first; they are busy until `done`."""
-        return [job_id for lane in Lane for job_id in self._take(lane)]
+        return [job_id for priority in Priority for job_id in self._take(priority)]
 
-    def _take(self, lane: Lane) -> list[str]:
+    def _take(self, priority: Priority) -> list[str]:
         now, taken = self._clock(), []
-        while self._is_free(lane) and (entry := self._heaps[lane].pop_due(now)) is not None:
+        while self._is_free(priority) and (entry := self._heaps[priority].pop_due(now)) is not None:
             at, job_id = entry
-            if self._at.get(job_id) != at or self._lane(job_id) is not lane:
+            if self._at.get(job_id) != at or self._priority(job_id) is not priority:
                 continue  # outdated: the row has changed
             del self._at[job_id]
-            self._busy[job_id] = lane
-            self._in_use[lane] += 1
+            self._busy[job_id] = priority
+            self._in_use[priority] += 1
             taken.append(job_id)
         return taken
 
-    def _is_free(self, lane: Lane) -> bool:
-        return len(self._busy) < self._slots[Lane.FINAL] and self._in_use[lane] < self._slots[lane]
+    def _is_free(self, priority: Priority) -> bool:
+        return len(self._busy) < self._slots[Priority.FINAL] and self._in_use[priority] < self._slots[priority]
 
     def claim_large_slot(self, job_id: str) -> bool:
         """Whether the large card that is being delivered has a slot for large ones; else `done` queues it for one."""
-        if self._busy.get(job_id) is not Lane.FINAL:
+        if self._busy.get(job_id) is not Priority.FINAL:
             return True
         self._large.add(job_id)
         return False
@@ -147,9 +147,9 @@ class ReplySchedule:
 
         The card of a job that has ended meanwhile does not wait.
         """
-        lane, due = self._busy.pop(job_id), self._rows.get(job_id)
-        self._in_use[lane] -= 1
-        if not_before is not None and (due is None or due.final is (lane is not Lane.WAITING)):
+        priority, due = self._busy.pop(job_id), self._rows.get(job_id)
+        self._in_use[priority] -= 1
+        if not_before is not None and (due is None or due.final is (priority is not Priority.WAITING)):
             self._not_before[job_id] = not_before
         if due is not None and due.due_at is not None:
             self._push(job_id, due.due_at)
