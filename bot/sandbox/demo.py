@@ -78,9 +78,9 @@ class Scene:
         """What a newcomer would try first; True when both pictures were delivered."""
         print(f'\n/imagine prompt:"{PROMPT}" count:2')
         made = await self._job(lambda: self.member.slash(self.channel, "imagine", prompt=PROMPT, count=2))
-        print(f'\n/edit prompt:"{CHANGE}" image1:harbour.png')
+        print(f'\n/edit prompt:"{CHANGE}" image:harbour.png')
         picture = ("harbour.png", sample_picture())
-        edited = await self._job(lambda: self.member.slash(self.channel, "edit", prompt=CHANGE, image1=picture))
+        edited = await self._job(lambda: self.member.slash(self.channel, "edit", prompt=CHANGE, image=picture))
         return made and edited
 
     async def _job(self, act: Callable[[], Any]) -> bool:

@@ -124,7 +124,7 @@ async def test_a_member_makes_and_edits_pictures_and_reads_the_whole_prompt(tmp_
 
         await begin(page, "edit")
         await page.locator("input[data-option=prompt]").fill(CHANGE)
-        await page.locator("input[type=file][data-option=image1]").set_input_files(attached)
+        await page.locator("input[type=file][data-option=image]").set_input_files(attached)
         await option(page, "seed", str(SEED))
         await send(page)
         await expect(edited).to_contain_text("Ada used /edit")
@@ -147,8 +147,8 @@ async def test_a_member_cancels_what_still_waits_and_asks_for_it_again(tmp_path:
         await expect(first).to_contain_text("Queued")
 
         await press(button(page, 0, "Cancel"))
-        await expect(first).to_contain_text("Nothing was charged.")
+        await expect(first).to_contain_text("This doesn't count toward any limits.")
 
-        await press(button(page, 0, "Make it after all"))
+        await press(button(page, 0, "Generate anyway"))
         await expect(second).to_contain_text("Queued")
         await expect(second).to_contain_text(PROMPT)

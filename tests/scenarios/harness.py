@@ -200,7 +200,9 @@ class Scene:
         for job, state, *_ in jobs:
             about = [each for each in self.channel.messages if any(job in (b.custom_id or "") for b in each.buttons)]
             assert len(about) <= 1, "two replies for one job"
-            assert all(("Nothing was charged." in each.text) == (state != "succeeded") for each in about)
+            assert all(
+                ("This doesn't count toward any limits." in each.text) == (state != "succeeded") for each in about
+            )
 
     def _assert_paid_for(self, job: str, state: str) -> None:
         """One reservation with one end: settled for the downloaded pictures, or released."""

@@ -74,10 +74,10 @@ class Cards:
     async def _others_are_refused(self) -> None:
         bot = self.bot
         before = bot.books()
-        assert "Only the person who asked" in await _refusal(await _press(bot.bob, self.queued, "Cancel"))
+        assert "Only the person who requested" in await _refusal(await _press(bot.bob, self.queued, "Cancel"))
         for label in ("Full prompt", AGAIN, "Change prompt"):
-            assert "There is no such job of yours" in await _refusal(await _press(bot.bob, self.one, label))
-        assert "Only the person who asked" in await _refusal(await _press(bot.bob, self.one, "Delete"))
+            assert "isn't yours, or it was deleted" in await _refusal(await _press(bot.bob, self.one, label))
+        assert "Only the person who requested" in await _refusal(await _press(bot.bob, self.one, "Delete"))
         looked = await _press(bot.bob, self.queued, "Check now")
         assert (await looked.acked()).type == 6  # anybody may have a look
         assert bot.books() == before
@@ -87,9 +87,9 @@ class Cards:
         assert (await (await _press(bot.alice, self.queued, "Check now")).acked()).type == 6
         await _press(bot.alice, self.queued, "Cancel")
         card = await self.queued.until(shows("Cancelled"), within=SOON)
-        assert "Nothing was charged." in card.text
+        assert "This doesn't count toward any limits." in card.text
         assert bot.charged(self.queued)[0] == "release"
-        revived = await _press(bot.alice, self.queued, "Make it after all · about $0.06")
+        revived = await _press(bot.alice, self.queued, "Generate anyway · about $0.06")
         await revived.until(shows("Done"), within=SOON)
 
     async def _prompts(self) -> None:
@@ -150,7 +150,7 @@ class Cards:
     async def _deletes(self) -> None:
         bot = self.bot
         boss = bot.discord.add_member("boss", bot.guild, permissions=MANAGE_MESSAGES)
-        assert "Only the person who asked" in await _refusal(await _press(bot.alice, self.doomed, "Delete"))
+        assert "Only the person who requested" in await _refusal(await _press(bot.alice, self.doomed, "Delete"))
         for asked, member in ((self.long, bot.alice), (self.doomed, boss), (self.private, bot.alice)):
             job = bot.job(asked)["id"]
             assert list((bot.folder / "pictures").glob(f"{job}-*"))
@@ -174,12 +174,12 @@ class Cards:
             assert "older version of the bot" in await _refusal(pressed), custom_id
         for custom_id in ("j1:nothing:again", f"j1:{'0' * 80}:cancel", "j1:%00'; DROP TABLE jobs:look", "j1::delete"):
             pressed = await bot.alice.click(shown, custom_id, force=True)
-            assert "There is no such job of yours" in await _refusal(pressed), custom_id
+            assert "isn't yours, or it was deleted" in await _refusal(pressed), custom_id
         for custom_id in ("d1:nothing:change", "d1::change"):
             pressed = await bot.alice.click(shown, custom_id, force=True)
-            assert "Please start again" in await _refusal(pressed), custom_id
+            assert "Start again with the command" in await _refusal(pressed), custom_id
         missing = await bot.alice.click(shown, f"j1:{job}:edit:9", force=True)
-        assert "There is no picture in that message" in await _refusal(missing)
+        assert "That message has no picture" in await _refusal(missing)
 
 
 async def test_every_button_of_cards_from_before_a_kill_works(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ async def test_buttons_are_for_the_owner_and_a_repeat_over_the_limit_returns_the
         pressed = await _press(bot.alice, asked, AGAIN)
         sentence = await _refusal(pressed)
 
-        assert "Your limit is 2 pictures a day, and you have 0 pictures left." in sentence
+        assert "Your limit is 2 pictures per day, and you have 0 pictures left." in sentence
         assert "<t:" in sentence
         assert bot.books() == {"reserve": 2, "settle": 2}
         opened = await _press(bot.alice, pressed, "Change prompt")
@@ -232,10 +232,10 @@ async def test_a_deleted_job_stays_deleted_after_a_reconnect_and_without_its_mes
         done = await asked.until(shows("Done"), within=SOON)
         bot.discord.fault("delete_by_token", do="cloudflare", times=1)
         broken = await _press(bot.alice, asked, "Delete")
-        follow_up = await broken.followed_up(shows("Discord does not answer us as it should"), within=SOON)
+        follow_up = await broken.followed_up(shows("Discord is having problems right now"), within=SOON)
         assert follow_up.ephemeral
         assert not list((bot.folder / "pictures").iterdir())
-        assert "There is no such job" in await _refusal(await _press(bot.bob, asked, "Delete"))
+        assert "isn't yours, or it was deleted" in await _refusal(await _press(bot.bob, asked, "Delete"))
         assert not done.deleted
 
         await _press(bot.alice, asked, "Delete")

@@ -51,7 +51,7 @@ async def test_attached_pictures_reach_the_provider_in_order_with_their_detected
         for count in (1, 4):
             names = [f"{count}-{n}.png" for n in range(1, count + 1)]
             images: dict[str, Any] = {
-                f"image{n}": Upload(name, picture("orange")) for n, name in enumerate(names, start=1)
+                f"image{n if n > 1 else ''}": Upload(name, picture("orange")) for n, name in enumerate(names, start=1)
             }
             asked = await bot.alice.slash(bot.channel, "edit", prompt=f"make {count} blue", **images)
             done = await asked.until(shows("Done"), within=SOON)
@@ -62,12 +62,12 @@ async def test_attached_pictures_reach_the_provider_in_order_with_their_detected
             assert bot.charged(asked) == ("settle", 1, 80_000)
 
         files = {"a.png": plain("jpeg"), "b.gif": plain("png"), "c": plain("webp"), "d.txt": located("jpeg")}
-        images = {f"image{n}": Upload(*each) for n, each in enumerate(files.items(), start=1)}
+        images = {f"image{n if n > 1 else ''}": Upload(*each) for n, each in enumerate(files.items(), start=1)}
         asked = await bot.alice.slash(bot.channel, "edit", prompt="whatever", **images)
         done = await asked.until(shows("Done"), within=SOON)
 
         assert _given(bot, "whatever") == list(files)
-        assert "d.txt contains the place where it was taken. RunComfy receives the file unchanged." in done.text
+        assert "d.txt contains the location where it was taken. RunComfy receives the file unchanged." in done.text
         bot.assert_in_order()
 
 
@@ -83,21 +83,21 @@ class Bad:
 
 DEAD_LINK = "http://{host}/ephemeral-attachments/1/2/given.png?ex=5f000000&is=5e000000&hm=00"
 BAD = {
-    "a web page": Bad("given.png is not a PNG, JPEG or WebP picture", data=b"<!doctype html><html></html>"),
-    "a drawing in SVG": Bad("given.png is not a PNG, JPEG or WebP picture", data=b"<svg xmlns='x' onload='y()'/>"),
-    "the first five bytes": Bad("given.png is not a PNG, JPEG or WebP picture", data=picture()[:5]),
-    "a GIF that says PNG": Bad("given.png is not a PNG, JPEG or WebP picture", data=b"GIF89a" + bytes(80)),
-    "nothing at all": Bad("given.png is an empty file", data=b""),
-    "too large": Bad("given.png has 51 MB, and 30 MB is the most", claims={"size": 51 * MIB}),
-    "12,000 pixels square": Bad("given.png has 12000 × 12000 pixels", data=png_header(12_000, 12_000)),  # noqa: RUF001
-    "a moving WebP": Bad("a.webp is an animation", name="a.webp", data=moving("webp", frames=2)),
-    "a text": Bad("notes.txt is not a PNG, JPEG or WebP picture", name="notes.txt", data=b"hello"),
-    "an animation": Bad("a.gif is not a PNG, JPEG or WebP picture", name="a.gif", data=b"GIF89a" + bytes(80)),
-    "elsewhere": Bad("given.png does not come from Discord", claims={"url": "https://pictures.example/given.png"}),
-    "next door": Bad("given.png does not come from Discord", claims={"url": "http://127.0.0.1:1/given.png"}),
-    "the host's name in front": Bad("given.png does not come from", claims={"url": "http://{host}@evil.example/g.png"}),
-    "a dead link": Bad("Discord's link to given.png has run out", claims={"url": DEAD_LINK}),
-    "a hostile name": Bad("is not a PNG", name="<@1> @everyone [x](y).png", data=b"<html>"),
+    "a web page": Bad("given.png isn't a PNG, JPEG or WebP picture", data=b"<!doctype html><html></html>"),
+    "a drawing in SVG": Bad("given.png isn't a PNG, JPEG or WebP picture", data=b"<svg xmlns='x' onload='y()'/>"),
+    "the first five bytes": Bad("given.png isn't a PNG, JPEG or WebP picture", data=picture()[:5]),
+    "a GIF that says PNG": Bad("given.png isn't a PNG, JPEG or WebP picture", data=b"GIF89a" + bytes(80)),
+    "nothing at all": Bad("given.png is empty", data=b""),
+    "too large": Bad("given.png is 51 MB, and the maximum is 30 MB", claims={"size": 51 * MIB}),
+    "12,000 pixels square": Bad("given.png is 12000 × 12000 pixels", data=png_header(12_000, 12_000)),  # noqa: RUF001
+    "a moving WebP": Bad("a.webp is animated", name="a.webp", data=moving("webp", frames=2)),
+    "a text": Bad("notes.txt isn't a PNG, JPEG or WebP picture", name="notes.txt", data=b"hello"),
+    "an animation": Bad("a.gif isn't a PNG, JPEG or WebP picture", name="a.gif", data=b"GIF89a" + bytes(80)),
+    "elsewhere": Bad("given.png isn't hosted by Discord", claims={"url": "https://pictures.example/given.png"}),
+    "next door": Bad("given.png isn't hosted by Discord", claims={"url": "http://127.0.0.1:1/given.png"}),
+    "the host's name in front": Bad("given.png isn't hosted by", claims={"url": "http://{host}@evil.example/g.png"}),
+    "a dead link": Bad("Discord's link to given.png has expired", claims={"url": DEAD_LINK}),
+    "a hostile name": Bad("isn't a PNG", name="<@1> @everyone [x](y).png", data=b"<html>"),
 }
 
 
@@ -114,9 +114,7 @@ async def test_unusable_files_are_refused_in_one_ephemeral_sentence(
             }
             with monkeypatch.context() as lie:
                 lie.setattr(cdn, "attachment", lambda file, claims=claims: describe(file) | claims)
-                asked = await bot.alice.slash(
-                    bot.channel, "edit", prompt="a picture", image1=Upload(bad.name, bad.data)
-                )
+                asked = await bot.alice.slash(bot.channel, "edit", prompt="a picture", image=Upload(bad.name, bad.data))
             sentence = await _refusal(asked)
 
             assert bad.says in sentence, case
@@ -125,7 +123,7 @@ async def test_unusable_files_are_refused_in_one_ephemeral_sentence(
             assert [each.label for each in asked.message.buttons] == ["Change prompt"] if asked.message else case
 
         sentence = await _refusal(await bot.alice.slash(bot.channel, "edit", force=True, prompt="of nothing"))
-        assert "Reload Discord and try again." in sentence
+        assert "Reload Discord (Ctrl+R" in sentence
 
         for message in (
             bot.channel.post(bot.bob, "only words"),
@@ -133,17 +131,17 @@ async def test_unusable_files_are_refused_in_one_ephemeral_sentence(
             bot.channel.post(bot.bob, embeds=[{"title": "no picture"}]),
         ):
             sentence = await _refusal(await bot.alice.menu(bot.channel, MENU, message))
-            assert "There is no picture in that message" in sentence
+            assert "That message has no picture" in sentence
 
         with monkeypatch.context() as past:
             past.setattr(bot.discord.cdn, "_now", lambda: time.time() - 24 * 3600 + 30)  # issued a day ago
             form = await _form(bot, bot.channel.post(bot.bob, attachments=[Upload("one.png", picture())]))
         sentence = await _refusal(await bot.alice.submit(form, {"prompt": "too late"}))
-        assert "Discord's link to one.png has run out" in sentence
+        assert "Discord's link to one.png has expired" in sentence
 
         form = await _form(bot, bot.channel.post(bot.bob, attachments=[Upload("one.png", picture())]))
         sentence = await _refusal(await bot.bob.submit(form, {"prompt": "mine now"}))
-        assert "Please start again" in sentence
+        assert "Start again with the command" in sentence
         assert (bot.books(), bot.states(), bot.host.accepted) == ({}, [], [])
         assert len((await _edited(bot, form, "hers")).files()) == 1
         bot.assert_in_order()
@@ -153,7 +151,7 @@ WHOLE = encoded(grain(512), "jpeg", exif=b"Exif\x00\x00" + bytes(5_000))  # its 
 LATER = {
     "cut.png": ("is damaged or incomplete", encoded(grain(128), "png")[:-2_000]),
     "cut.jpg": ("is damaged or incomplete", WHOLE[:-2_000]),
-    "wide.jpg": ("has 12000 × 12000 pixels, and 51 million is the most", claiming(WHOLE, 12_000, 12_000)),  # noqa: RUF001
+    "wide.jpg": ("is 12000 × 12000 pixels, and the maximum is 51 megapixels", claiming(WHOLE, 12_000, 12_000)),  # noqa: RUF001
     "endless.jpg": ("takes too much memory or time to open", many_scans(500)),
 }
 
@@ -162,11 +160,11 @@ async def test_whole_files_are_checked_before_the_submit_however_slow_their_down
     async with scene(tmp_path) as bot:
         for name, (says, data) in LATER.items():
             fine, bad = Upload("fine.png", picture()), Upload(name, data)
-            asked = await bot.alice.slash(bot.channel, "edit", prompt="half", image1=fine, image2=bad)
+            asked = await bot.alice.slash(bot.channel, "edit", prompt="half", image=fine, image2=bad)
             failed = await asked.until(shows("Failed"), within=SOON)
 
             assert f"{name} {says}" in failed.text
-            assert "Nothing was charged." in failed.text
+            assert "This doesn't count toward any limits." in failed.text
             assert bot.charged(asked)[0] == "release"
         assert bot.host.accepted == []
 
@@ -175,7 +173,7 @@ async def test_whole_files_are_checked_before_the_submit_however_slow_their_down
             bot.discord.fault(_file(name), do="hang", times=1)
         good, lies = await asyncio.gather(
             *(
-                bot.alice.slash(bot.channel, "edit", prompt=prompt, image1=Upload(*file))
+                bot.alice.slash(bot.channel, "edit", prompt=prompt, image=Upload(*file))
                 for prompt, file in files.items()
             )
         )
@@ -186,7 +184,7 @@ async def test_whole_files_are_checked_before_the_submit_however_slow_their_down
         failed = await lies.until(shows("Failed"), within=SOON)
 
         assert len(done.files()) == 1
-        assert "lies.png is not a PNG, JPEG or WebP picture." in failed.text
+        assert "lies.png isn't a PNG, JPEG or WebP picture." in failed.text
         assert bot.charged(lies)[0] == "release"
         assert [run.prompt for run in bot.host.runs.values()] == ["fine"]
         bot.assert_in_order()

@@ -52,8 +52,8 @@ def _params(**params: Any) -> tuple[tuple[str, Any], ...]:
     return tuple(params.items())
 
 
-DRAWING, UNSURE = "failed while drawing", "so we did not wait longer"
-RULES, FETCH = "content rules did not allow", "the pictures could not be fetched"
+DRAWING, UNSURE = "failed while generating", "never confirmed that it received this"
+RULES, FETCH = "content rules. Try different wording", "the pictures couldn't be downloaded"
 NOTHING = "finished without making a picture"
 ENDINGS = (
     _fails("failed, a text", "fail", DRAWING),
@@ -72,8 +72,8 @@ ENDINGS = (
     _works("inputs echoed", "echo_input"),
     _works("wrong type", "wrong_type"),
     _works("slices", "sliced"),
-    _fails("rejected", "status:422", "did not accept this request", booked=None),
-    _fails("no such model", "error_200", "did not accept this request", booked=None, params=_params(code=400001)),
+    _fails("rejected", "status:422", "rejected this request", booked=None),
+    _fails("no such model", "error_200", "rejected this request", booked=None, params=_params(code=400001)),
     _fails("taken, no answer", "accepted_then_lost", UNSURE),
     _fails("taken, half an answer", "truncated", UNSURE),
     _fails("taken, no id", "no_request_id", UNSURE),
@@ -101,8 +101,8 @@ async def _ends(bot: Scene, ending: Ending) -> None:
     assert bot.charged(asked) == (*end, end[1] * price)
     assert bot.host_cost(asked) == ending.booked
     assert len(done.files()) == ending.charged
-    assert ("Nothing was charged." in done.text) == (ending.charged == 0)
-    assert done.text.count("you paid for 3") == (ending.charged == 3)
+    assert ("This doesn't count toward any limits." in done.text) == (ending.charged == 0)
+    assert done.text.count("and 3 count") == (ending.charged == 3)
 
 
 async def test_each_end_of_a_run_has_its_card_and_its_charge(tmp_path: Path) -> None:
@@ -127,12 +127,12 @@ async def test_cancelling_in_our_queue_and_in_the_providers_is_free(tmp_path: Pa
         queued = await bot.asks(bot.alice, "queued")
         await queued.until(shows("Queued"), within=SOON)
         waiting = await bot.asks(bot.alice, "waiting")
-        assert "next in our line" in bot.card(waiting).text
+        assert "Next in the queue" in bot.card(waiting).text
 
         for each in (waiting, queued):
             await bot.alice.click(bot.card(each), label="Cancel")
             card = await each.until(shows("Cancelled"), within=SOON)
-            assert "Nothing was charged." in card.text
+            assert "This doesn't count toward any limits." in card.text
             assert bot.charged(each) == ("release", 1, 80_000)
             assert bot.host_cost(each) is None
 
@@ -178,7 +178,7 @@ async def test_a_cancel_that_the_provider_does_not_carry_out_is_charged_and_says
         bot.host.hold = False
         done = await asked.until(shows("Done"), within=SOON)
 
-        assert "You asked to cancel, but it was already being made." in done.text
+        assert "Cancellation was requested, but it had already started." in done.text
         assert bot.charged(asked) == ("settle", 1, 80_000)
         await bot.at_rest()
         bot.assert_at_rest()
@@ -195,7 +195,7 @@ async def test_a_running_job_cannot_be_cancelled(tmp_path: Path) -> None:
         late = await bot.alice.click(queued, label="Cancel")
         refused = await late.acked()
         assert refused.ephemeral
-        assert "cannot be cancelled any more" in (refused.message.text if refused.message else "")
+        assert "too late to cancel this" in (refused.message.text if refused.message else "")
         bot.host.hold = False
         await asked.until(shows("Done"), within=SOON)
         await bot.at_rest()
@@ -208,8 +208,8 @@ async def test_a_running_job_cannot_be_cancelled(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "member_reads", "operator_reads"),
     [
-        ("status:402", "operator's account at RunComfy is empty", "account at RunComfy is empty"),
-        ("status:401", "does not accept this bot's key", "does not accept our key"),
+        ("status:402", "operator's account at RunComfy is out of credit", "account at RunComfy is out of credit"),
+        ("status:401", "rejecting this bot's key", "rejecting our key"),
     ],
 )
 async def test_a_provider_outage_that_needs_the_operator_lasts_until_it_is_fixed(
@@ -231,7 +231,7 @@ async def test_a_provider_outage_that_needs_the_operator_lasts_until_it_is_fixed
         for each in asked:
             await each.until(shows("Done"), within=SOON)
 
-        await bot.operators.until(shows("takes jobs again"), within=SOON)
+        await bot.operators.until(shows("accepts jobs again"), within=SOON)
         assert len(bot.operators.messages) == 2
         await bot.at_rest()
         bot.assert_at_rest()
@@ -246,15 +246,15 @@ async def test_jobs_wait_while_the_provider_is_unreachable(tmp_path: Path) -> No
         await bot.host.stop()
         asked = [await bot.asks(bot.bob, f"asked meanwhile {n}") for n in range(3)]
         for each in asked:
-            await each.until(shows("cannot be reached at the moment"), within=SOON)
-        await bot.operators.until(shows("cannot be reached"), within=SOON)
+            await each.until(shows("is unavailable right now"), within=SOON)
+        await bot.operators.until(shows("is unavailable or failing"), within=SOON)
 
         await bot.host.start(port)
         bot.host.hold = False
         for each in (begun, *asked):
             await each.until(shows("Done"), within=SOON)
 
-        await bot.operators.until(shows("takes jobs again"), within=SOON)
+        await bot.operators.until(shows("accepts jobs again"), within=SOON)
         assert len(bot.operators.messages) == 2
         await bot.at_rest()
         bot.assert_at_rest()
@@ -265,19 +265,19 @@ async def test_a_run_that_stays_queued_is_given_up_and_its_late_picture_is_free(
     async with scene(tmp_path, timing=timing) as bot:
         bot.host.faults.add(Fault("submit", "stuck_queue"))
         asked = await bot.asks(bot.alice, "stuck")
-        given_up = await asked.until(shows("did not finish in time"), within=SOON)
+        given_up = await asked.until(shows("didn't finish in time"), within=SOON)
 
-        assert "Should the pictures still come, they will be shown here" in given_up.text
+        assert "If the pictures still arrive, they'll be shown here" in given_up.text
         assert bot.charged(asked) == ("release", 1, 80_000)
         assert bot.host_cost(asked) == "assumed"
         (run,) = bot.runs("stuck")
         run.faults.clear()
         bot.host.advance(run.id, "completed")
         await bot.restart()
-        late = await asked.until(shows("Done late"), within=SOON)
+        late = await asked.until(shows("Finished late"), within=SOON)
 
         assert len(late.files()) == 1
-        assert "Nothing was charged." in late.text
+        assert "This doesn't count toward any limits." in late.text
         assert bot.charged(asked) == ("release", 1, 80_000)
         await bot.at_rest()
         bot.assert_at_rest()
@@ -293,7 +293,7 @@ async def test_pictures_on_a_host_that_is_not_allowed_wait_for_the_operator(tmp_
         bot.host.hold = False
         name = elsewhere.removeprefix("http://")
         await asked.until(shows(f"The finished pictures are on {name}"), within=SOON)
-        await bot.operators.until(shows(f"put finished pictures on {name}, which is not allowed"), within=SOON)
+        await bot.operators.until(shows(f"put finished pictures on {name}, which isn't allowed"), within=SOON)
 
         assert len(bot.operators.messages) == 1
         assert bot.job(asked)["state"] == "collecting"
@@ -318,11 +318,11 @@ async def test_a_job_without_a_free_slot_waits_and_shows_its_place(tmp_path: Pat
         second = await bot.asks(bot.alice, "second")
         third = await bot.asks(bot.alice, "third")
 
-        assert "You are next in our line." in bot.card(second).text
-        assert "You are number 2 in our line." in bot.card(third).text
+        assert "Next in the queue." in bot.card(second).text
+        assert "#2 in the queue." in bot.card(third).text
         assert len(bot.host.accepted) == 1
         bot.host.advance(bot.host.accepted[0], "completed")
-        await third.until(shows("You are next in our line."), within=SOON)
+        await third.until(shows("Next in the queue."), within=SOON)
         bot.host.hold = False
         for each in (first, second, third):
             await each.until(shows("Done"), within=SOON)
@@ -337,7 +337,7 @@ async def test_thirty_jobs_of_one_member_do_not_delay_the_next_member(tmp_path: 
         await bot.until(lambda: len(bot.host.accepted) == 4)
         his = await bot.asks(bot.bob, "his", resolution="0.5K")
 
-        assert "You are next in our line." in bot.card(his).text
+        assert "Next in the queue." in bot.card(his).text
         bot.host.advance(bot.host.accepted[0], "completed")
         await bot.until(lambda: len(bot.host.accepted) > 4)
         assert bot.host.runs[bot.host.accepted[4]].prompt == "his"

@@ -29,7 +29,7 @@ UNSURE = (
     Fault("submit", "status:504", accepted=True),
     Fault("submit", "status:302", headers={"Location": "/v1/models/google/nano-banana-2/text-to-image"}),
 )
-UNSURE_CARD = "so we did not wait longer"
+UNSURE_CARD = "never confirmed that it received this"
 
 
 async def _succeeds(bot: Scene, prompt: str) -> None:

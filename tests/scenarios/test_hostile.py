@@ -88,7 +88,7 @@ async def test_hostile_prompts_have_no_effect_and_are_not_logged(tmp_path: Path)
         refused = await bot.asks(bot.alice, f"{CANARY} refused")
         await asyncio.gather(*(_drawn(bot, name, prompt) for name, prompt in PROMPTS.items()))
         given = Upload("simple-canary-prompt.png", picture())
-        edited = await bot.alice.slash(bot.channel, "edit", prompt=f"{CANARY} edited", image1=given)
+        edited = await bot.alice.slash(bot.channel, "edit", prompt=f"{CANARY} edited", image=given)
         for asked, word in ((fails, "Failed"), (refused, "Refused"), (edited, "Done")):
             await asked.until(shows(word), within=SOON)
 
@@ -115,26 +115,30 @@ class Wrong:
 
 PRO = "nano-banana-pro"
 WRONG = {
-    "no such ratio": Wrong("does not know 7:3 as `aspect_ratio`. Choose auto, 21:9", {"aspect_ratio": "7:3"}),
-    "no such size": Wrong("does not know 8K as `resolution`", {"resolution": "8K"}),
-    "no such format": Wrong("does not know exe as `format`. Choose png, jpeg or webp.", {"format": "exe"}),
-    "a hostile choice": Wrong("as `format`", {"format": "@everyone <@1> [x](https://evil.example)"}),
-    "too many": Wrong("`count` goes from 1 to 4 for Nano Banana 2, and you gave 99.", {"count": 99}),
-    "none": Wrong("`count` goes from 1 to 4", {"count": 0}),
-    "less than none": Wrong("`count` goes from 1 to 4", {"count": -3}),
-    "a negative seed": Wrong("`seed` goes from 1 to 2147483647", {"seed": -1}),
-    "a huge seed": Wrong("`seed` goes from 1 to 2147483647", {"seed": 2**53}),
-    "no such model": Wrong("There is no model called dall-e for this.", {"model": "dall-e"}),
-    "a hostile model": Wrong("There is no model called", {"model": "../../etc/passwd\x00<@&1>"}),
-    "above the ceiling": Wrong("`safety` goes up to 4 here, and you gave 6.", {"safety": 6}),
-    "above the model": Wrong("`safety` goes from 1 to 6", {"safety": 7}),
-    "Pro, count": Wrong("Nano Banana Pro has no `count` option.", {"model": PRO, "count": 2}),
-    "Pro, seed": Wrong("Nano Banana Pro has no `seed` option.", {"model": PRO, "seed": 7}),
-    "Pro, safety": Wrong("choose a model that has it: Nano Banana 2.", {"model": PRO, "safety": 2}),
-    "Pro, auto": Wrong("Nano Banana Pro does not know auto as", {"model": PRO, "aspect_ratio": "auto"}),
-    "Pro, small": Wrong("Nano Banana Pro does not know 0.5K as", {"model": PRO, "resolution": "0.5K"}),
-    "no words": Wrong("There are no words in your prompt.", {}, prompt="  \n\t "),
-    "too many words": Wrong("has 5000 characters, and 4000 fit.", {}, prompt="x" * 5000),
+    "no such ratio": Wrong(
+        "7:3 isn't a valid `aspect_ratio` for Nano Banana 2. Choose auto, 21:9", {"aspect_ratio": "7:3"}
+    ),
+    "no such size": Wrong("8K isn't a valid `resolution`", {"resolution": "8K"}),
+    "no such format": Wrong(
+        "exe isn't a valid `format` for Nano Banana 2. Choose png, jpeg or webp.", {"format": "exe"}
+    ),
+    "a hostile choice": Wrong("a valid `format`", {"format": "@everyone <@1> [x](https://evil.example)"}),
+    "too many": Wrong("`count` must be from 1 to 4 for Nano Banana 2, and you entered 99.", {"count": 99}),
+    "none": Wrong("`count` must be from 1 to 4", {"count": 0}),
+    "less than none": Wrong("`count` must be from 1 to 4", {"count": -3}),
+    "a negative seed": Wrong("`seed` must be from 1 to 2147483647", {"seed": -1}),
+    "a huge seed": Wrong("`seed` must be from 1 to 2147483647", {"seed": 2**53}),
+    "no such model": Wrong("There's no model called dall-e for this.", {"model": "dall-e"}),
+    "a hostile model": Wrong("There's no model called", {"model": "../../etc/passwd\x00<@&1>"}),
+    "above the ceiling": Wrong("`safety` can be at most 4 here, and you chose 6.", {"safety": 6}),
+    "above the model": Wrong("`safety` must be from 1 to 6", {"safety": 7}),
+    "Pro, count": Wrong("Nano Banana Pro doesn't have the option `count`.", {"model": PRO, "count": 2}),
+    "Pro, seed": Wrong("Nano Banana Pro doesn't have the option `seed`.", {"model": PRO, "seed": 7}),
+    "Pro, safety": Wrong("or choose Nano Banana 2.", {"model": PRO, "safety": 2}),
+    "Pro, auto": Wrong("auto isn't a valid `aspect_ratio` for Nano Banana Pro", {"model": PRO, "aspect_ratio": "auto"}),
+    "Pro, small": Wrong("0.5K isn't a valid `resolution` for Nano Banana Pro", {"model": PRO, "resolution": "0.5K"}),
+    "no words": Wrong("Your prompt is empty.", {}, prompt="  \n\t "),
+    "too many words": Wrong("has 5000 characters, and the maximum is 4000.", {}, prompt="x" * 5000),
 }
 
 
@@ -182,11 +186,11 @@ async def test_a_forged_form_is_refused_like_a_command(tmp_path: Path) -> None:
         opened = await bot.alice.click(asked.message, label="Change prompt")
         await opened.acked()
         for values, says in (
-            ({"model": ["dall-e"]}, "There is no model called dall-e"),
-            ({"count": ["99"]}, "`count` goes from 1 to 4"),
-            ({"count": ["many"], "resolution": ["8K"]}, "does not know 8K"),
-            ({"prompt": "x" * 4001, "count": []}, "4000 fit"),
-            ({"prompt": "", "count": []}, "There are no words"),
+            ({"model": ["dall-e"]}, "There's no model called dall-e"),
+            ({"count": ["99"]}, "`count` must be from 1 to 4"),
+            ({"count": ["many"], "resolution": ["8K"]}, "8K isn't a valid"),
+            ({"prompt": "x" * 4001, "count": []}, "the maximum is 4000"),
+            ({"prompt": "", "count": []}, "Your prompt is empty"),
         ):
             assert says in await _text_of(await bot.alice.submit(opened, values, force=True)), values
         good = await bot.alice.submit(opened, {"count": [], "prompt": "half \ud83d"})
@@ -241,32 +245,27 @@ async def test_each_limit_says_what_is_left_and_when_there_is_more(tmp_path: Pat
 
         bot.host.hold = True
         queued = await bot.asks(bot.alice, "held")
-        assert "Your limit is 1 job under way at a time, and it is reached." in await refused(bot.alice)
-        assert "This server's limit is 1 job under way at a time, and it is reached." in await refused(bot.bob)
+        assert "You can have 1 active job at a time." in await refused(bot.alice)
+        assert "This server can have 1 active job at a time." in await refused(bot.bob)
         sentence = await refused(carol, elsewhere=True)
-        assert "This bot's limit for everyone everywhere is 1 job under way at a time, and it is reached." in sentence
+        assert "The whole bot can have 1 active job at a time." in sentence
         bot.host.hold = False
         await queued.until(shows("Done"), within=SOON)
 
         await spender.makes(bot.alice, 1)
         sentence = await refused(bot.alice, 2)
         assert (
-            "This asks for 2 pictures. Your limit is 3 pictures a day, and you have 1 picture left. It starts again <t:"
+            "You asked for 2 pictures. Your limit is 3 pictures per day, and you have 1 picture left. It resets <t:"
             in sentence
         )
         await spender.makes(bot.bob, 3)
         sentence = await refused(bot.alice)
-        assert (
-            "This costs $0.08. This server's limit is $0.45 a month, and it has $0.05 left. It starts again <t:"
-            in sentence
-        )
+        assert "This costs $0.08. This server's limit is $0.45 per month, with $0.05 left. It resets <t:" in sentence
         sentence = await refused(carol, 3, elsewhere=True)
-        assert (
-            "This costs $0.24. This bot's limit for everyone everywhere is $0.60 a month, and it has $0.20" in sentence
-        )
+        assert "This costs $0.24. The limit for the whole bot is $0.60 per month, with $0.20" in sentence
         usage = await _text_of(await bot.alice.slash(bot.channel, "usage"))
 
-        for line in ("2 of 3 · 1 left", "0 of 1", "$0.40 of $0.45", "starts again <t:"):
+        for line in ("2 of 3 · 1 left", "0 of 1", "$0.40 of $0.45", "resets <t:"):
             assert line in usage
         assert "$0.60" not in usage, "what all servers spend together is the operator's business"
         bot.assert_in_order()
@@ -281,7 +280,7 @@ async def test_usage_and_help_answer_privately(tmp_path: Path) -> None:
         alone = await _text_of(await bot.bob.slash(bot.bob.dm(), "usage"))
 
         assert "1 of 10 · 9 left" in usage
-        assert "$0.08 reserved now" in usage
+        assert "$0.08 reserved" in usage
         assert "This server · " in usage
         assert "This server · " not in alone
         for word in ("/imagine", "/edit", "/jobs", "Nano Banana 2: about $0.08", "RunComfy", "24 h", "30 d"):
@@ -301,13 +300,13 @@ async def test_no_pictures_are_made_in_a_server_that_is_not_open(tmp_path: Path)
         shown = channel.post(stranger, attachments=[Upload("one.png", picture())])
         for asked in (
             await bot.alice.slash(channel, "imagine", prompt="x"),
-            await bot.alice.slash(channel, "edit", prompt="x", image1=Upload("one.png", picture())),
+            await bot.alice.slash(channel, "edit", prompt="x", image=Upload("one.png", picture())),
             await bot.alice.menu(channel, "Edit this image", shown),
         ):
             sentence = await _text_of(asked)
-            assert "does not make pictures in this server yet" in sentence
+            assert "isn't enabled in this server yet" in sentence
             assert str(closed.id) in sentence
-        assert "no pictures in direct messages" in await _text_of(
+        assert "doesn't work in direct messages" in await _text_of(
             await bot.alice.slash(bot.alice.dm(), "imagine", prompt="x")
         )
         assert bot.books() == {}

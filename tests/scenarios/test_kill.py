@@ -13,7 +13,7 @@ from bot.sandbox.service import Pace
 from tests.discord.interactions import Interaction
 from tests.scenarios.harness import NO_LIMITS, SOON, Bot, Scene, scene, shows
 
-DONE, UNSURE = "Done", "so we did not wait longer"
+DONE, UNSURE = "Done", "never confirmed that it received this"
 Stage = Callable[[Scene], Awaitable[Interaction]]
 
 
@@ -194,7 +194,7 @@ async def test_a_stopping_bot_accepts_no_new_jobs_and_keeps_the_accepted_ones(tm
         assert bot.bot.process is not None
         bot.bot.process.send_signal(signal.SIGTERM)
         asked = await bot.asks(bot.bob, "the signal and this one race")
-        while "did not start anything" not in bot.card(asked).text:
+        while "nothing was started" not in bot.card(asked).text:
             taken.append(asked)
             asked = await bot.asks(bot.bob, f"too late? {len(taken)}")
 

@@ -20,7 +20,7 @@ ENDPOINTS = {
     ("imagine", "nano-banana-pro"): "google/nano-banana/pro/text-to-image",
     ("edit", "nano-banana-pro"): "google/nano-banana/pro/edit",
 }
-WORDS = ("Waiting", "Queued", "Drawing", "Done")
+WORDS = ("Waiting", "Queued", "Generating", "Done")
 CASES = [
     ("imagine", "nano-banana-2", "png", 1, False),
     ("imagine", "nano-banana-2", "jpeg", 4, True),
@@ -36,7 +36,7 @@ async def test_every_endpoint_format_count_and_kind_of_reply_shows_each_state(tm
         slow = await bot.alice.slash(bot.channel, "imagine", prompt="a slow lighthouse")
         await slow.until(shows("Queued"), within=SOON)
         bot.host.advance(bot.host.accepted[0], "in_progress")
-        await slow.until(shows("Drawing"), within=SOON)
+        await slow.until(shows("Generating"), within=SOON)
         bot.host.hold = False
         shown = [each.text for each in (await slow.until(shows("Done"), within=SOON)).history]
         assert [next(word for word in WORDS if word in each) for each in shown] == list(WORDS)
@@ -46,7 +46,7 @@ async def test_every_endpoint_format_count_and_kind_of_reply_shows_each_state(tm
             if count > 1:
                 options["count"] = count
             if command == "edit":
-                options["image1"] = Upload("given.png", picture("orange"))
+                options["image"] = Upload("given.png", picture("orange"))
 
             asked = await bot.alice.slash(bot.channel, command, **options)
             ack = await asked.acked()
@@ -72,7 +72,7 @@ async def test_a_picture_that_fits_reaches_discord_byte_for_byte(
             done = await asked.until(shows("Done"), within=SOON)
 
             assert done.files() == [data]
-            assert "Made by AI" not in done.text
+            assert "AI-generated" not in done.text
         bot.assert_in_order()
 
 
@@ -87,5 +87,5 @@ async def test_a_shrunk_picture_is_marked_as_ai_generated_without_naming_the_mem
         assert [each in mark for each in ("trainedAlgorithmicMedia", "Nano Banana 2", "secret", "alice")] == [
             True, True, False, False,
         ]  # fmt: skip
-        assert "Made by AI" in done.text
+        assert "AI-generated" in done.text
         bot.assert_in_order()

@@ -99,7 +99,7 @@ async def test_a_hidden_job_is_charged_and_kept_for_its_owner_and_never_shown_in
         asked = await bot.asks(bot.alice, "out of sight")
         shown = await asked.until(shows("Queued"), within=SOON)
         host.advance(host.accepted[0], "in_progress")
-        await asked.until(shows("Drawing"), within=SOON)
+        await asked.until(shows("Generating"), within=SOON)
         await bot.alice.click(shown, label="Hide")
         await asked.until(shows("Hidden"), within=SOON)
         await bot.restart()

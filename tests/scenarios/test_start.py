@@ -70,7 +70,7 @@ async def test_a_removed_model_and_a_low_balance_are_reported_at_the_start(tmp_p
         gone = {"error_code": 400001, "error_message": "InvalidResourceIdentifier"}
         bot.host.faults.add(Fault("model", "status:404", nth=4, body=gone))
         await bot.start()
-        notification = "RunComfy does not offer Nano Banana Pro any more under google/nano-banana/pro/text-to-image"
+        notification = "RunComfy no longer offers Nano Banana Pro as google/nano-banana/pro/text-to-image"
         await bot.operators.until(shows(notification), within=SOON)
         await bot.operators.until(shows("down to $25.00"), within=SOON)
 
@@ -78,7 +78,7 @@ async def test_a_removed_model_and_a_low_balance_are_reported_at_the_start(tmp_p
         asked = await bot.alice.slash(bot.channel, "imagine", prompt="a lighthouse")
         refusal = (await refused.acked()).message
         assert refusal is not None
-        assert "No image service offers this at the moment" in refusal.text
+        assert "This model is unavailable right now" in refusal.text
         await asked.until(shows("Done"), within=SOON)
         assert len(bot.operators.messages) == 2
         bot.assert_in_order()

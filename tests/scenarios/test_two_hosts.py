@@ -14,7 +14,7 @@ from tests.scenarios.harness import NO_LIMITS, QUICK, SMALL, SOON, Scene, scene,
 
 pytestmark = pytest.mark.prove  # a bot of its own for each; what each part decides has its tests beside it
 
-UNSURE = "so we did not wait longer"
+UNSURE = "never confirmed that it received this"
 
 
 def at_both(folder: Path, host: ImageService, **settings: Any) -> AbstractAsyncContextManager[Scene]:

@@ -98,7 +98,7 @@ def _key(entry: Change, words: Words) -> str:
             return key if words.knows(f"history.{key}") else "settings"
         case "set" | "clear" | "grant" | "revoke" | "reset" | "block" | "unblock":
             return entry.action
-    return "other"
+    return "changed"
 
 
 def _setting(body: Mapping[str, Any]) -> str:

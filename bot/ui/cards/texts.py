@@ -1,22 +1,29 @@
 """Localized texts: keys and values to sentences.
 
-The texts are in `bot/config/locales`, one TOML file for each language. English is the fallback for missing keys.
+The texts are in `bot/config/locales`, one TOML file for each language. English is the fallback for missing keys. A
+table with the key `other` has the plural forms of one text, named as in Unicode's CLDR.
 """
 
 import logging
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+from babel import Locale
+from babel.dates import format_skeleton
 
 log = logging.getLogger(__name__)
 
 ENGLISH = "en"
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 FALLBACK = "Something happened that has no words yet. Please tell the people who run this bot."
-SINGULAR_BELOW = {"fr": 2}  # French uses the singular for 0 too
+PLURAL = "other"  # the form that every language has
+ENGLISH_PLURAL: Callable[[int], str] = Locale.parse(ENGLISH).plural_form
+COUNTED = range(1000)  # numbers whose forms a language must have; those of millions may be missing
 KILO = 1024
 
 
@@ -27,18 +34,19 @@ class Words:
         self, locale: str, own: Mapping[str, str], *, english: Mapping[str, str], strict: bool = False
     ) -> None:
         self.locale = locale
+        self._babel = Locale.parse(locale, sep="-")
         self._own = own
         self._english = english
         self._strict = strict
 
     def say(self, key: str, **values: object) -> str:
-        """The text for *key* with *values* filled in; *count* selects between its plural forms `.one` and `.other`."""
+        """The text for *key* with *values* filled in; *count* selects one of its plural forms."""
         sentence = self._sentence(key, values.get("count"))
         return PLACEHOLDER.sub(lambda found: self._value(key, found[1], values), sentence)
 
     def knows(self, key: str) -> bool:
         """Whether there is a text for *key*."""
-        return key in self._english or f"{key}.other" in self._english
+        return key in self._english or f"{key}.{PLURAL}" in self._english
 
     def money(self, micro_usd: int, *, about: bool = False) -> str:
         """An amount in dollars with at least two decimals, exact; *about* marks it as an estimate."""
@@ -63,19 +71,20 @@ class Words:
             return choices[0]
         return self.say("format.either", others=", ".join(choices[:-1]), last=choices[-1])
 
+    def day(self, day: date) -> str:
+        """A day without its year, such as `Nov 21`."""
+        return format_skeleton("MMMd", day, locale=self._babel)
+
     def _sentence(self, key: str, count: object) -> str:
-        for each in (key, f"{key}.{self._plural_form(count)}"):
-            for sentences in (self._own, self._english):
+        for sentences, rule in ((self._own, self._babel.plural_form), (self._english, ENGLISH_PLURAL)):
+            form = rule(count) if isinstance(count, int) else PLURAL
+            for each in (key, f"{key}.{form}", f"{key}.{PLURAL}"):
                 if each in sentences:
                     return sentences[each]
         if self._strict:
             raise KeyError(key)
         log.error("There is no sentence for a key", extra={"event": "text_missing", "key": key})
         return self._english.get("error.wordless", FALLBACK)
-
-    def _plural_form(self, count: object) -> str:
-        singular = isinstance(count, int) and (count == 1 or 0 <= count < SINGULAR_BELOW.get(self.locale, 0))
-        return "one" if singular else "other"
 
     def _value(self, key: str, name: str, values: Mapping[str, object]) -> str:
         if name in values:
@@ -147,12 +156,19 @@ def _flat(table: Mapping[str, Any], *, path: Path, above: str = "") -> Iterator[
 
 
 def _compare(locale: str, own: Mapping[str, str], english: Mapping[str, str]) -> None:
-    for key in english.keys() - own.keys():
+    rule: Callable[[int], str] = Locale.parse(locale, sep="-").plural_form
+    numbers = {form: {n for n in COUNTED if rule(n) == form} for form in (PLURAL, *map(rule, COUNTED))}
+    plurals = {key.removesuffix(f".{PLURAL}") for key in english if key.endswith(f".{PLURAL}")}
+    wanted = {key: key for key in english if key.rpartition(".")[0] not in plurals}  # key → English key
+    wanted |= {f"{key}.{form}": f"{key}.{PLURAL}" for key in plurals for form in numbers}
+    for key in wanted.keys() - own.keys():
         raise ValueError(f"{locale}.toml: {key} is missing")
-    for key in own.keys() - english.keys():
+    for key in own.keys() - wanted.keys():
         raise ValueError(f"{locale}.toml: {key} is not in en.toml")
-    for key, sentence in english.items():
-        wanted, found = set(PLACEHOLDER.findall(sentence)), set(PLACEHOLDER.findall(own[key]))
-        if wanted != found:
-            names = ", ".join(sorted(wanted ^ found))
+    for key, english_key in wanted.items():
+        different = set(PLACEHOLDER.findall(english[english_key])) ^ set(PLACEHOLDER.findall(own[key]))
+        if key != english_key and numbers[key.rpartition(".")[2]] <= {0, 1}:  # "one picture" needs no number
+            different.discard("count")
+        if different:
+            names = ", ".join(sorted(different))
             raise ValueError(f"{locale}.toml: {key} differs from en.toml in the values {names}")

@@ -31,7 +31,7 @@ from bot.ui.interactions.responder import Interaction, Responder
 MAX_PROMPT = 4000  # characters; the limit of a form, so that every prompt can be changed
 MAX_CHOICES = 25  # Discord's limit
 COMPLETED_OPTIONS = ("model", "resolution", "count")  # see `OptionCompletion`
-PICTURES = ("image1", "image2", "image3", "image4")
+PICTURES = ("image", "image2", "image3", "image4")
 MAX_PRIVATE_DELIVERIES = 4  # of one `/jobs`; for a user install Discord allows five follow-up messages
 
 

@@ -16,7 +16,7 @@ from bot.core.quota import Amount, Scope, Unit
 from bot.pictures.chart import Chart, Day
 from bot.store.queries import QuotaStatus
 from bot.ui.cards import quota_text
-from bot.ui.cards.texts import Words
+from bot.ui.cards.texts import ENGLISH, Words
 from bot.ui.cards.usage import ChartImage, UsageLine, usage
 from bot.ui.interactions.parsing import place_of
 from bot.ui.interactions.responder import NOBODY, Interaction, Responder
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 DAYS = 30
 CHART_FILE = "usage.png"
+UNDRAWABLE = ("ja",)  # languages whose characters the font of the chart does not have
 TIMEOUT = 20.0  # seconds for the upload
 # Failures of the process pool, values that cannot be drawn, and failed requests to Discord.
 CHART_ERRORS = (RuntimeError, ValueError, OSError, aiohttp.ClientError, discord.DiscordException)
@@ -63,7 +64,8 @@ class UsageCommand:
         *,
         page: Callable[..., ui.LayoutView],
     ) -> None:
-        png = await self._draw(chart_of(days, words))
+        drawn = self._responder.texts.for_locale(ENGLISH) if words.locale in UNDRAWABLE else words
+        png = await self._draw(chart_of(days, drawn))
         total = functools.reduce(Amount.__add__, (spent for _, spent in days))
         pictures = quota_text.amount(words, Unit.IMAGES, total.images)
         alt = words.say("usage.chart_alt", days=len(days), pictures=pictures, price=words.money(total.micro_usd))
@@ -91,13 +93,8 @@ def _line(limit: quota.Limit, used: quota.Used) -> UsageLine:
 
 def chart_of(days: Sequence[tuple[date, Amount]], words: Words) -> Chart:
     return Chart(
-        days=tuple(Day(short_date(day, words), spent.images, spent.micro_usd) for day, spent in days),
+        days=tuple(Day(words.day(day), spent.images, spent.micro_usd) for day, spent in days),
         title=words.say("usage.chart", days=len(days)),
         images_label=words.say("usage.chart_images"),
         money_label=words.say("usage.chart_money"),
     )
-
-
-def short_date(day: date, words: Words) -> str:
-    """A day without the year in the member's language, as `Nov 21` or `21. Nov.`."""
-    return words.say("format.day", day=day.day, month=words.say(f"format.months.{day.month}"))

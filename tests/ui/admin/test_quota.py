@@ -27,10 +27,10 @@ async def test_setting_a_members_limit_shows_all_limits_that_apply(on: Stage) ->
     assert await changes(on) == ["set"]
     told = text(shown)
     assert f"<@{on.alice.id}>" in told
-    assert "pictures a day: not set (10 until now) → **25**" in told
-    assert "✏️ **pictures a day** · set for this member" in told
+    assert "pictures per day: 10 (default) → **25**" in told
+    assert "✏️ **pictures per day** · set for this member" in told
     assert "0 of 25 · 25 left" in told
-    assert "**spending a day** · as the operator configured" in told  # the limit that still applies
+    assert "**spending per day** · bot default" in told  # the limit that still applies
     assert "$0.00 of $1.00" in told
 
 
@@ -42,7 +42,7 @@ async def test_changing_a_limit_shows_the_old_and_the_new_value(on: Stage) -> No
     shown = await ada.slash(on.channel, "quota set", unit="micro_usd", amount="none", per="week", channel=on.channel)
 
     assert await limits(on) == [(on.guild.id, "channel", on.channel.id, "micro_usd", "week", None)]
-    assert "spending a week: $2.50 → **no limit**" in text(shown)
+    assert "spending per week: $2.50 → **no limit**" in text(shown)
     assert f"<#{on.channel.id}>" in text(shown)
 
 
@@ -54,8 +54,8 @@ async def test_a_limit_above_the_operators_says_that_it_has_no_effect(on: Stage)
     shown = await admin(on).slash(on.channel, "quota set", unit="micro_usd", amount="100", per="month")
 
     assert (on.guild.id, "guild", 0, "micro_usd", "month", 100_000_000) in await limits(on)
-    assert "This server, set by the operator: $5.00 a month. That comes first" in text(shown)
-    assert "This bot, everywhere: $50.00 a month. That comes first" in text(shown)
+    assert "This server (set by the operator): $5.00 per month. This limit applies first" in text(shown)
+    assert "The whole bot: $50.00 per month. This limit applies first" in text(shown)
 
 
 @on_stage(limits=QUERY_TIMEOUT)
@@ -66,8 +66,8 @@ async def test_a_role_with_its_rules_is_explained(on: Stage) -> None:
 
     assert await limits(on) == [(on.guild.id, "role", role.id, "jobs", "now", 3)]
     assert f"<@&{role.id}>" in text(shown)
-    assert "jobs under way: not set (5 until now) → **3**" in text(shown)
-    assert "of several roles the best one counts" in text(shown)
+    assert "active jobs: 5 (default) → **3**" in text(shown)
+    assert "With several roles, the highest limit applies" in text(shown)
 
 
 @on_stage(limits=QUERY_TIMEOUT)
@@ -96,7 +96,7 @@ async def test_two_targets_at_once_are_refused(on: Stage) -> None:
         shown = await admin(on).slash(
             on.channel, f"quota {command}", member=on.alice, channel=on.channel, **given
         )  # fmt: skip
-        assert "Choose one of" in text(shown)
+        assert "Choose only one of" in text(shown)
 
     assert await untouched(on)
 
@@ -109,7 +109,7 @@ async def test_a_member_who_left_gets_no_bonus(on: Stage) -> None:
         ("set", {"unit": "images", "amount": "5"}), ("grant", {"amount": "5"}), ("reset", {}), ("block", {})
     ):  # fmt: skip
         shown = await ada.slash(on.channel, f"quota {command}", member=carol, **given)
-        assert "not in the server any more" in text(shown)
+        assert "has left the server" in text(shown)
 
     assert await untouched(on)
 
@@ -122,7 +122,7 @@ async def test_a_deleted_role_or_channel_gets_a_clear_sentence_and_nothing_is_wr
         for name, given in (("set", number), ("block", ())):
             shown = await raw(on, ada, name, *given, (option, kind, "123456789012345678"))
             assert shown.ephemeral
-            assert "any more" in text(shown)
+            assert "so nothing was changed" in text(shown)
 
     assert await untouched(on)
 
@@ -131,7 +131,7 @@ async def test_a_deleted_role_or_channel_gets_a_clear_sentence_and_nothing_is_wr
 async def test_a_category_is_refused_as_a_channel(on: Stage) -> None:
     shown = await admin(on).slash(on.channel, "quota block", channel=on.guild.create_category("all"))
 
-    assert "category" in text(shown)
+    assert "Categories" in text(shown)
     assert await untouched(on)
 
 
@@ -162,12 +162,12 @@ async def test_a_member_is_shown_with_usage_and_the_source_of_each_limit(on: Sta
     shown = text(await ada.slash(on.channel, "quota show", member=carol))
     of_alice = text(await ada.slash(on.channel, "quota show", member=on.alice))
 
-    assert f"**pictures a day** · from <@&{artists.id}>\n`░░░░░░░░░░` 0 of 30 · 30 left · starts again <t:" in shown
-    assert "**spending a day** · set for this member" in shown
-    assert f"7 pictures · ends <t:{(on.rig.time.now + 2 * DAY) // 1000}:R>" in shown
+    assert f"**pictures per day** · from <@&{artists.id}>\n`░░░░░░░░░░` 0 of 30 · 30 left · resets <t:" in shown
+    assert "**spending per day** · set for this member" in shown
+    assert f"7 pictures · expires <t:{(on.rig.time.now + 2 * DAY) // 1000}:R>" in shown
     assert f"🚫 <@&{artists.id}> is blocked" in shown
     assert "3 of 10 · 7 left" in of_alice
-    assert "as the operator configured" in of_alice
+    assert "bot default" in of_alice
     assert "blocked" not in of_alice
 
 
@@ -183,8 +183,8 @@ async def test_a_channel_is_shown_with_its_usage_and_its_ceilings(on: Stage) -> 
     shown = text(await ada.slash(on.channel, "quota show", channel=on.channel))
 
     assert "`██████████` 4 of 4 · 0 left" in shown
-    assert "Resolution: 1K at most" in shown
-    assert "At a time: 2 pictures at most" in shown
+    assert "Resolution: up to 1K" in shown
+    assert "At a time: up to 2 pictures" in shown
 
 
 @on_stage(limits=QUERY_TIMEOUT)
@@ -201,10 +201,10 @@ async def test_the_servers_overview_shows_everything_that_is_set_in_it(on: Stage
     assert shown.ephemeral
     told = text(shown)
     assert "2 of 100 · 98 left" in told
-    assert f"<@{on.alice.id}> · pictures a day: **30**" in told
+    assert f"<@{on.alice.id}> · pictures per day: **30**" in told
     assert f"<@{on.bob.id}>" in told
-    assert "1 bonus is left" in told
-    assert "Timezone: UTC" in told
+    assert "have 1 bonus left" in told
+    assert "Time zone: UTC" in told
     assert "everywhere" not in told  # the operator's limit over all servers is not shown
 
 
@@ -238,7 +238,7 @@ async def test_all_limits_of_a_member_are_cleared_together(on: Stage) -> None:
     shown = await ada.slash(on.channel, "quota clear", member=on.alice)
 
     assert await limits(on) == [(on.guild.id, "user", on.bob.id, "jobs", "now", 2)]
-    assert "pictures a day: 30 → **not set**" in text(shown)
+    assert "pictures per day: 30 → **not set**" in text(shown)
     assert "0 of 10 · 10 left" in text(shown)  # the limit now
 
 
@@ -250,10 +250,10 @@ async def test_limits_of_deleted_roles_and_channels_are_offered_and_can_be_clear
     await ada.slash(on.channel, "quota set", unit="jobs", amount="2", channel=on.channel)
 
     choices = await offered(on, ada, "clear", "limit")
-    shown = await ada.slash(on.channel, "quota clear", limit=choices["role 77 · pictures a day: 9"])
+    shown = await ada.slash(on.channel, "quota clear", limit=choices["role 77 · pictures per day: 9"])
 
-    assert choices["#pictures · jobs under way: 2"] == f"channel:{on.channel.id}:jobs:now"
-    assert "pictures a day: 9 → **not set**" in text(shown)
+    assert choices["#pictures · active jobs: 2"] == f"channel:{on.channel.id}:jobs:now"
+    assert "pictures per day: 9 → **not set**" in text(shown)
     assert [each[1] for each in await limits(on)] == ["channel"]
     assert await offered(on, ada, "clear", "limit", member=on.alice) == {}
 
@@ -296,12 +296,12 @@ async def test_a_bonus_can_be_revoked_only_in_its_own_server(on: Stage) -> None:
 
     foreign = await eve.slash(other_channel, "quota clear", limit=choice)
     wrong = await ada.slash(on.channel, "quota clear", limit=choice, member=on.bob)
-    assert "not on the list" in text(foreign)
-    assert "not on the list" in text(wrong)
+    assert "isn't one of the choices" in text(foreign)
+    assert "isn't one of the choices" in text(wrong)
     assert await changes(on) == ["grant"]
     shown = await ada.slash(on.channel, "quota clear", limit=choice)
 
-    assert "Bonus taken back: 7 pictures" in text(shown)
+    assert "Bonus removed: 7 pictures" in text(shown)
     assert (await rows(on.rig.store, "SELECT remaining FROM grants"))[0]["remaining"] == 0
     assert await changes(on) == ["grant", "revoke"]
 
@@ -318,9 +318,9 @@ async def test_a_bonus_is_given_with_its_end_and_reason(on: Stage) -> None:
         on.channel, "quota grant", member=on.alice, amount="2.5", unit="micro_usd", expires="12h", reason="*well* done"
     )
 
-    assert "Bonus: **$2.50 · ends <t:" in text(shown)
+    assert "Bonus: **$2.50 · expires <t:" in text(shown)
     assert "Reason: \\*well\\* done" in text(shown)
-    assert "3 pictures · does not end" in text(shown)
+    assert "3 pictures · doesn't expire" in text(shown)
     found = await rows(on.rig.store, "SELECT unit, remaining, expires_at FROM grants ORDER BY id")
     assert [(each["unit"], each["remaining"], each["expires_at"]) for each in found] == [
         ("images", 3, None),
@@ -355,14 +355,14 @@ async def test_a_reset_clears_the_usage_and_says_how_much_it_was(on: Stage) -> N
     shown = text(await ada.slash(on.channel, "quota reset", member=on.alice))
     again = text(await ada.slash(on.channel, "quota reset", member=on.alice))
 
-    assert "Taken off what counts: **4 pictures" in shown
+    assert "Usage removed: **4 pictures" in shown
     assert "1 of 10 · 9 left" in shown  # the active job still counts
-    assert "Nothing counted" in again
+    assert "There was no usage to reset." in again
 
 
 @on_stage()
 async def test_a_reset_without_a_target_is_refused(on: Stage) -> None:
     shown = await admin(on).slash(on.channel, "quota reset")
 
-    assert "only the operator" in text(shown)
+    assert "Only the bot's operator" in text(shown)
     assert await untouched(on)

@@ -55,7 +55,7 @@ async def test_a_command_delivered_twice_changes_once(on: Stage) -> None:
     assert len(await rows(on.rig.store, "SELECT * FROM grants")) == 1
 
 
-@pytest.mark.parametrize(("verb", "said"), [("overview", "very busy"), ("set_rule", "look with `/quota show`")])
+@pytest.mark.parametrize(("verb", "said"), [("overview", "too busy"), ("set_rule", "check `/quota show`")])
 async def test_a_hanging_database_is_answered_with_an_error_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, said: str
 ) -> None:
@@ -130,8 +130,8 @@ async def test_amounts_are_completed_with_the_current_limit(on: Stage) -> None:
     await ada.slash(on.channel, "quota set", unit="images", amount="33", member=on.alice)
     choices = await offered(on, ada, "set", "amount", unit="images", member=on.alice)
 
-    assert first == ("$1.00 (as now)", "1.00")
-    assert next(iter(choices.items())) == ("33 (as now)", "33")
+    assert first == ("$1.00 (current)", "1.00")
+    assert next(iter(choices.items())) == ("33 (current)", "33")
     assert choices["no limit"] == "none"
     typed = await offered(on, ada, "set", "amount", "7", unit="micro_usd", per="day", member=on.alice)
     assert next(iter(typed.items())) == ("$7.00", "7")

@@ -72,16 +72,16 @@ async def test_every_kind_of_change_reads_as_a_sentence(on: Stage) -> None:
     assert shown.ephemeral
     said = text(shown)
     for each in (
-        f"<@{carol.id}> set a limit for this server: $5.00 a month.",
-        "the operator made this unlimited for everyone: jobs under way.",
-        "the operator removed what was set for everyone: jobs under way.",
+        f"<@{carol.id}> set a limit for this server: $5.00 per month.",
+        "the operator removed the limit for everyone: active jobs.",
+        "the operator cleared the limits for everyone: active jobs.",
         f"the operator gave <@{alice}> a bonus until <t:{ends // 1000}:f>: 25 pictures.",
         "Reason: “for \\*\\*the\\*\\* @\u200beveryone poster”",
-        f"the operator took what was left of a bonus back from <@{alice}>: 25 pictures.",
-        f"the operator let <@{alice}> begin anew; there was nothing to take off.",
-        f"the operator blocked pictures for <#{on.channel.id}>. Reason: “noise”",
-        f"the operator unblocked pictures for <#{on.channel.id}>.",
-        "the operator chose <#5> for alerts.",
+        f"the operator removed <@{alice}>'s remaining bonus: 25 pictures.",
+        f"the operator reset the usage of <@{alice}>; there was none.",
+        f"the operator blocked <#{on.channel.id}> from making pictures. Reason: “noise”",
+        f"the operator unblocked <#{on.channel.id}>.",
+        "the operator set <#5> as the channel for limit warnings.",
     ):
         assert each in said
 
@@ -123,7 +123,7 @@ async def test_the_history_can_be_of_one_member_or_channel(on: Stage) -> None:
     assert _numbers(text(rest)) == [1001, 1000]
     assert "blocked" not in said
     assert "blocked" in text(of_channel)
-    assert "nothing here yet" in text(of_bob)
+    assert "Nothing here yet." in text(of_bob)
     assert "not both" in text(both)
 
 
@@ -155,8 +155,8 @@ async def test_spending_shows_what_was_paid_and_what_was_refunded(on: Stage) -> 
     assert charge is not None
     assert charge.settled is not None
     price = EN.money(charge.settled.micro_usd)
-    assert f"<@{on.alice.id}>: 2 pictures for {price} in <#{on.channel.id}>" in text(shown)
-    assert f"<@{on.bob.id}> got" in text(shown)
+    assert f"<@{on.alice.id}> spent {price} on 2 pictures in <#{on.channel.id}>" in text(shown)
+    assert f"<@{on.bob.id}> was refunded" in text(shown)
     assert text(shown).count("<t:") == 2  # reserved amounts are not spent
     assert f"<@{on.alice.id}>" not in text(of_bob).replace(text(of_bob).splitlines()[0], "")
     assert text(of_channel).count("<t:") == 2
@@ -177,8 +177,8 @@ async def test_top_names_who_spent_most_with_shares_and_the_servers_sum(on: Stag
     assert shown.ephemeral
     assert "this month" in lines[0]
     assert f"1\\. <@{on.bob.id}>: 3 pictures" in lines[1]
-    assert "75 %" in lines[1]
-    assert "held" in lines[1]
+    assert "75%" in lines[1]
+    assert "reserved" in lines[1]
     assert f"2\\. <@{on.alice.id}>: 1 picture" in lines[2]
     assert "This server:** 4 pictures" in text(shown)
     assert "today" in text(today)

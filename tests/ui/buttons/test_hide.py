@@ -1,4 +1,4 @@
-"""*Hide* and *Show here after all*, pressed by the owner on the card and in `/jobs`, and by others."""
+"""*Hide* and *Show in channel*, pressed by the owner on the card and in `/jobs`, and by others."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ async def test_a_waiting_job_has_cancel_and_a_running_one_has_hide(on: Stage) ->
     assert "Hidden" in text(card)
     assert "costs about $0.08" in text(card)
     assert "lighthouse" not in text(card)
-    assert list(buttons(card).values()) == ["Show here after all", "Full prompt", "Check now"]
+    assert list(buttons(card).values()) == ["Show in channel", "Full prompt", "Check now"]
 
 
 @on_stage(host="runflow")
@@ -61,12 +61,12 @@ async def test_a_hidden_job_ends_without_pictures_in_the_channel_and_jobs_delive
 async def test_a_job_shown_again_continues_or_shows_its_pictures(on: Stage) -> None:
     message, job = await drawing(on)
     await on.alice.click(message, label="Hide")
-    await on.alice.click(message, label="Show here after all")
-    assert "Drawing" in text(await on.card(job))
+    await on.alice.click(message, label="Show in channel")
+    assert "Generating" in text(await on.card(job))
 
     await on.alice.click(message, label="Hide")
     await on.finish(await on.rig.job(job.id))
-    pressed = await on.alice.click(message, label="Show here after all")
+    pressed = await on.alice.click(message, label="Show in channel")
     await on.rig.delivery.run_due()
 
     assert pressed.acknowledged
@@ -79,11 +79,11 @@ async def test_nobody_else_hides_or_shows_a_job(on: Stage) -> None:
     message, job = await drawing(on)
     refused = [await on.bob.click(message, label="Hide")]
     await on.alice.click(message, label="Hide")
-    refused += [await on.bob.click(message, label="Show here after all")]
+    refused += [await on.bob.click(message, label="Show in channel")]
 
     for each in refused:
         assert each.ephemeral
-        assert "Only the person who asked for this can hide it" in text(each)
+        assert "Only the person who requested this can hide" in text(each)
     assert (await on.rig.job(job.id)).hidden_at is not None
 
 
@@ -95,7 +95,7 @@ async def test_hide_on_an_outdated_card_of_an_ended_job_says_that_it_is_too_late
     pressed = await on.alice.click(message, label="Hide")
 
     assert pressed.ephemeral
-    assert "This cannot be hidden any more: it has ended." in text(pressed)
+    assert "It's too late to hide this: it has already ended." in text(pressed)
     await on.rig.delivery.run_due()
     assert len(gallery(await on.card(job))) == 1
 
@@ -140,4 +140,4 @@ async def test_delete_on_a_hidden_job_removes_message_and_pictures(on: Stage) ->
 
     assert on.removed == [f"{job.id}-1.png"]
     assert (await on.rig.job(job.id)).deleted_at is not None
-    assert "Nothing of yours" in text(await on.alice.slash(on.channel, "jobs"))
+    assert "You have no active" in text(await on.alice.slash(on.channel, "jobs"))

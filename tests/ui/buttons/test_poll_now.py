@@ -45,7 +45,7 @@ async def test_check_now_on_a_card_left_over_from_a_deleted_job_says_so(on: Stag
     pressed = await on.alice.click(shown.response.message, label="Check now")
 
     assert pressed.ephemeral
-    assert "There is no such job of yours" in text(pressed)
+    assert "isn't yours, or it was deleted" in text(pressed)
 
 
 @on_stage()

@@ -292,7 +292,7 @@ async def test_a_button_of_a_job_that_is_gone_says_so(on: Stage) -> None:
     refused = await on.alice.click(shown.response.message, custom_id=f"j1:{job.id}:again")
 
     assert refused.ephemeral
-    assert "no such job" in text(refused)
+    assert "isn't yours, or it was deleted" in text(refused)
 
 
 @on_stage()

@@ -16,11 +16,11 @@ from tests.ui.cards.drawing import EN, HELD, JOB_ID, NOW, TEXTS, card, colour, d
 OPEN = (State.ACCEPTED, State.SUBMITTING, State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING)
 AT_HOST = OPEN[2:]
 HIDE = (
-    "**Hide** stops nothing: it will not be shown here, but what is made is charged and waits for you in `/jobs` "
+    "**Hide** doesn't stop it: it won't be shown here, but it still counts if it's made, and stays in `/jobs` "
     "for 24 hours."
 )
 IN_DOUBT = EN.say("card.cancel_in_doubt", provider="Runflow")
-TOO_LATE = "You asked to cancel, but Runflow could not stop it. It will be charged if it is made."
+TOO_LATE = "Cancellation requested, but Runflow couldn't stop it. If it's made, it counts."
 DAY = f"<t:{(NOW + 24 * HOUR) // 1000}:f>"
 
 
@@ -51,16 +51,16 @@ async def test_cancel_becomes_hide_once_the_provider_may_have_the_job(state: Sta
 
 async def test_drawing_says_that_it_cannot_be_stopped_and_what_hide_does() -> None:
     assert drawn(unstoppable(State.RUNNING, started_at=NOW - 9_000)) == [
-        "### 🎨 Drawing",
+        "### 🎨 Generating",
         "Runflow started <t:1699999991:R>.",
         "This model usually takes 10 to 30 seconds.",
-        "It cannot be cancelled any more.",
+        "This can no longer be cancelled.",
         HIDE,
         "> a red fox",
-        "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 held · 9 pictures left today",
+        "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 reserved · 9 pictures left today",
         "[Hide → hide] [Check now → look] [Full prompt → prompt]",
     ]
-    assert "It cannot be cancelled any more." in drawn(unstoppable(State.QUEUED))
+    assert "This can no longer be cancelled." in drawn(unstoppable(State.QUEUED))
 
 
 @pytest.mark.parametrize("cancel", [Cancel.WANTED, Cancel.TOO_LATE])
@@ -69,7 +69,7 @@ async def test_a_job_whose_cancellation_came_too_late_can_still_be_hidden(state:
     lines = drawn(unstoppable(state, cancel=cancel))
 
     assert (IN_DOUBT if state is State.UNKNOWN else TOO_LATE) in lines
-    assert "It cannot be cancelled any more." not in lines
+    assert "This can no longer be cancelled." not in lines
     assert "Cancelling" not in lines[0]
     assert lines[-1].startswith("[Hide → hide]")
 
@@ -89,10 +89,10 @@ async def test_a_hidden_job_says_what_goes_on_what_it_costs_and_where_it_will_be
         "### 🙈 Hidden",
         "Runflow started <t:1699999991:R>.",
         "This model usually takes 10 to 30 seconds.",
-        "It cannot be cancelled any more.",
-        "It is not shown here. If it is made it costs about $0.08 and waits for you in `/jobs` for 24 hours.",
-        "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 held · 9 pictures left today",
-        "[Show here after all → show] [Full prompt → prompt] [Check now → look]",
+        "This can no longer be cancelled.",
+        "It isn't shown here. If it's made, it costs about $0.08 and stays in `/jobs` for 24 hours.",
+        "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 reserved · 9 pictures left today",
+        "[Show in channel → show] [Full prompt → prompt] [Check now → look]",
     ]
     assert colour(view) == GREY
 
@@ -102,7 +102,7 @@ async def test_a_hidden_card_shows_neither_prompt_nor_anything_that_costs(state:
     given = unstoppable(state, hidden_at=NOW, final_edit=True, cancel=Cancel.TOO_LATE)
 
     assert "red fox" not in str(drawn(given))
-    assert labels(render(given, EN, now=NOW)) == ["Show here after all", "Full prompt", "Check now"]
+    assert labels(render(given, EN, now=NOW)) == ["Show in channel", "Full prompt", "Check now"]
     assert EN.say("card.last_word") in drawn(given)
     assert f"j1:{JOB_ID}:look" in ids(render(given, EN, now=NOW))
 
@@ -115,10 +115,10 @@ async def test_a_hidden_ending_says_what_it_cost_and_until_when_jobs_has_it() ->
         "Cost: about $0.16",
         f"The pictures are in `/jobs` until {DAY}.",
         "-# Nano Banana 2 · 1K · 16:9 · 2 pictures · 9 pictures left today",
-        "[Show here after all → show] [Full prompt → prompt] [Delete → delete]",
+        "[Show in channel → show] [Full prompt → prompt] [Delete → delete]",
     ]
     assert "`/jobs`" not in str(drawn(given, now=NOW + 24 * HOUR))
-    assert "The pictures are not kept here any more." in drawn(replace(given, pictures=()))
+    assert "The pictures are no longer stored here." in drawn(replace(given, pictures=()))
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.REFUSED, State.CANCELLED])
@@ -126,17 +126,17 @@ async def test_a_hidden_job_without_pictures_says_why_and_that_nothing_was_charg
     lines = drawn(ended(state, watch_until=NOW + HOUR))
 
     assert lines[0] == "### 🙈 Hidden"
-    assert lines[2] == "**Nothing was charged.**"
+    assert lines[2] == "**This doesn't count toward any limits.**"
     assert "shown here" not in str(lines)
-    assert lines[-1] == "[Show here after all → show] [Full prompt → prompt] [Delete → delete]"
+    assert lines[-1] == "[Show in channel → show] [Full prompt → prompt] [Delete → delete]"
 
 
 async def test_late_pictures_of_a_hidden_job_are_mentioned_and_not_shown() -> None:
     lines = drawn(ended(State.FAILED, reason="late", images=1, pictures=done(1).pictures))
 
     assert lines[1:4] == [
-        "These pictures came after we had given up on them.",
-        "**Nothing was charged.**",
+        "These pictures arrived after the time limit.",
+        "**This doesn't count toward any limits.**",
         f"The pictures are in `/jobs` until {DAY}.",
     ]
 
@@ -150,7 +150,7 @@ async def test_a_hidden_job_that_was_deleted_is_a_deleted_one() -> None:
 async def test_what_a_hidden_ending_cost_is_what_the_ledger_says() -> None:
     free = replace(hidden(done(1)), charge=Charge(HELD, settled=Amount(1, 0), bonus=1))
 
-    assert "Cost: about $0.00 · 1 picture paid from a bonus" in drawn(free)
+    assert "Cost: about $0.00 · 1 picture from a bonus" in drawn(free)
 
 
 async def test_the_list_of_jobs_offers_hide_and_marks_what_is_hidden() -> None:
@@ -160,11 +160,11 @@ async def test_the_list_of_jobs_offers_hide_and_marks_what_is_hidden() -> None:
 
     assert [line for line in lines if line.startswith("**")] == [
         "**⏳ Queued** · <t:1699999969:R>",
-        "**🎨 Drawing** · 🙈 Hidden · <t:1699999969:R>",
+        "**🎨 Generating** · 🙈 Hidden · <t:1699999969:R>",
         "**✅ Done** · 🙈 Hidden · <t:1699999969:R>",
         "**⚠️ Failed** · 🙈 Hidden · <t:1699999969:R>",
     ]
-    told = f"It is not shown in its channel. **Check now** brings it to you until {DAY}."
+    told = f"Hidden in its channel. Press **Check now** to see it here, until {DAY}."
     assert [line for line in lines if line.startswith(told)] == [f"{told} Cost: about $0.08"]
     assert [line for line in lines if line.startswith("[")] == [
         "[Hide → hide] [Check now → look]",
@@ -177,8 +177,8 @@ async def test_the_list_of_jobs_promises_no_pictures_that_are_not_there() -> Non
     gone = replace(hidden(done(1)), pictures=())
 
     assert read(jobs_list([failed, gone], EN, NOW))[2::5] == [
-        "The image service did not finish in time. **Nothing was charged.**",
-        "The pictures are not kept here any more. Cost: about $0.08",
+        "The image service didn't finish in time. **This doesn't count toward any limits.**",
+        "The pictures are no longer stored here. Cost: about $0.08",
     ]
 
 

@@ -12,7 +12,7 @@ from bot.ui.cards.job_buttons import can_cancel
 from bot.ui.cards.texts import moment, relative
 from tests.ui.cards.drawing import CARD, EN, HELD, JOB, JOB_ID, NOW, TEXTS, card, colour, done, ids, labels, names, read
 
-META = "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 held · 9 pictures left today"
+META = "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 reserved · 9 pictures left today"
 UNPAID = "-# Nano Banana 2 · 1K · 16:9 · 1 picture · 9 pictures left today"
 RELEASED = Charge(HELD, released=HELD)
 OPEN = (State.ACCEPTED, State.SUBMITTING, State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING)
@@ -34,13 +34,13 @@ def referring(given: Card, references: tuple[Reference, ...]) -> Card:
 async def test_a_waiting_job_shows_its_position_in_the_queue() -> None:
     assert drawn(card(State.ACCEPTED, queue_position=3)) == [
         "### 🕓 Waiting",
-        "You are number 3 in our line.",
+        "#3 in the queue.",
         "> a red fox",
         META,
         "[Cancel → cancel] [Check now → look] [Full prompt → prompt]",
     ]
-    assert "You are next in our line." in drawn(card(State.ACCEPTED, queue_position=1))
-    assert "You are about number 40 in our line." in drawn(card(State.ACCEPTED, queue_position=40))
+    assert "Next in the queue." in drawn(card(State.ACCEPTED, queue_position=1))
+    assert "About #40 in the queue." in drawn(card(State.ACCEPTED, queue_position=40))
 
 
 async def test_thinking_is_shown_with_the_other_options_unless_it_is_off() -> None:
@@ -53,7 +53,7 @@ async def test_thinking_is_shown_with_the_other_options_unless_it_is_off() -> No
 async def test_a_job_in_submission_is_shown_as_waiting() -> None:
     assert drawn(card(State.SUBMITTING))[:3] == [
         "### 🕓 Waiting · sending",
-        "It is being sent to RunComfy.",
+        "Sending to RunComfy…",
         "> a red fox",
     ]
 
@@ -61,21 +61,21 @@ async def test_a_job_in_submission_is_shown_as_waiting() -> None:
 async def test_queued_shows_the_providers_position() -> None:
     assert drawn(card(State.QUEUED, position=5)) == [
         "### ⏳ Queued",
-        "It is number 5 in RunComfy's queue.",
+        "#5 in RunComfy's queue.",
         "This model usually takes 10 to 30 seconds.",
         "> a red fox",
         META,
         "[Cancel → cancel] [Check now → look] [Full prompt → prompt]",
     ]
-    assert "It is in RunComfy's queue." in drawn(card(State.QUEUED))
+    assert "In RunComfy's queue." in drawn(card(State.QUEUED))
 
 
 async def test_drawing_shows_since_when_and_that_it_cannot_be_cancelled() -> None:
     assert drawn(card(State.RUNNING, started_at=NOW - 9_000)) == [
-        "### 🎨 Drawing",
+        "### 🎨 Generating",
         "RunComfy started <t:1699999991:R>.",
         "This model usually takes 10 to 30 seconds.",
-        "It cannot be cancelled any more.",
+        "This can no longer be cancelled.",
         "> a red fox",
         META,
         "[Check now → look] [Full prompt → prompt]",
@@ -86,7 +86,7 @@ async def test_drawing_shows_since_when_and_that_it_cannot_be_cancelled() -> Non
 async def test_fetching_says_so_and_names_a_host_that_is_not_allowed() -> None:
     fetching = card(State.COLLECTING)
 
-    assert drawn(fetching)[0] == "### 📥 Fetching your pictures"
+    assert drawn(fetching)[0] == "### 📥 Downloading pictures"
     blocked = drawn(replace(fetching, blocked_host="cdn.example.com"))[1]
     assert "are on cdn.example.com" in blocked
     assert relative(fetching.job.deadline) in blocked
@@ -96,7 +96,7 @@ async def test_unknown_says_until_when_the_run_is_searched_and_that_it_is_never_
     lost = card(State.UNKNOWN)
 
     assert drawn(lost)[:3] == [
-        "### ❓ Unknown",
+        "### ❓ Unconfirmed",
         EN.say("card.unknown", provider="RunComfy", when=moment(lost.job.deadline)),
         "> a red fox",
     ]
@@ -124,7 +124,7 @@ async def test_four_finished_pictures_can_each_be_edited() -> None:
 
 
 async def test_fewer_pictures_than_asked_say_how_many_were_paid_for() -> None:
-    assert "3 of 4 were made; you paid for 3. Cost: about $0.24" in drawn(done(3, asked=4), *names(3))
+    assert "3 of 4 were made, and 3 count. Cost: about $0.24" in drawn(done(3, asked=4), *names(3))
 
 
 async def test_a_published_price_is_not_marked_as_an_estimate() -> None:
@@ -145,19 +145,19 @@ async def test_files_that_discord_did_not_accept_are_available_in_jobs() -> None
     card = done(2, withheld=True)
     until = moment(card.listed_until)
 
-    assert f"Discord did not take 2 pictures here. They wait for you in `/jobs` until {until}." in drawn(card)
-    assert f"Discord did not take 1 picture here. It waits for you in `/jobs` until {until}." in drawn(card, *names(1))
+    assert f"Discord didn't accept 2 pictures here. They're in `/jobs` until {until}." in drawn(card)
+    assert f"Discord didn't accept 1 picture here. It's in `/jobs` until {until}." in drawn(card, *names(1))
 
 
 async def test_pictures_too_large_for_discord_become_link_buttons() -> None:
     lines = drawn(done(1, links=("https://pictures.example/1",)))
 
-    assert "1 picture is too large for Discord: use the button below." in lines
+    assert "1 picture is too large for Discord. Open it with the button below." in lines
     assert "[Picture 1 → https://pictures.example/1]" in lines
 
 
 async def test_a_card_says_that_its_pictures_were_deleted() -> None:
-    assert "The pictures are not kept here any more." in drawn(replace(done(1), pictures=()))
+    assert "The pictures are no longer stored here." in drawn(replace(done(1), pictures=()))
 
 
 async def test_a_failed_job_says_why_what_it_cost_and_how_to_refer_to_it() -> None:
@@ -165,8 +165,8 @@ async def test_a_failed_job_says_why_what_it_cost_and_how_to_refer_to_it() -> No
 
     assert read(view) == [
         "### ⚠️ Failed",
-        "The image service failed while drawing. You can simply try again.",
-        "**Nothing was charged.**",
+        "The image service failed while generating. Try again.",
+        "**This doesn't count toward any limits.**",
         "> a red fox",
         UNPAID,
         "-# Reference 00000042",
@@ -180,8 +180,8 @@ async def test_a_refusal_says_who_refused_and_offers_another_prompt_first() -> N
 
     assert read(view) == [
         "### 🚫 Refused",
-        "RunComfy's content rules did not allow this. Another wording or another picture may pass.",
-        "**Nothing was charged.**",
+        "This was blocked by RunComfy's content rules. Try different wording or another picture.",
+        "**This doesn't count toward any limits.**",
         "> a red fox",
         UNPAID,
         "-# Reference 00000042",
@@ -195,22 +195,20 @@ async def test_a_cancelled_job_can_be_submitted_again() -> None:
 
     assert read(view) == [
         "### ✖️ Cancelled",
-        "You cancelled this.",
-        "**Nothing was charged.**",
+        "This was cancelled.",
+        "**This doesn't count toward any limits.**",
         "> a red fox",
         UNPAID,
-        "[Make it after all · about $0.08 → again] [Change prompt → change] [Full prompt → prompt] [Delete → delete]",
+        "[Generate anyway · about $0.08 → again] [Change prompt → change] [Full prompt → prompt] [Delete → delete]",
     ]
     assert colour(view) == GREY
-    assert "The image service cancelled this itself. You can simply try again." in drawn(
-        card(State.CANCELLED, reason="cancelled_by_host")
-    )
+    assert "The image service cancelled this. Try again." in drawn(card(State.CANCELLED, reason="cancelled_by_host"))
 
 
 async def test_a_deleted_job_shows_neither_prompt_nor_buttons() -> None:
     lines = drawn(replace(done(1), job=replace(done(1).job, deleted_at=NOW)))
 
-    assert lines[:3] == ["### 🗑️ Deleted", "The pictures and the prompt were removed.", "Cost: about $0.08"]
+    assert lines[:3] == ["### 🗑️ Deleted", "The pictures and the prompt were deleted.", "Cost: about $0.08"]
     assert not any(line.startswith("[") for line in lines)
 
 
@@ -219,9 +217,9 @@ async def test_late_pictures_are_shown_and_cost_what_the_ledger_says() -> None:
 
     assert drawn(late, *names(1))[:5] == [
         f"<attachment://{JOB_ID}-1.png: a red fox>",
-        "### 🎁 Done late",
-        "These pictures came after we had given up on them.",
-        "**Nothing was charged.**",
+        "### 🎁 Finished late",
+        "These pictures arrived after the time limit.",
+        "**This doesn't count toward any limits.**",
         "> a red fox",
     ]
 
@@ -229,7 +227,7 @@ async def test_late_pictures_are_shown_and_cost_what_the_ledger_says() -> None:
 async def test_a_run_that_was_given_up_says_until_when_it_is_watched() -> None:
     given_up = failed("gave_up", watch_until=NOW + 60_000)
 
-    assert f"we look until {moment(NOW + 60_000)}." in drawn(given_up)[2]
+    assert f"shown here, until {moment(NOW + 60_000)}." in drawn(given_up)[2]
     assert "we look until" not in str(drawn(failed("gave_up", watch_until=NOW)))
 
 
@@ -246,9 +244,11 @@ async def test_a_requested_cancellation_is_shown_and_cannot_be_repeated(state: S
 async def test_a_cancel_that_came_too_late_says_that_it_will_be_charged() -> None:
     lines = drawn(card(State.RUNNING, cancel=Cancel.TOO_LATE))
 
-    assert lines[0] == "### 🎨 Drawing"
-    assert "You asked to cancel, but RunComfy could not stop it. It will be charged if it is made." in lines
-    assert "You asked to cancel, but it was already being made." in drawn(done(1, cancel=Cancel.TOO_LATE), *names(1))
+    assert lines[0] == "### 🎨 Generating"
+    assert "Cancellation requested, but RunComfy couldn't stop it. If it's made, it counts." in lines
+    assert "Cancellation was requested, but it had already started." in drawn(
+        done(1, cancel=Cancel.TOO_LATE), *names(1)
+    )
 
 
 @pytest.mark.parametrize("trouble", ["credentials", "balance", "down"])
@@ -267,7 +267,7 @@ async def test_a_slow_job_says_when_we_give_up() -> None:
 
 
 async def test_the_final_edit_by_token_says_how_to_continue() -> None:
-    line = "This message cannot update itself any more: press **Check now**, or use `/jobs`."
+    line = "This message can't update itself anymore. Press **Check now**, or use `/jobs`."
 
     assert all(line in drawn(card(state, final_edit=True)) for state in OPEN)
 
@@ -297,9 +297,9 @@ async def test_the_card_says_of_each_reference_what_is_wrong_with_it() -> None:
 
     assert drawn(referring(given, files))[1] == (
         r"a\*.png is damaged or incomplete. Save it again as PNG, JPEG or WebP and attach it. "
-        "c has more than 1 KB, which is the most. Make it smaller and attach it again."
+        "c is larger than 1 KB. Make it smaller and attach it again."
     )
-    assert drawn(failed("bad_input_picture"))[1].startswith("One of your pictures could not be read.")
+    assert drawn(failed("bad_input_picture"))[1].startswith("One of the attached pictures couldn't be read.")
 
 
 @pytest.mark.parametrize("given", [card(State.QUEUED), done(1)], ids=["on its way", "done"])
@@ -307,15 +307,15 @@ async def test_the_card_names_references_with_gps_data(given: Card) -> None:
     photos = tuple(Reference("https://cdn/x", f"{n}.jpg", has_location=n != 2) for n in range(1, 4))
     shown = referring(given, photos)
 
-    says = "📍 {}.jpg contains the place where it was taken. RunComfy receives the file unchanged."
+    says = "📍 {}.jpg contains the location where it was taken. RunComfy receives the file unchanged."
     assert [each for each in drawn(shown) if "📍" in each] == [says.format(1), says.format(3)]
 
 
 async def test_pictures_are_labelled_as_made_by_a_machine_where_the_operator_wants_that() -> None:
     labelled, plain = drawn(replace(done(1), ai_label=True)), drawn(done(1))
 
-    assert [each for each in labelled if each.startswith("-# Made by AI · ")]
-    assert not [each for each in plain if "Made by AI" in each]
+    assert [each for each in labelled if each.startswith("-# AI-generated · ")]
+    assert not [each for each in plain if "AI-generated" in each]
 
 
 async def test_a_job_with_expired_links_has_no_retry_button() -> None:
@@ -343,7 +343,7 @@ async def test_the_card_says_nothing_was_charged_only_if_nothing_was(
 async def test_an_active_job_says_what_is_reserved_and_not_yet_what_it_cost(state: State) -> None:
     text = "\n".join(drawn(card(state)))
 
-    assert "about $0.08 held" in text
+    assert "about $0.08 reserved" in text
     assert "charged.**" not in text
 
 

@@ -19,11 +19,11 @@ async def test_open_jobs_can_be_cancelled_or_checked() -> None:
     assert lines == [
         "### 📋 Your jobs",
         "**⏳ Queued** · <t:1699999969:R>",
-        "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 held",
+        "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 reserved",
         "> a red fox",
         "[Cancel → cancel] [Check now → look]",
-        "**🎨 Drawing** · <t:1699999969:R>",
-        "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 held",
+        "**🎨 Generating** · <t:1699999969:R>",
+        "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 reserved",
         "> a red fox",
         "[Check now → look]",
     ]
@@ -32,7 +32,7 @@ async def test_open_jobs_can_be_cancelled_or_checked() -> None:
 async def test_a_result_that_never_arrived_says_how_to_get_it_and_what_it_cost() -> None:
     lines = read(jobs_list([done(1)], EN, NOW))
 
-    assert "The result has not reached you yet. Press **Check now**. Cost: about $0.08" in lines
+    assert "You haven't received this result yet. Press **Check now**. Cost: about $0.08" in lines
     assert lines[-1] == "[Check now → look]"
 
 
@@ -41,7 +41,7 @@ async def test_no_more_than_ten_jobs_are_shown_and_the_rest_is_counted() -> None
     view = jobs_list(cards[:11], EN, NOW, more=1)
 
     assert len([each for each in ids(view) if each.endswith(":cancel")]) == 10
-    assert "2 more follow as soon as one of these is finished, shown or deleted." in text_of(view)
+    assert "2 more appear when one of these is finished, shown or deleted." in text_of(view)
     assert len(list(nodes(view))) <= 40
 
 
@@ -70,12 +70,12 @@ async def test_usage_shows_every_limit_with_a_bar_and_when_it_resets() -> None:
 
     assert read(usage(lines, [], EN, now=NOW)) == [
         "### 📊 Your usage",
-        "**You · jobs under way**",
+        "**You · active jobs**",
         "`████░░░░░░` 2 of 5 · 3 left",
         "**You · pictures today**",
-        "`███░░░░░░░` 3 of 10 · 7 left · 2 reserved now · starts again <t:1700003600:R>",
+        "`███░░░░░░░` 3 of 10 · 7 left · 2 reserved · resets <t:1700003600:R>",
         "**You · spending this week**",
-        "`██░░░░░░░░` $0.24 of $1.00 · $0.76 left · $0.16 reserved now · starts again <t:1700003600:R>",
+        "`██░░░░░░░░` $0.24 of $1.00 · $0.76 left · $0.16 reserved · resets <t:1700003600:R>",
         "**This channel · pictures in total**",
         "`██████████` 41 of 40 · 0 left",
     ]
@@ -87,14 +87,16 @@ async def test_usage_lists_each_bonus_with_its_end() -> None:
     assert read(usage([], grants, EN, now=NOW))[1:] == [
         "There are no limits here.",
         "**🎁 Your bonus**",
-        "- 5 pictures · ends <t:1700003600:R>",
+        "- 5 pictures · expires <t:1700003600:R>",
         "- $2.00",
     ]
     assert read(usage([], grants * 9, EN, now=NOW))[-1] == "-# and 10 more"
 
 
 async def test_usage_says_in_words_that_nothing_was_spent() -> None:
-    assert read(usage([], [], EN, now=NOW, idle_days=30))[-1] == "-# You have spent nothing here in the last 30 days."
+    assert (
+        read(usage([], [], EN, now=NOW, idle_days=30))[-1] == "-# You haven't used anything here in the last 30 days."
+    )
 
 
 @pytest.mark.parametrize("locale", TEXTS.locales)
@@ -111,7 +113,7 @@ async def test_usage_shows_the_narrowest_of_more_limits_than_fit_and_counts_the_
     shown = read(usage([line("images", 10, 3)] * 66, [], EN, now=NOW))
 
     told = sum(each.startswith("**You") for each in shown)
-    assert shown[-1] == f"-# Wider limits that are not shown: {66 - told}"
+    assert shown[-1] == f"-# Other limits not shown: {66 - told}"
     assert told > 30
 
 
@@ -142,12 +144,12 @@ async def test_a_prompt_too_long_after_escaping_is_attached() -> None:
 
 
 async def test_an_invisible_prompt_is_described_as_such() -> None:
-    assert read(prompt_page("\u200b", EN).view)[1] == "There is nothing in this prompt that can be shown."
+    assert read(prompt_page("\u200b", EN).view)[1] == "This prompt has no visible characters."
 
 
 async def test_a_list_says_nothing_was_charged_only_for_what_has_ended() -> None:
     ended = replace(card(State.FAILED, reason="rejected"), charge=Charge(HELD, released=HELD))
 
-    assert "Nothing was charged" in text_of(jobs_list([ended], EN, NOW))
-    assert "Nothing was charged" not in text_of(jobs_list([card(State.QUEUED)], EN, NOW))
+    assert "This doesn't count" in text_of(jobs_list([ended], EN, NOW))
+    assert "This doesn't count" not in text_of(jobs_list([card(State.QUEUED)], EN, NOW))
     assert ids(jobs_list([ended], EN, NOW)) == [f"j1:{JOB_ID}:look"]

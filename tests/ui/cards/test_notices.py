@@ -38,36 +38,36 @@ async def test_other_refusals_are_red_and_have_a_button_only_where_a_draft_was_k
     [
         (
             UserError("option.choice", option="aspect_ratio", given="7:7", choices=["1:1", "3:2", "2:3"], model="Pro"),
-            "Pro does not know 7:7 as `aspect_ratio`. Choose 1:1, 3:2 or 2:3.",
+            "7:7 isn't a valid `aspect_ratio` for Pro. Choose 1:1, 3:2 or 2:3.",
         ),
         (
             UserError("option.absent", option="seed", model="Pro", has=[]),
-            "No model has the option `seed` for this at the moment. Leave it out.",
+            "No model has the option `seed` right now. Leave it out.",
         ),
         (
             UserError("option.together", model="Pro", choices=["thinking high", "aspect_ratio 4:1"]),
-            r"No image service makes this combination with Pro. Change thinking high or aspect\_ratio 4:1.",
+            r"Pro can't combine these options. Change thinking high or aspect\_ratio 4:1.",
         ),
         (
             UserError("option.range", option="count", given=9, low=1, high=4, model="Nano"),
-            "`count` goes from 1 to 4 for Nano, and you gave 9.",
+            "`count` must be from 1 to 4 for Nano, and you entered 9.",
         ),
         (
             UserError("references.large", file="a_b.png", limit=52_428_800, given=60_000_000),
-            r"a\_b.png has 57 MB, and 50 MB is the most. Make it smaller and try again.",
+            r"a\_b.png is 57 MB, and the maximum is 50 MB. Make it smaller and try again.",
         ),
         (
             UserError("references.pixels", file="a.png", width=12_000, height=12_000, limit=51),
-            "a.png has 12000 × 12000 pixels, and 51 million is the most. Make it smaller and attach it again.",  # noqa: RUF001
+            "a.png is 12000 × 12000 pixels, and the maximum is 51 megapixels. Make it smaller and attach it again.",  # noqa: RUF001
         ),
         (
             UserError("references.heavy", file="\u202e", limit=31_457_280),
-            "… has more than 30 MB, which is the most. Make it smaller and attach it again.",
+            "… is larger than 30 MB. Make it smaller and attach it again.",
         ),
         (
             UserError("place.not_open", guild_id=123456789012345678),
             (
-                "This bot does not make pictures in this server yet. Its operator can open it by adding the server id "
+                "This bot isn't enabled in this server yet. Its operator can enable it by adding the server ID "
                 "123456789012345678 to `discord.guilds`."
             ),
         ),
@@ -81,8 +81,8 @@ async def test_a_notice_is_one_sentence_with_escaped_values() -> None:
     view = notice("operator.model_gone", EN, provider="RunComfy", model="<@1>", route="a/b")
 
     assert "<@" not in text_of(view)
-    assert "under a/b" in text_of(view)
-    assert read(notice("usage.resets", EN, when="soon")) == ["starts again soon"]
+    assert "as a/b" in text_of(view)
+    assert read(notice("usage.resets", EN, when="soon")) == ["resets soon"]
 
 
 @pytest.mark.parametrize("locale", TEXTS.locales)
@@ -100,13 +100,13 @@ async def test_help_says_what_there_is_what_it_costs_and_who_sees_what(locale: s
 async def test_help_marks_estimates_and_says_how_long_things_are_kept() -> None:
     text = text_of(help_page(EN, models=MODELS, provider_names=["RunComfy"], keep_hours=48, keep_days=30))
 
-    assert "- Nano Banana 2: about $0.08 a picture, fast, follows edits well" in text
-    assert "- Plain: $0.10 a picture" in text
-    assert "Pictures are kept here for 48 h, prompts for 30 d." in text
+    assert "- Nano Banana 2: about $0.08 per picture, fast, follows edits well" in text
+    assert "- Plain: $0.10 per picture" in text
+    assert "Pictures are stored for 48 hours and prompts for 30 days." in text
 
 
 async def test_help_counts_models_it_has_no_room_for() -> None:
-    assert "and 13 more in the option `model`" in text_of(
+    assert "and 13 more in the `model` option" in text_of(
         help_page(EN, models=[MODELS[0]] * 25, provider_names=["RunComfy"], keep_hours=1, keep_days=30)
     )
 
@@ -115,13 +115,13 @@ async def test_the_first_message_says_whether_the_server_is_open_and_what_it_may
     view = welcome(EN, is_open=True, guild_id=5, limits=Limits())
 
     assert read(view)[2:] == [
-        "It is ready to use here.",
-        "Each member has 10 pictures · $1.00 a day.",
-        "This server has $20.00 a month.",
-        "Admins change these limits with `/quota` and see everybody's use there.",
+        "It's ready to use here.",
+        "Each member gets 10 pictures · $1.00 per day.",
+        "This server gets $20.00 per month.",
+        "Admins change these limits and see everyone's usage with `/quota`.",
     ]
     shut = welcome(EN, is_open=False, guild_id=5, limits=Limits())
-    assert "adds the server id 5 to `discord.guilds`" in text_of(shut)
+    assert "by adding the server ID 5 to `discord.guilds`" in text_of(shut)
     assert colour(shut) == YELLOW
     free = Limits(user_day_images=None, user_day_micro_usd=None, guild_month_micro_usd=None)
     assert len(read(welcome(EN, is_open=True, guild_id=5, limits=free))) == 4
@@ -179,8 +179,8 @@ async def test_every_part_of_a_refusal_is_a_known_component() -> None:
 
 
 async def test_a_form_says_what_a_picture_by_each_model_costs() -> None:
-    priced = replace(CHOICES, prices={"nano-banana-2": "about $0.08 a picture"})
+    priced = replace(CHOICES, prices={"nano-banana-2": "about $0.08 per picture"})
     made = fields(prompt_form(EN, custom_id="f", choices=priced))
 
-    assert [each.get("description") for each in made["model"]["options"]] == ["about $0.08 a picture", None]
+    assert [each.get("description") for each in made["model"]["options"]] == ["about $0.08 per picture", None]
     assert not any(each.get("description") for each in made["resolution"]["options"])

@@ -60,22 +60,22 @@ def test_a_members_overview_shows_every_limit_with_its_source() -> None:
 
     assert read(shown)[:9] == [
         "### 📏 Limits: <@7>",
-        "**jobs under way** · as the operator configured",
+        "**active jobs** · bot default",
         "`░░░░░░░░░░` 0 of 5 · 5 left",
-        "**pictures a day** · from <@&21>",
-        "`█░░░░░░░░░` 3 of 30 · 27 left · starts again <t:1700006400:R>",
-        "**spending a day** · as the operator configured",
-        "`██░░░░░░░░` $0.24 of $1.00 · $0.76 left · starts again <t:1700006400:R>",
-        "**This server · jobs under way** · as the operator configured",
+        "**pictures per day** · from <@&21>",
+        "`█░░░░░░░░░` 3 of 30 · 27 left · resets <t:1700006400:R>",
+        "**spending per day** · bot default",
+        "`██░░░░░░░░` $0.24 of $1.00 · $0.76 left · resets <t:1700006400:R>",
+        "**This server · active jobs** · bot default",
         "`░░░░░░░░░░` 0 of 50 · 50 left",
     ]
-    assert "**This server, set by the operator · pictures a week: no limit**" in text_of(shown)
+    assert "**This server (set by the operator) · pictures per week: no limit**" in text_of(shown)
 
 
 def test_a_lifted_limit_is_shown_as_such() -> None:
     shown = text_of(overview_of_one(EN, look(MEMBER, rule(Holder.USER, ALICE, None))))
 
-    assert "**pictures a day: no limit** · set for this member" in shown
+    assert "**pictures per day: no limit** · set for this member" in shown
 
 
 def test_the_operators_total_limit_is_not_shown() -> None:
@@ -134,8 +134,8 @@ def test_a_roles_overview_shows_no_usage_and_says_if_it_was_deleted() -> None:
     gone = Target(Holder.ROLE, ARTISTS, here=False, roles=(GUILD, ARTISTS))
     shown = text_of(overview_of_one(EN, look(gone, rule(Holder.ROLE, ARTISTS, 30), rule(Holder.ROLE, GUILD, 5))))
 
-    assert "This role does not exist any more." in shown
-    assert "**pictures a day: 30** · from <@&21>" in shown
+    assert "This role no longer exists." in shown
+    assert "**pictures per day: 30** · from <@&21>" in shown
     assert "█" not in shown
 
 

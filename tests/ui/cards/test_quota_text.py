@@ -13,9 +13,9 @@ from bot.ui.cards.quota_text import left, name, per, refusal_text
 from tests.ui.cards.drawing import EN, LEFT, TEXTS, colour, read
 
 SOON = 1_700_003_600_000
-AGAIN = "It starts again <t:1700003600:R>."
-ADMIN = "An admin of this server can change that with `/quota`."
-OPERATOR = "Only the operator of this bot can change that."
+AGAIN = "It resets <t:1700003600:R>."
+ADMIN = "A server admin can change this with `/quota`."
+OPERATOR = "Only the bot's operator can change this."
 
 
 def over(scope: Scope = Scope.USER, **changes: Any) -> UserError:
@@ -33,8 +33,8 @@ async def test_a_broken_limit_is_yellow_and_says_what_is_left_and_when_more_come
     assert read(view) == [
         "### ⏸️ Limit reached",
         (
-            "This asks for 4 pictures. Your limit is 10 pictures a day, and you have 1 picture left. "
-            f"{AGAIN} Ask for fewer pictures. {ADMIN}"
+            "You asked for 4 pictures. Your limit is 10 pictures per day, and you have 1 picture left. "
+            f"{AGAIN} Try fewer pictures. {ADMIN}"
         ),
         "[Change prompt → d1:01DRAFT:change]",
     ]
@@ -46,40 +46,40 @@ async def test_a_broken_limit_is_yellow_and_says_what_is_left_and_when_more_come
     [
         (
             over(Scope.CHANNEL, unit=Unit.MICRO_USD, window=Window.HOUR, limit=500_000, left=0, asked=320_000),
-            f"This costs $0.32. This channel's limit is $0.50 an hour, and it has $0.00 left. {AGAIN} {ADMIN}",
+            f"This costs $0.32. This channel's limit is $0.50 per hour, with $0.00 left. {AGAIN} {ADMIN}",
         ),
         (
             over(Scope.CHANNEL, left=0, channels=[7]),
             (
-                "This asks for 4 pictures. This channel's limit is 10 pictures a day, and it has 0 pictures left. "
-                f"{AGAIN} This limit does not hold in <#7>. {ADMIN}"
+                "You asked for 4 pictures. This channel's limit is 10 pictures per day, with 0 pictures left. "
+                f"{AGAIN} This limit doesn't apply in <#7>. {ADMIN}"
             ),
         ),
         (
             over(Scope.GUILD, window=Window.TOTAL, left=0, resets_at=None),
             (
-                "This asks for 4 pictures. This server's limit is 10 pictures in total, and it has 0 pictures left. "
-                f"It does not start again by itself. {ADMIN}"
+                "You asked for 4 pictures. This server's limit is 10 pictures in total, with 0 pictures left. "
+                f"It doesn't reset on its own. {ADMIN}"
             ),
         ),
         (
             over(Scope.HOST, unit=Unit.MICRO_USD, window=Window.MONTH, limit=50_000_000, left=10_000, asked=80_000),
             (
-                "This costs $0.08. This bot's limit for everyone everywhere is $50.00 a month, and it has $0.01 left. "
+                "This costs $0.08. The limit for the whole bot is $50.00 per month, with $0.01 left. "
                 f"{AGAIN} Fewer pictures or a smaller resolution cost less. {OPERATOR}"
             ),
         ),
         (
             over(window=Window.WEEK, left=0, bonus=2),
             (
-                "This asks for 4 pictures. Your limit is 10 pictures a week, and you have 0 pictures left. "
-                f"{AGAIN} Your bonus would pay for 2 of these pictures. Ask for fewer pictures. {ADMIN}"
+                "You asked for 4 pictures. Your limit is 10 pictures per week, and you have 0 pictures left. "
+                f"{AGAIN} Your bonus would cover 2 of these pictures. Try fewer pictures. {ADMIN}"
             ),
         ),
         (
             over(unit=Unit.JOBS, window=None, limit=5, left=0, asked=1, resets_at=None),
             (
-                "Your limit is 5 jobs under way at a time, and it is reached. Wait for one to finish, or cancel one "
+                "You can have 5 active jobs at a time. Wait for one to finish, or cancel one "
                 f"with `/jobs`. {ADMIN}"
             ),
         ),
@@ -123,52 +123,52 @@ def test_every_limit_there_can_be_is_refused_in_every_language(locale: str, scop
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (UserError("blocked.user"), f"You have been blocked from making pictures here. {ADMIN}"),
-        (UserError("blocked.role"), f"One of your roles has been blocked from making pictures here. {ADMIN}"),
+        (UserError("blocked.user"), f"You're blocked from making pictures in this server. {ADMIN}"),
+        (UserError("blocked.role"), f"One of your roles is blocked from making pictures in this server. {ADMIN}"),
         (
             UserError("blocked.channel", channels=[7]),
-            f"This channel has been blocked from making pictures. Use <#7>. {ADMIN}",
+            f"Pictures are blocked in this channel. Use <#7>. {ADMIN}",
         ),
         (
             UserError("house.channel", channels=[7, 8, 9]),
-            "No pictures are made in this channel. Use <#7>, <#8> or <#9>.",
+            "Pictures aren't enabled in this channel. Use <#7>, <#8> or <#9>.",
         ),
         (
             UserError("house.denied", channels=[]),
             (
-                "No pictures are made in this channel. Use another channel. "
-                "An admin of this server can change that with `/settings`."
+                "Pictures aren't enabled in this channel. Use another channel. "
+                "A server admin can change this with `/settings`."
             ),
         ),
         (
             UserError("house.model", given="nano-banana-pro", choices=["Nano Banana 2"]),
             (
-                "This server does not offer nano-banana-pro. Choose Nano Banana 2. "
-                "An admin of this server can change that with `/settings`."
+                "nano-banana-pro isn't available in this server. Choose Nano Banana 2. "
+                "A server admin can change this with `/settings`."
             ),
         ),
         (
             UserError("house.model", given="nano-banana-pro", choices=[]),
             (
-                "This server offers no model for this. "
-                "An admin of this server can change that with `/settings`."
+                "No model is available for this in this server. "
+                "A server admin can change this with `/settings`."
             ),
         ),
         (
             UserError("house.resolution", limit="1K", given="4K", channels=[7]),
-            "This channel takes 1K at most, and this asks for 4K. More is possible in <#7>.",
+            "This channel allows up to 1K, and you asked for 4K. You can get more in <#7>.",
         ),
         (
             UserError("house.count", limit=1, given=4, channels=[]),
             (
-                "This channel takes 1 picture at a time, and this asks for 4 pictures. "
-                "An admin of this server can change that with `/settings`."
+                "This channel allows 1 picture at a time, and you asked for 4 pictures. "
+                "A server admin can change this with `/settings`."
             ),
         ),
         (
             UserError("house.timezone", given="Mars/Olympus_Mons"),
             (
-                r"There is no timezone called Mars/Olympus\_Mons. Choose one from the list, such as Europe/Berlin or "
+                r"Mars/Olympus\_Mons isn't a time zone. Choose one from the list, such as Europe/Berlin or "
                 "America/New_York."
             ),
         ),
@@ -185,5 +185,5 @@ def test_only_the_operator_can_lift_a_block_outside_of_servers() -> None:
 
 def test_limits_are_named_in_every_unit_and_window() -> None:
     assert per(EN, "micro_usd", 5_000_000, window=Window.TOTAL) == "$5.00 in total"
-    assert per(EN, "jobs", 1, window=None) == "1 job"
+    assert per(EN, "jobs", 1, window=None) == "1 active job"
     assert left(TEXTS.for_locale("de"), LEFT) == "heute noch 9 Bilder übrig"

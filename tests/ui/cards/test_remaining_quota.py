@@ -40,7 +40,7 @@ async def test_a_bonus_is_shown_beside_the_remaining_limit() -> None:
     assert drawn(alone, *names(1))[4].endswith(" · 31 s · bonus: $0.50")
 
 
-@pytest.mark.parametrize(("pictures", "told"), [(1, "1 picture paid"), (3, "3 pictures paid")])
+@pytest.mark.parametrize(("pictures", "told"), [(1, "1 picture"), (3, "3 pictures")])
 async def test_the_card_shows_what_a_bonus_paid_with_the_cost(pictures: int, told: str) -> None:
     paid = replace(done(4), charge=Charge(Amount(4, 320_000), settled=Amount(4, 320_000), bonus=pictures))
 

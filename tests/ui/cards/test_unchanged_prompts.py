@@ -103,14 +103,14 @@ async def test_change_again_and_the_whole_prompt_keep_every_character(on: Stage)
 
     assert [each.request.prompt for each in (job, changed, await on.newest())] == [ODD] * 3
     assert "👨\u200d👩\u200d👧\u200d👦" in text(whole)
-    assert "`prompt.txt` has it exactly as typed" in text(whole)
+    assert "`prompt.txt` has the exact text" in text(whole)
     (url,) = [each["file"]["url"] for each in walk(whole.response.components) if each.get("type") == 13]
     assert on.env.backend.cdn.get(url).decode() == ODD
 
 
 @on_stage(host="runflow")
 async def test_a_prompt_without_visible_characters_is_refused_and_nothing_is_reserved(on: Stage) -> None:
-    for prompt, said in (("\u200b", "There are no words in your prompt."), ("\u200ba\u3164b", "at least 3 visible")):
+    for prompt, said in (("\u200b", "Your prompt is empty."), ("\u200ba\u3164b", "at least 3 visible")):
         shown = await on.alice.slash(on.channel, "imagine", prompt=prompt)
 
         assert said in text(shown)

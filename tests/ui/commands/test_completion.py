@@ -41,8 +41,8 @@ async def test_models_are_offered_with_the_price_of_a_picture_and_what_is_left(o
     found = await on.alice.autocomplete(on.channel, "imagine", "model", "")
 
     assert found[:2] == [
-        {"name": f"Nano Banana 2 · about $0.08 a picture · {LEFT}", "value": "nano-banana-2"},
-        {"name": "Nano Banana Pro · about $0.15 a picture · $1.00 left today", "value": "nano-banana-pro"},
+        {"name": f"Nano Banana 2 · about $0.08 per picture · {LEFT}", "value": "nano-banana-2"},
+        {"name": "Nano Banana Pro · about $0.15 per picture · $1.00 left today", "value": "nano-banana-pro"},
     ]
     assert [each["value"] for each in found] == list(on.rig.services.catalog.models_for(Verb.IMAGINE))
 
@@ -60,13 +60,13 @@ async def test_a_model_that_its_provider_removed_is_not_offered(on: Stage) -> No
 @on_stage()
 async def test_a_resolution_costs_what_the_chosen_model_takes_for_it(on: Stage) -> None:
     assert await offered(on, "resolution", model="nano-banana-pro") == [
-        "1K · about $0.15 a picture · $1.00 left today",
-        "2K · about $0.15 a picture · $1.00 left today",
-        "4K · about $0.30 a picture · $1.00 left today",
+        "1K · about $0.15 per picture · $1.00 left today",
+        "2K · about $0.15 per picture · $1.00 left today",
+        "4K · about $0.30 per picture · $1.00 left today",
     ]
-    assert (await offered(on, "resolution"))[0] == f"0.5K · about $0.06 a picture · {LEFT}"
+    assert (await offered(on, "resolution"))[0] == f"0.5K · about $0.06 per picture · {LEFT}"
     assert await offered(on, "model", "pro", resolution="4K") == [
-        "Nano Banana Pro · about $0.30 a picture · $1.00 left today"
+        "Nano Banana Pro · about $0.30 per picture · $1.00 left today"
     ]
 
 
@@ -85,13 +85,13 @@ async def test_a_count_is_priced_as_a_whole_and_says_what_is_left_before_the_pre
 
 @on_stage(host="runflow", limits=Limits(*[None] * 11))
 async def test_everything_filled_in_so_far_is_in_the_price(on: Stage) -> None:
-    assert await offered(on, "resolution", "4K", thinking="high") == ["4K · about $0.162 a picture"]
+    assert await offered(on, "resolution", "4K", thinking="high") == ["4K · about $0.162 per picture"]
     assert await offered(on, "count", "2", thinking="high", resolution="2K") == ["2 pictures · about $0.244"]
     assert await offered(on, "model", thinking="high", count=3) == [
-        "Nano Banana 2 · about $0.082 a picture",
-        "Nano Banana Pro · about $0.15 a picture",  # it has no option for thinking
+        "Nano Banana 2 · about $0.082 per picture",
+        "Nano Banana Pro · about $0.15 per picture",  # it has no option for thinking
     ]
-    assert await offered(on, "resolution", "1K", thinking="minimal") == ["1K · about $0.08 a picture"]
+    assert await offered(on, "resolution", "1K", thinking="minimal") == ["1K · about $0.08 per picture"]
 
 
 @on_stage()
@@ -121,7 +121,7 @@ async def test_a_closed_channel_shows_prices_but_no_remaining_quota(on: Stage) -
     await server_settings(on, ServerSettings(denied=(on.channel.id,)))
 
     assert (await offered(on, "count"))[0] == "1 picture · about $0.08"
-    assert (await offered(on, "model"))[0] == "Nano Banana 2 · about $0.08 a picture"
+    assert (await offered(on, "model"))[0] == "Nano Banana 2 · about $0.08 per picture"
 
 
 @on_stage(guilds=())
@@ -183,7 +183,7 @@ async def test_a_late_autocompletion_is_not_computed(on: Stage, caplog: pytest.L
 async def test_edit_is_priced_like_imagine_before_a_picture_is_attached(on: Stage) -> None:
     found = await on.alice.autocomplete(on.channel, "edit", "resolution", "4K", model="nano-banana-2")
 
-    assert found == [{"name": "4K · about $0.16 a picture · $1.00 left today", "value": "4K"}]
+    assert found == [{"name": "4K · about $0.16 per picture · $1.00 left today", "value": "4K"}]
 
 
 @on_stage()
@@ -212,8 +212,8 @@ async def test_a_form_tells_the_price_of_every_model(on: Stage) -> None:
 
     (model,) = [each["component"] for each in form.modal["components"] if each["component"]["custom_id"] == "model"]
     told = {each["value"]: each["description"] for each in model["options"]}
-    assert told["nano-banana-2"] == "about $0.08 a picture"
-    assert told["nano-banana-pro"] == "about $0.15 a picture"
+    assert told["nano-banana-2"] == "about $0.08 per picture"
+    assert told["nano-banana-pro"] == "about $0.15 per picture"
 
 
 @on_stage(host="runflow")
@@ -224,8 +224,8 @@ async def test_a_form_prices_hidden_options_only_for_the_model_they_apply_to(on:
 
     told = choices_for(draft, services, default_model=None, words=EN).prices
 
-    assert told == {"nano-banana-2": "about $0.162 a picture", "nano-banana-pro": "about $0.30 a picture"}
+    assert told == {"nano-banana-2": "about $0.162 per picture", "nano-banana-pro": "about $0.30 per picture"}
     another = choices_for(replace(draft, model="nano-banana-pro"), services, default_model=None, words=EN).prices
-    assert another["nano-banana-2"] == "about $0.16 a picture"
+    assert another["nano-banana-2"] == "about $0.16 per picture"
     unnamed = choices_for(replace(draft, model=None), services, default_model="nano-banana-2", words=EN).prices
     assert unnamed == told

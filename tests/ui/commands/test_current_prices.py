@@ -57,7 +57,7 @@ async def test_forms_and_help_show_the_price_of_the_current_provider(on: Stage) 
     form = await on.alice.click(message, label="Change prompt")
     helped = await on.alice.slash(on.channel, "help")
 
-    assert prices_in(form)[TWO] == "$0.20 a picture"
+    assert prices_in(form)[TWO] == "$0.20 per picture"
     assert "$0.20" in text(helped)
     _, job = await on.imagine()
     assert await charged(on, job) == 200_000
@@ -72,11 +72,11 @@ async def test_again_is_refused_once_if_it_costs_more_than_the_button_said(on: S
     refused = await again(on, message, job)
 
     assert refused.ephemeral
-    assert "This costs $0.40 now, and the button said $0.16, so nothing was ordered." in text(refused)
+    assert "The price is now $0.40, but the button said $0.16, so nothing was started." in text(refused)
     assert await on.jobs() == before
     (change,) = buttons(refused)
     form = await on.alice.click(refused.response.message, custom_id=change)
-    assert prices_in(form)[TWO] == "$0.20 a picture"
+    assert prices_in(form)[TWO] == "$0.20 per picture"
     await on.alice.submit_modal(form, {"prompt": field_value(form, "prompt"), "model": [TWO], "count": ["2"]})
     assert await charged(on, await on.newest()) == 400_000
 
@@ -101,7 +101,7 @@ async def test_again_and_change_drop_options_that_no_provider_offers_any_more(on
     await again(on, message, job)
     fresh = await on.newest()
     form = await on.alice.click(message, label="Change prompt")
-    assert prices_in(form)[TWO] == "about $0.08 a picture"
+    assert prices_in(form)[TWO] == "about $0.08 per picture"
     assert field_value(form, "aspect_ratio") is None
     await on.alice.submit_modal(form, {"prompt": "a windmill", "model": [TWO]})
     changed = await on.newest()
@@ -115,7 +115,7 @@ async def test_again_and_change_drop_options_that_no_provider_offers_any_more(on
 @on_stage(host=FLOW)
 async def test_a_refused_option_without_a_form_field_is_dropped(on: Stage) -> None:
     refused = await on.alice.slash(on.channel, "imagine", prompt="a lighthouse", model=PRO, thinking="high")
-    assert "has no `thinking` option" in text(refused)
+    assert "doesn't have the option `thinking`" in text(refused)
 
     form = await on.alice.click(refused.response.message, label="Change prompt")
     await on.alice.submit_modal(form, {"prompt": "a windmill", "model": [PRO]})

@@ -55,7 +55,7 @@ async def test_every_option_comes_from_the_catalogue(on: Stage) -> None:
     assert (options["prompt"]["max_length"], options["prompt"]["required"]) == (4000, True)
     assert "web_search" not in options  # the operator has it switched off
     edit = {each["name"]: each["required"] for each in commands["edit"]["options"]}
-    assert [name for name, required in edit.items() if required] == ["prompt", "image1"]
+    assert [name for name, required in edit.items() if required] == ["prompt", "image"]
     assert commands["imagine"]["integration_types"] == [0]
     assert commands["imagine"]["contexts"] == [0, 1]
 
@@ -75,7 +75,7 @@ async def test_an_option_of_one_provider_is_offered_if_it_is_configured(on: Stag
     assert "thinking: high" in text(shown)
     assert (await on.record(job.id)).charge.reserved.micro_usd == 82_000
     refused = await on.alice.slash(on.channel, "imagine", prompt="x", model="nano-banana-pro", thinking="high")
-    assert "Nano Banana Pro has no `thinking` option" in text(refused)
+    assert "Nano Banana Pro doesn't have the option `thinking`" in text(refused)
 
 
 @on_stage()
@@ -226,7 +226,7 @@ async def test_an_unexpected_error_gets_a_reference_that_is_in_the_log(
 
 @on_stage()
 async def test_edit_looks_at_the_pictures_before_it_accepts(on: Stage) -> None:
-    shown = await on.alice.slash(on.channel, "edit", prompt="at night", image1=PNG, image2=("b.png", PNG[1]))
+    shown = await on.alice.slash(on.channel, "edit", prompt="at night", image=PNG, image2=("b.png", PNG[1]))
 
     job = await on.newest()
     assert (job.request.verb, job.checked) == (Verb.EDIT, False)  # only the first bytes have been checked
@@ -239,7 +239,7 @@ async def test_edit_looks_at_the_pictures_before_it_accepts(on: Stage) -> None:
 async def test_a_file_with_a_false_type_is_refused_privately_and_reserves_nothing(on: Stage) -> None:
     on.reference_errors.append(UserError("references.type", file="in.png"))
 
-    shown = await on.alice.slash(on.channel, "edit", prompt="at night", image1=PNG)
+    shown = await on.alice.slash(on.channel, "edit", prompt="at night", image=PNG)
 
     assert shown.ephemeral
     assert "in.png" in text(shown)

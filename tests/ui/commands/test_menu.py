@@ -84,7 +84,7 @@ async def test_a_removed_model_is_refused_by_id_and_name_and_absent_from_form_an
 
     for model in ("nano-banana-pro", "Nano Banana Pro"):
         refused = await on.alice.slash(on.channel, "imagine", prompt="a boat", model=model)
-        assert "No image service offers this at the moment" in text(refused)
+        assert "This model is unavailable right now" in text(refused)
     form = await on.alice.click(refused.response.message, label="Change prompt")
     help_ = await on.alice.slash(on.channel, "help")
 
@@ -101,10 +101,10 @@ async def test_without_any_model_every_request_is_refused(on: Stage) -> None:
 
     for refused in (
         await on.alice.slash(on.channel, "imagine", prompt="a boat"),
-        await on.alice.slash(on.channel, "edit", prompt="at night", image1=PNG),
+        await on.alice.slash(on.channel, "edit", prompt="at night", image=PNG),
         await on.alice.context_menu(on.channel, "Edit this image", message),
     ):
-        assert "No image service offers this at the moment" in text(refused)
+        assert "This model is unavailable right now" in text(refused)
     assert await on.alice.autocomplete(on.channel, "imagine", "model", "") == []
     assert "/imagine" in text(await on.alice.slash(on.channel, "help"))
     assert await on.jobs() == 0

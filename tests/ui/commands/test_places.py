@@ -63,8 +63,8 @@ async def test_outside_of_servers_only_the_operator_can_raise_a_limit(on: Stage)
 
     refused = await carol.slash("imagine", prompt="two lighthouses", count=2)
 
-    assert "Your limit is 1 picture a day, and you have 1 picture left." in text(refused)
-    assert text(refused).endswith("Only the operator of this bot can change that.")
+    assert "Your limit is 1 picture per day, and you have 1 picture left." in text(refused)
+    assert text(refused).endswith("Only the bot's operator can change this.")
 
 
 @on_stage(guilds=("1",))

@@ -52,7 +52,7 @@ async def test_a_channel_is_found_where_an_admin_named_none(on: Stage) -> None:
 async def test_without_a_known_channel_none_is_named(on: Stage) -> None:
     await server_settings(on, denied=(on.channel.id,))
 
-    assert "Use another channel. An admin of this server can change that with `/settings`." in await refused(on)
+    assert "Use another channel. A server admin can change this with `/settings`." in await refused(on)
 
 
 @on_stage()
@@ -76,7 +76,7 @@ async def test_a_blocked_channel_names_one_that_is_not(on: Stage) -> None:
 
     told = await refused(on)
 
-    assert f"blocked from making pictures. Use <#{art.id}>." in told
+    assert f"Pictures are blocked in this channel. Use <#{art.id}>." in told
 
 
 @on_stage()
@@ -88,8 +88,8 @@ async def test_a_channels_own_limit_names_a_channel_that_has_none(on: Stage) -> 
 
     told = await refused(on, count=2)
 
-    assert "This channel's limit is 1 picture a week, and it has 1 picture left." in told
-    assert f"This limit does not hold in <#{art.id}>." in told
+    assert "This channel's limit is 1 picture per week, with 1 picture left." in told
+    assert f"This limit doesn't apply in <#{art.id}>." in told
 
 
 @pytest.mark.parametrize("options", [{"resolution": "4K"}, {"count": 4}])
@@ -98,7 +98,7 @@ async def test_a_channel_with_a_ceiling_names_one_with_a_higher_one(on: Stage, o
     art = on.guild.create_text_channel("art")
     await server_settings(on, caps={on.channel.id: ChannelCeiling(resolution="2K", count=2)})
 
-    assert f"More is possible in <#{art.id}>." in await refused(on, **options)
+    assert f"You can get more in <#{art.id}>." in await refused(on, **options)
 
 
 @on_stage()

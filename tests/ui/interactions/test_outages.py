@@ -25,7 +25,7 @@ async def test_a_full_disk_is_reported_to_members_without_a_traceback(
         pressed = await on.alice.click(shown, label="Cancel")
 
     for answer in (refused, pressed):
-        assert "The bot's disk reports errors. This could not be done. Only the operator" in text(answer)
+        assert "The bot's disk reports errors. Nothing was done. Only the bot's operator" in text(answer)
     assert refused.ephemeral
     assert [each for each in caplog.records if each.exc_info] == []
     assert (await on.rig.job(job.id)).ended_at is None

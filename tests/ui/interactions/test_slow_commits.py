@@ -132,7 +132,7 @@ async def everything(at: Trial) -> Mapping[str, Callable[[], Awaitable[Interacti
     # What a member can ask for.
     shown = channel.post(who.user, attachments=[FILE])
     made: dict[str, Callable[[], Awaitable[Interaction]]] = {
-        "edit": lambda: who.slash(channel, "edit", prompt="at night", image1=FILE),
+        "edit": lambda: who.slash(channel, "edit", prompt="at night", image=FILE),
         "Edit this image": lambda: who.menu(channel, "Edit this image", shown),
         "imagine": lambda: who.slash(channel, "imagine", prompt="a lighthouse"),
         "jobs": lambda: who.slash(channel, "jobs"),
@@ -218,7 +218,7 @@ async def test_cancel_and_again_during_a_slow_commit_answer_truthfully(
         answers = [_text((await each.acked(within=SECONDS)).message) for each in (ordered, pressed)]
         await at.settled()
 
-        assert "did not start anything" in answers[0]
-        assert "may have been made all the same" in answers[1]
+        assert "nothing was started" in answers[0]
+        assert "may have been made anyway" in answers[1]
         states = [row["state"] for row in await rows(at.on.rig.store, "SELECT state FROM jobs")]
         assert states == ["cancelled", "cancelled"]

@@ -147,8 +147,8 @@ async def test_no_channel_is_suggested_or_named_that_the_bot_cannot_view(
         refused = (await asked.acked(within=SOON)).message
         assert refused is not None
         assert shown is not None
-        assert "No pictures are made in this channel." in refused.text
+        assert "Pictures aren't enabled in this channel." in refused.text
         assert not any(str(each.id) in refused.text for each in (secret, quiet))
         assert listed == [f"channel {secret.id}", "#quiet", "#pictures"]
         assert OBFUSCATED not in shown.text
-        assert f"may not write in <#{secret.id}>" in shown.text
+        assert f"can't post in <#{secret.id}>" in shown.text

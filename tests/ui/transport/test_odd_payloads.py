@@ -83,7 +83,7 @@ async def acts_of_a_member(on: Scene, case: Case) -> AsyncIterator[Interaction]:
         yield await who.slash(channel, name)
     yield await who.complete(channel, "imagine", option="count", typed="2", resolution="2K")
     yield await who.menu(channel, "Edit this image", channel.post(who, attachments=[PICTURE]))
-    yield await who.slash(channel, "edit", prompt="at night", image1=PICTURE)
+    yield await who.slash(channel, "edit", prompt="at night", image=PICTURE)
     yield await who.slash(who.dm(), "imagine", prompt="a lighthouse")
     yield (made := await who.slash(channel, "imagine", prompt="a lighthouse"))
     message = (await made.acked(within=SOON)).message
@@ -174,7 +174,7 @@ async def test_an_unresolved_attachment_is_refused_instead_of_dropped(
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",)) as on:
         case = case_of(on, "member", HERE)
-        act = await case.who.slash(case.channel, "edit", prompt="at night", image1=PICTURE, image2=PICTURE)
+        act = await case.who.slash(case.channel, "edit", prompt="at night", image=PICTURE, image2=PICTURE)
         await act.acked(within=SOON)
         payload = act.payload()
         payload["data"]["resolved"]["attachments"].popitem()
