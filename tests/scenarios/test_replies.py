@@ -108,7 +108,7 @@ async def test_a_click_or_jobs_delivers_pictures_that_no_other_path_could(tmp_pa
         handed = await job_list.followed_up(shows("Done"), within=SOON)
         assert (handed.ephemeral, len(handed.files())) == (True, 1)
         await bot.until(lambda: bot.rows(UNDELIVERED) == [(0,)])
-        assert "You have no active is active" in _text(await _jobs(bot))
+        assert "You have no active or undelivered jobs" in _text(await _jobs(bot))
         assert listed.message is not None
         await bot.alice.click(listed.message, label="Check now")  # the card itself still says that it is queued
         await listed.until(shows("Done"), within=SOON)
@@ -140,7 +140,7 @@ async def test_a_hidden_channel_is_reached_by_token_and_a_deleted_reply_is_deliv
         handed = await job_list.followed_up(shows("Done"), within=SOON)
         assert len(handed.files()) == 1
         await bot.until(lambda: bot.rows(UNDELIVERED) == [(0,)])
-        assert "You have no active is active" in _text(await _jobs(bot))
+        assert "You have no active or undelivered jobs" in _text(await _jobs(bot))
         late = await bot.alice.click(asked.message, f"j1:{bot.job(asked)['id']}:look", force=True)  # pressed before
         await late.followed_up(shows("Done"), within=SOON)
         assert bot.rows("SELECT due_at FROM replies") == [(None,), (None,)]
