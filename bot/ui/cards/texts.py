@@ -23,7 +23,7 @@ PLACEHOLDER = re.compile(r"\{(\w+)\}")
 FALLBACK = "Something happened that has no words yet. Please tell the people who run this bot."
 PLURAL = "other"  # the form that every language has
 ENGLISH_PLURAL: Callable[[int], str] = Locale.parse(ENGLISH).plural_form
-COUNTED = range(1000)  # numbers whose forms a language must have; those of millions may be missing
+COUNTED = range(200)  # numbers whose forms a language must have; those of millions may be missing
 KILO = 1024
 
 
@@ -157,7 +157,9 @@ def _flat(table: Mapping[str, Any], *, path: Path, above: str = "") -> Iterator[
 
 def _compare(locale: str, own: Mapping[str, str], english: Mapping[str, str]) -> None:
     rule: Callable[[int], str] = Locale.parse(locale, sep="-").plural_form
-    numbers = {form: {n for n in COUNTED if rule(n) == form} for form in (PLURAL, *map(rule, COUNTED))}
+    numbers: dict[str, set[int]] = {PLURAL: set()}  # form → numbers that have it
+    for n in COUNTED:
+        numbers.setdefault(rule(n), set()).add(n)
     plurals = {key.removesuffix(f".{PLURAL}") for key in english if key.endswith(f".{PLURAL}")}
     wanted = {key: key for key in english if key.rpartition(".")[0] not in plurals}  # key → English key
     wanted |= {f"{key}.{form}": f"{key}.{PLURAL}" for key in plurals for form in numbers}
