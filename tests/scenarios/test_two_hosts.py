@@ -41,7 +41,7 @@ async def test_an_empty_balance_at_one_provider_sends_jobs_to_the_other(tmp_path
         for each in asked:
             assert "by Runflow" in (await each.until(shows("Done"), within=SOON)).text
             assert bot.charged(each) == ("settle", 1, 80_000)
-        notification = await bot.operators.until(shows("RunComfy is empty"), within=SOON)
+        notification = await bot.operators.until(shows("RunComfy is out of credit"), within=SOON)
 
         assert bot.operators.messages == [notification]
         assert len([each for each in host.log if each.op == "submit" and each.status == 402]) <= 4, "it is left alone"
