@@ -180,6 +180,7 @@ class FakeMessenger:
 
     shown: list[tuple[ReplyPath, Card, Sequence[Upload]]] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)  # raised one by one before anything is shown
+    deleted: list[str] = field(default_factory=list)  # jobs whose messages were deleted
     notified: list[Card] = field(default_factory=list)  # cards of direct messages
     waits: float = 0.0  # seconds that Discord's limits make cards of unfinished jobs wait
 
@@ -188,6 +189,11 @@ class FakeMessenger:
             raise self.errors.pop(0)
         self.shown.append((path, card, uploads))
         return reply.message_id or 9_999
+
+    async def delete(self, reply: Reply, *, path: ReplyPath) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.deleted.append(reply.job_id)
 
     def delay(self, reply: Reply, *, path: ReplyPath, final: bool) -> float:
         return 0.0 if final else self.waits

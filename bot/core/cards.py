@@ -121,6 +121,7 @@ class Card:
     withheld: bool = False  # Discord or the channel accepted no files: /jobs has them
     links: tuple[str, ...] = ()  # to pictures that are too large for Discord
     ai_label: bool = False  # the card says that the pictures are AI-generated
+    private: bool = False  # only its requester sees it
     hide_only: bool = False  # the provider cannot cancel a submitted run: the reply can only be hidden
 
     @property

@@ -81,6 +81,10 @@ class Messenger(Protocol):
         """
         ...
 
+    async def delete(self, reply: Reply, *, path: ReplyPath) -> None:
+        """Delete the reply's message by *path*; raises as `send` does."""
+        ...
+
     def delay(self, reply: Reply, *, path: ReplyPath, final: bool) -> float:
         """Seconds until a card should be sent by *path*, so that Discord's limit of that path is not used up."""
         ...
@@ -232,8 +236,11 @@ class Delivery:
             self._schedule.drop(job_id)
             return None
         card, reply = found
-        if reply.gone or card.job.deleted_at is not None:
+        if reply.gone:
             await self._store.mark_reply_gone(job_id)
+            return None
+        if card.job.deleted_at is not None:
+            await self._delete(reply)
             return None
         now = self._clock()
         if not card.job.state.is_final and now - card.job.created_at > QUIET_AFTER:
@@ -281,6 +288,22 @@ class Delivery:
         else:  # a click on the reply or /jobs delivers it, and so does a path that opens again
             due_at = self._blocked_until(card, reply) if reopens else None
             await self._store.postpone_delivery(reply.job_id, due_at=due_at, version=reply.wanted)
+
+    async def _delete(self, reply: Reply) -> None:
+        """Delete the message of a deleted job. Where no path is open, nothing can be done; its buttons say so."""
+        for path in paths(reply, now=self._clock(), final=False):
+            try:
+                await self._messenger.delete(reply, path=path)
+            except PathClosed as exc:
+                await self._closed(path, reply, exc)
+            except MessageGone:
+                break
+            except DeliverLater as exc:
+                await self._postpone(reply, exc)
+                return
+            else:
+                break
+        await self._store.mark_reply_gone(reply.job_id)
 
     async def _closed(self, path: ReplyPath, reply: Reply, exc: PathClosed) -> None:
         log.info("A path to a reply is closed", extra={"event": "way_closed", "job_id": reply.job_id, "way": path})

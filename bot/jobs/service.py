@@ -85,6 +85,7 @@ class Jobs:
             usual=timing.usual(job) if model else None,
             ready_at=timing.ready_at(job) if submitted else None,
             pictures=record.pictures,
+            private=record.reply.ephemeral or job.place.guild_id is None,
             hide_only=not available.cancels(job.provider),
             ai_label=self._ai_label,
         )
@@ -136,11 +137,12 @@ class Jobs:
         self._wakeups.wake(job_id)
 
     async def delete(self, job_id: str, *, user_id: int) -> tuple[Picture, ...]:
-        """Delete a finished job's pictures from the database; the caller removes the message and the files."""
+        """Delete a finished job's pictures from the database; the caller removes the files, delivery the message."""
         job = await self.own_job(job_id, user_id=user_id, key="delete.not_yours")
         if not job.state.is_final:
             raise UserError("job.running")
         pictures = await self._store.delete_pictures(job, now=self._clock())
+        self._wakeups.replies.set()
         await self._purge_deleted()
         return pictures
 

@@ -420,7 +420,10 @@ class Store:
         await self._write(unit)
 
     async def delete_pictures(self, job: Job, *, now: int) -> tuple[Picture, ...]:
-        """Delete the rows of pictures, the request and the drafts of *job*; the caller removes the files."""
+        """Delete the rows of pictures, the request and the drafts of *job*, and have its message deleted.
+
+        The caller removes the files.
+        """
 
         async def unit(tx: Tx, written: Written) -> tuple[Picture, ...]:
             await jobs.lock(tx, job.id)
@@ -430,7 +433,7 @@ class Store:
             if (deleted_job := await jobs.amend(tx, job.id, changes=changes)) is not None:
                 written.jobs.append(deleted_job)
             await jobs.erase_request(tx, job)
-            written.replies |= await replies.mark_gone(tx, job.id)
+            written.replies |= await replies.request_redraw(tx, job.id, now=now)
             return deleted
 
         return await self._write(unit)

@@ -531,7 +531,26 @@ async def test_nothing_is_sent_to_a_reply_deleted_while_its_delivery_was_due(app
         await app.delivery.deliver(each)  # as for a delivery that was due before
 
     assert len(app.messenger.shown) == shown
+    assert app.messenger.deleted == [deleted]
     assert [row["attempts"] for row in await rows(app.store, "SELECT attempts FROM replies")] == [0, 0]
+
+
+async def test_the_message_of_a_deleted_job_is_deleted_after_an_outage_of_discord_and_a_restart(tmp_path: Path) -> None:
+    time = Time()
+    async with rig(tmp_path, time=time) as before:
+        before.provider.sees = [before.ready()]
+        job_id = await before.imagine()
+        await before.until_final(job_id)
+        before.messenger.errors = [DeliverLater("503")]
+        await before.services.jobs.delete(job_id, user_id=ALICE)
+        await before.turn()
+        assert before.messenger.deleted == []
+
+    async with rig(tmp_path, time=time) as after:
+        await after.turn(60)
+        await after.turn(60)
+
+        assert after.messenger.deleted == [job_id]
 
 
 async def test_an_outage_of_discord_at_the_end_of_a_job_only_delays_its_card(app: Rig) -> None:

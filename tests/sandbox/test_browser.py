@@ -133,7 +133,7 @@ async def test_a_member_makes_and_edits_pictures_and_reads_the_whole_prompt(tmp_
             await edited.scroll_into_view_if_needed()
             await page.locator("#channel-layout").screenshot(path=Path(SHOTS) / "demo.png")
 
-        await press(button(page, 0, "Full prompt"))
+        await press(button(page, 0, "More…"))
         await expect(private).to_contain_text("Only you can see this")
         await expect(private).to_contain_text(PROMPT)
         await expect(page.locator("article.channel-message")).to_have_count(3)

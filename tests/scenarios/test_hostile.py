@@ -48,7 +48,8 @@ async def _text_of(asked: Interaction) -> str:
 def _quotes(message: Message) -> list[str]:
     """The prompt as quoted by every version of a card."""
     lines = [line for each in message.history for line in each.text.splitlines()]
-    return [line.removeprefix("> ") for line in lines if line.startswith("> ")]
+    quoted = [line.removeprefix("> ") for line in lines if line.startswith("> ")]
+    return quoted + [line[2:-2] for line in lines if line.startswith("**") and line.endswith("**")]
 
 
 async def _typed(member: Member, refused: Interaction) -> str:
@@ -73,11 +74,13 @@ async def _drawn(bot: Scene, name: str, prompt: str) -> None:
     assert not any(ACTIVE.search(each) for each in _quotes(done)), name
     assert all(len(each) <= 300 for each in _quotes(done)), name
     assert 1 <= len(done.gallery[0].alt or "") <= 1024, name
-    shown = await bot.alice.click(done, label="Full prompt")
+    menu = (await (await bot.alice.click(done, label="More…")).acked()).message
+    assert menu is not None, name
+    shown = await bot.alice.click(menu, label="Full prompt")
     page = await _text_of(shown)
     assert not ACTIVE.search(OURS.sub("", page)), name
     assert CANARY in page or "prompt.txt" in page, name
-    again = await bot.alice.click(done, label="Change prompt")
+    again = await bot.alice.click(menu, label="Change prompt")
     assert (await again.acked()).modal is not None, name
 
 

@@ -281,7 +281,7 @@ async def test_every_lost_connection_is_restored_and_no_press_is_lost(tmp_path: 
         gateway.control(9, False)
         await bot.discord.until(lambda: gateway.identifies == 2, within=SOON)
         await (await bot.asks(bot.alice, "a new session")).until(shows("Done"), within=SOON)
-        pressed = await bot.alice.click(made, label="Full prompt")
+        pressed = await bot.alice.click(made, label="More…")
 
         assert "before" in _answered(await pressed.acked())
         assert len(bot.host.accepted) == 5

@@ -104,7 +104,7 @@ async def test_a_hidden_job_is_charged_and_kept_for_its_owner_and_never_shown_in
         await asked.until(shows("Hidden"), within=SOON)
         await bot.restart()
         host.hold = False
-        ended = await asked.until(shows("Cost: about $0.08"), within=SOON)
+        ended = await asked.until(shows("The pictures are in `/jobs` until"), within=SOON)
         await bot.at_rest()
 
         assert bot.charged(asked) == ("settle", 1, 80_000)

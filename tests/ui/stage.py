@@ -85,6 +85,15 @@ class Stage:
             await self.rig.delivery.run_due()
         return await self.record(job.id)
 
+    async def delete(self, who: Any, message: Any) -> Any:
+        """Delete a finished job from its message, as a member does: *More…*, *Delete*, and *Delete* once more."""
+        menu = await who.click(message, label="More…")
+        asked = await who.click(menu.response.message, label="Delete")
+        deleted = await who.click(menu.response.message, label="Delete")
+        assert asked.modal is None
+        await self.rig.delivery.run_due()
+        return deleted
+
     async def fail(self, job: Job) -> None:
         assert await self.rig.store.move(job, State.FAILED, now=self.rig.time.now, reason="host_failed") is not None
         await self.rig.delivery.run_due()

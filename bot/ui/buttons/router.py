@@ -8,13 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import discord
+from discord import ui
 
 from bot.core.cards import Card, Picture
 from bot.core.errors import UserError
 from bot.core.jobs import Job, Verb
 from bot.core.request_draft import RequestDraft
 from bot.ui.admin.permissions import Admin
+from bot.ui.cards.components import MAX_PICTURES
 from bot.ui.cards.job import render
+from bot.ui.cards.job_menu import confirm_deletion, deleted, menu
 from bot.ui.cards.prompt import PROMPT_FILE, prompt_page
 from bot.ui.commands import request_forms
 from bot.ui.interactions.parsing import fields_of, picture_by_number
@@ -23,7 +26,7 @@ from bot.ui.interactions.responder import NOBODY, Interaction, Responder
 
 log = logging.getLogger(__name__)
 
-CHANGING_ACTIONS = frozenset({"cancel", "hide", "show", "look", "delete"})  # may take effect although unanswered
+CHANGING_ACTIONS = frozenset({"cancel", "hide", "show", "look", "erase"})  # may take effect although unanswered
 HANDLED_TYPES = frozenset({discord.InteractionType.component, discord.InteractionType.modal_submit})
 
 T = TypeVar("T")
@@ -106,7 +109,9 @@ class Router:
             "again": self._repeat,
             "change": self._change,
             "delete": self._delete,
+            "erase": self._erase,
             "edit": self._edit,
+            "more": self._more,
         }
 
     async def on_interaction(self, interaction: Interaction) -> None:
@@ -126,8 +131,7 @@ class Router:
         handler = self._actions.get(press.action, _reject_outdated)
         press = await self._locate(press)
         await handler(press)
-        if press.action != "delete":
-            await self._refresh_token(press)
+        await self._refresh_token(press)
 
     async def _locate(self, press: ButtonPress) -> ButtonPress:
         """Return *press* with `on_reply` set. A pressed reply is evidently shown, so it is recorded as acknowledged."""
@@ -216,31 +220,69 @@ class Router:
         await self._responder.submit_request(press.interaction, draft, received_at=press.received_at, max_price=price)
 
     async def _change(self, press: ButtonPress) -> None:
+        """Open the form with the job's request; the new job is as private as this one, also from the ephemeral menu."""
         draft = self._services.drafts.repeat(await self._own_job(press))
-        await self._responder.check_form(press.interaction, private=press.on_ephemeral)
-        await request_forms.open_draft(self._responder, press.interaction, replace(draft, private=press.on_ephemeral))
+        record = await self._services.store.job_record(press.id)
+        private = record.reply.ephemeral if record else press.on_ephemeral
+        await self._responder.check_form(press.interaction, private=private)
+        await request_forms.open_draft(self._responder, press.interaction, replace(draft, private=private))
 
     async def _edit(self, press: ButtonPress) -> None:
-        """Open the edit form for a picture. Any member may edit it; its URL is read from the button's message."""
+        """Open the edit form for a picture. Any member may edit it; its URL is read from the button's message.
+
+        Without a number the form asks which one.
+        """
         await self._responder.check_form(press.interaction, private=press.on_ephemeral)
         message = press.interaction.message
-        picture = picture_by_number(message, press.id, press.n) if message else None
-        if picture is None:
+        numbers = (press.n,) if press.n else range(1, MAX_PICTURES + 1)
+        found = [picture_by_number(message, press.id, n) for n in numbers] if message else []
+        pictures = tuple(each for each in found if each is not None)
+        if not pictures:
             raise UserError("references.none_in_message")
         draft = RequestDraft(
-            verb=Verb.EDIT, prompt="", references=(picture,), private=press.on_ephemeral, parent_id=press.id
+            verb=Verb.EDIT, prompt="", references=pictures, private=press.on_ephemeral, parent_id=press.id
         )  # fmt: skip
-        await request_forms.open_draft(self._responder, press.interaction, draft, title="edit")
+        await request_forms.open_draft(self._responder, press.interaction, draft, title="edit", pick=True)
+
+    async def _more(self, press: ButtonPress) -> None:
+        """Show what there is to know of the job and to do with it; only the requester sees what it cost."""
+        card = await self._services.jobs.card(press.id)
+        if card.job.deleted_at is not None:
+            raise UserError("job.unknown")
+        own, words = card.job.place.user_id == press.user_id, self._responder.words(press.interaction)
+        if card.hidden and not own:
+            raise UserError("job.unknown")
+        deletable = card.job.state.is_final and _deletable_owner(press, card.job) == card.job.place.user_id
+        await self._responder.reply_privately(press.interaction, menu(card, words, own=own, deletable=deletable))
 
     async def _delete(self, press: ButtonPress) -> None:
-        """Delete the job's pictures, then the message. If that fails, the next press deletes the message alone."""
+        """Ask whether to delete; a message that is left over from a deleted job is removed at once."""
         job = await self._services.store.job(press.id)
         owner_id = _deletable_owner(press, job)
-        if job is None or job.deleted_at is None or job.place.user_id != owner_id:
-            await self._run_to_completion(self._delete_pictures(press.id, owner_id=owner_id))
+        if press.on_reply and job is not None and job.deleted_at is not None and job.place.user_id == owner_id:
+            async with self._responder.answering(press.interaction):
+                await press.interaction.response.defer()
+                await press.interaction.delete_original_response()
+            return
+        job = await self._services.jobs.own_job(press.id, user_id=owner_id, key="delete.not_yours")
+        if not job.state.is_final:
+            raise UserError("job.running")
+        asks = confirm_deletion(await self._services.jobs.card(job.id), self._responder.words(press.interaction))
+        if press.on_reply:
+            await self._responder.reply_privately(press.interaction, asks)
+        else:
+            await self._replace(press, asks)
+
+    async def _erase(self, press: ButtonPress) -> None:
+        """Delete the job's pictures and its prompt; delivery deletes its message."""
+        owner_id = _deletable_owner(press, await self._services.store.job(press.id))
+        await self._run_to_completion(self._delete_pictures(press.id, owner_id=owner_id))
+        await self._replace(press, deleted(self._responder.words(press.interaction)))
+
+    async def _replace(self, press: ButtonPress, view: ui.LayoutView) -> None:
+        """Show *view* in place of the ephemeral message with the button."""
         async with self._responder.answering(press.interaction):
-            await press.interaction.response.defer()
-            await press.interaction.delete_original_response()
+            await press.interaction.response.edit_message(view=view, attachments=[], allowed_mentions=NOBODY)
 
     async def _delete_pictures(self, job_id: str, *, owner_id: int) -> None:
         pictures = await self._services.jobs.delete(job_id, user_id=owner_id)

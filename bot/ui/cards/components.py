@@ -12,6 +12,7 @@ from bot.ui.cards.texts import Words, relative
 
 BLURPLE = 0x5865F2
 YELLOW = 0xFEE75C
+GREEN = 0x57F287
 RED = 0xED4245
 GREY = 0x99AAB5
 
@@ -50,6 +51,11 @@ def small(*facts: str) -> str:
     """Facts on one line of small text; empty ones are left out."""
     text = " · ".join(each for each in facts if each)
     return f"-# {text}" if text else ""
+
+
+def bold(prompt: str, *, max_length: int) -> str:
+    shown = show(prompt, max_length=max_length)
+    return f"**{shown}**" if shown else ""
 
 
 def quoted(prompt: str, *, max_length: int) -> str:

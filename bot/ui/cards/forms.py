@@ -17,7 +17,11 @@ MAX_CHOICE_LENGTH = 100
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """The options of a form's selects, and which are selected; None selects none, and the default applies."""
+    """The options of a form's selects, and which are selected; None selects none.
+
+    With more than one of *pictures* the form asks which one to edit, instead of how many to make: it has no room for
+    both.
+    """
 
     models: Sequence[tuple[str, str]]  # id and name
     ratios: Sequence[str]
@@ -27,6 +31,7 @@ class Choices:
     ratio: str | None = None
     resolution: str | None = None
     count: int | None = None
+    pictures: int = 1
     prices: Mapping[str, str] = field(default_factory=dict)  # texts by model id, as `about $0.08 a picture`
 
 
@@ -41,18 +46,19 @@ def prompt_form(
 ) -> ui.Modal:
     """A form with the title `form.<title>` and the field `prompt`.
 
-    With *choices* it has the selects `model`, `aspect_ratio`, `resolution` and `count` too. A select without options
-    is left out. The form is stopped, so that discord.py does not store it.
+    With *choices* it has the selects `model`, `aspect_ratio`, `resolution` and `count` (or `picture`) too. A select
+    without options is left out. The form is stopped, so that discord.py does not store it.
     """
     form = ui.Modal(title=words.say(f"form.{title}")[:MAX_TITLE_LENGTH], custom_id=custom_id, timeout=None)
-    form.add_item(_prompt(words, prompt, limit=min(limit, MAX_PROMPT_LENGTH)))
+    about = words.say("form.change_about" if title == "edit" else "form.prompt_about")
+    form.add_item(_prompt(words, prompt, about=about, limit=min(limit, MAX_PROMPT_LENGTH)))
     for each in _selects(words, choices) if choices else []:
         form.add_item(each)
     form.stop()
     return form
 
 
-def _prompt(words: Words, prompt: str, *, limit: int) -> ui.Label[Any]:
+def _prompt(words: Words, prompt: str, *, about: str, limit: int) -> ui.Label[Any]:
     """The prompt's field, filled with *prompt* unchanged even if it exceeds *limit* (characters)."""
     length = len(prompt) + sum(each > "\uffff" for each in prompt)  # in UTF-16 units, which clients may count
     field: ui.TextInput[Any] = ui.TextInput(
@@ -62,7 +68,7 @@ def _prompt(words: Words, prompt: str, *, limit: int) -> ui.Label[Any]:
         min_length=1,
         max_length=min(max(limit, length), MAX_PROMPT_LENGTH),
     )
-    return ui.Label(text=words.say("form.prompt"), description=words.say("form.prompt_about"), component=field)
+    return ui.Label(text=words.say("form.prompt"), description=about, component=field)
 
 
 def _selects(words: Words, choices: Choices) -> list[ui.Label[Any]]:
@@ -74,6 +80,9 @@ def _selects(words: Words, choices: Choices) -> list[ui.Label[Any]]:
         ("resolution", _plain(choices.resolutions), choices.resolution, {}),
         ("count", _plain(counts), chosen_count, {}),
     ]
+    if choices.pictures > 1:
+        numbers = [str(n) for n in range(1, choices.pictures + 1)]
+        fields[-1] = ("picture", _plain(numbers), numbers[0], {})
     return [
         _select(words, name, options, chosen=chosen, about=about) for name, options, chosen, about in fields if options
     ]

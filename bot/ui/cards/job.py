@@ -15,10 +15,12 @@ from bot.core.quota import Amount
 from bot.ui.cards import quota_text
 from bot.ui.cards.components import (
     BLURPLE,
+    GREEN,
     GREY,
     MAX_PICTURES,
     RED,
     YELLOW,
+    bold,
     box,
     button,
     job_button,
@@ -30,7 +32,7 @@ from bot.ui.cards.components import (
     small,
 )
 from bot.ui.cards.escape import alt_text, show
-from bot.ui.cards.job_buttons import CANCELLABLE, buttons, can_hide, done_rows, links
+from bot.ui.cards.job_buttons import CANCELLABLE, buttons, can_hide, done_buttons, links
 from bot.ui.cards.texts import Words, moment, relative
 
 MAX_PROMPT_LENGTH = 300
@@ -70,7 +72,7 @@ def render(card: Card, words: Words, *, files: Sequence[str] = (), now: int) -> 
         return _with_pictures(card, words, files=files, shape=shape)
     body_of = _hidden if hidden else _ended if card.job.state.is_final else _active
     body = paragraph(f"### {words.say(f'state.{shape}')}", *body_of(card, words, now))
-    fine_print = small(details(card, words), *remaining_quota(card, words))
+    fine_print = small(_requester(card, words), details(card, words), *_money(card, words))
     parts = [body, paragraph(fine_print, _reference(card, words)), *rows(buttons(card, words, now=now))]
     return page(box(*parts, colour=COLOURS.get(shape, BLURPLE)))
 
@@ -196,7 +198,7 @@ def _ended(card: Card, words: Words, now: int) -> Iterator[str]:
             yield words.say("card.watching", when=moment(job.watch_until))
     else:
         yield words.say("card.deleted")
-    yield cost(card, words)
+    yield cost(card, words, price=card.private)
     if job.deleted_at is None:
         yield quoted(job.request.prompt, max_length=MAX_PROMPT_LENGTH)
 
@@ -206,11 +208,11 @@ def _hidden(card: Card, words: Words, now: int) -> Iterator[str]:
     job = card.job
     if job.state.is_final:
         yield end_reason(card, words) if job.state is not State.SUCCEEDED else ""
-        yield cost(card, words)
+        yield cost(card, words, price=card.private)
         yield _hidden_result(card, words, now)
         return
     yield from PROGRESS[job.state](card, words)
-    yield words.say("card.hidden", price=words.money(card.charge.reserved.micro_usd, about=card.estimated))
+    yield words.say("card.hidden")
     if card.final_edit:
         yield words.say("card.last_word")
 
@@ -249,38 +251,51 @@ def _location_warnings(card: Card, words: Words) -> Iterator[str]:
         yield words.say("card.location", file=show(file, max_length=100), provider=_provider(card))
 
 
-def cost(card: Card, words: Words) -> str:
-    """What an ended job cost according to the ledger."""
-    settled = card.charge.settled or Amount()
+def cost(card: Card, words: Words, *, price: bool = True) -> str:
+    """What an ended job cost according to the ledger, without amounts of money unless *price*."""
+    settled, asked = card.charge.settled or Amount(), card.charge.reserved.images
     if settled == Amount():
         return words.say("charge.nothing")
+    made = max(settled.images, card.job.images)
+    part = words.say("charge.part", made=made, asked=asked, paid=settled.images) if settled.images < asked else ""
+    if not price:
+        return part
     text = words.say("charge.cost", price=words.money(settled.micro_usd, about=card.estimated))
     if card.charge.bonus:
         text = f"{text} · {words.say('charge.from_bonus', count=card.charge.bonus)}"
-    asked = card.charge.reserved.images
-    if settled.images >= asked:
-        return text
-    made = max(settled.images, card.job.images)
-    return f"{words.say('charge.part', made=made, asked=asked, paid=settled.images)} {text}"
+    return f"{part} {text}" if part else text
 
 
 def details(card: Card, words: Words) -> str:
-    """The request's model, options and count, and for an active job the reserved amount."""
-    request, reserved = card.job.request, card.charge.reserved
+    """The request's model, options and count."""
+    request = card.job.request
     options = [show(str(request.options[each]), max_length=20) for each in SHOWN_OPTIONS if each in request.options]
     thinking = str(request.options.get("thinking", NO_THINKING))
     if thinking != NO_THINKING:
         options.append(words.say("card.thinking", level=show(thinking, max_length=20)))
-    facts = [show(card.model, max_length=60), *options, words.say("card.asked", count=request.count)]
-    if not card.job.state.is_final:
-        facts.append(words.say("charge.held", price=words.money(reserved.micro_usd, about=card.estimated)))
-    return " · ".join(facts)
+    return " · ".join([show(card.model, max_length=60), *options, words.say("card.asked", count=request.count)])
+
+
+def reserved(card: Card, words: Words) -> str:
+    """What is reserved for an active job."""
+    if card.job.state.is_final:
+        return ""
+    return words.say("charge.held", price=words.money(card.charge.reserved.micro_usd, about=card.estimated))
 
 
 def remaining_quota(card: Card, words: Words) -> list[str]:
     """What is left of the member's tightest limit and of their bonus, if they have any."""
     left = quota_text.left(words, card.left) if card.left else ""
     return [each for each in (left, quota_text.bonus(words, card.bonus)) if each]
+
+
+def _money(card: Card, words: Words) -> list[str]:
+    """What is reserved and left: nobody's business but the requester's."""
+    return [reserved(card, words), *remaining_quota(card, words)] if card.private else []
+
+
+def _requester(card: Card, words: Words) -> str:
+    return "" if card.private else words.say("card.by", user=f"<@{card.job.place.user_id}>")
 
 
 def _provider(card: Card) -> str:
@@ -304,17 +319,16 @@ def _reference(card: Card, words: Words) -> str:
 def _with_pictures(card: Card, words: Words, *, files: Sequence[str], shape: str) -> ui.LayoutView:
     job = card.job
     body = paragraph(
-        f"### {words.say(f'state.{shape}')}",
+        bold(job.request.prompt, max_length=MAX_PROMPT_LENGTH),
         end_reason(card, words) if shape == "late" else "",
         words.say("card.cancel_late") if shape == "done" and job.cancel is not Cancel.NONE else "",
         *_missing_pictures(card, words, files=files),
-        cost(card, words),
+        cost(card, words, price=card.private),
         *_location_warnings(card, words),
-        quoted(job.request.prompt, max_length=MAX_PROMPT_LENGTH),
+        small(*_done_facts(card, words, shape=shape), *_money(card, words)),
     )
     gallery = [_gallery(card, files)] if files else []
-    linked = rows(links(card, words))
-    return page(*gallery, body, paragraph(_done_details(card, words)), *linked, *done_rows(card, words))
+    return page(box(*gallery, body, *rows(links(card, words)), *rows(done_buttons(card, words)), colour=GREEN))
 
 
 def _gallery(card: Card, files: Sequence[str]) -> ui.MediaGallery[Any]:
@@ -343,12 +357,13 @@ def _missing_pictures(card: Card, words: Words, *, files: Sequence[str]) -> Iter
         yield words.say("card.gone")
 
 
-def _done_details(card: Card, words: Words) -> str:
+def _done_facts(card: Card, words: Words, *, shape: str) -> Iterator[str]:
     job = card.job
-    label = [words.say("card.ai_label")] if card.ai_label else []
-    facts = [*label, details(card, words), words.say("card.drawn_by", provider=_provider(card))]
-    if "seed" in job.request.options:
-        facts.append(words.say("card.seed", seed=job.request.options["seed"]))
     if job.ended_at is not None and job.state is State.SUCCEEDED:
-        facts.append(words.say("card.seconds", seconds=max(1, round((job.ended_at - job.created_at) / 1000))))
-    return small(*facts, *remaining_quota(card, words))
+        yield words.say("card.done_in", seconds=max(1, round((job.ended_at - job.created_at) / 1000)))
+    else:
+        yield words.say(f"state.{shape}")
+    yield _requester(card, words)
+    yield details(card, words)
+    if card.ai_label:
+        yield words.say("card.ai_label")

@@ -5,9 +5,9 @@ from typing import Any
 import discord
 from discord import ui
 
-from bot.core.cards import HIDEABLE, Card, Picture
+from bot.core.cards import HIDEABLE, Card
 from bot.core.jobs import Cancel, State
-from bot.ui.cards.components import DANGER, MAX_PICTURES, PRIMARY, SECONDARY, button, job_button, rows
+from bot.ui.cards.components import DANGER, MAX_PICTURES, PRIMARY, SECONDARY, button, job_button
 from bot.ui.cards.texts import Words
 
 MAX_LINK_LENGTH = 512  # characters, Discord's limit
@@ -36,7 +36,7 @@ def buttons(card: Card, words: Words, *, now: int) -> list[ui.Button[Any]]:
         return [*stop_buttons(card, words), _button(card, words, "look"), _button(card, words, "prompt")]
     retry = _retry(card, words, "revive" if job.state is State.CANCELLED else "retry", now=now)
     change = _button(card, words, "change", style=SECONDARY if retry else PRIMARY)
-    return [*retry, change, _button(card, words, "prompt"), _button(card, words, "delete", style=DANGER)]
+    return [*retry, change, _button(card, words, "prompt"), _button(card, words, "delete")]
 
 
 def stop_buttons(card: Card, words: Words) -> list[ui.Button[Any]]:
@@ -49,7 +49,7 @@ def stop_buttons(card: Card, words: Words) -> list[ui.Button[Any]]:
 def _hidden(card: Card, words: Words) -> list[ui.Button[Any]]:
     """The buttons of a hidden job; those that cost something appear once it is shown."""
     ended = card.job.state.is_final
-    last = _button(card, words, "delete", style=DANGER) if ended else _button(card, words, "look")
+    last = _button(card, words, "delete") if ended else _button(card, words, "look")
     return [_button(card, words, "show"), _button(card, words, "prompt"), last]
 
 
@@ -58,32 +58,35 @@ def _retry(card: Card, words: Words, label: str, *, now: int) -> list[ui.Button[
     links_expired = job.inputs_expire_at is not None and now >= job.inputs_expire_at
     if links_expired or job.state is State.REFUSED or job.reason in FINAL_REASONS:
         return []
-    label_text = words.say(f"button.{label}", price=_price(card, words))
-    return [button(label_text, job_button(job.id, "again"), style=PRIMARY)]
+    return [_repeat(card, words, label, style=PRIMARY)]
 
 
-def done_rows(card: Card, words: Words) -> list[ui.Item[Any]]:
-    """The rows under finished pictures."""
-    retry = words.say("button.again", price=_price(card, words))
-    last = [
-        button(retry, job_button(card.job.id, "again")),
-        _button(card, words, "change"),
-        _button(card, words, "prompt"),
-        _button(card, words, "delete", style=DANGER),
-    ]
-    return [*rows(_edits(card, words)), *rows(last)]
+def _repeat(card: Card, words: Words, label: str, *, style: discord.ButtonStyle = SECONDARY) -> ui.Button[Any]:
+    """The button that repeats the request, with its price where only the requester sees it."""
+    text = words.say(f"button.{label}")
+    if card.private:
+        price = words.money(card.charge.reserved.micro_usd, about=card.estimated)
+        text = words.say("button.priced", label=text, price=price)
+    return button(text, job_button(card.job.id, "again"), style=style)
 
 
-def _edits(card: Card, words: Words) -> list[ui.Button[Any]]:
-    if len(card.pictures) == 1:
-        return [button(words.say("button.edit"), _edit_id(card, card.pictures[0]), style=PRIMARY)]
-    return [
-        button(words.say("button.edit_one", n=each.n), _edit_id(card, each)) for each in card.pictures[:MAX_PICTURES]
-    ]
+def done_buttons(card: Card, words: Words) -> list[ui.Button[Any]]:
+    """The buttons under finished pictures: everything else is behind *More…*."""
+    return [*_edit(card, words), _repeat(card, words, "again"), _button(card, words, "more")]
 
 
-def _edit_id(card: Card, picture: Picture) -> str:
-    return job_button(card.job.id, "edit", n=picture.n)
+def _edit(card: Card, words: Words) -> list[ui.Button[Any]]:
+    """The button to edit; of several pictures its form asks which one."""
+    if not card.pictures:
+        return []
+    n = card.pictures[0].n if len(card.pictures) == 1 else None
+    return [button(words.say("button.edit"), job_button(card.job.id, "edit", n=n), style=PRIMARY)]
+
+
+def menu_buttons(card: Card, words: Words, *, own: bool, deletable: bool) -> list[ui.Button[Any]]:
+    """The buttons behind *More…*. *own*: for the requester; *deletable*: for somebody who may delete the job."""
+    mine = [_button(card, words, "change"), _button(card, words, "prompt")] if own else []
+    return [*mine, _button(card, words, "delete")] if deletable else mine
 
 
 def links(card: Card, words: Words) -> list[ui.Button[Any]]:
@@ -99,7 +102,3 @@ def _button(
     card: Card, words: Words, action: str, *, style: discord.ButtonStyle = SECONDARY
 ) -> ui.Button[Any]:  # fmt: skip
     return button(words.say(f"button.{action}"), job_button(card.job.id, action), style=style)
-
-
-def _price(card: Card, words: Words) -> str:
-    return words.money(card.charge.reserved.micro_usd, about=card.estimated)

@@ -7,7 +7,7 @@ from discord import ui
 
 from bot.core.cards import Card
 from bot.ui.cards.components import BLURPLE, Part, box, button, job_button, page, paragraph, quoted, small
-from bot.ui.cards.job import cost, details, end_reason, shape_of
+from bot.ui.cards.job import cost, details, end_reason, reserved, shape_of
 from bot.ui.cards.job_buttons import stop_buttons
 from bot.ui.cards.texts import Words, moment, relative
 
@@ -37,7 +37,7 @@ def _entry(card: Card, words: Words, *, now: int) -> Part:
     return paragraph(
         " · ".join([f"**{words.say(f'state.{shape_of(card)}')}**", *marks, relative(min(job.created_at, now))]),
         f"{_why_listed(card, words)} {cost(card, words)}" if job.state.is_final else "",
-        small(details(card, words)),
+        small(details(card, words), reserved(card, words)),
         quoted(job.request.prompt, max_length=MAX_PROMPT_LENGTH),
     )
 

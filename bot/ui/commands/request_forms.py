@@ -23,16 +23,25 @@ def form_id(draft_id: str) -> str:
 
 
 async def open_draft(
-    responder: Responder, interaction: Interaction, draft: RequestDraft, *, title: str = "change"
+    responder: Responder, interaction: Interaction, draft: RequestDraft, *, title: str = "change", pick: bool = False
 ) -> None:
-    """Store *draft* for 15 minutes and show it as a form; submitting the form submits the request."""
+    """Store *draft* for 15 minutes and show it as a form; submitting the form submits the request.
+
+    *pick*: the form asks which one of the draft's pictures to edit.
+    """
     draft_id = await responder.services.drafts.keep(draft, user_id=interaction.user.id)
-    await show_draft(responder, interaction, draft, draft_id=draft_id, title=title)
+    await show_draft(responder, interaction, draft, draft_id=draft_id, title=title, pick=pick)
 
 
 async def show_draft(
-    responder: Responder, interaction: Interaction, draft: RequestDraft, *, draft_id: str, title: str = "change"
-) -> None:  # fmt: skip
+    responder: Responder,
+    interaction: Interaction,
+    draft: RequestDraft,
+    *,
+    draft_id: str,
+    title: str = "change",
+    pick: bool = False,
+) -> None:
     services, words = responder.services, responder.words(interaction)
     default_model = await default_model_here(responder, interaction, draft.verb)
     form = prompt_form(
@@ -41,7 +50,10 @@ async def show_draft(
         prompt=draft.prompt,
         limit=services.offered.ceilings.prompt,
         title=title,
-        choices=choices_for(draft, services, default_model=default_model, words=words),
+        choices=replace(
+            choices_for(draft, services, default_model=default_model, words=words),
+            pictures=len(draft.references) if pick else 1,
+        ),
     )
     await responder.open_form(interaction, form)
 
@@ -55,9 +67,10 @@ async def default_model_here(responder: Responder, interaction: Interaction, ver
 def choices_for(draft: RequestDraft, services: Services, *, default_model: str | None, words: Words) -> Choices:
     """The choices of a form: those of all models of the verb, with the draft's own selected.
 
-    Each model has the price of one picture now, with the draft's options as far as they apply to it.
-    *default_model* is used if the draft names none.
+    What the draft leaves open is selected as it will be. Each model has the price of one picture now, with the draft's
+    options as far as they apply to it. *default_model* is used if the draft names none.
     """
+    used = effective(draft, services.offered, default_model=default_model)
     models = services.offered.models_for(draft.verb)
     options = [endpoint.options for model in models.values() if (endpoint := model.endpoint(draft.verb)) is not None]
     ratios = [choice for each in options if each.aspect_ratio for choice in each.aspect_ratio.choices]
@@ -68,10 +81,10 @@ def choices_for(draft: RequestDraft, services: Services, *, default_model: str |
         ratios=list(dict.fromkeys(ratios)),
         resolutions=list(dict.fromkeys(resolutions)),
         counts=range(1, min(max_count, MAX_COUNT) + 1) if max_count > 1 else (),
-        model=draft.model,
-        ratio=draft.asked.aspect_ratio,
-        resolution=draft.asked.resolution,
-        count=draft.asked.count,
+        model=draft.model or default_model,
+        ratio=used.aspect_ratio,
+        resolution=used.resolution,
+        count=used.count,
         prices={
             key: price_per_picture(
                 words,
@@ -92,15 +105,33 @@ def _applicable_options(draft: RequestDraft, model: str, *, default_model: str |
     return RequestedOptions(aspect_ratio=asked.aspect_ratio, resolution=asked.resolution, count=asked.count)
 
 
+def effective(draft: RequestDraft, catalog: Catalog, *, default_model: str | None) -> RequestedOptions:
+    """The draft's options in a form, with the model's defaults where it leaves them open."""
+    model = catalog.models.get(draft.model or default_model or "")
+    endpoint = model.endpoint(draft.verb) if model else None
+    if endpoint is None:
+        return draft.asked
+    asked, options = draft.asked, endpoint.options
+    return replace(
+        asked,
+        aspect_ratio=asked.aspect_ratio or (options.aspect_ratio.default if options.aspect_ratio else None),
+        resolution=asked.resolution or (options.resolution.default if options.resolution else None),
+        count=asked.count or ((options.count.default or 1) if options.count else None),
+    )
+
+
 def apply_fields(
     draft: RequestDraft, fields: Mapping[str, str | None], catalog: Catalog, *, default_model: str | None
 ) -> RequestDraft:
     """*draft* with the values of a submitted form.
 
     Options that the form does not have are dropped if the model changes, or if *catalog* does not offer them any
-    more: the member could not remove them in the form.
+    more: the member could not remove them in the form. What was selected because it is the default stays open, so that
+    another model and the server's settings can have another one.
     """
+    used = effective(draft, catalog, default_model=default_model)
     model = fields.get("model") if "model" in fields else draft.model
+    model = None if draft.model is None and model == default_model else model
     new_model = model or default_model
     asked = draft.asked if new_model == (draft.model or default_model) else RequestedOptions()
     asked = catalog.still_offered(new_model, draft.verb, asked) if new_model else asked
@@ -110,4 +141,9 @@ def apply_fields(
     }  # fmt: skip
     if "count" in fields:
         changes["count"] = int(count) if count.isdecimal() else None
+    for name, value in list(changes.items()):
+        if getattr(draft.asked, name) is None and value == getattr(used, name):
+            changes[name] = None
+    if (number := fields.get("picture") or "").isdecimal() and 1 <= int(number) <= len(draft.references):
+        draft = replace(draft, references=(draft.references[int(number) - 1],))
     return replace(draft, prompt=fields.get("prompt") or "", model=model, asked=replace(asked, **changes))  # type: ignore[arg-type]

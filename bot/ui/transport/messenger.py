@@ -96,6 +96,22 @@ class DiscordMessenger:
             self._shown.remember(message_id, digest)
         return message_id
 
+    async def delete(self, reply: Reply, *, path: ReplyPath) -> None:
+        """Delete the reply's message by *path*; raises only the delivery errors of `bot.core.errors`."""
+        self._check_available()
+        assert reply.message_id is not None
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                if path is ReplyPath.TOKEN:
+                    await self._webhook(reply).delete_message(reply.message_id)
+                else:
+                    await self._limits.wait_for_token(final=True)
+                    await self._channel(reply).get_partial_message(reply.message_id).delete()
+        except DISCORD_ERRORS as exc:
+            self._note_block(exc)
+            raise classify_error(exc, path=path, reply=reply, now=self._clock(), files=False) from exc
+        self._shown.forget(reply.message_id)
+
     async def notify(self, card: Card, reply: Reply) -> bool:
         """Send the member a direct message about how the job ended; False if they do not accept any from the bot.
 

@@ -3,7 +3,7 @@
 import discord
 from simcord.results import ResponseMessage
 
-from tests.ui.stage import Stage, on_stage
+from tests.ui.stage import Stage, buttons, on_stage
 
 # --- delete
 
@@ -13,7 +13,7 @@ async def test_delete_removes_the_message_and_the_files(on: Stage) -> None:
     shown, job = await on.imagine(count=2)
     await on.finish(job, pictures=2)
 
-    await on.alice.click(shown.response.message, label="Delete")
+    await on.delete(on.alice, shown.response.message)
 
     assert not on.channel.history()
     assert on.removed == [f"{job.id}-1.png", f"{job.id}-2.png"]
@@ -25,9 +25,9 @@ async def test_a_member_deletes_nobody_elses_pictures(on: Stage) -> None:
     shown, job = await on.imagine()
     await on.finish(job)
 
-    refused = await on.bob.click(shown.response.message, label="Delete")
+    menu = await on.bob.click(shown.response.message, label="More…")
 
-    assert refused.ephemeral
+    assert list(buttons(menu).values()) == []
     assert not on.removed
     assert len(on.channel.history()) == 1
 
@@ -39,7 +39,7 @@ async def test_a_moderator_deletes_what_members_made(on: Stage) -> None:
     shown, job = await on.imagine()
     await on.finish(job)
 
-    await mod.click(shown.response.message, label="Delete")
+    await on.delete(mod, shown.response.message)
 
     assert on.removed == [f"{job.id}-1.png"]
     assert not on.channel.history()

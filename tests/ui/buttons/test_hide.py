@@ -28,7 +28,7 @@ async def test_a_waiting_job_has_cancel_and_a_running_one_has_hide(on: Stage) ->
     card = await on.card(job)
     assert pressed.acknowledged
     assert "Hidden" in text(card)
-    assert "costs about $0.08" in text(card)
+    assert "it still counts and stays in `/jobs`" in text(card)
     assert "lighthouse" not in text(card)
     assert list(buttons(card).values()) == ["Show in channel", "Full prompt", "Check now"]
 
@@ -41,7 +41,7 @@ async def test_a_hidden_job_ends_without_pictures_in_the_channel_and_jobs_delive
 
     card = await on.card(job)
     assert gallery(card) == []
-    assert "Cost: about $0.08" in text(card)
+    assert "The pictures are in `/jobs` until" in text(card)
     listed = await on.alice.slash(on.channel, "jobs")
     assert listed.followups == []
     assert "🙈 Hidden" in text(listed)
@@ -127,7 +127,7 @@ async def test_an_answer_that_overwrites_a_final_card_is_redrawn(on: Stage) -> N
     await on.alice.click(message, label="Hide")
     await on.rig.delivery.run_due()
 
-    assert "Cost: about $0.08" in text(await on.card(job))
+    assert "The pictures are in `/jobs` until" in text(await on.card(job))
 
 
 @on_stage(host="runflow")
@@ -136,7 +136,8 @@ async def test_delete_on_a_hidden_job_removes_message_and_pictures(on: Stage) ->
     await on.alice.click(message, label="Hide")
     await on.finish(await on.rig.job(job.id))
 
-    await on.alice.click(message, label="Delete")
+    asked = await on.alice.click(message, label="Delete")
+    await on.alice.click(asked.response.message, label="Delete")
 
     assert on.removed == [f"{job.id}-1.png"]
     assert (await on.rig.job(job.id)).deleted_at is not None

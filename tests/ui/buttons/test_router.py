@@ -180,7 +180,7 @@ async def test_again_on_a_private_reply_stays_private(on: Stage) -> None:
 @on_stage()
 async def test_again_and_change_are_for_the_owner(on: Stage) -> None:
     shown, job = await on.imagine()
-    await on.finish(job)
+    await on.fail(job)
 
     for action in ("again", "change"):
         refused = await on.bob.click(shown.response.message, custom_id=f"j1:{job.id}:{action}")
@@ -250,8 +250,8 @@ async def test_edit_uses_the_numbered_picture_and_charges_the_member_who_presses
     shown, job = await on.imagine(count=2)
     await on.finish(job, pictures=2)
 
-    form = await on.bob.click(shown.response.message, label="Edit 2")
-    edited = await on.bob.submit_modal(form, {"prompt": "in winter"})
+    form = await on.bob.click(shown.response.message, label="Edit")
+    edited = await on.bob.submit_modal(form, {"prompt": "in winter", "picture": ["2"]})
 
     fresh = await on.newest()
     assert [each.url for each in fresh.request.references] == [gallery(await on.card(job))[1]]
@@ -327,10 +327,11 @@ async def test_a_draft_lives_for_a_quarter_of_an_hour(on: Stage) -> None:
 async def test_every_press_is_checked_against_where_it_happens(on: Stage) -> None:
     shown, job = await on.imagine()
     await on.finish(job)
+    card, menu = shown.response.message, (await on.alice.click(shown.response.message, label="More…")).response.message
     on.client.access._all_open = False
 
-    for custom_id in (f"j1:{job.id}:again", f"j1:{job.id}:change", f"j1:{job.id}:edit:1"):
-        refused = await on.alice.click(shown.response.message, custom_id=custom_id)
+    for message, action in ((card, "again"), (menu, "change"), (card, "edit:1")):
+        refused = await on.alice.click(message, custom_id=f"j1:{job.id}:{action}")
         assert refused.ephemeral
         assert refused.modal is None
         assert str(on.guild.id) in text(refused)

@@ -37,7 +37,14 @@ JOB = Job(
 )
 LEFT = Allowance("user_day_images", 10, 1, "images", NOW + 3_600_000)
 CARD = Card(
-    job=JOB, model="Nano Banana 2", provider="RunComfy", charge=Charge(HELD), estimated=True, left=LEFT, usual=(10, 30)
+    job=JOB,
+    model="Nano Banana 2",
+    provider="RunComfy",
+    charge=Charge(HELD),
+    estimated=True,
+    left=LEFT,
+    usual=(10, 30),
+    private=True,
 )
 
 

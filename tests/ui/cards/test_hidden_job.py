@@ -90,7 +90,7 @@ async def test_a_hidden_job_says_what_goes_on_what_it_costs_and_where_it_will_be
         "Runflow started <t:1699999991:R>.",
         "This model usually takes 10 to 30 seconds.",
         "This can no longer be cancelled.",
-        "It isn't shown here. If it's made, it costs about $0.08 and stays in `/jobs` for 24 hours.",
+        "It isn't shown here. If it's made, it still counts and stays in `/jobs` for 24 hours.",
         "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 reserved · 9 pictures left today",
         "[Show in channel → show] [Full prompt → prompt] [Check now → look]",
     ]

@@ -6,11 +6,27 @@ import pytest
 from bot.core.cards import Card, Charge
 from bot.core.jobs import Cancel, Reference, State
 from bot.core.quota import Amount
-from bot.ui.cards.components import BLURPLE, GREY, RED, YELLOW
+from bot.ui.cards.components import BLURPLE, DANGER, GREY, RED, YELLOW
 from bot.ui.cards.job import render
 from bot.ui.cards.job_buttons import can_cancel
 from bot.ui.cards.texts import moment, relative
-from tests.ui.cards.drawing import CARD, EN, HELD, JOB, JOB_ID, NOW, TEXTS, card, colour, done, ids, labels, names, read
+from tests.ui.cards.drawing import (
+    CARD,
+    EN,
+    HELD,
+    JOB,
+    JOB_ID,
+    NOW,
+    TEXTS,
+    card,
+    colour,
+    done,
+    ids,
+    labels,
+    names,
+    nodes,
+    read,
+)
 
 META = "-# Nano Banana 2 · 1K · 16:9 · 1 picture · about $0.08 reserved · 9 pictures left today"
 UNPAID = "-# Nano Banana 2 · 1K · 16:9 · 1 picture · 9 pictures left today"
@@ -105,22 +121,45 @@ async def test_unknown_says_until_when_the_run_is_searched_and_that_it_is_never_
 async def test_one_finished_picture_is_shown_with_what_it_cost_and_what_is_left() -> None:
     assert drawn(done(1), *names(1)) == [
         f"<attachment://{JOB_ID}-1.png: a red fox>",
-        "### ✅ Done",
+        "**a red fox**",
         "Cost: about $0.08",
-        "> a red fox",
-        "-# Nano Banana 2 · 1K · 16:9 · 1 picture · by RunComfy · seed 42 · 31 s · 9 pictures left today",
-        "[Edit → edit:1]",
-        "[Again · about $0.08 → again] [Change prompt → change] [Full prompt → prompt] [Delete → delete]",
+        "-# ✅ Done in 31 s · Nano Banana 2 · 1K · 16:9 · 1 picture · 9 pictures left today",
+        "[Edit → edit:1] [Again · about $0.08 → again] [More… → more]",
     ]
 
 
-async def test_four_finished_pictures_can_each_be_edited() -> None:
+async def test_a_public_card_names_its_requester_and_says_nothing_of_money_and_limits() -> None:
+    public = replace(done(1), private=False)
+
+    assert drawn(public, *names(1))[1:] == [
+        "**a red fox**",
+        "-# ✅ Done in 31 s · by <@7> · Nano Banana 2 · 1K · 16:9 · 1 picture",
+        "[Edit → edit:1] [Again → again] [More… → more]",
+    ]
+    for state in State:
+        lines = str(drawn(card(state, private=False, charge=RELEASED)))
+        assert "by <@7>" in lines
+        assert "$" not in lines
+        assert "left today" not in lines
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("given", [card, done], ids=["without pictures", "with pictures"])
+async def test_no_card_has_more_than_five_buttons_and_only_a_cancellation_is_red(given: Any, state: State) -> None:
+    shown = replace(done(10), job=replace(done(10).job, state=state)) if given is done else card(state)
+    view = render(shown, EN, files=names(10) if given is done else (), now=NOW)
+
+    assert len(labels(view)) <= 5
+    red = [each["label"] for each in nodes(view) if each["type"] == 2 and each["style"] == DANGER.value]
+    assert set(red) <= {"Cancel"}
+
+
+async def test_of_four_finished_pictures_the_form_asks_which_one_to_edit() -> None:
     lines = drawn(done(4), *names(4))
 
     assert lines[:4] == [f"<attachment://{JOB_ID}-{n}.png: {n}/4: a red fox>" for n in (1, 2, 3, 4)]
     assert "Cost: about $0.32" in lines
-    assert "[Edit 1 → edit:1] [Edit 2 → edit:2] [Edit 3 → edit:3] [Edit 4 → edit:4]" in lines
-    assert lines[-1].startswith("[Again · about $0.32 → again]")
+    assert lines[-1] == "[Edit → edit] [Again · about $0.32 → again] [More… → more]"
 
 
 async def test_fewer_pictures_than_asked_say_how_many_were_paid_for() -> None:
@@ -217,10 +256,10 @@ async def test_late_pictures_are_shown_and_cost_what_the_ledger_says() -> None:
 
     assert drawn(late, *names(1))[:5] == [
         f"<attachment://{JOB_ID}-1.png: a red fox>",
-        "### 🎁 Finished late",
+        "**a red fox**",
         "These pictures arrived after the time limit.",
         "**This doesn't count toward any limits.**",
-        "> a red fox",
+        "-# 🎁 Finished late · Nano Banana 2 · 1K · 16:9 · 1 picture · 9 pictures left today",
     ]
 
 
@@ -314,7 +353,7 @@ async def test_the_card_names_references_with_gps_data(given: Card) -> None:
 async def test_pictures_are_labelled_as_made_by_a_machine_where_the_operator_wants_that() -> None:
     labelled, plain = drawn(replace(done(1), ai_label=True)), drawn(done(1))
 
-    assert [each for each in labelled if each.startswith("-# AI-generated · ")]
+    assert [each for each in labelled if " · AI-generated" in each]
     assert not [each for each in plain if "AI-generated" in each]
 
 

@@ -27,17 +27,17 @@ def drawn(given: Card, *files: str) -> list[str]:
     ],
 )
 async def test_the_remaining_amount_is_shown_with_its_window(left: Allowance, told: str) -> None:
-    assert drawn(replace(done(1), left=left), *names(1))[4].endswith(f" · {told}")
+    assert drawn(replace(done(1), left=left), *names(1))[-2].endswith(f" · {told}")
     assert drawn(replace(card(State.QUEUED), left=left))[-2].endswith(f" · {told}")
-    assert drawn(replace(done(1), left=None), *names(1))[4].endswith(" · 31 s")
+    assert drawn(replace(done(1), left=None), *names(1))[-2].endswith(" · 1 picture")
 
 
 async def test_a_bonus_is_shown_beside_the_remaining_limit() -> None:
     both = replace(done(1), bonus=Amount(5, 2_000_000))
     alone = replace(done(1), bonus=Amount(0, 500_000), left=None)
 
-    assert drawn(both, *names(1))[4].endswith(" · 9 pictures left today · bonus: 5 pictures · $2.00")
-    assert drawn(alone, *names(1))[4].endswith(" · 31 s · bonus: $0.50")
+    assert drawn(both, *names(1))[-2].endswith(" · 9 pictures left today · bonus: 5 pictures · $2.00")
+    assert drawn(alone, *names(1))[-2].endswith(" · 1 picture · bonus: $0.50")
 
 
 @pytest.mark.parametrize(("pictures", "told"), [(1, "1 picture"), (3, "3 pictures")])

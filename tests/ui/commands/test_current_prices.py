@@ -54,7 +54,8 @@ async def test_forms_and_help_show_the_price_of_the_current_provider(on: Stage) 
     message, _ = await done(on)
     await on.rig.health.on_paused(COMFY, EMPTY, submitting=True)
 
-    form = await on.alice.click(message, label="Change prompt")
+    menu = await on.alice.click(message, label="More…")
+    form = await on.alice.click(menu.response.message, label="Change prompt")
     helped = await on.alice.slash(on.channel, "help")
 
     assert prices_in(form)[TWO] == "$0.20 per picture"
@@ -72,7 +73,7 @@ async def test_again_is_refused_once_if_it_costs_more_than_the_button_said(on: S
     refused = await again(on, message, job)
 
     assert refused.ephemeral
-    assert "The price is now $0.40, but the button said $0.16, so nothing was started." in text(refused)
+    assert "The price went up from $0.16 to $0.40, so nothing was started." in text(refused)
     assert await on.jobs() == before
     (change,) = buttons(refused)
     form = await on.alice.click(refused.response.message, custom_id=change)
@@ -100,9 +101,10 @@ async def test_again_and_change_drop_options_that_no_provider_offers_any_more(on
 
     await again(on, message, job)
     fresh = await on.newest()
-    form = await on.alice.click(message, label="Change prompt")
+    menu = await on.alice.click(message, label="More…")
+    form = await on.alice.click(menu.response.message, label="Change prompt")
     assert prices_in(form)[TWO] == "about $0.08 per picture"
-    assert field_value(form, "aspect_ratio") is None
+    assert field_value(form, "aspect_ratio") == "auto"
     await on.alice.submit_modal(form, {"prompt": "a windmill", "model": [TWO]})
     changed = await on.newest()
 

@@ -60,7 +60,7 @@ async def test_the_operators_total_limit_is_shown_once_it_is_used_up(on: Stage) 
 async def test_a_card_says_what_a_bonus_paid_and_what_is_left_of_it(on: Stage) -> None:
     await on.rig.services.quotas.grant(by_admin(on, 1), on.alice.id, Grant(0, Unit.IMAGES, 3))
 
-    asked, job = await on.imagine(count=3)
+    asked, job = await on.imagine(count=3, private=True)
     assert text(asked).endswith("about $0.24 reserved · 0 pictures left today · bonus: 1 picture")
 
     await on.finish(job, pictures=3)

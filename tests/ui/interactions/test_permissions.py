@@ -43,7 +43,13 @@ async def _again(place: Place) -> Interaction:
 
 
 async def _change(place: Place) -> Interaction:
-    return await place.alice.click(place.made, label="Change prompt")
+    return await _in_menu(place.alice, place.made, "Change prompt")
+
+
+async def _in_menu(member: Member, card: Message, label: str) -> Interaction:
+    menu = (await (await member.click(card, label="More…")).acked(within=SOON)).message
+    assert menu is not None
+    return await member.click(menu, label=label)
 
 
 async def _edit_button(place: Place) -> Interaction:
@@ -132,6 +138,6 @@ async def _place(on: Scene) -> Place:
         await on.rig.turn(5)
     on.rig.provider.sees = [Observation(State.QUEUED, position=1)]
     assert asked.message is not None
-    form = await alice.click(asked.message, label="Change prompt")
+    form = await _in_menu(alice, asked.message, "Change prompt")
     await form.acked(within=SOON)
     return Place(alice, channel, asked.message, form)

@@ -146,7 +146,7 @@ async def everything(at: Trial) -> Mapping[str, Callable[[], Awaitable[Interacti
         made[command.qualified_name] = _slash(at, command.qualified_name, options)
     # Buttons and forms.
     for action in router._actions:
-        job = await at.job(ended=action in {"delete", "again", "change", "edit"})
+        job = await at.job(ended=action in {"delete", "erase", "again", "change", "edit", "more"})
         made[f"press {action}"] = _press(at, f"j1:{job.id}:{action}")
     draft = RequestDraft(verb=Verb.IMAGINE, prompt="a boat")
     draft_id = await at.on.rig.services.drafts.keep(draft, user_id=who.id)

@@ -175,7 +175,7 @@ async def test_every_card_forbids_mentions(on: Stage) -> None:
     record = await on.finish(job)
     card = await on.rig.services.jobs.card_of(record)
     await on.alice.slash(on.channel, "jobs")
-    await on.alice.click((await on.card(job)).message, label="Full prompt")
+    await on.alice.click((await on.card(job)).message, label="More…")
     for path in (ReplyPath.CHANNEL, ReplyPath.POST):
         await on.messenger.send(card, record.reply, path=path, uploads=_uploads(card))
     await on.messenger.notify(card, record.reply)
