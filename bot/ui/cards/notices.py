@@ -45,7 +45,8 @@ def refusal(error: UserError, words: Words, *, draft_id: str | None, outside: bo
     *outside*: not in a server that the bot is in, so that only the operator can help.
     """
     limit = quota_text.is_limit(error)
-    title = words.say("error.quota_title" if limit else "error.title")
+    own_title = f"error.titles.{error.key.partition('.')[0]}"
+    title = words.say("error.quota_title" if limit else own_title if words.knows(own_title) else "error.title")
     body = paragraph(f"### {title}", quota_text.refusal_text(words, error, outside=outside))
     change = [] if draft_id is None else [_change(draft_id, words)]
     return page(box(body, *rows(change), colour=YELLOW if limit else RED))

@@ -77,6 +77,19 @@ async def test_values_are_formatted_by_unit(error: UserError, sentence: str) -> 
     assert read(refusal(error, EN, draft_id=None))[1] == sentence
 
 
+@pytest.mark.parametrize(
+    ("key", "title"),
+    [
+        ("blocked.user", "🚫 Blocked"),
+        ("prompt.empty", "⚠️ Check the prompt"),
+        ("busy", "⏳ The bot is busy"),
+        ("cancel.too_late", "⚠️ Couldn't do that"),
+    ],
+)
+async def test_a_refusal_is_headed_by_what_happened(key: str, title: str) -> None:
+    assert read(refusal(UserError(key), EN, draft_id=None))[0] == f"### {title}"
+
+
 async def test_a_notice_is_one_sentence_with_escaped_values() -> None:
     view = notice("operator.model_gone", EN, provider="RunComfy", model="<@1>", route="a/b")
 
