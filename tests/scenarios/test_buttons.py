@@ -224,7 +224,7 @@ async def test_buttons_are_for_the_owner_and_a_repeat_over_the_limit_returns_the
         job, elsewhere = bot.job(asked)["id"], bot.discord.add_guild("Elsewhere")
         carol = bot.discord.add_member("carol", elsewhere, permissions=MANAGE_MESSAGES)
         theirs = elsewhere.add_channel("general").post(carol, "anything")
-        for action in ("cancel", "prompt", "again", "change", "delete", "erase", "edit:1", "edit"):
+        for action in ("cancel", "prompt", "again", "change", "delete", "erase", "more", "edit:1", "edit"):
             sentence = await _refusal(await carol.click(theirs, f"j1:{job}:{action}", force=True))
             assert "mine alone" not in sentence, action
         looked = await carol.click(theirs, f"j1:{job}:look", force=True)

@@ -245,12 +245,15 @@ class Router:
         await request_forms.open_draft(self._responder, press.interaction, draft, title="edit", pick=True)
 
     async def _more(self, press: ButtonPress) -> None:
-        """Show what there is to know of the job and to do with it; only the requester sees what it cost."""
+        """Show what there is to know of the job and to do with it; only the requester sees what it cost.
+
+        Others see what the reply shows them anyway: nothing of a private or hidden job, or of one in another place.
+        """
         card = await self._services.jobs.card(press.id)
         if card.job.deleted_at is not None:
             raise UserError("job.unknown")
         own, words = card.job.place.user_id == press.user_id, self._responder.words(press.interaction)
-        if card.hidden and not own:
+        if not own and (card.private or card.hidden or not press.on_reply):
             raise UserError("job.unknown")
         deletable = card.job.state.is_final and _deletable_owner(press, card.job) == card.job.place.user_id
         await self._responder.reply_privately(press.interaction, menu(card, words, own=own, deletable=deletable))
