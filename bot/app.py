@@ -190,6 +190,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         ),
         check_first_bytes=references.check_within_ack,
         uploads=jobs.delivery.uploads,
+        originals=jobs.delivery.originals,
         remove_files=lambda pictures: remove_files(data, [each.file for each in pictures]),
         chart=pool.draw,
         metrics=metrics,

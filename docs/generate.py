@@ -130,9 +130,11 @@ def commands() -> Iterator[str]:
     """Members' commands and options with the descriptions that Discord shows."""
     descriptions = tomllib.loads((SHIPPED.parent / "locales" / "en.toml").read_text())["command"]
     yield "| command | |\n| --- | --- |"
-    for name in ("imagine", "edit", "jobs", "usage", "help"):
+    for name in ("imagine", "edit", "tray", "history", "favorites", "show", "jobs", "usage", "help"):
         yield f"| `/{name}` | {descriptions[name]} |"
-    yield f"| *{descriptions['edit_menu']}* | in the menu of any message with pictures, under *Apps* |"
+    for menu in ("edit_menu", "tray_menu"):
+        yield f"| *{descriptions[menu]}* | in the menu of any message with pictures, under *Apps* |"
+    yield f"| *{descriptions['avatar_menu']}* | in the menu of any member, under *Apps* |"
     yield "\n| option | |\n| --- | --- |"
     for name, about in descriptions["option"].items():
         yield f"| `{name}` | {about} |"

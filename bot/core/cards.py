@@ -122,6 +122,8 @@ class Card:
     links: tuple[str, ...] = ()  # to pictures that are too large for Discord
     ai_label: bool = False  # the card says that the pictures are AI-generated
     private: bool = False  # only its requester sees it
+    editable: bool = False  # a model that edits is offered
+    larger: tuple[str, ...] = ()  # resolutions in which a picture can be made again, smallest first
     hide_only: bool = False  # the provider cannot cancel a submitted run: the reply can only be hidden
 
     @property
@@ -132,6 +134,11 @@ class Card:
     def hidden(self) -> bool:
         """Whether the member has hidden the reply: it does not show the result."""
         return self.job.hidden_at is not None
+
+    @property
+    def spoiler(self) -> bool:
+        """Whether the pictures are covered: their member, a moderator or the provider wants it."""
+        return self.job.flagged or self.job.spoiler
 
     @property
     def listed_until(self) -> int:

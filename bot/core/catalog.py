@@ -258,6 +258,21 @@ class Catalog(Part):
             return lowered if spec.min <= lowered <= spec.max else None
         return given
 
+    def edit_model(self, model: str) -> str | None:
+        """The model that edits a picture made with *model*: itself, or else the first that can; None if none can."""
+        able = self.models_for(Verb.EDIT)
+        return model if model in able else next(iter(able), None)
+
+    def larger_resolutions(self, request: ImageRequest) -> tuple[str, ...]:
+        """The resolutions in which a picture of *request* can be made again, smallest first."""
+        editor = self.models.get(self.edit_model(request.model) or "")
+        spec = editor.edit.options.resolution if editor and editor.edit else None
+        given = str(request.options.get("resolution", ""))
+        if spec is None or not given:
+            return ()
+        return tuple(sorted((each for each in spec.choices if resolution_size(each) > resolution_size(given)),
+                            key=resolution_size))  # fmt: skip
+
     def reference_limits(self, request: ImageRequest) -> ReferenceLimits:
         """How large each reference picture of *request* may be; the largest limits for an unknown model."""
         model = self.models.get(request.model)
@@ -292,6 +307,14 @@ class Catalog(Part):
         dollars += price.thinking.get(str(request.options.get("thinking")), Decimal(0))
         micro = int((dollars * 1_000_000).to_integral_value(ROUND_UP))
         return Quote(micro_usd=micro, version=self.price_version, estimated=price.estimated)
+
+
+def resolution_size(resolution: str) -> tuple[float, str]:
+    """Sort key: `0.5K` before `1K` before `4K`; values that are not numbers come last, in alphabetical order."""
+    try:
+        return float(resolution.rstrip("Kk")), resolution
+    except ValueError:
+        return float("inf"), resolution
 
 
 def _check_choice(option: str, spec: Option, value: Wire, *, name: str) -> None:

@@ -183,6 +183,9 @@ class Job:
     parent_id: str | None = None
     deleted_at: int | None = None
     hidden_at: int | None = None  # when the member hid the reply of a job that cannot be cancelled
+    parent_picture: int | None = None  # which picture of the parent is edited
+    source: str | None = None  # the message of that picture: `server/channel/message`, `@me` for direct messages
+    spoiler: bool = False  # the pictures are covered until they are clicked
 
     @property
     def inputs_expire_at(self) -> int | None:

@@ -15,6 +15,7 @@ LINK = re.compile(
     r"(?P<target>[/?][^#]*)?(#.*)?",
     re.ASCII | re.IGNORECASE,
 )
+RESULT_NAME = re.compile(r"(?:SPOILER_)?(?P<job>[0-9A-HJKMNP-TV-Z]{26})-(?P<n>[0-9]{1,3})\.[a-z]{1,5}")
 EXPIRES = re.compile(r"[0-9a-f]{1,9}", re.IGNORECASE)
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 TYPES = frozenset({"image/png", "image/jpeg", "image/webp"})
@@ -101,6 +102,12 @@ def link_expires_at(url: str) -> int | None:
     except (KeyError, ValueError):
         return None
     return int(seconds, 16) * 1000 if EXPIRES.fullmatch(seconds) else None
+
+
+def result_of(filename: str) -> tuple[str, int] | None:
+    """The job id and the number of the result picture that is called *filename*; None for any other file."""
+    match = RESULT_NAME.fullmatch(filename)
+    return (match["job"], int(match["n"])) if match else None
 
 
 def media_type(content_type: str | None) -> str:

@@ -52,6 +52,7 @@ class RequestDraft:
     references: tuple[Reference, ...] = ()
     private: bool = False
     parent_id: str | None = None
+    source: str | None = None  # the message that the references are from, as `Job.source`
 
     def dump(self) -> dict[str, Any]:
         return asdict(self)

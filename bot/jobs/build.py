@@ -32,10 +32,13 @@ from bot.jobs.worker import Worker
 from bot.observability.metrics import Metrics
 from bot.providers.base import Provider
 from bot.store import drafts
+from bot.store.favorites import Favorites
 from bot.store.notes import Notes
 from bot.store.quotas import Quotas
 from bot.store.reports import Reports
+from bot.store.results import Results
 from bot.store.store import Store
+from bot.store.tray import Trays
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,9 @@ class Services:
     quotas: Quotas
     reports: Reports
     notes: Notes
+    favorites: Favorites
+    trays: Trays
+    results: Results
     queues: FairQueues
     poll_timing: PollTiming
     availability: Availability
@@ -209,6 +215,9 @@ def _services(
         quotas=Quotas(database),
         reports=Reports(database),
         notes=notes,
+        favorites=Favorites(database),
+        trays=Trays(database),
+        results=Results(database),
         queues=queues,
         poll_timing=at.poll_timing,
         availability=at.availability,

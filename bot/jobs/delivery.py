@@ -360,6 +360,19 @@ class Delivery:
         fitted, uploads, _ = await self._fitted(card, max_bytes=max_bytes)
         return fitted, uploads
 
+    async def originals(self, card: Card, *, max_bytes: int) -> tuple[Card, Sequence[Upload]]:
+        """The pictures as files exactly as they were made; those over *max_bytes* or a message's room become links."""
+        uploads, links, room = [], [], REQUEST_LIMIT
+        for picture in card.pictures:
+            data = await asyncio.to_thread(_read, self._data / picture.file) if picture.size <= max_bytes else None
+            if data is not None and len(data) <= min(room, max_bytes):
+                uploads.append(Upload(picture.file, data))
+                room -= len(data)
+            elif (address := self._link(card.job.id, picture)) is not None:
+                links.append(address)
+        missing = len(card.pictures) - len(uploads) - len(links)
+        return replace(card, links=tuple(links), withheld=missing > 0), uploads
+
     async def _fitted(self, card: Card, *, max_bytes: int) -> tuple[Card, Sequence[Upload], bool]:
         """What `uploads` returns, and whether more may fit later."""
         if not _shows_files(card):

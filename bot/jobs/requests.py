@@ -15,7 +15,7 @@ from bot.core.catalog import Catalog, Quote
 from bot.core.clock import Clock
 from bot.core.errors import UserError
 from bot.core.jobs import ACK_WINDOW, MINUTE, ImageRequest, Job, Place, State
-from bot.core.references import check_references
+from bot.core.references import check_references, result_of
 from bot.core.request_draft import InteractionContext, RequestDraft, missing_permissions
 from bot.core.server_settings import ServerSettings, apply_settings
 from bot.core.zones import calendar_of
@@ -190,6 +190,8 @@ class Requests:
             give_up_after=int(self._availability.catalog.models[request.model].timing.give_up * 1000),
             checked=not request.references,
             parent_id=draft.parent_id,
+            parent_picture=_parent_picture(draft),
+            source=draft.source,
         )
         return job, quota.Amount(request.count, quote.micro_usd * request.count), quote
 
@@ -209,6 +211,14 @@ class Requests:
             log.warning("A refused job could not be withdrawn at once: %s", type(exc).__name__, extra=extra)
         finally:
             self._wakeups.wake(job_id)
+
+
+def _parent_picture(draft: RequestDraft) -> int | None:
+    """The number of the parent's picture that *draft* edits; None where it edits another picture, or none."""
+    if draft.parent_id is None or not draft.references:
+        return None
+    job_id, n = result_of(draft.references[0].filename) or ("", 0)
+    return n if job_id == draft.parent_id else None
 
 
 def _reply(context: InteractionContext, job: Job) -> Reply:

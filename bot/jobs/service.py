@@ -86,6 +86,8 @@ class Jobs:
             ready_at=timing.ready_at(job) if submitted else None,
             pictures=record.pictures,
             private=record.reply.ephemeral or job.place.guild_id is None,
+            editable=available.offered.edit_model(job.request.model) is not None,
+            larger=available.offered.larger_resolutions(job.request),
             hide_only=not available.cancels(job.provider),
             ai_label=self._ai_label,
         )
@@ -145,6 +147,26 @@ class Jobs:
         self._wakeups.replies.set()
         await self._purge_deleted()
         return pictures
+
+    async def delete_picture(self, job_id: str, n: int, *, user_id: int) -> tuple[Picture, ...]:
+        """Delete one picture of a finished job, as `delete` does all of them; the last one takes the job with it."""
+        job = await self.own_job(job_id, user_id=user_id, key="delete.not_yours")
+        record = await self._store.job_record(job_id)
+        if not job.state.is_final:
+            raise UserError("job.running")
+        if record is None or {each.n for each in record.pictures} <= {n}:
+            return await self.delete(job_id, user_id=user_id)
+        pictures = await self._store.delete_picture(job, n, now=self._clock())
+        self._wakeups.replies.set()
+        await self._purge_deleted()
+        return pictures
+
+    async def toggle_spoiler(self, job_id: str, *, user_id: int) -> Card:
+        """Cover a job's pictures, or uncover them; pictures that the provider flagged stay covered."""
+        job = await self.own_job(job_id, user_id=user_id, key="spoiler.not_yours")
+        await self._store.set_spoiler(job_id, spoiler=not job.spoiler, now=self._clock())
+        self._wakeups.replies.set()
+        return await self.card(job_id)
 
     async def _purge_deleted(self) -> None:
         """Overwrite deleted data; while other connections are reading, this continues in the background."""

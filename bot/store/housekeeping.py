@@ -6,6 +6,7 @@ from functools import partial
 from bot.core.jobs import HOUR, MINUTE, State
 from bot.store import jobs, ledger
 from bot.store.database import Database, Tx
+from bot.store.tray import TRAY_LIFE
 
 # Seconds between attempts to truncate the WAL; an export or an audit may read for ten minutes.
 PURGE_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.5, *[1.0] * 60, *[10.0] * 60)
@@ -89,13 +90,14 @@ class Housekeeping:
         return await self._database.read(unit)
 
     async def delete_expired(self, *, now: int) -> bool:
-        """Delete expired tokens and drafts (True if there were any), and interaction ids older than a day."""
+        """Delete expired tokens, drafts and trays (True if there were any), and interaction ids older than a day."""
 
         async def unit(tx: Tx) -> bool:
             tokens = await tx.fetch("DELETE FROM tokens WHERE expires_at <= $1 RETURNING job", now)
             drafts = await tx.fetch("DELETE FROM drafts WHERE expires_at < $1 RETURNING id", now)
+            tray = await tx.fetch("DELETE FROM tray WHERE at < $1 RETURNING n", now - TRAY_LIFE)
             await tx.run("DELETE FROM interactions WHERE at < $1", now - 24 * HOUR)
-            return bool(tokens or drafts)
+            return bool(tokens or drafts or tray)
 
         return await self._database.write(unit)
 

@@ -15,7 +15,7 @@ ERASED_REQUEST = '{"prompt": "", "options": {}, "references": []}'
 CHANGEABLE = frozenset(
     {
         "due_at", "checked", "submitted_at", "started_at", "run_id", "position", "cancel", "reason", "images",
-        "flagged", "watch_until", "acked_at", "deleted_at", "provider", "route", "hidden_at", "request",
+        "flagged", "watch_until", "acked_at", "deleted_at", "provider", "route", "hidden_at", "request", "spoiler",
     }
 )  # fmt: skip
 
@@ -27,8 +27,9 @@ async def add(tx: Tx, job: Job) -> None:
         INSERT INTO jobs
             (id, user_id, guild_id, channel_id, model, verb, request, provider, route, state, created_at,
              changed_at, due_at, give_up_after, checked, cancel, images, flagged, parent_id, installed,
-             parent_channel, roles)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0, 0, $17, $18, $19, $20)
+             parent_channel, roles, parent_picture, source, spoiler)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0, 0, $17, $18, $19, $20,
+                $21, $22, $23)
         """,
         job.id,
         job.place.user_id,
@@ -50,6 +51,9 @@ async def add(tx: Tx, job: Job) -> None:
         int(job.place.installed),
         job.place.parent_id,
         " ".join(map(str, job.place.roles)),
+        job.parent_picture,
+        job.source,
+        int(job.spoiler),
     )
     await add_event(tx, job, before=None, now=job.created_at, reason=None)
 
@@ -178,6 +182,9 @@ def load(row: Row) -> Job:
         deleted_at=row["deleted_at"],
         started_at=row["started_at"],
         hidden_at=row["hidden_at"],
+        parent_picture=row["parent_picture"],
+        source=row["source"],
+        spoiler=bool(row["spoiler"]),
     )
 
 

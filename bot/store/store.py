@@ -272,6 +272,17 @@ class Store:
 
         await self._write(unit)
 
+    async def set_spoiler(self, job_id: str, *, spoiler: bool, now: int) -> None:
+        """Cover the pictures of a job, or show them uncovered."""
+
+        async def unit(tx: Tx, written: Written) -> None:
+            job = await jobs.lock(tx, job_id)
+            if job is not None and job.spoiler != spoiler:
+                written.replies |= await replies.request_redraw(tx, job_id, now=now)
+                await jobs.amend(tx, job_id, changes={"spoiler": spoiler})
+
+        await self._write(unit)
+
     async def update(self, job: Job, *, now: int, show: bool = False, **changes: Any) -> Job | None:
         """Change columns of *job* if it is still in the same state, or return None; *show* requests a new card."""
 
@@ -434,6 +445,20 @@ class Store:
                 written.jobs.append(deleted_job)
             await jobs.erase_request(tx, job)
             written.replies |= await replies.request_redraw(tx, job.id, now=now)
+            return deleted
+
+        return await self._write(unit)
+
+    async def delete_picture(self, job: Job, n: int, *, now: int) -> tuple[Picture, ...]:
+        """Delete the row of picture *n* of several, and request a redraw; the caller removes the file."""
+
+        async def unit(tx: Tx, written: Written) -> tuple[Picture, ...]:
+            await jobs.lock(tx, job.id)
+            pictures = await replies.pictures(tx, job.id)
+            deleted = tuple(each for each in pictures if each.n == n)
+            if deleted:
+                await tx.run("DELETE FROM pictures WHERE job = $1 AND n = $2", job.id, n)
+                written.replies |= await replies.request_redraw(tx, job.id, now=now)
             return deleted
 
         return await self._write(unit)

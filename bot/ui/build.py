@@ -9,12 +9,15 @@ from bot.ui.admin.permissions import Admin
 from bot.ui.admin.quota import QuotaCommands
 from bot.ui.admin.quota_reports import QuotaReports
 from bot.ui.admin.settings import SettingsCommands
-from bot.ui.buttons.router import RemoveFiles, Router
+from bot.ui.buttons.results import RemoveFiles
+from bot.ui.buttons.router import Router
 from bot.ui.client import DarkroomClient, Interface
 from bot.ui.commands.generate import Commands
+from bot.ui.commands.history import History
 from bot.ui.commands.usage import DrawChart
 from bot.ui.interactions.private_delivery import PrivateDelivery, Uploads
 from bot.ui.interactions.responder import CheckFirstBytes, Responder
+from bot.ui.interactions.result_links import ResultLinks
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +37,21 @@ def build(
     *,
     check_first_bytes: CheckFirstBytes,
     uploads: Uploads,
+    originals: Uploads,
     remove_files: RemoveFiles,
     chart: DrawChart,
     metrics: Metrics,
 ) -> None:
     """Register the commands and install the handlers.
 
-    *check_first_bytes* is `ReferenceChecker.check_within_ack`, *uploads* is `Delivery.uploads`, *chart* is
-    `PicturePool.draw`. *remove_files* deletes pictures from the disk; it may block.
+    *check_first_bytes* is `ReferenceChecker.check_within_ack`, *uploads* is `Delivery.uploads`, *originals* is
+    `Delivery.originals`, *chart* is `PicturePool.draw`. *remove_files* deletes pictures from the disk; it may block.
     """
     responder = Responder(
         client, services, texts=client.texts, access=client.access, check_first_bytes=check_first_bytes, metrics=metrics
     )
-    private_delivery, admin = PrivateDelivery(responder, uploads), Admin(responder)
-    router = Router(responder, private_delivery=private_delivery, remove_files=remove_files, admin=admin)
+    private_delivery, admin = PrivateDelivery(responder, uploads, originals=originals), Admin(responder)
+    history = History(responder, links=ResultLinks(client, client.rate_limits), uploads=uploads)
     commands = Commands(
         responder,
         private_delivery=private_delivery,
@@ -56,6 +60,15 @@ def build(
         keep_days=settings.keep_days,
         user_install=settings.user_install,
         chart=chart,
+        history=history,
+    )
+    router = Router(
+        responder,
+        private_delivery=private_delivery,
+        remove_files=remove_files,
+        admin=admin,
+        tray=commands.tray,
+        history=history,
     )
     commands.add_to(client.tree)
     quota = admin.group("quota")

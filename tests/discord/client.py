@@ -71,7 +71,7 @@ def _add_commands(bot: SmallBot) -> None:
     async def styles(_: Event, typed: str) -> list[app_commands.Choice[str]]:
         return [app_commands.Choice(name=typed.upper(), value=typed)]
 
-    @app_commands.context_menu(name="Edit this image")
+    @app_commands.context_menu(name="Edit this")
     async def edit_this(event: Event, message: dpy.Message) -> None:
         event.extras["message"] = message
         await bot.run_handler(event)

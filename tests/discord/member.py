@@ -59,6 +59,13 @@ class Member(HasUser):
         data["resolved"] = {"messages": {str(message.id): payloads.message(message, complete=True)}}
         return self._act(COMMAND, channel, data)
 
+    async def user_menu(self, channel: Channel, name: str, user: User, /) -> Interaction:
+        """Use the menu of a user."""
+        data = self._data(self._command(channel, name, kind=2, force=False))
+        data["target_id"] = str(user.id)
+        data["resolved"] = {"users": {str(user.id): payloads.user(user)}}
+        return self._act(COMMAND, channel, data)
+
     async def click(
         self, message: Message, custom_id: str | None = None, /, *, label: str | None = None, force: bool = False
     ) -> Interaction:

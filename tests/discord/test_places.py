@@ -45,7 +45,7 @@ async def test_other_peoples_messages_are_empty_to_read_but_complete_in_a_menu(s
         return read
 
     scene.bot.handle = keep
-    await scene.alice.menu(scene.channel, "Edit this image", message)
+    await scene.alice.menu(scene.channel, "Edit this", message)
     target: dpy.Message = await scene.bot.outcome()
     read = await scene.bot.get_partial_messageable(scene.channel.id).fetch_message(message.id)
 

@@ -24,7 +24,7 @@ from tests.discord.schema import check_schema
 from tests.discord.server import LocalDiscord
 from tests.discord.world import Channel, Guild
 
-COMMANDS = ("imagine", "edit", "Edit this image", "jobs", "usage", "help")
+COMMANDS = ("imagine", "edit", "Edit this", "jobs", "usage", "help")
 SOON = 20.0  # seconds: far more than anything here takes, so that only a hang runs into it
 QUICK = Pace(queue_s=0.0, run_s=0.1, slots=None)
 SMALL = 1 / 8  # of the size asked for: drawing is most of what the image service does

@@ -19,7 +19,7 @@ SMALL: dict[str, Any] = {"resolution": "0.5K"}
 PRICE = 60_000  # micro-dollars, at that size
 AGAIN = "Again"
 PRICED = "Again · about $0.06"  # on a private card
-OF_FOUR = ["Edit", "Again", "More…"]
+OF_FOUR = ["Edit", "Again", "Variations", "Upscale", "More…"]
 
 
 async def _refusal(pressed: Interaction) -> str:
@@ -90,7 +90,7 @@ class Cards:
         assert "isn't yours, or it was deleted" in await _refusal(await _press(bot.bob, self.one, AGAIN))
         menu = (await (await _press(bot.bob, self.one, "More…")).acked()).message
         assert menu is not None
-        assert (menu.buttons, "$" in menu.text) == ([], False)
+        assert ([each.label for each in menu.buttons], "$" in menu.text) == (["Original files", "Favorite"], False)
         assert self.one.message is not None
         job = bot.job(self.one)["id"]
         for action in ("prompt", "change"):  # as on cards of older versions

@@ -16,7 +16,7 @@ from tests.kit import picture
 from tests.pictures.make import claiming, encoded, grain, located, many_scans, moving, plain, png_header
 from tests.scenarios.harness import SOON, Scene, scene, shows
 
-MENU = "Edit this image"
+MENU = "Edit this"
 MIB = 1024 * 1024
 
 
@@ -123,7 +123,7 @@ async def test_unusable_files_are_refused_in_one_ephemeral_sentence(
             assert [each.label for each in asked.message.buttons] == ["Change prompt"] if asked.message else case
 
         sentence = await _refusal(await bot.alice.slash(bot.channel, "edit", force=True, prompt="of nothing"))
-        assert "Reload Discord (Ctrl+R" in sentence
+        assert "There's no picture to edit" in sentence
 
         for message in (
             bot.channel.post(bot.bob, "only words"),

@@ -304,7 +304,7 @@ async def test_no_pictures_are_made_in_a_server_that_is_not_open(tmp_path: Path)
         for asked in (
             await bot.alice.slash(channel, "imagine", prompt="x"),
             await bot.alice.slash(channel, "edit", prompt="x", image=Upload("one.png", picture())),
-            await bot.alice.menu(channel, "Edit this image", shown),
+            await bot.alice.menu(channel, "Edit this", shown),
         ):
             sentence = await _text_of(asked)
             assert "isn't enabled in this server yet" in sentence

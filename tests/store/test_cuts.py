@@ -16,13 +16,14 @@ import pytest
 
 import bot.store
 from bot.core.cards import Picture
-from bot.core.jobs import Job, State
+from bot.core.jobs import Job, Reference, State
 from bot.core.quota import Block, Grant, Holder, Limits, Rule, Scope, Unit
 from bot.core.windows import Window
 from bot.store import postgres
 from bot.store.alerts import Alerts
 from bot.store.database import StoreBusy, Tx
 from bot.store.drafts import Drafts
+from bot.store.favorites import Favorites
 from bot.store.housekeeping import Housekeeping
 from bot.store.ledger_audit import Audit, Mismatch
 from bot.store.notes import Notes
@@ -30,6 +31,7 @@ from bot.store.postgres import PostgresDatabase
 from bot.store.provider_outages import ProviderOutages
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
+from bot.store.tray import Trays
 from tests.jobs.commit_proxy import Cut, Line, line_to
 from tests.postgres import by_hand, fresh
 from tests.store.ledger_model import FREE, NOON, a_job, accept, all_keys, faults, put
@@ -50,6 +52,7 @@ class Ground:
     def __post_init__(self) -> None:
         self.store, self.quotas = Store(self.database), Quotas(self.database)
         self.drafts, self.notes = Drafts(self.database), Notes(self.database)
+        self.favorites, self.trays = Favorites(self.database), Trays(self.database)
         self.outages = ProviderOutages(self.database)
         self.rows, self.alerts, self.audit = Housekeeping(self.database), Alerts(self.database), Audit(self.database)
 
@@ -74,6 +77,7 @@ def by(name: str) -> By:
 
 
 PICTURE = Picture(1, "a-1.png", "png", 8, 8, 99)
+PUT_ASIDE = Reference("https://cdn.discordapp.com/a.png", "a.png")
 RULE = Rule(Holder.USER, 1, Unit.IMAGES, Window.DAY, 50)
 BLOCK = Block(Holder.USER, 77)
 TIGHT = replace(FREE, user_day_images=1)
@@ -135,6 +139,12 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
         lambda on: on.rows.delete_expired_pictures(before=LATER + 9, unseen_before=LATER + 9),
     ),
     ("Store.add_picture", lambda on: on.store.add_picture(on.jobs["a"], PICTURE, now=LATER)),
+    ("Store.set_spoiler", lambda on: on.store.set_spoiler("a", spoiler=True, now=LATER)),
+    ("Favorites.put", lambda on: on.favorites.put(1, "a", favorite=True, now=LATER)),
+    ("Trays.add", lambda on: on.trays.add(1, [PUT_ASIDE], limit=3, now=LATER)),
+    ("Trays.move_first", lambda on: on.trays.move_first(1, 1)),
+    ("Trays.remove", lambda on: on.trays.remove(1, [0])),
+    ("Store.delete_picture", lambda on: on.store.delete_picture(on.jobs["a"], 1, now=LATER)),
     ("Store.delete_pictures", lambda on: on.store.delete_pictures(on.jobs["a"], now=LATER)),
     ("Housekeeping.erase_prompts", lambda on: on.rows.erase_prompts(before=LATER + 9)),
     ("Housekeeping.delete_expired", lambda on: on.rows.delete_expired(now=LATER + 10**9)),

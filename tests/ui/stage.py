@@ -89,7 +89,8 @@ class Stage:
         """Delete a finished job from its message, as a member does: *More…*, *Delete*, and *Delete* once more."""
         menu = await who.click(message, label="More…")
         asked = await who.click(menu.response.message, label="Delete")
-        deleted = await who.click(menu.response.message, label="Delete")
+        yes = next(each for each in buttons(menu) if each.endswith(":erase"))
+        deleted = await who.click(menu.response.message, custom_id=yes)
         assert asked.modal is None
         await self.rig.delivery.run_due()
         return deleted
@@ -159,6 +160,7 @@ async def stage(
             InterfaceSettings(("RunComfy",), keep_hours=72, keep_days=30, user_install=user_install),
             check_first_bytes=check_first_bytes,
             uploads=base.delivery.uploads,
+            originals=base.delivery.originals,
             remove_files=lambda pictures: removed.extend(each.file for each in pictures),
             chart=chart,
             metrics=base.metrics,

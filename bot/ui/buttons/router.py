@@ -1,104 +1,65 @@
 """Routes buttons and submitted forms by custom id. No state is kept in memory, so they work after a restart."""
 
-import asyncio
 import io
-import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
 import discord
-from discord import ui
 
-from bot.core.cards import Card, Picture
+from bot.core.cards import Card
 from bot.core.errors import UserError
-from bot.core.jobs import Job, Verb
-from bot.core.request_draft import RequestDraft
+from bot.core.jobs import Job
 from bot.ui.admin.permissions import Admin
-from bot.ui.cards.components import MAX_PICTURES
+from bot.ui.buttons.background import Background
+from bot.ui.buttons.press import ButtonPress
+from bot.ui.buttons.results import RemoveFiles, Results
 from bot.ui.cards.job import render
-from bot.ui.cards.job_menu import confirm_deletion, deleted, menu
 from bot.ui.cards.prompt import PROMPT_FILE, prompt_page
 from bot.ui.commands import request_forms
-from bot.ui.interactions.parsing import fields_of, picture_by_number
+from bot.ui.commands.history import History
+from bot.ui.commands.tray import TrayCommands
+from bot.ui.interactions.parsing import fields_of, files_in
 from bot.ui.interactions.private_delivery import PrivateDelivery
 from bot.ui.interactions.responder import NOBODY, Interaction, Responder
 
-log = logging.getLogger(__name__)
-
-CHANGING_ACTIONS = frozenset({"cancel", "hide", "show", "look", "erase"})  # may take effect although unanswered
+CHANGING_ACTIONS = frozenset(
+    {"cancel", "hide", "show", "look", "erase", "favorite", "spoiler"}
+)  # may take effect although unanswered
 HANDLED_TYPES = frozenset({discord.InteractionType.component, discord.InteractionType.modal_submit})
-
-T = TypeVar("T")
-RemoveFiles = Callable[[Sequence[Picture]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ButtonPress:
-    """A pressed button or a submitted form. Its custom id is `<kind and version>:<id>[:<action>[:<n>]]`.
-
-    *received_at* is in UTC milliseconds. *on_reply*: the button is on the job's own reply, not in a list such as
-    `/jobs`.
-    """
-
-    interaction: Interaction
-    received_at: int
-    on_reply: bool = False
-
-    @property
-    def parts(self) -> Sequence[str]:
-        data: Mapping[str, Any] = self.interaction.data or {}
-        return str(data.get("custom_id", "")).split(":")
-
-    @property
-    def kind(self) -> str:
-        return self._part(0)
-
-    @property
-    def id(self) -> str:
-        return self._part(1)
-
-    @property
-    def action(self) -> str:
-        return self._part(2)
-
-    @property
-    def n(self) -> int:
-        """The number of a picture, from 1; 0 where the custom id has none."""
-        number = self._part(3)
-        return int(number) if number.isdecimal() else 0
-
-    @property
-    def user_id(self) -> int:
-        return self.interaction.user.id
-
-    @property
-    def on_ephemeral(self) -> bool:
-        return self.interaction.message is not None and self.interaction.message.flags.ephemeral
-
-    def _part(self, position: int) -> str:
-        parts = self.parts
-        return parts[position] if position < len(parts) else ""
 
 
 class Router:
     """Calls the handler of a pressed button or a submitted form, and answers errors."""
 
     def __init__(
-        self, responder: Responder, *, private_delivery: PrivateDelivery, remove_files: RemoveFiles, admin: Admin
+        self,
+        responder: Responder,
+        *,
+        private_delivery: PrivateDelivery,
+        remove_files: RemoveFiles,
+        admin: Admin,
+        tray: TrayCommands,
+        history: History,
     ) -> None:
         """*remove_files* deletes a job's pictures from the disk; it may block, so it is called in a thread."""
         self._responder = responder
         self._services = responder.services
         self._private_delivery = private_delivery
-        self._remove_files = remove_files
         self._admin = admin
-        self._background: set[asyncio.Task[Any]] = set()
+        self._tray = tray
+        self._history = history
+        self.background = Background()
+        self._results = Results(
+            responder, private_delivery=private_delivery, remove_files=remove_files, background=self.background
+        )
         self._kinds: Mapping[str, Callable[[ButtonPress], Awaitable[None]]] = {
             "j1": self._job_button,
             "d1": self._draft_button,
             "f1": self._form,
             "q1": self._admin_button,
+            "t1": self._tray_button,
+            "h1": self._history_button,
+            "s1": self._show_button,
         }
         self._actions: Mapping[str, Callable[[ButtonPress], Awaitable[None]]] = {
             "cancel": self._cancel,
@@ -108,10 +69,7 @@ class Router:
             "prompt": self._prompt,
             "again": self._repeat,
             "change": self._change,
-            "delete": self._delete,
-            "erase": self._erase,
-            "edit": self._edit,
-            "more": self._more,
+            **self._results.actions,
         }
 
     async def on_interaction(self, interaction: Interaction) -> None:
@@ -156,18 +114,18 @@ class Router:
 
     async def _cancel(self, press: ButtonPress) -> None:
         """Cancel. A job that has ended with that is shown at once; otherwise delivery shows the provider's answer."""
-        card = await self._run_to_completion(self._services.jobs.cancel(press.id, user_id=press.user_id))
+        card = await self.background.run(self._services.jobs.cancel(press.id, user_id=press.user_id))
         await self._answer(press, card if card.job.state.is_final else None)
 
     async def _hide(self, press: ButtonPress) -> None:
         """Hide the job, at once on its own reply."""
-        card = await self._run_to_completion(self._services.jobs.hide(press.id, user_id=press.user_id))
+        card = await self.background.run(self._services.jobs.hide(press.id, user_id=press.user_id))
         await self._answer(press, card)
         await self._redraw_if_changed(card)
 
     async def _show(self, press: ButtonPress) -> None:
         """Show a hidden job again, at once if it is active; delivery shows an ended one with its pictures."""
-        card = await self._run_to_completion(self._services.jobs.show(press.id, user_id=press.user_id))
+        card = await self.background.run(self._services.jobs.show(press.id, user_id=press.user_id))
         await self._answer(press, None if card.job.state.is_final else card)
         await self._redraw_if_changed(card)
 
@@ -227,82 +185,6 @@ class Router:
         await self._responder.check_form(press.interaction, private=private)
         await request_forms.open_draft(self._responder, press.interaction, replace(draft, private=private))
 
-    async def _edit(self, press: ButtonPress) -> None:
-        """Open the edit form for a picture. Any member may edit it; its URL is read from the button's message.
-
-        Without a number the form asks which one.
-        """
-        await self._responder.check_form(press.interaction, private=press.on_ephemeral)
-        message = press.interaction.message
-        numbers = (press.n,) if press.n else range(1, MAX_PICTURES + 1)
-        found = [picture_by_number(message, press.id, n) for n in numbers] if message else []
-        pictures = tuple(each for each in found if each is not None)
-        if not pictures:
-            raise UserError("references.none_in_message")
-        draft = RequestDraft(
-            verb=Verb.EDIT, prompt="", references=pictures, private=press.on_ephemeral, parent_id=press.id
-        )  # fmt: skip
-        await request_forms.open_draft(self._responder, press.interaction, draft, title="edit", pick=True)
-
-    async def _more(self, press: ButtonPress) -> None:
-        """Show what there is to know of the job and to do with it; only the requester sees what it cost.
-
-        Others see what the reply shows them anyway: nothing of a private or hidden job, or of one in another place.
-        """
-        card = await self._services.jobs.card(press.id)
-        if card.job.deleted_at is not None:
-            raise UserError("job.unknown")
-        own, words = card.job.place.user_id == press.user_id, self._responder.words(press.interaction)
-        if not own and (card.private or card.hidden or not press.on_reply):
-            raise UserError("job.unknown")
-        deletable = card.job.state.is_final and _deletable_owner(press, card.job) == card.job.place.user_id
-        await self._responder.reply_privately(press.interaction, menu(card, words, own=own, deletable=deletable))
-
-    async def _delete(self, press: ButtonPress) -> None:
-        """Ask whether to delete; a message that is left over from a deleted job is removed at once."""
-        job = await self._services.store.job(press.id)
-        owner_id = _deletable_owner(press, job)
-        if press.on_reply and job is not None and job.deleted_at is not None and job.place.user_id == owner_id:
-            async with self._responder.answering(press.interaction):
-                await press.interaction.response.defer()
-                await press.interaction.delete_original_response()
-            return
-        job = await self._services.jobs.own_job(press.id, user_id=owner_id, key="delete.not_yours")
-        if not job.state.is_final:
-            raise UserError("job.running")
-        asks = confirm_deletion(await self._services.jobs.card(job.id), self._responder.words(press.interaction))
-        if press.on_reply:
-            await self._responder.reply_privately(press.interaction, asks)
-        else:
-            await self._replace(press, asks)
-
-    async def _erase(self, press: ButtonPress) -> None:
-        """Delete the job's pictures and its prompt; delivery deletes its message."""
-        owner_id = _deletable_owner(press, await self._services.store.job(press.id))
-        await self._run_to_completion(self._delete_pictures(press.id, owner_id=owner_id))
-        await self._replace(press, deleted(self._responder.words(press.interaction)))
-
-    async def _replace(self, press: ButtonPress, view: ui.LayoutView) -> None:
-        """Show *view* in place of the ephemeral message with the button."""
-        async with self._responder.answering(press.interaction):
-            await press.interaction.response.edit_message(view=view, attachments=[], allowed_mentions=NOBODY)
-
-    async def _delete_pictures(self, job_id: str, *, owner_id: int) -> None:
-        pictures = await self._services.jobs.delete(job_id, user_id=owner_id)
-        await asyncio.to_thread(self._remove_files, pictures)
-
-    async def _run_to_completion(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await *work* in a task of its own, so that it also finishes if the handler times out: it writes rows."""
-        self._background.add(task := asyncio.create_task(work))
-        task.add_done_callback(self._on_done)
-        await asyncio.wait((task,))
-        return task.result()
-
-    def _on_done(self, task: "asyncio.Task[Any]") -> None:
-        self._background.discard(task)
-        if not task.cancelled() and (exc := task.exception()) is not None:
-            log.debug("A button's task failed: %s", exc)
-
     async def _own_job(self, press: ButtonPress) -> Job:
         return await self._services.jobs.own_job(press.id, user_id=press.user_id)
 
@@ -311,9 +193,21 @@ class Router:
     async def _admin_button(self, press: ButtonPress) -> None:
         await self._admin.press(press.interaction, received_at=press.received_at, parts=press.parts)
 
+    async def _tray_button(self, press: ButtonPress) -> None:
+        await self._tray.press(press.interaction, press.action)
+
+    async def _history_button(self, press: ButtonPress) -> None:
+        await self._history.turn(press.interaction, press.parts)
+
+    async def _show_button(self, press: ButtonPress) -> None:
+        await self._history.press(press.interaction, press.id, press.action)
+
     # --- drafts and forms
 
     async def _draft_button(self, press: ButtonPress) -> None:
+        if press.action in ("vary", "upscale"):
+            await self._results.chosen(press)
+            return
         if press.action != "change":
             await _reject_outdated(press)
         draft = await self._services.drafts.load(press.id, user_id=press.user_id)
@@ -323,16 +217,10 @@ class Router:
         draft = await self._services.drafts.load(press.id, user_id=press.user_id)
         default_model = await request_forms.default_model_here(self._responder, press.interaction, draft.verb)
         fields = fields_of(press.interaction)
-        draft = request_forms.apply_fields(draft, fields, self._services.offered, default_model=default_model)
+        draft = request_forms.apply_fields(
+            draft, fields, self._services.offered, default_model=default_model, files=files_in(press.interaction)
+        )
         await self._responder.submit_request(press.interaction, draft, received_at=press.received_at)
-
-
-def _deletable_owner(press: ButtonPress, job: Job | None) -> int:
-    """The owner whose jobs the member may delete: themselves, or *job*'s if they may manage messages in its server."""
-    interaction = press.interaction
-    if job is None or interaction.guild_id is None or job.place.guild_id != interaction.guild_id:
-        return press.user_id
-    return job.place.user_id if interaction.permissions.manage_messages else press.user_id
 
 
 async def _reject_outdated(_: ButtonPress) -> None:

@@ -42,7 +42,7 @@ def box(*parts: Part, colour: int) -> Part:
     return ui.Container(*parts, accent_colour=colour)
 
 
-def paragraph(*lines: str) -> Part:
+def paragraph(*lines: str) -> ui.TextDisplay[Any]:
     """Lines of text; empty ones are left out."""
     return ui.TextDisplay("\n".join(each for each in lines if each))
 

@@ -10,6 +10,8 @@ from discord import ui
 from bot.ui.cards.texts import Words
 
 MAX_PROMPT_LENGTH = 4000  # characters, Discord's limit for a form's text field
+MAX_FIELDS = 5  # of a form, Discord's limit
+MAX_FILES = 10
 MAX_OPTIONS = 25
 MAX_TITLE_LENGTH = 45
 MAX_CHOICE_LENGTH = 100
@@ -19,8 +21,8 @@ MAX_CHOICE_LENGTH = 100
 class Choices:
     """The options of a form's selects, and which are selected; None selects none.
 
-    With more than one of *pictures* the form asks which one to edit, instead of how many to make: it has no room for
-    both.
+    With more than one of *pictures* the form asks which one to edit, and with *files* it takes more pictures. Discord
+    shows five fields: these displace the count, and both of them the aspect ratio too.
     """
 
     models: Sequence[tuple[str, str]]  # id and name
@@ -32,6 +34,7 @@ class Choices:
     resolution: str | None = None
     count: int | None = None
     pictures: int = 1
+    files: int = 0  # pictures that may be added
     prices: Mapping[str, str] = field(default_factory=dict)  # texts by model id, as `about $0.08 a picture`
 
 
@@ -52,6 +55,8 @@ def prompt_form(
     form = ui.Modal(title=words.say(f"form.{title}")[:MAX_TITLE_LENGTH], custom_id=custom_id, timeout=None)
     about = words.say("form.change_about" if title == "edit" else "form.prompt_about")
     form.add_item(_prompt(words, prompt, about=about, limit=min(limit, MAX_PROMPT_LENGTH)))
+    if choices and choices.files:
+        form.add_item(_files(words, choices.files))
     for each in _selects(words, choices) if choices else []:
         form.add_item(each)
     form.stop()
@@ -80,12 +85,22 @@ def _selects(words: Words, choices: Choices) -> list[ui.Label[Any]]:
         ("resolution", _plain(choices.resolutions), choices.resolution, {}),
         ("count", _plain(counts), chosen_count, {}),
     ]
+    fields = [each for each in fields if each[1]]
     if choices.pictures > 1:
         numbers = [str(n) for n in range(1, choices.pictures + 1)]
-        fields[-1] = ("picture", _plain(numbers), numbers[0], {})
-    return [
-        _select(words, name, options, chosen=chosen, about=about) for name, options, chosen, about in fields if options
-    ]
+        fields = [("picture", _plain(numbers), numbers[0], {}), *(each for each in fields if each[0] != "count")]
+    room = MAX_FIELDS - (2 if choices.files else 1)
+    for name in ("count", "aspect_ratio"):
+        if len(fields) > room:
+            fields = [each for each in fields if each[0] != name]
+    return [_select(words, name, options, chosen=chosen, about=about) for name, options, chosen, about in fields]
+
+
+def _files(words: Words, limit: int) -> ui.Label[Any]:
+    upload: ui.FileUpload[Any] = ui.FileUpload(
+        custom_id="files", required=False, min_values=0, max_values=min(limit, MAX_FILES)
+    )
+    return ui.Label(text=words.say("form.files"), description=words.say("form.files_about"), component=upload)
 
 
 def _plain(values: Sequence[str]) -> Sequence[tuple[str, str]]:

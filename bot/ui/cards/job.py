@@ -12,6 +12,7 @@ from bot.core.cards import HIDEABLE, Card
 from bot.core.fair_queue import EXACT_PLACES
 from bot.core.jobs import Cancel, State
 from bot.core.quota import Amount
+from bot.core.references import parse_link
 from bot.ui.cards import quota_text
 from bot.ui.cards.components import (
     BLURPLE,
@@ -20,6 +21,7 @@ from bot.ui.cards.components import (
     MAX_PICTURES,
     RED,
     YELLOW,
+    Part,
     bold,
     box,
     button,
@@ -69,12 +71,33 @@ def render(card: Card, words: Words, *, files: Sequence[str] = (), now: int) -> 
     hidden = card.hidden and card.job.deleted_at is None
     shape = "hidden" if hidden else shape_of(card)
     if shape in ("done", "late"):
-        return _with_pictures(card, words, files=files, shape=shape)
+        return _with_pictures(card, words, files=files, shape=shape, now=now)
     body_of = _hidden if hidden else _ended if card.job.state.is_final else _active
     body = paragraph(f"### {words.say(f'state.{shape}')}", *body_of(card, words, now))
-    fine_print = small(_requester(card, words), details(card, words), *_money(card, words))
-    parts = [body, paragraph(fine_print, _reference(card, words)), *rows(buttons(card, words, now=now))]
+    facts = (_requester(card, words), "" if hidden else source_link(card, words), details(card, words))
+    fine_print = small(*facts, *_money(card, words))
+    top = body if hidden else with_before(card, body, words, now=now)
+    parts = [top, paragraph(fine_print, _reference(card, words)), *rows(buttons(card, words, now=now))]
     return page(box(*parts, colour=COLOURS.get(shape, BLURPLE)))
+
+
+def with_before(card: Card, text: ui.TextDisplay[Any], words: Words, *, now: int) -> Part:
+    """*text*, for an edit beside the picture that it was made from, as long as the link to that is valid."""
+    references = card.job.request.references
+    if not references or card.job.deleted_at is not None:
+        return text
+    first = references[0]
+    if (first.expires_at is not None and now >= first.expires_at) or not parse_link(first.url):
+        return text
+    described = words.say("card.before", count=len(references))
+    return ui.Section(text, accessory=ui.Thumbnail(first.url, description=described, spoiler=card.spoiler))
+
+
+def source_link(card: Card, words: Words) -> str:
+    """A link to the message that an edit was made from, where it has one."""
+    if card.job.source is None or card.job.deleted_at is not None:
+        return ""
+    return words.say("card.source", url=f"https://discord.com/channels/{card.job.source}")
 
 
 def ended_notice(card: Card, words: Words, *, channel_id: int) -> ui.LayoutView:
@@ -316,7 +339,9 @@ def _reference(card: Card, words: Words) -> str:
 # --- with pictures
 
 
-def _with_pictures(card: Card, words: Words, *, files: Sequence[str], shape: str) -> ui.LayoutView:
+def _with_pictures(
+    card: Card, words: Words, *, files: Sequence[str], shape: str, now: int
+) -> ui.LayoutView:  # fmt: skip
     job = card.job
     body = paragraph(
         bold(job.request.prompt, max_length=MAX_PROMPT_LENGTH),
@@ -328,7 +353,8 @@ def _with_pictures(card: Card, words: Words, *, files: Sequence[str], shape: str
         small(*_done_facts(card, words, shape=shape), *_money(card, words)),
     )
     gallery = [_gallery(card, files)] if files else []
-    return page(box(*gallery, body, *rows(links(card, words)), *rows(done_buttons(card, words)), colour=GREEN))
+    top = with_before(card, body, words, now=now)
+    return page(box(*gallery, top, *rows(links(card, words)), *rows(done_buttons(card, words)), colour=GREEN))
 
 
 def _gallery(card: Card, files: Sequence[str]) -> ui.MediaGallery[Any]:
@@ -338,7 +364,7 @@ def _gallery(card: Card, files: Sequence[str]) -> ui.MediaGallery[Any]:
     gallery: ui.MediaGallery[Any] = ui.MediaGallery()
     for at, name in enumerate(files[:MAX_PICTURES], start=1):
         described = alt_text(card.job.request.prompt, numbers.get(_stem(name), at), total)
-        gallery.add_item(media=f"attachment://{name}", description=described, spoiler=card.job.flagged)
+        gallery.add_item(media=f"attachment://{name}", description=described, spoiler=card.spoiler)
     return gallery
 
 
@@ -364,6 +390,7 @@ def _done_facts(card: Card, words: Words, *, shape: str) -> Iterator[str]:
     else:
         yield words.say(f"state.{shape}")
     yield _requester(card, words)
+    yield source_link(card, words)
     yield details(card, words)
     if card.ai_label:
         yield words.say("card.ai_label")

@@ -1,5 +1,6 @@
 """Draws the buttons of a job's message, with prices where they cost something. Pure."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import discord
@@ -14,6 +15,15 @@ MAX_LINK_LENGTH = 512  # characters, Discord's limit
 CANCELLABLE = frozenset({State.ACCEPTED, State.SUBMITTING, State.QUEUED})
 # After these reasons a retry of the same request would fail again: only another prompt or other pictures help.
 FINAL_REASONS = frozenset({"bad_input_picture", "inputs_expired", "rejected", "model_gone"})
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who looks at a job behind *More…*: its requester (*own*), somebody who may delete it, and so on."""
+
+    own: bool
+    may_delete: bool
+    favorite: bool = False  # the job is one of their favorites
 
 
 def can_cancel(card: Card) -> bool:
@@ -72,7 +82,16 @@ def _repeat(card: Card, words: Words, label: str, *, style: discord.ButtonStyle 
 
 def done_buttons(card: Card, words: Words) -> list[ui.Button[Any]]:
     """The buttons under finished pictures: everything else is behind *More…*."""
-    return [*_edit(card, words), _repeat(card, words, "again"), _button(card, words, "more")]
+    again = [] if card.job.request.prompt == "" else [_repeat(card, words, "again")]
+    return [*_edit(card, words), *again, *_from_result(card, words), _button(card, words, "more")]
+
+
+def _from_result(card: Card, words: Words) -> list[ui.Button[Any]]:
+    """The buttons that make new pictures from these; of several pictures they ask which one."""
+    if not card.pictures or not card.job.request.prompt:
+        return []
+    variations = [_button(card, words, "vary")] if card.editable else []
+    return [*variations, *([_button(card, words, "upscale")] if card.larger else [])]
 
 
 def _edit(card: Card, words: Words) -> list[ui.Button[Any]]:
@@ -83,10 +102,18 @@ def _edit(card: Card, words: Words) -> list[ui.Button[Any]]:
     return [button(words.say("button.edit"), job_button(card.job.id, "edit", n=n), style=PRIMARY)]
 
 
-def menu_buttons(card: Card, words: Words, *, own: bool, deletable: bool) -> list[ui.Button[Any]]:
-    """The buttons behind *More…*. *own*: for the requester; *deletable*: for somebody who may delete the job."""
-    mine = [_button(card, words, "change"), _button(card, words, "prompt")] if own else []
-    return [*mine, _button(card, words, "delete")] if deletable else mine
+def menu_buttons(card: Card, words: Words, viewer: Viewer) -> list[ui.Button[Any]]:
+    """The buttons behind *More…* for *viewer*."""
+    favorite = "unfavorite" if viewer.favorite else "favorite"
+    covered = [_button(card, words, "uncover" if card.job.spoiler else "spoiler")] if not card.job.flagged else []
+    mine = [_button(card, words, "change"), _button(card, words, "prompt")] if viewer.own else []
+    files = [_button(card, words, "files")] if card.pictures else []
+    marks = [
+        button(words.say(f"button.{favorite}"), job_button(card.job.id, "favorite")),
+        *(covered if viewer.may_delete and card.pictures else []),
+    ]
+    delete = [_button(card, words, "delete")] if viewer.may_delete else []
+    return [*mine, *files, *marks, *delete] if card.job.state.is_final else mine
 
 
 def links(card: Card, words: Words) -> list[ui.Button[Any]]:
@@ -101,4 +128,5 @@ def links(card: Card, words: Words) -> list[ui.Button[Any]]:
 def _button(
     card: Card, words: Words, action: str, *, style: discord.ButtonStyle = SECONDARY
 ) -> ui.Button[Any]:  # fmt: skip
-    return button(words.say(f"button.{action}"), job_button(card.job.id, action), style=style)
+    acts = "spoiler" if action == "uncover" else action
+    return button(words.say(f"button.{action}"), job_button(card.job.id, acts), style=style)

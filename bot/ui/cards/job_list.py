@@ -22,7 +22,7 @@ def jobs_list(cards: Sequence[Card], words: Words, now: int, *, more: int = 0) -
         return page(box(paragraph(words.say("jobs.title"), words.say("jobs.none")), colour=BLURPLE))
     shown = cards[:MAX_JOBS]
     more += len(cards) - len(shown)
-    parts = [paragraph(words.say("jobs.title"), words.say("jobs.more", count=more) if more else "")]
+    parts: list[Part] = [paragraph(words.say("jobs.title"), words.say("jobs.more", count=more) if more else "")]
     for each in shown:
         parts += [
             _entry(each, words, now=now),

@@ -4,7 +4,8 @@ Their options and choices are generated from the catalogue.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import discord
@@ -13,25 +14,30 @@ from discord.app_commands import locale_str
 
 from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.errors import UserError
-from bot.core.jobs import Verb
+from bot.core.jobs import Reference, Verb
+from bot.core.references import result_of
 from bot.core.request_draft import RequestDraft
 from bot.core.routes import Number, Options, Words
 from bot.jobs.build import Services
 from bot.ui.cards import texts
+from bot.ui.cards.history import MAX_WORDS_LENGTH
 from bot.ui.cards.job_list import jobs_list
 from bot.ui.cards.notices import ModelFact, help_page
 from bot.ui.commands import request_forms
 from bot.ui.commands.completion import OptionCompletion
+from bot.ui.commands.history import History
 from bot.ui.commands.pricing import default_quote, resolve_model, resolve_resolution
+from bot.ui.commands.tray import TrayCommands, pictures_in_tray
 from bot.ui.commands.usage import DrawChart, UsageCommand
-from bot.ui.interactions.parsing import reference_of
+from bot.ui.interactions.parsing import avatar_of, message_path, message_path_of, reference_of
 from bot.ui.interactions.private_delivery import PrivateDelivery
 from bot.ui.interactions.responder import Interaction, Responder
 
 MAX_PROMPT = 4000  # characters; the limit of a form, so that every prompt can be changed
 MAX_CHOICES = 25  # Discord's limit
+Search = app_commands.Range[str, 1, MAX_WORDS_LENGTH]
 COMPLETED_OPTIONS = ("model", "resolution", "count")  # see `OptionCompletion`
-PICTURES = ("image", "image2", "image3", "image4")
+PICTURES = ("image", *(f"image{n}" for n in range(2, 11)))  # a command has 25 options in all
 MAX_PRIVATE_DELIVERIES = 4  # of one `/jobs`; for a user install Discord allows five follow-up messages
 
 
@@ -48,10 +54,13 @@ class Commands:
         keep_days: int,
         user_install: bool,
         chart: DrawChart,
+        history: History,
     ) -> None:
         """*provider_names*: display names of the providers. Pictures are kept *keep_hours*, prompts *keep_days*."""
         self._responder = responder
         self._private_delivery = private_delivery
+        self.tray = TrayCommands(responder)
+        self.history = history
         self._usage = UsageCommand(responder, chart)
         self._provider_names = tuple(provider_names)
         self._retention = {"keep_hours": keep_hours, "keep_days": keep_days}
@@ -68,9 +77,14 @@ class Commands:
             if self._offered.models_for(verb):
                 tree.add_command(self._slash_command(verb))
         if self._offered.models_for(Verb.EDIT):
-            tree.add_command(self._message_menu())
-        for name, handler in (("jobs", self._jobs), ("usage", self._usage.show), ("help", self._help)):
+            tree.add_command(self._message_menu("edit_menu", self._edit_message))
+            tree.add_command(self._message_menu("tray_menu", self.tray.add))
+            tree.add_command(self._user_menu())
+        commands = {"jobs": self._jobs, "usage": self._usage.show, "tray": self.tray.show, "help": self._help}
+        for name, handler in commands.items():
             tree.add_command(self._simple_command(name, handler))
+        for command in self._history_commands():
+            tree.add_command(command)
 
     @property
     def _offered(self) -> Catalog:
@@ -84,15 +98,24 @@ class Commands:
 
         async def callback(interaction: Interaction, **given: Any) -> None:
             async def handler(received_at: int) -> None:
-                await responder.submit_request(
-                    interaction, draft_from_options(responder.services.catalog, verb, given), received_at=received_at
-                )
+                draft = draft_from_options(responder.services.catalog, verb, given)
+                if given.get("use_tray"):
+                    tray = await pictures_in_tray(responder, interaction)
+                    draft = replace(draft, references=(*draft.references, *tray))
+                if given.get("result"):
+                    record, pictures = await self.history.pictures(interaction, given["result"])
+                    source = None if record.reply.ephemeral else message_path_of(record.reply)
+                    draft = replace(
+                        draft, references=(*pictures, *draft.references), parent_id=record.job.id, source=source
+                    )
+                await responder.submit_request(interaction, draft, received_at=received_at)
 
             await responder.handle(interaction, handler)
 
         parameters, choices = options_of(self._offered, verb)
         prices = OptionCompletion(responder, verb)
-        offers = {name: getattr(prices, name) for name in COMPLETED_OPTIONS}
+        offers: dict[str, Any] = {name: getattr(prices, name) for name in COMPLETED_OPTIONS}
+        offers["result"] = self.history.complete
         first = inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Interaction)
         callback.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]
         app_commands.choices(**choices)(callback)
@@ -104,14 +127,25 @@ class Commands:
             name=verb.value, description=self._localized(verb), callback=callback, **self._contexts
         )
 
-    def _message_menu(self) -> app_commands.ContextMenu:
+    def _message_menu(
+        self, name: str, work: Callable[[Interaction, discord.Message], Awaitable[None]]
+    ) -> app_commands.ContextMenu:
         async def callback(interaction: Interaction, message: discord.Message) -> None:
             async def handler(_: int) -> None:
-                await self._edit_message(interaction, message)
+                await work(interaction, message)
 
             await self._responder.handle(interaction, handler)
 
-        return app_commands.ContextMenu(name=self._localized("edit_menu"), callback=callback, **self._contexts)
+        return app_commands.ContextMenu(name=self._localized(name), callback=callback, **self._contexts)
+
+    def _user_menu(self) -> app_commands.ContextMenu:
+        async def callback(interaction: Interaction, user: discord.User | discord.Member) -> None:
+            async def handler(_: int) -> None:
+                await self._edit_avatar(interaction, user)
+
+            await self._responder.handle(interaction, handler)
+
+        return app_commands.ContextMenu(name=self._localized("avatar_menu"), callback=callback, **self._contexts)
 
     def _simple_command(
         self, name: str, work: Callable[[Interaction], Awaitable[None]]
@@ -124,6 +158,35 @@ class Commands:
 
         return app_commands.Command(name=name, description=self._localized(name), callback=callback, **self._contexts)
 
+    def _history_commands(self) -> list[app_commands.Command[Any, ..., None]]:
+        responder, history = self._responder, self.history
+
+        async def own(interaction: Interaction, words: Search | None = None, model: str | None = None) -> None:
+            await responder.handle(interaction, lambda _: history.history(interaction, words, model))
+
+        async def favorites(interaction: Interaction, words: Search | None = None) -> None:
+            await responder.handle(interaction, lambda _: history.favorites(interaction, words))
+
+        async def show(interaction: Interaction, result: str) -> None:
+            await responder.handle(interaction, lambda _: history.show(interaction, result))
+
+        async def models(_: Interaction, typed: str) -> list[app_commands.Choice[str]]:
+            known = responder.services.catalog.models
+            found = [(key, each.name) for key, each in known.items() if typed.casefold() in each.name.casefold()]
+            return [app_commands.Choice(name=name, value=key) for key, name in found[:MAX_CHOICES]]
+
+        described = {"words": self._localized("results_option.words"), "model": self._localized("results_option.model")}
+        app_commands.describe(**described)(own)
+        app_commands.autocomplete(model=models)(own)
+        app_commands.describe(words=described["words"])(favorites)
+        app_commands.describe(result=self._localized("option.result"))(show)
+        app_commands.autocomplete(result=history.complete)(show)
+        callbacks: Mapping[str, Any] = {"history": own, "favorites": favorites, "show": show}
+        return [
+            app_commands.Command(name=name, description=self._localized(name), callback=callback, **self._contexts)
+            for name, callback in callbacks.items()
+        ]
+
     def _localized(self, key: str) -> locale_str:
         return locale_str(self._english.say(f"command.{key}"), key=f"command.{key}")
 
@@ -135,11 +198,32 @@ class Commands:
         pictures = await self._responder.pictures_of(message)
         if not pictures:
             raise UserError("references.none_in_message")
-        limits = [each.edit.references for each in self._offered.models.values() if each.edit]
-        if not limits:
-            raise UserError("option.no_host")
-        draft = RequestDraft(verb=Verb.EDIT, prompt="", references=tuple(pictures[: max(limits)]))
+        draft = RequestDraft(
+            verb=Verb.EDIT,
+            prompt="",
+            references=tuple(pictures[: self._max_references()]),
+            parent_id=self._job_shown_in(message, pictures),
+            source=message_path(interaction, message),
+        )
         await request_forms.open_draft(self._responder, interaction, draft, title="edit")
+
+    def _job_shown_in(self, message: discord.Message, pictures: Sequence[Reference]) -> str | None:
+        """The job whose results *message* shows, if it is one of our own."""
+        named = result_of(pictures[0].filename) if message.author.id == self._responder.bot_id else None
+        return named[0] if named else None
+
+    async def _edit_avatar(self, interaction: Interaction, user: discord.User | discord.Member) -> None:
+        """Open the edit form for a user's avatar."""
+        await self._responder.check_form(interaction, private=False)
+        self._max_references()
+        draft = RequestDraft(verb=Verb.EDIT, prompt="", references=(avatar_of(user),))
+        await request_forms.open_draft(self._responder, interaction, draft, title="edit")
+
+    def _max_references(self) -> int:
+        """How many pictures can be edited together; `UserError` where no model edits now."""
+        if not (limit := request_forms.max_references(self._offered)):
+            raise UserError("option.no_host")
+        return limit
 
     async def _jobs(self, interaction: Interaction) -> None:
         responder = self._responder
@@ -190,7 +274,9 @@ def options_of(
     max_prompt = min(catalog.ceilings.prompt, MAX_PROMPT)
     parameters = [_parameter("prompt", app_commands.Range[str, 1, max_prompt], required=True)]
     if verb is Verb.EDIT:
-        parameters += [_parameter(each, discord.Attachment, required=each == PICTURES[0]) for each in PICTURES]
+        limit = max(model.edit.references for model in models.values() if model.edit)
+        parameters += [_parameter(each, discord.Attachment) for each in PICTURES[:limit]]
+        parameters += [_parameter("result", str), _parameter("use_tray", bool)]
     parameters.append(_parameter("model", str))
     choices: dict[str, list[app_commands.Choice[str]]] = {}  # only of options without autocompletion
     for name in ("aspect_ratio", "resolution", "count", "seed", "format", "thinking", "web_search", "safety"):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bot.core.catalog import Catalog, RequestedOptions
-from bot.core.jobs import Verb
+from bot.core.jobs import Reference, Verb
 from bot.core.request_draft import RequestDraft
 from bot.core.server_settings import default_model
 from bot.jobs.build import Services
@@ -53,9 +53,17 @@ async def show_draft(
         choices=replace(
             choices_for(draft, services, default_model=default_model, words=words),
             pictures=len(draft.references) if pick else 1,
+            files=max(0, max_references(services.offered) - (1 if pick else len(draft.references)))
+            if draft.verb is Verb.EDIT
+            else 0,
         ),
     )
     await responder.open_form(interaction, form)
+
+
+def max_references(catalog: Catalog) -> int:
+    """How many pictures the model takes that takes the most."""
+    return max((each.edit.references for each in catalog.models.values() if each.edit), default=0)
 
 
 async def default_model_here(responder: Responder, interaction: Interaction, verb: Verb) -> str | None:
@@ -121,9 +129,14 @@ def effective(draft: RequestDraft, catalog: Catalog, *, default_model: str | Non
 
 
 def apply_fields(
-    draft: RequestDraft, fields: Mapping[str, str | None], catalog: Catalog, *, default_model: str | None
+    draft: RequestDraft,
+    fields: Mapping[str, str | None],
+    catalog: Catalog,
+    *,
+    default_model: str | None,
+    files: tuple[Reference, ...] = (),
 ) -> RequestDraft:
-    """*draft* with the values of a submitted form.
+    """*draft* with the values of a submitted form, and with the *files* added to it.
 
     Options that the form does not have are dropped if the model changes, or if *catalog* does not offer them any
     more: the member could not remove them in the form. What was selected because it is the default stays open, so that
@@ -146,4 +159,5 @@ def apply_fields(
             changes[name] = None
     if (number := fields.get("picture") or "").isdecimal() and 1 <= int(number) <= len(draft.references):
         draft = replace(draft, references=(draft.references[int(number) - 1],))
+    draft = replace(draft, references=(*draft.references, *files))
     return replace(draft, prompt=fields.get("prompt") or "", model=model, asked=replace(asked, **changes))  # type: ignore[arg-type]

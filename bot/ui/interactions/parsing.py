@@ -7,10 +7,12 @@ from urllib.parse import unquote
 
 import discord
 
+from bot.core.cards import Reply
 from bot.core.jobs import Place, Reference
 from bot.core.references import UNKNOWN_TYPE, link_expires_at, media_type, path_of
 from bot.core.request_draft import InteractionContext
 
+DRAWN_STICKERS = frozenset({discord.StickerFormatType.png, discord.StickerFormatType.apng})
 THREADS = frozenset(
     {discord.ChannelType.news_thread, discord.ChannelType.public_thread, discord.ChannelType.private_thread}
 )
@@ -76,6 +78,18 @@ def _bot_access(interaction: discord.Interaction[Any], *, member: bool) -> tuple
     return permissions.view_channel, permissions.view_channel and writes and permissions.attach_files
 
 
+def message_path(interaction: discord.Interaction[Any], message: discord.Message | None) -> str | None:
+    """Where *message* is, as `Job.source`; None for an ephemeral one, which nobody else can open."""
+    if message is None or message.flags.ephemeral:
+        return None
+    return f"{interaction.guild_id or '@me'}/{message.channel.id}/{message.id}"
+
+
+def message_path_of(reply: Reply) -> str:
+    """Where a job's public reply is, as `Job.source`."""
+    return f"{reply.guild_id or '@me'}/{reply.channel_id}/{reply.message_id}"
+
+
 # --- pictures
 
 
@@ -95,9 +109,20 @@ def pictures_in(message: discord.Message) -> tuple[Reference, ...]:
     sources: list[discord.Message | discord.MessageSnapshot] = [message, *message.message_snapshots]
     for source in sources:
         attached = [reference_of(each) for each in source.attachments if _may_be_picture(each.content_type)]
-        for each in (*attached, *_in_galleries(source.components), *_in_embeds(source.embeds)):
+        stickers = [_sticker(each) for each in source.stickers if each.format in DRAWN_STICKERS]
+        for each in (*attached, *_in_galleries(source.components), *_in_embeds(source.embeds), *stickers):
             references.setdefault(path_of(each.url), each)
     return tuple(references.values())
+
+
+def _sticker(sticker: discord.StickerItem) -> Reference:
+    return Reference(sticker.url, f"{sticker.name}.{sticker.format.file_extension}")
+
+
+def avatar_of(user: discord.User | discord.Member) -> Reference:
+    """A user's avatar as they have it here, or Discord's default one, as a still PNG."""
+    url = user.display_avatar.with_static_format("png").with_format("png").with_size(1024).url
+    return Reference(url, f"{user.name}.png", content_type="image/png")
 
 
 def picture_by_number(message: discord.Message, job_id: str, n: int) -> Reference | None:
@@ -114,6 +139,7 @@ def _in_galleries(components: Sequence[Any]) -> Iterator[Reference]:
             url = media.url if media.attachment_id is not None else media.proxy_url or media.url
             if url.startswith(("https://", "http://")) and _may_be_picture(media.content_type):
                 yield Reference(url, _name(url), content_type=media.content_type, expires_at=link_expires_at(url))
+        yield from _in_galleries(getattr(each, "children", ()))  # a message that was fetched is not flattened
 
 
 def _in_embeds(embeds: Sequence[discord.Embed]) -> Iterator[Reference]:
@@ -140,6 +166,14 @@ def fields_of(interaction: discord.Interaction[Any]) -> Mapping[str, str | None]
     """The values of a submitted form by field name; None for a field left empty."""
     data: Mapping[str, Any] = interaction.data or {}
     return dict(_fields(data.get("components") or []))
+
+
+def files_in(interaction: discord.Interaction[Any]) -> tuple[Reference, ...]:
+    """The files added to a submitted form, in their order."""
+    data: Mapping[str, Any] = interaction.data or {}
+    resolved = (data.get("resolved") or {}).get("attachments") or {}
+    attached = [discord.Attachment(data=each, state=interaction._state) for each in resolved.values()]  # noqa: SLF001 - discord.py resolves them only for forms that it keeps
+    return tuple(reference_of(each) for each in attached)
 
 
 def _fields(components: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str | None]]:

@@ -15,7 +15,7 @@ from bot.core.cards import Card
 from bot.core.errors import UserError
 from bot.core.jobs import SECOND, Place, Reference
 from bot.core.quota import NO_SERVER
-from bot.core.references import TYPES, ReferenceLimits, check_references, media_type
+from bot.core.references import TYPES, ReferenceLimits, check_references, media_type, result_of
 from bot.core.request_draft import InteractionContext, RequestDraft
 from bot.jobs.build import Services
 from bot.jobs.requests import OVERLOADED
@@ -75,6 +75,11 @@ class Responder:
 
     def words(self, interaction: Interaction) -> Words:
         return self.texts.for_locale(str(interaction.locale))
+
+    @property
+    def bot_id(self) -> int:
+        """The bot's user id; 0 before it logs in."""
+        return self._client.user.id if self._client.user else 0
 
     @property
     def accepts_requests(self) -> bool:
@@ -279,8 +284,13 @@ class Responder:
         await self._check_references(draft.references, limits)
 
     async def pictures_of(self, message: discord.Message) -> Sequence[Reference]:
-        """The pictures in *message*, without files whose first bytes show an unsupported type."""
+        """The pictures in *message*, without files whose first bytes show an unsupported type.
+
+        Of one of our own results only the pictures that were made, without the one that was edited.
+        """
         candidates = pictures_in(message)
+        if message.author.id == self.bot_id and (made := [each for each in candidates if result_of(each.filename)]):
+            return made
         unsupported = await asyncio.gather(*(self._is_unsupported(each) for each in candidates))
         return [each for each, excluded in zip(candidates, unsupported, strict=True) if not excluded]
 

@@ -35,6 +35,7 @@ THREAD: Json = {"parent_id": UNKNOWN_ID, "owner_id": UNKNOWN_ID, "message_count"
 ARCHIVED: Json = {"archived": False, "auto_archive_duration": 1440, "archive_timestamp": UNKNOWN_TIME}
 ATTACHMENT: Json = {"id": UNKNOWN_ID, "filename": "", "size": 0, "url": "", "proxy_url": "", "content_type": None}
 MEDIA: Json = {"url": "", "proxy_url": None, "content_type": None, "attachment_id": None}
+STICKER: Json = {"id": UNKNOWN_ID, "name": "", "format_type": 1}
 MESSAGE: Json = {
     "id": UNKNOWN_ID,
     "type": 0,
@@ -134,7 +135,7 @@ def _data(given: Json) -> Json:
         "name": "",
         "custom_id": "",
         "components": [],
-        **_present(("id", "type", "name", "guild_id", "custom_id", "components"), given),
+        **_present(("id", "type", "name", "guild_id", "custom_id", "components", "values"), given),
         "options": list(_options(given.get("options", []))),
         "resolved": resolved,
         "target_id": target,
@@ -182,6 +183,7 @@ def _message(given: Json) -> Json:
         "attachments": [_with_defaults(ATTACHMENT, each) for each in given.get("attachments", [])],
         "embeds": [_present(("image", "thumbnail"), each) for each in given.get("embeds", [])],
         "components": [{"type": GALLERY, "items": shown}] if shown else [],
+        "sticker_items": [_with_defaults(STICKER, each) for each in given.get("sticker_items", [])],
         "message_snapshots": [{"message": _message(each)} for each in snapshots],
     }
 

@@ -25,7 +25,9 @@ from tests.store.ledger_model import rows
 from tests.ui.cards.drawing import TEXTS
 from tests.ui.transport.test_sockets import SOON, Scene, connected
 
-OF_MEMBERS = frozenset({"imagine", "edit", "Edit this image", "jobs", "usage", "help"})
+MENUS = frozenset({"Edit this", "Add to tray", "Edit avatar"})
+COMMANDS = frozenset({"imagine", "edit", "tray", "history", "favorites", "show", "jobs", "usage", "help"})
+OF_MEMBERS = MENUS | COMMANDS
 TABLES = ("limits", "changes", "houses", "grants", "ledger", "totals")
 ROLES: Mapping[str, int] = {
     "member": 0,

@@ -340,7 +340,7 @@ async def test_every_press_is_checked_against_where_it_happens(on: Stage) -> Non
 @on_stage()
 async def test_a_form_sent_after_a_place_was_closed_makes_nothing(on: Stage) -> None:
     message = await on.bob.send(on.channel, attachments=[PNG])
-    form = await on.alice.context_menu(on.channel, "Edit this image", message)
+    form = await on.alice.context_menu(on.channel, "Edit this", message)
     on.client.access._all_open = False
 
     refused = await on.alice.submit_modal(form, {"prompt": "in winter"})

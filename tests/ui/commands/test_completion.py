@@ -208,7 +208,7 @@ async def test_an_edited_label_means_the_value_it_starts_with(on: Stage) -> None
 async def test_a_form_tells_the_price_of_every_model(on: Stage) -> None:
     message = await on.bob.send(on.channel, "look", attachments=[PNG])
 
-    form = await on.alice.context_menu(on.channel, "Edit this image", message)
+    form = await on.alice.context_menu(on.channel, "Edit this", message)
 
     (model,) = [each["component"] for each in form.modal["components"] if each["component"]["custom_id"] == "model"]
     told = {each["value"]: each["description"] for each in model["options"]}

@@ -44,7 +44,7 @@ async def test_every_option_comes_from_the_catalogue(on: Stage) -> None:
         each["name"]: each for each in (command.to_dict(on.client.tree) for command in on.client.tree.get_commands())
     }
 
-    assert set(commands) >= {"imagine", "edit", "jobs", "usage", "help", "Edit this image"}
+    assert set(commands) >= {"imagine", "edit", "jobs", "usage", "help", "Edit this"}
     options = {each["name"]: each for each in commands["imagine"]["options"]}
     completed = [name for name, each in options.items() if each.get("autocomplete")]
     assert completed == ["model", "resolution", "count"]
@@ -55,7 +55,7 @@ async def test_every_option_comes_from_the_catalogue(on: Stage) -> None:
     assert (options["prompt"]["max_length"], options["prompt"]["required"]) == (4000, True)
     assert "web_search" not in options  # the operator has it switched off
     edit = {each["name"]: each["required"] for each in commands["edit"]["options"]}
-    assert [name for name, required in edit.items() if required] == ["prompt", "image"]
+    assert [name for name, required in edit.items() if required] == ["prompt"]
     assert commands["imagine"]["integration_types"] == [0]
     assert commands["imagine"]["contexts"] == [0, 1]
 

@@ -1,4 +1,4 @@
-"""*Edit this image* in the menu of a message, and requests for models that have been removed."""
+"""*Edit this* in the menu of a message, and requests for models that have been removed."""
 
 from bot.ui.interactions.timeouts import AckDeadline
 from tests.ui.stage import PNG, Stage, gallery, on_stage, text
@@ -10,13 +10,13 @@ from tests.ui.stage import PNG, Stage, gallery, on_stage, text
 async def test_the_menu_takes_the_pictures_of_somebody_elses_message(on: Stage) -> None:
     message = await on.bob.send(on.channel, "look", attachments=[PNG, ("notes.txt", b"no"), ("b.jpg", PNG[1])])
 
-    form = await on.alice.context_menu(on.channel, "Edit this image", message)
-    shown = await on.alice.submit_modal(form, {"prompt": "in winter", "resolution": ["2K"], "count": ["2"]})
+    form = await on.alice.context_menu(on.channel, "Edit this", message)
+    shown = await on.alice.submit_modal(form, {"prompt": "in winter", "resolution": ["2K"]})
 
     job = await on.newest()
     assert "in winter" in text(shown)
     assert [each.filename for each in job.request.references] == ["in.png", "b.jpg"]
-    assert (job.request.options["resolution"], job.request.count) == ("2K", 2)
+    assert job.request.options["resolution"] == "2K"
     assert job.place.user_id == on.alice.id
 
 
@@ -25,7 +25,7 @@ async def test_a_file_that_cannot_be_checked_in_time_counts_as_a_picture(on: Sta
     message = await on.bob.send(on.channel, attachments=[("in.gif", PNG[1])])
     on.reference_errors.append(TimeoutError())
 
-    form = await on.alice.context_menu(on.channel, "Edit this image", message)
+    form = await on.alice.context_menu(on.channel, "Edit this", message)
     await on.alice.submit_modal(form, {"prompt": "in winter"})
 
     assert [each.filename for each in (await on.newest()).request.references] == ["in.gif"]
@@ -37,7 +37,7 @@ async def test_the_menu_reads_our_own_galleries(on: Stage) -> None:
     await on.finish(job)
     card = await on.card(job)
 
-    form = await on.bob.context_menu(on.channel, "Edit this image", card.message)
+    form = await on.bob.context_menu(on.channel, "Edit this", card.message)
     await on.bob.submit_modal(form, {"prompt": "in winter"})
 
     edited = await on.newest()
@@ -48,7 +48,7 @@ async def test_the_menu_reads_our_own_galleries(on: Stage) -> None:
 async def test_a_message_without_pictures_opens_no_form(on: Stage) -> None:
     message = await on.bob.send(on.channel, "just words")
 
-    refused = await on.alice.context_menu(on.channel, "Edit this image", message)
+    refused = await on.alice.context_menu(on.channel, "Edit this", message)
 
     assert refused.modal is None
     assert refused.ephemeral
@@ -57,7 +57,7 @@ async def test_a_message_without_pictures_opens_no_form(on: Stage) -> None:
 @on_stage()
 async def test_a_form_that_is_too_old_says_so(on: Stage) -> None:
     message = await on.bob.send(on.channel, attachments=[PNG])
-    form = await on.alice.context_menu(on.channel, "Edit this image", message)
+    form = await on.alice.context_menu(on.channel, "Edit this", message)
 
     on.rig.time.go(16 * 60)
     on.client.responder._deadline = AckDeadline()
@@ -102,7 +102,7 @@ async def test_without_any_model_every_request_is_refused(on: Stage) -> None:
     for refused in (
         await on.alice.slash(on.channel, "imagine", prompt="a boat"),
         await on.alice.slash(on.channel, "edit", prompt="at night", image=PNG),
-        await on.alice.context_menu(on.channel, "Edit this image", message),
+        await on.alice.context_menu(on.channel, "Edit this", message),
     ):
         assert "This model is unavailable right now" in text(refused)
     assert await on.alice.autocomplete(on.channel, "imagine", "model", "") == []

@@ -34,7 +34,7 @@ async def _edit(place: Place) -> Interaction:
 
 async def _menu(place: Place) -> Interaction:
     shown = place.channel.post(place.alice, attachments=[Upload("in.png", picture())])
-    return await place.alice.menu(place.channel, "Edit this image", shown)
+    return await place.alice.menu(place.channel, "Edit this", shown)
 
 
 async def _again(place: Place) -> Interaction:

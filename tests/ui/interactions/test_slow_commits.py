@@ -30,6 +30,10 @@ from tests.ui.transport.test_sockets import Scene, connected
 
 T = TypeVar("T")
 SECONDS = 3.0
+# Buttons of finished jobs.
+ENDED = frozenset(
+    {"delete", "erase", "again", "change", "edit", "more", "vary", "upscale", "files", "favorite", "spoiler"}
+)
 FILE = Upload("a.png", picture())
 
 
@@ -81,7 +85,7 @@ class Trial:
         started = [
             *services.requests._background,
             *services.jobs._background,
-            *self.on.client.interface.router._background,
+            *self.on.client.interface.router.background.tasks,
         ]
         await asyncio.gather(*started, return_exceptions=True)
         await self.on.rig.store.database.wait_for_abandoned()
@@ -133,8 +137,14 @@ async def everything(at: Trial) -> Mapping[str, Callable[[], Awaitable[Interacti
     shown = channel.post(who.user, attachments=[FILE])
     made: dict[str, Callable[[], Awaitable[Interaction]]] = {
         "edit": lambda: who.slash(channel, "edit", prompt="at night", image=FILE),
-        "Edit this image": lambda: who.menu(channel, "Edit this image", shown),
+        "Edit this": lambda: who.menu(channel, "Edit this", shown),
+        "Add to tray": lambda: who.menu(channel, "Add to tray", shown),
+        "Edit avatar": lambda: who.user_menu(channel, "Edit avatar", who.user),
         "imagine": lambda: who.slash(channel, "imagine", prompt="a lighthouse"),
+        "tray": lambda: who.slash(channel, "tray"),
+        "history": lambda: who.slash(channel, "history"),
+        "favorites": lambda: who.slash(channel, "favorites"),
+        "show": lambda: who.slash(channel, "show", result="01ARZ3NDEKTSV4RRFFQ69G5FAV"),
         "jobs": lambda: who.slash(channel, "jobs"),
         "usage": lambda: who.slash(channel, "usage"),
         "help": lambda: who.slash(channel, "help"),
@@ -146,7 +156,7 @@ async def everything(at: Trial) -> Mapping[str, Callable[[], Awaitable[Interacti
         made[command.qualified_name] = _slash(at, command.qualified_name, options)
     # Buttons and forms.
     for action in router._actions:
-        job = await at.job(ended=action in {"delete", "erase", "again", "change", "edit", "more"})
+        job = await at.job(ended=action in ENDED)
         made[f"press {action}"] = _press(at, f"j1:{job.id}:{action}")
     draft = RequestDraft(verb=Verb.IMAGINE, prompt="a boat")
     draft_id = await at.on.rig.services.drafts.keep(draft, user_id=who.id)
@@ -156,7 +166,11 @@ async def everything(at: Trial) -> Mapping[str, Callable[[], Awaitable[Interacti
     made["form"] = lambda: who.submit(opened)
     for name, custom_id in PRESSED.items():
         made[f"press {name}"] = _press(at, custom_id)
-    assert set(router._kinds) == {"j1", "d1", "f1", "q1"}
+    for action in ("edit", "first", "remove", "clear"):
+        made[f"tray {action}"] = _press(at, f"t1:tray:{action}")
+    made["page"] = _press(at, "h1:a:::")
+    made["result"] = _press(at, "s1:01ARZ3NDEKTSV4RRFFQ69G5FAV:go")
+    assert set(router._kinds) == {"j1", "d1", "f1", "q1", "t1", "h1", "s1"}
     return made
 
 

@@ -82,7 +82,7 @@ async def acts_of_a_member(on: Scene, case: Case) -> AsyncIterator[Interaction]:
     for name in ("usage", "help", "jobs"):
         yield await who.slash(channel, name)
     yield await who.complete(channel, "imagine", option="count", typed="2", resolution="2K")
-    yield await who.menu(channel, "Edit this image", channel.post(who, attachments=[PICTURE]))
+    yield await who.menu(channel, "Edit this", channel.post(who, attachments=[PICTURE]))
     yield await who.slash(channel, "edit", prompt="at night", image=PICTURE)
     yield await who.slash(who.dm(), "imagine", prompt="a lighthouse")
     yield (made := await who.slash(channel, "imagine", prompt="a lighthouse"))

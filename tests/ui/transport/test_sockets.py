@@ -17,7 +17,7 @@ from bot.core.errors import DeliverLater, MessageGone, PathClosed
 from bot.core.jobs import Job, Place
 from bot.core.quota import Limits
 from bot.ui.build import InterfaceSettings, build
-from bot.ui.buttons.router import RemoveFiles
+from bot.ui.buttons.results import RemoveFiles
 from bot.ui.client import DarkroomClient, connect_to
 from bot.ui.interactions.access import Access
 from bot.ui.transport.messenger import DiscordMessenger
@@ -75,13 +75,14 @@ async def connected(
             InterfaceSettings(("RunComfy",), keep_hours=72, keep_days=30, user_install=user_install),
             check_first_bytes=_fine,
             uploads=base.delivery.uploads,
+            originals=base.delivery.originals,
             remove_files=remove_files,
             chart=_drawn,
             metrics=base.metrics,
         )
         async with client:
             life = asyncio.create_task(client.start(server.token))
-            await server.ready("imagine", "edit", "jobs", "usage", "help", "Edit this image")
+            await server.ready("imagine", "edit", "jobs", "usage", "help", "Edit this")
             messenger = DiscordMessenger(client, TEXTS, limits=client.rate_limits, clock=base.time)
             yield Scene(server, base, client, messenger)
         with contextlib.suppress(asyncio.CancelledError):
