@@ -9,6 +9,7 @@ from bot.ui.admin.permissions import Admin
 from bot.ui.admin.quota import QuotaCommands
 from bot.ui.admin.quota_reports import QuotaReports
 from bot.ui.admin.settings import SettingsCommands
+from bot.ui.admin.status import Balances, StatusCommand
 from bot.ui.buttons.router import RemoveFiles, Router
 from bot.ui.client import DarkroomClient, Interface
 from bot.ui.commands.generate import Commands
@@ -36,12 +37,14 @@ def build(
     uploads: Uploads,
     remove_files: RemoveFiles,
     chart: DrawChart,
+    balances: Balances,
     metrics: Metrics,
 ) -> None:
     """Register the commands and install the handlers.
 
     *check_first_bytes* is `ReferenceChecker.check_within_ack`, *uploads* is `Delivery.uploads`, *chart* is
-    `PicturePool.draw`. *remove_files* deletes pictures from the disk; it may block.
+    `PicturePool.draw`, *balances* is `ProviderChecks.balances`. *remove_files* deletes pictures from the disk; it may
+    block.
     """
     responder = Responder(
         client, services, texts=client.texts, access=client.access, check_first_bytes=check_first_bytes, metrics=metrics
@@ -63,4 +66,5 @@ def build(
     QuotaReports(admin).add_to(quota)
     client.tree.add_command(quota)
     SettingsCommands(admin).add_to(client.tree)
+    StatusCommand(admin, access=client.access, balances=balances).add_to(client.tree)
     client.install(Interface(responder, router))

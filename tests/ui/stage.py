@@ -44,6 +44,7 @@ class Stage:
     reference_errors: list[Exception]  # raised by the next checks of reference pictures
     removed: list[str]
     charts: list[Chart]
+    balances: dict[str, int]
     chart_results: list[Any]  # results of the next charts: bytes, or an exception to raise
     seen: set[str] = field(default_factory=set)
 
@@ -132,6 +133,7 @@ async def stage(
     reference_errors: list[Exception] = []
     removed: list[str] = []
     charts: list[Chart] = []
+    balances: dict[str, int] = {}
     chart_results: list[Any] = []
 
     async def chart(wanted: Chart) -> bytes:
@@ -161,6 +163,7 @@ async def stage(
             uploads=base.delivery.uploads,
             remove_files=lambda pictures: removed.extend(each.file for each in pictures),
             chart=chart,
+            balances=lambda: balances,
             metrics=base.metrics,
         )
         async with simcord.run(client, approved_intents=discord.Intents(guilds=True)) as env:
@@ -180,6 +183,7 @@ async def stage(
                 reference_errors=reference_errors,
                 removed=removed,
                 charts=charts,
+                balances=balances,
                 chart_results=chart_results,
             )
 

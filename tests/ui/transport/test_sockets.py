@@ -77,6 +77,7 @@ async def connected(
             uploads=base.delivery.uploads,
             remove_files=remove_files,
             chart=_drawn,
+            balances=dict,
             metrics=base.metrics,
         )
         async with client:
