@@ -99,13 +99,13 @@ def _resolution(
 ) -> str | None:  # fmt: skip
     if cap.resolution is None or has is None:
         return asked
-    allowed = [each for each in has.choices if _size(each) <= _size(cap.resolution)]
+    allowed = [each for each in has.choices if resolution_size(each) <= resolution_size(cap.resolution)]
     if asked in resolutions(catalog) and asked not in allowed:
         raise UserError("house.resolution", limit=cap.resolution, given=asked, channels=unrestricted)
     if asked is None and has.default not in allowed:
         if not allowed:
             raise UserError("house.resolution", limit=cap.resolution, given=has.choices[0], channels=unrestricted)
-        return max(allowed, key=_size)
+        return max(allowed, key=resolution_size)
     return asked
 
 
@@ -118,10 +118,10 @@ def resolutions(catalog: Catalog) -> list[str]:
         if (endpoint := model.endpoint(verb)) and endpoint.options.resolution
         for choice in endpoint.options.resolution.choices
     }
-    return sorted(choices, key=_size)
+    return sorted(choices, key=resolution_size)
 
 
-def _size(resolution: str) -> tuple[float, str]:
+def resolution_size(resolution: str) -> tuple[float, str]:
     """Sort key: `0.5K` before `1K` before `4K`; values that are not numbers come last, in alphabetical order."""
     try:
         return float(resolution.rstrip("Kk")), resolution

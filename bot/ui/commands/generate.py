@@ -84,9 +84,9 @@ class Commands:
 
         async def callback(interaction: Interaction, **given: Any) -> None:
             async def handler(received_at: int) -> None:
-                await responder.submit_request(
-                    interaction, draft_from_options(responder.services.catalog, verb, given), received_at=received_at
-                )
+                draft = draft_from_options(responder.services.catalog, verb, given)
+                draft = await request_forms.with_flags(responder, interaction, draft)
+                await responder.submit_request(interaction, draft, received_at=received_at)
 
             await responder.handle(interaction, handler)
 

@@ -17,7 +17,7 @@ from bot.core.quota import Allowance, Amount, Grant, Limits, Scope, Unit
 from bot.core.windows import Window
 from bot.ui.cards.job import render
 from bot.ui.cards.job_list import jobs_list
-from bot.ui.cards.notices import ModelFact, help_page, notice, refusal, welcome
+from bot.ui.cards.notices import ModelFact, help_page, ignored_flags, notice, refusal, welcome
 from bot.ui.cards.prompt import prompt_page
 from bot.ui.cards.status import ModelSpeed, OperatorFacts, Service, Status, status
 from bot.ui.cards.usage import ChartImage, UsageLine, usage
@@ -180,6 +180,7 @@ async def test_lists_and_pages_keep_to_the_limits_in_every_language(locale: str)
             operator=OperatorFacts([(LONG, PRICE)] * 9, [wide]),
         )
         check(status(facts_of_all, words, now=NOW))
+    check(ignored_flags(words, ignored=["--" + "x" * 58] * 99, overridden=["--" + "x" * 58] * 99))
     for is_open in (True, False):
         check(welcome(words, is_open=is_open, guild_id=10**19, limits=Limits()))
 
