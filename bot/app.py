@@ -179,6 +179,16 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         random=random.random,
     )
     jobs = build_jobs(store, _job_settings(settings, catalog, used=hosts), outside)
+    maintenance = build_maintenance(
+        jobs.services,
+        providers=hosts,
+        low_balance=settings.routing.low_balance,
+        probe=jobs.health.probe,
+        post_alert=operator.alert,
+        data=data,
+        keep_hours=settings.data.keep_hours,
+        keep_prompts_days=settings.data.keep_prompts_days,
+    )
     build_ui(
         client,
         jobs.services,
@@ -193,17 +203,8 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         originals=jobs.delivery.originals,
         remove_files=lambda pictures: remove_files(data, [each.file for each in pictures]),
         chart=pool.draw,
+        balances=maintenance.provider_checks.balances,
         metrics=metrics,
-    )
-    maintenance = build_maintenance(
-        jobs.services,
-        providers=hosts,
-        low_balance=settings.routing.low_balance,
-        probe=jobs.health.probe,
-        post_alert=operator.alert,
-        data=data,
-        keep_hours=settings.data.keep_hours,
-        keep_prompts_days=settings.data.keep_prompts_days,
     )
     web = build_web(
         jobs.services,

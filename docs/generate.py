@@ -146,6 +146,7 @@ def admin_commands() -> Iterator[str]:
     yield "| command | |\n| --- | --- |"
     for group in ("quota", "settings"):
         yield from _listed(group, descriptions[group])
+    yield f"| `/status` | {descriptions['status']} |"
 
 
 def _listed(path: str, descriptions: Mapping[str, Any]) -> Iterator[str]:

@@ -234,6 +234,13 @@ MUTANTS = (
         tests="tests/ui/admin/test_matrix.py",
     ),
     Mutant(
+        guard="only the application's owners see what is left at the image services",
+        file="bot/ui/admin/status.py",
+        text="if self._access.is_owner(action.interaction.user.id) else None",
+        instead="",
+        tests="tests/ui/admin/test_status.py",
+    ),
+    Mutant(
         guard="a server that the operator did not allow spends nothing",
         file="bot/ui/interactions/access.py",
         text="if not self.guild_is_open(location.guild_id, owner_id=location.owner_id):",

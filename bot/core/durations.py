@@ -30,6 +30,7 @@ FEW = 10  # samples, until which each changes the prediction at once
 FRESH = 0.05  # of the samples that may be new before the prediction changes
 NARROWEST, WIDEST = 0.02, 2.0  # spreads that are believed
 ROUNDS = 8  # of a fit at most
+HALVINGS = 30  # of the interval in which a quantile of several distributions is
 CHANGE = 4.0  # times more or less ends than expected: the change of speed that is looked for
 CERTAIN = 7.0  # logarithm of the odds from which on the speed has changed
 MANY = (
@@ -124,6 +125,18 @@ class Distribution:
             # With age = exp(narrow * place): sqrt(f / S) d(age) = sqrt(age * density / left) * narrow d(place).
             values.append(sqrt(exp(narrow * place) * density / (sqrt(2 * pi) * self._left(place))) * narrow * STEP)
         return list(accumulate(values))
+
+
+def mixed_quantile(kinds: Sequence[tuple[float, Distribution]], share: float) -> float:
+    """The seconds within which *share* of all runs end; each kind of run has a weight and a distribution."""
+    whole = sum(weight for weight, _ in kinds)
+    places = [log(each.quantile(share)) for _, each in kinds]
+    low, high = min(places), max(places)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        ended = sum(weight * STANDARD.cdf((middle - each.mean) / each.spread) for weight, each in kinds)
+        low, high = (middle, high) if ended < share * whole else (low, middle)
+    return exp(high)
 
 
 class Sample(NamedTuple):

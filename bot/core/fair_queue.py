@@ -16,6 +16,14 @@ class Waiting:
     created_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """How many jobs wait for a slot, and how many have one."""
+
+    waiting: int = 0
+    running: int = 0
+
+
 class FairQueue:
     """The jobs that wait for a slot of one provider, and those that have one.
 

@@ -53,6 +53,8 @@ class RequestDraft:
     private: bool = False
     parent_id: str | None = None
     source: str | None = None  # the message that the references are from, as `Job.source`
+    ignored_flags: tuple[str, ...] = ()  # typed in the prompt, without a meaning here
+    overridden_flags: tuple[str, ...] = ()  # typed in the prompt, while another value of the option was chosen
 
     def dump(self) -> dict[str, Any]:
         return asdict(self)
@@ -63,4 +65,6 @@ class RequestDraft:
         fields["verb"] = Verb(fields["verb"])
         fields["asked"] = RequestedOptions(**fields["asked"])
         fields["references"] = tuple(Reference(**each) for each in fields["references"])
+        for each in ("ignored_flags", "overridden_flags"):  # drafts of older versions have none
+            fields[each] = tuple(fields.get(each, ()))
         return cls(**fields)

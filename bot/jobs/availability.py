@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from bot.core.catalog import Catalog
 from bot.core.clock import Clock
@@ -12,7 +12,7 @@ from bot.jobs.fair_queues import FairQueues
 from bot.jobs.system_outages import Notify
 from bot.jobs.wakeups import Wakeups
 from bot.store.notes import Notes
-from bot.store.provider_outages import ProviderOutages
+from bot.store.provider_outages import ProviderOutage, ProviderOutages
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -58,11 +58,20 @@ class Availability:
 
     async def start(self) -> None:
         """Load outages and missing routes. Waiting jobs retry at once: the operator may have solved the problem."""
-        self.outages = await self._provider_outages.current()
+        self.outages = {provider: each.kind for provider, each in (await self.recorded_outages()).items()}
         for provider in self.outages:
             await self._store.retry_waiting(provider, now=self._clock())
         known = {(provider, route) for provider in self._providers for route in self.catalog.routes_at(provider)}
         self._offer(known & {tuple(each) for each in json.loads(await self._notes.get(GONE) or "[]")})
+
+    @property
+    def providers(self) -> Sequence[str]:
+        """Those in use, preferred first."""
+        return tuple(self._providers)
+
+    async def recorded_outages(self) -> Mapping[str, ProviderOutage]:
+        """The outage of every provider that has one, with its beginning."""
+        return await self._provider_outages.current()
 
     def name_of(self, provider: str) -> str:
         """A provider's name for people."""

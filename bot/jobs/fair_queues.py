@@ -4,14 +4,16 @@ The rows are authoritative. `repair` compares them with what is in memory.
 """
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
-from bot.core.fair_queue import FairQueue, Waiting
+from bot.core.fair_queue import FairQueue, QueueCounts, Waiting
 from bot.core.jobs import SLOT_STATES, Job, State
+from bot.core.quota import NO_SERVER
 from bot.observability.metrics import Metrics
+from bot.store import queries
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,9 @@ class FairQueues:
         self._metrics = metrics
         self._queues: dict[str, FairQueue] = defaultdict(FairQueue)
         self._provider_of: dict[str, str] = {}  # job → the provider whose queue it is in
+        self._server_of: dict[str, int] = {}  # job → its server, which never changes
+        self._counted: dict[str, tuple[int, bool]] = {}  # job → its server, and whether it has a slot
+        self._counts: Counter[tuple[int | None, bool]] = Counter()  # of those, None for all servers
         self._suspected: AbstractSet[str] = frozenset()  # jobs that differed from their rows at the last comparison
         self._kept: set[str] = set()  # jobs with a slot that their rows do not show yet
         self._changed_while_reading: list[set[str]] = []  # one set of jobs for each reading of the rows in progress
@@ -41,6 +46,10 @@ class FairQueues:
     def place(self, job: Job) -> int | None:
         """The job's place, 1 is next; None when it no longer waits."""
         return self.of(job.provider).place(_waiting(job)) if job.state is State.ACCEPTED else None
+
+    def counts(self, server: int | None = None) -> QueueCounts:
+        """How many jobs of *server* wait and run, or of all servers and direct messages together."""
+        return QueueCounts(waiting=self._counts[server, False], running=self._counts[server, True])
 
     async def load(self) -> None:
         """Take over what the rows say: at start, and after another process has changed some."""
@@ -69,6 +78,7 @@ class FairQueues:
         self._changed_while_reading.append(changed)
         try:
             rows = await self._store.queues()
+            await self._learn_servers(rows, changed)
         finally:
             self._changed_while_reading.remove(changed)
         different = set()
@@ -77,9 +87,18 @@ class FairQueues:
             different |= self.of(provider).differences(waiting, running)
         return rows, different - changed - self._kept
 
+    async def _learn_servers(self, rows: Queues, changed: AbstractSet[str]) -> None:
+        """Look up the servers of jobs in *rows* that are not known. Those *changed* meanwhile are or have ended."""
+        waiting = {each.job_id for queue, _ in rows.values() for each in queue}
+        listed = waiting.union(*(running for _, running in rows.values()))
+        if unknown := listed - self._server_of.keys():
+            found = await self._store.database.read(queries.servers)
+            self._server_of |= {each: found[each] for each in unknown - changed if each in found}
+
     def _take_over(self, rows: Queues, different: AbstractSet[str]) -> None:
         for job_id in different:
             self._provider_of.pop(job_id, None)
+            self._count(job_id, None)
             for queue in self._queues.values():
                 queue.leave(job_id)
         for provider, (waiting, running) in rows.items():
@@ -110,28 +129,42 @@ class FairQueues:
     def _on_job(self, job: Job) -> None:
         self._kept.discard(job.id)
         self._note_change(job.id)
+        self._server_of[job.id] = job.place.server
         if job.state is State.ACCEPTED and job.acked_at is not None:
             self._wait(job.provider, _waiting(job))
         elif job.state in SLOT_STATES:
             self._run(job.provider, job.id, job.place.user_id)
         else:
             self._leave(job.id)
+        if job.state.is_final:
+            self._server_of.pop(job.id, None)
 
     def _wait(self, provider: str, job: Waiting) -> None:
         if self._provider_of.get(job.job_id, provider) != provider:
             self._leave(job.job_id)
         self._provider_of[job.job_id] = provider
         self.of(provider).wait(job)
+        self._count(job.job_id, False)
 
     def _run(self, provider: str, job_id: str, user_id: int) -> None:
         if self._provider_of.get(job_id, provider) != provider:
             self._leave(job_id)
         self._provider_of[job_id] = provider
         self.of(provider).run(job_id, user_id)
+        self._count(job_id, True)
 
     def _leave(self, job_id: str) -> None:
         if (provider := self._provider_of.pop(job_id, None)) is not None:
             self.of(provider).leave(job_id)
+        self._count(job_id, None)
+
+    def _count(self, job_id: str, running: bool | None) -> None:  # noqa: FBT001 - the value that is counted
+        """Count a job as one with a slot, as a waiting one, or for None not at all."""
+        if (before := self._counted.pop(job_id, None)) is not None:
+            self._counts.subtract([before, (None, before[1])])
+        if running is not None:
+            self._counted[job_id] = now = (self._server_of.get(job_id, NO_SERVER), running)
+            self._counts.update([now, (None, running)])
 
 
 def _waiting(job: Job) -> Waiting:

@@ -7,12 +7,12 @@ half minute only.
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from bot.core.catalog import Catalog
 from bot.core.clock import Clock
-from bot.core.durations import UNKNOWN_RANGE, Distribution, DurationKey, Durations, Phase
+from bot.core.durations import UNKNOWN_RANGE, Distribution, DurationKey, Durations, Phase, mixed_quantile
 from bot.core.jobs import SECOND, Job, State
 from bot.core.polling import POLL_PRICE, Timing, poll_price, safety_delay
 from bot.store.notes import Notes
@@ -230,6 +230,17 @@ class PollTiming:
             return self._usual_of(key)
         low, high = (max(1, round(total.distribution.quantile(share))) for share in (0.1, 0.9))
         return low, high
+
+    def quantiles(self, model: str, providers: Collection[str], *, shares: Sequence[float]) -> Sequence[float] | None:
+        """Seconds within which each share of the model's runs ends now, over all kinds seen; None until ten were."""
+        seen = [
+            (float(each.seen), each.distribution)
+            for (key, phase), each in self._learnt.items()
+            if phase is Phase.TOTAL and key.model == model and key.provider in providers and each.seen
+        ]
+        if sum(weight for weight, _ in seen) < KNOWN:
+            return None
+        return [mixed_quantile(seen, share) for share in shares]
 
     def slow_after(self, key: DurationKey, timing: Timing) -> float:
         """Seconds from which a run takes longer than usual."""

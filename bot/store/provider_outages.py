@@ -1,6 +1,16 @@
 """Which providers take no requests, and why: credentials, balance, down (table `hosts`)."""
 
+from dataclasses import dataclass
+
 from bot.store.database import Database, Tx
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderOutage:
+    """Why a provider takes no requests, and since when in UTC milliseconds."""
+
+    kind: str  # credentials | balance | down
+    since: int
 
 
 class ProviderOutages:
@@ -35,10 +45,11 @@ class ProviderOutages:
 
         return await self._database.write(unit)
 
-    async def current(self) -> dict[str, str]:
+    async def current(self) -> dict[str, ProviderOutage]:
         """The outage of every provider that has one."""
 
-        async def unit(tx: Tx) -> dict[str, str]:
-            return {row["provider"]: row["trouble"] for row in await tx.fetch("SELECT provider, trouble FROM hosts")}
+        async def unit(tx: Tx) -> dict[str, ProviderOutage]:
+            rows = await tx.fetch("SELECT provider, trouble, since FROM hosts")
+            return {row["provider"]: ProviderOutage(row["trouble"], row["since"]) for row in rows}
 
         return await self._database.read(unit)

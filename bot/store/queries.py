@@ -115,6 +115,12 @@ async def queues(tx: Tx) -> Mapping[str, tuple[list[Waiting], dict[str, int]]]:
     return found
 
 
+async def servers(tx: Tx) -> Mapping[str, int]:
+    """The server of each unfinished job, 0 for direct messages and user installs."""
+    rows = await tx.fetch("SELECT id, guild_id, installed FROM jobs WHERE ended_at IS NULL")
+    return {row["id"]: row["guild_id"] if row["guild_id"] is not None and row["installed"] else 0 for row in rows}
+
+
 async def quota_status(tx: Tx, place: Place, *, limits: Limits, now: int) -> QuotaStatus:
     server_settings = await rules.server_settings(tx, place.server)
     used = await ledger.used(tx, place, now=now, calendar=calendar_of(server_settings))

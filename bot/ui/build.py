@@ -9,6 +9,7 @@ from bot.ui.admin.permissions import Admin
 from bot.ui.admin.quota import QuotaCommands
 from bot.ui.admin.quota_reports import QuotaReports
 from bot.ui.admin.settings import SettingsCommands
+from bot.ui.admin.status import Balances, StatusCommand
 from bot.ui.buttons.results import RemoveFiles
 from bot.ui.buttons.router import Router
 from bot.ui.client import DarkroomClient, Interface
@@ -40,12 +41,14 @@ def build(
     originals: Uploads,
     remove_files: RemoveFiles,
     chart: DrawChart,
+    balances: Balances,
     metrics: Metrics,
 ) -> None:
     """Register the commands and install the handlers.
 
     *check_first_bytes* is `ReferenceChecker.check_within_ack`, *uploads* is `Delivery.uploads`, *originals* is
-    `Delivery.originals`, *chart* is `PicturePool.draw`. *remove_files* deletes pictures from the disk; it may block.
+    `Delivery.originals`, *chart* is `PicturePool.draw`, *balances* is `ProviderChecks.balances`. *remove_files* deletes
+    pictures from the disk; it may block.
     """
     responder = Responder(
         client, services, texts=client.texts, access=client.access, check_first_bytes=check_first_bytes, metrics=metrics
@@ -76,4 +79,5 @@ def build(
     QuotaReports(admin).add_to(quota)
     client.tree.add_command(quota)
     SettingsCommands(admin).add_to(client.tree)
+    StatusCommand(admin, access=client.access, balances=balances).add_to(client.tree)
     client.install(Interface(responder, router))

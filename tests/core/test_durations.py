@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from bot.core.durations import Distribution, Durations
+from bot.core.durations import Distribution, Durations, mixed_quantile
 
 examples = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 PRICE = 0.1
@@ -157,3 +157,11 @@ def test_what_was_learnt_is_the_same_after_it_was_stored() -> None:
     assert again.distribution.mean == pytest.approx(durations.distribution.mean, abs=0.01)
     assert again.distribution.spread == pytest.approx(durations.distribution.spread, rel=0.1)
     assert exp(again.distribution.mean) == pytest.approx(20, rel=0.2)
+
+
+def test_a_quantile_of_several_kinds_counts_each_by_its_weight() -> None:
+    fast, slow = Distribution(log(10), 0.1), Distribution(log(100), 0.1)
+
+    assert mixed_quantile([(7.0, slow)], 0.95) == pytest.approx(slow.quantile(0.95), rel=1e-6)
+    assert mixed_quantile([(9.0, fast), (1.0, slow)], 0.5) == pytest.approx(fast.quantile(5 / 9), rel=1e-3)
+    assert mixed_quantile([(9.0, fast), (1.0, slow)], 0.95) == pytest.approx(slow.quantile(0.5), rel=1e-3)

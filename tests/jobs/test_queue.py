@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from bot.core.errors import DownloadFailed, ProviderPaused, ProviderUnavailable
+from bot.core.fair_queue import QueueCounts
 from bot.core.jobs import Observation, State
-from tests.kit import ALICE, BOB, Rig, Time, rig
+from bot.core.quota import NO_SERVER
+from tests.kit import ALICE, BOB, GUILD, Rig, Time, rig
 
 RUNNING = Observation(State.RUNNING)
 
@@ -137,3 +139,27 @@ async def test_a_newer_card_does_not_wait_for_an_older_cards_retry_delay(app: Ri
     assert list(await app.store.due_replies(before=now + 1)) == [job_id]
     await app.store.postpone_delivery(job_id, version=older + 1, due_at=None)
     assert not await app.store.due_replies(before=now + 1)
+
+
+async def test_the_jobs_of_a_server_are_counted_from_queue_to_end_and_after_a_restart(tmp_path: Path) -> None:
+    time = Time()
+    async with rig(tmp_path, time=time, slots=1) as before:
+        before.provider.sees = [RUNNING]
+        first = await before.imagine()
+        await before.turn()
+        await before.imagine(BOB)
+        await before.imagine(guild=GUILD + 1)
+        await before.imagine(BOB, guild=None)
+        await before.imagine(acked=False)
+        queues = before.services.queues
+        assert (queues.counts(GUILD), queues.counts(GUILD + 1)) == (QueueCounts(1, 1), QueueCounts(1, 0))
+
+    async with rig(tmp_path, time=time, slots=1) as after:
+        queues = after.services.queues
+        assert (queues.counts(GUILD), queues.counts(GUILD + 1)) == (QueueCounts(1, 1), QueueCounts(1, 0))
+        assert (queues.counts(NO_SERVER), queues.counts()) == (QueueCounts(1, 0), QueueCounts(3, 1))
+
+        after.provider.sees = [after.ready()]
+        await after.until_final(first, step=1)
+        await after.turn(1, times=60)
+        assert queues.counts() == QueueCounts()

@@ -44,6 +44,7 @@ class Stage:
     reference_errors: list[Exception]  # raised by the next checks of reference pictures
     removed: list[str]
     charts: list[Chart]
+    balances: dict[str, int]
     chart_results: list[Any]  # results of the next charts: bytes, or an exception to raise
     seen: set[str] = field(default_factory=set)
 
@@ -133,6 +134,7 @@ async def stage(
     reference_errors: list[Exception] = []
     removed: list[str] = []
     charts: list[Chart] = []
+    balances: dict[str, int] = {}
     chart_results: list[Any] = []
 
     async def chart(wanted: Chart) -> bytes:
@@ -163,6 +165,7 @@ async def stage(
             originals=base.delivery.originals,
             remove_files=lambda pictures: removed.extend(each.file for each in pictures),
             chart=chart,
+            balances=lambda: balances,
             metrics=base.metrics,
         )
         async with simcord.run(client, approved_intents=discord.Intents(guilds=True)) as env:
@@ -182,6 +185,7 @@ async def stage(
                 reference_errors=reference_errors,
                 removed=removed,
                 charts=charts,
+                balances=balances,
                 chart_results=chart_results,
             )
 

@@ -7,7 +7,7 @@ integration settings. So the permission is checked again for every command, comp
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 MAX_CHOICES = 25
 MAX_CHOICE_LENGTH = 100  # characters
 # Error keys by group, for a command that timed out: its change may still have been made.
-LATE_ERRORS = {"quota": "admin.unsure", "settings": "settings.unsure"}
+LATE_ERRORS = {"quota": "admin.unsure", "settings": "settings.unsure", "status": "busy"}
 COMPLETION_TIMEOUT = 1.5  # seconds; Discord waits three, and sends a new request for the next letter
 
 
@@ -101,24 +101,13 @@ class Admin:
             description=self.localized(f"{name}.about"),
             guild_only=True,
             default_permissions=discord.Permissions(manage_guild=True),
-            allowed_installs=app_commands.AppInstallationType(guild=True, user=False),
-            allowed_contexts=app_commands.AppCommandContext(guild=True, dm_channel=False, private_channel=False),
+            **_in_servers(),
         )
 
     def add(self, group: app_commands.Group, name: str, handle: Handler, *, options: Sequence[Option] = ()) -> None:
         """Add a command to *group*; its texts are `command.<group>.<name>` and `command.admin_option.<option>`."""
-
-        async def callback(interaction: Interaction, **given: Any) -> None:
-            async def handler(received_at: int) -> None:
-                admin_action = self._authorize(
-                    interaction, received_at=received_at, given=given, what=f"{group.name} {name}"
-                )
-                if any(getattr(each, "type", None) is discord.ChannelType.category for each in given.values()):
-                    raise UserError("admin.category")
-                await handle(admin_action)
-
-            await self.responder.handle(interaction, handler, late=LATE_ERRORS[(group.parent or group).name])
-
+        late = LATE_ERRORS[(group.parent or group).name]
+        callback = self._callback(handle, what=f"{group.name} {name}", late=late)
         first = inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Interaction)
         parameters = [first, *(_parameter(each) for each in options)]
         callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -132,6 +121,30 @@ class Admin:
             if each.complete is not None:
                 command.autocomplete(each.name)(self._autocomplete(each.complete))
         group.add_command(command)
+
+    def command(self, name: str, handle: Handler) -> app_commands.Command[Any, ..., None]:
+        """Create a command without group and options, shown as groups are; its text is `command.<name>`."""
+        callback = self._callback(handle, what=name, late=LATE_ERRORS[name])
+        first = inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Interaction)
+        callback.__signature__ = inspect.Signature([first])  # type: ignore[attr-defined]
+        command: app_commands.Command[Any, ..., None] = app_commands.Command(
+            name=name, description=self.localized(name), callback=callback, **_in_servers()
+        )
+        command.guild_only = True
+        command.default_permissions = discord.Permissions(manage_guild=True)
+        return command
+
+    def _callback(self, handle: Handler, *, what: str, late: str) -> Callable[..., Coroutine[Any, Any, None]]:
+        async def callback(interaction: Interaction, **given: Any) -> None:
+            async def handler(received_at: int) -> None:
+                admin_action = self._authorize(interaction, received_at=received_at, given=given, what=what)
+                if any(getattr(each, "type", None) is discord.ChannelType.category for each in given.values()):
+                    raise UserError("admin.category")
+                await handle(admin_action)
+
+            await self.responder.handle(interaction, handler, late=late)
+
+        return callback
 
     def _autocomplete(self, complete: Completer) -> Any:
         async def offer(interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
@@ -185,6 +198,14 @@ class Admin:
     def localized(self, key: str) -> locale_str:
         """The text `command.<key>`, which `CommandTranslator` translates for Discord."""
         return locale_str(self._english.say(f"command.{key}"), key=f"command.{key}")
+
+
+def _in_servers() -> dict[str, Any]:
+    """Where Discord shows admins' commands: in servers that the bot was added to."""
+    return {
+        "allowed_installs": app_commands.AppInstallationType(guild=True, user=False),
+        "allowed_contexts": app_commands.AppCommandContext(guild=True, dm_channel=False, private_channel=False),
+    }
 
 
 def _parameter(option: Option) -> inspect.Parameter:

@@ -27,6 +27,7 @@ from bot.ui.cards.texts import Words
 
 MAX_MODELS = 12
 MAX_PROVIDERS = 4
+MAX_FLAGS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,22 @@ def _change(draft_id: str, words: Words) -> ui.Button[ui.LayoutView]:
 def notice(key: str, words: Words, **values: object) -> ui.LayoutView:
     """A message of one sentence; *values* are formatted as by `components.sentence`."""
     return page(box(paragraph(sentence(words, key, values)), colour=BLURPLE))
+
+
+def ignored_flags(words: Words, *, ignored: Sequence[str], overridden: Sequence[str]) -> ui.LayoutView:
+    """Which flags typed in a prompt have no effect: unknown ones, and those for which an option was chosen."""
+    lines = [
+        words.say(f"flags.{reason}", count=len(flags), flags=_listed(flags))
+        for reason, flags in (("ignored", ignored), ("overridden", overridden))
+        if flags
+    ]
+    return page(box(paragraph(*lines), colour=BLURPLE))
+
+
+def _listed(flags: Sequence[str]) -> str:
+    """`--v 6`, `--q 2`; flags contain no backtick."""
+    shown = [f"`{each}`" for each in flags[:MAX_FLAGS]]
+    return ", ".join([*shown, "…"] if len(flags) > MAX_FLAGS else shown)
 
 
 def help_page(

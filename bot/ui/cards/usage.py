@@ -6,7 +6,7 @@ from typing import Any
 
 from discord import ui
 
-from bot.core.quota import Allowance, Grant, Unit
+from bot.core.quota import Allowance, Grant, Limit, Unit, Used, allowances
 from bot.ui.cards import quota_text
 from bot.ui.cards.components import BLURPLE, Part, box, page, paragraph, small
 from bot.ui.cards.texts import Words, relative
@@ -45,18 +45,28 @@ def usage(
 
     *idle_days*: nothing was spent in so many days. *chart*: a picture attached to the same message.
     """
-    limits = _fitting([_limit(each, words, now=now) for each in lines], words)
+    limits = limit_lines(lines, words, now=now)
     text = [words.say("usage.title"), *(limits or [words.say("usage.none")])]
     idle = words.say("usage.nothing", days=idle_days) if idle_days is not None else ""
     parts = [paragraph(*text), *_bonuses(grants, words, now=now), *([paragraph(small(idle))] if idle else [])]
     return page(box(*parts, *([_chart(chart)] if chart else []), colour=BLURPLE))
 
 
-def _fitting(limits: Sequence[str], words: Words) -> list[str]:
-    """The first limits, as many as fit into `MAX_TEXT_LENGTH`, and how many are left out."""
+def usage_line(limit: Limit, used: Used) -> UsageLine:
+    (allowance,) = allowances([limit], used)
+    tally = used.tally(limit.scope, limit.window).reserved
+    reserved = {Unit.IMAGES: tally.images, Unit.MICRO_USD: tally.micro_usd, Unit.JOBS: 0}[limit.unit]
+    return UsageLine(allowance, min(reserved, max(0, allowance.used)))  # the rest is paid by a bonus
+
+
+def limit_lines(
+    lines: Sequence[UsageLine], words: Words, *, now: int, max_length: int = MAX_TEXT_LENGTH
+) -> list[str]:  # fmt: skip
+    """The first limits with their usage, as many as fit into *max_length*, and how many are left out."""
+    limits = [_limit(each, words, now=now) for each in lines]
     shown: list[str] = []
     for each in limits:
-        if sum(map(len, shown)) + len(each) > MAX_TEXT_LENGTH:
+        if sum(map(len, shown)) + len(each) > max_length:
             return [*shown, small(words.say("usage.more_limits", count=len(limits) - len(shown)))]
         shown.append(each)
     return shown

@@ -108,6 +108,7 @@ class Commands:
                     draft = replace(
                         draft, references=(*pictures, *draft.references), parent_id=record.job.id, source=source
                     )
+                draft = await request_forms.with_flags(responder, interaction, draft)
                 await responder.submit_request(interaction, draft, received_at=received_at)
 
             await responder.handle(interaction, handler)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.jobs import Reference, Verb
+from bot.core.prompt_flags import apply_flags, asks_for_largest
 from bot.core.request_draft import RequestDraft
 from bot.core.server_settings import default_model
 from bot.jobs.build import Services
@@ -64,6 +65,14 @@ async def show_draft(
 def max_references(catalog: Catalog) -> int:
     """How many pictures the model takes that takes the most."""
     return max((each.edit.references for each in catalog.models.values() if each.edit), default=0)
+
+
+async def with_flags(responder: Responder, interaction: Interaction, draft: RequestDraft) -> RequestDraft:
+    """The draft of a command with the flags of its prompt as options; the database is read for `--hd` only."""
+    model = draft.model
+    if model is None and asks_for_largest(draft.prompt):
+        model = await default_model_here(responder, interaction, draft.verb)
+    return apply_flags(draft, responder.services.offered, model=model)
 
 
 async def default_model_here(responder: Responder, interaction: Interaction, verb: Verb) -> str | None:
@@ -136,11 +145,12 @@ def apply_fields(
     default_model: str | None,
     files: tuple[Reference, ...] = (),
 ) -> RequestDraft:
-    """*draft* with the values of a submitted form, and with the *files* added to it.
+    """*draft* with the values of a submitted form, its *files*, and the flags of its prompt as options.
 
     Options that the form does not have are dropped if the model changes, or if *catalog* does not offer them any
     more: the member could not remove them in the form. What was selected because it is the default stays open, so that
-    another model and the server's settings can have another one.
+    another model and the server's settings can have another one. A flag applies unless its option was changed in the
+    form.
     """
     used = effective(draft, catalog, default_model=default_model)
     model = fields.get("model") if "model" in fields else draft.model
@@ -154,10 +164,12 @@ def apply_fields(
     }  # fmt: skip
     if "count" in fields:
         changes["count"] = int(count) if count.isdecimal() else None
+    chosen = {name for name, value in changes.items() if value != getattr(used, name)}
     for name, value in list(changes.items()):
         if getattr(draft.asked, name) is None and value == getattr(used, name):
             changes[name] = None
     if (number := fields.get("picture") or "").isdecimal() and 1 <= int(number) <= len(draft.references):
         draft = replace(draft, references=(draft.references[int(number) - 1],))
     draft = replace(draft, references=(*draft.references, *files))
-    return replace(draft, prompt=fields.get("prompt") or "", model=model, asked=replace(asked, **changes))  # type: ignore[arg-type]
+    draft = replace(draft, prompt=fields.get("prompt") or "", model=model, asked=replace(asked, **changes))  # type: ignore[arg-type]
+    return apply_flags(draft, catalog, model=new_model, chosen=chosen)

@@ -11,13 +11,12 @@ import aiohttp
 import discord
 from discord import ui
 
-from bot.core import quota
 from bot.core.quota import Amount, Scope, Unit
 from bot.pictures.chart import Chart, Day
 from bot.store.queries import QuotaStatus
 from bot.ui.cards import quota_text
 from bot.ui.cards.texts import ENGLISH, Words
-from bot.ui.cards.usage import ChartImage, UsageLine, usage
+from bot.ui.cards.usage import ChartImage, UsageLine, usage, usage_line
 from bot.ui.interactions.parsing import place_of
 from bot.ui.interactions.responder import NOBODY, Interaction, Responder
 
@@ -80,15 +79,8 @@ class UsageCommand:
 def lines_of(status: QuotaStatus) -> list[UsageLine]:
     """The limits to show. The operator's limit over all servers is shown only once it is used up."""
     used = status.used
-    every = [_line(each, used) for each in status.limits]
+    every = [usage_line(each, used) for each in status.limits]
     return [each for each in every if each.allowance.scope is not Scope.HOST or not each.allowance.left]
-
-
-def _line(limit: quota.Limit, used: quota.Used) -> UsageLine:
-    (allowance,) = quota.allowances([limit], used)
-    tally = used.tally(limit.scope, limit.window).reserved
-    reserved = {Unit.IMAGES: tally.images, Unit.MICRO_USD: tally.micro_usd, Unit.JOBS: 0}[limit.unit]
-    return UsageLine(allowance, min(reserved, max(0, allowance.used)))  # the rest is paid by a bonus
 
 
 def chart_of(days: Sequence[tuple[date, Amount]], words: Words) -> Chart:

@@ -36,6 +36,10 @@ class Access:
         """Set the user ids of the application's owners, which are known after login."""
         self._owners = frozenset(owners)
 
+    def is_owner(self, user_id: int) -> bool:
+        """Whether the user is one of the application's owners."""
+        return user_id in self._owners
+
     def needs_owner(self, guild_id: int) -> bool:
         """Whether the server is open depends on its owner."""
         return not self._all_open and guild_id not in self._listed

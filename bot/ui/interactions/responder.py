@@ -23,7 +23,7 @@ from bot.observability.metrics import Metrics
 from bot.store.database import DATABASE_ERRORS
 from bot.store.store import AlreadySeen
 from bot.ui.cards.job import render
-from bot.ui.cards.notices import refusal
+from bot.ui.cards.notices import ignored_flags, refusal
 from bot.ui.cards.quota_text import is_channel_error
 from bot.ui.cards.texts import Texts, Words
 from bot.ui.interactions.access import Access, Location
@@ -250,6 +250,17 @@ class Responder:
             await self._refuse_request(interaction, error, draft, place=context.place)
             return
         await self._send_card(interaction, card, context=context)
+        await self._report_flags(interaction, draft)
+
+    async def _report_flags(self, interaction: Interaction, draft: RequestDraft) -> None:
+        """Say privately which flags in the prompt had no effect; the first answer must be the card."""
+        if not (draft.ignored_flags or draft.overridden_flags) or not interaction.response.is_done():
+            return
+        view = ignored_flags(self.words(interaction), ignored=draft.ignored_flags, overridden=draft.overridden_flags)
+        try:
+            await self.reply_privately(interaction, view)
+        except (discord.DiscordException, aiohttp.ClientError, OSError) as exc:
+            log.info("Ignored flags could not be shown: %s", exc, extra={"event": "flags_lost"})
 
     async def _refuse_request(
         self, interaction: Interaction, error: UserError, draft: RequestDraft, *, place: Place

@@ -113,19 +113,22 @@ async def furnish(case: Case) -> None:
 
 
 def leaves(tree: app_commands.CommandTree[Any]) -> Iterator[app_commands.Command[Any, ..., Any]]:
-    """Every command in a group that Discord shows to members with *Manage Server* only."""
+    """Every command that Discord shows to members with *Manage Server* only."""
     for top in tree.get_commands():
         if isinstance(top, app_commands.Group) and guarded(top):
             yield from (each for each in top.walk_commands() if isinstance(each, app_commands.Command))
+        elif isinstance(top, app_commands.Command) and guarded(top):
+            yield top
 
 
-def guarded(group: app_commands.Group) -> bool:
-    asks = group.default_permissions
-    contexts, installs = group.allowed_contexts, group.allowed_installs
+def guarded(top: app_commands.Group | app_commands.Command[Any, ..., Any]) -> bool:
+    """Whether Discord shows a group or a command of its own only to admins, and only in servers with the bot."""
+    asks = top.default_permissions
+    contexts, installs = top.allowed_contexts, top.allowed_installs
     return (
         asks is not None
         and asks.manage_guild
-        and bool(group.guild_only)
+        and bool(top.guild_only)
         and contexts is not None
         and (contexts.guild, contexts.dm_channel, contexts.private_channel) == (True, False, False)
         and installs is not None
@@ -134,12 +137,13 @@ def guarded(group: app_commands.Group) -> bool:
 
 
 def unguarded(tree: app_commands.CommandTree[Any]) -> set[str]:
-    """The commands that are neither for members nor in a group for admins."""
+    """The commands that are neither for members nor for admins."""
     return {
         each.name
         for kind in AppCommandType
         for each in tree.get_commands(type=kind)
-        if each.name not in OF_MEMBERS and not (isinstance(each, app_commands.Group) and guarded(each))
+        if each.name not in OF_MEMBERS
+        and not (isinstance(each, app_commands.Group | app_commands.Command) and guarded(each))
     }
 
 
@@ -226,9 +230,7 @@ async def test_discord_hides_the_commands_from_members_and_outside_of_servers(
                     await case.who.slash(case.channel, name)
 
 
-async def test_every_command_is_for_members_or_in_a_group_for_admins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_every_command_is_for_members_or_for_admins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with connected(tmp_path, monkeypatch) as on:
         assert unguarded(on.client.tree) == set()
 

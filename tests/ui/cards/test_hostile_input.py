@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 
 from bot.core.cards import Card, Charge
 from bot.core.errors import UserError
+from bot.core.fair_queue import QueueCounts
 from bot.core.jobs import Cancel, Job, State
 from bot.core.quota import Allowance, Amount, Grant, Limits, Scope, Unit
 from bot.core.windows import Window
 from bot.ui.cards.job import render
 from bot.ui.cards.job_list import jobs_list
-from bot.ui.cards.notices import ModelFact, help_page, notice, refusal, welcome
+from bot.ui.cards.notices import ModelFact, help_page, ignored_flags, notice, refusal, welcome
 from bot.ui.cards.prompt import prompt_page
+from bot.ui.cards.status import ModelSpeed, OperatorFacts, Service, Status, status
 from bot.ui.cards.usage import ChartImage, UsageLine, usage
 from tests.ui.cards.drawing import JOB_ID, LEFT, NOW, TEXTS, card, ids, labels, names, nodes, pictures, text_of
 from tests.ui.hostile import hostile
@@ -168,6 +170,17 @@ async def test_lists_and_pages_keep_to_the_limits_in_every_language(locale: str)
     wide = UsageLine(replace(LEFT, limit=PRICE, used=PRICE, unit="micro_usd", scope=Scope.CAP), PRICE)
     grants = [Grant(n, Unit.IMAGES, PRICE, expires_at=NOW) for n in range(99)]
     check(usage([wide] * 66, grants, words, now=NOW, idle_days=30, chart=ChartImage("usage.png", "x" * 1024)))
+    for outage in ("credentials", "balance", "down"):
+        facts_of_all = Status(
+            services=[Service(LONG, outage, NOW)] * 9,
+            speeds=[ModelSpeed(LONG, 9_999, 9_999)] * 25,
+            here=QueueCounts(99_999, 99_999),
+            everywhere=QueueCounts(99_999, 99_999),
+            limits=[wide] * 22,
+            operator=OperatorFacts([(LONG, PRICE)] * 9, [wide]),
+        )
+        check(status(facts_of_all, words, now=NOW))
+    check(ignored_flags(words, ignored=["--" + "x" * 58] * 99, overridden=["--" + "x" * 58] * 99))
     for is_open in (True, False):
         check(welcome(words, is_open=is_open, guild_id=10**19, limits=Limits()))
 

@@ -78,6 +78,7 @@ async def connected(
             originals=base.delivery.originals,
             remove_files=remove_files,
             chart=_drawn,
+            balances=dict,
             metrics=base.metrics,
         )
         async with client:
