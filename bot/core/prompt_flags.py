@@ -9,10 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
-from bot.core.catalog import Catalog
+from bot.core.catalog import Catalog, resolution_size
 from bot.core.jobs import Verb
 from bot.core.request_draft import RequestDraft
-from bot.core.server_settings import resolution_size
 
 MARK = re.compile(r"(--|[\u2014\u2013])([A-Za-z]+)")
 PUNCTUATION = ",;."  # after a flag or its value

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,6 +27,22 @@ class ChannelCeiling(_Part):
     count: Annotated[int, Field(ge=1)] | None = None
 
 
+class Style(_Part):
+    """Words around a member's prompt, and option values, under a name that members choose."""
+
+    before: Annotated[str, Field(max_length=500)] = ""
+    after: Annotated[str, Field(max_length=500)] = ""
+    options: Mapping[str, str | int | bool] = Field(default_factory=dict)  # names as in `RequestedOptions`
+    model: str | None = None
+
+
+class Flagged(StrEnum):
+    """What happens with pictures that the provider marks as not safe for work."""
+
+    SPOILER = "spoiler"
+    WITHHOLD = "withhold"  # nothing of them is shown in the server
+
+
 class ServerSettings(_Part):
     """A server's settings, stored as JSON. By default every channel and every model is allowed."""
 
@@ -36,6 +53,20 @@ class ServerSettings(_Part):
     denied: tuple[int, ...] = ()  # channels
     caps: Mapping[int, ChannelCeiling] = Field(default_factory=dict)  # by channel
     models: tuple[str, ...] = ()  # disabled in this server
+    default_model: str | None = None  # None: the catalogue's
+    max_safety: Annotated[int, Field(ge=1)] | None = None  # the most permissive content filter; None: the operator's
+    web_search: bool = True  # where the operator allows it
+    private: bool = False  # replies are ephemeral unless a member asks otherwise
+    language: str | None = None  # of public cards; None: the requester's
+    prices: bool = False  # shown on public cards
+    threads: bool = False  # a thread for each job
+    log: int | None = None  # the channel for reports and what moderators do
+    gallery: int | None = None  # the channel for results that members like
+    gallery_stars: Annotated[int, Field(ge=1, le=100)] = 3  # favorites that a result needs for it
+    generation: tuple[int, ...] = ()  # channels in which a message that mentions the bot is a request
+    styles: Mapping[str, Style] = Field(default_factory=dict)  # by name
+    words: tuple[str, ...] = ()  # that prompts must not contain; never shown to members
+    flagged: Flagged = Flagged.SPOILER
 
     def allows(self, channels: Iterable[int]) -> bool:
         """Whether a channel may be used; for a thread, *channels* includes its parent."""
