@@ -105,6 +105,7 @@ class App:
         stop = asyncio.Event()
         listener = await self._serve()
         await self.services.availability.start()
+        await self.services.preferences.load()
         await self.jobs.worker.start()
         tasks = [asyncio.create_task(each.run(stop)) for each in self.runners]
         try:

@@ -130,7 +130,19 @@ def commands() -> Iterator[str]:
     """Members' commands and options with the descriptions that Discord shows."""
     descriptions = tomllib.loads((SHIPPED.parent / "locales" / "en.toml").read_text())["command"]
     yield "| command | |\n| --- | --- |"
-    for name in ("imagine", "edit", "tray", "history", "favorites", "show", "jobs", "usage", "help"):
+    for name in (
+        "imagine",
+        "edit",
+        "tray",
+        "history",
+        "favorites",
+        "show",
+        "preferences",
+        "privacy",
+        "jobs",
+        "usage",
+        "help",
+    ):
         yield f"| `/{name}` | {descriptions[name]} |"
     for menu in ("edit_menu", "tray_menu"):
         yield f"| *{descriptions[menu]}* | in the menu of any message with pictures, under *Apps* |"

@@ -17,6 +17,7 @@ from bot.core.cards import Card, Reply, ReplyPath
 from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.errors import NotSearchable
 from bot.core.jobs import SECOND, Job, Observation, Place, Reference, State, Verb
+from bot.core.preferences import Notify
 from bot.core.quota import Limits
 from bot.core.references import ReferenceLimits
 from bot.core.request_draft import InteractionContext, RequestDraft
@@ -182,6 +183,7 @@ class FakeMessenger:
     errors: list[Exception] = field(default_factory=list)  # raised one by one before anything is shown
     deleted: list[str] = field(default_factory=list)  # jobs whose messages were deleted
     notified: list[Card] = field(default_factory=list)  # cards of direct messages
+    announced: list[tuple[Card, Notify]] = field(default_factory=list)  # ends that a member was told of
     waits: float = 0.0  # seconds that Discord's limits make cards of unfinished jobs wait
 
     async def send(self, card: Card, reply: Reply, *, path: ReplyPath, uploads: Sequence[Upload]) -> int:
@@ -201,6 +203,9 @@ class FakeMessenger:
     async def notify(self, card: Card, reply: Reply) -> bool:
         self.notified.append(card)
         return True
+
+    async def announce(self, card: Card, reply: Reply, *, by: Notify) -> None:
+        self.announced.append((card, by))
 
     @property
     def last(self) -> Card:

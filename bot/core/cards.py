@@ -122,6 +122,8 @@ class Card:
     links: tuple[str, ...] = ()  # to pictures that are too large for Discord
     ai_label: bool = False  # the card says that the pictures are AI-generated
     private: bool = False  # only its requester sees it
+    prices: bool = False  # it shows prices although others see it, as the server wants it
+    locale: str = "en"  # of its texts
     editable: bool = False  # a model that edits is offered
     larger: tuple[str, ...] = ()  # resolutions in which a picture can be made again, smallest first
     hide_only: bool = False  # the provider cannot cancel a submitted run: the reply can only be hidden
@@ -134,6 +136,10 @@ class Card:
     def hidden(self) -> bool:
         """Whether the member has hidden the reply: it does not show the result."""
         return self.job.hidden_at is not None
+
+    @property
+    def shows_prices(self) -> bool:
+        return self.private or self.prices
 
     @property
     def spoiler(self) -> bool:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bot.core.catalog import Catalog, RequestedOptions, resolution_size
 from bot.core.errors import UserError
 from bot.core.jobs import Verb
-from bot.core.routes import Words
+from bot.core.routes import Options, Words
 from bot.core.windows import Pin
 
 MAX_NAMED_CHANNELS = 5  # in one refusal
@@ -116,13 +116,27 @@ def apply_settings(
             raise UserError("house.count", limit=cap.count, given=count, channels=unrestricted)
         if count is None and options.count is not None and (options.count.default or 1) > cap.count:
             count = cap.count
-    return chosen, replace(asked, resolution=resolution, count=count)
+    return chosen, replace(_ceilings(server_settings, options, asked), resolution=resolution, count=count)
+
+
+def _ceilings(server_settings: ServerSettings, options: Options, asked: RequestedOptions) -> RequestedOptions:
+    """*asked* within the server's content filter; `UserError` for a value above it, and for a search that is off."""
+    limit, spec = server_settings.max_safety, options.safety
+    if asked.web_search and not server_settings.web_search:
+        raise UserError("house.web_search")
+    if limit is None or spec is None:
+        return asked
+    if asked.safety is not None and asked.safety > limit:
+        raise UserError("house.safety", given=asked.safety, limit=limit)
+    default = spec.default if spec.default is not None else spec.min
+    return replace(asked, safety=max(spec.min, min(default, limit))) if asked.safety is None else asked
 
 
 def default_model(server_settings: ServerSettings, catalog: Catalog, verb: Verb) -> str | None:
     """The model that is used where none is given; None where none is offered."""
     offered = [key for key in catalog.models_for(verb) if key not in server_settings.models]
-    return catalog.default if catalog.default in offered else next(iter(offered), None)
+    preferred = (server_settings.default_model, catalog.default)
+    return next((each for each in preferred if each in offered), next(iter(offered), None))
 
 
 def _resolution(

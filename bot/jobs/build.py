@@ -14,6 +14,7 @@ from bot.jobs.delivery import Delivery, Fitter, Messenger
 from bot.jobs.drafts import Drafts
 from bot.jobs.fair_queues import FairQueues
 from bot.jobs.poll_timing import PollTiming
+from bot.jobs.privacy import Privacy
 from bot.jobs.provider_health import ProviderHealth
 from bot.jobs.queue import Queue
 from bot.jobs.requests import Requests
@@ -34,6 +35,7 @@ from bot.providers.base import Provider
 from bot.store import drafts
 from bot.store.favorites import Favorites
 from bot.store.notes import Notes
+from bot.store.preferences import MemberPreferences
 from bot.store.quotas import Quotas
 from bot.store.reports import Reports
 from bot.store.results import Results
@@ -70,6 +72,8 @@ class Services:
     notes: Notes
     favorites: Favorites
     trays: Trays
+    preferences: MemberPreferences
+    privacy: Privacy
     results: Results
     queues: FairQueues
     poll_timing: PollTiming
@@ -160,6 +164,7 @@ def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
         fitter=outside.fitter,
         data=settings.data,
         link=outside.picture_link,
+        preferences=services.preferences,
         outages=outages,
         wakeups=wakeups,
         clock=clock,
@@ -184,6 +189,7 @@ def _services(
     at: StepContext, queues: FairQueues, settings: JobSettings, *, notes: Notes, notify: Notify
 ) -> Services:  # fmt: skip
     database = at.store.database
+    preferences = MemberPreferences(database)
     usage = Usage(at.store, limits=settings.limits, clock=at.clock)
     jobs = Jobs(
         at.store,
@@ -202,6 +208,7 @@ def _services(
         routing=at.routing,
         outages=at.outages,
         wakeups=at.wakeups,
+        preferences=preferences,
         limits=settings.limits,
         cdn_hosts=settings.cdn_hosts,
         clock=at.clock,
@@ -217,6 +224,8 @@ def _services(
         notes=notes,
         favorites=Favorites(database),
         trays=Trays(database),
+        preferences=preferences,
+        privacy=Privacy(at.store, jobs, data=settings.data, wakeups=at.wakeups, clock=at.clock),
         results=Results(database),
         queues=queues,
         poll_timing=at.poll_timing,

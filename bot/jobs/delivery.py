@@ -24,8 +24,9 @@ from bot.core.errors import (
     RateLimitReached,
     TooLarge,
 )
-from bot.core.jobs import HOUR, MINUTE, SECOND, Job, Verb
+from bot.core.jobs import HOUR, MINUTE, SECOND, Job, State, Verb
 from bot.core.polling import backoff
+from bot.core.preferences import Notify
 from bot.jobs import system_outages
 from bot.jobs.reply_schedule import ReplySchedule
 from bot.jobs.service import Jobs
@@ -35,6 +36,7 @@ from bot.pictures.byte_budget import ByteBudget
 from bot.pictures.fit import Fitted
 from bot.pictures.provenance import ai_mark
 from bot.store.database import CONNECTION_LOST
+from bot.store.preferences import MemberPreferences
 from bot.store.replies import DueReply
 from bot.store.store import Store
 
@@ -43,6 +45,8 @@ log = logging.getLogger(__name__)
 REQUEST_LIMIT = 24 * 1024 * 1024  # Discord takes 25 MiB a request; the card itself needs a little
 FILE_SLACK = 64 * 1024
 SPACING = 3 * SECOND  # between two cards of an unfinished job
+LONG_JOB = 30 * SECOND  # from the command: the member may have looked elsewhere
+NEWS_LIFE = 10 * MINUTE  # after which nobody is told that a job has ended
 QUIET_AFTER = HOUR  # Discord limits edits of messages older than that (30046)
 MAX_DELIVERIES = 32
 MAX_LARGE = 2  # of them for cards whose pictures must be made smaller, which takes seconds each
@@ -96,6 +100,10 @@ class Messenger(Protocol):
         """
         ...
 
+    async def announce(self, card: Card, reply: Reply, *, by: Notify) -> None:
+        """Tell the member once that their job has ended; what cannot be sent is only logged."""
+        ...
+
 
 class Fitter(Protocol):
     async def fit(self, data: bytes, *, max_bytes: int, xmp: bytes) -> Fitted | None: ...
@@ -111,6 +119,7 @@ class Delivery:
         fitter: Fitter,
         data: Path,
         link: Callable[[str, Picture], str | None],
+        preferences: MemberPreferences,
         outages: Outages,
         wakeups: Wakeups,
         clock: Clock,
@@ -123,6 +132,7 @@ class Delivery:
         self._fitter = fitter
         self._data = data
         self._link = link
+        self._preferences = preferences
         self._random = random
         self._outages = outages
         self._wakeups = wakeups
@@ -430,6 +440,24 @@ class Delivery:
         only_token = paths(reply, now=now, final=False) == (ReplyPath.TOKEN,)
         due_at = reply.final_edit_at if only_token and not final and not card.final_edit else None
         await self._store.mark_delivered(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
+        if final and _was_long(card, reply, now=now):
+            await self._announce(card, replace(reply, message_id=sent.message_id))
+
+    async def _announce(self, card: Card, reply: Reply) -> None:
+        """Tell the member once that a job which took long has ended: an edited message notifies nobody."""
+        by = (await self._preferences.get(card.job.place.user_id)).notify
+        if by is Notify.OFF:
+            return
+        await self._store.mark_notified(reply.job_id)  # before it is sent: rather never than twice
+        await self._messenger.announce(card, reply, by=by)
+
+
+def _was_long(card: Card, reply: Reply, *, now: int) -> bool:
+    """Whether the end of the job is news to its member, who may have looked elsewhere."""
+    job = card.job
+    if job.ended_at is None or reply.notified or card.hidden or job.state is State.CANCELLED:
+        return False
+    return job.ended_at - job.created_at > LONG_JOB and now - job.ended_at <= NEWS_LIFE
 
 
 def _is_large(card: Card, reply: Reply) -> bool:

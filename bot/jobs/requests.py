@@ -5,6 +5,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from ulid import ULID
 
@@ -15,6 +16,7 @@ from bot.core.catalog import Catalog, Quote
 from bot.core.clock import Clock
 from bot.core.errors import UserError
 from bot.core.jobs import ACK_WINDOW, MINUTE, ImageRequest, Job, Place, State
+from bot.core.preferences import fill
 from bot.core.references import check_references, result_of
 from bot.core.request_draft import InteractionContext, RequestDraft, missing_permissions
 from bot.core.server_settings import ServerSettings, apply_settings
@@ -25,6 +27,7 @@ from bot.jobs.service import Jobs
 from bot.jobs.system_outages import Outages
 from bot.jobs.wakeups import Wakeups
 from bot.store.database import DATABASE_ERRORS
+from bot.store.preferences import MemberPreferences
 from bot.store.queries import JobRecord, QuotaStatus
 from bot.store.store import Store
 
@@ -45,6 +48,7 @@ class Requests:
         routing: Routing,
         outages: Outages,
         wakeups: Wakeups,
+        preferences: MemberPreferences,
         limits: quota.Limits,
         cdn_hosts: Iterable[str],
         clock: Clock,
@@ -57,6 +61,7 @@ class Requests:
         self._routing = routing
         self._outages = outages
         self._wakeups = wakeups
+        self._preferences = preferences
         self._limits = limits
         self._clock = clock
         self._admission = Admission(clock)
@@ -92,7 +97,8 @@ class Requests:
         job, amount, quote = self._job(context, draft, server_settings)
         if max_price is not None and amount.micro_usd > max_price:
             raise UserError("price.changed", price=amount.micro_usd, said=max_price, estimated=quote.estimated)
-        reply = _reply(context, job)
+        locale = context.locale if context.private else server_settings.language or context.locale
+        reply = _reply(context, job, locale=locale)
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT):
                 reserved = await self._store.accept(
@@ -146,6 +152,21 @@ class Requests:
             references=draft.references,
             drawn_seed=secrets.randbits(31),
         )
+
+    async def fill(self, draft: RequestDraft, place: Place, *, private: bool | None) -> RequestDraft:
+        """*draft* with the member's preferences, then the server's, for what it leaves open.
+
+        *private*: what the member asked for, None where they did not say.
+        """
+        server_settings = await self.server_settings(place)
+        try:
+            async with asyncio.timeout(DATABASE_TIMEOUT):
+                preferences = await self._preferences.get(place.user_id)
+        except TimeoutError as exc:
+            raise UserError("busy") from exc
+        choices = (private, preferences.private, server_settings.private)
+        filled = fill(draft, preferences, check=lambda each: self.request(each, place, server_settings))
+        return replace(filled, private=next(each for each in choices if each is not None))
 
     async def acknowledged(self, job_id: str, *, message_id: int, ephemeral: bool) -> None:
         """Discord shows the first card; the job may be submitted."""
@@ -221,7 +242,7 @@ def _parent_picture(draft: RequestDraft) -> int | None:
     return n if job_id == draft.parent_id else None
 
 
-def _reply(context: InteractionContext, job: Job) -> Reply:
+def _reply(context: InteractionContext, job: Job, *, locale: str) -> Reply:
     return Reply(
         job_id=job.id,
         application_id=context.application_id,
@@ -232,7 +253,7 @@ def _reply(context: InteractionContext, job: Job) -> Reply:
         bot_can_edit=context.bot_can_edit,
         bot_can_post=context.bot_can_post,
         filesize_limit=context.filesize_limit,
-        locale=context.locale,
+        locale=locale,
         wanted=1,
         delivered=1,  # the acknowledgement itself shows version 1
         token=context.token,

@@ -86,6 +86,8 @@ class Jobs:
             ready_at=timing.ready_at(job) if submitted else None,
             pictures=record.pictures,
             private=record.reply.ephemeral or job.place.guild_id is None,
+            prices=quota.server_settings.prices,
+            locale=record.reply.locale,
             editable=available.offered.edit_model(job.request.model) is not None,
             larger=available.offered.larger_resolutions(job.request),
             hide_only=not available.cancels(job.provider),
@@ -145,7 +147,7 @@ class Jobs:
             raise UserError("job.running")
         pictures = await self._store.delete_pictures(job, now=self._clock())
         self._wakeups.replies.set()
-        await self._purge_deleted()
+        await self.purge_deleted()
         return pictures
 
     async def delete_picture(self, job_id: str, n: int, *, user_id: int) -> tuple[Picture, ...]:
@@ -158,7 +160,7 @@ class Jobs:
             return await self.delete(job_id, user_id=user_id)
         pictures = await self._store.delete_picture(job, n, now=self._clock())
         self._wakeups.replies.set()
-        await self._purge_deleted()
+        await self.purge_deleted()
         return pictures
 
     async def toggle_spoiler(self, job_id: str, *, user_id: int) -> Card:
@@ -168,7 +170,7 @@ class Jobs:
         self._wakeups.replies.set()
         return await self.card(job_id)
 
-    async def _purge_deleted(self) -> None:
+    async def purge_deleted(self) -> None:
         """Overwrite deleted data; while other connections are reading, this continues in the background."""
         self._background.add(purging := asyncio.create_task(Housekeeping(self._store.database).purge_deleted()))
         purging.add_done_callback(self._background.discard)

@@ -15,6 +15,7 @@ from bot.ui.buttons.router import Router
 from bot.ui.client import DarkroomClient, Interface
 from bot.ui.commands.generate import Commands
 from bot.ui.commands.history import History
+from bot.ui.commands.preferences import MemberPages
 from bot.ui.commands.usage import DrawChart
 from bot.ui.interactions.private_delivery import PrivateDelivery, Uploads
 from bot.ui.interactions.responder import CheckFirstBytes, Responder
@@ -55,6 +56,12 @@ def build(
     )
     private_delivery, admin = PrivateDelivery(responder, uploads, originals=originals), Admin(responder)
     history = History(responder, links=ResultLinks(client, client.rate_limits), uploads=uploads)
+    pages = MemberPages(
+        responder,
+        provider_names=settings.provider_names,
+        keep_hours=settings.keep_hours,
+        keep_days=settings.keep_days,
+    )
     commands = Commands(
         responder,
         private_delivery=private_delivery,
@@ -64,6 +71,7 @@ def build(
         user_install=settings.user_install,
         chart=chart,
         history=history,
+        pages=pages,
     )
     router = Router(
         responder,
@@ -72,6 +80,7 @@ def build(
         admin=admin,
         tray=commands.tray,
         history=history,
+        pages=pages,
     )
     commands.add_to(client.tree)
     quota = admin.group("quota")

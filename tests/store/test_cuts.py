@@ -17,6 +17,7 @@ import pytest
 import bot.store
 from bot.core.cards import Picture
 from bot.core.jobs import Job, Reference, State
+from bot.core.preferences import Preferences
 from bot.core.quota import Block, Grant, Holder, Limits, Rule, Scope, Unit
 from bot.core.windows import Window
 from bot.store import postgres
@@ -26,8 +27,10 @@ from bot.store.drafts import Drafts
 from bot.store.favorites import Favorites
 from bot.store.housekeeping import Housekeeping
 from bot.store.ledger_audit import Audit, Mismatch
+from bot.store.members import Members
 from bot.store.notes import Notes
 from bot.store.postgres import PostgresDatabase
+from bot.store.preferences import MemberPreferences
 from bot.store.provider_outages import ProviderOutages
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
@@ -53,6 +56,7 @@ class Ground:
         self.store, self.quotas = Store(self.database), Quotas(self.database)
         self.drafts, self.notes = Drafts(self.database), Notes(self.database)
         self.favorites, self.trays = Favorites(self.database), Trays(self.database)
+        self.preferences, self.members = MemberPreferences(self.database), Members(self.database)
         self.outages = ProviderOutages(self.database)
         self.rows, self.alerts, self.audit = Housekeeping(self.database), Alerts(self.database), Audit(self.database)
 
@@ -144,8 +148,11 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Trays.add", lambda on: on.trays.add(1, [PUT_ASIDE], limit=3, now=LATER)),
     ("Trays.move_first", lambda on: on.trays.move_first(1, 1)),
     ("Trays.remove", lambda on: on.trays.remove(1, [0])),
+    ("MemberPreferences.put", lambda on: on.preferences.put(1, Preferences(resolution="2K"))),
     ("Store.delete_picture", lambda on: on.store.delete_picture(on.jobs["a"], 1, now=LATER)),
     ("Store.delete_pictures", lambda on: on.store.delete_pictures(on.jobs["a"], now=LATER)),
+    ("Members.erase_batch", lambda on: on.members.erase_batch(1, now=LATER)),
+    ("Members.erase_own", lambda on: on.members.erase_own(1)),
     ("Housekeeping.erase_prompts", lambda on: on.rows.erase_prompts(before=LATER + 9)),
     ("Housekeeping.delete_expired", lambda on: on.rows.delete_expired(now=LATER + 10**9)),
 ]

@@ -17,13 +17,14 @@ from bot.ui.cards.job import render
 from bot.ui.cards.prompt import PROMPT_FILE, prompt_page
 from bot.ui.commands import request_forms
 from bot.ui.commands.history import History
+from bot.ui.commands.preferences import MemberPages
 from bot.ui.commands.tray import TrayCommands
 from bot.ui.interactions.parsing import fields_of, files_in
 from bot.ui.interactions.private_delivery import PrivateDelivery
 from bot.ui.interactions.responder import NOBODY, Interaction, Responder
 
 CHANGING_ACTIONS = frozenset(
-    {"cancel", "hide", "show", "look", "erase", "favorite", "spoiler"}
+    {"cancel", "hide", "show", "look", "erase", "favorite", "spoiler", "erase_all"}
 )  # may take effect although unanswered
 HANDLED_TYPES = frozenset({discord.InteractionType.component, discord.InteractionType.modal_submit})
 
@@ -40,6 +41,7 @@ class Router:
         admin: Admin,
         tray: TrayCommands,
         history: History,
+        pages: MemberPages,
     ) -> None:
         """*remove_files* deletes a job's pictures from the disk; it may block, so it is called in a thread."""
         self._responder = responder
@@ -48,6 +50,7 @@ class Router:
         self._admin = admin
         self._tray = tray
         self._history = history
+        self._pages = pages
         self.background = Background()
         self._results = Results(
             responder, private_delivery=private_delivery, remove_files=remove_files, background=self.background
@@ -60,6 +63,7 @@ class Router:
             "t1": self._tray_button,
             "h1": self._history_button,
             "s1": self._show_button,
+            "p1": self._page_control,
         }
         self._actions: Mapping[str, Callable[[ButtonPress], Awaitable[None]]] = {
             "cancel": self._cancel,
@@ -134,7 +138,8 @@ class Router:
         response = press.interaction.response
         async with self._responder.answering(press.interaction):
             if card is not None and press.on_reply:
-                view = render(card, self._responder.words(press.interaction), now=self._responder.clock())
+                words = self._responder.texts.for_locale(card.locale)  # of the reply, whoever pressed
+                view = render(card, words, now=self._responder.clock())
                 await response.edit_message(view=view, attachments=[], allowed_mentions=NOBODY)
             else:
                 await response.defer()
@@ -201,6 +206,9 @@ class Router:
 
     async def _show_button(self, press: ButtonPress) -> None:
         await self._history.press(press.interaction, press.id, press.action)
+
+    async def _page_control(self, press: ButtonPress) -> None:
+        await self._pages.press(press.interaction, press.id, press.action)
 
     # --- drafts and forms
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from discord import ui
 
-from bot.core.cards import HIDEABLE, Card
+from bot.core.cards import HIDEABLE, Card, Reply
 from bot.core.fair_queue import EXACT_PLACES
 from bot.core.jobs import Cancel, State
 from bot.core.quota import Amount
@@ -117,6 +117,15 @@ def ended_notice(card: Card, words: Words, *, channel_id: int) -> ui.LayoutView:
     return page(box(body, *rows(look), colour=COLOURS.get(shape, BLURPLE)))
 
 
+def announcement(card: Card, words: Words, *, reply: Reply) -> ui.LayoutView:
+    """The one line that tells a member of the end of a job which took long."""
+    url = f"https://discord.com/channels/{reply.guild_id or '@me'}/{reply.channel_id}/{reply.message_id}"
+    shape = shape_of(card)
+    key = "ready" if shape in ("done", "late") else "ended"
+    values = {"user": f"<@{card.job.place.user_id}>", "url": url, "count": len(card.pictures)}
+    return page(paragraph(words.say(f"announce.{key}", **values), small(words.say("announce.off"))))
+
+
 def shape_of(card: Card) -> str:
     """The kind of card for a job, unless it is hidden: a key below `state` in the locale files."""
     job = card.job
@@ -221,7 +230,7 @@ def _ended(card: Card, words: Words, now: int) -> Iterator[str]:
             yield words.say("card.watching", when=moment(job.watch_until))
     else:
         yield words.say("card.deleted")
-    yield cost(card, words, price=card.private)
+    yield cost(card, words, price=card.shows_prices)
     if job.deleted_at is None:
         yield quoted(job.request.prompt, max_length=MAX_PROMPT_LENGTH)
 
@@ -231,7 +240,7 @@ def _hidden(card: Card, words: Words, now: int) -> Iterator[str]:
     job = card.job
     if job.state.is_final:
         yield end_reason(card, words) if job.state is not State.SUCCEEDED else ""
-        yield cost(card, words, price=card.private)
+        yield cost(card, words, price=card.shows_prices)
         yield _hidden_result(card, words, now)
         return
     yield from PROGRESS[job.state](card, words)
@@ -313,8 +322,9 @@ def remaining_quota(card: Card, words: Words) -> list[str]:
 
 
 def _money(card: Card, words: Words) -> list[str]:
-    """What is reserved and left: nobody's business but the requester's."""
-    return [reserved(card, words), *remaining_quota(card, words)] if card.private else []
+    """What is reserved, and what the requester has left, which is nobody else's business."""
+    held = [reserved(card, words)] if card.shows_prices else []
+    return [*held, *remaining_quota(card, words)] if card.private else held
 
 
 def _requester(card: Card, words: Words) -> str:
@@ -348,7 +358,7 @@ def _with_pictures(
         end_reason(card, words) if shape == "late" else "",
         words.say("card.cancel_late") if shape == "done" and job.cancel is not Cancel.NONE else "",
         *_missing_pictures(card, words, files=files),
-        cost(card, words, price=card.private),
+        cost(card, words, price=card.shows_prices),
         *_location_warnings(card, words),
         small(*_done_facts(card, words, shape=shape), *_money(card, words)),
     )

@@ -72,9 +72,9 @@ def _retry(card: Card, words: Words, label: str, *, now: int) -> list[ui.Button[
 
 
 def _repeat(card: Card, words: Words, label: str, *, style: discord.ButtonStyle = SECONDARY) -> ui.Button[Any]:
-    """The button that repeats the request, with its price where only the requester sees it."""
+    """The button that repeats the request, with its price where the card shows prices."""
     text = words.say(f"button.{label}")
-    if card.private:
+    if card.shows_prices:
         price = words.money(card.charge.reserved.micro_usd, about=card.estimated)
         text = words.say("button.priced", label=text, price=price)
     return button(text, job_button(card.job.id, "again"), style=style)

@@ -11,6 +11,7 @@ from bot.core.cards import granted, tightest
 from bot.core.catalog import Catalog, Quote, RequestedOptions
 from bot.core.errors import UserError
 from bot.core.jobs import ImageRequest, Place, Verb
+from bot.core.preferences import SAMPLE_PROMPT, SAMPLE_REFERENCE
 from bot.core.request_draft import RequestDraft
 from bot.core.routes import Options, Wire
 from bot.core.server_settings import ServerSettings
@@ -19,8 +20,6 @@ from bot.store.queries import QuotaStatus
 from bot.ui.cards import quota_text
 from bot.ui.cards.texts import Words
 from bot.ui.commands.pricing import (
-    SAMPLE_PROMPT,
-    SAMPLE_REFERENCE,
     SEPARATOR,
     chosen_value,
     price_per_picture,

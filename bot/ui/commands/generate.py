@@ -26,10 +26,11 @@ from bot.ui.cards.notices import ModelFact, help_page
 from bot.ui.commands import request_forms
 from bot.ui.commands.completion import OptionCompletion
 from bot.ui.commands.history import History
+from bot.ui.commands.preferences import MemberPages
 from bot.ui.commands.pricing import default_quote, resolve_model, resolve_resolution
 from bot.ui.commands.tray import TrayCommands, pictures_in_tray
 from bot.ui.commands.usage import DrawChart, UsageCommand
-from bot.ui.interactions.parsing import avatar_of, message_path, message_path_of, reference_of
+from bot.ui.interactions.parsing import avatar_of, message_path, message_path_of, place_of, reference_of
 from bot.ui.interactions.private_delivery import PrivateDelivery
 from bot.ui.interactions.responder import Interaction, Responder
 
@@ -55,12 +56,14 @@ class Commands:
         user_install: bool,
         chart: DrawChart,
         history: History,
+        pages: MemberPages,
     ) -> None:
         """*provider_names*: display names of the providers. Pictures are kept *keep_hours*, prompts *keep_days*."""
         self._responder = responder
         self._private_delivery = private_delivery
         self.tray = TrayCommands(responder)
         self.history = history
+        self._pages = pages
         self._usage = UsageCommand(responder, chart)
         self._provider_names = tuple(provider_names)
         self._retention = {"keep_hours": keep_hours, "keep_days": keep_days}
@@ -80,7 +83,14 @@ class Commands:
             tree.add_command(self._message_menu("edit_menu", self._edit_message))
             tree.add_command(self._message_menu("tray_menu", self.tray.add))
             tree.add_command(self._user_menu())
-        commands = {"jobs": self._jobs, "usage": self._usage.show, "tray": self.tray.show, "help": self._help}
+        commands = {
+            "jobs": self._jobs,
+            "usage": self._usage.show,
+            "tray": self.tray.show,
+            "preferences": self._pages.preferences,
+            "privacy": self._pages.privacy,
+            "help": self._help,
+        }
         for name, handler in commands.items():
             tree.add_command(self._simple_command(name, handler))
         for command in self._history_commands():
@@ -109,6 +119,8 @@ class Commands:
                         draft, references=(*pictures, *draft.references), parent_id=record.job.id, source=source
                     )
                 draft = await request_forms.with_flags(responder, interaction, draft)
+                place = place_of(interaction, member=responder.is_member(interaction))
+                draft = await responder.services.requests.fill(draft, place, private=given.get("private"))
                 await responder.submit_request(interaction, draft, received_at=received_at)
 
             await responder.handle(interaction, handler)

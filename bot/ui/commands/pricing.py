@@ -4,15 +4,13 @@ from collections.abc import Mapping
 
 from bot.core.catalog import Catalog, Quote, RequestedOptions
 from bot.core.errors import UserError
-from bot.core.jobs import Reference, Verb
+from bot.core.jobs import Verb
+from bot.core.preferences import SAMPLE_PROMPT, SAMPLE_REFERENCE
 from bot.core.server_settings import resolutions
 from bot.jobs.build import Services
 from bot.ui.cards.texts import Words
 
 SEPARATOR = " · "
-# Stand in for what is not known yet, so that a request can be checked and priced.
-SAMPLE_REFERENCE = Reference("https://cdn.discordapp.com/sample.png", "sample.png")
-SAMPLE_PROMPT = "a picture"  # long enough for every provider
 
 
 def chosen_value(typed: str) -> str:

@@ -30,6 +30,9 @@ async def open_draft(
 
     *pick*: the form asks which one of the draft's pictures to edit.
     """
+    if title == "edit":  # a new request
+        place = place_of(interaction, member=responder.is_member(interaction))
+        draft = await responder.services.requests.fill(draft, place, private=draft.private or None)
     draft_id = await responder.services.drafts.keep(draft, user_id=interaction.user.id)
     await show_draft(responder, interaction, draft, draft_id=draft_id, title=title, pick=pick)
 

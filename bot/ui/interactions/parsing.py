@@ -43,12 +43,17 @@ def is_direct(interaction: discord.Interaction[Any]) -> bool:
 
 
 def context_of(
-    interaction: discord.Interaction[Any], *, received_at: int, member: bool, private: bool
-) -> InteractionContext:  # fmt: skip
+    interaction: discord.Interaction[Any],
+    *,
+    received_at: int,
+    member: bool,
+    private: bool,
+    locale: str | None = None,
+) -> InteractionContext:
     """What a job keeps of its interaction.
 
     *received_at* is in UTC milliseconds; *member*: the bot is a member of the server; *private*: the reply is
-    ephemeral.
+    ephemeral; *locale*: the member's own choice, instead of Discord's.
     """
     can_edit, can_post = _bot_access(interaction, member=member)
     return InteractionContext(
@@ -57,7 +62,7 @@ def context_of(
         token=interaction.token,
         received_at=received_at,
         place=place_of(interaction, member=member),
-        locale=str(interaction.locale),
+        locale=locale or str(interaction.locale),
         filesize_limit=interaction.filesize_limit,
         bot_can_edit=can_edit,
         bot_can_post=can_post,

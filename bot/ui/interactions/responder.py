@@ -74,7 +74,9 @@ class Responder:
         self._owners: dict[int, int] = {}
 
     def words(self, interaction: Interaction) -> Words:
-        return self.texts.for_locale(str(interaction.locale))
+        """The texts in the member's language: the one that they have chosen, else Discord's."""
+        chosen = self.services.preferences.language_of(interaction.user.id)
+        return self.texts.for_locale(chosen or str(interaction.locale))
 
     @property
     def bot_id(self) -> int:
@@ -235,8 +237,12 @@ class Responder:
         """
         await self.check_place(interaction)
         context = context_of(
-            interaction, received_at=received_at, member=self.is_member(interaction), private=draft.private
-        )  # fmt: skip
+            interaction,
+            received_at=received_at,
+            member=self.is_member(interaction),
+            private=draft.private,
+            locale=self.services.preferences.language_of(interaction.user.id),
+        )
         try:
             if not self._accepts_requests:
                 raise UserError("busy")  # noqa: TRY301 - handled below like every refusal
@@ -330,7 +336,7 @@ class Responder:
     async def _send_card(self, interaction: Interaction, card: Card, *, context: InteractionContext) -> None:
         """Acknowledge with the card itself. If Discord's response is lost, the worker looks the message up."""
         job_id = card.job.id
-        view = render(card, self.words(interaction), now=self.clock())
+        view = render(card, self.texts.for_locale(card.locale), now=self.clock())
         remaining = max(MIN_TIMEOUT, ACK_TIMEOUT - (self.clock() - context.received_at) / SECOND)
         try:
             async with self.answering(interaction, seconds=remaining):

@@ -16,8 +16,9 @@ from bot.core.cards import Card, Reply, ReplyPath
 from bot.core.clock import Clock
 from bot.core.errors import DeliverLater, RateLimitReached
 from bot.core.jobs import MINUTE
+from bot.core.preferences import Notify
 from bot.jobs.delivery import Upload
-from bot.ui.cards.job import ended_notice, render
+from bot.ui.cards.job import announcement, ended_notice, render
 from bot.ui.cards.texts import Texts
 from bot.ui.transport.errors import (
     ADDRESS_BLOCK_TIMEOUT,
@@ -136,6 +137,32 @@ class DiscordMessenger:
             return False
         return True
 
+    async def announce(self, card: Card, reply: Reply, *, by: Notify) -> None:
+        """Tell the member once that their job has ended; what cannot be sent is only logged.
+
+        A mention is an ephemeral follow-up as long as the token lives, then an answer to the public reply.
+        """
+        member = card.job.place.user_id
+        view = announcement(card, self._texts.for_locale(reply.locale), reply=reply)
+        mention = discord.AllowedMentions(everyone=False, roles=False, users=[discord.Object(member)])
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                if by is Notify.DIRECT:
+                    await self._limits.wait_for_token(final=False)
+                    direct = await self._client.create_dm(discord.Object(member))
+                    await self._limits.wait_for_token(final=False)
+                    await direct.send(view=view, allowed_mentions=NOBODY)
+                elif reply.token_lives(self._clock()):
+                    await self._webhook(reply).send(view=view, ephemeral=True, allowed_mentions=mention)
+                elif reply.bot_can_post and not reply.ephemeral and reply.message_id is not None:
+                    await self._limits.wait_for_token(final=False)
+                    channel = self._channel(reply)
+                    answered = channel.get_partial_message(reply.message_id)
+                    await channel.send(view=view, reference=answered, mention_author=False, allowed_mentions=mention)
+        except DISCORD_ERRORS as exc:
+            self._note_block(exc)
+            log.info("A member could not be told of an ended job", extra={"event": "not_announced", "why": str(exc)})
+
     async def find(self, reply: Reply) -> tuple[int, bool] | None:
         """Look up a reply by its token: its message id and whether it is ephemeral, or None if there is none.
 
@@ -239,6 +266,7 @@ class DiscordMessenger:
         assert reply.token is not None
         webhook = discord.Webhook.partial(reply.application_id, reply.token, client=self._client)
         webhook.proxy = self._client.http.proxy  # `partial` has no parameter for it
+        webhook.type = discord.WebhookType.application  # or it sends no ephemeral message
         return webhook
 
     def _channel(self, reply: Reply) -> discord.PartialMessageable:

@@ -26,7 +26,9 @@ from tests.ui.cards.drawing import TEXTS
 from tests.ui.transport.test_sockets import SOON, Scene, connected
 
 MENUS = frozenset({"Edit this", "Add to tray", "Edit avatar"})
-COMMANDS = frozenset({"imagine", "edit", "tray", "history", "favorites", "show", "jobs", "usage", "help"})
+COMMANDS = frozenset(
+    {"imagine", "edit", "tray", "history", "favorites", "show", "preferences", "privacy", "jobs", "usage", "help"}
+)
 OF_MEMBERS = MENUS | COMMANDS
 TABLES = ("limits", "changes", "houses", "grants", "ledger", "totals")
 ROLES: Mapping[str, int] = {

@@ -104,6 +104,7 @@ async def trial(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Asyn
                 await each.aclose()
             database._writer = await _start_worker(folder / "darkroom.db", Slow)
             database._reader = await _start_worker(folder / "darkroom.db", SlowReader)
+            database._secure_deletion._run = database._writer.run_statements  # or it asks the closed one for minutes
 
             def slow(seconds: float, *, reads: bool = False) -> None:
                 Slow.delay, SlowReader.delay = seconds, seconds if reads else 0
@@ -142,6 +143,8 @@ async def everything(at: Trial) -> Mapping[str, Callable[[], Awaitable[Interacti
         "Edit avatar": lambda: who.user_menu(channel, "Edit avatar", who.user),
         "imagine": lambda: who.slash(channel, "imagine", prompt="a lighthouse"),
         "tray": lambda: who.slash(channel, "tray"),
+        "preferences": lambda: who.slash(channel, "preferences"),
+        "privacy": lambda: who.slash(channel, "privacy"),
         "history": lambda: who.slash(channel, "history"),
         "favorites": lambda: who.slash(channel, "favorites"),
         "show": lambda: who.slash(channel, "show", result="01ARZ3NDEKTSV4RRFFQ69G5FAV"),
@@ -170,7 +173,9 @@ async def everything(at: Trial) -> Mapping[str, Callable[[], Awaitable[Interacti
         made[f"tray {action}"] = _press(at, f"t1:tray:{action}")
     made["page"] = _press(at, "h1:a:::")
     made["result"] = _press(at, "s1:01ARZ3NDEKTSV4RRFFQ69G5FAV:go")
-    assert set(router._kinds) == {"j1", "d1", "f1", "q1", "t1", "h1", "s1"}
+    for control in ("preferences:model", "privacy:export", "privacy:erase", "privacy:erase_all"):
+        made[control] = _press(at, f"p1:{control}")
+    assert set(router._kinds) == {"p1", "j1", "d1", "f1", "q1", "t1", "h1", "s1"}
     return made
 
 
