@@ -99,9 +99,10 @@ class QuotaCommands:
         window = amounts.window(unit, action.given.get("per"))
         rule = Rule(target.holder, target.subject, unit, window, amounts.amount(action.given["amount"], unit))
         before = await self._view(action, target)
+        inherited = quota_cards.inherited(rule, before)
         notes = quota_cards.idle_notes(action.words, rule, before, picture=self._picture_price(before.server_settings))
         async with database_timeout("admin.unsure"):
-            await self._quotas.set_rule(action.by, rule)
+            await self._quotas.set_rule(action.by, rule, inherited=inherited.amount if inherited else None)
         if target.holder in (Holder.ROLE, Holder.GUILD):
             notes.append(action.words.say(f"quota.note.{target.holder}"))
         lines = [quota_cards.change(action.words, rule, before=before, after=rule)]

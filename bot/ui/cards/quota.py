@@ -225,10 +225,16 @@ def change(words: Words, rule: Rule, *, before: QuotaView, after: Rule | None) -
 
 
 def _inherited(words: Words, rule: Rule, before: QuotaView) -> str:
-    for each in limit_lines(before):
-        if (each.scope, each.unit, each.window) == (rule.holder.scope, rule.unit, rule.window):
-            return words.say("quota.unset_until", amount=amount(words, rule.unit, each.amount))
-    return words.say("quota.unset")
+    line = inherited(rule, before)
+    if line is None:
+        return words.say("quota.unset")
+    return words.say("quota.unset_until", amount=amount(words, rule.unit, line.amount))
+
+
+def inherited(rule: Rule, before: QuotaView) -> LimitLine | None:
+    """The limit that applies in place of *rule* as long as that is not set; None if there is none."""
+    key = (rule.holder.scope, rule.unit, rule.window)
+    return next((each for each in limit_lines(before) if (each.scope, each.unit, each.window) == key), None)
 
 
 # --- pages
