@@ -4,6 +4,7 @@ import csv
 import io
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,7 +13,7 @@ import discord
 import pytest
 
 from bot.core.errors import UserError
-from bot.core.ledger_csv import HEADER, escape_formulas, to_csv
+from bot.core.ledger_csv import HEADER, Names, escape_formulas, to_csv
 from bot.core.quota import Amount, Block, Grant, Holder, Kind, Limits, Rule, Unit
 from bot.core.windows import Window
 from bot.store.quotas import By, Change
@@ -286,9 +287,26 @@ async def test_an_export_contains_every_row_of_the_server_and_no_other(on: Stage
     assert float(rows[1]["dollars"]) > 0
     assert rows[2]["reason"] == "'=HYPERLINK(1); '@x"
     assert all(each["time"].endswith("+09:00") for each in rows)
-    assert {each["user"] for each in rows} == {str(on.alice.id)}
+    assert {each["user"] for each in rows} == {f"'{on.alice.id}"}
+    assert {each["member_name"] for each in rows} == {"alice"}
+    assert [(each["channel"], each["channel_name"]) for each in rows[:2]] == [(f"'{on.channel.id}", "pictures")] * 2
+    assert [(each["actor"], each["actor_name"]) for each in rows[1:]] == [("", ""), (f"'{carol.id}", "carol")]
     assert "3 rows" in text(shown)
     assert "Asia/Tokyo" in text(shown)
+
+
+@on_stage(limits=RICH)
+async def test_names_that_are_not_known_are_left_empty_in_an_export(on: Stage) -> None:
+    carol, elsewhere = admin(on), on.env.create_guild("Elsewhere")
+    there, dora = elsewhere.create_text_channel("there"), elsewhere.add_member(on.env.create_user("dora"))
+    await dora.slash(there, "usage")
+    for n, user in enumerate((on.bob.id, dora.id)):
+        await on.rig.services.quotas.grant(by(on, str(n)), user, Grant(0, Unit.IMAGES, 1))
+
+    shown = await carol.slash(on.channel, "quota export", since="today")
+
+    rows = _rows(await shown.response.attachments[0].read())
+    assert [(each["member_name"], each["channel_name"], each["actor_name"]) for each in rows] == [("", "", "")] * 2
 
 
 @on_stage(limits=RICH)
@@ -365,9 +383,9 @@ def test_the_end_of_a_period_may_be_a_named_period() -> None:
 async def test_an_export_is_encoded_in_a_thread(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     written_in: list[threading.Thread] = []
 
-    def noting(entries: Sequence[Entry], zone: tzinfo, *, header: bool) -> str:
+    def noting(entries: Sequence[Entry], zone: tzinfo, *, names: Names, header: bool) -> str:
         written_in.append(threading.current_thread())
-        return to_csv(entries, zone, header=header)
+        return to_csv(entries, zone, names=names, header=header)
 
     monkeypatch.setattr(quota_reports, "to_csv", noting)
     await on.rig.services.quotas.grant(by(on, "1"), on.alice.id, Grant(0, Unit.IMAGES, 1))
@@ -406,6 +424,19 @@ def test_times_are_those_of_the_zone_and_dollars_are_decimals() -> None:
     assert (row["time"], row["dollars"]) == ("2026-11-20T07:00:00-05:00", "-0.670001")
     assert to_csv([_entry(1)], UTC, header=False).count("\n") == 1
     assert row["actor"] == ""
+
+
+def test_ids_are_text_and_names_begin_no_formula() -> None:
+    names = Names({5: "=HYPERLINK(1)", 8: "+1"}, {6: "@here"})
+    entry = replace(_entry(1), user=5, channel=6, actor=8, job="01K")
+
+    (row,) = csv.DictReader(io.StringIO(to_csv([entry], UTC, names=names)))
+
+    ids = {each: row[each] for each in ("server", "user", "channel", "actor")}
+    assert ids == {"server": "'5001", "user": "'5", "channel": "'6", "actor": "'8"}
+    assert (row["member_name"], row["channel_name"], row["actor_name"]) == ("'=HYPERLINK(1)", "'@here", "'+1")
+    formulas = {name for name, cell in row.items() if cell[:1] in tuple("=+-@")}
+    assert formulas == {"pictures", "dollars"}  # negative numbers, which nobody but the bot writes
 
 
 def _entry(n: int) -> Entry:
