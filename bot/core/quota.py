@@ -9,6 +9,7 @@ Longer than other files: the layers decide together.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from math import inf
 
 from bot.core.errors import UserError
 from bot.core.windows import Calendar, Moment, Window
@@ -148,24 +149,25 @@ class Limits:
 
 
 def effective(defaults: Iterable[Rule], rules: Iterable[Rule], *, roles: Iterable[int] = ()) -> Sequence[Limit]:
-    """The limits that apply to one member in one place, narrowest first.
+    """The limits that apply to one member in one place, narrowest first; *rules* and *roles* as in `deciding`."""
+    return [Limit(each.holder.scope, each.unit, each.window, each.amount)
+            for each in deciding(defaults, rules, roles=roles) if each.amount is not None]  # fmt: skip
+
+
+def deciding(defaults: Iterable[Rule], rules: Iterable[Rule], *, roles: Iterable[int] = ()) -> Sequence[Rule]:
+    """The rule that decides each kind of limit for one member in one place, narrowest first.
 
     *rules* are those of the place and the member. A member's rule overrides those of their *roles*, of which the most
     generous applies; both override the default. A rule of another holder overrides its default, except that a rule for
     the host can only lower it.
     """
-    chosen: dict[tuple[Scope, Unit, Window | None], tuple[int, int | None]] = {}
+    chosen: dict[tuple[Scope, Unit, Window | None], tuple[int, Rule]] = {}
     for rank, each in _ranked(defaults, rules, frozenset(roles)):
         key = (each.holder.scope, each.unit, each.window)
         current = chosen.get(key)
-        if current is None or rank > current[0]:
-            chosen[key] = (rank, each.amount)
-        elif rank == current[0]:
-            pick = _smaller if each.holder is Holder.HOST else _larger
-            chosen[key] = (rank, pick(current[1], each.amount))
-    limits = [Limit(scope, unit, window, amount) for (scope, unit, window), (_, amount) in chosen.items()
-              if amount is not None]  # fmt: skip
-    return sorted(limits, key=_narrowness)
+        if current is None or rank > current[0] or (rank == current[0] and _prevails(each, current[1])):
+            chosen[key] = (rank, each)
+    return sorted((rule for _, rule in chosen.values()), key=_narrowness)
 
 
 def _ranked(
@@ -181,12 +183,10 @@ def _ranked(
         yield rank, each
 
 
-def _larger(one: int | None, other: int | None) -> int | None:
-    return None if one is None or other is None else max(one, other)
-
-
-def _smaller(one: int | None, other: int | None) -> int | None:
-    return min((each for each in (one, other) if each is not None), default=None)
+def _prevails(rule: Rule, other: Rule) -> bool:
+    """Whether *rule* decides rather than *other* of the same rank: the more generous, and for the host the stricter."""
+    one, two = (inf if each.amount is None else each.amount for each in (rule, other))
+    return one < two if rule.holder is Holder.HOST else one > two
 
 
 _SCOPES = {each: n for n, each in enumerate(Scope)}
@@ -194,8 +194,8 @@ _WINDOWS = {each: n for n, each in enumerate((None, *Window))}
 _UNITS = {Unit.JOBS: 0, Unit.IMAGES: 1, Unit.MICRO_USD: 2}
 
 
-def _narrowness(limit: Limit) -> tuple[int, int, int]:
-    return _SCOPES[limit.scope], _WINDOWS[limit.window], _UNITS[limit.unit]
+def _narrowness(rule: Rule) -> tuple[int, int, int]:
+    return _SCOPES[rule.holder.scope], _WINDOWS[rule.window], _UNITS[rule.unit]
 
 
 # --- usage
@@ -379,6 +379,128 @@ def _refusal(allowance: Allowance, *, asked: int, bonus: int) -> UserError:
         bonus=bonus,
         resets_at=allowance.resets_at,
     )
+
+
+# --- limits without effect
+
+# By scope: the scopes whose accounts contain all of its usage. The operator's are never without effect: they are there
+# for the case that an admin lifts a stricter one.
+_CONTAINING = {
+    Scope.USER: frozenset({Scope.USER, Scope.GUILD, Scope.DIRECT, Scope.CAP, Scope.HOST}),
+    Scope.CHANNEL: frozenset({Scope.CHANNEL, Scope.GUILD, Scope.CAP, Scope.HOST}),
+    Scope.GUILD: frozenset({Scope.GUILD, Scope.CAP, Scope.HOST}),
+    Scope.DIRECT: frozenset({Scope.DIRECT, Scope.HOST}),
+    Scope.CAP: frozenset[Scope](),
+    Scope.HOST: frozenset[Scope](),
+}
+# How many of a window the longer one can touch: a day has 25 hours when the clocks go back.
+_FITTING = {
+    (Window.HOUR, Window.DAY): 25,
+    (Window.HOUR, Window.WEEK): 7 * 24 + 1,
+    (Window.HOUR, Window.MONTH): 31 * 24 + 1,
+    (Window.DAY, Window.WEEK): 7,
+    (Window.DAY, Window.MONTH): 31,
+    (Window.WEEK, Window.MONTH): 6,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """The limit of *rule* has no effect, because that of *first* is always reached before it."""
+
+    rule: Rule
+    first: Rule
+
+
+def idle(
+    new: Rule, *, defaults: Sequence[Rule], rules: Iterable[Rule], everyone: int, roles: Iterable[int] = (), price: int
+) -> Iterator[Idle]:  # fmt: skip
+    """What has no effect once *new* is set: *new* itself, and then the limits that had one before.
+
+    *rules*: all rules of the server and of scope `host`. *everyone*: the id of the role of all members. *roles*: those
+    of the member or role that *new* is for. *price*: of one picture in micro-dollars; 0 compares no pictures with
+    dollars. A role's limit is looked at for members without other roles and without a limit of their own. The calendars
+    of the server and the operator count as one.
+    """
+    if new.amount is None:
+        return
+    before: dict[tuple[Holder, int], list[Rule]] = {}
+    for each in rules:
+        if _kind(each) != _kind(new):
+            before.setdefault((each.holder, each.subject), []).append(each)
+    own = (new.holder, new.subject)
+    found: set[Rule] = set()
+    for holder, subject in dict.fromkeys([own, *_affected(new, before, everyone=everyone)]):
+        groups = {everyone, subject} if holder is Holder.ROLE else {everyone}
+        groups |= set(roles) if (holder, subject) == own else set()
+        applying = list(_applying(before, holder, subject, roles=groups))
+        after = deciding(defaults, [*applying, new], roles=groups)
+        if new not in after:
+            continue
+        earlier = deciding(defaults, applying, roles=groups)
+        if (holder, subject) == own and (first := _reached_first(after, new, price=price)) is not None:
+            yield Idle(new, first)
+        for each in after:
+            is_asked = (holder, subject) in (own, (each.holder, each.subject)) and each not in found
+            if is_asked and _is_before(new, each, price=price) and not _reached_first(earlier, each, price=price):
+                found.add(each)
+                yield Idle(each, new)
+
+
+def pictures_in(rule: Rule, *, price: int) -> int | None:
+    """How many pictures at *price* a limit allows; None for active jobs, and for dollars at no price."""
+    if rule.amount is None or rule.unit is Unit.JOBS or (rule.unit is Unit.MICRO_USD and not price):
+        return None
+    return rule.amount if rule.unit is Unit.IMAGES else rule.amount // price
+
+
+def _affected(new: Rule, set_for: Iterable[tuple[Holder, int]], *, everyone: int) -> Iterator[tuple[Holder, int]]:
+    """Whoever else *new* applies to, of those with limits of their own."""
+    for holder, subject in set_for:
+        to_all = new.holder is Holder.GUILD and holder in (Holder.USER, Holder.ROLE, Holder.CHANNEL)
+        if to_all or ((new.holder, new.subject) == (Holder.ROLE, everyone) and holder is Holder.ROLE):
+            yield holder, subject
+
+
+def _applying(
+    rules: Mapping[tuple[Holder, int], Sequence[Rule]], holder: Holder, subject: int, *, roles: Iterable[int]
+) -> Iterator[Rule]:  # fmt: skip
+    wide = ((each, 0) for each in (Holder.GUILD, Holder.CAP, Holder.HOST))
+    for key in dict.fromkeys([(holder, subject), *((Holder.ROLE, each) for each in roles), *wide]):
+        yield from rules.get(key, ())
+
+
+def _reached_first(rules: Iterable[Rule], rule: Rule, *, price: int) -> Rule | None:
+    """The one of *rules* that is reached first, if it always is before *rule*."""
+
+    def most(each: Rule) -> int:
+        pictures = pictures_in(each, price=price)
+        return ((each.amount or 0) if pictures is None else pictures) * (_times(each.window, rule.window) or 1)
+
+    return min((each for each in rules if _is_before(each, rule, price=price)), key=most, default=None)
+
+
+def _is_before(first: Rule, rule: Rule, *, price: int) -> bool:
+    """Whether the limit of *first* is always reached before that of *rule*, where both apply."""
+    times = _times(first.window, rule.window)
+    if times is None or first.holder.scope not in _CONTAINING[rule.holder.scope]:
+        return False
+    if first.unit is rule.unit:
+        most, limit = first.amount, rule.amount
+    else:
+        most, limit = (pictures_in(each, price=price) for each in (first, rule))
+    return most is not None and limit is not None and most * times < limit
+
+
+def _times(window: Window | None, of: Window | None) -> int | None:
+    """How often a limit per *window* can be used up in one *of*; None for any number of times, and beside jobs."""
+    if window is None or of is None:
+        return 1 if window is of else None
+    return 1 if _WINDOWS[window] >= _WINDOWS[of] else _FITTING.get((window, of))
+
+
+def _kind(rule: Rule) -> tuple[Holder, int, Unit, Window | None]:
+    return rule.holder, rule.subject, rule.unit, rule.window
 
 
 # --- alerts

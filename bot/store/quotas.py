@@ -65,11 +65,14 @@ class Quotas:
 
     # --- limits
 
-    async def set_rule(self, by: By, rule: Rule) -> None:
+    async def set_rule(self, by: By, rule: Rule, *, inherited: int | None = None) -> None:
+        """Set a limit. *inherited*: the amount that applied if no rule was set, for the history."""
+
         async def unit(tx: Tx) -> None:
             existing, _ = await rules.set_in(tx, by.server)
             before = [each.amount for each in existing if _same_limit(each, rule)]
-            body = {**_rule_body(rule), **({"before": before[0]} if before else {})}
+            earlier = {"before": before[0]} if before else {} if inherited is None else {"inherited": inherited}
+            body = {**_rule_body(rule), **earlier}
             if await _record_change(tx, by, "set", holder=rule.holder, subject=rule.subject, body=body):
                 await rules.put(tx, by.server, rule)
 

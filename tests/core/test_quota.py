@@ -25,8 +25,9 @@ from bot.core.quota import (
     check,
     check_blocks,
     effective,
+    idle,
 )
-from bot.core.windows import Window, moment
+from bot.core.windows import HOUR, Window, moment
 
 FREE = Limits(*[None] * 11)
 
@@ -372,6 +373,178 @@ def test_each_threshold_is_crossed_once_while_a_window_fills(limit: int, asks: l
     assert passed == sorted(set(passed))
     assert (100 in passed) is (before >= limit)
     assert bool(passed) is (before * 100 >= limit * 80)
+
+
+# --- limits without effect
+
+ALICE, BOB, ART = 1, 2, 31
+IMAGES, DOLLARS = Unit.IMAGES, Unit.MICRO_USD
+EIGHT_CENTS = 80_000
+
+
+def set_for(
+    holder: Holder, amount: int | None, window: Window | None = Window.DAY, *, subject: int = 0, unit: Unit = IMAGES
+) -> Rule:
+    return Rule(holder, subject, unit, window, amount)
+
+
+def idles(
+    new: Rule, *rules: Rule, roles: Sequence[int] = (), defaults: Limits = FREE, price: int = EIGHT_CENTS
+) -> list[tuple[Rule, Rule]]:
+    found = idle(
+        new, defaults=list(defaults.rules(guild=True)), rules=rules, everyone=EVERYONE, roles=roles, price=price
+    )
+    return [(each.rule, each.first) for each in found]
+
+
+def mine(amount: int | None, window: Window | None = Window.DAY, *, unit: Unit = IMAGES) -> Rule:
+    return set_for(Holder.USER, amount, window, subject=ALICE, unit=unit)
+
+
+def of_server(amount: int | None, window: Window | None = Window.DAY, *, unit: Unit = IMAGES) -> Rule:
+    return set_for(Holder.GUILD, amount, window, unit=unit)
+
+
+@pytest.mark.parametrize(
+    ("limit", "other", "without_effect"),
+    [
+        (mine(13), mine(1_000_000, unit=DOLLARS), True),  # 12 pictures for a dollar
+        (mine(12), mine(1_000_000, unit=DOLLARS), False),
+        (mine(1_000_000, unit=DOLLARS), mine(11), True),
+        (mine(1_000_000, unit=DOLLARS), mine(12), False),  # both refuse the 13th
+        (mine(71, Window.WEEK), mine(10), True),
+        (mine(70, Window.WEEK), mine(10), False),
+        (mine(311, Window.MONTH), mine(10), True),
+        (mine(310, Window.MONTH), mine(10), False),  # in a month of 31 days
+        (mine(61, Window.MONTH), mine(10, Window.WEEK), True),
+        (mine(60, Window.MONTH), mine(10, Window.WEEK), False),  # a month can touch six weeks
+        (mine(26), mine(1, Window.HOUR), True),
+        (mine(25), mine(1, Window.HOUR), False),  # on the day on which the clocks go back
+        (mine(10**6, Window.TOTAL), mine(1), False),  # reached in the end
+        (mine(6), mine(5, Window.TOTAL), True),
+        (mine(6), of_server(5), True),
+        (mine(5), of_server(5), False),
+        (of_server(6), mine(5), False),  # of many members
+        (mine(6), set_for(Holder.CAP, 5, Window.MONTH), True),
+        (mine(6), set_for(Holder.HOST, 5, Window.MONTH), True),
+        (set_for(Holder.CHANNEL, 6, subject=ART), of_server(5), True),
+        (set_for(Holder.CHANNEL, 6, subject=ART), mine(5), False),
+        (mine(6), set_for(Holder.CHANNEL, 5, subject=ART), False),
+        (mine(6, None, unit=Unit.JOBS), of_server(5, None, unit=Unit.JOBS), True),
+        (mine(6), of_server(5, None, unit=Unit.JOBS), False),
+        (mine(None), of_server(5), False),
+        (mine(6), of_server(None), False),
+    ],
+)
+def test_a_limit_has_no_effect_if_another_is_always_reached_before_it(
+    limit: Rule,
+    other: Rule,
+    without_effect: bool,  # noqa: FBT001
+) -> None:
+    assert idles(limit, other) == ([(limit, other)] if without_effect else [])
+    operators = other.holder in (Holder.CAP, Holder.HOST)
+    assert operators or idles(other, limit) == ([(limit, other)] if without_effect else [])
+
+
+def test_an_operators_limit_is_never_said_to_have_no_effect() -> None:
+    assert idles(of_server(5), set_for(Holder.CAP, 6), set_for(Holder.HOST, 6)) == []
+
+
+def test_the_one_of_several_that_is_reached_first_is_named() -> None:
+    first = of_server(400_000, unit=DOLLARS)  # 5 pictures
+    assert idles(mine(100), of_server(6), first, set_for(Holder.CAP, 1, Window.TOTAL, unit=DOLLARS)) == [
+        (mine(100), set_for(Holder.CAP, 1, Window.TOTAL, unit=DOLLARS))
+    ]
+    assert idles(mine(100), of_server(6), first, mine(1, Window.HOUR)) == [(mine(100), first)]
+
+
+def test_the_rule_that_decides_for_a_member_is_the_one_compared() -> None:
+    poor, rich = (set_for(Holder.ROLE, each, subject=role, unit=DOLLARS) for role, each in
+                  ((EVERYONE, 400_000), (MODS, 4_000_000)))  # fmt: skip
+    assert idles(mine(10), poor, rich) == [(mine(10), poor)]
+    assert idles(mine(50), poor, rich, roles=[MODS]) == []
+    assert idles(mine(51), poor, rich, roles=[MODS]) == [(mine(51), rich)]
+    assert idles(mine(10), poor, rich, mine(80_000, unit=DOLLARS), roles=[MODS]) == [
+        (mine(10), mine(80_000, unit=DOLLARS))
+    ]
+    assert idles(mine(10), poor, mine(None, unit=DOLLARS)) == []
+
+
+def test_a_role_whose_limit_another_role_overrides_is_compared_with_nothing() -> None:
+    generous, mods = set_for(Holder.ROLE, 50, subject=EVERYONE), set_for(Holder.ROLE, 20, subject=MODS)
+    assert idles(mods, generous, of_server(10), roles=[MODS]) == []
+
+
+def test_a_rule_replaces_the_one_before_it_and_the_default() -> None:
+    shipped = Limits(user_day_images=3, user_day_micro_usd=None)
+    assert idles(mine(10), mine(5), defaults=shipped) == []
+
+
+def test_a_limit_for_the_server_or_for_everyone_is_compared_with_those_of_others_too() -> None:
+    bobs, mods = set_for(Holder.USER, 7, subject=BOB), set_for(Holder.ROLE, 8, subject=MODS)
+    art, week = set_for(Holder.CHANNEL, 9, subject=ART), set_for(Holder.ROLE, 90, Window.WEEK, subject=MODS)
+    everyone = set_for(Holder.ROLE, 8, subject=EVERYONE)
+
+    assert idles(of_server(7), bobs, mods, art, everyone) == [
+        (each, of_server(7)) for each in (everyone, mods, art)
+    ]  # fmt: skip
+    assert idles(everyone, week, bobs, art) == [(week, everyone)]
+    assert idles(everyone, week, set_for(Holder.ROLE, 20, subject=MODS)) == []  # which is what counts for mods
+    assert idles(mine(1), week, bobs, art) == []
+
+
+def test_a_limit_that_had_no_effect_before_is_not_mentioned_again() -> None:
+    shipped = Limits(user_day_images=10, user_day_micro_usd=1_000_000)  # ten pictures cost $0.80
+    assert idles(mine(5), defaults=shipped) == []
+    assert idles(mine(5), defaults=replace(shipped, user_day_images=20)) == [
+        (Rule(Holder.USER, 0, DOLLARS, Window.DAY, 1_000_000), mine(5))
+    ]
+
+
+LIMITED = st.lists(
+    st.builds(
+        set_for,
+        st.sampled_from([Holder.USER, Holder.GUILD, Holder.CAP]),
+        st.integers(0, 12),
+        st.sampled_from([Window.HOUR, Window.DAY, Window.WEEK, Window.TOTAL]),
+        unit=st.sampled_from([IMAGES, DOLLARS]),
+    ),
+    min_size=2,
+    max_size=5,
+    unique_by=lambda each: (each.holder, each.unit, each.window),
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(LIMITED, st.integers(1, 4), st.lists(st.tuples(st.sampled_from([0, 1, 13, 70]), st.integers(1, 3)), max_size=40))
+def test_requests_are_admitted_alike_without_a_limit_that_has_no_effect(
+    rules: list[Rule], price: int, requests: list[tuple[int, int]]
+) -> None:
+    new, *others = rules
+    useless = {each for each, _ in idles(new, *others, price=price)}
+    with_all, without = effective((), rules), effective((), [each for each in rules if each not in useless])
+    tallies: dict[tuple[Scope, str], Tally] = {}
+    now = NOON
+    for hours, pictures in requests:
+        now += hours * HOUR
+        asks = Amount(1, price)
+        for _ in range(pictures):
+            state = Used(now, tallies=tallies)
+            admitted = _admits(with_all, state, asks)
+            assert admitted is _admits(without, state, asks)
+            if admitted:
+                for scope in (Scope.USER, Scope.GUILD, Scope.CAP):
+                    for bucket in state.moment(scope).buckets.values():
+                        spent = tallies.get((scope, bucket), Tally()).spent
+                        tallies[scope, bucket] = Tally(spent=spent + asks)
+
+
+def _admits(limits: Sequence[Limit], state: Used, asks: Amount) -> bool:
+    try:
+        check(limits, state, asks=asks)
+    except UserError:
+        return False
+    return True
 
 
 # --- one layer never stands in for another

@@ -9,9 +9,11 @@ import discord
 from discord import app_commands
 
 from bot.core import amounts
+from bot.core.catalog import RequestedOptions
 from bot.core.errors import UserError
-from bot.core.jobs import Place
+from bot.core.jobs import Place, Verb
 from bot.core.quota import Amount, Block, Grant, Holder, Rule, Unit
+from bot.core.server_settings import ServerSettings, default_model
 from bot.core.visible import visible
 from bot.core.windows import Window
 from bot.core.zones import zone_of
@@ -20,11 +22,12 @@ from bot.ui.admin.quota_completion import BONUS, MAX_GRANTS, RuleChoices, unit_o
 from bot.ui.admin.quota_targets import SERVER, require_present, rule_value, target_from_choice, target_of
 from bot.ui.cards import quota as quota_cards
 from bot.ui.cards.escape import show
-from bot.ui.cards.quota import MAX_REASON_LENGTH, QuotaView
+from bot.ui.cards.quota import MAX_REASON_LENGTH, PicturePrice, QuotaView
 from bot.ui.cards.quota_text import sums
 from bot.ui.cards.targets import Target, belonging_to
 from bot.ui.interactions.timeouts import database_timeout
 
+SAMPLE_PROMPT = "a picture"  # long enough for every provider
 REASON = app_commands.Range[str, 1, MAX_REASON_LENGTH]
 
 
@@ -96,13 +99,28 @@ class QuotaCommands:
         window = amounts.window(unit, action.given.get("per"))
         rule = Rule(target.holder, target.subject, unit, window, amounts.amount(action.given["amount"], unit))
         before = await self._view(action, target)
+        inherited = quota_cards.inherited(rule, before)
+        notes = quota_cards.idle_notes(action.words, rule, before, picture=self._picture_price(before.server_settings))
         async with database_timeout("admin.unsure"):
-            await self._quotas.set_rule(action.by, rule)
-        notes = [quota_cards.ceiling(action.words, each) for each in quota_cards.ceilings(rule, before)]
+            await self._quotas.set_rule(action.by, rule, inherited=inherited.amount if inherited else None)
         if target.holder in (Holder.ROLE, Holder.GUILD):
             notes.append(action.words.say(f"quota.note.{target.holder}"))
         lines = [quota_cards.change(action.words, rule, before=before, after=rule)]
         await self._reply(action, "set", before.with_rule(rule), lines=lines, notes=notes, marked=rule)
+
+    def _picture_price(self, server_settings: ServerSettings) -> PicturePrice | None:
+        """The price of one picture by the server's default model, with its default options; None if there is none."""
+        offered = self._services.offered
+        model = default_model(server_settings, offered, Verb.IMAGINE)
+        if model is None:
+            return None
+        try:
+            request = offered.request(
+                model, Verb.IMAGINE, prompt=SAMPLE_PROMPT, asked=RequestedOptions(), drawn_seed=0
+            )  # fmt: skip
+            return PicturePrice(offered.models[model].name, self._services.routing.quote(request))
+        except UserError:  # no provider has the model's defaults
+            return None
 
     async def _clear(self, action: AdminAction) -> None:
         choice = (action.given.get("limit") or "").strip()

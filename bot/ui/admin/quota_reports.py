@@ -13,7 +13,7 @@ from discord import app_commands
 from bot.core import amounts
 from bot.core.amounts import PERIODS
 from bot.core.errors import UserError
-from bot.core.ledger_csv import to_csv
+from bot.core.ledger_csv import Names, to_csv
 from bot.core.quota import Holder, Scope
 from bot.core.windows import Window
 from bot.core.zones import zone_of
@@ -126,7 +126,7 @@ class QuotaReports:
         async with self._responder.answering(action.interaction):
             await action.interaction.response.defer(ephemeral=True, thinking=True)
         max_bytes = min(action.interaction.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
-        count, content = await self._csv(action.server, since, until, zone=zone, max_bytes=max_bytes)
+        count, content = await self._csv(action, since, until, zone=zone, max_bytes=max_bytes)
         first, last = day_of(since, zone), day_of(until - 1, zone)
         name = f"quota-{first}-{last}.csv" if count else None
         view = exported(action.words, count=count, since=first, until=last, zone=server_settings.timezone, file=name)
@@ -134,23 +134,40 @@ class QuotaReports:
         async with asyncio.timeout(TIMEOUT):
             await action.interaction.edit_original_response(view=view, attachments=files, allowed_mentions=NOBODY)
 
-    async def _csv(self, server: int, since: int, until: int, *, zone: tzinfo, max_bytes: int) -> tuple[int, bytes]:
+    async def _csv(
+        self, action: AdminAction, since: int, until: int, *, zone: tzinfo, max_bytes: int
+    ) -> tuple[int, bytes]:
         """The number of rows and the CSV file; `UserError` as soon as there are too many rows or bytes."""
         parts: list[bytes] = []
         count, size, after = 0, 0, (0, 0)
         while True:
             async with database_timeout("busy", seconds=TIMEOUT):
-                rows = await self._reports.export(server, since=since, until=until, after=after, limit=BATCH_SIZE)
+                rows = await self._reports.export(
+                    action.server, since=since, until=until, after=after, limit=BATCH_SIZE
+                )
             count += len(rows)
             if count > MAX_ROWS:
                 raise UserError("export.many", limit=MAX_ROWS)
-            parts.append(await asyncio.to_thread(_encode, rows, zone, header=not parts))
+            names = self._names(action, rows)
+            parts.append(await asyncio.to_thread(_encode, rows, zone, names=names, header=not parts))
             size += len(parts[-1])
             if size > max_bytes:
                 raise UserError("export.large", limit=max_bytes, unit="bytes")
             if len(rows) < BATCH_SIZE:
                 return count, b"".join(parts)
             after = (rows[-1].at, rows[-1].id)
+
+    def _names(self, action: AdminAction, rows: Sequence[Entry]) -> Names:
+        """The names that are in memory, of the members and channels in *rows*; Discord is not asked for others."""
+        guild, seen = action.interaction.guild, self._responder.names
+        members = {each: seen.name_of(action.server, each) for row in rows for each in (row.user, row.actor)}
+        channels = {
+            each: guild.get_channel_or_thread(each) for each in {row.channel for row in rows}
+        } if guild else {}  # fmt: skip
+        return Names(
+            {each: name for each, name in members.items() if name is not None},
+            {each: channel.name for each, channel in channels.items() if channel is not None},
+        )
 
     async def _periods(self, action: AdminAction, typed: str) -> Sequence[tuple[str, str]]:
         """Named periods and recent days."""
@@ -168,9 +185,9 @@ class QuotaReports:
         return [(each, each) for each in days]
 
 
-def _encode(rows: Sequence[Entry], zone: tzinfo, *, header: bool) -> bytes:
+def _encode(rows: Sequence[Entry], zone: tzinfo, *, names: Names, header: bool) -> bytes:
     """A part of the CSV file; the first starts with a byte order mark, by which spreadsheets recognise UTF-8."""
-    return to_csv(rows, zone, header=header).encode("utf-8-sig" if header else "utf-8")
+    return to_csv(rows, zone, names=names, header=header).encode("utf-8-sig" if header else "utf-8")
 
 
 def _matching(offered: Sequence[tuple[str, str]], typed: str) -> Sequence[tuple[str, str]]:

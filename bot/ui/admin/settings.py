@@ -103,6 +103,8 @@ class SettingsCommands:
         if not wanted:
             raise UserError("settings.nothing")
         asked = {name: value or None for name, value in wanted.items()}
+        current = (await self._current(action)).caps.get(channel, ChannelCeiling())
+        before = {name: getattr(current, name) for name in asked}
 
         def change(server_settings: ServerSettings) -> ServerSettings:
             cap = server_settings.caps.get(channel, ChannelCeiling()).model_copy(update=asked)
@@ -111,7 +113,7 @@ class SettingsCommands:
                 update={"caps": {each: one for each, one in caps.items() if one != ChannelCeiling()}}
             )
 
-        await self._change_channels(action, change, setting="channels.limit", channel=channel, **asked)
+        await self._change_channels(action, change, setting="channels.limit", channel=channel, before=before, **asked)
 
     async def _clear(self, action: AdminAction) -> None:
         given = action.given["listed_channel"]
@@ -204,7 +206,7 @@ class SettingsCommands:
         channel = _channel_id(given) if given is not None else None
         if channel is not None and given.type in NO_MESSAGES:
             raise UserError("settings.no_messages")
-        entry = {"setting": "alerts", "channel": channel}
+        entry = {"setting": "alerts", "channel": channel, "before": (await self._current(action)).alerts}
         server_settings, is_new = await self._changed(
             action, lambda now: now.model_copy(update={"alerts": channel}), entry=entry
         )

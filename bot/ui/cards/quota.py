@@ -5,17 +5,22 @@ from dataclasses import dataclass, replace
 
 from discord import ui
 
+from bot.core.catalog import Quote
 from bot.core.quota import (
     Allowance,
     Block,
     Grant,
     Holder,
+    Idle,
     Limit,
     Rule,
     Scope,
     Unit,
     Used,
     allowances,
+    deciding,
+    idle,
+    pictures_in,
 )
 from bot.core.server_settings import ServerSettings
 from bot.core.windows import Window
@@ -30,7 +35,8 @@ MAX_REASON_LENGTH = 200
 MAX_LIMITS_LENGTH = 1500  # characters of one part of a page; all parts together stay below Discord's 4,000
 MAX_RULES_LENGTH = 1100
 MAX_OTHERS_LENGTH = 500
-SCOPES = (Scope.USER, Scope.CHANNEL, Scope.GUILD, Scope.CAP)
+MAX_NOTES_LENGTH = 800
+MAX_IDLE = 3  # limits without effect that are named
 WINDOWS = (None, *Window)
 UNITS = (Unit.JOBS, Unit.IMAGES, Unit.MICRO_USD)
 
@@ -72,6 +78,14 @@ class QuotaView:
 
 
 @dataclass(frozen=True, slots=True)
+class PicturePrice:
+    """What one picture by the default *model*, a display name, costs."""
+
+    model: str
+    quote: Quote
+
+
+@dataclass(frozen=True, slots=True)
 class LimitLine:
     """A limit that applies to a target, or that was lifted (*amount* None). *set_by* None: the configured default."""
 
@@ -85,19 +99,13 @@ class LimitLine:
 
 def limit_lines(view: QuotaView) -> Sequence[LimitLine]:
     """The limits that apply to the target, narrowest scope first, each with its source."""
-    limits: dict[tuple[Scope, Unit, Window | None], tuple[int | None, Rule | None]] = {}
-    scopes = _scopes(view.target)
-    for each in view.defaults:
-        limits[each.holder.scope, each.unit, each.window] = (each.amount, None)
-    for each in sorted(filter(lambda rule: _applies(rule, view.target), view.rules), key=_precedence):
-        limits[each.holder.scope, each.unit, each.window] = (each.amount, each)
-    shown = [
-        LimitLine(*key, amount, rule)
-        for key, (amount, rule) in limits.items()
-        if key[0] in scopes and (rule is not None or amount is not None)
+    scopes, applying = _scopes(view.target), [each for each in view.rules if _applies(each, view.target)]
+    lines = [
+        LimitLine(each.holder.scope, each.unit, each.window, each.amount, each if each in applying else None)
+        for each in deciding(view.defaults, applying, roles=view.target.roles)
+        if each.holder.scope in scopes
     ]
-    shown.sort(key=lambda each: (SCOPES.index(each.scope), WINDOWS.index(each.window), UNITS.index(each.unit)))
-    return [_with_allowance(each, view) for each in shown]
+    return [_with_allowance(each, view) for each in lines if each.set_by is not None or each.amount is not None]
 
 
 def _scopes(target: Target) -> Sequence[Scope]:
@@ -113,11 +121,6 @@ def _applies(rule: Rule, target: Target) -> bool:
     return (rule.holder, rule.subject) == (target.holder, target.subject)
 
 
-def _precedence(rule: Rule) -> tuple[bool, bool, int]:
-    """Sort key; the last rule applies: a member's own after their roles', and of these the highest."""
-    return rule.holder is not Holder.ROLE, rule.amount is None, rule.amount or 0
-
-
 def _with_allowance(line: LimitLine, view: QuotaView) -> LimitLine:
     if line.amount is None or view.target.holder is Holder.ROLE:
         return line
@@ -125,13 +128,13 @@ def _with_allowance(line: LimitLine, view: QuotaView) -> LimitLine:
     return replace(line, allowance=next(iter(allowances([limit], view.used))))
 
 
-def ceilings(rule: Rule, view: QuotaView) -> Iterator[Limit]:
-    """Limits of wider scopes that are stricter than *rule*: the server's and the operator's."""
-    above = {Scope.CAP, Scope.HOST} if rule.holder is Holder.GUILD else {Scope.GUILD, Scope.CAP, Scope.HOST}
-    for each in view.limits:
-        holds = each.unit is rule.unit and WINDOWS.index(each.window) >= WINDOWS.index(rule.window)
-        if each.scope in above and holds and (rule.amount is None or each.amount < rule.amount):
-            yield each
+def made_idle(rule: Rule, view: QuotaView, *, picture: PicturePrice | None) -> list[Idle]:
+    """The limits without effect after *rule* is set: *rule* itself, or limits that had one in *view*."""
+    of_host = [Rule(Holder.HOST, 0, each.unit, each.window, each.amount)
+               for each in view.limits if each.scope is Scope.HOST]  # fmt: skip
+    price, roles = picture.quote.micro_usd if picture else 0, view.target.roles
+    rules = [*view.rules, *of_host]
+    return list(idle(rule, defaults=view.defaults, rules=rules, everyone=view.server, roles=roles, price=price))
 
 
 def _key(rule: Rule) -> tuple[Holder, int, Unit, Window | None]:
@@ -167,9 +170,50 @@ def blocked(words: Words, block: Block, *, server: int) -> str:
     return words.say("quota.blocked", who=mention(block.holder, block.subject, words, server=server))
 
 
-def ceiling(words: Words, limit: Limit) -> str:
-    text = per(words, limit.unit, limit.amount, window=limit.window)
-    return words.say("quota.above", whose=words.say(f"limits.whose.{limit.scope}"), limit=text)
+def idle_notes(words: Words, rule: Rule, view: QuotaView, *, picture: PicturePrice | None) -> list[str]:
+    """Warnings that *rule*, or limits set before it, have no effect once it is set in *view*."""
+    found = made_idle(rule, view, picture=picture)
+    new, others = [each for each in found if each.rule == rule], [each for each in found if each.rule != rule]
+    notes = [words.say("quota.idle.new", limit=_named_limit(words, each.first, view)) for each in new]
+    if others:
+        named = [_named_limit(words, each.rule, view) for each in others[:MAX_IDLE]]
+        named += [words.say("quota.more", count=len(others) - MAX_IDLE)] if len(others) > MAX_IDLE else []
+        notes.append(words.say("quota.idle.others", count=len(others), limits=", ".join(named)))
+    return [*notes, *_worth(words, [*new, *others], picture)]
+
+
+def _named_limit(words: Words, rule: Rule, view: QuotaView) -> str:
+    """`**$1.00 per day** (bot default)`."""
+    text = per(words, rule.unit, rule.amount or 0, window=rule.window)
+    return words.say("quota.idle.limit", limit=text, source=_idle_source(words, rule, view))
+
+
+def _idle_source(words: Words, rule: Rule, view: QuotaView) -> str:
+    if rule.holder in (Holder.CAP, Holder.HOST):
+        return words.say(f"quota.from.{rule.holder}")
+    if rule in view.defaults and rule not in view.rules:
+        return words.say("quota.from.default_guild" if rule.holder is Holder.GUILD else "quota.from.default")
+    if rule.holder is Holder.ROLE:
+        role = mention(Holder.ROLE, rule.subject, words, server=view.server)
+        return words.say("quota.from.role", role=role)
+    if rule.holder is Holder.GUILD or (rule.holder, rule.subject) == (view.target.holder, view.target.subject):
+        return words.say(f"quota.from.{rule.holder}")
+    return words.say("quota.from.someone", who=mention(rule.holder, rule.subject, words, server=view.server))
+
+
+def _worth(words: Words, found: Sequence[Idle], picture: PicturePrice | None) -> Iterator[str]:
+    """How many pictures fit in the limit in dollars that is reached first, or else in one without effect."""
+    rules = [*(each.first for each in found), *(each.rule for each in found)]
+    limit = next((each for each in rules if each.unit is Unit.MICRO_USD), None)
+    pictures = pictures_in(limit, price=picture.quote.micro_usd) if limit and picture else None
+    if limit and picture and pictures is not None:
+        yield words.say(
+            "quota.idle.worth",
+            model=show(picture.model, max_length=60),
+            price=words.money(picture.quote.micro_usd, about=picture.quote.estimated),
+            limit=per(words, limit.unit, limit.amount or 0, window=limit.window),
+            pictures=words.say("card.asked", count=pictures),
+        )
 
 
 def change(words: Words, rule: Rule, *, before: QuotaView, after: Rule | None) -> str:
@@ -181,10 +225,16 @@ def change(words: Words, rule: Rule, *, before: QuotaView, after: Rule | None) -
 
 
 def _inherited(words: Words, rule: Rule, before: QuotaView) -> str:
-    for each in limit_lines(before):
-        if (each.scope, each.unit, each.window) == (rule.holder.scope, rule.unit, rule.window):
-            return words.say("quota.unset_until", amount=amount(words, rule.unit, each.amount))
-    return words.say("quota.unset")
+    line = inherited(rule, before)
+    if line is None:
+        return words.say("quota.unset")
+    return words.say("quota.unset_until", amount=amount(words, rule.unit, line.amount))
+
+
+def inherited(rule: Rule, before: QuotaView) -> LimitLine | None:
+    """The limit that applies in place of *rule* as long as that is not set; None if there is none."""
+    key = (rule.holder.scope, rule.unit, rule.window)
+    return next((each for each in limit_lines(before) if (each.scope, each.unit, each.window) == key), None)
 
 
 # --- pages
@@ -214,7 +264,7 @@ def changed(
     hints = small(words.say(f"quota.next.{key}"))
     limits = [_format_line(words, each, view, marked=marked) for each in limit_lines(view)] if show_limits else []
     body = [words.say("quota.now_holds"), *_fit(words, limits, max_length=MAX_LIMITS_LENGTH)] if limits else []
-    parts = [head, body, [*_fit(words, notes, max_length=MAX_OTHERS_LENGTH), hints]]
+    parts = [head, body, [*_fit(words, notes, max_length=MAX_NOTES_LENGTH), hints]]
     return page(box(*(paragraph(*each) for each in parts if any(each)), colour=BLURPLE))
 
 

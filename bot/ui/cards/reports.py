@@ -1,6 +1,6 @@
 """Draws the reports of `/quota history`, `/quota top` and `/quota export`. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ from bot.core.quota import Amount, Holder, Kind, Unit
 from bot.core.windows import Window
 from bot.store.quotas import OPERATOR, Change
 from bot.store.reports import Cursor, Entry, Spender
+from bot.ui.cards import quota as quota_cards
 from bot.ui.cards import quota_text
 from bot.ui.cards.components import BLURPLE, box, button, page, paragraph, rows, small
 from bot.ui.cards.escape import show
@@ -77,18 +78,25 @@ def history(lines: Sequence[str], words: Words, *, query: HistoryQuery, more: bo
 
 
 def change(entry: Change, words: Words, *, server: int) -> str:
-    """One change as a sentence."""
+    """One change as a sentence, after its time."""
     names = {"who": _actor(words, entry.actor), "whom": _subject(words, entry.holder, entry.subject, server=server)}
-    sentence = words.say(f"history.{_key(entry, words)}", **names, **_values(entry, words))
+    key = _key(entry, words)
+    of_holder = f"{key}_{entry.holder}"
+    key = of_holder if words.knows(f"history.{of_holder}") else key
+    sentence = words.say(f"history.{key}", **names, **_values(entry, words))
     reason = entry.body.get("reason")
     why = words.say("history.reason", reason=show(str(reason), max_length=MAX_REASON_LENGTH)) if reason else ""
-    return " ".join(each for each in (moment(entry.at), sentence, why) if each)
+    return _line(entry.at, sentence, why)
+
+
+def _line(at: int, *sentences: str) -> str:
+    return f"{moment(at)} · {' '.join(each for each in sentences if each)}"
 
 
 def _key(entry: Change, words: Words) -> str:
     match entry.action:
-        case "set" if entry.body.get("amount") is None:
-            return "lifted"
+        case "set":
+            return _set_key(entry.body)
         case "grant" if entry.body.get("expires_at") is not None:
             return "grant_until"
         case "reset" if _taken(entry) == Amount():
@@ -96,25 +104,44 @@ def _key(entry: Change, words: Words) -> str:
         case "settings":
             key = _setting(entry.body)
             return key if words.knows(f"history.{key}") else "settings"
-        case "set" | "clear" | "grant" | "revoke" | "reset" | "block" | "unblock":
+        case "clear" | "grant" | "revoke" | "reset" | "block" | "unblock":
             return entry.action
     return "changed"
+
+
+def _set_key(body: Mapping[str, Any]) -> str:
+    """`set` or `lifted`, and whether it is known what applied before: an entry of an older version does not say."""
+    known = "before" in body or "inherited" in body
+    if body.get("amount") is None:
+        return "lifted" if _before(body) is None else "lifted_was"
+    return "set" if not known else "set_first" if _before(body) is None else "set_was"
+
+
+def _before(body: Mapping[str, Any]) -> int | None:
+    """The amount that applied before a limit was set: of the rule it replaced, or inherited; None for no limit."""
+    amount: int | None = body["before"] if "before" in body else body.get("inherited")
+    return amount
 
 
 def _setting(body: Mapping[str, Any]) -> str:
     """The text key for a changed setting; it ends in `_none` if a channel was removed."""
     setting = str(body.get("setting", "")).replace(".", "_")
+    if setting == "alerts" and body.get("channel") and body.get("before"):
+        return "setting.alerts_moved"
     gone = {"channels_clear": "channel", "alerts": "channel"}.get(setting)
     return f"setting.{setting}_none" if gone and not body.get(gone) else f"setting.{setting}"
 
 
-def _values(entry: Change, words: Words) -> Mapping[str, str]:
+def _values(entry: Change, words: Words) -> Mapping[str, object]:
     body = entry.body
     match entry.action:
         case "set":
-            return {"limit": _limit(words, body)}
+            before = _before(body)
+            was = "" if before is None else quota_cards.amount(words, Unit(body["unit"]), before)
+            return {"limit": _limit(words, body), "what": _what(words, body), "before": was}
         case "clear":
-            return {"limits": _limits(words, body.get("rules") or [])}
+            rules = body.get("rules") or []
+            return {"count": len(rules), "limits": _limits(words, rules)}
         case "grant" | "revoke":
             until = body.get("expires_at")
             amount = quota_text.amount(words, body["unit"], body["amount"])
@@ -127,17 +154,24 @@ def _values(entry: Change, words: Words) -> Mapping[str, str]:
 
 
 def _limit(words: Words, rule: Mapping[str, Any]) -> str:
-    """`10 pictures a day`, or `pictures a day` without an amount."""
-    window = Window(rule["window"]) if rule.get("window") else None
-    if rule.get("amount") is not None:
-        return quota_text.per(words, rule["unit"], rule["amount"], window=window)
-    each = words.say(f"limits.each.{window}") if window else ""
-    return " ".join(part for part in (words.say(f"limits.what.{Unit(rule['unit'])}"), each) if part)
+    """`10 pictures per day`, or `no limit on pictures per day`."""
+    if rule.get("amount") is None:
+        return words.say("history.unlimited", what=_what(words, rule))
+    return quota_text.per(words, rule["unit"], rule["amount"], window=_window(rule))
+
+
+def _what(words: Words, rule: Mapping[str, Any]) -> str:
+    return quota_cards.what(words, Unit(rule["unit"]), _window(rule))
+
+
+def _window(rule: Mapping[str, Any]) -> Window | None:
+    return Window(rule["window"]) if rule.get("window") else None
 
 
 def _limits(words: Words, rules: Sequence[Mapping[str, Any]]) -> str:
-    shown = [_limit(words, {**each, "amount": None}) for each in rules[:MAX_RULES]]
-    return ", ".join([*shown, "…"] if len(rules) > MAX_RULES else shown)
+    shown = [_limit(words, each) for each in rules[:MAX_RULES]]
+    more = len(rules) - MAX_RULES
+    return ", ".join([*shown, words.say("quota.more", count=more)] if more > 0 else shown)
 
 
 def _taken(entry: Change) -> Amount:
@@ -145,15 +179,24 @@ def _taken(entry: Change) -> Amount:
 
 
 def _settings(words: Words, body: Mapping[str, Any]) -> Mapping[str, str]:
-    cap = [str(body["resolution"])] if body.get("resolution") else []
-    cap += [words.say("card.asked", count=int(body["count"]))] if body.get("count") else []
+    alerts = body.get("setting") == "alerts"
     return {
         "channel": f"<#{body['channel']}>" if body.get("channel") else "",
         "model": show(str(body.get("model", "")), max_length=60),
         "timezone": show(str(body.get("timezone", "")), max_length=60),
-        "before": show(str(body.get("before", "")), max_length=60),
-        "limit": " · ".join(cap) or words.say("format.none"),
+        "before": f"<#{body.get('before')}>" if alerts else show(str(body.get("before", "")), max_length=60),
+        "limit": ", ".join(_caps(words, body)),
     }
+
+
+def _caps(words: Words, body: Mapping[str, Any]) -> Iterator[str]:
+    """`resolution: 4K → 1K` for each limit of a channel that was changed; an older entry does not have the first."""
+    before = body.get("before")
+    for name in ("resolution", "count"):
+        if name in body:
+            values = [before.get(name), body[name]] if isinstance(before, Mapping) else [body[name]]
+            shown = [show(str(each), max_length=20) if each else words.say("settings.no_cap") for each in values]
+            yield words.say(f"history.cap.{name}", change=" → ".join(shown))
 
 
 def _actor(words: Words, actor: int) -> str:
@@ -161,6 +204,8 @@ def _actor(words: Words, actor: int) -> str:
 
 
 def _subject(words: Words, holder: Holder | None, subject: int, *, server: int) -> str:
+    if holder is Holder.ROLE and subject == server:
+        return words.say("history.everyone")
     if holder in (Holder.USER, Holder.ROLE, Holder.CHANNEL):
         return mention(holder, subject, words, server=server)
     return words.say("history.server")
@@ -170,17 +215,18 @@ def _subject(words: Words, holder: Holder | None, subject: int, *, server: int) 
 
 
 def spent(entry: Entry, words: Words) -> str:
-    """One ended job as a sentence."""
-    key = "paid" if entry.kind is Kind.SETTLE else "back"
+    """One ended job as a sentence, after its time."""
+    refunded = "back" if entry.reason else "back_cancelled"  # only a cancelled job ends without a reason
     sentence = words.say(
-        f"history.{key}",
+        f"history.{'paid' if entry.kind is Kind.SETTLE else refunded}",
         who=f"<@{entry.user}>",
         channel=f"<#{entry.channel}>",
         pictures=words.say("card.asked", count=entry.images),
+        count=entry.images,
         price=words.money(entry.micro_usd),
     )
     bonus = words.say("history.bonus", pictures=words.say("card.asked", count=entry.bonus_images))
-    return " ".join(each for each in (moment(entry.at), sentence, bonus if entry.bonus_images else "") if each)
+    return _line(entry.at, sentence, bonus if entry.bonus_images else "")
 
 
 def top(

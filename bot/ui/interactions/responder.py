@@ -28,6 +28,7 @@ from bot.ui.cards.quota_text import is_channel_error
 from bot.ui.cards.texts import Texts, Words
 from bot.ui.interactions.access import Access, Location
 from bot.ui.interactions.channel_suggestions import suggest_channels
+from bot.ui.interactions.names import SeenNames
 from bot.ui.interactions.parsing import context_of, is_direct, pictures_in, place_of
 from bot.ui.interactions.timeouts import (
     ACK_TIMEOUT,
@@ -65,6 +66,7 @@ class Responder:
         self.services = services
         self.texts = texts
         self.clock = services.clock
+        self.names = SeenNames()
         self._accepts_requests = True
         self._client = client
         self._access = access
@@ -106,6 +108,8 @@ class Responder:
         `UserError` that the member sees then. An interaction that arrives too late is only logged.
         """
         received_at = self.clock()
+        if interaction.guild_id is not None:
+            self.names.remember(interaction.guild_id, interaction.user.id, interaction.user.display_name)
         is_late = self._deadline.has_passed(interaction.id, now=received_at)
         self.services.outages.clock_is_off(off=self._deadline.clock_is_off)
         if is_late:

@@ -47,15 +47,47 @@ async def test_changing_a_limit_shows_the_old_and_the_new_value(on: Stage) -> No
 
 
 @on_stage(limits=QUERY_TIMEOUT)
-async def test_a_limit_above_the_operators_says_that_it_has_no_effect(on: Stage) -> None:
+async def test_a_limit_above_others_says_that_it_has_no_effect_and_which_one_is_reached_first(on: Stage) -> None:
     cap = Rule(Holder.CAP, 0, Unit.MICRO_USD, Window.MONTH, 5_000_000)
     await on.rig.services.quotas.set_rule(By("cli-1", on.guild.id, 0, on.rig.time.now), cap)
 
     shown = await admin(on).slash(on.channel, "quota set", unit="micro_usd", amount="100", per="month")
 
     assert (on.guild.id, "guild", 0, "micro_usd", "month", 100_000_000) in await limits(on)
-    assert "This server (set by the operator): $5.00 per month. This limit applies first" in text(shown)
-    assert "The whole bot: $50.00 per month. This limit applies first" in text(shown)
+    assert "has no effect" in text(shown)
+    assert "reached first: **$5.00 per month** (set by the operator for this server)." in text(shown)
+    assert "At about $0.08 per picture (Nano Banana 2), $5.00 per month is enough for 62 pictures." in text(shown)
+    assert "whole bot" not in text(shown)  # $50.00 a month is reached later
+
+
+@on_stage(limits=QUERY_TIMEOUT)
+async def test_the_roles_of_a_member_decide_which_limit_is_reached_first(on: Stage) -> None:
+    ada, patrons = admin(on), on.guild.create_role("Patrons")
+    carol = on.guild.add_member(on.env.create_user("carol"), roles=[patrons])
+    await ada.slash(on.channel, "quota set", unit="micro_usd", amount="2", role=patrons)
+
+    of_alice = await ada.slash(on.channel, "quota set", unit="images", amount="24", member=on.alice)
+    of_carol = await ada.slash(on.channel, "quota set", unit="images", amount="25", member=carol)
+    higher = await ada.slash(on.channel, "quota set", unit="images", amount="26", member=carol)
+
+    assert "**$1.00 per day** (bot default)" in text(of_alice)
+    assert "⚠️" not in text(of_carol)
+    assert f"**$2.00 per day** (from <@&{patrons.id}>)" in text(higher)
+
+
+@on_stage(limits=QUERY_TIMEOUT)
+async def test_a_limit_says_which_older_ones_it_deprives_of_effect(on: Stage) -> None:
+    ada = admin(on)
+    await ada.slash(on.channel, "quota set", unit="micro_usd", amount="3", per="week", member=on.alice)
+
+    shown = await ada.slash(on.channel, "quota set", unit="images", amount="5", member=on.alice)
+    await ada.slash(on.channel, "settings models deny", model="nano-banana-2")
+    dearer = await ada.slash(on.channel, "quota set", unit="images", amount="5", member=on.alice)
+
+    assert "so another one no longer has any effect: **$3.00 per week** (set for this member)." in text(shown)
+    assert "$3.00 per week is enough for 37 pictures." in text(shown)
+    assert "has any effect: **$1.00 per day** (bot default)." in text(dearer)  # 6 pictures, and 20 for $3.00
+    assert "At about $0.15 per picture (Nano Banana Pro), $1.00 per day is enough for 6 pictures." in text(dearer)
 
 
 @on_stage(limits=QUERY_TIMEOUT)

@@ -4,6 +4,7 @@ import csv
 import io
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,10 +13,10 @@ import discord
 import pytest
 
 from bot.core.errors import UserError
-from bot.core.ledger_csv import HEADER, escape_formulas, to_csv
+from bot.core.ledger_csv import HEADER, Names, escape_formulas, to_csv
 from bot.core.quota import Amount, Block, Grant, Holder, Kind, Limits, Rule, Unit
 from bot.core.windows import Window
-from bot.store.quotas import By
+from bot.store.quotas import By, Change
 from bot.store.reports import Entry, Spender
 from bot.ui.admin import quota_reports
 from bot.ui.admin.quota_reports import period
@@ -63,6 +64,7 @@ async def test_every_kind_of_change_reads_as_a_sentence(on: Stage) -> None:
     await quotas.reset(by(on, "6"), Holder.USER, alice)
     await quotas.block(by(on, "7"), Block(Holder.CHANNEL, on.channel.id), reason="noise")
     await quotas.unblock(by(on, "8"), Block(Holder.CHANNEL, on.channel.id))
+    await quotas.block(by(on, "8b"), Block(Holder.USER, alice))
     await quotas.change_server_settings(
         by(on, "9"), lambda now: now.model_copy(update={"alerts": 5}), body={"setting": "alerts", "channel": 5}
     )
@@ -70,20 +72,79 @@ async def test_every_kind_of_change_reads_as_a_sentence(on: Stage) -> None:
     shown = await carol.slash(on.channel, "quota history")
 
     assert shown.ephemeral
-    said = text(shown)
+    said, reason = text(shown), "Reason: “for \\*\\*the\\*\\* @\u200beveryone poster”"
     for each in (
-        f"<@{carol.id}> set a limit for this server: $5.00 per month.",
-        "the operator removed the limit for everyone: active jobs.",
-        "the operator cleared the limits for everyone: active jobs.",
-        f"the operator gave <@{alice}> a bonus until <t:{ends // 1000}:f>: 25 pictures.",
-        "Reason: “for \\*\\*the\\*\\* @\u200beveryone poster”",
-        f"the operator removed <@{alice}>'s remaining bonus: 25 pictures.",
-        f"the operator reset the usage of <@{alice}>; there was none.",
-        f"the operator blocked <#{on.channel.id}> from making pictures. Reason: “noise”",
-        f"the operator unblocked <#{on.channel.id}>.",
-        "the operator set <#5> as the channel for limit warnings.",
+        f"<@{carol.id}> set the limit for this server to $5.00 per month.",
+        "The operator removed the limit on active jobs for everyone.",
+        "The operator cleared the limit that was set for everyone: no limit on active jobs.",
+        f"The operator gave <@{alice}> a bonus of 25 pictures, valid until <t:{ends // 1000}:f>. {reason}",
+        f"The operator removed the rest of <@{alice}>'s bonus (25 pictures).",
+        f"The operator reset the usage of <@{alice}> (there was none).",
+        f"The operator blocked pictures in <#{on.channel.id}>. Reason: “noise”",
+        f"The operator unblocked pictures in <#{on.channel.id}>.",
+        f"The operator blocked <@{alice}> from making pictures.",
+        "The operator set <#5> as the channel for limit warnings.",
     ):
-        assert each in said
+        assert f":f> · {each}\n" in f"{said}\n"
+
+
+@on_stage(limits=Limits(user_day_images=50))
+async def test_a_changed_limit_says_from_what_to_what(on: Stage) -> None:
+    carol, alice = admin(on), on.alice.id
+
+    async def said_of(amount: str, **given: Any) -> str:
+        await carol.slash(on.channel, "quota set", **{"unit": "images", "amount": amount, **given})
+        return text(await carol.slash(on.channel, "quota history")).splitlines()[1].partition(" · ")[2]
+
+    who = f"<@{carol.id}> "
+    assert await said_of("25", member=on.alice) == f"{who}set the limit for <@{alice}> to 25 pictures per day (was 50)."
+    assert await said_of("30", member=on.alice) == f"{who}set the limit for <@{alice}> to 30 pictures per day (was 25)."
+    assert (
+        await said_of("none", member=on.alice) == f"{who}removed the limit on pictures per day for <@{alice}> (was 30)."
+    )
+    lowered = await said_of("5", member=on.alice)
+    assert lowered == f"{who}set the limit for <@{alice}> to 5 pictures per day (there was none)."
+    money = await said_of("0.5", unit="micro_usd", per="total", role=on.guild.default_role)
+    assert money == f"{who}set the limit for everyone to $0.50 in total."
+
+
+@on_stage()
+async def test_changed_settings_say_from_what_to_what(on: Stage) -> None:
+    carol, other = admin(on), on.guild.create_text_channel("art")
+    for command, given in (
+        ("alerts", {"alerts_channel": on.channel}),
+        ("alerts", {"alerts_channel": other}),
+        ("channels limit", {"channel": other, "max_resolution": "2K"}),
+        ("channels limit", {"channel": other, "max_resolution": "none", "max_count": "2"}),
+    ):
+        await carol.slash(on.channel, f"settings {command}", **given)
+
+    lines = text(await carol.slash(on.channel, "quota history")).splitlines()
+
+    assert [line.partition(f"<@{carol.id}> ")[2] for line in lines[1:]] == [
+        f"changed the limits of <#{other.id}> (resolution: 2K → no limit, pictures at a time: no limit → 2).",
+        f"changed the limits of <#{other.id}> (resolution: no limit → 2K).",
+        f"moved limit warnings from <#{on.channel.id}> to <#{other.id}>.",
+        f"set <#{on.channel.id}> as the channel for limit warnings.",
+    ]
+
+
+def test_entries_of_older_versions_are_still_sentences() -> None:
+    def said(action: str, body: dict[str, Any]) -> str:
+        entry = Change("1", NOON, 8, action, Holder.GUILD, 0, body)
+        return report_cards.change(entry, EN, server=5).partition(" · ")[2]
+
+    rule = {"unit": "images", "window": "day"}
+    assert said("set", {**rule, "amount": 25}) == "<@8> set the limit for this server to 25 pictures per day."
+    assert said("clear", {"rules": [{**rule, "amount": n} for n in range(1, 6)]}) == (
+        "<@8> cleared 5 limits that were set for this server: "
+        "1 picture per day, 2 pictures per day, 3 pictures per day, and 2 more."
+    )
+    cap = {"setting": "channels.limit", "channel": 6, "resolution": "1K", "count": None}
+    assert said("settings", cap) == "<@8> changed the limits of <#6> (resolution: 1K, pictures at a time: no limit)."
+    assert said("settings", {"setting": "alerts", "channel": None}) == "<@8> turned limit warnings off."
+    assert said("settings", {"setting": "of a newer version"}) == "<@8> changed a setting of this server."
+    assert said("unheard of", {}) == "<@8> changed something for this server."
 
 
 @on_stage()
@@ -143,8 +204,10 @@ async def test_spending_shows_what_was_paid_and_what_was_refunded(on: Stage) -> 
     carol = admin(on)
     _, job = await on.imagine(count=2)
     await on.finish(job, pictures=2, show=False)
-    _, lost = await on.imagine(by=on.bob)
+    _, lost = await on.imagine(by=on.bob, count=3)
     await on.fail(lost)
+    _, unwanted = await on.imagine(by=on.bob)
+    await on.rig.store.cancel(unwanted.id, now=on.rig.time.now)
     await on.imagine()
 
     shown = await carol.slash(on.channel, "quota history", what="spending")
@@ -156,10 +219,12 @@ async def test_spending_shows_what_was_paid_and_what_was_refunded(on: Stage) -> 
     assert charge.settled is not None
     price = EN.money(charge.settled.micro_usd)
     assert f"<@{on.alice.id}> spent {price} on 2 pictures in <#{on.channel.id}>" in text(shown)
-    assert f"<@{on.bob.id}> was refunded" in text(shown)
-    assert text(shown).count("<t:") == 2  # reserved amounts are not spent
+    place = f"in <#{on.channel.id}>"
+    assert f" · <@{on.bob.id}> was refunded $0.24 {place} (3 pictures failed).\n" in text(shown)
+    assert f" · <@{on.bob.id}> was refunded $0.08 {place} (1 picture cancelled).\n" in text(shown)
+    assert text(shown).count("<t:") == 3  # reserved amounts are not spent
     assert f"<@{on.alice.id}>" not in text(of_bob).replace(text(of_bob).splitlines()[0], "")
-    assert text(of_channel).count("<t:") == 2
+    assert text(of_channel).count("<t:") == 3
 
 
 @on_stage(limits=RICH)
@@ -222,9 +287,26 @@ async def test_an_export_contains_every_row_of_the_server_and_no_other(on: Stage
     assert float(rows[1]["dollars"]) > 0
     assert rows[2]["reason"] == "'=HYPERLINK(1); '@x"
     assert all(each["time"].endswith("+09:00") for each in rows)
-    assert {each["user"] for each in rows} == {str(on.alice.id)}
+    assert {each["user"] for each in rows} == {f"'{on.alice.id}"}
+    assert {each["member_name"] for each in rows} == {"alice"}
+    assert [(each["channel"], each["channel_name"]) for each in rows[:2]] == [(f"'{on.channel.id}", "pictures")] * 2
+    assert [(each["actor"], each["actor_name"]) for each in rows[1:]] == [("", ""), (f"'{carol.id}", "carol")]
     assert "3 rows" in text(shown)
     assert "Asia/Tokyo" in text(shown)
+
+
+@on_stage(limits=RICH)
+async def test_names_that_are_not_known_are_left_empty_in_an_export(on: Stage) -> None:
+    carol, elsewhere = admin(on), on.env.create_guild("Elsewhere")
+    there, dora = elsewhere.create_text_channel("there"), elsewhere.add_member(on.env.create_user("dora"))
+    await dora.slash(there, "usage")
+    for n, user in enumerate((on.bob.id, dora.id)):
+        await on.rig.services.quotas.grant(by(on, str(n)), user, Grant(0, Unit.IMAGES, 1))
+
+    shown = await carol.slash(on.channel, "quota export", since="today")
+
+    rows = _rows(await shown.response.attachments[0].read())
+    assert [(each["member_name"], each["channel_name"], each["actor_name"]) for each in rows] == [("", "", "")] * 2
 
 
 @on_stage(limits=RICH)
@@ -301,9 +383,9 @@ def test_the_end_of_a_period_may_be_a_named_period() -> None:
 async def test_an_export_is_encoded_in_a_thread(on: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     written_in: list[threading.Thread] = []
 
-    def noting(entries: Sequence[Entry], zone: tzinfo, *, header: bool) -> str:
+    def noting(entries: Sequence[Entry], zone: tzinfo, *, names: Names, header: bool) -> str:
         written_in.append(threading.current_thread())
-        return to_csv(entries, zone, header=header)
+        return to_csv(entries, zone, names=names, header=header)
 
     monkeypatch.setattr(quota_reports, "to_csv", noting)
     await on.rig.services.quotas.grant(by(on, "1"), on.alice.id, Grant(0, Unit.IMAGES, 1))
@@ -344,6 +426,19 @@ def test_times_are_those_of_the_zone_and_dollars_are_decimals() -> None:
     assert row["actor"] == ""
 
 
+def test_ids_are_text_and_names_begin_no_formula() -> None:
+    names = Names({5: "=HYPERLINK(1)", 8: "+1"}, {6: "@here"})
+    entry = replace(_entry(1), user=5, channel=6, actor=8, job="01K")
+
+    (row,) = csv.DictReader(io.StringIO(to_csv([entry], UTC, names=names)))
+
+    ids = {each: row[each] for each in ("server", "user", "channel", "actor")}
+    assert ids == {"server": "'5001", "user": "'5", "channel": "'6", "actor": "'8"}
+    assert (row["member_name"], row["channel_name"], row["actor_name"]) == ("'=HYPERLINK(1)", "'@here", "'+1")
+    formulas = {name for name, cell in row.items() if cell[:1] in tuple("=+-@")}
+    assert formulas == {"pictures", "dollars"}  # negative numbers, which nobody but the bot writes
+
+
 def _entry(n: int) -> Entry:
     return Entry(
         n, NOON, 5001, Kind.ADJUST, user=5, channel=6, actor=0, job=None, images=-1, micro_usd=-670_001, bonus_images=0,
@@ -352,7 +447,7 @@ def _entry(n: int) -> Entry:
 
 
 def _numbers(said: str) -> list[int]:
-    return [int(line.split(": ")[-1].split()[0]) for line in said.splitlines() if line.startswith("- ")]
+    return [int(line.split(" to ")[-1].split()[0]) for line in said.splitlines() if line.startswith("- ")]
 
 
 def _rows(content: bytes) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.core.catalog import Quote
 from bot.core.quota import Amount as Sum
 from bot.core.quota import (
     Block,
@@ -23,12 +24,20 @@ from bot.core.quota import (
 from bot.core.server_settings import ServerSettings
 from bot.core.windows import Window
 from bot.ui.admin.quota_targets import SERVER
-from bot.ui.cards.quota import QuotaView, ceilings, changed, limit_lines, overview_of_one, overview_of_server
+from bot.ui.cards.quota import (
+    PicturePrice,
+    QuotaView,
+    changed,
+    idle_notes,
+    limit_lines,
+    overview_of_one,
+    overview_of_server,
+)
 from bot.ui.cards.targets import Target
 from tests.ui.cards.drawing import EN, NOW, TEXTS, read, text_of
 from tests.ui.cards.test_hostile_input import HEADING
 
-GUILD, ALICE, ARTISTS, MODS, PICTURES = 9, 7, 21, 22, 31
+GUILD, ALICE, BOB, ARTISTS, MODS, PICTURES = 9, 7, 8, 21, 22, 31
 MEMBER = Target(Holder.USER, ALICE, roles=(GUILD, ARTISTS))
 ROLE = Target(Holder.ROLE, ARTISTS, roles=(GUILD, ARTISTS))
 CHANNEL = Target(Holder.CHANNEL, PICTURES)
@@ -114,20 +123,46 @@ def test_the_limits_shown_are_the_limits_that_apply(rules: list[Rule]) -> None:
     assert shown == [each for each in holds if each.scope is not Scope.HOST]
 
 
-def test_stricter_limits_of_wider_scopes_are_named() -> None:
-    limits = (
-        Limit(Scope.GUILD, IMAGES, Window.MONTH, 40),
-        Limit(Scope.GUILD, IMAGES, Window.HOUR, 1),  # a shorter window does not restrict a day's limit
-        Limit(Scope.CAP, IMAGES, DAY, 50),
-        Limit(Scope.HOST, Unit.MICRO_USD, Window.MONTH, 1),
-        Limit(Scope.HOST, IMAGES, DAY, 100),
-    )
+# --- limits without effect
 
-    found = list(ceilings(rule(Holder.USER, ALICE, 60), look(limits=limits)))
-    of_server = list(ceilings(rule(Holder.GUILD, 0, None), look(SERVER, limits=limits)))
+EIGHT_CENTS = PicturePrice("Nano Banana 2", Quote(80_000, "v", estimated=True))
 
-    assert found == [limits[0], limits[2]]
-    assert of_server == [limits[2], limits[4]]
+
+def test_a_limit_of_the_host_that_the_operator_lowered_is_found_among_the_limits_that_apply() -> None:
+    lowered = (Limit(Scope.HOST, Unit.MICRO_USD, Window.MONTH, 800_000),)
+
+    told = idle_notes(EN, rule(Holder.USER, ALICE, 11), look(limits=lowered), picture=EIGHT_CENTS)
+
+    assert told == [
+        "⚠️ This limit has no effect, because another one is reached first: **$0.80 per month** (for the whole bot).",
+        "At about $0.08 per picture (Nano Banana 2), $0.80 per month is enough for 10 pictures.",
+    ]
+
+
+def test_of_many_limits_without_effect_some_are_named_with_whom_they_are_set_for() -> None:
+    others = [rule(Holder.USER, BOB, 9), rule(Holder.ROLE, ARTISTS, 8), rule(Holder.CHANNEL, PICTURES, 7),
+              rule(Holder.ROLE, GUILD, 6)]  # fmt: skip
+
+    (told,) = idle_notes(EN, rule(Holder.GUILD, 0, 5), look(SERVER, *others), picture=None)
+
+    count, _, named = told.partition(": ")
+    assert count == "⚠️ This limit is reached first, so 4 others no longer have any effect"
+    assert named.split(", ") == [
+        "**6 pictures per day** (from everyone)",
+        "**9 pictures per day** (set for <@8>)",
+        "**8 pictures per day** (from <@&21>)",
+        "and 1 more.",
+    ]
+
+
+def test_without_a_price_pictures_and_dollars_are_not_compared() -> None:
+    free = PicturePrice("Local", Quote(0, "v", estimated=False))
+    for picture in (None, free):
+        assert idle_notes(EN, rule(Holder.USER, ALICE, 9999), look(), picture=picture) == []
+    assert idle_notes(EN, rule(Holder.USER, ALICE, 9999), look(), picture=EIGHT_CENTS) != []
+
+
+# --- roles, blocks, sizes
 
 
 def test_a_roles_overview_shows_no_usage_and_says_if_it_was_deleted() -> None:
