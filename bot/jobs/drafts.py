@@ -1,6 +1,5 @@
 """Drafts of requests: what a member typed, kept for a quarter of an hour behind a form or a button."""
 
-from dataclasses import replace
 from typing import Any
 
 from ulid import ULID
@@ -46,6 +45,6 @@ class Drafts:
             asked=self._availability.offered.still_offered(
                 job.request.model, job.request.verb, RequestedOptions(**options)
             ),
-            references=tuple(replace(each, fault=None, has_location=False) for each in job.request.references),
+            references=tuple(each.unchecked for each in job.request.references),
             parent_id=job.id,
         )
