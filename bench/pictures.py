@@ -1,4 +1,4 @@
-"""The largest pictures: how much memory and time does a worker need to check and fit them?
+"""The largest pictures: how much memory and time does a worker need to check, convert and fit them?
 
 Each is given to a worker of its own, as the bot starts them, address-space limit included. Peaks are the whole
 worker's, its program included. Linux only: they are read from /proc.
@@ -13,14 +13,15 @@ from typing import Any
 from PIL import Image
 
 from bot.core.errors import BadPicture
-from bot.core.references import MAX_PIXELS
+from bot.core.references import MAX_PIXELS, MAX_SOURCE_BYTES
 from bot.pictures.pool import PicturePool
 from bot.pictures.provenance import ai_mark
 from tests.pictures.make import encoded, grain, many_scans
 
 MAX_UPLOAD = 10 * 1024 * 1024 - 64 * 1024  # Discord's upload limit for most members
 MARK = ai_mark("Nano Banana 2", edited=False)
-PHONE, WEBP = (8192, 6144), (5000, 5000)
+MAX_SENT = 31_457_280  # reference_bytes of the shipped models
+PHONE, WEBP, HUGE = (8192, 6144), (5000, 5000), (10_000, 10_000)
 
 Call = Callable[[PicturePool, bytes], Awaitable[object]]
 
@@ -43,6 +44,8 @@ async def _measure() -> list[dict[str, Any]]:
         )
     for name, data in _references(photo):
         rows += await _one(f"check_reference_{name}", data, _reference)
+    for name, data in _sources(photo):
+        rows += await _one(f"convert_reference_{name}", data, _converted)
     return rows
 
 
@@ -66,6 +69,23 @@ def _references(photo: Image.Image) -> Iterator[tuple[str, bytes]]:
     yield "webp_25mp", encoded(photo.resize(WEBP), "webp", lossless=True, quality=0, method=0)
     yield "webp_80mp", encoded(Image.new("RGB", (8944, 8944)), "webp")
     yield "jpeg_50mp_5000_scans", many_scans(5_000, side=7100)
+
+
+def _sources(photo: Image.Image) -> Iterator[tuple[str, bytes]]:
+    """The largest pictures that are converted, as noisy as they can be within the largest file that is read."""
+    large, smooth = photo.resize(PHONE), photo.resize((1024, 1024)).resize((8064, 6048))
+    yield "jpeg_100mp_progressive", encoded(photo.resize(HUGE), "jpeg", quality=85, subsampling=0, progressive=True)
+    yield "png_100mp", encoded(photo.resize((1024, 1024)).resize(HUGE), "png")
+    yield "gif_50mp", encoded(large.quantize(64), "gif")
+    yield "avif_50mp", encoded(large, "avif", speed=10, quality=60)
+    yield "heic_50mp", encoded(smooth, "heif", quality=50, tile_size=512)
+    smooth.putalpha(smooth.getchannel("R"))
+    yield "png_alpha_50mp", encoded(smooth, "png")
+
+
+async def _converted(pool: PicturePool, data: bytes) -> object:
+    assert len(data) <= MAX_SOURCE_BYTES
+    return await pool.convert(data, max_pixels=MAX_PIXELS, max_bytes=MAX_SENT)
 
 
 async def _reference(pool: PicturePool, data: bytes) -> object:

@@ -19,10 +19,11 @@ from bot.core.jobs import Job
 from bot.files.modes import make_folder, tighten
 from bot.jobs.build import JobSettings, JobsRoom, Outside, Services
 from bot.jobs.build import build as build_jobs
+from bot.jobs.converted_references import ConvertedReferences
 from bot.jobs.reference_check import ReferenceChecker
 from bot.maintenance.build import MaintenanceRoom
 from bot.maintenance.build import build as build_maintenance
-from bot.maintenance.retention import PICTURE_FILE, remove_files
+from bot.maintenance.retention import PICTURE_FILE, REFERENCE_FILE, files_like, remove_files
 from bot.observability.metrics import Metrics
 from bot.pictures import guard
 from bot.pictures.pool import PicturePool
@@ -159,7 +160,14 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
     secret = await _link_secret(Notes(database))
     picture_links = PictureLinks(settings.web.public_url, secret=secret)
     callback_links = _callback_links(settings, secret=secret)
-    references = ReferenceChecker(downloader, judge=guard.check_head, checker=pool, hosts=settings.discord.cdn_hosts)
+    converted = ConvertedReferences(pool, link=picture_links.of_reference, data=data, clock=clock)
+    references = ReferenceChecker(
+        downloader,
+        judge=guard.check_head,
+        checker=pool,
+        hosts=settings.discord.cdn_hosts,
+        convert=converted.convert if settings.web.public_url else None,
+    )
     client = _client(settings, words)
     limits = client.rate_limits
     operator = OperatorChannel(client, client.texts, limits=limits, channel_id=settings.discord.log_channel)
@@ -252,6 +260,7 @@ def _job_settings(settings: Settings, catalog: Catalog, *, used: Collection[str]
         },
         result_hosts={"runcomfy": settings.runcomfy.result_hosts, "runflow": settings.runflow.result_hosts},
         cdn_hosts=settings.discord.cdn_hosts,
+        converts=bool(settings.web.public_url),
         ai_label=settings.discord.ai_label,
     )
 
@@ -259,7 +268,8 @@ def _job_settings(settings: Settings, catalog: Catalog, *, used: Collection[str]
 def files_of_ours(settings: Settings) -> Sequence[Path]:
     """Files and folders of the database and the pictures, which only the bot's user may read."""
     data = settings.data.dir
-    pictures = [each for each in data.iterdir() if PICTURE_FILE.fullmatch(each.name)] if data.is_dir() else []
+    patterns = (PICTURE_FILE, REFERENCE_FILE) if data.is_dir() else ()
+    pictures = [data / name for pattern in patterns for name in files_like(pattern, data)]
     return [*database_files(settings.database.url.get_secret_value()), data, *pictures]
 
 

@@ -357,7 +357,9 @@ async def rig(
     async def find(reply: Reply) -> tuple[int, bool] | None:
         return found_replies.get(reply.job_id)
 
-    async def check_references(references: Sequence[Reference], *, limits: ReferenceLimits) -> tuple[Reference, ...]:
+    async def check_references(
+        references: Sequence[Reference], *, limits: ReferenceLimits, job_id: str
+    ) -> tuple[Reference, ...]:
         outcome = reference_checks.pop(0) if reference_checks else tuple(references)
         if isinstance(outcome, Exception):
             raise outcome

@@ -277,6 +277,20 @@ MUTANTS = (
         tests="tests/pictures/test_guard.py",
     ),
     Mutant(
+        guard="a truncated HEIC is not taken for a whole one",
+        file="bot/pictures/guard.py",
+        text='if kind in {"heic", "avif"} and breaks_off(data):',
+        instead="if False:",
+        tests="tests/pictures/test_convert.py",
+    ),
+    Mutant(
+        guard="links to converted references expire",
+        file="bot/web/server.py",
+        text="return now < int(ex, 16) * 1000",
+        instead="return True",
+        tests="tests/web/test_server.py",
+    ),
+    Mutant(
         guard="secrets are removed from log records",
         file="bot/observability/logging.py",
         text="for secret in self._secrets:",

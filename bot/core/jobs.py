@@ -5,8 +5,9 @@ All times are UTC milliseconds.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Self
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -86,8 +87,9 @@ class Step(StrEnum):
 class Reference:
     """A picture that a member wants changed. *expires_at* is when its link expires, where that is known.
 
-    *fault* and *has_location* are results of checking the whole file: the `UserError` it failed with, as its *key* and
-    values, and whether its metadata has the location where it was taken.
+    The last three are results of checking the whole file: *fault* is the `UserError` it failed with, as its *key* and
+    values; *has_location*, whether the metadata that the provider gets has the location where it was taken;
+    *converted_url*, our own link to the file that it was converted to.
     """
 
     url: str
@@ -97,6 +99,16 @@ class Reference:
     expires_at: int | None = None
     fault: Mapping[str, object] | None = None
     has_location: bool = False
+    converted_url: str | None = None
+
+    @property
+    def sent_url(self) -> str:
+        """The link from which the provider gets the picture."""
+        return self.converted_url or self.url
+
+    @property
+    def unchecked(self) -> Self:
+        return replace(self, fault=None, has_location=False, converted_url=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +201,8 @@ class Job:
 
     @property
     def inputs_expire_at(self) -> int | None:
-        times = [each.expires_at for each in self.request.references if each.expires_at is not None]
-        return min(times) if times else None
+        links = [each for each in self.request.references if each.converted_url is None]  # ours live longer than a job
+        return min((each.expires_at for each in links if each.expires_at is not None), default=None)
 
     @property
     def deadline(self) -> int:

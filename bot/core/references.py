@@ -21,6 +21,8 @@ LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")
 TYPES = frozenset({"image/png", "image/jpeg", "image/webp"})
 MAX_BYTES = 50 * 1024 * 1024  # what RunComfy recommends for inputs
 MAX_PIXELS = 51_000_000  # 8192 x 6144, the largest photos of phones
+MAX_SOURCE_BYTES = 64 * 1024 * 1024  # of a picture that is converted
+CONVERTED_FILE = re.compile(r"[0-9A-Z]{26}-r[0-9]{1,2}\.(?:jpg|png)")  # a job, and the number of its reference
 UNKNOWN_TYPE = "application/octet-stream"
 
 
@@ -30,6 +32,10 @@ class ReferenceLimits:
 
     pixels: int = MAX_PIXELS
     size: int = MAX_BYTES
+
+    def source_size(self, *, converts: bool) -> int:
+        """The size of the largest file that is read: if it can be converted, it may be larger than what is sent."""
+        return max(self.size, MAX_SOURCE_BYTES) if converts else self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +121,22 @@ def media_type(content_type: str | None) -> str:
     return (content_type or UNKNOWN_TYPE).split(";")[0].strip().lower()
 
 
-def check_references(references: Sequence[Reference], *, hosts: Iterable[str], limits: ReferenceLimits) -> None:
+def check_references(
+    references: Sequence[Reference], *, hosts: Iterable[str], limits: ReferenceLimits, converts: bool = False
+) -> None:
     """Raise `UserError` for the first picture that cannot be accepted, naming the file.
+
+    *converts*: pictures that cannot be sent are converted where that is possible.
 
     Discord derives the content type from the file's name, so the type is checked later, from the bytes. Only
     `text/html` is refused here: it is the error page of a failing server.
     """
-    allowed = tuple(hosts)
+    allowed, max_size = tuple(hosts), limits.source_size(converts=converts)
     for each in references:
         if media_type(each.content_type) == "text/html":
             raise UserError("references.type", file=each.filename)
-        if each.size is not None and each.size > limits.size:
-            raise UserError("references.large", file=each.filename, limit=limits.size, given=each.size)
+        if each.size is not None and each.size > max_size:
+            raise UserError("references.large", file=each.filename, limit=max_size, given=each.size)
         if each.size == 0:
             raise UserError("references.empty", file=each.filename)
         if not host_listed(each.url, allowed):

@@ -220,7 +220,7 @@ def wire_inputs(route: Route, request: ImageRequest) -> dict[str, Any]:
     body: dict[str, Any] = dict(route.fixed)
     body[route.fields["prompt"]] = request.prompt
     if request.references:
-        body[route.fields["references"]] = [each.url for each in request.references]
+        body[route.fields["references"]] = [each.sent_url for each in request.references]
     for option, value in request.options.items():
         if option not in route.without and route.omit.get(option) != value:
             body[route.fields[option]] = str(value) if option in route.strings else value

@@ -54,6 +54,7 @@ class JobSettings:
     slots: Mapping[str, int]  # provider → how many runs it may have from us at a time
     result_hosts: Mapping[str, Sequence[str]]  # provider → internet hosts that its pictures may come from
     cdn_hosts: Sequence[str]  # internet hosts that references may come from
+    converts: bool = False  # whether references that providers do not accept are converted
     polls_per_second: Mapping[str, float] = field(default_factory=dict)  # provider → how often it is polled at most
     ai_label: bool = False  # whether cards with pictures say that they are AI-generated
 
@@ -211,6 +212,7 @@ def _services(
         preferences=preferences,
         limits=settings.limits,
         cdn_hosts=settings.cdn_hosts,
+        converts=settings.converts,
         clock=at.clock,
     )
     return Services(

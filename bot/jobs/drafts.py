@@ -1,7 +1,6 @@
 """Drafts of requests: what a member typed, kept for a quarter of an hour behind a form or a button."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from ulid import ULID
@@ -49,7 +48,7 @@ class Drafts:
             asked=self._availability.offered.still_offered(
                 job.request.model, job.request.verb, RequestedOptions(**options)
             ),
-            references=tuple(replace(each, fault=None, has_location=False) for each in job.request.references),
+            references=tuple(each.unchecked for each in job.request.references),
             parent_id=job.parent_id if job.parent_picture else job.id,  # another edit of the same picture
             source=job.source,
         )

@@ -51,10 +51,12 @@ class Requests:
         preferences: MemberPreferences,
         limits: quota.Limits,
         cdn_hosts: Iterable[str],
+        converts: bool,
         clock: Clock,
     ) -> None:
-        """*cdn_hosts*: the internet hosts that references may come from."""
-        self.cdn_hosts = tuple(cdn_hosts)
+        """*cdn_hosts*: the internet hosts that references may come from; *converts*: whether they can be converted."""
+        self._cdn_hosts = tuple(cdn_hosts)
+        self._converts = converts
         self._store = store
         self._jobs = jobs
         self._availability = availability
@@ -168,6 +170,11 @@ class Requests:
         filled = fill(draft, preferences, check=lambda each: self.request(each, place, server_settings))
         return replace(filled, private=next(each for each in choices if each is not None))
 
+    def check_references(self, request: ImageRequest) -> None:
+        """Raise `UserError` for a reference that cannot be accepted, by what Discord says about it."""
+        limits = self._offered.reference_limits(request)
+        check_references(request.references, hosts=self._cdn_hosts, limits=limits, converts=self._converts)
+
     async def acknowledged(self, job_id: str, *, message_id: int, ephemeral: bool) -> None:
         """Discord shows the first card; the job may be submitted."""
         await self._store.acknowledge(job_id, message_id=message_id, ephemeral=ephemeral, now=self._clock())
@@ -195,7 +202,8 @@ class Requests:
     ) -> tuple[Job, quota.Amount, Quote]:
         now = context.received_at
         request = self.request(draft, context.place, server_settings)
-        self._check_references(request, now=now)
+        self.check_references(request)
+        self._check_expiry(request, now=now)
         route = self._routing.route(request)
         quote = self._offered.quote(request, route)
         job = Job(
@@ -216,8 +224,7 @@ class Requests:
         )
         return job, quota.Amount(request.count, quote.micro_usd * request.count), quote
 
-    def _check_references(self, request: ImageRequest, *, now: int) -> None:
-        check_references(request.references, hosts=self.cdn_hosts, limits=self._offered.reference_limits(request))
+    def _check_expiry(self, request: ImageRequest, *, now: int) -> None:
         for each in request.references:
             if each.expires_at is not None and each.expires_at <= now + MINUTE:
                 raise UserError("references.expired", file=each.filename)

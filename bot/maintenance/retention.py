@@ -1,4 +1,4 @@
-"""Periodic deletion: expired tokens, drafts, old pictures and prompts, orphan files."""
+"""Periodic deletion: expired tokens, drafts, converted references, old pictures and prompts, orphan files."""
 
 import asyncio
 import re
@@ -6,11 +6,14 @@ from pathlib import Path
 
 from bot.core.cards import JOBS_LIST_RETENTION
 from bot.core.jobs import HOUR
+from bot.core.references import CONVERTED_FILE
 from bot.jobs.build import Services
+from bot.jobs.converted_references import LINK_LIFE
 from bot.maintenance.periodic import periodic
 from bot.store.housekeeping import Housekeeping
 
 PICTURE_FILE = re.compile(r"[0-9A-Z]{26}-[0-9]+\.[a-z]+(\.part)?")
+REFERENCE_FILE = re.compile(CONVERTED_FILE.pattern + r"(\.part)?")
 ORPHAN_AGE = 24 * HOUR  # beyond the time that pictures are kept: by then hardly any row names the file
 EVERY = 30.0  # seconds; tokens must be deleted within a minute of their expiry
 
@@ -40,22 +43,33 @@ class Retention:
         self._unpurged |= await self._rows.delete_expired(now=now)
         old = await self._rows.delete_expired_pictures(before=now - self._keep, unseen_before=now - JOBS_LIST_RETENTION)
         await asyncio.to_thread(remove_files, self._data, old)
+        await self._remove_references(now)
         if now - self._cleared_at >= HOUR:
             await self._rows.erase_prompts(before=now - self._keep_prompts)
             self._unpurged = not await self._store.database.purge_deleted(thoroughly=True)
             before = now - self._keep - ORPHAN_AGE
             kept = await self._rows.referenced_pictures(before=now - self._keep)
-            old_files = await asyncio.to_thread(orphan_files, self._data, before=before)
+            # A crash before a picture's row is written leaves an orphan.
+            old_files = await asyncio.to_thread(files_like, PICTURE_FILE, self._data, before=before)
             remove_files(self._data, [each for each in old_files if each not in kept])
             self._cleared_at = now
         if self._unpurged:
             self._unpurged = not await self._store.database.purge_deleted()
 
+    async def _remove_references(self, now: int) -> None:
+        """Remove converted references whose job has ended, or is so old that the links have expired."""
+        names = await asyncio.to_thread(files_like, REFERENCE_FILE, self._data)
+        jobs = {name: await self._store.job(name.partition("-")[0]) for name in names}
+        kept = {
+            name for name, job in jobs.items() if job and not job.state.is_final and now < job.created_at + LINK_LIFE
+        }
+        await asyncio.to_thread(remove_files, self._data, [each for each in names if each not in kept])
 
-def orphan_files(folder: Path, *, before: int) -> list[str]:
-    """List picture files last written before *before* (UTC ms): a crash before the row is written leaves orphans."""
-    files = [each for each in folder.iterdir() if PICTURE_FILE.fullmatch(each.name)]
-    return [each.name for each in files if each.stat().st_mtime * 1000 < before]
+
+def files_like(pattern: re.Pattern[str], folder: Path, *, before: int | None = None) -> list[str]:
+    """List the files whose names match *pattern*; with *before* (UTC ms), those that were last written earlier."""
+    files = [each for each in folder.iterdir() if pattern.fullmatch(each.name)]
+    return [each.name for each in files if before is None or each.stat().st_mtime * 1000 < before]
 
 
 def remove_files(folder: Path, names: list[str]) -> None:

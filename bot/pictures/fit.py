@@ -9,23 +9,14 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal
 
-from PIL import Image, ImageCms
+from PIL import Image
 
-from bot.pictures.guard import DAMAGE, open_checked
+from bot.pictures.guard import open_checked
+from bot.pictures.plain import plain
 
 SHRINK = 0.75  # factor of both sides from one size to the next
 MIN_SIDE = 512  # pixels of the longest side
 WEBP_SIDE = 16383  # pixels; limit of the format
-ORIENTATION = 0x0112  # EXIF tag
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 Note = Literal["same", "reencoded", "smaller"]
 
@@ -56,7 +47,7 @@ def _decoded(data: bytes) -> Image.Image:
     """Decode to plain pixels; the WebP decoder's memory, twice the size of the pixels, is freed on return."""
     with open_checked(data) as (_, image):
         image.load()
-        return _plain(image)
+        return plain(image)
 
 
 def _same_size(picture: Image.Image, max_bytes: int, *, xmp: bytes) -> Fitted | None:
@@ -108,45 +99,3 @@ def _encoded(picture: Image.Image, kind: str, *, quality: int, note: Note, xmp: 
     except (OSError, ValueError, MemoryError):  # JPEG raises OSError; nothing is written to disk here
         return None
     return Fitted(out.getvalue(), kind, picture.width, picture.height, note)
-
-
-def _plain(image: Image.Image) -> Image.Image:
-    """Return the picture as RGB or RGBA, upright, in sRGB, without metadata."""
-    mode = "RGBA" if image.has_transparency_data else "RGB"
-    method = _TRANSPOSE.get(_orientation(image))
-    picture = _in_srgb(image, mode)
-    if mode == "RGBA" and picture.getchannel("A").getextrema() == (255, 255):
-        picture = picture.convert("RGB")  # models often send an alpha channel that is fully opaque
-    if method is not None:
-        picture = picture.transpose(method)
-    picture.info = {}
-    return picture
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(ORIENTATION)
-    except DAMAGE:  # EXIF may hold anything; the pixels do not depend on it
-        return 1
-    return value if isinstance(value, int) else 1
-
-
-def _in_srgb(image: Image.Image, mode: str) -> Image.Image:
-    """Convert to sRGB: the colour profile is applied before it is dropped, since colours shift without it."""
-    profile = image.info.get("icc_profile")
-    if not profile:
-        return _converted(image, mode)
-    source = image if image.mode in {"RGB", "RGBA", "L", "CMYK"} else _converted(image, mode)
-    try:
-        srgb = ImageCms.createProfile("sRGB")
-        embedded = ImageCms.ImageCmsProfile(BytesIO(profile))
-        converted = ImageCms.profileToProfile(source, embedded, srgb, outputMode=mode)
-    except (ImageCms.PyCMSError, *DAMAGE):
-        return _converted(image, mode)
-    return converted or _converted(image, mode)
-
-
-def _converted(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit greyscale: Pillow clips it at 255 instead of scaling
-        image = image.point(lambda grey: grey / 256).convert("L")
-    return image.convert(mode)

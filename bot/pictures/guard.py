@@ -4,6 +4,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -11,14 +12,17 @@ from io import BytesIO
 from PIL import Image, ImageFile
 
 from bot.core.errors import BadPicture
-from bot.pictures.header import count_scans, is_animated_webp, size_of
-from bot.pictures.sniff import SUPPORTED, sniff
+from bot.pictures.header import breaks_off, count_scans, is_animated_webp, is_light, size_of
+from bot.pictures.sniff import CONVERTIBLE, SUPPORTED, sniff
 
 HEAD_SIZE = 4096  # bytes that hold every header
 MAX_PIXELS = 25_000_000  # of a result; the widest 4K, 12288 x 1536, has 18.9 million
 WEBP_PIXELS = 25_000_000  # WebP takes 19 bytes of memory per pixel, twice as many as any other format
+# Of a reference that is converted; a worker's memory allows no more (`make bench NAME=pictures`).
+SOURCE_PIXELS, LIGHT_SOURCE_PIXELS = 51_000_000, 100_000_000
 MAX_SCANS = 64  # of a JPEG; cameras and programs write at most twenty
-GPS = 0x8825  # EXIF tag of the location
+GPS, ORIENTATION = 0x8825, 0x0112  # EXIF tags
+UPRIGHT = 1  # value of the orientation
 
 # What Pillow's readers raise for a damaged file; they have no base class of their own.
 DAMAGE = (
@@ -28,14 +32,15 @@ DAMAGE = (
     ValueError,
     TypeError,
     AttributeError,
+    RuntimeError,
     LookupError,
     ArithmeticError,
     Image.DecompressionBombError,  # for a size that the header does not announce
     struct.error,
     zlib.error,
 )
-# Pillow reads a JPEG with a depth map or a second view as MPO; to all other programs it is a JPEG.
-_PILLOW = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp"}
+# Type → Pillow's reader. It reads a JPEG with a depth map or a second view as MPO; to other programs it is a JPEG.
+_PILLOW = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "gif": "GIF", "avif": "AVIF", "heic": "HEIF"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +50,31 @@ class Checked:
     height: int
     size: int  # bytes
     frames: int
-    has_location: bool = False  # of references only: whether EXIF or XMP holds a location
+    # Of references only: whether EXIF or XMP holds a location, and a JPEG's EXIF orientation.
+    has_location: bool = False
+    orientation: int = UPRIGHT
 
 
-def check_head(head: bytes, *, max_pixels: int) -> None:
-    """Raise `BadPicture` if the first bytes of a reference show that it is not supported."""
-    kind = _type(head)
+def check_head(head: bytes, *, max_pixels: int, converts: bool = False) -> None:
+    """Raise `BadPicture` if the first bytes of a reference show that it is not supported.
+
+    The problem of a picture that could be converted is `heic`, `avif`, `gif` or `animated` (a WebP). With *converts*
+    those are accepted, and larger pictures.
+    """
+    kind = _type(head, CONVERTIBLE)
+    if converts:
+        _check_pixels(size_of(head, kind), kind, max_pixels=source_pixels(head, kind, max_pixels=max_pixels))
+        return
+    if kind not in SUPPORTED:
+        raise BadPicture(kind)
     _check_pixels(size_of(head, kind), kind, max_pixels=max_pixels)
     if kind == "webp" and is_animated_webp(head):  # decoders without support for animation reject the whole file
         raise BadPicture("animated")
+
+
+def source_pixels(head: bytes, kind: str, *, max_pixels: int) -> int:
+    """How many pixels a reference may have that is converted, where *max_pixels* may be sent."""
+    return max(max_pixels, LIGHT_SOURCE_PIXELS if is_light(head, kind) else SOURCE_PIXELS)
 
 
 def check(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Checked:
@@ -74,41 +95,69 @@ def check(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Checked:
 def check_reference(data: bytes, *, max_pixels: int) -> Checked:
     """Like `check`, for pictures that a provider will read; also raises `BadPicture` with `animated`.
 
-    Of an animated PNG only the first frame is decoded, which is all that readers of plain PNG see.
+    Of an animated PNG only the first frame is decoded, which is all that readers of plain PNG see. A type that could
+    be converted is the problem, as for `check_head`.
     """
     check_head(data, max_pixels=max_pixels)
     with open_checked(data, max_pixels=max_pixels) as (kind, image):
         width, height = image.size
         _decode(kind, image)
-        has_location = _has_location(image)
-        return Checked(type=kind, width=width, height=height, size=len(data), frames=1, has_location=has_location)
+        return Checked(
+            type=kind,
+            width=width,
+            height=height,
+            size=len(data),
+            frames=1 if kind == "jpeg" else int(getattr(image, "n_frames", 1)),
+            has_location=_has_location(image),
+            orientation=orientation_of(image) if kind == "jpeg" else UPRIGHT,
+        )
 
 
 @contextmanager
-def open_checked(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[str, ImageFile.ImageFile]]:
+def open_checked(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, types: AbstractSet[str] = SUPPORTED
+) -> Iterator[tuple[str, ImageFile.ImageFile]]:
     """Yield the type and the opened, undecoded picture. Errors of a damaged file in the block become `broken`."""
-    kind = _type(data[:HEAD_SIZE])
+    kind = _type(data[:HEAD_SIZE], types)
+    if kind == "heic":
+        _register_heic()
     _check_pixels(size_of(data, kind), kind, max_pixels=max_pixels)
     if kind == "jpeg" and count_scans(data, limit=MAX_SCANS) > MAX_SCANS:
         raise BadPicture("scans")
+    if kind in {"heic", "avif"} and breaks_off(data):  # the decoder of HEIC would leave out tiles that are not there
+        raise BadPicture("broken")
     try:
         # Pillow warns of sizes, which are checked here, and of damage, which fails at decoding if it matters.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
-                if _PILLOW[image.format or ""] != kind:
-                    raise BadPicture("type")
+            with Image.open(BytesIO(data), formats=[_PILLOW[kind]]) as image:
                 _check_pixels(image.size, kind, max_pixels=max_pixels)
                 yield kind, image
     except DAMAGE as exc:
         raise BadPicture("broken") from exc
 
 
-def _type(head: bytes) -> str:
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none."""
+    try:
+        value = image.getexif().get(ORIENTATION)
+    except DAMAGE:  # EXIF may hold anything; the pixels do not depend on it
+        return UPRIGHT
+    return value if isinstance(value, int) and 1 <= value <= 8 else UPRIGHT
+
+
+def _register_heic() -> None:
+    """Let Pillow open HEIC. Called in a worker only: the decoder's library takes 30 MB."""
+    import pillow_heif  # noqa: PLC0415 - see above
+
+    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+
+
+def _type(head: bytes, types: AbstractSet[str]) -> str:
     if not head:
         raise BadPicture("empty")
     kind = sniff(head[:HEAD_SIZE])
-    if kind not in SUPPORTED:
+    if kind is None or kind not in types:
         raise BadPicture("type")
     return kind
 

@@ -9,9 +9,16 @@ PNG_WITHOUT_ALPHA = frozenset({0, 2})  # colour types: grey and RGB
 # Inside a scan 0xff is followed by zero or a restart code; any other byte after it makes a marker.
 MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd8])", re.DOTALL)
 
+# The box with a picture's size in HEIC and AVIF. The boxes of phones' photos take a few thousand bytes.
+SPATIAL_EXTENTS = re.compile(rb"\x00\x00\x00\x14ispe\x00{4}(.{8})", re.DOTALL)
+BOXES_SIZE = 64 * 1024
+
 
 def size_of(head: bytes, kind: str) -> tuple[int, int] | None:
-    """Return width and height of a PNG, JPEG or WebP; None if *head* ends before them."""
+    """Return width and height of a picture; None if *head* ends before them.
+
+    For HEIC and AVIF, which may consist of several pictures, those of the largest.
+    """
     match kind:
         case "png":
             return _png_size(head)
@@ -19,6 +26,10 @@ def size_of(head: bytes, kind: str) -> tuple[int, int] | None:
             return _jpeg_size(head)
         case "webp":
             return _webp_size(head)
+        case "gif":
+            return (int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little")) if head[9:] else None
+        case "heic" | "avif":
+            return _boxed_size(head)
     return None
 
 
@@ -31,6 +42,11 @@ def may_have_alpha(head: bytes, kind: str) -> bool:
     return kind == "webp" or (kind == "png" and len(head) > 25 and head[25] not in PNG_WITHOUT_ALPHA)
 
 
+def is_light(head: bytes, kind: str) -> bool:
+    """Whether the picture can be decoded with little memory: a JPEG at a part of its size, a PNG without alpha."""
+    return kind == "jpeg" or (kind == "png" and not may_have_alpha(head, kind))
+
+
 def count_scans(data: bytes, *, limit: int) -> int:
     """Count the scans of a JPEG, up to *limit* + 1; decoding each scan costs as much as the first.
 
@@ -41,6 +57,17 @@ def count_scans(data: bytes, *, limit: int) -> int:
         scans += found[1][0] == START_OF_SCAN
         at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
     return scans
+
+
+def breaks_off(data: bytes) -> bool:
+    """Whether a HEIC or AVIF ends within a box, or without one for the pixels. Bytes after the last box are ignored."""
+    at, has_pixels = 0, False
+    while at < len(data) and (box := data[at : at + 16])[4:8].isalnum():
+        size, has_pixels = int.from_bytes(box[:4]), has_pixels or box[4:8] == b"mdat"
+        if size == 0:  # to the end of the file
+            break
+        at += max(8, int.from_bytes(box[8:]) if size == 1 else size)
+    return at > len(data) or not has_pixels
 
 
 def _png_size(head: bytes) -> tuple[int, int] | None:
@@ -74,3 +101,9 @@ def _webp_size(head: bytes) -> tuple[int, int] | None:
         case b"VP8 ":
             return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
     return None
+
+
+def _boxed_size(head: bytes) -> tuple[int, int] | None:
+    found = SPATIAL_EXTENTS.findall(head[:BOXES_SIZE])
+    sizes = [(int.from_bytes(each[:4]), int.from_bytes(each[4:])) for each in found]
+    return max(sizes, key=lambda size: size[0] * size[1], default=None)

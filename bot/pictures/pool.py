@@ -20,12 +20,13 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from typing import TypeVar
 
-from bot.pictures import chart, fit, guard
+from bot.pictures import chart, convert, fit, guard
 from bot.pictures.byte_budget import ByteBudget
 from bot.pictures.chart import Chart
+from bot.pictures.convert import Converted
 from bot.pictures.fit import Fitted
 from bot.pictures.guard import Checked
-from bot.pictures.header import may_have_alpha, size_of
+from bot.pictures.header import is_light, may_have_alpha, size_of
 from bot.pictures.sniff import sniff
 
 log = logging.getLogger(__name__)
@@ -34,19 +35,20 @@ T = TypeVar("T")
 # Of a worker, in bytes: the program takes 0.4 GB of it, the largest picture 0.5 GB (`make bench NAME=pictures`).
 ADDRESS_SPACE = 1_280 * 1024 * 1024
 MEMORY = 800_000_000  # bytes of pictures in all workers: the largest one, or many small ones
-# Bytes of memory for each pixel, from the same benchmark: to decode it, and to encode it again.
+# Bytes of memory for each pixel, from the same benchmark: to decode it, to convert it, and to encode it again.
 DECODED, DECODED_WEBP = 10, 22
+CONVERTED, CONVERTED_LIGHT = 13, 8
 FITTED, FITTED_WITH_ALPHA = 16, 45
 
 
 class PicturePool:
-    """Runs `check`, `check_reference`, `fit` and `draw` in worker processes.
+    """Runs `check`, `check_reference`, `convert`, `fit` and `draw` in worker processes.
 
     All but `draw` raise `BadPicture`. All raise `TimeoutError` if a worker takes longer than *timeout* seconds
     (*check_timeout* for checks; waiting for a worker does not count), `MemoryError` if a worker's memory is not enough,
     `BrokenProcessPool` if the picture crashed two processes, and `RuntimeError` after `aclose`.
-    Pictures take about *budget* bytes of the workers' memory at most; further calls wait. Calls of `fit`, which takes
-    seconds for a large picture, leave one of several workers to the others.
+    Pictures take about *budget* bytes of the workers' memory at most; further calls wait. Calls of `fit` and
+    `convert`, which take seconds for a large picture, leave one of several workers to the others.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class PicturePool:
         )  # last in, first out: prefers a process that is already started
         for worker in self._workers:
             self._idle.put_nowait(worker)
-        self._fits = asyncio.Semaphore(max(1, workers - 1))
+        self._slow = asyncio.Semaphore(max(1, workers - 1))
         self._budget = ByteBudget(budget)
         self._timeout = timeout
         self._check_timeout = check_timeout
@@ -74,8 +76,13 @@ class PicturePool:
 
     async def fit(self, data: bytes, *, max_bytes: int, xmp: bytes) -> Fitted | None:
         call = functools.partial(fit.fit, data, max_bytes=max_bytes, xmp=xmp)
-        async with self._fits:
+        async with self._slow:
             return await self._run(call, size=memory_of(data, fits=True))
+
+    async def convert(self, data: bytes, *, max_pixels: int, max_bytes: int) -> Converted:
+        call = functools.partial(convert.convert, data, max_pixels=max_pixels, max_bytes=max_bytes)
+        async with self._slow:
+            return await self._run(call, size=memory_to_convert(data))
 
     async def draw(self, days: Chart) -> bytes:
         """Return a PNG. The first call in a process is slower, because it imports matplotlib."""
@@ -155,6 +162,15 @@ def memory_of(data: bytes, *, fits: bool = False) -> int:
     per_pixel = DECODED_WEBP if kind == "webp" else DECODED
     if fits:
         per_pixel = max(per_pixel, FITTED_WITH_ALPHA if may_have_alpha(head, kind) else FITTED)
+    return 2 * len(data) + width * height * per_pixel
+
+
+def memory_to_convert(data: bytes) -> int:
+    """About how many bytes of memory a worker needs to convert a picture; as for the largest if its size is unknown."""
+    head = data[: guard.HEAD_SIZE]
+    kind = sniff(head) or ""
+    width, height = size_of(data, kind) or (guard.SOURCE_PIXELS, 1)
+    per_pixel = CONVERTED_LIGHT if is_light(head, kind) else DECODED_WEBP if kind == "webp" else CONVERTED
     return 2 * len(data) + width * height * per_pixel
 
 

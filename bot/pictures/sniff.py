@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 SUPPORTED = frozenset({"png", "jpeg", "webp"})  # what Discord shows in a card and both providers accept
+CONVERTIBLE = frozenset({*SUPPORTED, "gif", "heic", "avif"})  # what a reference can be converted from
 
 CONTENT_TYPE: Mapping[str, str] = {
     "png": "image/png",

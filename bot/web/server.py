@@ -14,7 +14,8 @@ from aiohttp.typedefs import Handler, Middleware
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from bot.core.cards import Picture
-from bot.core.references import is_loopback
+from bot.core.clock import Clock
+from bot.core.references import CONVERTED_FILE, is_loopback
 from bot.jobs.build import Services
 from bot.store.database import DATABASE_ERRORS
 from bot.web.cached import Cached
@@ -32,7 +33,11 @@ Metrics = Callable[[], Awaitable[bytes]]
 
 
 class PictureLinks:
-    """URLs of stored pictures, each with an HMAC of job and number as an unguessable key."""
+    """URLs of stored pictures, each with an HMAC as an unguessable key.
+
+    Those of results are valid while the picture is stored; those of converted references expire. `ex` in them is the
+    time, as in Discord's own links: seconds since 1970, in hexadecimal.
+    """
 
     def __init__(self, public_url: str, *, secret: bytes) -> None:
         self.public_url = public_url.rstrip("/")
@@ -45,7 +50,22 @@ class PictureLinks:
         return f"{self.public_url}/pictures/{job_id}/{picture.n}/{self.key(job_id, picture.n)}"
 
     def key(self, job_id: str, n: int) -> str:
-        return hmac.new(self._secret, f"{job_id}:{n}".encode(), sha256).hexdigest()[:32]
+        return self._key(f"{job_id}:{n}")
+
+    def of_reference(self, file: str, expires_at: int) -> str:
+        """Return the URL of the converted reference *file* until *expires_at* (UTC milliseconds)."""
+        ex = f"{expires_at // 1000:x}"
+        return f"{self.public_url}/pictures/{file}?ex={ex}&key={self._key(f'reference:{file}:{ex}')}"
+
+    def admits_to_reference(self, file: str, query: Mapping[str, str], *, now: int) -> bool:
+        """Whether *query* is that of a URL of *file* that has not expired."""
+        ex, key = query.get("ex", ""), query.get("key", "")
+        if not hmac.compare_digest(self._key(f"reference:{file}:{ex}").encode(), key.encode(errors="replace")):
+            return False
+        return now < int(ex, 16) * 1000
+
+    def _key(self, text: str) -> str:
+        return hmac.new(self._secret, text.encode(errors="replace"), sha256).hexdigest()[:32]
 
 
 def build(
@@ -92,12 +112,7 @@ def build(
         found = next((each for each in record.pictures if each.n == n), None) if record else None
         if found is None:
             raise web.HTTPNotFound
-        headers = {
-            "Content-Type": f"image/{found.type}",
-            "Content-Disposition": f'inline; filename="{found.file}"',
-            "Cache-Control": "private, no-cache",
-        }
-        return web.FileResponse(data / found.file, headers=headers)
+        return _file(data / found.file, type=found.type)
 
     app = web.Application(client_max_size=64 * 1024, middlewares=[_answer_outages(services)])
     app.on_response_prepare.append(_with_headers)
@@ -105,9 +120,31 @@ def build(
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics_page)
     app.router.add_get(r"/pictures/{job:\w{26}}/{n:\d}/{key:[0-9a-f]{32}}", picture)
+    app.router.add_get(
+        rf"/pictures/{{file:{CONVERTED_FILE.pattern}}}", _serve_references(links, services.clock, data=data)
+    )
     if callbacks is not None:
         app.router.add_post("/callbacks/runflow/{token}", callbacks.receive)
     return app
+
+
+def _serve_references(links: PictureLinks, clock: Clock, *, data: Path) -> Handler:
+    async def reference(request: web.Request) -> web.StreamResponse:
+        file = request.match_info["file"]
+        if not links.admits_to_reference(file, request.query, now=clock()):
+            raise web.HTTPNotFound
+        return _file(data / file, type="png" if file.endswith("png") else "jpeg")
+
+    return reference
+
+
+def _file(path: Path, *, type: str) -> web.FileResponse:  # noqa: A002 - the picture's
+    headers = {
+        "Content-Type": f"image/{type}",
+        "Content-Disposition": f'inline; filename="{path.name}"',
+        "Cache-Control": "private, no-cache",
+    }
+    return web.FileResponse(path, headers=headers)
 
 
 async def _with_headers(_: web.Request, answer: web.StreamResponse) -> None:

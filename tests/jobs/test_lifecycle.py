@@ -387,6 +387,19 @@ async def test_an_expiring_link_limits_the_wait(tmp_path: Path, url: str) -> Non
         assert (job.state, job.reason) == (State.FAILED, "inputs_expired")
 
 
+async def test_a_converted_picture_is_sent_by_our_link_and_repeated_from_the_original(app: Rig) -> None:
+    job_id = await app.edit(expires_at=NOON + 120_000)
+    (original,) = (await app.job(job_id)).request.references
+    app.reference_checks[:] = [(replace(original, converted_url="https://ours.example/a.jpg"),)]
+    app.provider.submits = [ProviderUnavailable("away")]
+
+    await app.turn()
+    await app.turn(121)  # Discord's link has expired
+
+    assert [each["image_urls"] for each in app.provider.bodies] == [["https://ours.example/a.jpg"]] * 2
+    assert app.services.drafts.repeat(await app.job(job_id)).references == (original,)
+
+
 async def test_an_unacknowledged_job_takes_no_place_in_the_queue(tmp_path: Path, url: str) -> None:
     async with rig(tmp_path, url=url, slots=1) as app:
         app.provider.sees = [RUNNING]

@@ -35,6 +35,22 @@ async def test_orphan_files_are_deleted_when_no_job_can_need_them(app: Rig) -> N
     assert sorted(each.name for each in app.folder.glob("*.*g*")) == [f"{JOB}-3.png", "the operator's own.png"]
 
 
+async def test_converted_references_are_deleted_when_their_job_has_ended_or_their_links_expire(app: Rig) -> None:
+    kinds = ("-r1.jpg", "-r2.png", "-r3.png.part")
+    active, ended, lost = await app.edit(), await app.edit(), JOB
+    await app.services.jobs.cancel(ended, user_id=ALICE)
+    for job_id in (active, ended, lost):
+        for kind in kinds:
+            (app.folder / (job_id + kind)).write_bytes(b"bytes")
+    retention = Retention(app.services, data=app.folder, keep_hours=48, keep_prompts_days=30)
+
+    await retention.run_once()
+    assert sorted(each.name for each in app.folder.glob("*-r*")) == [active + kind for kind in kinds]
+    app.time.go(24 * 3600)
+    await retention.run_once()
+    assert list(app.folder.glob("*-r*")) == []
+
+
 async def test_a_picture_is_deleted_with_its_row_after_its_retention_time(app: Rig) -> None:
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()

@@ -6,6 +6,9 @@ from io import BytesIO
 from typing import Any
 
 from PIL import Image
+from pillow_heif import register_heif_opener
+
+register_heif_opener()
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -31,6 +34,38 @@ def grain(side: int, *, alpha: bool = False) -> Image.Image:
 def moving(kind: str, *, frames: int, side: int = 16) -> bytes:
     images = [Image.new("RGB", (side, side), (each * 40, 90, 200)) for each in range(frames)]
     return encoded(images[0], kind, save_all=True, append_images=images[1:], duration=50)
+
+
+def quartered(*, alpha: bool = False, side: int = 64) -> Image.Image:
+    """Four colours, by which a turned or mirrored picture can be told: red, green, blue and white, row by row."""
+    image = Image.new("RGBA" if alpha else "RGB", (side, side), "white")
+    half = side // 2
+    for colour, at in (("red", (0, 0)), ("lime", (half, 0)), ("blue", (0, half))):
+        image.paste(colour, (*at, at[0] + half, at[1] + half))
+    if alpha:
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+    return image
+
+
+def oriented(image: Image.Image, kind: str, orientation: int, **options: Any) -> bytes:
+    """*image* stored as it is, with metadata that say how to turn it, and where it was taken."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif.get_ifd(0x8825).update({1: "N", 2: (47.0, 22.0, 1.0)})
+    return encoded(image, kind, exif=exif.tobytes(), **options)  # as bytes, from which HEIC gets its own orientation
+
+
+def boxed(data: bytes, width: int, height: int) -> bytes:
+    """A HEIC or AVIF that says it has *width* times *height* pixels."""
+    sizes = [each[:8] for each in data.split(b"ispe" + bytes(4))[1:]]
+    largest = max(sizes, key=lambda size: int.from_bytes(size[:4]) * int.from_bytes(size[4:]))
+    return data.replace(b"ispe" + bytes(4) + largest, b"ispe" + bytes(4) + struct.pack(">II", width, height))
+
+
+def grid(data: bytes, side: int) -> bytes:
+    """A HEIC of tiles whose arrangement says that they are 256 times 256 and cover *side* times *side* pixels."""
+    at = data.index(b"idat") + 4
+    return data[:at] + struct.pack(">BBBBHH", 0, 0, 255, 255, side, side) + data[at + 8 :]
 
 
 def png_header(width: int, height: int) -> bytes:

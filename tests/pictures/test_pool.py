@@ -13,8 +13,8 @@ import pytest
 from bot.core.errors import BadPicture
 from bot.pictures import guard
 from bot.pictures.chart import Chart, Day, draw
-from bot.pictures.pool import PicturePool, memory_of
-from tests.pictures.make import encoded, grain, plain
+from bot.pictures.pool import PicturePool, memory_of, memory_to_convert
+from tests.pictures.make import encoded, grain, grid, plain
 
 TIMEOUT = 20  # seconds until a test that hangs says so
 FOR_EVER = partial(time.sleep, 600)
@@ -87,6 +87,18 @@ async def test_it_checks_references_in_another_process(pool: PicturePool) -> Non
         await pool.check_reference(plain(size=(9, 9)), max_pixels=80)
 
     assert (caught.value.problem, caught.value.width, caught.value.limit) == ("pixels", 9, 80)
+
+
+async def test_it_converts_in_another_process_which_survives_a_file_that_lies(pool: PicturePool) -> None:
+    before = await worker_of(pool)
+    data = encoded(grain(128), "heif", tile_size=64)
+    limits = {"max_pixels": 1_000_000, "max_bytes": 1_000_000}
+
+    assert (await pool.convert(data, **limits)).type == "jpeg"
+    for lying in (grid(data, 60_000), data[: len(data) // 2]):
+        with pytest.raises(BadPicture, match="broken"):
+            await pool.convert(lying, **limits)
+    assert await worker_of(pool) == before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS has no such limit")
@@ -225,6 +237,11 @@ def test_the_memory_that_a_picture_needs_is_estimated_from_its_header() -> None:
     assert [(memory_of(each) - 2 * len(each)) // 10_000 for each in (rgb, alpha, webp)] == [10, 10, 22]
     assert [(memory_of(each, fits=True) - 2 * len(each)) // 10_000 for each in (rgb, alpha, webp)] == [16, 45, 45]
     assert memory_of(b"no picture") == 20
+    heic, gif = encoded(grain(100), "heif"), plain("gif", size=(100, 100))
+    pictures = (encoded(grain(100), "jpeg"), rgb, alpha, webp, heic, gif)
+    converted = [(memory_to_convert(each) - 2 * len(each)) // 10_000 for each in pictures]
+    assert converted == [8, 8, 13, 22, 13, 13]
+    assert memory_to_convert(heic[:100]) > 600_000_000  # its size is not among the first bytes
 
 
 async def test_pictures_that_need_too_much_memory_together_are_processed_one_after_another() -> None:

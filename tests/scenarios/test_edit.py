@@ -1,6 +1,8 @@
 """`/edit` with attached pictures and with pictures of a message, and files of another type than they claim."""
 
 import asyncio
+import re
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +15,18 @@ from tests.discord.cdn import Upload
 from tests.discord.interactions import Interaction
 from tests.discord.messages import Message
 from tests.kit import picture
-from tests.pictures.make import claiming, encoded, grain, located, many_scans, moving, plain, png_header
+from tests.pictures.make import (
+    claiming,
+    encoded,
+    grain,
+    located,
+    many_scans,
+    moving,
+    oriented,
+    plain,
+    png_header,
+    quartered,
+)
 from tests.scenarios.harness import SOON, Scene, scene, shows
 
 MENU = "Edit this"
@@ -86,13 +99,14 @@ BAD = {
     "a web page": Bad("given.png isn't a PNG, JPEG or WebP picture", data=b"<!doctype html><html></html>"),
     "a drawing in SVG": Bad("given.png isn't a PNG, JPEG or WebP picture", data=b"<svg xmlns='x' onload='y()'/>"),
     "the first five bytes": Bad("given.png isn't a PNG, JPEG or WebP picture", data=picture()[:5]),
-    "a GIF that says PNG": Bad("given.png isn't a PNG, JPEG or WebP picture", data=b"GIF89a" + bytes(80)),
+    "a GIF that says PNG": Bad("given.png is a GIF. Save one frame", data=b"GIF89a" + bytes(80)),
     "nothing at all": Bad("given.png is empty", data=b""),
     "too large": Bad("given.png is 51 MB, and the maximum is 30 MB", claims={"size": 51 * MIB}),
     "12,000 pixels square": Bad("given.png is 12000 × 12000 pixels", data=png_header(12_000, 12_000)),  # noqa: RUF001
-    "a moving WebP": Bad("a.webp is animated", name="a.webp", data=moving("webp", frames=2)),
+    "a moving WebP": Bad("a.webp is an animated WebP", name="a.webp", data=moving("webp", frames=2)),
     "a text": Bad("notes.txt isn't a PNG, JPEG or WebP picture", name="notes.txt", data=b"hello"),
-    "an animation": Bad("a.gif isn't a PNG, JPEG or WebP picture", name="a.gif", data=b"GIF89a" + bytes(80)),
+    "a phone's photo": Bad("a.heic is a HEIC photo. Save it as", name="a.heic", data=encoded(grain(64), "heif")),
+    "an AVIF": Bad("a.avif is an AVIF picture. Save it as", name="a.avif", data=encoded(grain(64), "avif")),
     "elsewhere": Bad("given.png isn't hosted by Discord", claims={"url": "https://pictures.example/given.png"}),
     "next door": Bad("given.png isn't hosted by Discord", claims={"url": "http://127.0.0.1:1/given.png"}),
     "the host's name in front": Bad("given.png isn't hosted by", claims={"url": "http://{host}@evil.example/g.png"}),
@@ -187,6 +201,37 @@ async def test_whole_files_are_checked_before_the_submit_however_slow_their_down
         assert "lies.png isn't a PNG, JPEG or WebP picture." in failed.text
         assert bot.charged(lies)[0] == "release"
         assert [run.prompt for run in bot.host.runs.values()] == ["fine"]
+        bot.assert_in_order()
+
+
+async def test_pictures_that_the_provider_cannot_read_reach_it_converted_by_our_own_links(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with scene(tmp_path, web__port=port, web__public_url=f"http://127.0.0.1:{port}") as bot:
+        files = {
+            "a.heic": oriented(quartered(), "heif", 6),
+            "b.gif": moving("gif", frames=3),
+            "c.jpg": oriented(quartered(), "jpeg", 6),
+            "d.png": picture(),
+        }
+        images: dict[str, Any] = {
+            f"image{n if n > 1 else ''}": Upload(*each) for n, each in enumerate(files.items(), 1)
+        }
+        asked = await bot.alice.slash(bot.channel, "edit", prompt="all four", **images)
+        done = await asked.until(shows("Done"), within=SOON)
+
+        assert len(done.files()) == 1
+        assert "location" not in done.text
+        names = [re.sub(r"^[0-9A-Z]{26}", "", each) for each in _given(bot, "all four")]
+        assert names == ["-r1.jpg", "-r2.jpg", "-r3.jpg", "d.png"]
+        assert [_fetched(bot, each) for each in ("a.heic", "b.gif", "c.jpg")] == [2, 2, 2]  # by us, not by the host
+        assert [bot.charged(asked)[0], bot.states()] == ["settle", ["succeeded"]]
+
+        cut = encoded(grain(128), "heif", tile_size=64)[:-2_000]
+        asked = await bot.alice.slash(bot.channel, "edit", prompt="cut", image=Upload("cut.heic", cut))
+        failed = await asked.until(shows("Failed"), within=SOON)
+        assert "cut.heic is damaged or incomplete" in failed.text
+        assert bot.charged(asked)[0] == "release"
         bot.assert_in_order()
 
 

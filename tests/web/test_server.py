@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from bot.core.references import link_expires_at
 from bot.web.callbacks import Callbacks
 from bot.web.health import Health, Pulse
 from bot.web.listener import HEADERS, Listener
@@ -207,6 +208,40 @@ async def test_a_picture_is_served_at_its_signed_url_only(tmp_path: Path) -> Non
             for wrong in (path[:-1] + ("0" if path[-1] != "0" else "1"), path.replace("/1/", "/2/"), "/pictures/../x"):
                 async with http.get(url + wrong) as answer:
                     assert answer.status == 404
+
+
+async def test_a_converted_reference_is_served_until_its_link_expires_or_the_file_is_gone(app: Rig) -> None:
+    links = PictureLinks("https://pictures.example", secret=b"x" * 32)
+    file = "01M7Y0XSNXXPA2WVYTX3MESRVG-r1.jpg"
+    (app.folder / file).write_bytes(b"a photo")
+    (app.folder / file.replace("-r1", "-r2")).write_bytes(b"another")
+    path = links.of_reference(file, app.time.now + 60_000).removeprefix("https://pictures.example")
+    assert link_expires_at(path) == app.time.now + 60_000
+    ex = f"{app.time.now // 1000 + 60:x}"
+    wrong = [
+        path.replace("-r1", "-r2"),
+        path.replace(ex, f"{app.time.now // 1000 + 61:x}"),
+        path.partition("&")[0],
+        path.partition("?")[0],
+        path[:-1] + ("0" if path[-1] != "0" else "1"),
+        path + "%ff",
+        f"/pictures/{file}?ex=&key=",
+    ]
+
+    async with served(site(app, links=links)) as url, aiohttp.ClientSession() as http:
+
+        async def get(path: str) -> tuple[int, bytes]:
+            async with http.get(url + path) as answer:
+                assert answer.status != 200 or answer.content_type == "image/jpeg"
+                return answer.status, await answer.read()
+
+        assert await get(path) == (200, b"a photo")
+        assert {(await get(each))[0] for each in wrong} == {404}
+        app.time.go(60)
+        assert (await get(path))[0] == 404
+        app.time.go(-30)
+        (app.folder / file).unlink()
+        assert (await get(path))[0] == 404
 
 
 async def test_a_picture_of_a_deleted_job_is_not_served(app: Rig) -> None:

@@ -16,7 +16,7 @@ RETRY_DELAY = 2.0  # seconds
 
 class CheckReferences(Protocol):
     async def __call__(
-        self, references: Sequence[Reference], *, limits: ReferenceLimits
+        self, references: Sequence[Reference], *, limits: ReferenceLimits, job_id: str
     ) -> tuple[Reference, ...]: ...  # fmt: skip
 
 
@@ -29,7 +29,7 @@ class Check:
         at = self._context
         limits = at.catalog.reference_limits(job.request)
         try:
-            references = await self._check_references(job.request.references, limits=limits)
+            references = await self._check_references(job.request.references, limits=limits, job_id=job.id)
         except DownloadFailed as exc:  # not a fault of the pictures; the job's deadline ends the retries
             at.outages.seen(exc)
             return at.after(backoff(at.attempt(job, "check"), retry_after=None, jitter=at.random()))

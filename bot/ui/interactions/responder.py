@@ -15,7 +15,7 @@ from bot.core.cards import Card
 from bot.core.errors import UserError
 from bot.core.jobs import SECOND, Place, Reference
 from bot.core.quota import NO_SERVER
-from bot.core.references import TYPES, ReferenceLimits, check_references, media_type, result_of
+from bot.core.references import TYPES, ReferenceLimits, media_type, result_of
 from bot.core.request_draft import InteractionContext, RequestDraft
 from bot.jobs.build import Services
 from bot.jobs.requests import OVERLOADED
@@ -46,6 +46,7 @@ NOBODY = discord.AllowedMentions.none()
 DECISION = "limit"  # key in `Interaction.extras`: the handler's timeout until its first answer starts
 
 Interaction = discord.Interaction[Any]
+UNSUPPORTED = frozenset({"references.type", "references.heic", "references.avif", "references.gif"})  # errors of types
 CheckFirstBytes = Callable[..., Awaitable[None]]  # `ReferenceChecker.check_within_ack(references, *, limits)`
 
 
@@ -299,10 +300,8 @@ class Responder:
     async def _check_references_of(self, draft: RequestDraft, place: Place) -> None:
         """Raise `UserError` for references that cannot be used, as far as it is known before the first answer."""
         request = self.services.requests.request(draft, place, await self.services.requests.server_settings(place))
-        limits = self.services.offered.reference_limits(request)
-        # First what Discord says about them, without any request.
-        check_references(draft.references, hosts=self.services.requests.cdn_hosts, limits=limits)
-        await self._check_references(draft.references, limits)
+        self.services.requests.check_references(request)  # first what Discord says about them
+        await self._check_references(draft.references, self.services.offered.reference_limits(request))
 
     async def pictures_of(self, message: discord.Message) -> Sequence[Reference]:
         """The pictures in *message*, without files whose first bytes show an unsupported type.
@@ -322,7 +321,7 @@ class Responder:
         try:
             await self._check_references([reference], ReferenceLimits())
         except UserError as error:
-            return error.key == "references.type"
+            return error.key in UNSUPPORTED
         return False
 
     async def _check_references(self, references: Sequence[Reference], limits: ReferenceLimits) -> None:
