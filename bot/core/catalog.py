@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from bot.core.errors import UserError
-from bot.core.jobs import ImageRequest, Reference, Verb
+from bot.core.jobs import AppliedStyle, ImageRequest, Reference, Verb
 from bot.core.polling import Timing
 from bot.core.references import ReferenceLimits
 from bot.core.routes import Endpoint, Number, Option, Part, Price, Route, Switch, Wire, Word, Words, default_of
@@ -192,6 +192,7 @@ class Catalog(Part):
         asked: RequestedOptions,
         references: tuple[Reference, ...] = (),
         drawn_seed: int,
+        style: AppliedStyle | None = None,
     ) -> ImageRequest:
         """Validate what was asked for against the catalogue; `UserError` says what is valid instead.
 
@@ -201,8 +202,7 @@ class Catalog(Part):
         name = self.models[model].name
         if not visible(prompt):
             raise UserError("prompt.empty")
-        if len(prompt) > self.ceilings.prompt:
-            raise UserError("prompt.long", limit=self.ceilings.prompt, given=len(prompt))
+        self._check_length(prompt, style)
         if verb is Verb.EDIT and not references:
             raise UserError("references.none")
         if len(references) > endpoint.references:
@@ -210,10 +210,30 @@ class Catalog(Part):
         options = dict(self._options(endpoint, asked, verb=verb, name=name, drawn_seed=drawn_seed))
         if incompatible := endpoint.incompatible_options(options):
             raise UserError("option.together", model=name, choices=[f"{each} {options[each]}" for each in incompatible])
-        request = ImageRequest(model=model, verb=verb, prompt=prompt, options=options, references=references)
+        request = ImageRequest(
+            model=model, verb=verb, prompt=prompt, options=options, references=references, style=style
+        )
         if not endpoint.routes_for(request):
             raise UserError("prompt.short", limit=endpoint.min_prompt_length(options), model=name)
         return request
+
+    def _check_length(self, prompt: str, style: AppliedStyle | None) -> None:
+        limit, taken = self.ceilings.prompt, len(style.around("")) if style else 0
+        if len(prompt) + taken <= limit:
+            return
+        if style is None or not taken:
+            raise UserError("prompt.long", limit=limit, given=len(prompt))
+        left = max(0, limit - taken)
+        raise UserError("prompt.long_with_style", limit=left, given=len(prompt), style=style.name, taken=taken)
+
+    def can_combine(self, model: str, verb: Verb, asked: RequestedOptions) -> bool:
+        """Whether *model* has all the options *asked* for, and a provider supports them together."""
+        endpoint = self.endpoint(model, verb)
+        try:
+            options = self._options(endpoint, asked, verb=verb, name=model, drawn_seed=0)
+        except UserError:
+            return False
+        return not endpoint.incompatible_options(options)
 
     def _options(
         self, endpoint: Endpoint, asked: RequestedOptions, *, verb: Verb, name: str, drawn_seed: int

@@ -14,10 +14,11 @@ from bot.core.cards import TOKEN_LIFE, Card, Reply
 from bot.core.catalog import Catalog, Quote
 from bot.core.clock import Clock
 from bot.core.errors import UserError
-from bot.core.jobs import ACK_WINDOW, MINUTE, ImageRequest, Job, Place, State
+from bot.core.jobs import ACK_WINDOW, MINUTE, AppliedStyle, ImageRequest, Job, Place, State
 from bot.core.references import check_references, result_of
 from bot.core.request_draft import InteractionContext, RequestDraft, missing_permissions
 from bot.core.server_settings import ServerSettings, apply_settings
+from bot.core.style_choice import apply_style
 from bot.core.zones import calendar_of
 from bot.jobs.availability import Availability
 from bot.jobs.routing import Routing
@@ -127,8 +128,16 @@ class Requests:
         except TimeoutError as exc:
             raise UserError("busy") from exc
 
+    async def styled(self, draft: RequestDraft, place: Place) -> RequestDraft:
+        """*draft* with the style that it names; `UserError` where there is no such style."""
+        if not isinstance(draft.style, str):
+            return draft
+        server_settings = await self.server_settings(place)
+        return apply_style(draft, self._offered, server_settings, channels=place.channels)
+
     def request(self, draft: RequestDraft, place: Place, server_settings: ServerSettings) -> ImageRequest:
         """*draft* checked against the catalogue and the server's settings; `UserError` where it is not possible."""
+        draft = apply_style(draft, self._offered, server_settings, channels=place.channels)
         self._check_offered(draft, server_settings)
         model, asked = apply_settings(
             server_settings,
@@ -145,6 +154,7 @@ class Requests:
             asked=asked,
             references=draft.references,
             drawn_seed=secrets.randbits(31),
+            style=draft.style if isinstance(draft.style, AppliedStyle) else None,
         )
 
     async def acknowledged(self, job_id: str, *, message_id: int, ephemeral: bool) -> None:

@@ -36,7 +36,7 @@ from bot.ui.interactions.responder import Interaction, Responder
 MAX_PROMPT = 4000  # characters; the limit of a form, so that every prompt can be changed
 MAX_CHOICES = 25  # Discord's limit
 Search = app_commands.Range[str, 1, MAX_WORDS_LENGTH]
-COMPLETED_OPTIONS = ("model", "resolution", "count")  # see `OptionCompletion`
+COMPLETED_OPTIONS = ("model", "style", "resolution", "count")  # see `OptionCompletion`
 PICTURES = ("image", *(f"image{n}" for n in range(2, 11)))  # a command has 25 options in all
 MAX_PRIVATE_DELIVERIES = 4  # of one `/jobs`; for a user install Discord allows five follow-up messages
 
@@ -260,6 +260,7 @@ def draft_from_options(catalog: Catalog, verb: Verb, given: dict[str, Any]) -> R
         asked=RequestedOptions(**asked),
         references=tuple(reference_of(each) for each in attached),
         private=bool(given.get("private")),
+        style=(given.get("style") or "").strip() or None,
     )
 
 
@@ -278,7 +279,7 @@ def options_of(
         limit = max(model.edit.references for model in models.values() if model.edit)
         parameters += [_parameter(each, discord.Attachment) for each in PICTURES[:limit]]
         parameters += [_parameter("result", str), _parameter("use_tray", bool)]
-    parameters.append(_parameter("model", str))
+    parameters += [_parameter("model", str), _parameter("style", str)]
     choices: dict[str, list[app_commands.Choice[str]]] = {}  # only of options without autocompletion
     for name in ("aspect_ratio", "resolution", "count", "seed", "format", "thinking", "web_search", "safety"):
         specs = [spec for each in options if (spec := getattr(each, name)) is not None]

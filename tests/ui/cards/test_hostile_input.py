@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bot.core.cards import Card, Charge
 from bot.core.errors import UserError
 from bot.core.fair_queue import QueueCounts
-from bot.core.jobs import Cancel, Job, State
+from bot.core.jobs import AppliedStyle, Cancel, Job, State
 from bot.core.quota import Allowance, Amount, Grant, Limits, Scope, Unit
 from bot.core.windows import Window
 from bot.ui.cards.job import render
@@ -61,7 +61,14 @@ def worst(prompt: str, **changes: object) -> Iterator[Card]:
         made = 4 if state is State.SUCCEEDED else 0
         yield replace(
             card(
-                state, prompt=prompt, options={"count": 4}, images=made, ended_at=NOW, watch_until=NOW + 1, position=9
+                state,
+                prompt=prompt,
+                style=AppliedStyle(LONG),
+                options={"count": 4},
+                images=made,
+                ended_at=NOW,
+                watch_until=NOW + 1,
+                position=9,
             ),
             model=LONG,
             provider=LONG,
