@@ -140,6 +140,7 @@ def commands() -> Iterator[str]:
     yield "| command | |\n| --- | --- |"
     for name in ("imagine", "edit", "tray", "history", "favorites", "show", "jobs", "usage", "help"):
         yield f"| `/{name}` | {descriptions[name]} |"
+    yield f"| `/style list` | {descriptions['style']['list']} |"
     for menu in ("edit_menu", "tray_menu"):
         yield f"| *{descriptions[menu]}* | in the menu of any message with pictures, under *Apps* |"
     yield f"| *{descriptions['avatar_menu']}* | in the menu of any member, under *Apps* |"
@@ -154,6 +155,7 @@ def admin_commands() -> Iterator[str]:
     yield "| command | |\n| --- | --- |"
     for group in ("quota", "settings"):
         yield from _listed(group, descriptions[group])
+    yield from _listed("style", {name: about for name, about in descriptions["style"].items() if name != "list"})
     yield f"| `/status` | {descriptions['status']} |"
 
 

@@ -117,7 +117,7 @@ class Catalog(Part):
     default: str
     ceilings: Ceilings = Ceilings()
     models: Annotated[Mapping[Word, Model], Field(min_length=1, max_length=25)]
-    styles: Annotated[Mapping[Word, ConfiguredStyle], Field(max_length=50)] = Field(default_factory=dict)
+    styles: Annotated[Mapping[Word, ConfiguredStyle], Field(max_length=20)] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _default_exists(self) -> Self:

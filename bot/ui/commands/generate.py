@@ -65,7 +65,7 @@ class Commands:
         self._provider_names = tuple(provider_names)
         self._retention = {"keep_hours": keep_hours, "keep_days": keep_days}
         self._english = responder.texts.for_locale(texts.ENGLISH)
-        self._contexts: dict[str, Any] = {
+        self.contexts: dict[str, Any] = {
             "allowed_installs": app_commands.AppInstallationType(guild=True, user=user_install),
             "allowed_contexts": app_commands.AppCommandContext(
                 guild=True, dm_channel=True, private_channel=user_install
@@ -125,7 +125,7 @@ class Commands:
         )
         app_commands.describe(**{each.name: self._localized(f"option.{each.name}") for each in parameters})(callback)
         return app_commands.Command(
-            name=verb.value, description=self._localized(verb), callback=callback, **self._contexts
+            name=verb.value, description=self._localized(verb), callback=callback, **self.contexts
         )
 
     def _message_menu(
@@ -137,7 +137,7 @@ class Commands:
 
             await self._responder.handle(interaction, handler)
 
-        return app_commands.ContextMenu(name=self._localized(name), callback=callback, **self._contexts)
+        return app_commands.ContextMenu(name=self._localized(name), callback=callback, **self.contexts)
 
     def _user_menu(self) -> app_commands.ContextMenu:
         async def callback(interaction: Interaction, user: discord.User | discord.Member) -> None:
@@ -146,7 +146,7 @@ class Commands:
 
             await self._responder.handle(interaction, handler)
 
-        return app_commands.ContextMenu(name=self._localized("avatar_menu"), callback=callback, **self._contexts)
+        return app_commands.ContextMenu(name=self._localized("avatar_menu"), callback=callback, **self.contexts)
 
     def _simple_command(
         self, name: str, work: Callable[[Interaction], Awaitable[None]]
@@ -157,7 +157,7 @@ class Commands:
 
             await self._responder.handle(interaction, handler)
 
-        return app_commands.Command(name=name, description=self._localized(name), callback=callback, **self._contexts)
+        return app_commands.Command(name=name, description=self._localized(name), callback=callback, **self.contexts)
 
     def _history_commands(self) -> list[app_commands.Command[Any, ..., None]]:
         responder, history = self._responder, self.history
@@ -184,7 +184,7 @@ class Commands:
         app_commands.autocomplete(result=history.complete)(show)
         callbacks: Mapping[str, Any] = {"history": own, "favorites": favorites, "show": show}
         return [
-            app_commands.Command(name=name, description=self._localized(name), callback=callback, **self._contexts)
+            app_commands.Command(name=name, description=self._localized(name), callback=callback, **self.contexts)
             for name, callback in callbacks.items()
         ]
 
