@@ -87,6 +87,14 @@ def models() -> Iterator[str]:
                     yield f"| pictures | 1 to {endpoint.references} | | |"
 
 
+def styles() -> Iterator[str]:
+    """The styles of the shipped catalogue."""
+    catalog = Catalog.model_validate(tomllib.loads((SHIPPED.parent / "models.toml").read_text()))
+    yield "| style | | words before and after the prompt |\n| --- | --- | --- |"
+    for each in catalog.styles.values():
+        yield f"| {each.name} | {each.about} | {each.before} … {each.after} |".replace("|  …", "| …")
+
+
 def _prices(model: Model) -> Iterator[str]:
     mark = " (estimate)" if model.price.estimated else ""
     yield f"| resolution | price per picture{mark} | typical time |\n| --- | --- | --- |"
@@ -144,6 +152,7 @@ def commands() -> Iterator[str]:
         "help",
     ):
         yield f"| `/{name}` | {descriptions[name]} |"
+    yield f"| `/style list` | {descriptions['style']['list']} |"
     for menu in ("edit_menu", "tray_menu"):
         yield f"| *{descriptions[menu]}* | in the menu of any message with pictures, under *Apps* |"
     yield f"| *{descriptions['avatar_menu']}* | in the menu of any member, under *Apps* |"
@@ -158,6 +167,7 @@ def admin_commands() -> Iterator[str]:
     yield "| command | |\n| --- | --- |"
     for group in ("quota", "settings"):
         yield from _listed(group, descriptions[group])
+    yield from _listed("style", {name: about for name, about in descriptions["style"].items() if name != "list"})
     yield f"| `/status` | {descriptions['status']} |"
 
 
@@ -187,7 +197,7 @@ def metrics() -> Iterator[str]:
 PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "docs/jobs.md": {"states": states},
     "docs/configuration.md": {"settings": settings},
-    "docs/models.md": {"models": models},
+    "docs/models.md": {"models": models, "styles": styles},
     "docs/commands.md": {"commands": commands, "admin commands": admin_commands},
     "docs/sandbox.md": {"faults": faults},
     "docs/metrics.md": {"metrics": metrics},

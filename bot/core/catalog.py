@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from bot.core.errors import UserError
-from bot.core.jobs import ImageRequest, Reference, Verb
+from bot.core.jobs import AppliedStyle, ImageRequest, Reference, Verb
 from bot.core.polling import Timing
 from bot.core.references import ReferenceLimits
-from bot.core.routes import Endpoint, Number, Option, Part, Price, Route, Wire, Word, Words, default_of
+from bot.core.routes import Endpoint, Number, Option, Part, Price, Route, Switch, Wire, Word, Words, default_of
+from bot.core.styles import ConfiguredStyle
 from bot.core.visible import visible
 
 DAY_SECONDS = 86_400.0
@@ -115,6 +117,7 @@ class Catalog(Part):
     default: str
     ceilings: Ceilings = Ceilings()
     models: Annotated[Mapping[Word, Model], Field(min_length=1, max_length=25)]
+    styles: Annotated[Mapping[Word, ConfiguredStyle], Field(max_length=20)] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _default_exists(self) -> Self:
@@ -123,6 +126,20 @@ class Catalog(Part):
             raise ValueError(f"two models have the same visible name: {twice[0]!r} and {twice[1]!r}")
         if self.default not in self.models:
             raise ValueError(f"default {self.default!r} is not among the models")
+        return self
+
+    @model_validator(mode="after")
+    def _styles_are_possible(self) -> Self:
+        names: dict[str, str] = {}
+        for key, style in self.styles.items():
+            twin = names.setdefault(visible(style.name).casefold(), key)
+            if twin != key:
+                raise _at(("styles", key, "name"), f"the style {twin} has the same name, {style.name!r}")
+            if style.model is not None and style.model not in self.models:
+                raise _at(("styles", key, "model"), f"{style.model!r} is not among the models")
+            for option, value in style.given.items():
+                if not self.has_value(option, value):
+                    raise _at(("styles", key, "options", option), f"no model has the value {value!r}")
         return self
 
     def for_providers(self, providers: Sequence[str], *, gone: Collection[tuple[str, str]] = ()) -> Self:
@@ -149,6 +166,11 @@ class Catalog(Part):
                         models.setdefault(route.id, []).append(model.name)
         return {route: tuple(dict.fromkeys(names)) for route, names in sorted(models.items())}
 
+    def has_value(self, option: str, value: Wire) -> bool:
+        """Whether any model has *option* with this *value*."""
+        endpoints = [endpoint for model in self.models.values() for endpoint in (model.imagine, model.edit) if endpoint]
+        return any(_is_value(getattr(each.options, option, None), value) for each in endpoints)
+
     def models_for(self, verb: Verb) -> Mapping[str, Model]:
         return {key: model for key, model in self.models.items() if model.endpoint(verb) is not None}
 
@@ -170,6 +192,7 @@ class Catalog(Part):
         asked: RequestedOptions,
         references: tuple[Reference, ...] = (),
         drawn_seed: int,
+        style: AppliedStyle | None = None,
     ) -> ImageRequest:
         """Validate what was asked for against the catalogue; `UserError` says what is valid instead.
 
@@ -179,8 +202,7 @@ class Catalog(Part):
         name = self.models[model].name
         if not visible(prompt):
             raise UserError("prompt.empty")
-        if len(prompt) > self.ceilings.prompt:
-            raise UserError("prompt.long", limit=self.ceilings.prompt, given=len(prompt))
+        self._check_length(prompt, style)
         if verb is Verb.EDIT and not references:
             raise UserError("references.none")
         if len(references) > endpoint.references:
@@ -188,10 +210,30 @@ class Catalog(Part):
         options = dict(self._options(endpoint, asked, verb=verb, name=name, drawn_seed=drawn_seed))
         if incompatible := endpoint.incompatible_options(options):
             raise UserError("option.together", model=name, choices=[f"{each} {options[each]}" for each in incompatible])
-        request = ImageRequest(model=model, verb=verb, prompt=prompt, options=options, references=references)
+        request = ImageRequest(
+            model=model, verb=verb, prompt=prompt, options=options, references=references, style=style
+        )
         if not endpoint.routes_for(request):
             raise UserError("prompt.short", limit=endpoint.min_prompt_length(options), model=name)
         return request
+
+    def _check_length(self, prompt: str, style: AppliedStyle | None) -> None:
+        limit, taken = self.ceilings.prompt, len(style.around("")) if style else 0
+        if len(prompt) + taken <= limit:
+            return
+        if style is None or not taken:
+            raise UserError("prompt.long", limit=limit, given=len(prompt))
+        left = max(0, limit - taken)
+        raise UserError("prompt.long_with_style", limit=left, given=len(prompt), style=style.name, taken=taken)
+
+    def can_combine(self, model: str, verb: Verb, asked: RequestedOptions) -> bool:
+        """Whether *model* has all the options *asked* for, and a provider supports them together."""
+        endpoint = self.endpoint(model, verb)
+        try:
+            options = self._options(endpoint, asked, verb=verb, name=model, drawn_seed=0)
+        except UserError:
+            return False
+        return not endpoint.incompatible_options(options)
 
     def _options(
         self, endpoint: Endpoint, asked: RequestedOptions, *, verb: Verb, name: str, drawn_seed: int
@@ -315,6 +357,23 @@ def resolution_size(resolution: str) -> tuple[float, str]:
         return float(resolution.rstrip("Kk")), resolution
     except ValueError:
         return float("inf"), resolution
+
+
+def _at(place: tuple[str, ...], problem: str) -> ValidationError:
+    """An error at a *place* in the file, found when the whole file is checked."""
+    error = PydanticCustomError("value_error", "{error}", {"error": problem})
+    return ValidationError.from_exception_data("Catalog", [InitErrorDetails(type=error, loc=place, input=None)])
+
+
+def _is_value(spec: Option | None, value: Wire) -> bool:
+    match spec:
+        case Words():
+            return value in spec.choices
+        case Number():
+            return isinstance(value, int) and not isinstance(value, bool) and spec.min <= value <= spec.max
+        case Switch():
+            return isinstance(value, bool)
+    return False
 
 
 def _check_choice(option: str, spec: Option, value: Wire, *, name: str) -> None:

@@ -19,6 +19,8 @@ FIND_LIMIT = 10 * MINUTE  # for finding the run of a submit whose answer was los
 COLLECT_LIMIT = 30 * MINUTE  # for downloading finished pictures before the reservation is refunded
 WATCH_LIMIT = 24 * HOUR  # for which a run that timed out is still polled for a picture, at no charge to the member
 
+PUNCTUATION = ",.;:!?"  # after a prompt without a space
+
 
 class Verb(StrEnum):
     IMAGINE = "imagine"
@@ -112,14 +114,38 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class AppliedStyle:
+    """A style as it was when the job was requested: its name, and its words before and after the prompt."""
+
+    name: str
+    before: str = ""
+    after: str = ""
+
+    def around(self, prompt: str) -> str:
+        """*prompt* with the style's words, separated by a space unless punctuation follows."""
+        before = f"{self.before} " if self.before else ""
+        gap = " " if self.after and self.after[0] not in PUNCTUATION else ""
+        return f"{before}{prompt}{gap}{self.after}"
+
+
+@dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """What a member asked for, validated against the catalogue; *options* has only options of the model."""
+    """What a member asked for, validated against the catalogue; *options* has only options of the model.
+
+    *prompt* is the member's own, without the words of the style.
+    """
 
     model: str
     verb: Verb
     prompt: str
     options: Mapping[str, str | int | bool]
     references: tuple[Reference, ...] = ()
+    style: AppliedStyle | None = None
+
+    @property
+    def sent_prompt(self) -> str:
+        """The prompt that the provider gets."""
+        return self.style.around(self.prompt) if self.style else self.prompt
 
     @property
     def count(self) -> int:

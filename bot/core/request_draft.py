@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bot.core.catalog import RequestedOptions
-from bot.core.jobs import Place, Reference, Verb
+from bot.core.jobs import AppliedStyle, Place, Reference, Verb
 
 # Discord's permission bits
 VIEW_CHANNEL, SEND_MESSAGES, ATTACH_FILES, SEND_IN_THREADS = 1 << 10, 1 << 11, 1 << 15, 1 << 38
@@ -53,6 +53,7 @@ class RequestDraft:
     private: bool = False
     parent_id: str | None = None
     source: str | None = None  # the message that the references are from, as `Job.source`
+    style: str | AppliedStyle | None = None  # a name to look up, or one that is applied already
     ignored_flags: tuple[str, ...] = ()  # typed in the prompt, without a meaning here
     overridden_flags: tuple[str, ...] = ()  # typed in the prompt, while another value of the option was chosen
 
@@ -65,6 +66,8 @@ class RequestDraft:
         fields["verb"] = Verb(fields["verb"])
         fields["asked"] = RequestedOptions(**fields["asked"])
         fields["references"] = tuple(Reference(**each) for each in fields["references"])
+        if isinstance(style := fields.get("style"), Mapping):
+            fields["style"] = AppliedStyle(**style)
         for each in ("ignored_flags", "overridden_flags"):  # drafts of older versions have none
             fields[each] = tuple(fields.get(each, ()))
         return cls(**fields)

@@ -166,7 +166,7 @@ class Endpoint(Part):
     def routes_for(self, request: ImageRequest) -> tuple[Route, ...]:
         """The routes that support everything *request* asks for, preferred first."""
         supporting = [each for each in self.routes if not self._unsupported(each, request.options)]
-        return tuple(each for each in supporting if has_visible(request.prompt, min_chars=each.min_prompt))
+        return tuple(each for each in supporting if has_visible(request.sent_prompt, min_chars=each.min_prompt))
 
     def min_prompt_length(self, options: Mapping[str, Wire]) -> int:
         """The fewest visible characters that a prompt with *options* needs on any route."""
@@ -218,7 +218,7 @@ class Endpoint(Part):
 def wire_inputs(route: Route, request: ImageRequest) -> dict[str, Any]:
     """The JSON inputs of *request* for the provider of *route*, with its field names."""
     body: dict[str, Any] = dict(route.fixed)
-    body[route.fields["prompt"]] = request.prompt
+    body[route.fields["prompt"]] = request.sent_prompt
     if request.references:
         body[route.fields["references"]] = [each.sent_url for each in request.references]
     for option, value in request.options.items():

@@ -11,6 +11,7 @@ from bot.core.catalog import Catalog, RequestedOptions, resolution_size
 from bot.core.errors import UserError
 from bot.core.jobs import Verb
 from bot.core.routes import Options, Words
+from bot.core.styles import Style
 from bot.core.windows import Pin
 
 MAX_NAMED_CHANNELS = 5  # in one refusal
@@ -25,15 +26,6 @@ class ChannelCeiling(_Part):
 
     resolution: str | None = None
     count: Annotated[int, Field(ge=1)] | None = None
-
-
-class Style(_Part):
-    """Words around a member's prompt, and option values, under a name that members choose."""
-
-    before: Annotated[str, Field(max_length=500)] = ""
-    after: Annotated[str, Field(max_length=500)] = ""
-    options: Mapping[str, str | int | bool] = Field(default_factory=dict)  # names as in `RequestedOptions`
-    model: str | None = None
 
 
 class Flagged(StrEnum):

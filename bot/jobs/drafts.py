@@ -1,6 +1,7 @@
 """Drafts of requests: what a member typed, kept for a quarter of an hour behind a form or a button."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ulid import ULID
@@ -51,11 +52,13 @@ class Drafts:
             references=tuple(each.unchecked for each in job.request.references),
             parent_id=job.parent_id if job.parent_picture else job.id,  # another edit of the same picture
             source=job.source,
+            style=job.request.style,
         )
 
     def variation(self, job: Job, picture: Reference, *, source: str | None) -> RequestDraft:
         """An edit of a result of *job* with the same words and options, and a new seed; *source* as `Job.source`."""
-        return self._edit(job, picture, prompt=job.request.prompt, options=job.request.options, source=source)
+        draft = self._edit(job, picture, prompt=job.request.prompt, options=job.request.options, source=source)
+        return replace(draft, style=job.request.style)
 
     def upscale(self, job: Job, picture: Reference | None, *, resolution: str, source: str | None) -> RequestDraft:
         """A result of *job* in a larger *resolution*: with the same words and seed, or as an edit of the *picture*."""
@@ -63,7 +66,7 @@ class Drafts:
         if can_upscale_by_seed(request, self._availability.offered):
             asked = RequestedOptions(**{**request.options, "resolution": resolution})  # type: ignore[arg-type]
             words = {"verb": request.verb, "prompt": request.prompt, "model": request.model}
-            return RequestDraft(**words, asked=asked, parent_id=job.id, source=source)  # type: ignore[arg-type]
+            return RequestDraft(**words, asked=asked, parent_id=job.id, source=source, style=request.style)  # type: ignore[arg-type]
         if picture is None:
             raise UserError("references.none_in_message")
         options = {**request.options, "count": 1, "resolution": resolution}

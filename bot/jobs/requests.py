@@ -15,11 +15,12 @@ from bot.core.cards import TOKEN_LIFE, Card, Reply
 from bot.core.catalog import Catalog, Quote
 from bot.core.clock import Clock
 from bot.core.errors import UserError
-from bot.core.jobs import ACK_WINDOW, MINUTE, ImageRequest, Job, Place, State
+from bot.core.jobs import ACK_WINDOW, MINUTE, AppliedStyle, ImageRequest, Job, Place, State
 from bot.core.preferences import fill
 from bot.core.references import check_references, result_of
 from bot.core.request_draft import InteractionContext, RequestDraft, missing_permissions
 from bot.core.server_settings import ServerSettings, apply_settings
+from bot.core.style_choice import apply_style
 from bot.core.zones import calendar_of
 from bot.jobs.availability import Availability
 from bot.jobs.routing import Routing
@@ -135,8 +136,16 @@ class Requests:
         except TimeoutError as exc:
             raise UserError("busy") from exc
 
+    async def styled(self, draft: RequestDraft, place: Place) -> RequestDraft:
+        """*draft* with the style that it names; `UserError` where there is no such style."""
+        if not isinstance(draft.style, str):
+            return draft
+        server_settings = await self.server_settings(place)
+        return apply_style(draft, self._offered, server_settings, channels=place.channels)
+
     def request(self, draft: RequestDraft, place: Place, server_settings: ServerSettings) -> ImageRequest:
         """*draft* checked against the catalogue and the server's settings; `UserError` where it is not possible."""
+        draft = apply_style(draft, self._offered, server_settings, channels=place.channels)
         self._check_offered(draft, server_settings)
         model, asked = apply_settings(
             server_settings,
@@ -153,10 +162,11 @@ class Requests:
             asked=asked,
             references=draft.references,
             drawn_seed=secrets.randbits(31),
+            style=draft.style if isinstance(draft.style, AppliedStyle) else None,
         )
 
     async def fill(self, draft: RequestDraft, place: Place, *, private: bool | None) -> RequestDraft:
-        """*draft* with the member's preferences, then the server's, for what it leaves open.
+        """*draft* with its style, then the member's preferences and the server's, for what it leaves open.
 
         *private*: what the member asked for, None where they did not say.
         """
@@ -167,8 +177,14 @@ class Requests:
         except TimeoutError as exc:
             raise UserError("busy") from exc
         choices = (private, preferences.private, server_settings.private)
-        filled = fill(draft, preferences, check=lambda each: self.request(each, place, server_settings))
-        return replace(filled, private=next(each for each in choices if each is not None))
+        draft = replace(draft, private=next(each for each in choices if each is not None))
+        usable = self._offered.models_for(draft.verb).keys() - set(server_settings.models)
+        default = preferences.model if preferences.model in usable else None
+        try:
+            styled = apply_style(draft, self._offered, server_settings, channels=place.channels, default=default)
+        except UserError:  # an unknown style is refused when the request is submitted, which keeps the draft
+            return draft
+        return fill(styled, preferences, check=lambda each: self.request(each, place, server_settings))
 
     def check_references(self, request: ImageRequest) -> None:
         """Raise `UserError` for a reference that cannot be accepted, by what Discord says about it."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bot.core.jobs import Cancel, ImageRequest, Job, Place, Reference, State, Verb
+from bot.core.jobs import AppliedStyle, Cancel, ImageRequest, Job, Place, Reference, State, Verb
 from bot.store.database import Row, Tx
 
 ERASED_REQUEST = '{"prompt": "", "options": {}, "references": []}'
@@ -215,12 +215,20 @@ def _column(value: Any) -> Any:
 
 def _dump(request: ImageRequest) -> str:
     references = [asdict(each) for each in request.references]
-    return json.dumps({"prompt": request.prompt, "options": dict(request.options), "references": references})
+    body = {"prompt": request.prompt, "options": dict(request.options), "references": references}
+    if request.style is not None:
+        body["style"] = asdict(request.style)
+    return json.dumps(body)
 
 
 def _parse(text: str, *, model: str, verb: str) -> ImageRequest:
     body = json.loads(text)
     references = tuple(Reference(**each) for each in body["references"])
     return ImageRequest(
-        model=model, verb=Verb(verb), prompt=body["prompt"], options=body["options"], references=references
+        model=model,
+        verb=Verb(verb),
+        prompt=body["prompt"],
+        options=body["options"],
+        references=references,
+        style=AppliedStyle(**body["style"]) if body.get("style") else None,  # older jobs have none
     )

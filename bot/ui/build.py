@@ -10,6 +10,7 @@ from bot.ui.admin.quota import QuotaCommands
 from bot.ui.admin.quota_reports import QuotaReports
 from bot.ui.admin.settings import SettingsCommands
 from bot.ui.admin.status import Balances, StatusCommand
+from bot.ui.admin.styles import StyleCommands
 from bot.ui.buttons.results import RemoveFiles
 from bot.ui.buttons.router import Router
 from bot.ui.client import DarkroomClient, Interface
@@ -88,5 +89,6 @@ def build(
     QuotaReports(admin).add_to(quota)
     client.tree.add_command(quota)
     SettingsCommands(admin).add_to(client.tree)
+    StyleCommands(admin, contexts=commands.contexts).add_to(client.tree)
     StatusCommand(admin, access=client.access, balances=balances).add_to(client.tree)
     client.install(Interface(responder, router))

@@ -168,6 +168,37 @@ def test_a_route_cannot_lack_what_every_job_has(name: str) -> None:
     assert "without cannot name" in problem(raw)[1]
 
 
+# --- styles
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ('options = { aspect_ratio = "7:5" }', "styles.ink.options.aspect_ratio: no model has the value '7:5'"),
+        ("options = { count = 9 }", "styles.ink.options.count: no model has the value 9"),
+        ('options = { aspect = "1:1" }', "styles.ink.options.aspect: there is no such key"),
+        ('model = "nano"', "styles.ink.model: 'nano' is not among the models"),
+        ('about = "x"\n[styles.copy]\nname = "INK"', "styles.copy.name: the style ink has the same name, 'INK'"),
+        ('name = "\u200b"', "styles.ink.name: it has no visible character"),
+    ],
+)
+def test_a_style_that_nothing_can_apply_stops_the_start_with_its_line(tmp_path: Path, wrong: str, line: str) -> None:
+    name = "" if wrong.startswith("name") else 'name = "Ink"\n'
+    text = f"{GOOD.decode()}\n[styles.ink]\n{name}{wrong}\n"
+    with pytest.raises(BadSettings) as caught:
+        started_with(tmp_path, text.encode())
+
+    number = len(text.splitlines())
+    assert str(caught.value) == f"{tmp_path}/models.toml, line {number}: {line}"
+
+
+def test_a_style_may_have_a_value_that_only_one_model_has() -> None:
+    raw = shipped()
+    raw["styles"] = {"wide": {"name": "Wide", "options": {"aspect_ratio": "8:1", "thinking": "high", "count": 4}}}
+    catalog = Catalog.model_validate(raw).for_providers(("runcomfy",))  # which has neither
+    assert catalog.styles["wide"].given == {"aspect_ratio": "8:1", "thinking": "high", "count": 4}
+
+
 # --- as an operator meets it
 
 

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 MAX_CHOICES = 25
 MAX_CHOICE_LENGTH = 100  # characters
 # Error keys by group, for a command that timed out: its change may still have been made.
-LATE_ERRORS = {"quota": "admin.unsure", "settings": "settings.unsure", "status": "busy"}
+LATE_ERRORS = {"quota": "admin.unsure", "settings": "settings.unsure", "status": "busy", "style": "style.unsure"}
 COMPLETION_TIMEOUT = 1.5  # seconds; Discord waits three, and sends a new request for the next letter
 
 
@@ -87,6 +87,7 @@ class Admin:
         self.services = responder.services
         self._english = responder.texts.for_locale(texts.ENGLISH)
         self._buttons: dict[str, Handler] = {}
+        self._forms: dict[str, tuple[Handler, str]] = {}  # with the error key for one that timed out
 
     # --- commands
 
@@ -174,6 +175,28 @@ class Admin:
             raise UserError("button.too_old")
         given = {"parts": tuple(parts[2:])}
         await self._buttons[action](self._authorize(interaction, received_at=received_at, given=given, what=action))
+
+    # --- forms
+
+    def form(self, action: str, handle: Handler, *, late: str) -> None:
+        """Register *handle* for forms with the custom id `a1:<action>:…`; `given["parts"]` holds the rest.
+
+        *late*: the error key for a form that timed out: its change may still have been made.
+        """
+        self._forms[action] = (handle, late)
+
+    def late_error(self, parts: Sequence[str]) -> str:
+        """The error key for a form that timed out; *parts* are those of its custom id."""
+        return self._forms[parts[1]][1] if len(parts) > 1 and parts[1] in self._forms else "busy"
+
+    async def submit(self, interaction: Interaction, *, received_at: int, parts: Sequence[str]) -> None:
+        """Run the handler of a submitted form; *parts* are those of its custom id."""
+        action = parts[1] if len(parts) > 1 else ""
+        if action not in self._forms:
+            raise UserError("button.too_old")
+        given = {"parts": tuple(parts[2:])}
+        what = f"the form {action}"
+        await self._forms[action][0](self._authorize(interaction, received_at=received_at, given=given, what=what))
 
     # --- permission
 

@@ -60,6 +60,7 @@ class Router:
             "d1": self._draft_button,
             "f1": self._form,
             "q1": self._admin_button,
+            "a1": self._admin_form,
             "t1": self._tray_button,
             "h1": self._history_button,
             "s1": self._show_button,
@@ -84,8 +85,14 @@ class Router:
             press = ButtonPress(interaction, received_at)
             await self._kinds.get(press.kind, _reject_outdated)(press)
 
-        action = ButtonPress(interaction, 0).action
-        await self._responder.handle(interaction, handler, late="unsure" if action in CHANGING_ACTIONS else "busy")
+        late = self._late_error(ButtonPress(interaction, 0))
+        await self._responder.handle(interaction, handler, late=late)
+
+    def _late_error(self, press: ButtonPress) -> str:
+        """The error key for a press that timed out."""
+        if press.kind == "a1":
+            return self._admin.late_error(press.parts)
+        return "unsure" if press.action in CHANGING_ACTIONS else "busy"
 
     # --- buttons of a job's reply
 
@@ -193,10 +200,13 @@ class Router:
     async def _own_job(self, press: ButtonPress) -> Job:
         return await self._services.jobs.own_job(press.id, user_id=press.user_id)
 
-    # --- buttons of admins' reports
+    # --- buttons and forms of admins
 
     async def _admin_button(self, press: ButtonPress) -> None:
         await self._admin.press(press.interaction, received_at=press.received_at, parts=press.parts)
+
+    async def _admin_form(self, press: ButtonPress) -> None:
+        await self._admin.submit(press.interaction, received_at=press.received_at, parts=press.parts)
 
     async def _tray_button(self, press: ButtonPress) -> None:
         await self._tray.press(press.interaction, press.action)

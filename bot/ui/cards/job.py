@@ -299,12 +299,14 @@ def cost(card: Card, words: Words, *, price: bool = True) -> str:
 
 
 def details(card: Card, words: Words) -> str:
-    """The request's model, options and count."""
+    """The request's model, style, options and count."""
     request = card.job.request
     options = [show(str(request.options[each]), max_length=20) for each in SHOWN_OPTIONS if each in request.options]
     thinking = str(request.options.get("thinking", NO_THINKING))
     if thinking != NO_THINKING:
         options.append(words.say("card.thinking", level=show(thinking, max_length=20)))
+    if request.style is not None:
+        options.insert(0, words.say("card.style", style=show(request.style.name, max_length=32)))
     return " · ".join([show(card.model, max_length=60), *options, words.say("card.asked", count=request.count)])
 
 

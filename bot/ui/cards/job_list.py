@@ -13,7 +13,7 @@ from bot.ui.cards.texts import Words, moment, relative
 
 MAX_JOBS = 10
 MAX_JOBS_WITH_TWO_BUTTONS = 9  # ten jobs with two buttons each would exceed Discord's limit of 40 components
-MAX_PROMPT_LENGTH = 80
+MAX_PROMPT_LENGTH = 50
 
 
 def jobs_list(cards: Sequence[Card], words: Words, now: int, *, more: int = 0) -> ui.LayoutView:

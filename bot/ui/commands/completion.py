@@ -15,9 +15,11 @@ from bot.core.preferences import SAMPLE_PROMPT, SAMPLE_REFERENCE
 from bot.core.request_draft import RequestDraft
 from bot.core.routes import Options, Wire
 from bot.core.server_settings import ServerSettings
+from bot.core.style_choice import style_name, styles_here
 from bot.store.database import DATABASE_ERRORS
 from bot.store.queries import QuotaStatus
 from bot.ui.cards import quota_text
+from bot.ui.cards import styles as style_cards
 from bot.ui.cards.texts import Words
 from bot.ui.commands.pricing import (
     SEPARATOR,
@@ -53,6 +55,7 @@ class _Context:
     words: Words
     model: str | None
     filled: Mapping[str, Wire]  # the other options
+    style: str | None = None
 
 
 class OptionCompletion:
@@ -109,6 +112,16 @@ class OptionCompletion:
                 choices.append(Choice(name=_label(pictures, price, *_remaining(context, quote)), value=each))
         return choices[:MAX_CHOICES]
 
+    async def style(self, interaction: Interaction, typed: str) -> list[Choice[str]]:
+        server_settings = (await self._context(interaction)).server_settings
+        catalog = self._responder.services.catalog
+        models = {key: each.name for key, each in catalog.models.items()}
+        return [
+            Choice(name=style_cards.choice(name, each, models), value=name)
+            for name, each in styles_here(self._offered, server_settings).items()
+            if _matches(typed, name)
+        ][:MAX_CHOICES]
+
     # --- context and prices
 
     async def _context(self, interaction: Interaction) -> _Context:
@@ -122,7 +135,13 @@ class OptionCompletion:
             words=responder.words(interaction),
             model=resolve_model(responder.services.catalog, filled.model),
             filled=self._filled_options(filled),
+            style=self._style(filled.style, status.server_settings if status else ServerSettings()),
         )
+
+    def _style(self, typed: object, server_settings: ServerSettings) -> str | None:
+        if not isinstance(typed, str):
+            return None
+        return style_name(typed, styles_here(self._offered, server_settings))
 
     def _filled_options(self, typed: Namespace) -> Mapping[str, Wire]:
         # While an option is typed, Discord may send a value of another type for it.
@@ -167,7 +186,9 @@ class OptionCompletion:
 
     def _request(self, context: _Context, model: str | None, asked: RequestedOptions) -> ImageRequest | None:
         references = (SAMPLE_REFERENCE,) if self._verb is Verb.EDIT else ()
-        draft = RequestDraft(verb=self._verb, prompt=SAMPLE_PROMPT, model=model, asked=asked, references=references)
+        draft = RequestDraft(
+            verb=self._verb, prompt=SAMPLE_PROMPT, model=model, asked=asked, references=references, style=context.style
+        )
         try:
             return self._responder.services.requests.request(draft, context.place, context.server_settings)
         except UserError:

@@ -37,7 +37,7 @@ from bot.ui.interactions.responder import Interaction, Responder
 MAX_PROMPT = 4000  # characters; the limit of a form, so that every prompt can be changed
 MAX_CHOICES = 25  # Discord's limit
 Search = app_commands.Range[str, 1, MAX_WORDS_LENGTH]
-COMPLETED_OPTIONS = ("model", "resolution", "count")  # see `OptionCompletion`
+COMPLETED_OPTIONS = ("model", "style", "resolution", "count")  # see `OptionCompletion`
 PICTURES = ("image", *(f"image{n}" for n in range(2, 11)))  # a command has 25 options in all
 MAX_PRIVATE_DELIVERIES = 4  # of one `/jobs`; for a user install Discord allows five follow-up messages
 
@@ -68,7 +68,7 @@ class Commands:
         self._provider_names = tuple(provider_names)
         self._retention = {"keep_hours": keep_hours, "keep_days": keep_days}
         self._english = responder.texts.for_locale(texts.ENGLISH)
-        self._contexts: dict[str, Any] = {
+        self.contexts: dict[str, Any] = {
             "allowed_installs": app_commands.AppInstallationType(guild=True, user=user_install),
             "allowed_contexts": app_commands.AppCommandContext(
                 guild=True, dm_channel=True, private_channel=user_install
@@ -137,7 +137,7 @@ class Commands:
         )
         app_commands.describe(**{each.name: self._localized(f"option.{each.name}") for each in parameters})(callback)
         return app_commands.Command(
-            name=verb.value, description=self._localized(verb), callback=callback, **self._contexts
+            name=verb.value, description=self._localized(verb), callback=callback, **self.contexts
         )
 
     def _message_menu(
@@ -149,7 +149,7 @@ class Commands:
 
             await self._responder.handle(interaction, handler)
 
-        return app_commands.ContextMenu(name=self._localized(name), callback=callback, **self._contexts)
+        return app_commands.ContextMenu(name=self._localized(name), callback=callback, **self.contexts)
 
     def _user_menu(self) -> app_commands.ContextMenu:
         async def callback(interaction: Interaction, user: discord.User | discord.Member) -> None:
@@ -158,7 +158,7 @@ class Commands:
 
             await self._responder.handle(interaction, handler)
 
-        return app_commands.ContextMenu(name=self._localized("avatar_menu"), callback=callback, **self._contexts)
+        return app_commands.ContextMenu(name=self._localized("avatar_menu"), callback=callback, **self.contexts)
 
     def _simple_command(
         self, name: str, work: Callable[[Interaction], Awaitable[None]]
@@ -169,7 +169,7 @@ class Commands:
 
             await self._responder.handle(interaction, handler)
 
-        return app_commands.Command(name=name, description=self._localized(name), callback=callback, **self._contexts)
+        return app_commands.Command(name=name, description=self._localized(name), callback=callback, **self.contexts)
 
     def _history_commands(self) -> list[app_commands.Command[Any, ..., None]]:
         responder, history = self._responder, self.history
@@ -196,7 +196,7 @@ class Commands:
         app_commands.autocomplete(result=history.complete)(show)
         callbacks: Mapping[str, Any] = {"history": own, "favorites": favorites, "show": show}
         return [
-            app_commands.Command(name=name, description=self._localized(name), callback=callback, **self._contexts)
+            app_commands.Command(name=name, description=self._localized(name), callback=callback, **self.contexts)
             for name, callback in callbacks.items()
         ]
 
@@ -272,6 +272,7 @@ def draft_from_options(catalog: Catalog, verb: Verb, given: dict[str, Any]) -> R
         asked=RequestedOptions(**asked),
         references=tuple(reference_of(each) for each in attached),
         private=bool(given.get("private")),
+        style=(given.get("style") or "").strip() or None,
     )
 
 
@@ -290,7 +291,7 @@ def options_of(
         limit = max(model.edit.references for model in models.values() if model.edit)
         parameters += [_parameter(each, discord.Attachment) for each in PICTURES[:limit]]
         parameters += [_parameter("result", str), _parameter("use_tray", bool)]
-    parameters.append(_parameter("model", str))
+    parameters += [_parameter("model", str), _parameter("style", str)]
     choices: dict[str, list[app_commands.Choice[str]]] = {}  # only of options without autocompletion
     for name in ("aspect_ratio", "resolution", "count", "seed", "format", "thinking", "web_search", "safety"):
         specs = [spec for each in options if (spec := getattr(each, name)) is not None]

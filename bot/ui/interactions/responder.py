@@ -5,6 +5,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -282,8 +283,19 @@ class Responder:
             await self.reply_refusal(interaction, error)
             return
         suggested = await self._with_suggestions(error, interaction, place)
+        draft = await self._with_style(draft, place)
         draft_id = await self._keep_draft(draft, user_id=interaction.user.id)
         await self.reply_refusal(interaction, suggested, draft_id=draft_id)
+
+    async def _with_style(self, draft: RequestDraft, place: Place) -> RequestDraft:
+        """*draft* as a form shows it: with what its style sets, and without a style that does not exist."""
+        try:
+            async with asyncio.timeout(OPTIONAL_TIMEOUT):
+                return await self.services.requests.styled(draft, place)
+        except UserError as error:
+            return replace(draft, style=None) if error.key.startswith("style.") else draft
+        except DATABASE_ERRORS:
+            return draft
 
     async def _with_suggestions(self, error: UserError, interaction: Interaction, place: Place) -> UserError:
         """*error* with the channels in which the request would be accepted, as far as known."""

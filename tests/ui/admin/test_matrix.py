@@ -13,6 +13,7 @@ import pytest
 from discord import AppCommandType, app_commands
 
 from bot.core.quota import Block, Grant, Holder, Rule, Unit
+from bot.core.styles import Style
 from bot.core.windows import Window
 from bot.store.quotas import By
 from bot.ui.cards.reports import HistoryQuery
@@ -30,6 +31,7 @@ COMMANDS = frozenset(
     {"imagine", "edit", "tray", "history", "favorites", "show", "preferences", "privacy", "jobs", "usage", "help"}
 )
 OF_MEMBERS = MENUS | COMMANDS
+MIXED = {"style": frozenset({"style list"})}  # groups that everybody sees, with the commands that are for members
 TABLES = ("limits", "changes", "houses", "grants", "ledger", "totals")
 ROLES: Mapping[str, int] = {
     "member": 0,
@@ -44,6 +46,7 @@ CASES = [(role, HERE) for role in ROLES] + [(role, ELSEWHERE) for role in ROLES]
 PRESSED: Mapping[str, str] = {  # each button that admins have, by its action; a new one has to be added here
     "history": HistoryQuery(start=(2**40, 1)).custom_id,
 }
+FORMS: Mapping[str, str] = {"style": "a1:style:House"}  # each form that admins have, by its action
 EN = TEXTS.for_locale("en")
 WHY = frozenset(EN.say(f"error.admin.{each}") for each in ("server", "permission"))
 
@@ -72,6 +75,9 @@ class Case:
     async def check(self, done: Interaction) -> None:
         """Assert that *done* was answered privately, and refused with the reason exactly if it should be."""
         ack = await done.acked(within=SOON)
+        if ack.modal is not None:
+            assert self.allowed, done
+            return
         said = _text(
             ack.message if ack.type != 5 else await done.until(lambda each: not each.now.thinking, within=SOON)
         )
@@ -106,7 +112,9 @@ async def furnish(case: Case) -> None:
     await quotas.grant(by("grant"), user, Grant(0, Unit.IMAGES, 5))
     await quotas.change_server_settings(
         by("house"),
-        lambda server_settings: server_settings.model_copy(update={"models": ("gone",), "denied": (9,)}),
+        lambda server_settings: server_settings.model_copy(
+            update={"models": ("gone",), "denied": (9,), "styles": {"House": Style(after="in brick")}}
+        ),
         body={"setting": "other"},
     )
 
@@ -115,9 +123,15 @@ async def furnish(case: Case) -> None:
 
 
 def leaves(tree: app_commands.CommandTree[Any]) -> Iterator[app_commands.Command[Any, ..., Any]]:
-    """Every command that Discord shows to members with *Manage Server* only."""
+    """Every command for members with *Manage Server*."""
     for top in tree.get_commands():
-        if isinstance(top, app_commands.Group) and guarded(top):
+        if isinstance(top, app_commands.Group) and top.name in MIXED:
+            yield from (
+                each
+                for each in top.walk_commands()
+                if isinstance(each, app_commands.Command) and each.qualified_name not in MIXED[top.name]
+            )
+        elif isinstance(top, app_commands.Group) and guarded(top):
             yield from (each for each in top.walk_commands() if isinstance(each, app_commands.Command))
         elif isinstance(top, app_commands.Command) and guarded(top):
             yield top
@@ -144,7 +158,7 @@ def unguarded(tree: app_commands.CommandTree[Any]) -> set[str]:
         each.name
         for kind in AppCommandType
         for each in tree.get_commands(type=kind)
-        if each.name not in OF_MEMBERS
+        if each.name not in OF_MEMBERS | MIXED.keys()
         and not (isinstance(each, app_commands.Group | app_commands.Command) and guarded(each))
     }
 
@@ -158,6 +172,7 @@ def given(case: Case, command: app_commands.Command[Any, ..., Any], *, but: str 
         "member": case.who,
         "model": "nano-banana-pro",
         "timezone": "Asia/Tokyo",
+        "style": "House",
     }
     needed = [each.name for each in command.parameters if each.required and each.name != but]
     return {each: values[each] for each in needed}  # an option that is not here has to be added
@@ -199,12 +214,20 @@ async def try_buttons(case: Case) -> None:
             await case.check(pressed)
 
 
+async def try_forms(case: Case) -> None:
+    forms = case.on.client.interface.router._admin._forms
+    assert set(forms) == set(FORMS)
+    message = case.channel.post(case.on.discord.bot)
+    for custom_id in FORMS.values():  # without its fields: refused for another reason where it is allowed
+        await case.check(await case.who.click(message, custom_id, force=True))
+
+
 @pytest.mark.parametrize(("role", "place"), CASES)
 async def test_only_managers_of_a_server_may_use_admin_commands_and_only_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str, place: str
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",), user_install=True) as on:
-        await on.discord.ready("quota", "settings")
+        await on.discord.ready("quota", "settings", "style")
         case, commands = case_of(on, role, place), list(leaves(on.client.tree))
         await furnish(case)
 
@@ -213,6 +236,7 @@ async def test_only_managers_of_a_server_may_use_admin_commands_and_only_there(
         before = await case.written()
         await try_completions(case, commands)
         await try_buttons(case)
+        await try_forms(case)
         assert await case.written() == before  # a completion changes nothing
         await try_commands(case, commands)
         assert (await case.written() == before) is not case.allowed
@@ -224,7 +248,7 @@ async def test_discord_hides_the_commands_from_members_and_outside_of_servers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(tmp_path, monkeypatch, guilds=("*",), user_install=True) as on:
-        await on.discord.ready("quota", "settings")
+        await on.discord.ready("quota", "settings", "style")
         for role, place in (("moderator", HERE), ("owner", ELSEWHERE), ("member", DIRECT)):
             case = case_of(on, role, place)
             for name in ("quota top", "settings show"):

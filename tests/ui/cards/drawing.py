@@ -51,8 +51,8 @@ CARD = Card(
 def card(state: State, *, options: dict[str, Any] | None = None, **changes: Any) -> Card:
     """A card in *state*; arguments named like a job's fields change the job, others (and *place*) the card."""
     of_job = {name: changes.pop(name) for name in list(changes) if name in Job.__slots__ and name != "place"}
-    prompt = changes.pop("prompt", JOB.request.prompt)
-    request = replace(JOB.request, prompt=prompt, options={**JOB.request.options, **(options or {})})
+    prompt, style = changes.pop("prompt", JOB.request.prompt), changes.pop("style", None)
+    request = replace(JOB.request, prompt=prompt, style=style, options={**JOB.request.options, **(options or {})})
     return replace(CARD, job=replace(JOB, state=state, request=request, **of_job), **changes)
 
 

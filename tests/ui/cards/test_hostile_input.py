@@ -12,14 +12,17 @@ from hypothesis import strategies as st
 from bot.core.cards import Card, Charge
 from bot.core.errors import UserError
 from bot.core.fair_queue import QueueCounts
-from bot.core.jobs import Cancel, Job, State
+from bot.core.jobs import AppliedStyle, Cancel, Job, State
 from bot.core.quota import Allowance, Amount, Grant, Limits, Scope, Unit
+from bot.core.styles import Style
+from bot.core.visible import storable
 from bot.core.windows import Window
 from bot.ui.cards.job import render
 from bot.ui.cards.job_list import jobs_list
 from bot.ui.cards.notices import ModelFact, help_page, ignored_flags, notice, refusal, welcome
 from bot.ui.cards.prompt import prompt_page
 from bot.ui.cards.status import ModelSpeed, OperatorFacts, Service, Status, status
+from bot.ui.cards.styles import changed, styles_page
 from bot.ui.cards.usage import ChartImage, UsageLine, usage
 from tests.ui.cards.drawing import JOB_ID, LEFT, NOW, TEXTS, card, ids, labels, names, nodes, pictures, text_of
 from tests.ui.hostile import hostile
@@ -61,7 +64,14 @@ def worst(prompt: str, **changes: object) -> Iterator[Card]:
         made = 4 if state is State.SUCCEEDED else 0
         yield replace(
             card(
-                state, prompt=prompt, options={"count": 4}, images=made, ended_at=NOW, watch_until=NOW + 1, position=9
+                state,
+                prompt=prompt,
+                style=AppliedStyle(LONG),
+                options={"count": 4},
+                images=made,
+                ended_at=NOW,
+                watch_until=NOW + 1,
+                position=9,
             ),
             model=LONG,
             provider=LONG,
@@ -151,6 +161,8 @@ async def test_nothing_typed_stays_active_in_a_refusal_a_notice_or_a_prompt_page
     )
     check(refusal(UserError("house.model", given=text, choices=[text] * 25), words, draft_id=None))
     check(refusal(UserError("house.timezone", given=text), words, draft_id=None))
+    check(refusal(UserError("style.unknown", given=text, choices=[text] * 55), words, draft_id="d"))
+    check(styles_page({text: Style(after=storable(text)[:500])}, words, models={}))
     check(notice("operator.model_gone", words, provider="RunComfy", model=text, route=text))
     page = prompt_page(text, words).view
     assert len(text_of(page)) <= 4000
@@ -180,6 +192,9 @@ async def test_lists_and_pages_keep_to_the_limits_in_every_language(locale: str)
             operator=OperatorFacts([(LONG, PRICE)] * 9, [wide]),
         )
         check(status(facts_of_all, words, now=NOW))
+    wordy = Style(about=LONG, before=LONGEST[:500], after=LONGEST[:500], model=LONG)
+    check(styles_page({f"{'*' * 30}{n}": wordy for n in range(10, 80)}, words, models={LONG: LONG}))
+    check(changed("style.done.styles_add", words, name=LONG, style=wordy, models={LONG: LONG}))
     check(ignored_flags(words, ignored=["--" + "x" * 58] * 99, overridden=["--" + "x" * 58] * 99))
     for is_open in (True, False):
         check(welcome(words, is_open=is_open, guild_id=10**19, limits=Limits()))

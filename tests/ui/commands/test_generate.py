@@ -47,7 +47,7 @@ async def test_every_option_comes_from_the_catalogue(on: Stage) -> None:
     assert set(commands) >= {"imagine", "edit", "jobs", "usage", "help", "Edit this"}
     options = {each["name"]: each for each in commands["imagine"]["options"]}
     completed = [name for name, each in options.items() if each.get("autocomplete")]
-    assert completed == ["model", "resolution", "count"]
+    assert completed == ["model", "style", "resolution", "count"]
     assert not any(options[each].get("choices") for each in completed)
     assert [each["value"] for each in options["format"]["choices"]] == ["png", "jpeg", "webp"]
     assert (options["count"]["min_value"], options["count"]["max_value"]) == (1, 4)

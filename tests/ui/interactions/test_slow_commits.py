@@ -25,7 +25,7 @@ from tests.discord.world import MANAGE_GUILD
 from tests.jobs.commit_proxy import line_to
 from tests.kit import picture
 from tests.store.ledger_model import FREE, faults, rows
-from tests.ui.admin.test_matrix import HERE, OF_MEMBERS, PRESSED, Case, _text, furnish, given, leaves
+from tests.ui.admin.test_matrix import FORMS, HERE, MIXED, OF_MEMBERS, PRESSED, Case, _text, furnish, given, leaves
 from tests.ui.transport.test_sockets import Scene, connected
 
 T = TypeVar("T")
@@ -123,7 +123,7 @@ async def trial(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Asyn
 
 
 async def _trial(on: Scene, slow: Callable[..., None], removed: list[Picture]) -> Trial:
-    await on.discord.ready("quota", "settings")
+    await on.discord.ready("quota", "settings", "style")
     channel = on.discord.add_guild("Studio").add_channel("pictures")
     who = on.discord.add_member("alice", channel.guild, permissions=MANAGE_GUILD)
     case = Case(on, who, channel, "manager", HERE)
@@ -151,8 +151,11 @@ async def everything(at: Trial) -> Mapping[str, Callable[[], Awaitable[Interacti
         "jobs": lambda: who.slash(channel, "jobs"),
         "usage": lambda: who.slash(channel, "usage"),
         "help": lambda: who.slash(channel, "help"),
+        "style list": lambda: who.slash(channel, "style list"),
     }
-    assert made.keys() == OF_MEMBERS
+    assert made.keys() == OF_MEMBERS.union(*MIXED.values())
+    made["imagine style"] = lambda: who.slash(channel, "imagine", prompt="a lighthouse", style="House")
+    made["unknown style"] = lambda: who.slash(channel, "imagine", prompt="a lighthouse", style="Oil")
     # What an admin can.
     for command in leaves(tree):
         options = given(at.case, command)
@@ -169,13 +172,17 @@ async def everything(at: Trial) -> Mapping[str, Callable[[], Awaitable[Interacti
     made["form"] = lambda: who.submit(opened)
     for name, custom_id in PRESSED.items():
         made[f"press {name}"] = _press(at, custom_id)
+    changing = await who.slash(channel, "style edit", style="House")
+    await changing.acked()
+    for name in FORMS:
+        made[f"form {name}"] = lambda: who.submit(changing, {"after": "in stone"})
     for action in ("edit", "first", "remove", "clear"):
         made[f"tray {action}"] = _press(at, f"t1:tray:{action}")
     made["page"] = _press(at, "h1:a:::")
     made["result"] = _press(at, "s1:01ARZ3NDEKTSV4RRFFQ69G5FAV:go")
     for control in ("preferences:model", "privacy:export", "privacy:erase", "privacy:erase_all"):
         made[control] = _press(at, f"p1:{control}")
-    assert set(router._kinds) == {"p1", "j1", "d1", "f1", "q1", "t1", "h1", "s1"}
+    assert set(router._kinds) == {"p1", "j1", "d1", "f1", "q1", "a1", "t1", "h1", "s1"}
     return made
 
 
