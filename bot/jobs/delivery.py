@@ -440,24 +440,32 @@ class Delivery:
         only_token = paths(reply, now=now, final=False) == (ReplyPath.TOKEN,)
         due_at = reply.final_edit_at if only_token and not final and not card.final_edit else None
         await self._store.mark_delivered(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
-        if final and _was_long(card, reply, now=now):
+        if final and _is_news(card, reply, now=now):
             await self._announce(card, replace(reply, message_id=sent.message_id))
 
     async def _announce(self, card: Card, reply: Reply) -> None:
-        """Tell the member once that a job which took long has ended: an edited message notifies nobody."""
+        """Tell the member once what a public reply does not: why their job failed, or that a slow one has ended.
+
+        An edited message notifies nobody.
+        """
         by = (await self._preferences.get(card.job.place.user_id)).notify
-        if by is Notify.OFF:
+        if by is Notify.OFF and not _explains(card):
             return
         await self._store.mark_notified(reply.job_id)  # before it is sent: rather never than twice
         await self._messenger.announce(card, reply, by=by)
 
 
-def _was_long(card: Card, reply: Reply, *, now: int) -> bool:
-    """Whether the end of the job is news to its member, who may have looked elsewhere."""
+def _is_news(card: Card, reply: Reply, *, now: int) -> bool:
+    """Whether the member is to be told how their job has ended."""
     job = card.job
     if job.ended_at is None or reply.notified or card.hidden or job.state is State.CANCELLED:
         return False
-    return job.ended_at - job.created_at > LONG_JOB and now - job.ended_at <= NEWS_LIFE
+    return now - job.ended_at <= NEWS_LIFE and (_explains(card) or job.ended_at - job.created_at > LONG_JOB)
+
+
+def _explains(card: Card) -> bool:
+    """Whether the public reply keeps from others why the job has ended."""
+    return card.job.state in (State.FAILED, State.REFUSED) and not card.job.images and not card.private
 
 
 def _is_large(card: Card, reply: Reply) -> bool:

@@ -96,6 +96,11 @@ class Stage:
         await self.rig.delivery.run_due()
         return deleted
 
+    async def in_menu(self, who: Any, message: Any, label: str) -> Any:
+        """Press a button behind *More…*."""
+        menu = await who.click(message, label="More…")
+        return await who.click(menu.response.message, label=label)
+
     async def fail(self, job: Job) -> None:
         assert await self.rig.store.move(job, State.FAILED, now=self.rig.time.now, reason="host_failed") is not None
         await self.rig.delivery.run_due()

@@ -184,8 +184,8 @@ class Router:
 
     async def _repeat(self, press: ButtonPress) -> None:
         draft = self._services.drafts.repeat(await self._own_job(press))
-        draft = replace(draft, private=press.on_ephemeral)
         record = await self._services.store.job_record(press.id)
+        draft = replace(draft, private=record.reply.ephemeral if record else press.on_ephemeral)
         price = record.charge.reserved.micro_usd if record else None  # as shown on the button
         await self._responder.submit_request(press.interaction, draft, received_at=press.received_at, max_price=price)
 

@@ -34,7 +34,7 @@ from bot.ui.cards.components import (
     small,
 )
 from bot.ui.cards.escape import alt_text, show
-from bot.ui.cards.job_buttons import CANCELLABLE, buttons, can_hide, done_buttons, links
+from bot.ui.cards.job_buttons import CANCELLABLE, buttons, can_hide, done_buttons, links, short_buttons
 from bot.ui.cards.texts import Words, moment, relative
 
 MAX_PROMPT_LENGTH = 300
@@ -72,6 +72,8 @@ def render(card: Card, words: Words, *, files: Sequence[str] = (), now: int) -> 
     shape = "hidden" if hidden else shape_of(card)
     if shape in ("done", "late"):
         return _with_pictures(card, words, files=files, shape=shape, now=now)
+    if not card.private and not hidden and job_ended_without(card):
+        return _short(card, words, shape=shape, now=now)
     body_of = _hidden if hidden else _ended if card.job.state.is_final else _active
     body = paragraph(f"### {words.say(f'state.{shape}')}", *body_of(card, words, now))
     facts = (_requester(card, words), "" if hidden else source_link(card, words), details(card, words))
@@ -115,6 +117,20 @@ def ended_notice(card: Card, words: Words, *, channel_id: int) -> ui.LayoutView:
     )
     look = [button(words.say("button.look"), job_button(card.job.id, "look"))] if count else []
     return page(box(body, *rows(look), colour=COLOURS.get(shape, BLURPLE)))
+
+
+def job_ended_without(card: Card) -> bool:
+    """Whether the job has ended without pictures, and its reply was not deleted."""
+    return card.job.state.is_final and card.job.deleted_at is None and shape_of(card) not in ("done", "late")
+
+
+def _short(card: Card, words: Words, *, shape: str, now: int) -> ui.LayoutView:
+    """One line about a job that ended without pictures: its words and the reason are its requester's alone."""
+    line = f"{words.say(f'state.{shape}')} · {_requester(card, words)}"
+    watched = card.job.watch_until is not None and now < card.job.watch_until
+    watching = words.say("card.watching", when=moment(card.job.watch_until or 0)) if watched else ""
+    parts = [paragraph(line, small(watching)), *rows(short_buttons(card, words, now=now))]
+    return page(box(*parts, colour=COLOURS.get(shape, BLURPLE)))
 
 
 def announcement(card: Card, words: Words, *, reply: Reply) -> ui.LayoutView:

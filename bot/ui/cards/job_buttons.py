@@ -49,6 +49,12 @@ def buttons(card: Card, words: Words, *, now: int) -> list[ui.Button[Any]]:
     return [*retry, change, _button(card, words, "prompt"), _button(card, words, "delete")]
 
 
+def short_buttons(card: Card, words: Words, *, now: int) -> list[ui.Button[Any]]:
+    """The buttons of the one line about a job that ended without pictures; the rest is behind *More…*."""
+    retry = _retry(card, words, "revive" if card.job.state is State.CANCELLED else "retry", now=now)
+    return [*retry, _button(card, words, "more")]
+
+
 def stop_buttons(card: Card, words: Words) -> list[ui.Button[Any]]:
     """The button to cancel or hide an active job, if either is possible."""
     if can_cancel(card):
@@ -108,10 +114,8 @@ def menu_buttons(card: Card, words: Words, viewer: Viewer) -> list[ui.Button[Any
     covered = [_button(card, words, "uncover" if card.job.spoiler else "spoiler")] if not card.job.flagged else []
     mine = [_button(card, words, "change"), _button(card, words, "prompt")] if viewer.own else []
     files = [_button(card, words, "files")] if card.pictures else []
-    marks = [
-        button(words.say(f"button.{favorite}"), job_button(card.job.id, "favorite")),
-        *(covered if viewer.may_delete and card.pictures else []),
-    ]
+    marks = [button(words.say(f"button.{favorite}"), job_button(card.job.id, "favorite"))] if card.job.images else []
+    marks += covered if viewer.may_delete and card.pictures else []
     delete = [_button(card, words, "delete")] if viewer.may_delete else []
     return [*mine, *files, *marks, *delete] if card.job.state.is_final else mine
 

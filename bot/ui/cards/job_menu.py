@@ -23,7 +23,7 @@ from bot.ui.cards.components import (
     small,
 )
 from bot.ui.cards.escape import show
-from bot.ui.cards.job import cost, details, end_reason, remaining_quota, shape_of, source_link
+from bot.ui.cards.job import cost, details, end_reason, job_ended_without, remaining_quota, shape_of, source_link
 from bot.ui.cards.job_buttons import Viewer, links, menu_buttons
 from bot.ui.cards.texts import Words, moment
 
@@ -32,13 +32,14 @@ ACTIVE = tuple(each for each in State if not each.is_final)
 
 
 def menu(card: Card, words: Words, viewer: Viewer) -> ui.LayoutView:
-    """What there is to know of a job and to do with it; only the requester sees what it cost."""
+    """What there is to know of a job and to do with it; only the requester sees what it cost, and why it failed."""
     job = card.job
+    shows_words = viewer.own or not job_ended_without(card)
     facts = paragraph(
         f"### {words.say(f'state.{shape_of(card)}')}",
-        end_reason(card, words) if job.state not in (State.SUCCEEDED, *ACTIVE) else "",
+        end_reason(card, words) if shows_words and job.state not in (State.SUCCEEDED, *ACTIVE) else "",
         cost(card, words) if viewer.own and job.state.is_final else "",
-        quoted(job.request.prompt, max_length=MAX_PROMPT_LENGTH),
+        quoted(job.request.prompt, max_length=MAX_PROMPT_LENGTH) if shows_words else words.say("menu.not_yours"),
     )
     fine_print = paragraph(small(source_link(card, words), details(card, words)), small(*_facts(card, words)))
     left = paragraph(small(*remaining_quota(card, words))) if viewer.own and remaining_quota(card, words) else None

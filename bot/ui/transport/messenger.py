@@ -18,7 +18,7 @@ from bot.core.errors import DeliverLater, RateLimitReached
 from bot.core.jobs import MINUTE
 from bot.core.preferences import Notify
 from bot.jobs.delivery import Upload
-from bot.ui.cards.job import announcement, ended_notice, render
+from bot.ui.cards.job import announcement, ended_notice, job_ended_without, render
 from bot.ui.cards.texts import Texts
 from bot.ui.transport.errors import (
     ADDRESS_BLOCK_TIMEOUT,
@@ -140,14 +140,20 @@ class DiscordMessenger:
     async def announce(self, card: Card, reply: Reply, *, by: Notify) -> None:
         """Tell the member once that their job has ended; what cannot be sent is only logged.
 
-        A mention is an ephemeral follow-up as long as the token lives, then an answer to the public reply.
+        A mention is an ephemeral follow-up as long as the token lives, then an answer to the public reply. Of a job
+        without pictures the follow-up is the whole card, with its words and the reason.
         """
-        member = card.job.place.user_id
-        view = announcement(card, self._texts.for_locale(reply.locale), reply=reply)
+        member, words, whole = card.job.place.user_id, self._texts.for_locale(reply.locale), job_ended_without(card)
+        view = announcement(card, words, reply=reply)
         mention = discord.AllowedMentions(everyone=False, roles=False, users=[discord.Object(member)])
         try:
             async with asyncio.timeout(TIMEOUT):
-                if by is Notify.DIRECT:
+                if whole and reply.token_lives(self._clock()):
+                    view = render(replace(card, private=True), words, now=self._clock())
+                    await self._webhook(reply).send(view=view, ephemeral=True, allowed_mentions=NOBODY)
+                elif by is Notify.OFF:
+                    return
+                elif by is Notify.DIRECT:
                     await self._limits.wait_for_token(final=False)
                     direct = await self._client.create_dm(discord.Object(member))
                     await self._limits.wait_for_token(final=False)

@@ -186,3 +186,38 @@ async def test_deleting_the_last_picture_deletes_the_result(on: Stage) -> None:
 
     job = await on.rig.job(job_id)
     assert (job.deleted_at, job.request.prompt) == (on.rig.time.now, "")
+
+
+# --- jobs that ended without pictures
+
+
+@on_stage()
+async def test_a_failed_public_card_is_one_line_and_its_member_alone_reads_why(on: Stage) -> None:
+    shown, job = await on.imagine("my secret fox")
+    await on.fail(job)
+
+    card = await on.card(job)
+    assert text(card) == f"⚠️ Failed · by <@{on.alice.id}>"
+    assert list(buttons(card).values()) == ["Try again", "More…"]
+    sent = [each.json for each in on.env.http_requests if each.method == "POST" and isinstance(each.json, dict)]
+    told = [each for each in sent if "my secret fox" in str(each) and each.get("flags", 0) & 64]
+    assert "failed while generating" in str(told[-1])
+
+    mine = await on.alice.click(shown.response.message, label="More…")
+    theirs = await on.bob.click(shown.response.message, label="More…")
+    assert "my secret fox" in text(mine)
+    assert "failed while generating" in text(mine)
+    assert "secret" not in text(theirs)
+    assert "failed while generating" not in text(theirs)
+    assert buttons(theirs) == {}
+
+
+@on_stage()
+async def test_a_failed_private_card_says_everything_itself(on: Stage) -> None:
+    shown, job = await on.imagine("my secret fox", private=True)
+    before = len(on.env.http_requests)
+    await on.fail(job)
+
+    assert "my secret fox" in text(await on.card(job))
+    assert not [each for each in on.env.http_requests[before:] if each.method == "POST"]
+    assert shown.ephemeral

@@ -179,11 +179,12 @@ async def test_again_on_a_private_reply_stays_private(on: Stage) -> None:
 
 @on_stage()
 async def test_again_and_change_are_for_the_owner(on: Stage) -> None:
-    shown, job = await on.imagine()
+    _, job = await on.imagine()
     await on.fail(job)
 
     for action in ("again", "change"):
-        refused = await on.bob.click(shown.response.message, custom_id=f"j1:{job.id}:{action}")
+        message = await _with_button(on, f"j1:{job.id}:{action}")  # also from another message than the reply
+        refused = await on.bob.click(message, custom_id=f"j1:{job.id}:{action}")
         assert refused.ephemeral
         assert refused.modal is None
     assert await on.jobs() == 0
@@ -194,7 +195,7 @@ async def test_change_opens_the_prompt_and_what_was_chosen(on: Stage) -> None:
     shown, job = await on.imagine("a lighthouse", resolution="2K", aspect_ratio="16:9")
     await on.fail(job)
 
-    form = await on.alice.click(shown.response.message, label="Change prompt")
+    form = await on.in_menu(on.alice, shown.response.message, "Change prompt")
     assert field_value(form, "prompt") == "a lighthouse"
     assert field_value(form, "resolution") == "2K"
     await on.alice.submit_modal(form, {"prompt": "a windmill", "resolution": ["2K"], "aspect_ratio": ["16:9"]})
@@ -212,7 +213,7 @@ async def test_again_and_change_keep_what_the_form_has_no_field_for(on: Stage) -
 
     await on.alice.click(shown.response.message, custom_id=f"j1:{job.id}:again")
     again = await on.newest()
-    form = await on.alice.click(shown.response.message, label="Change prompt")
+    form = await on.in_menu(on.alice, shown.response.message, "Change prompt")
     await on.alice.submit_modal(form, {"prompt": "a windmill", "model": ["nano-banana-2"], "aspect_ratio": ["1:8"]})
     changed = await on.newest()
 
@@ -226,7 +227,7 @@ async def test_another_model_does_not_inherit_options_it_may_not_have(on: Stage)
     shown, job = await on.imagine("a lighthouse", aspect_ratio="16:9", seed=3, safety=2)
     await on.fail(job)
 
-    form = await on.alice.click(shown.response.message, label="Change prompt")
+    form = await on.in_menu(on.alice, shown.response.message, "Change prompt")
     fields = {"prompt": "a windmill", "model": ["nano-banana-pro"], "aspect_ratio": ["3:2"]}
     await on.alice.submit_modal(form, fields)
 

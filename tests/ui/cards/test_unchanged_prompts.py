@@ -95,7 +95,7 @@ async def test_change_again_and_the_whole_prompt_keep_every_character(on: Stage)
     whole = await on.alice.click(shown.response.message, label="Full prompt")
     await on.fail(job)
 
-    form = await on.alice.click((await on.card(job)).message, label="Change prompt")
+    form = await on.in_menu(on.alice, (await on.card(job)).message, "Change prompt")
     assert field_value(form, "prompt") == ODD
     await on.alice.submit_modal(form, {"prompt": field_value(form, "prompt")})
     changed = await on.newest()

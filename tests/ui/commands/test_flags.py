@@ -69,7 +69,7 @@ async def test_a_value_that_the_model_does_not_have_is_refused_and_ignored_flags
 async def test_a_flag_in_a_form_counts_unless_the_select_of_its_option_is_changed(on: Stage) -> None:
     _, failed = await on.imagine("a fox")
     await on.fail(failed)
-    form = await on.alice.click((await on.card(failed)).message, label="Change prompt")
+    form = await on.in_menu(on.alice, (await on.card(failed)).message, "Change prompt")
     values = {name: [field_value(form, name)] for name in ("aspect_ratio", "resolution", "count")}
 
     sent = await on.alice.submit_modal(form, {"prompt": "a hare --ar 16:9 --turbo", **values})
@@ -79,7 +79,7 @@ async def test_a_flag_in_a_form_counts_unless_the_select_of_its_option_is_change
     assert said(sent) == ["Ignored `--turbo`: this bot has no such option."]
 
     await on.fail(job)
-    form = await on.alice.click((await on.card(job)).message, label="Change prompt")
+    form = await on.in_menu(on.alice, (await on.card(job)).message, "Change prompt")
     sent = await on.alice.submit_modal(form, {"prompt": "a hare --ar 1:1", **values, "aspect_ratio": ["3:2"]})
     assert (await on.newest()).request.options["aspect_ratio"] == "3:2"
     assert said(sent) == ["Ignored `--ar 1:1`: the option you chose applies."]

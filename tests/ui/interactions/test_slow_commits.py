@@ -247,4 +247,4 @@ async def test_cancel_and_again_during_a_slow_commit_answer_truthfully(
         assert "nothing was started" in answers[0]
         assert "may have been made anyway" in answers[1]
         states = [row["state"] for row in await rows(at.on.rig.store, "SELECT state FROM jobs")]
-        assert states == ["cancelled", "cancelled"]
+        assert set(states) == {"cancelled"}  # the command has a row only if its write had begun
