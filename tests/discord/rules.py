@@ -238,8 +238,12 @@ def _check_text_input(at: str, field: Json) -> None:
 
 
 def mentions_are_off(body: Mapping[str, Any]) -> bool:
-    """Whether a message body allows no mention at all; without the field Discord reads them from the text."""
+    """Whether a message body mentions nobody; without the field Discord reads mentions from the text.
+
+    The one exception is the member whose job has ended: the message begins with them.
+    """
     allowed = body.get("allowed_mentions")
-    return bool(
-        allowed is not None and allowed.get("parse") == [] and not allowed.get("users") and not allowed.get("roles")
-    )
+    if allowed is None or allowed.get("parse") != [] or allowed.get("roles"):
+        return False
+    texts = [str(each.get("content", "")) for each in body.get("components", []) if each.get("type") == 10]
+    return all(any(text.startswith(f"<@{each}>, ") for text in texts) for each in allowed.get("users") or [])

@@ -39,10 +39,10 @@ class Place:
         return [each for each in self.alice.dm().messages if state.value in each.text]
 
     def posted(self) -> list[str]:
-        """New messages in the channel that are not replies."""
+        """New cards in the channel that are not replies; the word that a job has ended is an answer to its card."""
         at = f"/channels/{self.channel.id}/messages"
         made = [each for each in self.on.discord.requests if each.method == "POST" and each.status == 200]
-        return [each.path for each in made if each.path == at]
+        return [each.path for each in made if each.path == at and "message_reference" not in (each.json or {})]
 
     async def in_jobs(self) -> set[str]:
         return {each.job.id for each in (await self.on.rig.services.jobs.open_jobs(self.alice.id))[0]}
