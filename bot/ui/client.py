@@ -32,6 +32,7 @@ from bot.ui.transport.state import State
 log = logging.getLogger(__name__)
 
 SYNCED_COMMANDS = "commands"  # key of a note: the fingerprint of the commands that Discord has
+COMMAND_IDS = "command_ids"  # key of a note: Discord's ids of the slash commands by name, as JSON
 TIMEOUT = 10.0  # seconds
 MAX_RATE_LIMIT_WAIT = 60.0  # seconds; discord.py raises `RateLimited` for longer ones
 
@@ -184,10 +185,15 @@ class DarkroomClient(discord.Client):
     async def sync(self, *, force: bool = False) -> bool:
         """Send the commands to Discord if they have changed, or if *force* is set; whether they were sent."""
         fingerprint = await self._fingerprint()
-        if not force and await self.responder.services.notes.get(SYNCED_COMMANDS) == fingerprint:
+        notes = self.responder.services.notes
+        if not force and await notes.get(SYNCED_COMMANDS) == fingerprint and (kept := await notes.get(COMMAND_IDS)):
+            self.texts.set_commands(json.loads(kept))
             return False
-        await self.tree.sync()
-        await self.responder.services.notes.set(SYNCED_COMMANDS, fingerprint)
+        synced = await self.tree.sync()
+        ids = {each.name: each.id for each in synced if each.type is discord.AppCommandType.chat_input}
+        self.texts.set_commands(ids)
+        await notes.set(COMMAND_IDS, json.dumps(ids))
+        await notes.set(SYNCED_COMMANDS, fingerprint)
         log.info("The commands were sent to Discord", extra={"event": "commands_synced"})
         return True
 

@@ -1,6 +1,7 @@
 """Messages with their versions, and building a version from a request body."""
 
 import copy
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,8 +42,10 @@ class Shown:
 
     @property
     def text(self) -> str:
+        """What it says, with mentions of commands as their names."""
         displays = [each["content"] for _, each in rules.walk(self.components) if each.get("type") == 10]
-        return "\n".join([self.content, *displays] if self.content else displays)
+        said = "\n".join([self.content, *displays] if self.content else displays)
+        return re.sub(r"</([a-z_ ]+):\d+>", r"`/\1`", said)
 
     @property
     def buttons(self) -> list[Button]:

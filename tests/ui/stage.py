@@ -1,6 +1,7 @@
 """The bot's client on a simulated Discord, with real services and a real database; no worker runs."""
 
 import inspect
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,11 +22,12 @@ from bot.core.request_draft import RequestDraft
 from bot.pictures.chart import Chart
 from bot.store.queries import JobRecord
 from bot.ui.build import InterfaceSettings, build
+from bot.ui.cards.texts import Texts
 from bot.ui.client import DarkroomClient
 from bot.ui.interactions.access import Access
 from bot.ui.transport.messenger import DiscordMessenger
 from tests.kit import Rig, Time, picture, rig
-from tests.ui.cards.drawing import TEXTS
+from tests.ui.cards.drawing import LOCALES
 
 PNG = ("in.png", picture())
 
@@ -156,8 +158,9 @@ async def stage(
 
     simcord.backend.cdn.CDN_BASE = "https://cdn.discordapp.com"
     time = Time()
-    client = DarkroomClient(TEXTS, access=Access(guilds, user_install=user_install))
-    messenger = DiscordMessenger(client, TEXTS, limits=client.rate_limits, clock=time)
+    texts = Texts(LOCALES, strict=True)
+    client = DarkroomClient(texts, access=Access(guilds, user_install=user_install))
+    messenger = DiscordMessenger(client, texts, limits=client.rate_limits, clock=time)
     async with rig(
         folder, limits=limits, host=host, beside=beside, models=models, time=time, messenger=messenger
     ) as base:
@@ -225,9 +228,10 @@ def walk(components: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def text(shown: Any) -> str:
-    """Everything a message says."""
+    """Everything a message says, with mentions of commands as their names."""
     message = getattr(shown, "response", shown)
-    return "\n".join(each["content"] for each in walk(message.components) if each.get("type") == 10)
+    said = "\n".join(each["content"] for each in walk(message.components) if each.get("type") == 10)
+    return re.sub(r"</([a-z_ ]+):\d+>", r"`/\1`", said)
 
 
 def buttons(shown: Any) -> dict[str, str]:

@@ -19,6 +19,8 @@ from babel.dates import format_skeleton
 log = logging.getLogger(__name__)
 
 ENGLISH = "en"
+COMMAND = re.compile(r"`/(?P<path>(?P<name>[a-z_]+)(?: [a-z_]+)*)`")
+UNFORMATTED = ("command.", "form.", "button.")  # Discord shows no mentions in names, descriptions and labels
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 FALLBACK = "Something happened that has no words yet. Please tell the people who run this bot."
 PLURAL = "other"  # the form that every language has
@@ -31,18 +33,32 @@ class Words:
     """The texts of one language. *strict*: raise `KeyError` for a missing key or value instead of logging it."""
 
     def __init__(
-        self, locale: str, own: Mapping[str, str], *, english: Mapping[str, str], strict: bool = False
+        self,
+        locale: str,
+        own: Mapping[str, str],
+        *,
+        english: Mapping[str, str],
+        strict: bool = False,
+        commands: Mapping[str, int] | None = None,
     ) -> None:
         self.locale = locale
         self._babel = Locale.parse(locale, sep="-")
         self._own = own
         self._english = english
         self._strict = strict
+        self._commands = commands if commands is not None else {}
 
     def say(self, key: str, **values: object) -> str:
         """The text for *key* with *values* filled in; *count* selects one of its plural forms."""
         sentence = self._sentence(key, values.get("count"))
+        if "`/" in sentence and not key.startswith(UNFORMATTED):
+            sentence = COMMAND.sub(self._command, sentence)
         return PLACEHOLDER.sub(lambda found: self._value(key, found[1], values), sentence)
+
+    def _command(self, found: re.Match[str]) -> str:
+        """A command's name as a mention that opens it, once Discord's id of it is known."""
+        command_id = self._commands.get(found["name"])
+        return found[0] if command_id is None else f"</{found['path']}:{command_id}>"
 
     def knows(self, key: str) -> bool:
         """Whether there is a text for *key*."""
@@ -98,13 +114,20 @@ class Words:
 class Texts:
     def __init__(self, locales: Mapping[str, Mapping[str, str]], *, strict: bool = False) -> None:
         english = locales[ENGLISH]
+        self._commands: dict[str, int] = {}
         self._words = {
-            locale: Words(locale, own, english=english, strict=strict) for locale, own in locales.items()
-        }  # fmt: skip
+            locale: Words(locale, own, english=english, strict=strict, commands=self._commands)
+            for locale, own in locales.items()
+        }
 
     @property
     def locales(self) -> Sequence[str]:
         return tuple(self._words)
+
+    def set_commands(self, ids: Mapping[str, int]) -> None:
+        """Set Discord's ids of the slash commands by name, so that texts mention them."""
+        self._commands.clear()
+        self._commands.update(ids)
 
     def for_locale(self, code: str) -> Words:
         """The texts for a Discord locale, such as `de`, `en-GB` or `es-419`; English for unknown ones."""
@@ -123,7 +146,12 @@ def moment(at: int) -> str:
 
 
 def load(folder: Path, *, strict: bool = False) -> Texts:
-    """Load every `*.toml` in *folder*; `ValueError` with one line if a file is invalid.
+    """The texts in every `*.toml` of *folder*; raises as `read_locales`."""
+    return Texts(read_locales(folder), strict=strict)
+
+
+def read_locales(folder: Path) -> Mapping[str, Mapping[str, str]]:
+    """Read every `*.toml` in *folder*, by language; `ValueError` with one line if a file is invalid.
 
     Every language must have the same keys and placeholders as English.
     """
@@ -132,7 +160,7 @@ def load(folder: Path, *, strict: bool = False) -> Texts:
         raise ValueError(f"{folder}: en.toml is missing")
     for locale, own in locales.items():
         _compare(locale, own, locales[ENGLISH])
-    return Texts(locales, strict=strict)
+    return locales
 
 
 def _read(path: Path) -> Mapping[str, str]:

@@ -10,11 +10,12 @@ from discord import ui
 from bot.core.cards import Card, Charge, Picture
 from bot.core.jobs import ImageRequest, Job, Place, State, Verb
 from bot.core.quota import Allowance, Amount
-from bot.ui.cards.texts import Texts, load
+from bot.ui.cards.texts import Texts, read_locales
 
 NOW = 1_700_000_000_000
 JOB_ID = "01HF0000000000000000000042"
-TEXTS: Texts = load(Path(__file__).parents[3] / "bot/config/locales", strict=True)
+LOCALES = read_locales(Path(__file__).parents[3] / "bot/config/locales")
+TEXTS = Texts(LOCALES, strict=True)  # a client needs its own: it sets the ids of its commands
 EN = TEXTS.for_locale("en-US")
 HELD = Amount(1, 80_000)
 

@@ -6,6 +6,7 @@ import pytest
 
 from bot.ui.cards.texts import PLACEHOLDER, Texts, Words, load, relative
 from tests.ui.cards.drawing import EN, TEXTS
+from tests.ui.cards.drawing import LOCALES as SENTENCES
 
 ROOT = Path(__file__).parents[3]
 LOCALES = ROOT / "bot/config/locales"
@@ -157,3 +158,15 @@ def test_every_form_of_a_sentence_keeps_the_values_of_the_other(locale: str) -> 
 
     for key in ones:
         assert set(PLACEHOLDER.findall(own[f"{key}.one"])) <= set(PLACEHOLDER.findall(own[f"{key}.other"]))
+
+
+def test_commands_are_mentioned_once_their_ids_are_known_but_not_in_labels() -> None:
+    texts = Texts(SENTENCES, strict=True)
+    before = texts.for_locale("en").say("error.help.quota")
+
+    texts.set_commands({"quota": 7, "jobs": 8})
+
+    assert before == "A server admin can change this with `/quota`."
+    assert texts.for_locale("en").say("error.help.quota") == "A server admin can change this with </quota:7>."
+    assert "</quota show:7>" in texts.for_locale("de").say("error.admin.unsure")
+    assert "`/settings`" in texts.for_locale("fr").say("error.help.settings")

@@ -18,12 +18,13 @@ from bot.core.jobs import Job, Place
 from bot.core.quota import Limits
 from bot.ui.build import InterfaceSettings, build
 from bot.ui.buttons.results import RemoveFiles
+from bot.ui.cards.texts import Texts
 from bot.ui.client import DarkroomClient, connect_to
 from bot.ui.interactions.access import Access
 from bot.ui.transport.messenger import DiscordMessenger
 from tests.discord.server import API, LocalDiscord
 from tests.kit import Rig, Time, picture, rig
-from tests.ui.cards.drawing import TEXTS
+from tests.ui.cards.drawing import LOCALES
 from tests.ui.stage import spend
 
 SOON = 5.0
@@ -68,7 +69,8 @@ async def connected(
             monkeypatch.setattr(discord.http.Route, "BASE", f"http://discord.example{API}")
             monkeypatch.setattr(gateway, "DEFAULT_GATEWAY", yarl.URL("ws://discord.example/gateway"))
         access = Access(guilds, user_install=user_install)
-        client = DarkroomClient(TEXTS, access=access, proxy=proxy)
+        texts = Texts(LOCALES, strict=True)
+        client = DarkroomClient(texts, access=access, proxy=proxy)
         build(
             client,
             base.services,
@@ -84,7 +86,7 @@ async def connected(
         async with client:
             life = asyncio.create_task(client.start(server.token))
             await server.ready("imagine", "edit", "jobs", "usage", "help", "Edit this")
-            messenger = DiscordMessenger(client, TEXTS, limits=client.rate_limits, clock=base.time)
+            messenger = DiscordMessenger(client, texts, limits=client.rate_limits, clock=base.time)
             yield Scene(server, base, client, messenger)
         with contextlib.suppress(asyncio.CancelledError):
             await life
