@@ -12,6 +12,7 @@ from bot.core.jobs import Verb
 from bot.core.server_settings import ChannelCeiling, ServerSettings, resolutions
 from bot.core.zones import check_zone, names
 from bot.ui.admin.permissions import CHANNEL, Admin, AdminAction, Option
+from bot.ui.admin.settings_panel import SettingsPanel
 from bot.ui.cards import settings as settings_cards
 from bot.ui.cards.escape import show
 from bot.ui.cards.settings import SettingsView
@@ -54,6 +55,7 @@ class SettingsCommands:
         add(models, "allow", self._allow_model, options=[_required("model", self._hidden_models)])
         add(models, "deny", self._deny_model, options=[_required("model", self._offered_models)])
         add(models, "list", self._list_models)
+        SettingsPanel(self._admin).add_to(settings)
         tree.add_command(settings)
 
     @property

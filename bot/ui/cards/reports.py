@@ -183,6 +183,8 @@ def _settings(words: Words, body: Mapping[str, Any]) -> Mapping[str, str]:
     return {
         "channel": f"<#{body['channel']}>" if body.get("channel") else "",
         "model": show(str(body.get("model", "")), max_length=60),
+        "name": words.say(f"panel.{body['name']}") if words.knows(f"panel.{body.get('name')}") else "",
+        "value": str(body.get("value", "")),
         "style": show(str(body.get("style", "")), max_length=60),
         "timezone": show(str(body.get("timezone", "")), max_length=60),
         "before": f"<#{body.get('before')}>" if alerts else show(str(body.get("before", "")), max_length=60),

@@ -45,6 +45,7 @@ HERE, ELSEWHERE, DIRECT = "a server with the bot", "a server where only the user
 CASES = [(role, HERE) for role in ROLES] + [(role, ELSEWHERE) for role in ROLES] + [("member", DIRECT)]
 PRESSED: Mapping[str, str] = {  # each button that admins have, by its action; a new one has to be added here
     "history": HistoryQuery(start=(2**40, 1)).custom_id,
+    "panel": "q1:panel:gallery",
 }
 FORMS: Mapping[str, str] = {"style": "a1:style:House"}  # each form that admins have, by its action
 EN = TEXTS.for_locale("en")
