@@ -27,6 +27,9 @@ class ChannelCeiling(_Part):
     resolution: str | None = None
     count: Annotated[int, Field(ge=1)] | None = None
 
+    def allows_resolution(self, resolution: str) -> bool:
+        return self.resolution is None or resolution_size(resolution) <= resolution_size(self.resolution)
+
 
 class Flagged(StrEnum):
     """What happens with pictures that the provider marks as not safe for work."""
@@ -122,6 +125,22 @@ def _ceilings(server_settings: ServerSettings, options: Options, asked: Requeste
         raise UserError("house.safety", given=asked.safety, limit=limit)
     default = spec.default if spec.default is not None else spec.min
     return replace(asked, safety=max(spec.min, min(default, limit))) if asked.safety is None else asked
+
+
+def narrowed(
+    error: UserError, server_settings: ServerSettings, catalog: Catalog, verb: Verb, *, channels: tuple[int, ...]
+) -> UserError:
+    """*error* about a wrong option, naming only what the server and the channel allow."""
+    cap, values = server_settings.ceiling(channels), dict(error.values)
+    if error.key == "option.model":
+        names = [each.name for key, each in catalog.models_for(verb).items() if key not in server_settings.models]
+        return UserError(error.key, **{**values, "choices": names})
+    if error.key == "option.choice" and values.get("option") == "resolution":
+        choices = [str(each) for each in values["choices"] if cap.allows_resolution(str(each))]  # type: ignore[attr-defined]
+        return UserError(error.key, **{**values, "choices": choices})
+    if error.key == "option.range" and values.get("option") == "count" and cap.count is not None:
+        return UserError(error.key, **{**values, "high": min(int(str(values["high"])), cap.count)})
+    return error
 
 
 def default_model(server_settings: ServerSettings, catalog: Catalog, verb: Verb) -> str | None:

@@ -19,7 +19,7 @@ from bot.core.jobs import ACK_WINDOW, MINUTE, AppliedStyle, ImageRequest, Job, P
 from bot.core.preferences import fill
 from bot.core.references import check_references, result_of
 from bot.core.request_draft import InteractionContext, RequestDraft, missing_permissions
-from bot.core.server_settings import ServerSettings, apply_settings
+from bot.core.server_settings import ServerSettings, apply_settings, narrowed
 from bot.core.style_choice import apply_style
 from bot.core.zones import calendar_of
 from bot.jobs.availability import Availability
@@ -147,23 +147,26 @@ class Requests:
         """*draft* checked against the catalogue and the server's settings; `UserError` where it is not possible."""
         draft = apply_style(draft, self._offered, server_settings, channels=place.channels)
         self._check_offered(draft, server_settings)
-        model, asked = apply_settings(
-            server_settings,
-            self._offered,
-            draft.verb,
-            model=draft.model,
-            asked=draft.asked,
-            channels=place.channels,
-        )
-        return self._offered.request(
-            model,
-            draft.verb,
-            prompt=draft.prompt,
-            asked=asked,
-            references=draft.references,
-            drawn_seed=secrets.randbits(31),
-            style=draft.style if isinstance(draft.style, AppliedStyle) else None,
-        )
+        try:
+            model, asked = apply_settings(
+                server_settings,
+                self._offered,
+                draft.verb,
+                model=draft.model,
+                asked=draft.asked,
+                channels=place.channels,
+            )
+            return self._offered.request(
+                model,
+                draft.verb,
+                prompt=draft.prompt,
+                asked=asked,
+                references=draft.references,
+                drawn_seed=secrets.randbits(31),
+                style=draft.style if isinstance(draft.style, AppliedStyle) else None,
+            )
+        except UserError as error:
+            raise narrowed(error, server_settings, self._offered, draft.verb, channels=place.channels) from error
 
     async def fill(self, draft: RequestDraft, place: Place, *, private: bool | None) -> RequestDraft:
         """*draft* with its style, then the member's preferences and the server's, for what it leaves open.

@@ -82,6 +82,7 @@ def build(
         tray=commands.tray,
         history=history,
         pages=pages,
+        show_jobs=commands.show_jobs,
     )
     commands.add_to(client.tree)
     quota = admin.group("quota")

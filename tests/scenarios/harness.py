@@ -312,5 +312,11 @@ async def scene(
 
 
 def shows(word: str) -> Any:
-    """A predicate: the message's text contains *word*."""
-    return lambda message: word in message.text
+    """A predicate: the requester reads *word* in the message, or in what the bot sent to them alone about it."""
+    return lambda message: word in message.text or word in _told(message)
+
+
+def _told(message: Message) -> str:
+    """The ephemeral messages that followed a reply."""
+    asked = message.interaction
+    return "\n".join(each.text for each in asked.followups if each.ephemeral) if asked is not None else ""

@@ -177,7 +177,7 @@ async def test_whole_files_are_checked_before_the_submit_however_slow_their_down
             asked = await bot.alice.slash(bot.channel, "edit", prompt="half", image=fine, image2=bad)
             failed = await asked.until(shows("Failed"), within=SOON)
 
-            assert f"{name} {says}" in failed.text
+            await asked.until(shows(f"{name} {says}"), within=SOON)
             assert "This doesn't count toward any limits." in failed.text
             assert bot.charged(asked)[0] == "release"
         assert bot.host.accepted == []
@@ -229,8 +229,7 @@ async def test_pictures_that_the_provider_cannot_read_reach_it_converted_by_our_
 
         cut = encoded(grain(128), "heif", tile_size=64)[:-2_000]
         asked = await bot.alice.slash(bot.channel, "edit", prompt="cut", image=Upload("cut.heic", cut))
-        failed = await asked.until(shows("Failed"), within=SOON)
-        assert "cut.heic is damaged or incomplete" in failed.text
+        await asked.until(shows("cut.heic is damaged or incomplete"), within=SOON)
         assert bot.charged(asked)[0] == "release"
         bot.assert_in_order()
 

@@ -42,6 +42,7 @@ class Router:
         tray: TrayCommands,
         history: History,
         pages: MemberPages,
+        show_jobs: Callable[[Interaction], Awaitable[None]],
     ) -> None:
         """*remove_files* deletes a job's pictures from the disk; it may block, so it is called in a thread."""
         self._responder = responder
@@ -51,6 +52,7 @@ class Router:
         self._tray = tray
         self._history = history
         self._pages = pages
+        self._show_jobs = show_jobs
         self.background = Background()
         self._results = Results(
             responder, private_delivery=private_delivery, remove_files=remove_files, background=self.background
@@ -65,6 +67,7 @@ class Router:
             "h1": self._history_button,
             "s1": self._show_button,
             "p1": self._page_control,
+            "l1": self._list_jobs,
         }
         self._actions: Mapping[str, Callable[[ButtonPress], Awaitable[None]]] = {
             "cancel": self._cancel,
@@ -219,6 +222,9 @@ class Router:
 
     async def _page_control(self, press: ButtonPress) -> None:
         await self._pages.press(press.interaction, press.id, press.action)
+
+    async def _list_jobs(self, press: ButtonPress) -> None:
+        await self._show_jobs(press.interaction)
 
     # --- drafts and forms
 

@@ -125,11 +125,12 @@ def job_ended_without(card: Card) -> bool:
 
 
 def _short(card: Card, words: Words, *, shape: str, now: int) -> ui.LayoutView:
-    """One line about a job that ended without pictures: its words and the reason are its requester's alone."""
+    """A line about a job that ended without pictures: its words and the reason are its requester's alone."""
     line = f"{words.say(f'state.{shape}')} · {_requester(card, words)}"
     watched = card.job.watch_until is not None and now < card.job.watch_until
     watching = words.say("card.watching", when=moment(card.job.watch_until or 0)) if watched else ""
-    parts = [paragraph(line, small(watching)), *rows(short_buttons(card, words, now=now))]
+    free = words.say("charge.nothing") if (card.charge.settled or Amount()) == Amount() else ""
+    parts = [paragraph(line, small(free), small(watching)), *rows(short_buttons(card, words, now=now))]
     return page(box(*parts, colour=COLOURS.get(shape, BLURPLE)))
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from discord import ui
 
 from bot.core.errors import UserError
-from bot.core.quota import Limits, Unit
+from bot.core.quota import Limits, Scope, Unit
 from bot.ui.cards import quota_text
 from bot.ui.cards.components import (
     BLURPLE,
+    MAX_LABEL_LENGTH,
     PRIMARY,
     RED,
     YELLOW,
@@ -27,6 +28,8 @@ from bot.ui.cards.texts import Words
 
 MAX_MODELS = 12
 MAX_PROVIDERS = 4
+MAX_CHANNELS = 3  # link buttons of a refusal
+JOBS_BUTTON = "l1:jobs"  # the custom id of the button that shows what /jobs does
 MAX_FLAGS = 8
 
 
@@ -40,17 +43,33 @@ class ModelFact:
     estimated: bool
 
 
-def refusal(error: UserError, words: Words, *, draft_id: str | None, outside: bool = False) -> ui.LayoutView:
-    """The message for *error*, with a button to change the request if it was stored as *draft_id*.
+def refusal(
+    error: UserError,
+    words: Words,
+    *,
+    draft_id: str | None,
+    outside: bool = False,
+    channels: Sequence[tuple[str, str]] = (),
+) -> ui.LayoutView:
+    """The message for *error*, with the buttons that help: none where only somebody else can.
 
-    *outside*: not in a server that the bot is in, so that only the operator can help.
+    A request stored as *draft_id* can be changed. *channels*: names and addresses of channels where it would be
+    accepted. *outside*: not in a server that the bot is in, so that only the operator can help.
     """
     limit = quota_text.is_limit(error)
     own_title = f"error.titles.{error.key.partition('.')[0]}"
     title = words.say("error.quota_title" if limit else own_title if words.knows(own_title) else "error.title")
     body = paragraph(f"### {title}", quota_text.refusal_text(words, error, outside=outside))
-    change = [] if draft_id is None else [_change(draft_id, words)]
-    return page(box(body, *rows(change), colour=YELLOW if limit else RED))
+    buttons = [] if draft_id is None or _is_closed(error) else [_change(draft_id, words)]
+    if limit and error.values.get("unit") == Unit.JOBS and error.values.get("scope") == Scope.USER:
+        buttons.insert(0, button(words.say("button.my_jobs"), JOBS_BUTTON))
+    buttons += [ui.Button(label=f"#{name}"[:MAX_LABEL_LENGTH], url=url) for name, url in channels[:MAX_CHANNELS]]
+    return page(box(body, *rows(buttons), colour=YELLOW if limit else RED))
+
+
+def _is_closed(error: UserError) -> bool:
+    """Whether no other request would be accepted here."""
+    return error.key.startswith(("blocked.", "place.")) or error.key in ("house.channel", "house.denied")
 
 
 def _change(draft_id: str, words: Words) -> ui.Button[ui.LayoutView]:

@@ -84,7 +84,7 @@ class Commands:
             tree.add_command(self._message_menu("tray_menu", self.tray.add))
             tree.add_command(self._user_menu())
         commands = {
-            "jobs": self._jobs,
+            "jobs": self.show_jobs,
             "usage": self._usage.show,
             "tray": self.tray.show,
             "preferences": self._pages.preferences,
@@ -238,7 +238,7 @@ class Commands:
             raise UserError("option.no_host")
         return limit
 
-    async def _jobs(self, interaction: Interaction) -> None:
+    async def show_jobs(self, interaction: Interaction) -> None:
         responder = self._responder
         cards, more = await responder.services.jobs.open_jobs(interaction.user.id)
         await responder.reply_privately(

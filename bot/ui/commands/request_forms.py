@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bot.core.catalog import Catalog, RequestedOptions
+from bot.core.catalog import Catalog, RequestedOptions, resolution_size
 from bot.core.jobs import Reference, Verb
 from bot.core.prompt_flags import apply_flags, asks_for_largest
 from bot.core.request_draft import RequestDraft
-from bot.core.server_settings import default_model
+from bot.core.server_settings import ServerSettings, default_model
 from bot.jobs.build import Services
 from bot.ui.cards.forms import Choices, prompt_form
 from bot.ui.cards.texts import Words
@@ -47,7 +47,9 @@ async def show_draft(
     pick: bool = False,
 ) -> None:
     services, words = responder.services, responder.words(interaction)
-    default_model = await default_model_here(responder, interaction, draft.verb)
+    place = place_of(interaction, member=responder.is_member(interaction))
+    server_settings = await services.requests.server_settings(place)
+    used_model = default_model(server_settings, services.offered, draft.verb)
     form = prompt_form(
         words,
         custom_id=form_id(draft_id),
@@ -55,7 +57,14 @@ async def show_draft(
         limit=services.offered.ceilings.prompt,
         title=title,
         choices=replace(
-            choices_for(draft, services, default_model=default_model, words=words),
+            choices_for(
+                draft,
+                services,
+                default_model=used_model,
+                words=words,
+                server_settings=server_settings,
+                channels=place.channels,
+            ),
             pictures=len(draft.references) if pick else 1,
             files=max(0, max_references(services.offered) - (1 if pick else len(draft.references)))
             if draft.verb is Verb.EDIT
@@ -84,18 +93,34 @@ async def default_model_here(responder: Responder, interaction: Interaction, ver
     return default_model(await responder.services.requests.server_settings(place), responder.services.offered, verb)
 
 
-def choices_for(draft: RequestDraft, services: Services, *, default_model: str | None, words: Words) -> Choices:
-    """The choices of a form: those of all models of the verb, with the draft's own selected.
+def choices_for(
+    draft: RequestDraft,
+    services: Services,
+    *,
+    default_model: str | None,
+    words: Words,
+    server_settings: ServerSettings,
+    channels: tuple[int, ...],
+) -> Choices:
+    """The choices of a form: those that the server and the channel allow, with the draft's own selected.
 
     What the draft leaves open is selected as it will be. Each model has the price of one picture now, with the draft's
     options as far as they apply to it. *default_model* is used if the draft names none.
     """
+    cap = server_settings.ceiling(channels)
     used = effective(draft, services.offered, default_model=default_model)
-    models = services.offered.models_for(draft.verb)
+    offered = services.offered.models_for(draft.verb)
+    models = {key: each for key, each in offered.items() if key not in server_settings.models}
     options = [endpoint.options for model in models.values() if (endpoint := model.endpoint(draft.verb)) is not None]
     ratios = [choice for each in options if each.aspect_ratio for choice in each.aspect_ratio.choices]
-    resolutions = [choice for each in options if each.resolution for choice in each.resolution.choices]
-    max_count = max((each.count.max for each in options if each.count), default=1)
+    specs = [each.resolution for each in options if each.resolution]
+    resolutions = [choice for each in specs for choice in each.choices if cap.allows_resolution(choice)]
+    max_count = min(max((each.count.max for each in options if each.count), default=1), cap.count or MAX_COUNT)
+    resolution, count = used.resolution, used.count
+    if draft.asked.resolution is None and resolution is not None and resolution not in resolutions:
+        resolution = max(resolutions, key=resolution_size, default=None)  # as the request will be lowered
+    if draft.asked.count is None and count is not None:
+        count = min(count, max_count)
     return Choices(
         models=[(key, model.name) for key, model in models.items()],
         ratios=list(dict.fromkeys(ratios)),
@@ -103,8 +128,8 @@ def choices_for(draft: RequestDraft, services: Services, *, default_model: str |
         counts=range(1, min(max_count, MAX_COUNT) + 1) if max_count > 1 else (),
         model=draft.model or default_model,
         ratio=used.aspect_ratio,
-        resolution=used.resolution,
-        count=used.count,
+        resolution=resolution,
+        count=count,
         prices={
             key: price_per_picture(
                 words,

@@ -163,11 +163,20 @@ class Responder:
             slash = isinstance(interaction.command, discord.app_commands.Command)
             error = UserError(error.key, **error.values, has_private=slash)
         outside = not self.is_member(interaction)
-        view = refusal(error, self.words(interaction), draft_id=draft_id, outside=outside)
+        channels = self._channel_links(interaction, error)
+        view = refusal(error, self.words(interaction), draft_id=draft_id, outside=outside, channels=channels)
         try:
             await self.reply_privately(interaction, view)
         except (discord.DiscordException, aiohttp.ClientError, OSError) as exc:
             log.info("A refusal could not be shown: %s", exc, extra={"event": "refusal_lost", "key": error.key})
+
+    def _channel_links(self, interaction: Interaction, error: UserError) -> list[tuple[str, str]]:
+        """Names and addresses of the channels that *error* suggests."""
+        suggested: Any = error.values.get("channels") or ()
+        guild = self._client.get_guild(interaction.guild_id) if interaction.guild_id is not None else None
+        known = [guild.get_channel(each) for each in suggested] if guild is not None else []
+        found = [each for each in known if each is not None]
+        return [(each.name, f"https://discord.com/channels/{each.guild.id}/{each.id}") for each in found]
 
     async def reply_privately(
         self, interaction: Interaction, view: ui.LayoutView, *, files: Sequence[discord.File] = ()

@@ -197,7 +197,8 @@ async def test_a_failed_public_card_is_one_line_and_its_member_alone_reads_why(o
     await on.fail(job)
 
     card = await on.card(job)
-    assert text(card) == f"⚠️ Failed · by <@{on.alice.id}>"
+    free = "-# **This doesn't count toward any limits.**"
+    assert text(card) == f"⚠️ Failed · by <@{on.alice.id}>\n{free}"
     assert list(buttons(card).values()) == ["Try again", "More…"]
     sent = [each.json for each in on.env.http_requests if each.method == "POST" and isinstance(each.json, dict)]
     told = [each for each in sent if "my secret fox" in str(each) and each.get("flags", 0) & 64]

@@ -21,6 +21,7 @@ from tests.ui.stage import PNG, Stage, on_stage
 
 LEFT = "10 pictures left today"
 NUMBERS = itertools.count(1)
+HERE: dict[str, Any] = {"server_settings": ServerSettings(), "channels": (1,)}
 
 
 async def offered(on: Stage, option: str, typed: str = "", /, *, by: Any = None, **filled: Any) -> list[str]:
@@ -222,10 +223,12 @@ async def test_a_form_prices_hidden_options_only_for_the_model_they_apply_to(on:
     draft = RequestDraft(verb=Verb.EDIT, prompt="x", model="nano-banana-2", asked=asked)
     services = on.rig.services
 
-    told = choices_for(draft, services, default_model=None, words=EN).prices
+    told = choices_for(draft, services, default_model=None, words=EN, **HERE).prices
 
     assert told == {"nano-banana-2": "about $0.162 per picture", "nano-banana-pro": "about $0.30 per picture"}
-    another = choices_for(replace(draft, model="nano-banana-pro"), services, default_model=None, words=EN).prices
+    another = choices_for(
+        replace(draft, model="nano-banana-pro"), services, default_model=None, words=EN, **HERE
+    ).prices
     assert another["nano-banana-2"] == "about $0.16 per picture"
-    unnamed = choices_for(replace(draft, model=None), services, default_model="nano-banana-2", words=EN).prices
+    unnamed = choices_for(replace(draft, model=None), services, default_model="nano-banana-2", words=EN, **HERE).prices
     assert unnamed == told

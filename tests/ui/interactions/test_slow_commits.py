@@ -182,7 +182,8 @@ async def everything(at: Trial) -> Mapping[str, Callable[[], Awaitable[Interacti
     made["result"] = _press(at, "s1:01ARZ3NDEKTSV4RRFFQ69G5FAV:go")
     for control in ("preferences:model", "privacy:export", "privacy:erase", "privacy:erase_all"):
         made[control] = _press(at, f"p1:{control}")
-    assert set(router._kinds) == {"p1", "j1", "d1", "f1", "q1", "a1", "t1", "h1", "s1"}
+    made["my jobs"] = _press(at, "l1:jobs")
+    assert set(router._kinds) == {"l1", "p1", "j1", "d1", "f1", "q1", "a1", "t1", "h1", "s1"}
     return made
 
 
