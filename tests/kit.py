@@ -197,6 +197,9 @@ class FakeMessenger:
             raise self.errors.pop(0)
         self.deleted.append(reply.job_id)
 
+    async def delete_copy(self, *, channel_id: int, message_id: int) -> None:
+        self.deleted.append(f"copy {message_id}")
+
     def delay(self, reply: Reply, *, path: ReplyPath, final: bool) -> float:
         return 0.0 if final else self.waits
 

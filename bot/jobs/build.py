@@ -34,6 +34,7 @@ from bot.observability.metrics import Metrics
 from bot.providers.base import Provider
 from bot.store import drafts
 from bot.store.favorites import Favorites
+from bot.store.gallery import GalleryCopies
 from bot.store.notes import Notes
 from bot.store.preferences import MemberPreferences
 from bot.store.quotas import Quotas
@@ -72,6 +73,7 @@ class Services:
     reports: Reports
     notes: Notes
     favorites: Favorites
+    gallery: GalleryCopies
     trays: Trays
     preferences: MemberPreferences
     privacy: Privacy
@@ -166,6 +168,7 @@ def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
         data=settings.data,
         link=outside.picture_link,
         preferences=services.preferences,
+        gallery=services.gallery,
         outages=outages,
         wakeups=wakeups,
         clock=clock,
@@ -225,6 +228,7 @@ def _services(
         reports=Reports(database),
         notes=notes,
         favorites=Favorites(database),
+        gallery=GalleryCopies(database),
         trays=Trays(database),
         preferences=preferences,
         privacy=Privacy(at.store, jobs, data=settings.data, wakeups=at.wakeups, clock=at.clock),

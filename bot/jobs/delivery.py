@@ -36,6 +36,7 @@ from bot.pictures.byte_budget import ByteBudget
 from bot.pictures.fit import Fitted
 from bot.pictures.provenance import ai_mark
 from bot.store.database import CONNECTION_LOST
+from bot.store.gallery import GalleryCopies
 from bot.store.preferences import MemberPreferences
 from bot.store.replies import DueReply
 from bot.store.store import Store
@@ -89,6 +90,10 @@ class Messenger(Protocol):
         """Delete the reply's message by *path*; raises as `send` does."""
         ...
 
+    async def delete_copy(self, *, channel_id: int, message_id: int) -> None:
+        """Delete a message of ours; raises `DeliverLater` only, what cannot be deleted is logged."""
+        ...
+
     def delay(self, reply: Reply, *, path: ReplyPath, final: bool) -> float:
         """Seconds until a card should be sent by *path*, so that Discord's limit of that path is not used up."""
         ...
@@ -120,6 +125,7 @@ class Delivery:
         data: Path,
         link: Callable[[str, Picture], str | None],
         preferences: MemberPreferences,
+        gallery: GalleryCopies,
         outages: Outages,
         wakeups: Wakeups,
         clock: Clock,
@@ -133,6 +139,7 @@ class Delivery:
         self._data = data
         self._link = link
         self._preferences = preferences
+        self._gallery = gallery
         self._random = random
         self._outages = outages
         self._wakeups = wakeups
@@ -300,7 +307,17 @@ class Delivery:
             await self._store.postpone_delivery(reply.job_id, due_at=due_at, version=reply.wanted)
 
     async def _delete(self, reply: Reply) -> None:
-        """Delete the message of a deleted job. Where no path is open, nothing can be done; its buttons say so."""
+        """Delete the message of a deleted job and its copy in a gallery.
+
+        Where no path is open, nothing can be done; its buttons say so.
+        """
+        if (copy := await self._gallery.find(reply.job_id)) is not None:
+            try:
+                await self._messenger.delete_copy(channel_id=copy.channel_id, message_id=copy.message_id)
+            except DeliverLater as exc:
+                await self._postpone(reply, exc)
+                return
+            await self._gallery.forget(reply.job_id)
         for path in paths(reply, now=self._clock(), final=False):
             try:
                 await self._messenger.delete(reply, path=path)

@@ -18,6 +18,7 @@ from bot.ui.commands.generate import Commands
 from bot.ui.commands.history import History
 from bot.ui.commands.preferences import MemberPages
 from bot.ui.commands.usage import DrawChart
+from bot.ui.interactions.gallery import Gallery
 from bot.ui.interactions.private_delivery import PrivateDelivery, Uploads
 from bot.ui.interactions.responder import CheckFirstBytes, Responder
 from bot.ui.interactions.result_links import ResultLinks
@@ -83,6 +84,7 @@ def build(
         history=history,
         pages=pages,
         show_jobs=commands.show_jobs,
+        gallery=Gallery(client, responder, client.rate_limits, uploads),
     )
     commands.add_to(client.tree)
     quota = admin.group("quota")

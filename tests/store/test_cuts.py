@@ -25,6 +25,7 @@ from bot.store.alerts import Alerts
 from bot.store.database import StoreBusy, Tx
 from bot.store.drafts import Drafts
 from bot.store.favorites import Favorites
+from bot.store.gallery import GalleryCopies
 from bot.store.housekeeping import Housekeeping
 from bot.store.ledger_audit import Audit, Mismatch
 from bot.store.members import Members
@@ -57,6 +58,7 @@ class Ground:
         self.drafts, self.notes = Drafts(self.database), Notes(self.database)
         self.favorites, self.trays = Favorites(self.database), Trays(self.database)
         self.preferences, self.members = MemberPreferences(self.database), Members(self.database)
+        self.gallery = GalleryCopies(self.database)
         self.outages = ProviderOutages(self.database)
         self.rows, self.alerts, self.audit = Housekeeping(self.database), Alerts(self.database), Audit(self.database)
 
@@ -149,6 +151,9 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Trays.move_first", lambda on: on.trays.move_first(1, 1)),
     ("Trays.remove", lambda on: on.trays.remove(1, [0])),
     ("MemberPreferences.put", lambda on: on.preferences.put(1, Preferences(resolution="2K"))),
+    ("GalleryCopies.claim", lambda on: on.gallery.claim("a", guild=5, channel=6, now=LATER)),
+    ("GalleryCopies.posted", lambda on: on.gallery.posted("a", message=7)),
+    ("GalleryCopies.forget", lambda on: on.gallery.forget("a")),
     ("Store.delete_picture", lambda on: on.store.delete_picture(on.jobs["a"], 1, now=LATER)),
     ("Store.delete_pictures", lambda on: on.store.delete_pictures(on.jobs["a"], now=LATER)),
     ("Members.erase_batch", lambda on: on.members.erase_batch(1, now=LATER)),

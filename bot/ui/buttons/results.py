@@ -19,6 +19,7 @@ from bot.ui.cards.job_buttons import Viewer
 from bot.ui.cards.job_menu import confirm_deletion, deleted, menu, which_picture, which_size
 from bot.ui.cards.notices import notice
 from bot.ui.commands import request_forms
+from bot.ui.interactions.gallery import Gallery
 from bot.ui.interactions.parsing import picture_by_number, place_of
 from bot.ui.interactions.private_delivery import PrivateDelivery
 from bot.ui.interactions.responder import NOBODY, Responder
@@ -37,6 +38,7 @@ class Results:
         private_delivery: PrivateDelivery,
         remove_files: RemoveFiles,
         background: Background,
+        gallery: Gallery,
     ) -> None:
         """*remove_files* deletes pictures from the disk; it may block, so it is called in a thread."""
         self._responder = responder
@@ -44,6 +46,7 @@ class Results:
         self._private_delivery = private_delivery
         self._remove_files = remove_files
         self._background = background
+        self._gallery = gallery
         self.actions: Mapping[str, Callable[[ButtonPress], Awaitable[None]]] = {
             "edit": self._edit,
             "vary": self._vary,
@@ -178,6 +181,9 @@ class Results:
         favorite = not await favorites.has(press.user_id, job_id)
         await self._background.run(favorites.put(press.user_id, job_id, favorite=favorite, now=self._responder.clock()))
         await self._replace(press, await self._menu(press, card))
+        record = await self._services.store.job_record(job_id)
+        if favorite and record is not None:
+            await self._background.run(self._gallery.consider(record))
 
     async def _spoiler(self, press: ButtonPress) -> None:
         owner_id = press.owner_for(await self._services.store.job(press.id))

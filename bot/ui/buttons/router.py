@@ -19,6 +19,7 @@ from bot.ui.commands import request_forms
 from bot.ui.commands.history import History
 from bot.ui.commands.preferences import MemberPages
 from bot.ui.commands.tray import TrayCommands
+from bot.ui.interactions.gallery import Gallery
 from bot.ui.interactions.parsing import fields_of, files_in
 from bot.ui.interactions.private_delivery import PrivateDelivery
 from bot.ui.interactions.responder import NOBODY, Interaction, Responder
@@ -43,6 +44,7 @@ class Router:
         history: History,
         pages: MemberPages,
         show_jobs: Callable[[Interaction], Awaitable[None]],
+        gallery: Gallery,
     ) -> None:
         """*remove_files* deletes a job's pictures from the disk; it may block, so it is called in a thread."""
         self._responder = responder
@@ -55,7 +57,11 @@ class Router:
         self._show_jobs = show_jobs
         self.background = Background()
         self._results = Results(
-            responder, private_delivery=private_delivery, remove_files=remove_files, background=self.background
+            responder,
+            private_delivery=private_delivery,
+            remove_files=remove_files,
+            background=self.background,
+            gallery=gallery,
         )
         self._kinds: Mapping[str, Callable[[ButtonPress], Awaitable[None]]] = {
             "j1": self._job_button,

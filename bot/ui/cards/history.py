@@ -13,6 +13,7 @@ from bot.store.results import Filter
 from bot.ui.cards.components import (
     BLURPLE,
     MAX_PICTURES,
+    YELLOW,
     Part,
     bold,
     box,
@@ -32,6 +33,7 @@ MAX_WORDS_LENGTH = 40  # of a search: it has to fit into the custom ids of the p
 MAX_LINE_LENGTH = 80
 MAX_PROMPT_LENGTH = 1000
 MAX_LABEL_LENGTH = 90
+MAX_COPY_LENGTH = 300
 
 Pictures = Mapping[str, Sequence[Reference]]  # links to the pictures of each job
 
@@ -157,3 +159,15 @@ def _children(words: Words, children: Sequence[Job]) -> Part:
     )
     row: ui.ActionRow[Any] = ui.ActionRow(select)
     return row
+
+
+def gallery_copy(card: Card, words: Words, *, url: str, stars: int, files: Sequence[str]) -> ui.LayoutView:
+    """The copy of a result in a gallery channel: its uploaded *files*, words, author, and the link *url* to it."""
+    gallery: ui.MediaGallery[Any] = ui.MediaGallery()
+    for n, name in enumerate(files[:MAX_PICTURES], start=1):
+        described = alt_text(card.job.request.prompt, n, len(files))
+        gallery.add_item(media=f"attachment://{name}", description=described, spoiler=card.spoiler)
+    author = words.say("card.by", user=f"<@{card.job.place.user_id}>")
+    facts = small(f"⭐ {stars}", author, words.say("results.jump", url=url))
+    body = paragraph(bold(card.job.request.prompt, max_length=MAX_COPY_LENGTH), facts)
+    return page(box(*([gallery] if gallery.items else []), body, colour=YELLOW))

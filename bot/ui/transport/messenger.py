@@ -113,6 +113,19 @@ class DiscordMessenger:
             raise classify_error(exc, path=path, reply=reply, now=self._clock(), files=False) from exc
         self._shown.forget(reply.message_id)
 
+    async def delete_copy(self, *, channel_id: int, message_id: int) -> None:
+        """Delete a message of ours; raises `DeliverLater` only, what cannot be deleted is logged."""
+        self._check_available()
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                await self._limits.wait_for_token(final=True)
+                await self._client.get_partial_messageable(channel_id).get_partial_message(message_id).delete()
+        except DISCORD_ERRORS as exc:
+            self._note_block(exc)
+            if not isinstance(exc, discord.HTTPException) or exc.status == 429 or exc.status >= 500:
+                raise DeliverLater(str(exc), retry_after=None) from exc
+            log.info("A copy cannot be deleted: %s", exc, extra={"event": "copy_kept", "message_id": message_id})
+
     async def notify(self, card: Card, reply: Reply) -> bool:
         """Send the member a direct message about how the job ended; False if they do not accept any from the bot.
 

@@ -1,0 +1,65 @@
+"""Posts a copy of a result in the server's gallery channel once enough members have it among their favorites."""
+
+import asyncio
+import logging
+
+import discord
+
+from bot.jobs.delivery import FILE_SLACK, REQUEST_LIMIT
+from bot.store.queries import JobRecord
+from bot.ui.cards.history import gallery_copy, message_url
+from bot.ui.interactions.private_delivery import Uploads
+from bot.ui.interactions.responder import NOBODY, Responder
+from bot.ui.transport.errors import DISCORD_ERRORS
+from bot.ui.transport.messenger import files_of
+from bot.ui.transport.rate_limits import RateLimits
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = 60.0  # seconds, uploads included
+
+
+class Gallery:
+    def __init__(self, client: discord.Client, responder: Responder, limits: RateLimits, uploads: Uploads) -> None:
+        """*uploads* loads a card's pictures and fits them into a message of a given size in bytes."""
+        self._client = client
+        self._responder = responder
+        self._services = responder.services
+        self._limits = limits
+        self._uploads = uploads
+
+    async def consider(self, record: JobRecord) -> None:
+        """Post a copy of a public result if it has enough favorites and no copy yet; errors are only logged."""
+        job, reply = record.job, record.reply
+        public = not reply.ephemeral and not reply.gone and job.hidden_at is None and job.place.server
+        if not public or not record.pictures:
+            return
+        settings = await self._services.store.server_settings(job.place.server)
+        if settings.gallery is None or settings.gallery == job.place.channel_id:
+            return
+        stars = await self._services.favorites.count(job.id)
+        if stars < settings.gallery_stars:
+            return
+        copies, now = self._services.gallery, self._responder.clock()
+        if not await copies.claim(job.id, guild=job.place.server, channel=settings.gallery, now=now):
+            return
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                message_id = await self._post(record, channel=settings.gallery, stars=stars, language=settings.language)
+        except DISCORD_ERRORS as exc:
+            log.warning("A copy for the gallery could not be posted: %s", exc, extra={"event": "gallery_failed"})
+            await copies.forget(job.id)
+        else:
+            await copies.posted(job.id, message=message_id)
+
+    async def _post(self, record: JobRecord, *, channel: int, stars: int, language: str | None) -> int:
+        card = await self._services.jobs.card_of(record)
+        guild = self._client.get_guild(record.job.place.server)
+        max_bytes = (guild.filesize_limit if guild is not None else REQUEST_LIMIT) - FILE_SLACK
+        _, uploads = await self._uploads(card, max_bytes=min(max_bytes, REQUEST_LIMIT))
+        words = self._responder.texts.for_locale(language or card.locale)
+        view = gallery_copy(card, words, url=message_url(record), stars=stars, files=[each.name for each in uploads])
+        await self._limits.wait_for_token(final=False)
+        hall = self._client.get_partial_messageable(channel, guild_id=record.job.place.guild_id)
+        posted = await hall.send(view=view, files=files_of(uploads), nonce=record.job.id[-25:], allowed_mentions=NOBODY)
+        return posted.id
