@@ -161,8 +161,7 @@ class Cards:
     async def _changes(self) -> None:
         bot = self.bot
         for asked, prompt in ((self.one, "a one card"), (self.refused, "a refused card")):
-            press = _press if asked is self.refused else _press_in_menu
-            opened = await press(bot.alice, asked, "Change prompt")
+            opened = await _press_in_menu(bot.alice, asked, "Change prompt")
             modal = (await opened.acked()).modal
             assert modal is not None
             fields = {each.custom_id: each.value for each in modal.fields}
