@@ -6,12 +6,13 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from bot.core.jobs import Verb
+from bot.core.jobs import Reference, Verb
 from bot.core.request_draft import RequestDraft
 from bot.maintenance.retention import Retention
 from bot.store.database import Tx
 from bot.store.drafts import Drafts
 from tests.kit import ALICE, BOB, Rig, rig
+from tests.store.ledger_model import faults
 
 WORDS = "a lighthouse"  # what the rig asks for
 
@@ -141,3 +142,26 @@ async def test_expired_drafts_and_tokens_and_old_prompts_are_removed_from_the_fi
     app.time.go(31 * 24 * 3600)
     await retention.run_once()
     assert in_files(app) == []
+
+
+async def test_erasing_a_member_leaves_no_byte_of_their_words_or_pictures(tmp_path: Path, url: str) -> None:
+    async with rig(tmp_path, url=url) as app:
+        theirs = [await ended(app) for _ in range(3)]
+        job = await app.services.jobs.own_job(theirs[0], user_id=ALICE)
+        await app.services.drafts.keep(app.services.drafts.repeat(job), user_id=ALICE)
+        await app.services.trays.add(
+            ALICE, [Reference(f"https://cdn.discordapp.com/{WORDS}.png", WORDS)], limit=3, now=app.time.now
+        )
+        others = await app.services.drafts.keep(RequestDraft(verb=Verb.IMAGINE, prompt="a boat"), user_id=BOB)
+        pictures = [each for job_id in theirs for each in app.folder.glob(f"{job_id}-*")]
+        assert len(pictures) == 3
+        assert sorted(await in_tables(app, url)) == ["drafts", "jobs", "tray"]
+
+        assert await app.services.privacy.erase(ALICE) == 3
+
+        assert (await in_tables(app, url), in_files(app)) == ([], [])
+        assert not any(each.exists() for each in pictures)
+        assert (await app.services.drafts.load(others, user_id=BOB)).prompt == "a boat"
+        kept = await app.services.privacy.kept(ALICE)
+        assert (kept.prompts, kept.pictures, kept.tray, kept.jobs) == (0, 0, 0, 3)
+        assert await faults(app.store) == []  # the books still add up
