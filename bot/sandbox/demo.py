@@ -23,6 +23,7 @@ from aiohttp import web
 
 from bot import app as darkroom
 from bot.app import App
+from bot.sandbox.demo_commands import DemoCommands
 from bot.sandbox.demo_server import Past, Server
 from bot.sandbox.pages import Pages, channel_pages
 from bot.sandbox.service import ImageService, Pace
@@ -102,20 +103,17 @@ async def stage(folder: Path, *, port: int, pace: Pace) -> AsyncIterator[Scene]:
         simcord.backend.cdn.CDN_BASE = f"http://{cdn}/cdn"
         settings = _settings(folder, host=host, cdn=cdn)
         # SimCord replaces the event loop's clock while it runs the bot, so the system clock is passed here.
-        async with (
-            darkroom.build(settings, clock=lambda: int(time.time() * 1000)) as app,
-            simcord.run(app.client, approved_intents=discord.Intents(guilds=True)) as env,
-        ):
-            env.backend.clock.advance((datetime.now(UTC) - env.now()).total_seconds())
-            env.backend.bot_user.name = "Darkroom"
-            blobs["store"] = env.backend.cdn
-            server = Server.create(env)
-            await server.set_rules(app)
-            async with (
-                app.working(),
-                channel_pages(env, server.channels, viewers=server.members, port=port) as pages,
-            ):
-                yield Scene(app, server, pages, host)
+        async with darkroom.build(settings, clock=lambda: int(time.time() * 1000)) as app:
+            commands = DemoCommands(app.client)
+            async with simcord.run(app.client, approved_intents=discord.Intents(guilds=True)) as env:
+                env.backend.clock.advance((datetime.now(UTC) - env.now()).total_seconds())
+                env.backend.bot_user.name = "Darkroom"
+                blobs["store"], commands.backend = env.backend.cdn, env.backend
+                server = Server.create(env)
+                await server.set_rules(app)
+                pages = channel_pages(env, server.channels, viewers=server.members, port=port)
+                async with app.working(), pages as served:
+                    yield Scene(app, server, served, host)
 
 
 def _require_free(port: int) -> None:
