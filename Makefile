@@ -7,7 +7,7 @@ SUITE := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 
 .PHONY: demo run doctor test prove mutants lint docs bench screenshots wheel release lock clean
 
-demo: $(READY)           ## run the bot against a local Discord and a local image service (ONCE=1: two jobs, then stop; PORT=n)
+demo: $(READY)           ## run the bot against a local Discord and a local image service (ONCE=1: stop after the first pictures; PORT=n)
 	@$(BIN)/darkroom demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
 
 run: $(READY)            ## run the bot

@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="run the real bot against a local Discord and a local image service")
     demo.add_argument("--port", type=int, default=8765, help="port of the page (default 8765; 0: any free port)")
     demo.add_argument("--seconds", type=float, default=6.0, help="how long a picture takes (default 6)")
-    demo.add_argument("--once", action="store_true", help="stop after one /imagine and one /edit")
+    demo.add_argument("--once", action="store_true", help="stop after the first pictures")
     demo.add_argument("--data", type=Path, default=Path("demo-pictures"), help="folder for pictures and database")
     demo.set_defaults(run=_demo)
 

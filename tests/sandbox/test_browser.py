@@ -13,6 +13,7 @@ import pytest
 from playwright.async_api import Error, Locator, Page, Response, async_playwright, expect
 
 from bot.sandbox import demo
+from bot.sandbox.demo_server import sample_picture
 from bot.sandbox.service import Pace
 
 CHROMIUM = shutil.which("chromium")
@@ -55,10 +56,14 @@ async def begin(page: Page, command: str) -> None:
     await expect(page.locator(".command-chip")).to_have_text(f"/{command}")
 
 
-async def option(page: Page, name: str, value: str) -> None:
+async def add_option(page: Page, name: str) -> None:
     """Add one of the options that are not shown from the start."""
     await page.locator(".command-ghost").click()
     await page.get_by_role("option", name=name).first.click()
+
+
+async def option(page: Page, name: str, value: str) -> None:
+    await add_option(page, name)
     await page.locator(f"input.command-option-input[data-option={name}]").fill(value)
 
 
@@ -112,7 +117,7 @@ async def expect_pictures(within: Locator, count: int) -> None:
 
 async def test_a_member_makes_and_edits_pictures_and_reads_the_whole_prompt(tmp_path: Path) -> None:
     attached = tmp_path / "harbour.png"
-    attached.write_bytes(demo.sample_picture())
+    attached.write_bytes(sample_picture())
     async with opened(tmp_path / "demo", pace=Pace(queue_s=0.5, run_s=1.0)) as page:
         made, edited, private = (message(page, number) for number in range(3))
 
@@ -124,6 +129,7 @@ async def test_a_member_makes_and_edits_pictures_and_reads_the_whole_prompt(tmp_
 
         await begin(page, "edit")
         await page.locator("input[data-option=prompt]").fill(CHANGE)
+        await add_option(page, "image")
         await page.locator("input[type=file][data-option=image]").set_input_files(attached)
         await option(page, "seed", str(SEED))
         await send(page)
