@@ -37,8 +37,8 @@ docs: $(READY)           ## update the generated pages
 bench: $(READY)          ## list the benchmarks; NAME=x runs one and writes bench/out/x.json
 	@$(BIN)/python -m bench $(NAME)
 
-screenshots: $(READY)    ## drive the demo page in Chromium and update the README's picture
-	@DARKROOM_SHOTS=docs/pictures $(BIN)/pytest -q -n 0 tests/sandbox/test_browser.py
+screenshots: $(READY)    ## drive the demo page in Chromium and update the pictures of README and docs/cards.md
+	@DARKROOM_SHOTS=docs/pictures $(BIN)/pytest -q -n 0 -m "" tests/sandbox/test_browser.py tests/sandbox/test_cards_page.py
 
 wheel: $(READY)          ## build dist/darkroom-VERSION-py3-none-any.whl
 	@$(BIN)/hatchling build --clean -t wheel
