@@ -336,7 +336,7 @@ def reserved(card: Card, words: Words) -> str:
 
 def remaining_quota(card: Card, words: Words) -> list[str]:
     """What is left of the member's tightest limit and of their bonus, if they have any."""
-    left = quota_text.left(words, card.left) if card.left else ""
+    left = quota_text.left(words, card.left, price=card.charge.price) if card.left else ""
     return [each for each in (left, quota_text.bonus(words, card.bonus)) if each]
 
 

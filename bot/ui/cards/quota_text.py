@@ -42,14 +42,19 @@ def name(words: Words, scope: Scope, unit: str, *, window: Window | None) -> str
     return words.say("limits.name", whose=whose, what=what, now=words.say(f"limits.now.{window}"))
 
 
-def left(words: Words, allowance: Allowance) -> str:
-    """`3 pictures left this week`, `$0.40 left today`; empty for a limit without a window."""
+def left(words: Words, allowance: Allowance, *, price: int) -> str:
+    """`3 pictures left this week`; empty for a limit without a window.
+
+    What is left of a limit in dollars is in pictures of *price* micro-dollars, so that the unit stays the same from
+    card to card, whichever limit is reached first.
+    """
     if allowance.window is None:
         return ""
     now = words.say(f"limits.now.{allowance.window}")
-    if allowance.unit == Unit.MICRO_USD:
+    if allowance.unit == Unit.MICRO_USD and not price:
         return words.say("charge.left_money", amount=words.money(allowance.left), now=now)
-    return words.say("charge.left", count=allowance.left, now=now)
+    pictures = allowance.left // price if allowance.unit == Unit.MICRO_USD else allowance.left
+    return words.say("charge.left", count=pictures, now=now)
 
 
 def sums(words: Words, both: Amount) -> str:

@@ -208,5 +208,5 @@ def _remaining(context: _Context, quote: Quote) -> list[str]:
     if context.status is None:
         return []
     allowance = tightest(quota.allowances(context.status.limits, context.status.used), price=quote.micro_usd)
-    left = quota_text.left(context.words, allowance) if allowance else ""
+    left = quota_text.left(context.words, allowance, price=quote.micro_usd) if allowance else ""
     return [each for each in (left, quota_text.bonus(context.words, granted(context.status.grants))) if each]

@@ -186,4 +186,4 @@ def test_only_the_operator_can_lift_a_block_outside_of_servers() -> None:
 def test_limits_are_named_in_every_unit_and_window() -> None:
     assert per(EN, "micro_usd", 5_000_000, window=Window.TOTAL) == "$5.00 in total"
     assert per(EN, "jobs", 1, window=None) == "1 active job"
-    assert left(TEXTS.for_locale("de"), LEFT) == "heute noch 9 Bilder übrig"
+    assert left(TEXTS.for_locale("de"), LEFT, price=1) == "heute noch 9 Bilder übrig"

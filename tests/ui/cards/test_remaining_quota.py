@@ -19,10 +19,10 @@ def drawn(given: Card, *files: str) -> list[str]:
 @pytest.mark.parametrize(
     ("left", "told"),
     [
-        (Allowance("user_day_usd", 1_000_000, 920_000, "micro_usd", NOW), "$0.08 left today"),
+        (Allowance("user_day_usd", 1_000_000, 920_000, "micro_usd", NOW), "1 picture left today"),
         (Allowance("user_week_images", 9, 6, "images", NOW, window=Window.WEEK), "3 pictures left this week"),
         (Allowance("user_hour_images", 9, 8, "images", NOW, window=Window.HOUR), "1 picture left this hour"),
-        (Allowance("user_month_usd", 9, 9, "micro_usd", NOW, window=Window.MONTH), "$0.00 left this month"),
+        (Allowance("user_month_usd", 9, 9, "micro_usd", NOW, window=Window.MONTH), "0 pictures left this month"),
         (Allowance("user_total_images", 9, 12, "images", None, window=Window.TOTAL), "0 pictures left in total"),
     ],
 )

@@ -43,7 +43,7 @@ async def test_models_are_offered_with_the_price_of_a_picture_and_what_is_left(o
 
     assert found[:2] == [
         {"name": f"Nano Banana 2 · about $0.08 per picture · {LEFT}", "value": "nano-banana-2"},
-        {"name": "Nano Banana Pro · about $0.15 per picture · $1.00 left today", "value": "nano-banana-pro"},
+        {"name": "Nano Banana Pro · about $0.15 per picture · 6 pictures left today", "value": "nano-banana-pro"},
     ]
     assert [each["value"] for each in found] == list(on.rig.services.catalog.models_for(Verb.IMAGINE))
 
@@ -61,13 +61,13 @@ async def test_a_model_that_its_provider_removed_is_not_offered(on: Stage) -> No
 @on_stage()
 async def test_a_resolution_costs_what_the_chosen_model_takes_for_it(on: Stage) -> None:
     assert await offered(on, "resolution", model="nano-banana-pro") == [
-        "1K · about $0.15 per picture · $1.00 left today",
-        "2K · about $0.15 per picture · $1.00 left today",
-        "4K · about $0.30 per picture · $1.00 left today",
+        "1K · about $0.15 per picture · 6 pictures left today",
+        "2K · about $0.15 per picture · 6 pictures left today",
+        "4K · about $0.30 per picture · 3 pictures left today",
     ]
     assert (await offered(on, "resolution"))[0] == f"0.5K · about $0.06 per picture · {LEFT}"
     assert await offered(on, "model", "pro", resolution="4K") == [
-        "Nano Banana Pro · about $0.30 per picture · $1.00 left today"
+        "Nano Banana Pro · about $0.30 per picture · 3 pictures left today"
     ]
 
 
@@ -76,12 +76,12 @@ async def test_a_count_is_priced_as_a_whole_and_says_what_is_left_before_the_pre
     await on.imagine(count=2)
 
     assert await offered(on, "count", resolution="2K") == [
-        "1 picture · about $0.12 · $0.84 left today",
-        "2 pictures · about $0.24 · $0.84 left today",
-        "3 pictures · about $0.36 · $0.84 left today",
-        "4 pictures · about $0.48 · $0.84 left today",
+        "1 picture · about $0.12 · 7 pictures left today",
+        "2 pictures · about $0.24 · 7 pictures left today",
+        "3 pictures · about $0.36 · 7 pictures left today",
+        "4 pictures · about $0.48 · 7 pictures left today",
     ]
-    assert await offered(on, "count", model="nano-banana-pro") == ["1 picture · about $0.15 · $0.84 left today"]
+    assert await offered(on, "count", model="nano-banana-pro") == ["1 picture · about $0.15 · 5 pictures left today"]
 
 
 @on_stage(host="runflow", limits=Limits(*[None] * 11))
@@ -184,7 +184,7 @@ async def test_a_late_autocompletion_is_not_computed(on: Stage, caplog: pytest.L
 async def test_edit_is_priced_like_imagine_before_a_picture_is_attached(on: Stage) -> None:
     found = await on.alice.autocomplete(on.channel, "edit", "resolution", "4K", model="nano-banana-2")
 
-    assert found == [{"name": "4K · about $0.16 per picture · $1.00 left today", "value": "4K"}]
+    assert found == [{"name": "4K · about $0.16 per picture · 6 pictures left today", "value": "4K"}]
 
 
 @on_stage()
