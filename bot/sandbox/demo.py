@@ -104,7 +104,7 @@ async def stage(folder: Path, *, port: int, pace: Pace) -> AsyncIterator[Scene]:
         settings = _settings(folder, host=host, cdn=cdn)
         # SimCord replaces the event loop's clock while it runs the bot, so the system clock is passed here.
         async with darkroom.build(settings, clock=lambda: int(time.time() * 1000)) as app:
-            commands = DemoCommands(app.client)
+            commands = DemoCommands(app.client, host, probe=app.jobs.health.probe)
             async with simcord.run(app.client, approved_intents=discord.Intents(guilds=True)) as env:
                 env.backend.clock.advance((datetime.now(UTC) - env.now()).total_seconds())
                 env.backend.bot_user.name = "Darkroom"
