@@ -38,7 +38,7 @@ TROUBLES = (
     Trouble("Slow", "Each picture now takes a minute.", pace=Pace(queue_s=20, run_s=40)),
     Trouble(
         "Down",
-        "The image service now answers every request with 503. Request two or three pictures, then see `/status`.",
+        "The image service now answers every request with 503. Request a few pictures, then see `/status` as Noor.",
         (Fault("any", "envelope_503", times=None),),
     ),
     Trouble(
