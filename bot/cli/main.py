@@ -156,8 +156,7 @@ def _demo(options: argparse.Namespace) -> int:
             f"the demo needs the package {exc.name}: install it, or run `make demo` in a checkout"
         ) from exc
 
-    once = options.once or not sys.stdin.isatty()
-    return asyncio.run(demo.play(folder=options.data, port=options.port, once=once, seconds=options.seconds))
+    return asyncio.run(demo.play(folder=options.data, port=options.port, once=options.once, seconds=options.seconds))
 
 
 def _sandbox(options: argparse.Namespace) -> int:

@@ -32,6 +32,18 @@ from bot.settings.sources import BadSettings
 from bot.store.sqlite import RunningLock
 
 QUICK = Pace(queue_s=0.2, run_s=0.4)  # for the pictures that are made at the start
+TO_TRY = (
+    "Type /imagine and describe a picture. Its card follows it from the queue to the picture.",
+    "Press Edit under a picture and say what should change. More... has the rest: the prompt, the cost, Delete.",
+    "/history lists your pictures. Press Open at the snowy night: Up leads to the picture it was made from.",
+    "/usage shows your limits and a bonus of 20 pictures.",
+    "/demo menu with the entry 'Edit this' edits Ben's harbour, as Apps in the menu of his message would on Discord.",
+    "Type flags at the end of a prompt: a fox in the snow --ar 16:9 --hd",
+    "Go to #sketches (on the left) and ask for count 2. The refusal opens the request again as a form.",
+    "Go to #lounge and ask for a picture. The refusal names channels where pictures are made.",
+    "View as Noor (top left): /settings show, /quota show, /quota set and /status are hers.",
+    "/demo trouble makes the image service slow, down, out of credit or strict. Then try 1 again.",
+)
 MARKER = ".darkroom-demo"  # file that marks a folder as a demo's, which may be emptied
 
 
@@ -50,9 +62,11 @@ async def play(*, folder: Path, port: int, once: bool, seconds: float) -> int:
         if once or not succeeded:
             return 0 if succeeded else 1
         scene.service.pace = Pace(queue_s=seconds / 3, run_s=seconds * 2 / 3)
-        print(f"\nOpen {scene.url}\nType /imagine, /edit, /jobs, /usage or /help there.")
-        print("It runs until you press Ctrl-C, or until SIGTERM or SIGINT.", flush=True)
+        things = "\n".join(f"{n:>3}. {each}" for n, each in enumerate(TO_TRY, start=1))
+        print(f"\nTen things to try, at {scene.url}\n\n{things}\n")
+        print("It runs until it is told to stop: Ctrl-C (SIGINT) or SIGTERM.", flush=True)
         await stop.wait()
+        print("\nStopping.", flush=True)
     return 0
 
 
@@ -104,7 +118,7 @@ async def stage(folder: Path, *, port: int, pace: Pace) -> AsyncIterator[Scene]:
         settings = _settings(folder, host=host, cdn=cdn)
         # SimCord replaces the event loop's clock while it runs the bot, so the system clock is passed here.
         async with darkroom.build(settings, clock=lambda: int(time.time() * 1000)) as app:
-            commands = DemoCommands(app.client)
+            commands = DemoCommands(app.client, host, probe=app.jobs.health.probe)
             async with simcord.run(app.client, approved_intents=discord.Intents(guilds=True)) as env:
                 env.backend.clock.advance((datetime.now(UTC) - env.now()).total_seconds())
                 env.backend.bot_user.name = "Darkroom"
