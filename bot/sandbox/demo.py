@@ -35,7 +35,7 @@ QUICK = Pace(queue_s=0.2, run_s=0.4)  # for the pictures that are made at the st
 TO_TRY = (
     "Type /imagine and describe a picture. Its card follows it from the queue to the picture.",
     "Press Edit under a picture and say what should change. More... has the rest: the prompt, the cost, Delete.",
-    "/history lists your pictures. Press Open at the snowy night: Up leads to the picture it was made from.",
+    "/history lists your pictures. Press Open at the snowy night: Made from leads to the picture before it.",
     "/usage shows your limits and a bonus of 20 pictures.",
     "/demo menu with the entry 'Edit this' edits Ben's harbour, as Apps in the menu of his message would on Discord.",
     "Type flags at the end of a prompt: a fox in the snow --ar 16:9 --hd",
