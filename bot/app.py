@@ -241,7 +241,7 @@ def _client(settings: Settings, words: Texts) -> DarkroomClient:
     connect_to(discord.api_base, discord.gateway_url)
     return DarkroomClient(
         words,
-        access=Access(discord.guilds, user_install=discord.user_install),
+        access=Access(discord.guilds, user_install=discord.user_install, age_restricted=discord.age_restricted),
         log_channel=discord.log_channel,
         proxy=settings.http.proxy_to(discord.api_base),
     )

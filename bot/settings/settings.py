@@ -82,6 +82,7 @@ class DiscordSection(_Section):
     token: Token = SecretStr("")
     guilds: Guilds = ()
     user_install: Flag = False
+    age_restricted: Flag = False
     log_channel: ChannelId = 0
     api_base: Https = "https://discord.com/api/v10"
     gateway_url: GatewayUrl = ""

@@ -22,10 +22,13 @@ class Location:
     owner_id: int | None = None
     member: bool = False  # the bot is a member of that server
     direct: bool = False  # a direct message with the bot
+    age_restricted: bool = False  # Discord lets only adults see the channel
 
 
 class Access:
-    def __init__(self, guilds: Iterable[str], *, user_install: bool) -> None:
+    def __init__(self, guilds: Iterable[str], *, user_install: bool, age_restricted: bool = False) -> None:
+        """*age_restricted*: pictures are made only in channels that Discord restricts to adults."""
+        self._age_restricted = age_restricted
         listed = set(guilds)
         self._all_open = ALL_SERVERS in listed
         self._listed = frozenset(int(each) for each in listed - {ALL_SERVERS})
@@ -52,6 +55,8 @@ class Access:
         if location.guild_id is not None and location.member:
             if not self.guild_is_open(location.guild_id, owner_id=location.owner_id):
                 raise UserError("place.not_open", guild_id=location.guild_id)
+            if self._age_restricted and not location.age_restricted:
+                raise UserError("place.age")
         elif location.direct:
             if not self._all_open and location.user_id not in self._owners:
                 raise UserError("place.dm_off")

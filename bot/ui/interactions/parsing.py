@@ -42,6 +42,13 @@ def is_direct(interaction: discord.Interaction[Any]) -> bool:
     return interaction.guild_id is None and bool(interaction.context.dm_channel)
 
 
+def is_age_restricted(interaction: discord.Interaction[Any]) -> bool:
+    """Whether Discord restricts the channel, or the channel of a thread, to adults."""
+    channel = interaction.channel
+    parent = getattr(channel, "parent", None)
+    return any(bool(getattr(each, "nsfw", False)) for each in (channel, parent) if each is not None)
+
+
 def context_of(
     interaction: discord.Interaction[Any],
     *,

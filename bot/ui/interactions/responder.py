@@ -30,7 +30,7 @@ from bot.ui.cards.texts import Texts, Words
 from bot.ui.interactions.access import Access, Location
 from bot.ui.interactions.channel_suggestions import suggest_channels
 from bot.ui.interactions.names import SeenNames
-from bot.ui.interactions.parsing import context_of, is_direct, pictures_in, place_of
+from bot.ui.interactions.parsing import context_of, is_age_restricted, is_direct, pictures_in, place_of
 from bot.ui.interactions.timeouts import (
     ACK_TIMEOUT,
     DECISION_TIMEOUT,
@@ -214,6 +214,7 @@ class Responder:
                 owner_id=owner_id,
                 member=member,
                 direct=is_direct(interaction),
+                age_restricted=is_age_restricted(interaction),
             )
         )
 

@@ -1,5 +1,7 @@
 """Where pictures may be made, and which reference pictures are accepted."""
 
+from dataclasses import replace
+
 import discord
 import pytest
 
@@ -86,3 +88,12 @@ def test_an_embeds_link_without_an_expiry_is_used_as_given() -> None:
     assert [(each.url, each.filename, each.expires_at) for each in found] == [
         (odd[0], "a.png", None), (odd[1], "b.png", None), (odd[2], "c.png", None)
     ]  # fmt: skip
+
+
+def test_where_the_operator_wants_it_pictures_are_made_in_age_restricted_channels_only() -> None:
+    strict = Access(["*"], user_install=False, age_restricted=True)
+
+    assert verdict(strict, in_guild(OTHER)) == "place.age"
+    assert verdict(strict, replace(in_guild(OTHER), age_restricted=True)) is None
+    assert verdict(strict, Location(user_id=MEMBER, direct=True)) is None
+    assert verdict(access("*"), in_guild(OTHER)) is None
