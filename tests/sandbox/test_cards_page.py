@@ -6,7 +6,7 @@ Without, it only proves that each of them is drawn.
 import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ SHOTS = os.environ.get("DARKROOM_SHOTS")
 WIDTHS = {"wide": 960, "narrow": 420}
 COLUMNS = {"wide": 2, "narrow": 4}
 HEIGHT = 6000  # pixels, so that nothing is cut off
+TRIES = 5
 GAP = 12  # pixels between two cards on a sheet
 BACKGROUND = "#313338"
 HARBOUR = ("harbour.png", sample_picture())
@@ -120,8 +121,7 @@ async def forms(page: Page, url: str) -> None:
     for width, pixels in WIDTHS.items():
         for button in ("Edit", "Change prompt"):
             fresh = await page.context.browser.new_page(viewport={"width": pixels, "height": 1290})  # type: ignore[union-attr]
-            await fresh.goto(url)
-            await expect(fresh.locator("#action-status")).to_have_text("Viewport updated")
+            await _ready(fresh, url)
             await press(fresh.locator("article.channel-message").get_by_role("button", name=button, exact=True).last)
             form = fresh.get_by_role("dialog")
             await expect(form).to_be_visible()
@@ -129,6 +129,16 @@ async def forms(page: Page, url: str) -> None:
             await fresh.close()
         if SHOTS:
             _stitch(shots[width], columns=2).save(Path(SHOTS) / f"cards-forms-{width}.png", optimize=True)
+
+
+async def _ready(page: Page, url: str) -> None:
+    """Open the page, again if it missed the bot's state while the bot was sending something."""
+    for _ in range(TRIES):
+        await page.goto(url)
+        with suppress(AssertionError):
+            await expect(page.locator("#action-status")).to_have_text("Viewport updated", timeout=TIMEOUT / TRIES)
+            return
+    pytest.fail("the page is not ready")
 
 
 async def _shot(card: Locator) -> Image.Image:
