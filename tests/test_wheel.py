@@ -61,5 +61,5 @@ def test_the_demo_plays_from_the_installed_wheel_in_an_empty_folder(installed: P
 
     printed = ran(*command, folder=tmp_path, PYTHONPATH=str(installed))
 
-    assert "Both were delivered." in printed
+    assert "All were delivered." in printed
     assert [each.name for each in tmp_path.iterdir()] == ["demo-pictures"]
