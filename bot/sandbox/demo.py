@@ -35,11 +35,11 @@ QUICK = Pace(queue_s=0.2, run_s=0.4)  # for the pictures that are made at the st
 TO_TRY = (
     "Type /imagine and describe a picture. Its card follows it from the queue to the picture.",
     "Press Edit under a picture and say what should change. More... has the rest: the prompt, the cost, Delete.",
-    "/history lists your pictures. Press Open at the snowy night: Made from leads to the picture before it.",
+    "/history lists your pictures. Press Open at the snowy night, then Made from: it is an edit of another one.",
     "/usage shows your limits and a bonus of 20 pictures.",
     "/demo menu with the entry 'Edit this' edits Ben's harbour, as Apps in the menu of his message would on Discord.",
     "Type flags at the end of a prompt: a fox in the snow --ar 16:9 --hd",
-    "Go to #sketches (on the left) and ask for count 2. The refusal opens the request again as a form.",
+    "Go to #sketches (on the left) and ask for count 2. Change prompt opens the refused request as a form.",
     "Go to #lounge and ask for a picture. The refusal names channels where pictures are made.",
     "View as Noor (top left): /settings show, /quota show, /quota set and /status are hers.",
     "/demo trouble makes the image service slow, down, out of credit or strict. Then try 1 again.",

@@ -41,12 +41,16 @@ async def opened(folder: Path, *, pace: Pace) -> AsyncIterator[Page]:
     expect.set_options(timeout=TIMEOUT)
     async with demo.stage(folder, port=0, pace=pace) as scene, async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = await browser.new_page(viewport={"width": 960, "height": 1290})
+        page = await browser.new_page(viewport={"width": 960, "height": 1300})
         page.set_default_timeout(TIMEOUT)
         await page.goto(scene.url)
         await expect(page.locator("#action-status")).to_have_text("Viewport updated")  # typing before is lost
         yield page
         await browser.close()
+
+
+async def view_as(page: Page, name: str) -> None:
+    await page.locator("#viewer-picker").select_option(label=name)
 
 
 async def begin(page: Page, command: str) -> None:
@@ -121,11 +125,9 @@ async def test_a_member_makes_and_edits_pictures_and_reads_the_whole_prompt(tmp_
     async with opened(tmp_path / "demo", pace=Pace(queue_s=0.5, run_s=1.0)) as page:
         made, edited, private = (message(page, number) for number in range(3))
 
-        await imagine(page, count="3", seed=str(SEED))
+        await imagine(page, count="2", seed=str(SEED))
         await expect(made).to_contain_text("Ada used /imagine")
         await expect(made).to_contain_text("Queued")
-        await expect_pictures(made, 3)
-        await expect(made).to_contain_text("Done")
 
         await begin(page, "edit")
         await page.locator("input[data-option=prompt]").fill(CHANGE)
@@ -133,6 +135,8 @@ async def test_a_member_makes_and_edits_pictures_and_reads_the_whole_prompt(tmp_
         await page.locator("input[type=file][data-option=image]").set_input_files(attached)
         await option(page, "seed", str(SEED))
         await send(page)
+        await expect_pictures(made, 2)
+        await expect(made).to_contain_text("Done")
         await expect(edited).to_contain_text("Ada used /edit")
         await expect_pictures(edited, 1)
         if SHOTS:
@@ -143,6 +147,19 @@ async def test_a_member_makes_and_edits_pictures_and_reads_the_whole_prompt(tmp_
         await expect(private).to_contain_text("Only you can see this")
         await expect(private).to_contain_text(PROMPT)
         await expect(page.locator("article.channel-message")).to_have_count(3)
+
+        await view_as(page, "Noor")
+        await expect(page.locator("article.channel-message")).to_have_count(2)
+        await begin(page, "demo menu")
+        await page.keyboard.type("Edit")
+        await page.get_by_role("option", name="Edit this").click()
+        await send(page)
+        await expect(page.get_by_role("dialog", name="Edit pictures")).to_be_visible()
+
+        await page.get_by_role("button", name="Cancel").click()
+        await page.get_by_role("link", name="# sketches").click()
+        await expect(page.locator("#channel-name")).to_have_text("sketches")
+        await expect(page.locator("#viewer-picker option:checked")).to_have_text("Noor")
 
 
 @pytest.mark.prove
