@@ -115,11 +115,11 @@ async def sheet(page: Page, url: str, name: str) -> int:
 
 
 async def forms(page: Page, url: str) -> None:
-    """Open the form of *Edit* on the first card, and the one of *Change prompt* behind *More…*."""
+    """Open the form of *Edit* on the last card."""
     shots: dict[str, list[Image.Image]] = {each: [] for each in WIDTHS}
     for width, pixels in WIDTHS.items():
-        for button in ("Edit", "Change prompt"):
-            fresh = await page.context.browser.new_page(viewport={"width": pixels, "height": 1290})  # type: ignore[union-attr]
+        for button in ("Edit",):
+            fresh = await page.context.browser.new_page(viewport={"width": pixels, "height": HEIGHT})  # type: ignore[union-attr]
             await _ready(fresh, url)
             await press(fresh.locator("article.channel-message").get_by_role("button", name=button, exact=True).last)
             form = fresh.get_by_role("dialog")
