@@ -252,6 +252,7 @@ def _job_settings(settings: Settings, catalog: Catalog, *, used: Collection[str]
         result_hosts={"runcomfy": settings.runcomfy.result_hosts, "runflow": settings.runflow.result_hosts},
         cdn_hosts=settings.discord.cdn_hosts,
         ai_label=settings.discord.ai_label,
+        blocked_words=settings.discord.blocked_words,
     )
 
 

@@ -33,6 +33,7 @@ from bot.observability.metrics import Metrics
 from bot.providers.base import Provider
 from bot.store import drafts
 from bot.store.favorites import Favorites
+from bot.store.moderation import Moderation
 from bot.store.notes import Notes
 from bot.store.quotas import Quotas
 from bot.store.reports import Reports
@@ -54,6 +55,7 @@ class JobSettings:
     cdn_hosts: Sequence[str]  # internet hosts that references may come from
     polls_per_second: Mapping[str, float] = field(default_factory=dict)  # provider → how often it is polled at most
     ai_label: bool = False  # whether cards with pictures say that they are AI-generated
+    blocked_words: Sequence[str] = ()  # that no prompt may contain
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Services:
     favorites: Favorites
     trays: Trays
     results: Results
+    moderation: Moderation
     queues: FairQueues
     poll_timing: PollTiming
     availability: Availability
@@ -204,6 +207,7 @@ def _services(
         wakeups=at.wakeups,
         limits=settings.limits,
         cdn_hosts=settings.cdn_hosts,
+        blocked_words=settings.blocked_words,
         clock=at.clock,
     )
     return Services(
@@ -218,6 +222,7 @@ def _services(
         favorites=Favorites(database),
         trays=Trays(database),
         results=Results(database),
+        moderation=Moderation(database),
         queues=queues,
         poll_timing=at.poll_timing,
         availability=at.availability,

@@ -26,11 +26,13 @@ from bot.store.drafts import Drafts
 from bot.store.favorites import Favorites
 from bot.store.housekeeping import Housekeeping
 from bot.store.ledger_audit import Audit, Mismatch
+from bot.store.moderation import Moderation
 from bot.store.notes import Notes
 from bot.store.postgres import PostgresDatabase
 from bot.store.provider_outages import ProviderOutages
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
+from bot.store.strikes import StrikeReason
 from bot.store.tray import Trays
 from tests.jobs.commit_proxy import Cut, Line, line_to
 from tests.postgres import by_hand, fresh
@@ -53,6 +55,7 @@ class Ground:
         self.store, self.quotas = Store(self.database), Quotas(self.database)
         self.drafts, self.notes = Drafts(self.database), Notes(self.database)
         self.favorites, self.trays = Favorites(self.database), Trays(self.database)
+        self.moderation = Moderation(self.database)
         self.outages = ProviderOutages(self.database)
         self.rows, self.alerts, self.audit = Housekeeping(self.database), Alerts(self.database), Audit(self.database)
 
@@ -97,6 +100,10 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Store.hide", lambda on: on.store.hide("a", now=LATER)),
     ("Store.show", lambda on: on.store.show("a", now=LATER)),
     ("Store.update", lambda on: on.store.update(on.jobs["a"], now=LATER, show=True, position=3)),
+    (
+        "Moderation.add_strike",
+        lambda on: on.moderation.add_strike("s", server=5, user=1, reason=StrikeReason.WORDS, now=LATER),
+    ),
     ("Store.update_unguarded", lambda on: on.store.update_unguarded(on.jobs["a"], due_at=LATER)),
     ("Store.retry_waiting", lambda on: on.store.retry_waiting("runcomfy", now=LATER)),
     ("Store.move", lambda on: on.moved("a", State.COLLECTING)),

@@ -80,7 +80,7 @@ class Results:
         drafts = self._services.drafts
         first = replace(drafts.variation(job, pictures[0], source=press.source), private=press.on_ephemeral)
         if len(pictures) == 1:
-            await self._responder.submit_request(press.interaction, first, received_at=press.received_at)
+            await self._submit(press, first)
             return
         draft_id = await drafts.keep(replace(first, references=pictures), user_id=press.user_id)
         words = self._responder.words(press.interaction)
@@ -126,7 +126,11 @@ class Results:
             draft = replace(draft, references=(pictures[0],))
         if press.value:
             draft = replace(draft, asked=replace(draft.asked, resolution=press.value))
-        await self._responder.submit_request(press.interaction, draft, received_at=press.received_at)
+        await self._submit(press, draft)
+
+    async def _submit(self, press: ButtonPress, draft: RequestDraft) -> None:
+        """Submit a request whose prompt may be another member's."""
+        await self._responder.submit_request(press.interaction, draft, received_at=press.received_at, own_words=False)
 
     async def _result(self, press: ButtonPress) -> Job:
         """The job of a result that the member sees: on its own reply, or their own."""
