@@ -144,8 +144,9 @@ def admin_commands() -> Iterator[str]:
     """Admin commands with the descriptions that Discord shows."""
     descriptions = tomllib.loads((SHIPPED.parent / "locales" / "en.toml").read_text())["command"]
     yield "| command | |\n| --- | --- |"
-    for group in ("quota", "settings"):
+    for group in ("quota", "settings", "moderate"):
         yield from _listed(group, descriptions[group])
+    yield f"| *{descriptions['takedown_menu']}* | in the menu of the bot's messages with results, under *Apps* |"
     yield f"| `/status` | {descriptions['status']} |"
 
 

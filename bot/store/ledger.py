@@ -66,7 +66,7 @@ async def _admit(
     tx: Tx, place: Place, amount: Amount, *, used: Used, limits: Limits, granted: Sequence[Grant]
 ) -> tuple[Sequence[quota.Limit], Sequence[Draw]]:
     found, blocks = await rules.applying_to(tx, place)
-    quota.check_blocks(blocks)
+    quota.check_blocks(each for each in blocks if each.applies(used.now))
     await strikes.check(tx, place, now=used.now)
     guild = place.server != NO_SERVER
     applying = (

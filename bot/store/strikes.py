@@ -53,6 +53,17 @@ async def unexpired(tx: Tx, server: int, user: int, *, now: int) -> Sequence[Str
     return [Strike(row["at"], row["expires_at"], StrikeReason(row["reason"])) for row in rows]
 
 
+async def expire(tx: Tx, server: int, user: int, *, now: int) -> int:
+    """Let all strikes of a member expire at *now*; returns how many."""
+    rows = await tx.fetch(
+        "UPDATE strikes SET expires_at = $3 WHERE guild = $1 AND user_id = $2 AND expires_at > $3 RETURNING id",
+        server,
+        user,
+        now,
+    )
+    return len(rows)
+
+
 async def check(tx: Tx, place: Place, *, now: int) -> None:
     """Raise `UserError` for a member with too many strikes in the server."""
     if place.server == NO_SERVER:

@@ -21,6 +21,7 @@ from bot.core.quota import Block, Grant, Holder, Limits, Rule, Scope, Unit
 from bot.core.windows import Window
 from bot.store import postgres
 from bot.store.alerts import Alerts
+from bot.store.complaints import Complaint
 from bot.store.database import StoreBusy, Tx
 from bot.store.drafts import Drafts
 from bot.store.favorites import Favorites
@@ -147,11 +148,17 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ),
     ("Store.add_picture", lambda on: on.store.add_picture(on.jobs["a"], PICTURE, now=LATER)),
     ("Store.set_spoiler", lambda on: on.store.set_spoiler("a", spoiler=True, now=LATER)),
+    ("Moderation.report", lambda on: on.moderation.report("r", on.jobs["a"], Complaint(2, LATER, "why"))),
+    ("Moderation.report", lambda on: on.moderation.report("s", on.jobs["a"], Complaint(3, LATER, "why"))),
+    ("Moderation.withdraw_report", lambda on: on.moderation.withdraw_report("s")),
+    ("Moderation.dismiss", lambda on: on.moderation.dismiss(by("dismiss"), on.jobs["a"])),
+    ("Moderation.clear_strikes", lambda on: on.moderation.clear_strikes(by("strikes"), 1)),
     ("Favorites.put", lambda on: on.favorites.put(1, "a", favorite=True, now=LATER)),
     ("Trays.add", lambda on: on.trays.add(1, [PUT_ASIDE], limit=3, now=LATER)),
     ("Trays.move_first", lambda on: on.trays.move_first(1, 1)),
     ("Trays.remove", lambda on: on.trays.remove(1, [0])),
     ("Store.delete_picture", lambda on: on.store.delete_picture(on.jobs["a"], 1, now=LATER)),
+    ("Store.take_down", lambda on: on.store.take_down(by("takedown"), "a", strike=True)),
     ("Store.delete_pictures", lambda on: on.store.delete_pictures(on.jobs["a"], now=LATER)),
     ("Housekeeping.erase_prompts", lambda on: on.rows.erase_prompts(before=LATER + 9)),
     ("Housekeeping.delete_expired", lambda on: on.rows.delete_expired(now=LATER + 10**9)),

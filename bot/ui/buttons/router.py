@@ -10,20 +10,22 @@ from bot.core.cards import Card
 from bot.core.errors import UserError
 from bot.core.jobs import Job
 from bot.ui.admin.permissions import Admin
-from bot.ui.buttons.background import Background
 from bot.ui.buttons.press import ButtonPress
-from bot.ui.buttons.results import RemoveFiles, Results
+from bot.ui.buttons.reports import ReportButtons
+from bot.ui.buttons.results import Results
 from bot.ui.cards.job import render
 from bot.ui.cards.prompt import PROMPT_FILE, prompt_page
 from bot.ui.commands import request_forms
 from bot.ui.commands.history import History
 from bot.ui.commands.tray import TrayCommands
+from bot.ui.interactions.background import Background
+from bot.ui.interactions.moderators import Moderators, RemoveFiles
 from bot.ui.interactions.parsing import fields_of, files_in
 from bot.ui.interactions.private_delivery import PrivateDelivery
 from bot.ui.interactions.responder import NOBODY, Interaction, Responder
 
 CHANGING_ACTIONS = frozenset(
-    {"cancel", "hide", "show", "look", "erase", "favorite", "spoiler"}
+    {"cancel", "hide", "show", "look", "erase", "favorite", "spoiler", "send", "takedown", "dismiss"}
 )  # may take effect although unanswered
 HANDLED_TYPES = frozenset({discord.InteractionType.component, discord.InteractionType.modal_submit})
 
@@ -40,6 +42,8 @@ class Router:
         admin: Admin,
         tray: TrayCommands,
         history: History,
+        moderators: Moderators,
+        background: Background,
     ) -> None:
         """*remove_files* deletes a job's pictures from the disk; it may block, so it is called in a thread."""
         self._responder = responder
@@ -48,7 +52,8 @@ class Router:
         self._admin = admin
         self._tray = tray
         self._history = history
-        self.background = Background()
+        self.background = background
+        self._reports = ReportButtons(responder, moderators, background=background)
         self._results = Results(
             responder, private_delivery=private_delivery, remove_files=remove_files, background=self.background
         )
@@ -60,6 +65,7 @@ class Router:
             "t1": self._tray_button,
             "h1": self._history_button,
             "s1": self._show_button,
+            "m1": self._reports.press,
         }
         self._actions: Mapping[str, Callable[[ButtonPress], Awaitable[None]]] = {
             "cancel": self._cancel,
@@ -69,6 +75,7 @@ class Router:
             "prompt": self._prompt,
             "again": self._repeat,
             "change": self._change,
+            "report": self._reports.open_form,
             **self._results.actions,
         }
 

@@ -76,13 +76,13 @@ def history(lines: Sequence[str], words: Words, *, query: HistoryQuery, more: bo
 # --- history of changes
 
 
-def change(entry: Change, words: Words, *, server: int) -> str:
-    """One change as a sentence."""
+def change(entry: Change, words: Words, *, server: int, timed: bool = True) -> str:
+    """One change as a sentence, after its time if *timed*."""
     names = {"who": _actor(words, entry.actor), "whom": _subject(words, entry.holder, entry.subject, server=server)}
     sentence = words.say(f"history.{_key(entry, words)}", **names, **_values(entry, words))
     reason = entry.body.get("reason")
     why = words.say("history.reason", reason=show(str(reason), max_length=MAX_REASON_LENGTH)) if reason else ""
-    return " ".join(each for each in (moment(entry.at), sentence, why) if each)
+    return " ".join(each for each in (moment(entry.at) if timed else "", sentence, why) if each)
 
 
 def _key(entry: Change, words: Words) -> str:
@@ -96,7 +96,11 @@ def _key(entry: Change, words: Words) -> str:
         case "settings":
             key = _setting(entry.body)
             return key if words.knows(f"history.{key}") else "settings"
+        case "block" if entry.body.get("until") is not None:
+            return "block_until"
         case "set" | "clear" | "grant" | "revoke" | "reset" | "block" | "unblock":
+            return entry.action
+        case "takedown" | "delete" | "spoiler" | "dismiss" | "strikes":
             return entry.action
     return "changed"
 
@@ -104,7 +108,7 @@ def _key(entry: Change, words: Words) -> str:
 def _setting(body: Mapping[str, Any]) -> str:
     """The text key for a changed setting; it ends in `_none` if a channel was removed."""
     setting = str(body.get("setting", "")).replace(".", "_")
-    gone = {"channels_clear": "channel", "alerts": "channel"}.get(setting)
+    gone = {"channels_clear": "channel", "alerts": "channel", "log": "channel"}.get(setting)
     return f"setting.{setting}_none" if gone and not body.get(gone) else f"setting.{setting}"
 
 
@@ -123,6 +127,10 @@ def _values(entry: Change, words: Words) -> Mapping[str, str]:
             return {"amount": quota_text.sums(words, _taken(entry))}
         case "settings":
             return _settings(words, body)
+        case "block" if body.get("until") is not None:
+            return {"until": moment(body["until"])}
+        case "takedown" | "delete" | "spoiler" | "dismiss":
+            return {"reference": show(str(body.get("job", ""))[-8:], max_length=20)}
     return {}
 
 
