@@ -262,6 +262,7 @@ def _job_settings(settings: Settings, catalog: Catalog, *, used: Collection[str]
         cdn_hosts=settings.discord.cdn_hosts,
         converts=bool(settings.web.public_url),
         ai_label=settings.discord.ai_label,
+        blocked_words=settings.discord.blocked_words,
     )
 
 

@@ -165,9 +165,10 @@ def admin_commands() -> Iterator[str]:
     """Admin commands with the descriptions that Discord shows."""
     descriptions = tomllib.loads((SHIPPED.parent / "locales" / "en.toml").read_text())["command"]
     yield "| command | |\n| --- | --- |"
-    for group in ("quota", "settings"):
+    for group in ("quota", "settings", "moderate"):
         yield from _listed(group, descriptions[group])
     yield from _listed("style", {name: about for name, about in descriptions["style"].items() if name != "list"})
+    yield f"| *{descriptions['takedown_menu']}* | in the menu of the bot's messages with results, under *Apps* |"
     yield f"| `/status` | {descriptions['status']} |"
 
 

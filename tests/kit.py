@@ -332,6 +332,7 @@ async def rig(
     result_hosts: Sequence[str] = ("*",),
     callback_url: Callable[[Job], str | None] = lambda _: None,
     messenger: Messenger | None = None,
+    blocked_words: Sequence[str] = (),
 ) -> AsyncIterator[Rig]:
     """The bot's parts on *folder*; opened again on the same folder and *url*, they are as after a restart.
 
@@ -379,6 +380,7 @@ async def rig(
             result_hosts=dict.fromkeys(providers, result_hosts),
             cdn_hosts=("cdn.discordapp.com",),
             polls_per_second=dict.fromkeys(providers, polls_per_second),
+            blocked_words=blocked_words,
         ),
         Outside(
             providers={name: Measured(each, metrics.request) for name, each in providers.items()},

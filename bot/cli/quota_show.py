@@ -98,7 +98,7 @@ async def _read_overview(database: Database, target: Subject, *, limits: Limits,
     standing = await Store(database).quota_status(place, limits=limits, now=now)
     own = [each for each in standing.limits if each.scope in OWN_SCOPES[target.holder]]
     quotas = Quotas(database)
-    overview = await quotas.overview(target.server)
+    overview = await quotas.overview(target.server, now=now)
     bonuses: Sequence[MemberGrant] = ()
     if target.holder in (Holder.USER, Holder.GUILD, Holder.DIRECT):
         bonuses = await quotas.grants(target.server, user=target.subject or None, now=now)

@@ -109,10 +109,14 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A member, role or channel that may not request pictures."""
+    """A member, role or channel that may not request pictures, until a time or until the block is removed."""
 
     holder: Holder
     subject: int
+    until: int | None = field(default=None, compare=False)  # UTC milliseconds
+
+    def applies(self, now: int) -> bool:
+        return self.until is None or now < self.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,8 +332,11 @@ def draw(grants: Iterable[Grant], *, pictures: int, price: int, now: int) -> tup
 
 def check_blocks(blocks: Iterable[Block]) -> None:
     """Raise `UserError` with key `blocked.<holder>` for the narrowest of *blocks* (of one place and member)."""
+    found = {each.holder: each for each in blocks}
     for holder in (Holder.USER, Holder.ROLE, Holder.CHANNEL):
-        if any(each.holder is holder for each in blocks):
+        if holder is Holder.USER and holder in found and (until := found[holder].until) is not None:
+            raise UserError("blocked.user_until", until_at=until)
+        if holder in found:
             raise UserError(f"blocked.{holder}")
 
 

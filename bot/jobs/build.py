@@ -35,6 +35,7 @@ from bot.providers.base import Provider
 from bot.store import drafts
 from bot.store.favorites import Favorites
 from bot.store.gallery import GalleryCopies
+from bot.store.moderation import Moderation
 from bot.store.notes import Notes
 from bot.store.preferences import MemberPreferences
 from bot.store.quotas import Quotas
@@ -58,6 +59,7 @@ class JobSettings:
     converts: bool = False  # whether references that providers do not accept are converted
     polls_per_second: Mapping[str, float] = field(default_factory=dict)  # provider → how often it is polled at most
     ai_label: bool = False  # whether cards with pictures say that they are AI-generated
+    blocked_words: Sequence[str] = ()  # that no prompt may contain
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Services:
     preferences: MemberPreferences
     privacy: Privacy
     results: Results
+    moderation: Moderation
     queues: FairQueues
     poll_timing: PollTiming
     availability: Availability
@@ -216,6 +219,7 @@ def _services(
         limits=settings.limits,
         cdn_hosts=settings.cdn_hosts,
         converts=settings.converts,
+        blocked_words=settings.blocked_words,
         clock=at.clock,
     )
     return Services(
@@ -233,6 +237,7 @@ def _services(
         preferences=preferences,
         privacy=Privacy(at.store, jobs, data=settings.data, wakeups=at.wakeups, clock=at.clock),
         results=Results(database),
+        moderation=Moderation(database),
         queues=queues,
         poll_timing=at.poll_timing,
         availability=at.availability,

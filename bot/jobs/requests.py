@@ -16,6 +16,7 @@ from bot.core.catalog import Catalog, Quote
 from bot.core.clock import Clock
 from bot.core.errors import UserError
 from bot.core.jobs import ACK_WINDOW, MINUTE, AppliedStyle, ImageRequest, Job, Place, State
+from bot.core.moderation import word_list
 from bot.core.preferences import fill
 from bot.core.references import check_references, result_of
 from bot.core.request_draft import InteractionContext, RequestDraft, missing_permissions
@@ -35,6 +36,7 @@ from bot.store.store import Store
 log = logging.getLogger(__name__)
 
 OVERLOADED = "overloaded"  # key of the `UserError` for a request that would be answered too late
+BLOCKED_WORDS = "moderation.words"  # key of the `UserError` for a prompt with words that a server does not allow
 DATABASE_TIMEOUT = 1.0  # seconds that the answer to a member may wait for the database
 DATABASE_UNUSABLE: tuple[type[Exception], ...] = (*DATABASE_ERRORS, RuntimeError)  # if the store is closed, for example
 
@@ -53,9 +55,13 @@ class Requests:
         limits: quota.Limits,
         cdn_hosts: Iterable[str],
         converts: bool,
+        blocked_words: Iterable[str],
         clock: Clock,
     ) -> None:
-        """*cdn_hosts*: the internet hosts that references may come from; *converts*: whether they can be converted."""
+        """*cdn_hosts*: the internet hosts that references may come from; *converts*: whether they can be converted.
+
+        *blocked_words*: in every server.
+        """
         self._cdn_hosts = tuple(cdn_hosts)
         self._converts = converts
         self._store = store
@@ -66,6 +72,7 @@ class Requests:
         self._wakeups = wakeups
         self._preferences = preferences
         self._limits = limits
+        self._blocked_words = word_list(tuple(blocked_words))
         self._clock = clock
         self._admission = Admission(clock)
         self._background: set[asyncio.Task[None]] = set()  # asyncio itself keeps no reference to a task
@@ -145,6 +152,7 @@ class Requests:
 
     def request(self, draft: RequestDraft, place: Place, server_settings: ServerSettings) -> ImageRequest:
         """*draft* checked against the catalogue and the server's settings; `UserError` where it is not possible."""
+        self._check_words(draft.prompt, place, server_settings)
         draft = apply_style(draft, self._offered, server_settings, channels=place.channels)
         self._check_offered(draft, server_settings)
         try:
@@ -207,6 +215,11 @@ class Requests:
     @property
     def _offered(self) -> Catalog:
         return self._availability.offered
+
+    def _check_words(self, prompt: str, place: Place, server_settings: ServerSettings) -> None:
+        """`UserError` where the prompt contains a word that the operator or the server does not allow."""
+        if self._blocked_words.matches(prompt) or word_list(server_settings.words).matches(prompt):
+            raise UserError(BLOCKED_WORDS if place.server != quota.NO_SERVER else "moderation.words_outside")
 
     def _check_offered(self, draft: RequestDraft, server_settings: ServerSettings) -> None:
         """`UserError` where the model is configured, but no provider has it now."""

@@ -14,7 +14,8 @@ from bot.jobs.usage import Usage, left_of
 from bot.jobs.wakeups import Wakeups
 from bot.store.housekeeping import Housekeeping
 from bot.store.queries import JobRecord, QuotaStatus
-from bot.store.store import Store
+from bot.store.quotas import By
+from bot.store.store import Store, Takedown
 
 POLLABLE = frozenset({State.UNKNOWN, State.QUEUED, State.RUNNING, State.COLLECTING})
 PURGE_TIMEOUT = 0.5  # seconds that the answer to a deletion waits until the bytes are overwritten
@@ -162,6 +163,19 @@ class Jobs:
         self._wakeups.replies.set()
         await self.purge_deleted()
         return pictures
+
+    async def take_down(self, by: By, job_id: str, *, strike: bool) -> Takedown:
+        """Delete a result for a moderator, as `delete` does; *strike*: it counts against the requester."""
+        taken_down = await self._store.take_down(by, job_id, strike=strike)
+        if taken_down.done:
+            self._wakeups.replies.set()
+            await self.purge_deleted()
+        return taken_down
+
+    async def cover(self, by: By, job_id: str) -> None:
+        """Cover the pictures of a job for a moderator."""
+        await self._store.set_spoiler(job_id, spoiler=True, now=self._clock(), by=by)
+        self._wakeups.replies.set()
 
     async def toggle_spoiler(self, job_id: str, *, user_id: int) -> Card:
         """Cover a job's pictures, or uncover them; pictures that the provider flagged stay covered."""

@@ -17,6 +17,7 @@ from bot.observability.logging import USERINFO
 from bot.settings.sources import CONFIG, BadSettings, Sources, TomlFile, tidy
 from bot.settings.types import (
     Address,
+    BlockedWords,
     ChannelId,
     Count,
     DatabaseUrl,
@@ -87,6 +88,7 @@ class DiscordSection(_Section):
     api_base: Https = "https://discord.com/api/v10"
     gateway_url: GatewayUrl = ""
     ai_label: Flag = False
+    blocked_words: BlockedWords = ()
     cdn_hosts: Hosts
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
+from bot.core.moderation import is_entry
 from bot.core.references import is_loopback
 
 QUOTES = "\"'`\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
@@ -108,6 +109,12 @@ def _address(value: str, *, plain: str, secure: str, anywhere: bool = False) -> 
     if parts.scheme == plain and not anywhere and not is_loopback(host):
         raise ValueError(f"must begin with {secure}:// (without TLS only on this machine)")
     return value.rstrip("/")
+
+
+def _searchable(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(is_entry(each) for each in value):
+        raise _wrong_form()
+    return value
 
 
 def _https(value: str) -> str:
@@ -216,6 +223,11 @@ SigningSecret = Annotated[
 ]  # shorter ones are not redacted in the log
 Guilds = Annotated[
     tuple[str, ...], BeforeValidator(_ids_or_star), Field(description="a list of IDs", examples=[["1122"]])
+]
+BlockedWords = Annotated[
+    tuple[str, ...],
+    AfterValidator(_searchable),
+    Field(description="a list of words, each with a letter or digit", examples=[["word", "two words", "begin*"]]),
 ]
 ChannelId = Annotated[
     int,

@@ -14,7 +14,7 @@ from bot.core.errors import UserError
 from bot.core.jobs import Job, Place
 from bot.core.quota import IN_UTC, NO_SERVER, Alert, Amount, Draw, Grant, Kind, Limits, Scope, Unit, Used
 from bot.core.windows import Calendar, Moment, moment_on_day
-from bot.store import grants, rules, totals
+from bot.store import grants, rules, strikes, totals
 from bot.store.database import Tx
 
 DARKROOM = 0  # the actor of rows that no person caused
@@ -66,7 +66,8 @@ async def _admit(
     tx: Tx, place: Place, amount: Amount, *, used: Used, limits: Limits, granted: Sequence[Grant]
 ) -> tuple[Sequence[quota.Limit], Sequence[Draw]]:
     found, blocks = await rules.applying_to(tx, place)
-    quota.check_blocks(blocks)
+    quota.check_blocks(each for each in blocks if each.applies(used.now))
+    await strikes.check(tx, place, now=used.now)
     guild = place.server != NO_SERVER
     applying = (
         quota.effective(limits.rules(guild=guild), found, roles=place.roles) if found else _defaults(limits, guild)

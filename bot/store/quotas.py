@@ -36,7 +36,9 @@ class Change:
     id: str
     at: int
     actor: int
-    action: str  # set | clear | grant | revoke | reset | block | unblock | settings
+    # set | clear | grant | revoke | reset | block | unblock | settings
+    # takedown | delete | spoiler | dismiss | strikes, by moderators
+    action: str
     holder: Holder
     subject: int
     body: Mapping[str, Any] = field(default_factory=dict)
@@ -73,7 +75,7 @@ class Quotas:
             before = [each.amount for each in existing if _same_limit(each, rule)]
             earlier = {"before": before[0]} if before else {} if inherited is None else {"inherited": inherited}
             body = {**_rule_body(rule), **earlier}
-            if await _record_change(tx, by, "set", holder=rule.holder, subject=rule.subject, body=body):
+            if await record_change(tx, by, "set", holder=rule.holder, subject=rule.subject, body=body):
                 await rules.put(tx, by.server, rule)
 
         await self.database.write(unit)
@@ -87,17 +89,17 @@ class Quotas:
             if not cleared:
                 return []
             first, body = cleared[0], {"rules": [_rule_body(each) for each in cleared]}
-            if not await _record_change(tx, by, "clear", holder=first.holder, subject=first.subject, body=body):
+            if not await record_change(tx, by, "clear", holder=first.holder, subject=first.subject, body=body):
                 return []
             return [each for each in cleared if await rules.remove(tx, by.server, each)]
 
         return await self.database.write(unit)
 
     async def block(self, by: By, block: Block, *, reason: str | None = None) -> None:
+        body = {"reason": reason} if block.until is None else {"reason": reason, "until": block.until}
+
         async def unit(tx: Tx) -> None:
-            if await _record_change(
-                tx, by, "block", holder=block.holder, subject=block.subject, body={"reason": reason}
-            ):
+            if await record_change(tx, by, "block", holder=block.holder, subject=block.subject, body=body):
                 await rules.put_block(tx, by.server, block)
 
         await self.database.write(unit)
@@ -109,7 +111,7 @@ class Quotas:
             _, blocks = await rules.set_in(tx, by.server)
             if block not in blocks:
                 return False
-            if not await _record_change(tx, by, "unblock", holder=block.holder, subject=block.subject, body={}):
+            if not await record_change(tx, by, "unblock", holder=block.holder, subject=block.subject, body={}):
                 return False
             return await rules.remove_block(tx, by.server, block)
 
@@ -122,7 +124,7 @@ class Quotas:
 
         async def unit(tx: Tx) -> int | None:
             body = {"unit": grant.unit, "amount": grant.left, "expires_at": grant.expires_at, "reason": reason}
-            if not await _record_change(tx, by, "grant", holder=Holder.USER, subject=user, body=body):
+            if not await record_change(tx, by, "grant", holder=Holder.USER, subject=user, body=body):
                 return None
             return await ledger.add_grant(
                 tx, grant, server=by.server, user=user, now=by.at, actor=by.actor, reason=reason
@@ -144,7 +146,7 @@ class Quotas:
                 return None
             user, unit_, left = owner["user"], grant.unit, grant.left
             body = {"unit": unit_, "amount": left, "grant": grant_id, "reason": reason}
-            if not await _record_change(tx, by, "revoke", holder=Holder.USER, subject=user, body=body):
+            if not await record_change(tx, by, "revoke", holder=Holder.USER, subject=user, body=body):
                 return None
             await grants.close(tx, grant_id, now=by.at)
             taken = Amount(-left, 0) if unit_ is Unit.IMAGES else Amount(0, -left)
@@ -169,7 +171,7 @@ class Quotas:
             for bucket in local.buckets.values():
                 open_part = await _unfinished(tx, account, bucket)
                 taken[bucket] = counted[(holder.scope, bucket)].counts - open_part
-            if not await _record_change(
+            if not await record_change(
                 tx, by, "reset", holder=holder, subject=subject, body={"taken": _amounts_body(taken), "reason": reason}
             ):
                 return None
@@ -196,7 +198,7 @@ class Quotas:
             )
             server_settings = await rules.server_settings(tx, by.server)
             changed = change(server_settings)
-            if changed == server_settings or not await _record_change(
+            if changed == server_settings or not await record_change(
                 tx, by, "settings", holder=Holder.GUILD, subject=0, body=body
             ):
                 return server_settings
@@ -208,10 +210,13 @@ class Quotas:
 
     # --- reading
 
-    async def overview(self, server: int) -> Overview:
+    async def overview(self, server: int, *, now: int = 0) -> Overview:
+        """All settings, rules and blocks, without blocks that have ended before *now* (UTC milliseconds)."""
+
         async def unit(tx: Tx) -> Overview:
             rules_set, blocks = await rules.set_in(tx, server)
-            return Overview(await rules.server_settings(tx, server), rules_set, blocks)
+            applying = [each for each in blocks if each.applies(now)]
+            return Overview(await rules.server_settings(tx, server), rules_set, applying)
 
         return await self.database.read(unit)
 
@@ -266,7 +271,7 @@ async def _unfinished(tx: Tx, account: totals.Account, bucket: str) -> Amount:
     )  # fmt: skip
 
 
-async def _record_change(
+async def record_change(
     tx: Tx, by: By, action: str, *, holder: Holder, subject: int, body: Mapping[str, Any]
 ) -> bool:  # fmt: skip
     """Record a change; False if it was recorded before."""

@@ -68,10 +68,10 @@ class Results:
 
         return await self._database.read(unit)
 
-    async def find(self, given: str, *, user_id: int) -> str | None:
+    async def find(self, given: str, *, user_id: int = 0, server: int = 0) -> str | None:
         """The id of the job that *given* names: its id, one of its files, its message's link, or its reference.
 
-        A reference, the last eight characters of the id, names only the member's own jobs.
+        A reference, the last eight characters of the id, names only jobs of the member, or of all in *server*.
         """
         text = given.strip().strip("<>").rstrip("/")
         if (named := result_of(f"{text.upper()}.png") or result_of(text)) is not None:
@@ -81,13 +81,14 @@ class Results:
         parts = text.split("/")
         channel, message = (parts[-2], parts[-1]) if len(parts) > 2 else ("", "")
         by_message = "SELECT job AS id FROM replies WHERE message_id = $1 AND channel_id = $2"
-        by_reference = "SELECT id FROM jobs WHERE user_id = $1 AND id LIKE '%' || CAST($2 AS TEXT) LIMIT 1"
+        whose = "guild_id" if server else "user_id"
+        by_reference = f"SELECT id FROM jobs WHERE {whose} = $1 AND id LIKE '%' || CAST($2 AS TEXT) LIMIT 1"  # noqa: S608
 
         async def unit(tx: Tx) -> str | None:
             if channel.isdecimal() and message.isdecimal() and len(message) < 20 and len(channel) < 20:
                 row = await tx.one(by_message, int(message), int(channel))
             elif text.isalnum() and text.isascii() and 6 <= len(text) < 26:
-                row = await tx.one(by_reference, user_id, text.upper())
+                row = await tx.one(by_reference, server or user_id, text.upper())
             else:
                 return None
             return row["id"] if row else None

@@ -52,7 +52,7 @@ def _parse(rows: Iterable[Row]) -> tuple[Sequence[Rule], Sequence[Block]]:
     for row in rows:
         holder = Holder(row["holder"])
         if row["unit"] == BLOCK:
-            blocks.append(Block(holder, row["subject"]))
+            blocks.append(Block(holder, row["subject"], until=row["amount"] or None))
         else:
             window = None if row["span"] == NO_WINDOW else Window(row["span"])
             rules.append(Rule(holder, row["subject"], Unit(row["unit"]), window, row["amount"]))
@@ -69,7 +69,7 @@ async def remove(tx: Tx, server: int, rule: Rule) -> bool:
 
 
 async def put_block(tx: Tx, server: int, block: Block) -> None:
-    await _put(tx, server, block.holder, block.subject, unit=BLOCK, span=NO_WINDOW, amount=0)
+    await _put(tx, server, block.holder, block.subject, unit=BLOCK, span=NO_WINDOW, amount=block.until or 0)
 
 
 async def remove_block(tx: Tx, server: int, block: Block) -> bool:

@@ -16,14 +16,17 @@ from bot.core.cards import HIDEABLE, TOKEN_LIFE, Picture, Reply, ReplyPath, path
 from bot.core.errors import UserError
 from bot.core.fair_queue import Waiting
 from bot.core.jobs import Cancel, Job, Place, State
-from bot.core.quota import IN_UTC, Amount, Limits
+from bot.core.quota import IN_UTC, Amount, Holder, Limits
 from bot.core.server_settings import ServerSettings
 from bot.core.windows import Calendar
-from bot.store import alerts, jobs, ledger, queries, replies, rules
+from bot.store import alerts, complaints, jobs, ledger, queries, replies, rules, strikes
+from bot.store.complaints import Complaint, Outcome
 from bot.store.database import Database, Tx
 from bot.store.ledger import Reservation
 from bot.store.queries import CardRecord, DueJob, JobRecord, QuotaStatus
+from bot.store.quotas import By, record_change
 from bot.store.replies import DueReply
+from bot.store.strikes import StrikeReason
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,23 @@ class Written:
 
     jobs: list[Job] = field(default_factory=list)
     replies: dict[str, DueReply] = field(default_factory=dict)  # by job
+
+
+@dataclass(frozen=True, slots=True)
+class Takedown:
+    """A result that a moderator has deleted, or that was deleted before (not *done*)."""
+
+    job: Job  # as it was
+    done: bool
+    complaints: Sequence[Complaint]  # about the result
+    pictures: tuple[Picture, ...] = ()  # whose files the caller removes
+    copy: tuple[int, int] | None = None  # the channel and the message of the copy in the gallery
+    locale: str = ""  # of the requester
+
+    @property
+    def settled_by(self) -> int | None:
+        """The moderator who settled a report about it."""
+        return next((each.settled_by for each in self.complaints if each.settled_by is not None), None)
 
 
 class Store:
@@ -272,12 +292,14 @@ class Store:
 
         await self._write(unit)
 
-    async def set_spoiler(self, job_id: str, *, spoiler: bool, now: int) -> None:
-        """Cover the pictures of a job, or show them uncovered."""
+    async def set_spoiler(self, job_id: str, *, spoiler: bool, now: int, by: By | None = None) -> None:
+        """Cover the pictures of a job, or show them uncovered; in the history if a moderator does it (*by*)."""
 
         async def unit(tx: Tx, written: Written) -> None:
             job = await jobs.lock(tx, job_id)
             if job is not None and job.spoiler != spoiler:
+                if by is not None:
+                    await _record(tx, by, "spoiler", job)
                 written.replies |= await replies.request_redraw(tx, job_id, now=now)
                 await jobs.amend(tx, job_id, changes={"spoiler": spoiler})
 
@@ -438,14 +460,39 @@ class Store:
 
         async def unit(tx: Tx, written: Written) -> tuple[Picture, ...]:
             await jobs.lock(tx, job.id)
-            deleted = await replies.pictures(tx, job.id)
-            await tx.run("DELETE FROM pictures WHERE job = $1", job.id)
-            changes = {"deleted_at": now, "watch_until": None, "due_at": None}
-            if (deleted_job := await jobs.amend(tx, job.id, changes=changes)) is not None:
-                written.jobs.append(deleted_job)
-            await jobs.erase_request(tx, job)
-            written.replies |= await replies.request_redraw(tx, job.id, now=now)
-            return deleted
+            return await _delete(tx, written, job, now=now)
+
+        return await self._write(unit)
+
+    async def take_down(self, by: By, job_id: str, *, strike: bool) -> Takedown:
+        """Delete a result for a moderator of its server, and settle the reports about it.
+
+        *strike*: count a strike against its requester. Of two moderators at once the first one acts, and the second
+        gets nothing done; *settled_by* says who was first, if there was a report. `UserError` where there is no such
+        result in the server of *by*.
+        """
+
+        async def unit(tx: Tx, written: Written) -> Takedown:
+            job = await jobs.lock(tx, job_id)
+            if job is None or job.place.server != by.server:
+                raise UserError("moderation.unknown")
+            if not job.state.is_final:
+                raise UserError("job.running")
+            outcome = Outcome.DISMISSED if job.deleted_at is not None else Outcome.TAKEN_DOWN
+            await complaints.settle(tx, job_id, outcome, by=by.actor, now=by.at)
+            reports = await complaints.of_job(tx, job_id)
+            action = "takedown" if strike else "delete"
+            if job.deleted_at is not None or not await _record(tx, by, action, job):
+                return Takedown(job, done=False, complaints=reports)
+            pictures = await _delete(tx, written, job, now=by.at)
+            if strike:
+                user, reason = job.place.user_id, StrikeReason.TAKEDOWN
+                await strikes.add(tx, by.id, server=by.server, user=user, reason=reason, now=by.at)
+            copy = await tx.one("DELETE FROM gallery WHERE job = $1 RETURNING channel_id, message_id", job_id)
+            posted = (copy["channel_id"], copy["message_id"]) if copy and copy["message_id"] else None
+            reply = await replies.get(tx, job_id)
+            locale = reply.locale if reply else ""
+            return Takedown(job, done=True, complaints=reports, pictures=pictures, copy=posted, locale=locale)
 
         return await self._write(unit)
 
@@ -462,6 +509,24 @@ class Store:
             return deleted
 
         return await self._write(unit)
+
+
+async def _delete(tx: Tx, written: Written, job: Job, *, now: int) -> tuple[Picture, ...]:
+    """Delete the pictures, the request and the drafts of a locked job; its message is deleted by delivery."""
+    deleted = await replies.pictures(tx, job.id)
+    await tx.run("DELETE FROM pictures WHERE job = $1", job.id)
+    changes = {"deleted_at": now, "watch_until": None, "due_at": None}
+    if (deleted_job := await jobs.amend(tx, job.id, changes=changes)) is not None:
+        written.jobs.append(deleted_job)
+    await jobs.erase_request(tx, job)
+    written.replies |= await replies.request_redraw(tx, job.id, now=now)
+    return deleted
+
+
+async def _record(tx: Tx, by: By, action: str, job: Job) -> bool:
+    """Record what a moderator does with a job; False if it was recorded before."""
+    user, body = job.place.user_id, {"job": job.id}
+    return await record_change(tx, by, action, holder=Holder.USER, subject=user, body=body)
 
 
 async def _claim_interaction(tx: Tx, interaction_id: int, *, job: str, now: int) -> bool:

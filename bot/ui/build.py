@@ -5,23 +5,26 @@ from dataclasses import dataclass
 
 from bot.jobs.build import Services
 from bot.observability.metrics import Metrics
+from bot.ui.admin.moderate import ModerateCommands
 from bot.ui.admin.permissions import Admin
 from bot.ui.admin.quota import QuotaCommands
 from bot.ui.admin.quota_reports import QuotaReports
 from bot.ui.admin.settings import SettingsCommands
 from bot.ui.admin.status import Balances, StatusCommand
 from bot.ui.admin.styles import StyleCommands
-from bot.ui.buttons.results import RemoveFiles
 from bot.ui.buttons.router import Router
 from bot.ui.client import DarkroomClient, Interface
 from bot.ui.commands.generate import Commands
 from bot.ui.commands.history import History
 from bot.ui.commands.preferences import MemberPages
 from bot.ui.commands.usage import DrawChart
+from bot.ui.interactions.background import Background
 from bot.ui.interactions.gallery import Gallery
+from bot.ui.interactions.moderators import Moderators, RemoveFiles
 from bot.ui.interactions.private_delivery import PrivateDelivery, Uploads
 from bot.ui.interactions.responder import CheckFirstBytes, Responder
 from bot.ui.interactions.result_links import ResultLinks
+from bot.ui.transport.moderation_log import ModerationLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,10 @@ def build(
         history=history,
         pages=pages,
     )
+    background = Background()
+    moderators = Moderators(
+        responder, ModerationLog(client, client.rate_limits), remove_files=remove_files, background=background
+    )
     router = Router(
         responder,
         private_delivery=private_delivery,
@@ -85,6 +92,8 @@ def build(
         pages=pages,
         show_jobs=commands.show_jobs,
         gallery=Gallery(client, responder, client.rate_limits, uploads),
+        moderators=moderators,
+        background=background,
     )
     commands.add_to(client.tree)
     quota = admin.group("quota")
@@ -93,5 +102,6 @@ def build(
     client.tree.add_command(quota)
     SettingsCommands(admin).add_to(client.tree)
     StyleCommands(admin, contexts=commands.contexts).add_to(client.tree)
+    ModerateCommands(admin, moderators).add_to(client.tree)
     StatusCommand(admin, access=client.access, balances=balances).add_to(client.tree)
     client.install(Interface(responder, router))

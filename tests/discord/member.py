@@ -52,9 +52,9 @@ class Member(HasUser):
         data["options"] = commands.fill(self, entry, path, values, channel=channel, data=data, force=True, focus=option)
         return self._act(AUTOCOMPLETE, channel, data)
 
-    async def menu(self, channel: Channel, name: str, message: Message, /) -> Interaction:
+    async def menu(self, channel: Channel, name: str, message: Message, /, *, force: bool = False) -> Interaction:
         """Use a message menu; the payload contains the whole message, even if the bot may not read it."""
-        data = self._data(self._command(channel, name, kind=3, force=False))
+        data = self._data(self._command(channel, name, kind=3, force=force))
         data["target_id"] = str(message.id)
         data["resolved"] = {"messages": {str(message.id): payloads.message(message, complete=True)}}
         return self._act(COMMAND, channel, data)

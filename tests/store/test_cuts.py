@@ -22,6 +22,7 @@ from bot.core.quota import Block, Grant, Holder, Limits, Rule, Scope, Unit
 from bot.core.windows import Window
 from bot.store import postgres
 from bot.store.alerts import Alerts
+from bot.store.complaints import Complaint
 from bot.store.database import StoreBusy, Tx
 from bot.store.drafts import Drafts
 from bot.store.favorites import Favorites
@@ -29,12 +30,14 @@ from bot.store.gallery import GalleryCopies
 from bot.store.housekeeping import Housekeeping
 from bot.store.ledger_audit import Audit, Mismatch
 from bot.store.members import Members
+from bot.store.moderation import Moderation
 from bot.store.notes import Notes
 from bot.store.postgres import PostgresDatabase
 from bot.store.preferences import MemberPreferences
 from bot.store.provider_outages import ProviderOutages
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
+from bot.store.strikes import StrikeReason
 from bot.store.tray import Trays
 from tests.jobs.commit_proxy import Cut, Line, line_to
 from tests.postgres import by_hand, fresh
@@ -59,6 +62,7 @@ class Ground:
         self.favorites, self.trays = Favorites(self.database), Trays(self.database)
         self.preferences, self.members = MemberPreferences(self.database), Members(self.database)
         self.gallery = GalleryCopies(self.database)
+        self.moderation = Moderation(self.database)
         self.outages = ProviderOutages(self.database)
         self.rows, self.alerts, self.audit = Housekeeping(self.database), Alerts(self.database), Audit(self.database)
 
@@ -103,6 +107,10 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Store.hide", lambda on: on.store.hide("a", now=LATER)),
     ("Store.show", lambda on: on.store.show("a", now=LATER)),
     ("Store.update", lambda on: on.store.update(on.jobs["a"], now=LATER, show=True, position=3)),
+    (
+        "Moderation.add_strike",
+        lambda on: on.moderation.add_strike("s", server=5, user=1, reason=StrikeReason.WORDS, now=LATER),
+    ),
     ("Store.update_unguarded", lambda on: on.store.update_unguarded(on.jobs["a"], due_at=LATER)),
     ("Store.retry_waiting", lambda on: on.store.retry_waiting("runcomfy", now=LATER)),
     ("Store.move", lambda on: on.moved("a", State.COLLECTING)),
@@ -146,6 +154,11 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ),
     ("Store.add_picture", lambda on: on.store.add_picture(on.jobs["a"], PICTURE, now=LATER)),
     ("Store.set_spoiler", lambda on: on.store.set_spoiler("a", spoiler=True, now=LATER)),
+    ("Moderation.report", lambda on: on.moderation.report("r", on.jobs["a"], Complaint(2, LATER, "why"))),
+    ("Moderation.report", lambda on: on.moderation.report("s", on.jobs["a"], Complaint(3, LATER, "why"))),
+    ("Moderation.withdraw_report", lambda on: on.moderation.withdraw_report("s")),
+    ("Moderation.dismiss", lambda on: on.moderation.dismiss(by("dismiss"), on.jobs["a"])),
+    ("Moderation.clear_strikes", lambda on: on.moderation.clear_strikes(by("strikes"), 1)),
     ("Favorites.put", lambda on: on.favorites.put(1, "a", favorite=True, now=LATER)),
     ("Trays.add", lambda on: on.trays.add(1, [PUT_ASIDE], limit=3, now=LATER)),
     ("Trays.move_first", lambda on: on.trays.move_first(1, 1)),
@@ -155,6 +168,7 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("GalleryCopies.posted", lambda on: on.gallery.posted("a", message=7)),
     ("GalleryCopies.forget", lambda on: on.gallery.forget("a")),
     ("Store.delete_picture", lambda on: on.store.delete_picture(on.jobs["a"], 1, now=LATER)),
+    ("Store.take_down", lambda on: on.store.take_down(by("takedown"), "a", strike=True)),
     ("Store.delete_pictures", lambda on: on.store.delete_pictures(on.jobs["a"], now=LATER)),
     ("Members.erase_batch", lambda on: on.members.erase_batch(1, now=LATER)),
     ("Members.erase_own", lambda on: on.members.erase_own(1)),

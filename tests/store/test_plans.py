@@ -20,7 +20,7 @@ from bot.store.store import Store
 from tests.store.ledger_model import FREE, NOON, a_job, accept, walk, way_to
 
 GROWING = ("ledger", "held", "ended", "totals", "limits", "grants", "draws", "houses", "host_cost", "alerts", "changes",
-           "interactions", "jobs", "replies", "pictures", "job_events")  # fmt: skip
+           "interactions", "jobs", "replies", "pictures", "job_events", "strikes", "reports", "gallery")  # fmt: skip
 LIMITS = replace(FREE, user_day_images=1, guild_month_micro_usd=10**9)
 STATEMENT = re.compile(r"^(SELECT|INSERT|UPDATE|DELETE|WITH)", re.IGNORECASE)
 

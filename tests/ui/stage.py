@@ -136,6 +136,7 @@ async def stage(
     host: str = "runcomfy",
     beside: str | None = None,
     models: Catalog | None = None,
+    blocked_words: Sequence[str] = (),
 ) -> AsyncIterator[Stage]:
     checked_references: list[Sequence[Reference]] = []
     reference_errors: list[Exception] = []
@@ -162,7 +163,14 @@ async def stage(
     client = DarkroomClient(texts, access=Access(guilds, user_install=user_install))
     messenger = DiscordMessenger(client, texts, limits=client.rate_limits, clock=time)
     async with rig(
-        folder, limits=limits, host=host, beside=beside, models=models, time=time, messenger=messenger
+        folder,
+        limits=limits,
+        host=host,
+        beside=beside,
+        models=models,
+        blocked_words=blocked_words,
+        time=time,
+        messenger=messenger,
     ) as base:
         build(
             client,

@@ -1,7 +1,8 @@
 """Registration, permission check and logging of the admins' commands and buttons.
 
-Discord hides the commands from members without *Manage Server*, but a server can show them to anybody in its
-integration settings. So the permission is checked again for every command, completion and button.
+Discord hides the commands from members without *Manage Server* (those of moderators, without *Manage Messages*), but a
+server can show them to anybody in its integration settings. So the permission is checked again for every command,
+completion and button.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import discord
@@ -26,8 +28,24 @@ log = logging.getLogger(__name__)
 MAX_CHOICES = 25
 MAX_CHOICE_LENGTH = 100  # characters
 # Error keys by group, for a command that timed out: its change may still have been made.
-LATE_ERRORS = {"quota": "admin.unsure", "settings": "settings.unsure", "status": "busy", "style": "style.unsure"}
+LATE_ERRORS = {
+    "quota": "admin.unsure",
+    "settings": "settings.unsure",
+    "status": "busy",
+    "style": "style.unsure",
+    "moderate": "moderation.unsure",
+}
 COMPLETION_TIMEOUT = 1.5  # seconds; Discord waits three, and sends a new request for the next letter
+
+
+class Permission(StrEnum):
+    """Discord's permission that a command needs."""
+
+    SERVER = "manage_guild"
+    MESSAGES = "manage_messages"
+
+
+DENIED = {Permission.SERVER: "admin.permission", Permission.MESSAGES: "moderation.permission"}  # error keys
 
 
 class _AnyChannel(app_commands.Transformer[discord.Client]):
@@ -91,8 +109,10 @@ class Admin:
 
     # --- commands
 
-    def group(self, name: str, *, parent: app_commands.Group | None = None) -> app_commands.Group:
-        """Create a group of commands that Discord shows in servers only, to members with *Manage Server*."""
+    def group(
+        self, name: str, *, parent: app_commands.Group | None = None, permission: Permission = Permission.SERVER
+    ) -> app_commands.Group:
+        """Create a group of commands that Discord shows in servers only, to members with *permission*."""
         if parent is not None:
             return app_commands.Group(
                 name=name, description=self.localized(f"{parent.name}.{name}.about"), parent=parent
@@ -101,14 +121,22 @@ class Admin:
             name=name,
             description=self.localized(f"{name}.about"),
             guild_only=True,
-            default_permissions=discord.Permissions(manage_guild=True),
+            default_permissions=_permissions(permission),
             **_in_servers(),
         )
 
-    def add(self, group: app_commands.Group, name: str, handle: Handler, *, options: Sequence[Option] = ()) -> None:
+    def add(
+        self,
+        group: app_commands.Group,
+        name: str,
+        handle: Handler,
+        *,
+        options: Sequence[Option] = (),
+        permission: Permission = Permission.SERVER,
+    ) -> None:
         """Add a command to *group*; its texts are `command.<group>.<name>` and `command.admin_option.<option>`."""
         late = LATE_ERRORS[(group.parent or group).name]
-        callback = self._callback(handle, what=f"{group.name} {name}", late=late)
+        callback = self._callback(handle, what=f"{group.name} {name}", late=late, permission=permission)
         first = inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Interaction)
         parameters = [first, *(_parameter(each) for each in options)]
         callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -120,7 +148,7 @@ class Admin:
         )
         for each in options:
             if each.complete is not None:
-                command.autocomplete(each.name)(self._autocomplete(each.complete))
+                command.autocomplete(each.name)(self._autocomplete(each.complete, permission))
         group.add_command(command)
 
     def command(self, name: str, handle: Handler) -> app_commands.Command[Any, ..., None]:
@@ -135,10 +163,26 @@ class Admin:
         command.default_permissions = discord.Permissions(manage_guild=True)
         return command
 
-    def _callback(self, handle: Handler, *, what: str, late: str) -> Callable[..., Coroutine[Any, Any, None]]:
+    def message_menu(self, name: str, handle: Handler, *, permission: Permission) -> app_commands.ContextMenu:
+        """Create an entry in the menu of messages, `command.<name>`; the message is the option `message`."""
+        run = self._callback(handle, what=name, late="busy", permission=permission)
+
+        async def callback(interaction: Interaction, message: discord.Message) -> None:
+            await run(interaction, message=message)
+
+        menu = app_commands.ContextMenu(name=self.localized(name), callback=callback, **_in_servers())
+        menu.guild_only = True
+        menu.default_permissions = _permissions(permission)
+        return menu
+
+    def _callback(
+        self, handle: Handler, *, what: str, late: str, permission: Permission = Permission.SERVER
+    ) -> Callable[..., Coroutine[Any, Any, None]]:
         async def callback(interaction: Interaction, **given: Any) -> None:
             async def handler(received_at: int) -> None:
-                admin_action = self._authorize(interaction, received_at=received_at, given=given, what=what)
+                admin_action = self._authorize(
+                    interaction, received_at=received_at, given=given, what=what, permission=permission
+                )
                 if any(getattr(each, "type", None) is discord.ChannelType.category for each in given.values()):
                     raise UserError("admin.category")
                 await handle(admin_action)
@@ -147,11 +191,13 @@ class Admin:
 
         return callback
 
-    def _autocomplete(self, complete: Completer) -> Any:
+    def _autocomplete(self, complete: Completer, permission: Permission) -> Any:
         async def offer(interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
             try:
                 given = {name: value for name, value in interaction.namespace}  # noqa: C416 - dict() takes it for a mapping
-                admin_action = self._authorize(interaction, received_at=self.responder.clock(), given=given)
+                admin_action = self._authorize(
+                    interaction, received_at=self.responder.clock(), given=given, permission=permission
+                )
             except UserError:  # no choices for what the member may not do
                 return []
             try:
@@ -201,19 +247,25 @@ class Admin:
     # --- permission
 
     def _authorize(
-        self, interaction: Interaction, *, received_at: int, given: Mapping[str, Any], what: str | None = None
-    ) -> AdminAction:  # fmt: skip
+        self,
+        interaction: Interaction,
+        *,
+        received_at: int,
+        given: Mapping[str, Any],
+        what: str | None = None,
+        permission: Permission = Permission.SERVER,
+    ) -> AdminAction:
         """Check the permission; `UserError` without it. *what* is logged; None (a completion) is not."""
         server = interaction.guild_id
         if server is None or not self.responder.is_member(interaction):
             raise UserError("admin.server")
         extra = {"what": what, "guild_id": server, "user_id": interaction.user.id}
-        if not (interaction.permissions.manage_guild or interaction.permissions.administrator):
+        if not (getattr(interaction.permissions, permission) or interaction.permissions.administrator):
             if what is not None:
                 log.warning(
                     "A member without permission used an admin's command", extra={"event": "admin_refused", **extra}
                 )
-            raise UserError("admin.permission")
+            raise UserError(DENIED[permission])
         if what is not None:
             log.info("An admin used %s", what, extra={"event": "admin", **extra})
         return AdminAction(interaction, server, received_at, self.responder.words(interaction), dict(given))
@@ -221,6 +273,10 @@ class Admin:
     def localized(self, key: str) -> locale_str:
         """The text `command.<key>`, which `CommandTranslator` translates for Discord."""
         return locale_str(self._english.say(f"command.{key}"), key=f"command.{key}")
+
+
+def _permissions(permission: Permission) -> discord.Permissions:
+    return discord.Permissions(**{permission.value: True})
 
 
 def _in_servers() -> dict[str, Any]:

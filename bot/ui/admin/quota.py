@@ -78,7 +78,7 @@ class QuotaCommands:
         channel = target.subject if target.holder is Holder.CHANNEL else 0
         place = Place(user, channel, action.server, roles=target.roles)
         async with database_timeout(error_key):
-            overview = await self._quotas.overview(action.server)
+            overview = await self._quotas.overview(action.server, now=action.received_at)
             status = await self._services.usage.quota_status(place)
         return QuotaView(
             server=action.server,

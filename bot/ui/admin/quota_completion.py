@@ -94,7 +94,7 @@ class RuleChoices:
 
     async def blocks(self, action: AdminAction, typed: str) -> Choices:
         target = target_of(action)
-        overview = await self._quotas.overview(action.server)
+        overview = await self._quotas.overview(action.server, now=action.received_at)
         blocks = [each for each in overview.blocks if target == SERVER or belonging_to(target, [each])]
         return _matching(
             [(plain_mention(each.holder, each.subject, action), block_value(each)) for each in blocks], typed

@@ -43,6 +43,7 @@ class SettingsCommands:
         add(settings, "show", self._show)
         add(settings, "timezone", self._timezone, options=[_required("timezone", self._zones)])
         add(settings, "alerts", self._alerts, options=[Option("alerts_channel", CHANNEL)])
+        add(settings, "log", self._log, options=[Option("log_channel", CHANNEL)])
         channels = self._admin.group("channels", parent=settings)
         place = Option("channel", CHANNEL, required=True)
         add(channels, "allow", self._allow, options=[place])
@@ -217,6 +218,21 @@ class SettingsCommands:
         lines = settings_cards.alerts(server_settings, action.words, view=view)
         await self._answer(action, done if is_new else None, lines, warning=view.alerts_unwritable)
 
+    async def _log(self, action: AdminAction) -> None:
+        given = action.given["log_channel"]
+        channel = _channel_id(given) if given is not None else None
+        if channel is not None and given.type in NO_MESSAGES:
+            raise UserError("settings.no_log")
+        server_settings, is_new = await self._changed(
+            action,
+            lambda now: now.model_copy(update={"log": channel}),
+            entry={"setting": "log", "channel": channel},
+        )
+        view = await self._settings_view(action, server_settings)
+        done = action.words.say("settings.done.log" if channel else "settings.done.log_none")
+        lines = settings_cards.log(server_settings, action.words, view=view)
+        await self._answer(action, done if is_new else None, lines, warning=view.log_unwritable)
+
     async def _show(self, action: AdminAction) -> None:
         server_settings = await self._current(action)
         view = await self._settings_view(action, server_settings)
@@ -248,19 +264,17 @@ class SettingsCommands:
 
     async def _settings_view(self, action: AdminAction, server_settings: ServerSettings) -> SettingsView:
         guild = action.interaction.guild
-        named = {*server_settings.allowed, *server_settings.denied, *server_settings.caps} | (
-            {server_settings.alerts} if server_settings.alerts else set()
-        )
+        posted = {each for each in (server_settings.alerts, server_settings.log) if each}
+        named = {*server_settings.allowed, *server_settings.denied, *server_settings.caps} | posted
         deleted = await deleted_channels(action.interaction.client, guild, named)
-        alerts_unwritable = server_settings.alerts is not None and (
-            server_settings.alerts in deleted or may_write(guild, server_settings.alerts) is False
-        )
+        unwritable = {each for each in posted if each in deleted or may_write(guild, each) is False}
         all_closed = not has_open_channel(guild, server_settings, deleted=deleted)
         return SettingsView(
             self._model_names(),
             deleted,
             all_closed=all_closed,
-            alerts_unwritable=alerts_unwritable,
+            alerts_unwritable=server_settings.alerts in unwritable,
+            log_unwritable=server_settings.log in unwritable,
             unavailable=self._unavailable_models(),
         )
 

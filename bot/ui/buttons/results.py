@@ -6,26 +6,26 @@ from dataclasses import replace
 
 from discord import ui
 
-from bot.core.cards import Card, Picture
+from bot.core.cards import Card
 from bot.core.errors import UserError
 from bot.core.jobs import Job, Reference, Verb
+from bot.core.quota import NO_SERVER
 from bot.core.references import result_of
 from bot.core.request_draft import RequestDraft
 from bot.jobs.drafts import can_upscale_by_seed
-from bot.ui.buttons.background import Background
 from bot.ui.buttons.press import ButtonPress
 from bot.ui.cards.components import MAX_PICTURES
 from bot.ui.cards.job_buttons import Viewer
 from bot.ui.cards.job_menu import confirm_deletion, deleted, menu, which_picture, which_size
 from bot.ui.cards.notices import notice
 from bot.ui.commands import request_forms
+from bot.ui.interactions.background import Background
 from bot.ui.interactions.gallery import Gallery
+from bot.ui.interactions.moderators import RemoveFiles
 from bot.ui.interactions.parsing import picture_by_number, place_of
 from bot.ui.interactions.private_delivery import PrivateDelivery
 from bot.ui.interactions.responder import NOBODY, Responder
 from bot.ui.interactions.visibility import require_seen
-
-RemoveFiles = Callable[[Sequence[Picture]], None]
 
 
 class Results:
@@ -83,7 +83,7 @@ class Results:
         drafts = self._services.drafts
         first = replace(drafts.variation(job, pictures[0], source=press.source), private=press.on_ephemeral)
         if len(pictures) == 1:
-            await self._responder.submit_request(press.interaction, first, received_at=press.received_at)
+            await self._submit(press, first)
             return
         draft_id = await drafts.keep(replace(first, references=pictures), user_id=press.user_id)
         words = self._responder.words(press.interaction)
@@ -129,7 +129,11 @@ class Results:
             draft = replace(draft, references=(pictures[0],))
         if press.value:
             draft = replace(draft, asked=replace(draft.asked, resolution=press.value))
-        await self._responder.submit_request(press.interaction, draft, received_at=press.received_at)
+        await self._submit(press, draft)
+
+    async def _submit(self, press: ButtonPress, draft: RequestDraft) -> None:
+        """Submit a request whose prompt may be another member's."""
+        await self._responder.submit_request(press.interaction, draft, received_at=press.received_at, own_words=False)
 
     async def _result(self, press: ButtonPress) -> Job:
         """The job of a result that the member sees: on its own reply, or their own."""
@@ -159,6 +163,7 @@ class Results:
         viewer = Viewer(
             own=job.place.user_id == press.user_id,
             may_delete=job.state.is_final and press.owner_for(job) == job.place.user_id,
+            may_report=job.place.server != NO_SERVER and job.place.user_id != press.user_id,
             favorite=await self._services.favorites.has(press.user_id, job.id),
         )
         return menu(card, self._responder.words(press.interaction), viewer)

@@ -10,22 +10,36 @@ from bot.core.cards import Card
 from bot.core.errors import UserError
 from bot.core.jobs import Job
 from bot.ui.admin.permissions import Admin
-from bot.ui.buttons.background import Background
 from bot.ui.buttons.press import ButtonPress
-from bot.ui.buttons.results import RemoveFiles, Results
+from bot.ui.buttons.reports import ReportButtons
+from bot.ui.buttons.results import Results
 from bot.ui.cards.job import render
 from bot.ui.cards.prompt import PROMPT_FILE, prompt_page
 from bot.ui.commands import request_forms
 from bot.ui.commands.history import History
 from bot.ui.commands.preferences import MemberPages
 from bot.ui.commands.tray import TrayCommands
+from bot.ui.interactions.background import Background
 from bot.ui.interactions.gallery import Gallery
+from bot.ui.interactions.moderators import Moderators, RemoveFiles
 from bot.ui.interactions.parsing import fields_of, files_in
 from bot.ui.interactions.private_delivery import PrivateDelivery
 from bot.ui.interactions.responder import NOBODY, Interaction, Responder
 
 CHANGING_ACTIONS = frozenset(
-    {"cancel", "hide", "show", "look", "erase", "favorite", "spoiler", "erase_all"}
+    {
+        "cancel",
+        "hide",
+        "show",
+        "look",
+        "erase",
+        "favorite",
+        "spoiler",
+        "erase_all",
+        "send",
+        "takedown",
+        "dismiss",
+    }
 )  # may take effect although unanswered
 HANDLED_TYPES = frozenset({discord.InteractionType.component, discord.InteractionType.modal_submit})
 
@@ -45,6 +59,8 @@ class Router:
         pages: MemberPages,
         show_jobs: Callable[[Interaction], Awaitable[None]],
         gallery: Gallery,
+        moderators: Moderators,
+        background: Background,
     ) -> None:
         """*remove_files* deletes a job's pictures from the disk; it may block, so it is called in a thread."""
         self._responder = responder
@@ -55,7 +71,8 @@ class Router:
         self._history = history
         self._pages = pages
         self._show_jobs = show_jobs
-        self.background = Background()
+        self.background = background
+        self._reports = ReportButtons(responder, moderators, background=background)
         self._results = Results(
             responder,
             private_delivery=private_delivery,
@@ -74,6 +91,7 @@ class Router:
             "s1": self._show_button,
             "p1": self._page_control,
             "l1": self._list_jobs,
+            "m1": self._reports.press,
         }
         self._actions: Mapping[str, Callable[[ButtonPress], Awaitable[None]]] = {
             "cancel": self._cancel,
@@ -83,6 +101,7 @@ class Router:
             "prompt": self._prompt,
             "again": self._repeat,
             "change": self._change,
+            "report": self._reports.open_form,
             **self._results.actions,
         }
 

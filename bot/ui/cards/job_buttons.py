@@ -23,6 +23,7 @@ class Viewer:
 
     own: bool
     may_delete: bool
+    may_report: bool = False
     favorite: bool = False  # the job is one of their favorites
 
 
@@ -117,7 +118,8 @@ def menu_buttons(card: Card, words: Words, viewer: Viewer) -> list[ui.Button[Any
     marks = [button(words.say(f"button.{favorite}"), job_button(card.job.id, "favorite"))] if card.job.images else []
     marks += covered if viewer.may_delete and card.pictures else []
     delete = [_button(card, words, "delete")] if viewer.may_delete else []
-    return [*mine, *files, *marks, *delete] if card.job.state.is_final else mine
+    report = [_button(card, words, "report")] if viewer.may_report and card.pictures else []
+    return [*mine, *files, *marks, *delete, *report] if card.job.state.is_final else mine
 
 
 def links(card: Card, words: Words) -> list[ui.Button[Any]]:

@@ -28,7 +28,7 @@ from bot.ui.cards.components import BLURPLE, YELLOW, box, page, paragraph, small
 from bot.ui.cards.escape import show
 from bot.ui.cards.quota_text import per
 from bot.ui.cards.targets import Target, belonging_to, mention
-from bot.ui.cards.texts import Words, relative
+from bot.ui.cards.texts import Words, moment, relative
 from bot.ui.cards.usage import bar
 
 MAX_REASON_LENGTH = 200
@@ -167,7 +167,10 @@ def bonus(words: Words, grant: Grant) -> str:
 
 
 def blocked(words: Words, block: Block, *, server: int) -> str:
-    return words.say("quota.blocked", who=mention(block.holder, block.subject, words, server=server))
+    who = mention(block.holder, block.subject, words, server=server)
+    if block.until is None:
+        return words.say("quota.blocked", who=who)
+    return words.say("quota.blocked_until", who=who, when=moment(block.until))
 
 
 def idle_notes(words: Words, rule: Rule, view: QuotaView, *, picture: PicturePrice | None) -> list[str]:

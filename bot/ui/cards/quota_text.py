@@ -126,7 +126,8 @@ def _resets(words: Words, resets_at: int | None) -> str:
 
 def _blocked(words: Words, error: UserError, *, outside: bool) -> Iterator[str]:
     values: Mapping[str, Any] = error.values
-    yield words.say(f"error.{error.key}", channels=mentions(words, values.get("channels", ())))
+    when = relative(values["until_at"]) if "until_at" in values else ""
+    yield words.say(f"error.{error.key}", channels=mentions(words, values.get("channels", ())), when=when)
     yield words.say("error.help.operator" if outside else "error.help.quota")
 
 

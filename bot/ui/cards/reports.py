@@ -77,8 +77,8 @@ def history(lines: Sequence[str], words: Words, *, query: HistoryQuery, more: bo
 # --- history of changes
 
 
-def change(entry: Change, words: Words, *, server: int) -> str:
-    """One change as a sentence, after its time."""
+def change(entry: Change, words: Words, *, server: int, timed: bool = True) -> str:
+    """One change as a sentence, after its time if *timed*."""
     names = {"who": _actor(words, entry.actor), "whom": _subject(words, entry.holder, entry.subject, server=server)}
     key = _key(entry, words)
     of_holder = f"{key}_{entry.holder}"
@@ -86,11 +86,12 @@ def change(entry: Change, words: Words, *, server: int) -> str:
     sentence = words.say(f"history.{key}", **names, **_values(entry, words))
     reason = entry.body.get("reason")
     why = words.say("history.reason", reason=show(str(reason), max_length=MAX_REASON_LENGTH)) if reason else ""
-    return _line(entry.at, sentence, why)
+    return _line(entry.at if timed else None, sentence, why)
 
 
-def _line(at: int, *sentences: str) -> str:
-    return f"{moment(at)} · {' '.join(each for each in sentences if each)}"
+def _line(at: int | None, *sentences: str) -> str:
+    said = " ".join(each for each in sentences if each)
+    return said if at is None else f"{moment(at)} · {said}"
 
 
 def _key(entry: Change, words: Words) -> str:
@@ -104,7 +105,11 @@ def _key(entry: Change, words: Words) -> str:
         case "settings":
             key = _setting(entry.body)
             return key if words.knows(f"history.{key}") else "settings"
+        case "block" if entry.body.get("until") is not None:
+            return "block_until"
         case "clear" | "grant" | "revoke" | "reset" | "block" | "unblock":
+            return entry.action
+        case "takedown" | "delete" | "spoiler" | "dismiss" | "strikes":
             return entry.action
     return "changed"
 
@@ -128,7 +133,7 @@ def _setting(body: Mapping[str, Any]) -> str:
     setting = str(body.get("setting", "")).replace(".", "_")
     if setting == "alerts" and body.get("channel") and body.get("before"):
         return "setting.alerts_moved"
-    gone = {"channels_clear": "channel", "alerts": "channel"}.get(setting)
+    gone = {"channels_clear": "channel", "alerts": "channel", "log": "channel"}.get(setting)
     return f"setting.{setting}_none" if gone and not body.get(gone) else f"setting.{setting}"
 
 
@@ -150,6 +155,10 @@ def _values(entry: Change, words: Words) -> Mapping[str, object]:
             return {"amount": quota_text.sums(words, _taken(entry))}
         case "settings":
             return _settings(words, body)
+        case "block" if body.get("until") is not None:
+            return {"until": moment(body["until"])}
+        case "takedown" | "delete" | "spoiler" | "dismiss":
+            return {"reference": show(str(body.get("job", ""))[-8:], max_length=20)}
     return {}
 
 

@@ -24,6 +24,7 @@ class SettingsView:
     deleted: frozenset[int] = frozenset()
     all_closed: bool = False  # pictures can be made in no channel
     alerts_unwritable: bool = False  # the bot cannot write in the alerts channel
+    log_unwritable: bool = False  # the bot cannot write in the log channel
     unavailable: frozenset[str] = frozenset()  # models that no provider has now
 
 
@@ -38,6 +39,7 @@ def everything(server_settings: ServerSettings, words: Words, *, view: SettingsV
         *models(server_settings, words, view=view),
         *calendar(server_settings, words, now=now),
         *alerts(server_settings, words, view=view),
+        *log(server_settings, words, view=view),
     ]
     return page(box(paragraph(words.say("settings.title"), *lines), colour=BLURPLE))
 
@@ -85,6 +87,14 @@ def alerts(server_settings: ServerSettings, words: Words, *, view: SettingsView)
     shown = channel(server_settings.alerts, words, view=view)
     lines = [words.say("settings.alerts", channel=shown)]
     return [*lines, words.say("settings.alerts_mute", channel=shown)] if view.alerts_unwritable else lines
+
+
+def log(server_settings: ServerSettings, words: Words, *, view: SettingsView) -> list[str]:
+    if server_settings.log is None:
+        return [words.say("settings.log_none")]
+    shown = channel(server_settings.log, words, view=view)
+    lines = [words.say("settings.log", channel=shown)]
+    return [*lines, words.say("settings.alerts_mute", channel=shown)] if view.log_unwritable else lines
 
 
 def channel(number: int, words: Words, *, view: SettingsView) -> str:

@@ -19,10 +19,11 @@ from bot.core.quota import NO_SERVER
 from bot.core.references import TYPES, ReferenceLimits, media_type, result_of
 from bot.core.request_draft import InteractionContext, RequestDraft
 from bot.jobs.build import Services
-from bot.jobs.requests import OVERLOADED
+from bot.jobs.requests import BLOCKED_WORDS, OVERLOADED
 from bot.observability.metrics import Metrics
 from bot.store.database import DATABASE_ERRORS
 from bot.store.store import AlreadySeen
+from bot.store.strikes import StrikeReason
 from bot.ui.cards.job import render
 from bot.ui.cards.notices import ignored_flags, refusal
 from bot.ui.cards.quota_text import is_channel_error
@@ -245,11 +246,18 @@ class Responder:
     # --- requests for pictures
 
     async def submit_request(
-        self, interaction: Interaction, draft: RequestDraft, *, received_at: int, max_price: int | None = None
+        self,
+        interaction: Interaction,
+        draft: RequestDraft,
+        *,
+        received_at: int,
+        max_price: int | None = None,
+        own_words: bool = True,
     ) -> None:
         """Turn *draft* into an acknowledged job, or refuse it privately and keep it as a draft to change.
 
         *max_price* is the price in micro-dollars on the button that was pressed; a higher price is refused.
+        *own_words*: the member wrote the prompt, and gets a strike for words that the server does not allow.
         """
         await self.check_place(interaction)
         context = context_of(
@@ -270,6 +278,8 @@ class Responder:
             return
         except UserError as error:
             await self._refuse_request(interaction, error, draft, place=context.place)
+            if error.key == BLOCKED_WORDS and own_words:
+                await self._count_strike(context)
             return
         await self._send_card(interaction, card, context=context)
         await self._report_flags(interaction, draft)
@@ -306,6 +316,20 @@ class Responder:
             return replace(draft, style=None) if error.key.startswith("style.") else draft
         except DATABASE_ERRORS:
             return draft
+
+    async def _count_strike(self, context: InteractionContext) -> None:
+        """Count a strike for words that the server does not allow, after the answer, so that it does not wait."""
+        place = context.place
+        try:
+            await self.services.moderation.add_strike(
+                str(context.interaction_id),
+                server=place.server,
+                user=place.user_id,
+                reason=StrikeReason.WORDS,
+                now=context.received_at,
+            )
+        except DATABASE_ERRORS as exc:
+            log.warning("A strike could not be counted: %s", type(exc).__name__, extra={"event": "strike_lost"})
 
     async def _with_suggestions(self, error: UserError, interaction: Interaction, place: Place) -> UserError:
         """*error* with the channels in which the request would be accepted, as far as known."""

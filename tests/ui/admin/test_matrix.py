@@ -30,9 +30,10 @@ MENUS = frozenset({"Edit this", "Add to tray", "Edit avatar"})
 COMMANDS = frozenset(
     {"imagine", "edit", "tray", "history", "favorites", "show", "preferences", "privacy", "jobs", "usage", "help"}
 )
+MENUS_OF_MODERATORS = frozenset({"Take down"})
 OF_MEMBERS = MENUS | COMMANDS
 MIXED = {"style": frozenset({"style list"})}  # groups that everybody sees, with the commands that are for members
-TABLES = ("limits", "changes", "houses", "grants", "ledger", "totals")
+TABLES = ("limits", "changes", "houses", "grants", "ledger", "totals", "strikes")
 ROLES: Mapping[str, int] = {
     "member": 0,
     "moderator": MANAGE_MESSAGES,
@@ -40,7 +41,11 @@ ROLES: Mapping[str, int] = {
     "administrator": ADMINISTRATOR,
     "owner": 0,
 }
-MAY = frozenset({"manager", "administrator", "owner"})
+MAY = {
+    "manage_guild": frozenset({"manager", "administrator", "owner"}),
+    "manage_messages": frozenset({"moderator", "administrator", "owner"}),
+}
+DENIED = {"manage_guild": "admin.permission", "manage_messages": "moderation.permission"}
 HERE, ELSEWHERE, DIRECT = "a server with the bot", "a server where only the user has it", "a direct message"
 CASES = [(role, HERE) for role in ROLES] + [(role, ELSEWHERE) for role in ROLES] + [("member", DIRECT)]
 PRESSED: Mapping[str, str] = {  # each button that admins have, by its action; a new one has to be added here
@@ -49,7 +54,8 @@ PRESSED: Mapping[str, str] = {  # each button that admins have, by its action; a
 }
 FORMS: Mapping[str, str] = {"style": "a1:style:House"}  # each form that admins have, by its action
 EN = TEXTS.for_locale("en")
-WHY = frozenset(EN.say(f"error.admin.{each}") for each in ("server", "permission"))
+WHY = frozenset(EN.say(f"error.{each}") for each in ("admin.server", *DENIED.values()))
+ONLY_ADMINS = "moderate words"  # in a group of moderators
 
 
 @dataclass
@@ -62,29 +68,28 @@ class Case:
     role: str
     place: str
 
-    @property
-    def allowed(self) -> bool:
-        return self.place == HERE and self.role in MAY
+    def allowed(self, needs: str = "manage_guild") -> bool:
+        return self.place == HERE and self.role in MAY[needs]
 
-    @property
-    def reason(self) -> str:
-        return EN.say("error.admin.permission" if self.place == HERE else "error.admin.server")
+    def reason(self, needs: str) -> str:
+        return EN.say(f"error.{DENIED[needs]}" if self.place == HERE else "error.admin.server")
 
     async def written(self) -> Any:
         return [await rows(self.on.rig.store, f"SELECT * FROM {each}") for each in TABLES]  # noqa: S608 - see above
 
-    async def check(self, done: Interaction) -> None:
+    async def check(self, done: Interaction, needs: str = "manage_guild") -> None:
         """Assert that *done* was answered privately, and refused with the reason exactly if it should be."""
         ack = await done.acked(within=SOON)
         if ack.modal is not None:
-            assert self.allowed, done
+            assert self.allowed(needs), done
             return
         said = _text(
             ack.message if ack.type != 5 else await done.until(lambda each: not each.now.thinking, within=SOON)
         )
         assert ack.ephemeral or (ack.message is not None and ack.message.ephemeral), done
-        assert (self.reason in said) is not self.allowed, (done, said)
-        assert not self.allowed or not any(each in said for each in WHY), (done, said)
+        allowed = self.allowed(needs)
+        assert (self.reason(needs) in said) is not allowed, (done, said)
+        assert not allowed or not any(each in said for each in WHY), (done, said)
 
 
 def case_of(on: Scene, role: str, place: str) -> Case:
@@ -114,7 +119,12 @@ async def furnish(case: Case) -> None:
     await quotas.change_server_settings(
         by("house"),
         lambda server_settings: server_settings.model_copy(
-            update={"models": ("gone",), "denied": (9,), "styles": {"House": Style(after="in brick")}}
+            update={
+                "models": ("gone",),
+                "denied": (9,),
+                "styles": {"House": Style(after="in brick")},
+                "words": ("gore",),
+            }
         ),
         body={"setting": "other"},
     )
@@ -124,7 +134,7 @@ async def furnish(case: Case) -> None:
 
 
 def leaves(tree: app_commands.CommandTree[Any]) -> Iterator[app_commands.Command[Any, ..., Any]]:
-    """Every command for members with *Manage Server*."""
+    """Every command that Discord shows to admins or moderators only."""
     for top in tree.get_commands():
         if isinstance(top, app_commands.Group) and top.name in MIXED:
             yield from (
@@ -138,13 +148,20 @@ def leaves(tree: app_commands.CommandTree[Any]) -> Iterator[app_commands.Command
             yield top
 
 
-def guarded(top: app_commands.Group | app_commands.Command[Any, ..., Any]) -> bool:
-    """Whether Discord shows a group or a command of its own only to admins, and only in servers with the bot."""
+def needed(command: app_commands.Command[Any, ..., Any]) -> str:
+    """The permission that a command of admins or moderators needs."""
+    top = command.root_parent or command
+    messages = top.default_permissions is not None and top.default_permissions.manage_messages
+    return "manage_messages" if messages and not command.qualified_name.startswith(ONLY_ADMINS) else "manage_guild"
+
+
+def guarded(top: app_commands.Group | app_commands.Command[Any, ..., Any] | app_commands.ContextMenu) -> bool:
+    """Whether Discord shows a group or command only to admins or moderators, and only in servers with the bot."""
     asks = top.default_permissions
     contexts, installs = top.allowed_contexts, top.allowed_installs
     return (
         asks is not None
-        and asks.manage_guild
+        and (asks.manage_guild or asks.manage_messages)
         and bool(top.guild_only)
         and contexts is not None
         and (contexts.guild, contexts.dm_channel, contexts.private_channel) == (True, False, False)
@@ -159,8 +176,7 @@ def unguarded(tree: app_commands.CommandTree[Any]) -> set[str]:
         each.name
         for kind in AppCommandType
         for each in tree.get_commands(type=kind)
-        if each.name not in OF_MEMBERS | MIXED.keys()
-        and not (isinstance(each, app_commands.Group | app_commands.Command) and guarded(each))
+        if each.name not in OF_MEMBERS | MIXED.keys() and not guarded(each)
     }
 
 
@@ -174,6 +190,9 @@ def given(case: Case, command: app_commands.Command[Any, ..., Any], *, but: str 
         "model": "nano-banana-pro",
         "timezone": "Asia/Tokyo",
         "style": "House",
+        "result": "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "word": "blood",
+        "listed_word": "gore",
     }
     needed = [each.name for each in command.parameters if each.required and each.name != but]
     return {each: values[each] for each in needed}  # an option that is not here has to be added
@@ -189,7 +208,7 @@ def completed(command: app_commands.Command[Any, ..., Any]) -> list[str]:
 async def try_commands(case: Case, commands: Sequence[app_commands.Command[Any, ..., Any]]) -> None:
     for each in commands:
         done = await case.who.slash(case.channel, each.qualified_name, force=True, **given(case, each))
-        await case.check(done)
+        await case.check(done, needed(each))
 
 
 async def try_completions(case: Case, commands: Sequence[app_commands.Command[Any, ..., Any]]) -> None:
@@ -200,7 +219,8 @@ async def try_completions(case: Case, commands: Sequence[app_commands.Command[An
                 case.channel, each.qualified_name, option=option, typed="", force=True, **others
             )
             ack = await typing.acked(within=SOON)
-            assert (ack.type, bool(ack.choices)) == (8, case.allowed), (each.qualified_name, option, ack.choices)
+            allowed = case.allowed(needed(each))
+            assert (ack.type, bool(ack.choices)) == (8, allowed), (each.qualified_name, option, ack.choices)
 
 
 async def try_buttons(case: Case) -> None:
@@ -209,7 +229,7 @@ async def try_buttons(case: Case) -> None:
     message = case.channel.post(case.on.discord.bot)
     for custom_id in PRESSED.values():
         pressed = await case.who.click(message, custom_id, force=True)
-        if case.allowed:
+        if case.allowed():
             assert (await pressed.acked(within=SOON)).type == 7
         else:
             await case.check(pressed)
@@ -240,8 +260,26 @@ async def test_only_managers_of_a_server_may_use_admin_commands_and_only_there(
         await try_forms(case)
         assert await case.written() == before  # a completion changes nothing
         await try_commands(case, commands)
-        assert (await case.written() == before) is not case.allowed
+        may_write = case.allowed() or case.allowed("manage_messages")
+        assert (await case.written() == before) is not may_write
 
+        assert on.discord.violations == []
+
+
+@pytest.mark.parametrize(("role", "place"), CASES)
+async def test_only_moderators_of_a_server_may_use_its_menu_and_buttons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str, place: str
+) -> None:
+    async with connected(tmp_path, monkeypatch, guilds=("*",), user_install=True) as on:
+        await on.discord.ready("moderate")
+        case = case_of(on, role, place)
+        message = case.channel.post(on.discord.bot)
+        for action in ("takedown", "dismiss"):
+            await case.check(
+                await case.who.click(message, f"m1:01ARZ3NDEKTSV4RRFFQ69G5FAV:{action}", force=True), "manage_messages"
+            )
+        for name in MENUS_OF_MODERATORS:
+            await case.check(await case.who.menu(case.channel, name, message, force=True), "manage_messages")
         assert on.discord.violations == []
 
 

@@ -127,7 +127,7 @@ async def test_the_same_interaction_delivered_twice_makes_one_job(on: Stage) -> 
     captured: list[discord.Interaction[Any]] = []
     inner = on.client.responder.submit_request
 
-    async def twice(interaction: Any, draft: Any, *, received_at: int, max_price: int | None = None) -> None:
+    async def twice(interaction: Any, draft: Any, *, received_at: int, **_: Any) -> None:
         captured.append(interaction)
         await inner(interaction, draft, received_at=received_at)
         await inner(interaction, draft, received_at=received_at)

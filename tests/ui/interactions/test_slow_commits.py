@@ -21,18 +21,30 @@ from tests.discord.cdn import Upload
 from tests.discord.interactions import Ack, Interaction
 from tests.discord.member import Member
 from tests.discord.messages import Message
-from tests.discord.world import MANAGE_GUILD
+from tests.discord.world import MANAGE_GUILD, MANAGE_MESSAGES
 from tests.jobs.commit_proxy import line_to
 from tests.kit import picture
 from tests.store.ledger_model import FREE, faults, rows
-from tests.ui.admin.test_matrix import FORMS, HERE, MIXED, OF_MEMBERS, PRESSED, Case, _text, furnish, given, leaves
+from tests.ui.admin.test_matrix import (
+    FORMS,
+    HERE,
+    MENUS_OF_MODERATORS,
+    MIXED,
+    OF_MEMBERS,
+    PRESSED,
+    Case,
+    _text,
+    furnish,
+    given,
+    leaves,
+)
 from tests.ui.transport.test_sockets import Scene, connected
 
 T = TypeVar("T")
 SECONDS = 3.0
 # Buttons of finished jobs.
 ENDED = frozenset(
-    {"delete", "erase", "again", "change", "edit", "more", "vary", "upscale", "files", "favorite", "spoiler"}
+    {"delete", "erase", "again", "change", "edit", "more", "vary", "upscale", "files", "favorite", "spoiler", "report"}
 )
 FILE = Upload("a.png", picture())
 
@@ -125,7 +137,7 @@ async def trial(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Asyn
 async def _trial(on: Scene, slow: Callable[..., None], removed: list[Picture]) -> Trial:
     await on.discord.ready("quota", "settings", "style")
     channel = on.discord.add_guild("Studio").add_channel("pictures")
-    who = on.discord.add_member("alice", channel.guild, permissions=MANAGE_GUILD)
+    who = on.discord.add_member("alice", channel.guild, permissions=MANAGE_GUILD | MANAGE_MESSAGES)
     case = Case(on, who, channel, "manager", HERE)
     await furnish(case)
     return Trial(on, who, case, channel.post(on.discord.bot), slow, removed)
@@ -157,9 +169,9 @@ async def everything(at: Trial) -> Mapping[str, Callable[[], Awaitable[Interacti
     made["imagine style"] = lambda: who.slash(channel, "imagine", prompt="a lighthouse", style="House")
     made["unknown style"] = lambda: who.slash(channel, "imagine", prompt="a lighthouse", style="Oil")
     # What an admin can.
-    for command in leaves(tree):
-        options = given(at.case, command)
-        made[command.qualified_name] = _slash(at, command.qualified_name, options)
+    commands = {command.qualified_name: _slash(at, command, given(at.case, command)) for command in leaves(tree)}
+    moderating = {name: start for name, start in commands.items() if name.startswith("moderate")}
+    made |= {name: start for name, start in commands.items() if name not in moderating}
     # Buttons and forms.
     for action in router._actions:
         job = await at.job(ended=action in ENDED)
@@ -178,12 +190,18 @@ async def everything(at: Trial) -> Mapping[str, Callable[[], Awaitable[Interacti
         made[f"form {name}"] = lambda: who.submit(changing, {"after": "in stone"})
     for action in ("edit", "first", "remove", "clear"):
         made[f"tray {action}"] = _press(at, f"t1:tray:{action}")
+    for action in at.on.client.interface.router._reports._actions:
+        job = await at.job(ended=True)
+        made[f"press {action}"] = _press(at, f"m1:{job.id}:{action}")
+    for name in MENUS_OF_MODERATORS:
+        made[name] = _menu(at, name, at.message)
     made["page"] = _press(at, "h1:a:::")
     made["result"] = _press(at, "s1:01ARZ3NDEKTSV4RRFFQ69G5FAV:go")
     for control in ("preferences:model", "privacy:export", "privacy:erase", "privacy:erase_all"):
         made[control] = _press(at, f"p1:{control}")
     made["my jobs"] = _press(at, "l1:jobs")
-    assert set(router._kinds) == {"l1", "p1", "j1", "d1", "f1", "q1", "a1", "t1", "h1", "s1"}
+    made |= moderating  # last, because the member is blocked then
+    assert set(router._kinds) == {"l1", "p1", "j1", "d1", "f1", "q1", "a1", "t1", "h1", "s1", "m1"}
     return made
 
 
@@ -194,8 +212,12 @@ def batched(tries: Iterable[T], size: int) -> Iterator[list[T]]:
         rest = rest[size:]
 
 
-def _slash(at: Trial, name: str, options: Mapping[str, Any]) -> Callable[[], Awaitable[Interaction]]:
-    return lambda: at.who.slash(at.case.channel, name, force=True, **options)
+def _slash(at: Trial, command: Any, options: Mapping[str, Any]) -> Callable[[], Awaitable[Interaction]]:
+    return lambda: at.who.slash(at.case.channel, command.qualified_name, force=True, **options)
+
+
+def _menu(at: Trial, name: str, message: Message) -> Callable[[], Awaitable[Interaction]]:
+    return lambda: at.who.menu(at.case.channel, name, message, force=True)
 
 
 def _press(at: Trial, custom_id: str) -> Callable[[], Awaitable[Interaction]]:
@@ -226,7 +248,7 @@ async def test_every_command_button_and_form_answers_in_time_and_what_was_refuse
         new = [row for row in await rows(at.on.rig.store, "SELECT id, state FROM jobs") if row["id"] not in before]
         assert {row["state"] for row in new} == (set() if reads else {"cancelled"})
         assert await faults(at.on.rig.store) == []
-        assert reads or len(at.removed) == 1  # of the job that was deleted
+        assert reads or len(at.removed) == 2  # of the job that was deleted, and of the one that was taken down
         assert at.on.discord.violations == []
     gc.collect()
     assert "never retrieved" not in caplog.text

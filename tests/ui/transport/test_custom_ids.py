@@ -61,7 +61,7 @@ def test_the_corpus_has_every_button_of_the_router_and_of_admins() -> None:
     kinds = {each.partition(":")[0] for each in shipped()}
     actions = {each.split(":")[2] for each in shipped() if each.startswith("j1:")}
 
-    assert kinds == {"j1", "d1", "f1", "q1", "a1", "t1", "h1", "s1", "p1", "l1"}
+    assert kinds == {"j1", "d1", "f1", "q1", "a1", "t1", "h1", "s1", "p1", "l1", "m1"}
     assert {"cancel", "look", "again", "more", "vary"} <= actions
 
 

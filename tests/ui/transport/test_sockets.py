@@ -17,10 +17,10 @@ from bot.core.errors import DeliverLater, MessageGone, PathClosed
 from bot.core.jobs import Job, Place
 from bot.core.quota import Limits
 from bot.ui.build import InterfaceSettings, build
-from bot.ui.buttons.results import RemoveFiles
 from bot.ui.cards.texts import Texts
 from bot.ui.client import DarkroomClient, connect_to
 from bot.ui.interactions.access import Access
+from bot.ui.interactions.moderators import RemoveFiles
 from bot.ui.transport.messenger import DiscordMessenger
 from tests.discord.server import API, LocalDiscord
 from tests.kit import Rig, Time, picture, rig

@@ -1,4 +1,4 @@
-"""Work of buttons that is finished even if its handler times out, because it writes rows."""
+"""Work of buttons and commands that is finished even if its handler times out, because it writes rows."""
 
 import asyncio
 import logging
@@ -24,4 +24,4 @@ class Background:
     def _on_done(self, task: "asyncio.Task[Any]") -> None:
         self.tasks.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
-            log.debug("A button's task failed: %s", exc)
+            log.debug("A background task failed: %s", exc)
