@@ -139,7 +139,7 @@ async def test_prices_are_completed_in_the_members_language_and_with_an_empty_ca
         typing = await hans.complete(channel, "imagine", option="count", typed="2", resolution="2K")
 
         (choice,) = (await typing.acked(within=SOON)).choices
-        assert choice == {"name": "2 Bilder · etwa 0,24 $ · heute noch 1,00 $ übrig", "value": 2}
+        assert choice == {"name": "2 Bilder · etwa 0,24 $ · heute noch 8 Bilder übrig", "value": 2}
         assert on.discord.violations == []
 
 
