@@ -204,6 +204,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         remove_files=lambda pictures: remove_files(data, [each.file for each in pictures]),
         chart=pool.draw,
         balances=maintenance.provider_checks.balances,
+        answer_message=messenger.answer_message,
         metrics=metrics,
     )
     web = build_web(
@@ -235,6 +236,8 @@ def _client(settings: Settings, words: Texts) -> DarkroomClient:
         access=Access(discord.guilds, user_install=discord.user_install),
         log_channel=discord.log_channel,
         proxy=settings.http.proxy_to(discord.api_base),
+        mentions=discord.mentions,
+        message_content=discord.message_content,
     )
 
 

@@ -19,6 +19,7 @@ from bot.ui.commands.usage import DrawChart
 from bot.ui.interactions.private_delivery import PrivateDelivery, Uploads
 from bot.ui.interactions.responder import CheckFirstBytes, Responder
 from bot.ui.interactions.result_links import ResultLinks
+from bot.ui.messages.requests import AnswerMessage, MessageRequests
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,14 @@ def build(
     remove_files: RemoveFiles,
     chart: DrawChart,
     balances: Balances,
+    answer_message: AnswerMessage,
     metrics: Metrics,
 ) -> None:
     """Register the commands and install the handlers.
 
     *check_first_bytes* is `ReferenceChecker.check_within_ack`, *uploads* is `Delivery.uploads`, *originals* is
     `Delivery.originals`, *chart* is `PicturePool.draw`, *balances* is `ProviderChecks.balances`. *remove_files* deletes
-    pictures from the disk; it may block.
+    pictures from the disk; it may block. *answer_message* is `DiscordMessenger.answer_message`.
     """
     responder = Responder(
         client, services, texts=client.texts, access=client.access, check_first_bytes=check_first_bytes, metrics=metrics
@@ -78,6 +80,13 @@ def build(
     QuotaCommands(admin).add_to(quota)
     QuotaReports(admin).add_to(quota)
     client.tree.add_command(quota)
-    SettingsCommands(admin).add_to(client.tree)
+    SettingsCommands(admin, messages=client.request_messages if client.reads_messages else None).add_to(client.tree)
     StatusCommand(admin, access=client.access, balances=balances).add_to(client.tree)
-    client.install(Interface(responder, router))
+    messages = MessageRequests(
+        client,
+        responder,
+        messages=client.request_messages,
+        answer_message=answer_message,
+        limits=client.rate_limits,
+    )
+    client.install(Interface(responder, router, messages))
