@@ -213,6 +213,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         remove_files=lambda pictures: remove_files(data, [each.file for each in pictures]),
         chart=pool.draw,
         balances=maintenance.provider_checks.balances,
+        answer_message=messenger.answer_message,
         metrics=metrics,
     )
     web = build_web(
@@ -244,6 +245,8 @@ def _client(settings: Settings, words: Texts) -> DarkroomClient:
         access=Access(discord.guilds, user_install=discord.user_install, age_restricted=discord.age_restricted),
         log_channel=discord.log_channel,
         proxy=settings.http.proxy_to(discord.api_base),
+        mentions=discord.mentions,
+        message_content=discord.message_content,
     )
 
 

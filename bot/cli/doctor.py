@@ -141,7 +141,17 @@ async def _discord(settings: Settings) -> AsyncIterator[Line]:
     except ApplicationCheckFailed as exc:
         yield Line(good=False, what=f"Discord {exc}", fix="check DARKROOM_DISCORD__TOKEN and the network")
         return
-    yield Line(good=True, what=f"Discord knows the token: {found.name} ({found.application_id}); intents: guilds only")
+    intents = ["guilds", *(["messages"] if settings.discord.mentions or settings.discord.message_content else [])]
+    intents += ["message content"] if settings.discord.message_content else []
+    named = f"{found.name} ({found.application_id})"
+    yield Line(good=True, what=f"Discord knows the token: {named}; intents: {', '.join(intents)}")
+    if settings.discord.message_content and not found.message_content:
+        fix = (
+            "turn on Message Content Intent on the Developer Portal's page Bot, or set discord.message_content to false"
+        )
+        yield Line(
+            good=False, what="the application has no message-content intent, so Discord refuses the bot", fix=fix
+        )
     for line in _application(found):
         yield line
 

@@ -64,6 +64,7 @@ class Reply:
     attempts: int = 0
     text_version: int = 0  # the newest version that was shown without its pictures
     notified: bool = False  # a direct message was sent to the member, or cannot be
+    request_message: int | None = None  # the message that requested, which the card replies to; None: an interaction
 
     @property
     def final_edit_at(self) -> int:

@@ -13,7 +13,10 @@ VIEW_CHANNEL, SEND_MESSAGES, ATTACH_FILES, SEND_IN_THREADS = 1 << 10, 1 << 11, 1
 
 @dataclass(frozen=True, slots=True)
 class InteractionContext:
-    """One interaction that requests pictures: who, where, and how its reply can be updated."""
+    """One interaction, or one message, that requests pictures: who, where, and how its reply can be updated.
+
+    *interaction_id* is the message's id where a message requests.
+    """
 
     interaction_id: int
     application_id: int
@@ -26,6 +29,7 @@ class InteractionContext:
     bot_can_post: bool
     app_permissions: int  # Discord's bits: the bot's permissions in this channel, as the interaction says
     private: bool = False
+    request_message: int | None = None  # the message that requests, instead of an interaction; then *token* is empty
 
 
 def missing_permissions(place: Place, app_permissions: int, *, private: bool) -> tuple[str, ...]:

@@ -295,6 +295,7 @@ def _reply(context: InteractionContext, job: Job, *, locale: str) -> Reply:
         locale=locale,
         wanted=1,
         delivered=1,  # the acknowledgement itself shows version 1
-        token=context.token,
-        token_expires_at=context.received_at + TOKEN_LIFE,
+        token=context.token or None,
+        token_expires_at=context.received_at + TOKEN_LIFE if context.token else 0,
+        request_message=context.request_message,
     )

@@ -85,6 +85,8 @@ class DiscordSection(_Section):
     user_install: Flag = False
     age_restricted: Flag = False
     log_channel: ChannelId = 0
+    mentions: Flag = False
+    message_content: Flag = False
     api_base: Https = "https://discord.com/api/v10"
     gateway_url: GatewayUrl = ""
     ai_label: Flag = False

@@ -33,8 +33,8 @@ async def add(tx: Tx, reply: Reply) -> None:
         """
         INSERT INTO replies
             (job, application_id, channel_id, guild_id, message_id, ephemeral, bot_can_edit, bot_can_post,
-             filesize_limit, locale, wanted, delivered, gone, attempts)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, 0)
+             filesize_limit, locale, wanted, delivered, request_message, gone, attempts)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0)
         """,
         reply.job_id,
         reply.application_id,
@@ -48,6 +48,7 @@ async def add(tx: Tx, reply: Reply) -> None:
         reply.locale,
         reply.wanted,
         reply.delivered,
+        reply.request_message,
     )
     if reply.token is not None:
         await keep_token(tx, reply.job_id, reply.token, expires_at=reply.token_expires_at)
@@ -220,6 +221,7 @@ def load(row: Row) -> Reply:
         attempts=row["attempts"],
         text_version=row["text_version"],
         notified=bool(row["notified"]),
+        request_message=row["request_message"],
     )
 
 

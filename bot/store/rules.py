@@ -3,7 +3,7 @@
 The functions are parts of units: they take the caller's transaction.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bot.core.jobs import Place
 from bot.core.quota import NO_SERVER, Block, Holder, Rule, Unit
@@ -102,6 +102,13 @@ async def _remove(tx: Tx, server: int, holder: Holder, subject: int, *, unit: st
 async def server_settings(tx: Tx, server: int) -> ServerSettings:
     row = await tx.one("SELECT body FROM houses WHERE guild = $1", server)
     return ServerSettings.model_validate_json(row["body"]) if row else ServerSettings()
+
+
+async def generation_channels(tx: Tx) -> Mapping[int, Sequence[int]]:
+    """The channels for requests by message, of the servers that have any."""
+    rows = await tx.fetch("SELECT guild, body FROM houses WHERE body LIKE '%\"generation\":[_%'")
+    parsed = {row["guild"]: ServerSettings.model_validate_json(row["body"]).generation for row in rows}
+    return {server: channels for server, channels in parsed.items() if channels}
 
 
 async def put_server_settings(tx: Tx, server: int, server_settings: ServerSettings) -> None:

@@ -140,6 +140,10 @@ class Store:
         """A server's settings; the defaults where it has set none."""
         return await self.database.read(partial(rules.server_settings, server=server))
 
+    async def generation_channels(self) -> Mapping[int, Sequence[int]]:
+        """The channels for requests by message, by server."""
+        return await self.database.read(rules.generation_channels)
+
     async def open_jobs(self, user_id: int, *, since: int, limit: int = 10) -> tuple[list[JobRecord], int]:
         """A member's unfinished, undelivered and hidden jobs, at most *limit*, and how many more there are."""
         return await self.database.read(partial(queries.open_jobs, user_id=user_id, since=since, limit=limit))

@@ -19,13 +19,17 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """*public*: anybody may invite the bot. *commands*: names of the registered global commands."""
+    """*public*: anybody may invite the bot. *commands*: names of the registered global commands.
+
+    *message_content*: the privileged intent of that name is switched on.
+    """
 
     name: str
     application_id: int
     public: bool
     commands: tuple[str, ...]
     servers: tuple[Server, ...]
+    message_content: bool = False
 
 
 class ApplicationCheckFailed(Exception):
@@ -51,6 +55,7 @@ async def check_application(token: str, *, access: Access, proxy: str | None = N
     finally:
         await client.close()
     access.set_owners(owner_ids(info))
+    flags = info.flags
     return Application(
         name=info.name,
         application_id=info.id,
@@ -59,6 +64,7 @@ async def check_application(token: str, *, access: Access, proxy: str | None = N
         servers=tuple(
             Server(guild.id, guild.name, access.guild_is_open(guild.id, owner_id=owners[guild.id])) for guild in guilds
         ),
+        message_content=flags.gateway_message_content or flags.gateway_message_content_limited,
     )
 
 

@@ -24,6 +24,7 @@ from bot.ui.interactions.moderators import Moderators, RemoveFiles
 from bot.ui.interactions.private_delivery import PrivateDelivery, Uploads
 from bot.ui.interactions.responder import CheckFirstBytes, Responder
 from bot.ui.interactions.result_links import ResultLinks
+from bot.ui.messages.requests import AnswerMessage, MessageRequests
 from bot.ui.transport.moderation_log import ModerationLog
 
 
@@ -48,13 +49,14 @@ def build(
     remove_files: RemoveFiles,
     chart: DrawChart,
     balances: Balances,
+    answer_message: AnswerMessage,
     metrics: Metrics,
 ) -> None:
     """Register the commands and install the handlers.
 
     *check_first_bytes* is `ReferenceChecker.check_within_ack`, *uploads* is `Delivery.uploads`, *originals* is
     `Delivery.originals`, *chart* is `PicturePool.draw`, *balances* is `ProviderChecks.balances`. *remove_files* deletes
-    pictures from the disk; it may block.
+    pictures from the disk; it may block. *answer_message* is `DiscordMessenger.answer_message`.
     """
     responder = Responder(
         client, services, texts=client.texts, access=client.access, check_first_bytes=check_first_bytes, metrics=metrics
@@ -100,8 +102,15 @@ def build(
     QuotaCommands(admin).add_to(quota)
     QuotaReports(admin).add_to(quota)
     client.tree.add_command(quota)
-    SettingsCommands(admin).add_to(client.tree)
+    SettingsCommands(admin, messages=client.request_messages if client.reads_messages else None).add_to(client.tree)
     StyleCommands(admin, contexts=commands.contexts).add_to(client.tree)
     ModerateCommands(admin, moderators).add_to(client.tree)
     StatusCommand(admin, access=client.access, balances=balances).add_to(client.tree)
-    client.install(Interface(responder, router))
+    messages = MessageRequests(
+        client,
+        responder,
+        messages=client.request_messages,
+        answer_message=answer_message,
+        limits=client.rate_limits,
+    )
+    client.install(Interface(responder, router, messages))

@@ -25,8 +25,10 @@ from bot.ui.cards.notices import welcome
 from bot.ui.cards.texts import ENGLISH, Texts
 from bot.ui.interactions.access import Access
 from bot.ui.interactions.responder import NOBODY, Responder
+from bot.ui.messages.requests import MessageRequests
 from bot.ui.transport.gateway import keep_close_codes
 from bot.ui.transport.rate_limits import RateLimits
+from bot.ui.transport.request_messages import RequestMessage, RequestMessages
 from bot.ui.transport.state import State
 
 log = logging.getLogger(__name__)
@@ -106,18 +108,33 @@ class Interface:
 
     responder: Responder
     router: Router
+    messages: MessageRequests
 
 
 class DarkroomClient(discord.Client):
     """The client; it starts no task of its own and sends nothing before it logs in."""
 
-    def __init__(self, texts: Texts, *, access: Access, log_channel: int = 0, proxy: str | None = None) -> None:
-        """*log_channel*: the id of the operator's channel, 0 for none. *proxy*: the URL of an HTTP proxy to Discord."""
+    def __init__(
+        self,
+        texts: Texts,
+        *,
+        access: Access,
+        log_channel: int = 0,
+        proxy: str | None = None,
+        mentions: bool = False,
+        message_content: bool = False,
+    ) -> None:
+        """*log_channel*: the id of the operator's channel, 0 for none. *proxy*: the URL of an HTTP proxy to Discord.
+
+        *mentions*: Discord sends messages in servers, with the content of those that mention the bot;
+        *message_content*: with the content of all of them.
+        """
         rate_limits = RateLimits()
+        self.reads_messages = mentions or message_content
         # discord.py warns about missing voice packages, and has no other way to turn that off.
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
         super().__init__(
-            intents=discord.Intents(guilds=True),
+            intents=discord.Intents(guilds=True, guild_messages=self.reads_messages, message_content=message_content),
             max_messages=None,
             chunk_guilds_at_startup=False,
             member_cache_flags=discord.MemberCacheFlags.none(),
@@ -129,6 +146,9 @@ class DarkroomClient(discord.Client):
         self.rate_limits = rate_limits
         self.texts = texts
         self.access = access
+        self.request_messages = RequestMessages(content=message_content)
+        if self.reads_messages and isinstance(self._connection, State):
+            self._connection.request_messages = self.request_messages
         self.tree = Tree(self)
         self._translator = CommandTranslator(texts)
         self._log_channel = log_channel
@@ -176,6 +196,8 @@ class DarkroomClient(discord.Client):
         keep_close_codes(self)
         if self.application is not None:
             self.access.set_owners(owner_ids(self.application))
+        if self.reads_messages:
+            await self.interface.messages.load()
         await self.tree.set_translator(self._translator)
         try:
             await self.sync()
@@ -205,6 +227,9 @@ class DarkroomClient(discord.Client):
 
     async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
         await self.interface.router.on_interaction(interaction)
+
+    async def on_request_message(self, request: RequestMessage) -> None:
+        await self.interface.messages.handle(request)
 
     async def on_guild_join(self, guild: discord.Guild) -> None:
         """Send a welcome message once: in the operator's channel if it is in this server, else to the server's owner.

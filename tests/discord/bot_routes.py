@@ -147,7 +147,9 @@ def get_message(world: World, call: Call) -> Json:
 
 
 def list_messages(world: World, call: Call) -> list[Json]:
-    newest = _channel(world, call).messages[::-1][: int(call.query.get("limit", 50))]
+    every, limit = _channel(world, call).messages, int(call.query.get("limit", 50))
+    after = call.query.get("after")
+    newest = [each for each in every if each.id > int(after)][:limit][::-1] if after else every[::-1][:limit]
     return [payloads.message(each, complete=payloads.readable(each)) for each in newest]
 
 

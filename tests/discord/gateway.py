@@ -11,8 +11,8 @@ from aiohttp import ClientConnectionResetError, WSMsgType, web
 from tests.discord.rules import Json
 from tests.discord.waiting import Changes
 
-PRIVILEGED = 1 << 1 | 1 << 8 | 1 << 15  # members, presences, message content: not approved for the test application
-GUILD_MESSAGES, DIRECT_MESSAGES = 1 << 9, 1 << 12
+GUILD_MESSAGES, DIRECT_MESSAGES, MESSAGE_CONTENT = 1 << 9, 1 << 12, 1 << 15
+PRIVILEGED = 1 << 1 | 1 << 8 | MESSAGE_CONTENT  # members, presences, message content: not approved at first
 FATAL = frozenset({1000, 4004, 4010, 4011, 4012, 4013, 4014})  # after these no session can be resumed
 MAX_KEPT_EVENTS = 5000  # events kept for a resume
 
@@ -66,6 +66,7 @@ class Gateway:
     def __init__(self, *, token: str, greet: Callable[[], Greeting], changes: Changes) -> None:
         self.url = ""
         self.heartbeat_interval = 41.25  # seconds
+        self.approved = 0  # privileged intents
         self.silent = False  # nothing is sent, as on a dead connection
         self.identifies = 0
         self.resumes = 0
@@ -79,11 +80,17 @@ class Gateway:
     def live(self) -> list[Session]:
         return [each for each in self._sessions.values() if each.connection is not None]
 
-    def dispatch(self, event: str, data: Json, *, guild_id: int | None = None, intent: int = 0) -> None:
-        """Send an event to every session whose shard and intents match; disconnected ones get it when they resume."""
+    def dispatch(
+        self, event: str, data: Json, *, guild_id: int | None = None, intent: int = 0, reduced: Json | None = None
+    ) -> None:
+        """Send an event to every session whose shard and intents match; disconnected ones get it when they resume.
+
+        *reduced* is sent instead to sessions without the message-content intent.
+        """
         for session in self._sessions.values():
             if session.receives(guild_id=guild_id, intent=intent):
-                frame = session.record(event, data)
+                whole = reduced is None or session.intents & MESSAGE_CONTENT
+                frame = session.record(event, data if whole or reduced is None else reduced)
                 if session.connection is not None:
                     self._send(session.connection, frame)
 
@@ -147,7 +154,7 @@ class Gateway:
     async def _identify(self, connection: Connection, data: Json) -> None:
         if data.get("token") != self._token:
             await self._close(connection, 4004)
-        elif data.get("intents", 0) & PRIVILEGED:
+        elif data.get("intents", 0) & PRIVILEGED & ~self.approved:
             await self._close(connection, 4014)
         else:
             self.identifies += 1

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tests.discord.world import Application, Channel, Guild, Membership, User, World
 
 
+REPLY = 19  # a type of messages
 OBFUSCATED = 1 << 17  # a flag of channels
 VIEW_CHANNEL = 1 << 10
 
@@ -190,7 +191,32 @@ def channel_for_bot(one: "Channel") -> Json:
 def readable(one: Message) -> bool:
     """Whether a bot without the message-content intent may read it: its own, direct messages and mentions."""
     bot = one.channel.world.bot
-    return one.author is bot or one.channel.guild is None or f"<@{bot.id}>" in one.now.content
+    return one.author is bot or one.channel.guild is None or bot in _mentioned(one)
+
+
+def _mentioned(one: Message) -> "list[User]":
+    """The users whom a message mentions, among them the author of the message that it replies to."""
+    found = [each for each in one.channel.world.users.values() if f"<@{each.id}>" in one.now.content]
+    origin = _replied_to(one)
+    return found if origin is None or origin.author in found else [*found, origin.author]
+
+
+def _replied_to(one: Message) -> Message | None:
+    number = int((one.reference or {}).get("message_id") or 0) if one.kind == REPLY else 0
+    return one.channel.world.messages.get(number)
+
+
+def message_event(one: Message, *, content: bool) -> Json:
+    """The data of MESSAGE_CREATE in a server; *content*: for a session with the message-content intent."""
+    guild, origin = one.channel.guild, _replied_to(one)
+    assert guild is not None
+    payload = message(one, complete=content or readable(one)) | {"guild_id": str(guild.id)}
+    if (membership := guild.members.get(one.author.id)) is not None:
+        payload["member"] = member(membership, with_user=False)
+    payload["mentions"] = [user(each) for each in _mentioned(one)]
+    if origin is not None:
+        payload["referenced_message"] = message(origin, complete=content or readable(origin))
+    return payload
 
 
 def message(one: Message, *, complete: bool) -> Json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.discord import payloads
 from tests.discord.cdn import Cdn, Upload
-from tests.discord.gateway import Gateway
+from tests.discord.gateway import GUILD_MESSAGES, Gateway
 from tests.discord.messages import Message, Shown
 from tests.discord.rules import Json, Refused
 from tests.discord.waiting import Changes
@@ -243,6 +243,7 @@ class Channel:
         *,
         attachments: Sequence[Upload] = (),
         embeds: Sequence[Json] = (),
+        reply_to: Message | None = None,
     ) -> Message:
         """Post a plain message. An `Upload` as an embed's image or thumbnail becomes a proxied picture."""
         world = self.world
@@ -250,6 +251,8 @@ class Channel:
         shown = Shown(world.cdn, world.now(), content, 0, (), tuple(map(self._embed, embeds)), files)
         user = author if isinstance(author, User) else author.user
         message = Message(message_id=world.ids.next(), channel=self, author=user, shown=shown)
+        if reply_to is not None:
+            message.kind, message.reference = 19, {"channel_id": str(self.id), "message_id": str(reply_to.id)}
         world.add_message(message)
         return message
 
@@ -336,7 +339,15 @@ class World:
         self.messages[message.id] = message
         if not message.ephemeral:
             message.channel.messages.append(message)
+            self._announce(message)
         message.tell()
+
+    def _announce(self, message: Message) -> None:
+        """Send a server's message to the bot, without its content where the bot may not read it."""
+        guild = message.channel.guild
+        if guild is not None and guild.bot_in and message.channel.bot_sees:
+            whole, reduced = (payloads.message_event(message, content=each) for each in (True, False))
+            self.gateway.dispatch("MESSAGE_CREATE", whole, guild_id=guild.id, intent=GUILD_MESSAGES, reduced=reduced)
 
     def find_command(self, name: str, *, kind: int, guild: Guild | None) -> Json:
         places: list[Any] = [guild.id, None] if guild is not None else [None]

@@ -90,7 +90,10 @@ class Cards:
         assert "isn't yours, or it was deleted" in await _refusal(await _press(bot.bob, self.one, AGAIN))
         menu = (await (await _press(bot.bob, self.one, "More…")).acked()).message
         assert menu is not None
-        assert ([each.label for each in menu.buttons], "$" in menu.text) == (["Original files", "Favorite", "Report"], False)
+        assert ([each.label for each in menu.buttons], "$" in menu.text) == (
+            ["Original files", "Favorite", "Report"],
+            False,
+        )
         assert self.one.message is not None
         job = bot.job(self.one)["id"]
         for action in ("prompt", "change"):  # as on cards of older versions

@@ -137,6 +137,8 @@ async def stage(
     beside: str | None = None,
     models: Catalog | None = None,
     blocked_words: Sequence[str] = (),
+    mentions: bool = False,
+    message_content: bool = False,
 ) -> AsyncIterator[Stage]:
     checked_references: list[Sequence[Reference]] = []
     reference_errors: list[Exception] = []
@@ -159,8 +161,10 @@ async def stage(
 
     simcord.backend.cdn.CDN_BASE = "https://cdn.discordapp.com"
     time = Time()
+    access = Access(guilds, user_install=user_install)
     texts = Texts(LOCALES, strict=True)
-    client = DarkroomClient(texts, access=Access(guilds, user_install=user_install))
+    client = DarkroomClient(texts, access=access, mentions=mentions, message_content=message_content)
+    intents = discord.Intents(guilds=True, guild_messages=mentions or message_content, message_content=message_content)
     messenger = DiscordMessenger(client, texts, limits=client.rate_limits, clock=time)
     async with rig(
         folder,
@@ -182,9 +186,10 @@ async def stage(
             remove_files=lambda pictures: removed.extend(each.file for each in pictures),
             chart=chart,
             balances=lambda: balances,
+            answer_message=messenger.answer_message,
             metrics=base.metrics,
         )
-        async with simcord.run(client, approved_intents=discord.Intents(guilds=True)) as env:
+        async with simcord.run(client, approved_intents=intents) as env:
             time.now = int(env.now().timestamp() * 1000)
             guild = env.create_guild("Studio")
             channel = guild.create_text_channel("pictures")

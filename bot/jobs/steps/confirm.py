@@ -23,7 +23,7 @@ class Confirm:
         at = self._context
         record = await at.store.job_record(job.id)
         now = at.clock()
-        if record is None or record.reply.token is None or now >= job.created_at + WAIT_LIMIT:
+        if record is None or not _can_be_found(record.reply) or now >= job.created_at + WAIT_LIMIT:
             await at.end(job, State.CANCELLED, reason="unacknowledged")
             return None
         try:
@@ -37,3 +37,8 @@ class Confirm:
             return at.after(RETRY_DELAY * lookups)
         await at.end(job, State.CANCELLED, reason="unacknowledged")
         return None
+
+
+def _can_be_found(reply: Reply) -> bool:
+    """Whether Discord can be asked: by the interaction's token, or for what follows the message that requested."""
+    return reply.token is not None or reply.request_message is not None

@@ -18,9 +18,11 @@ from bot.ui.cards.escape import show
 from bot.ui.cards.settings import SettingsView
 from bot.ui.interactions.timeouts import database_timeout
 from bot.ui.transport.channels import channel_title, deleted_channels, has_open_channel, may_write
+from bot.ui.transport.request_messages import RequestMessages
 
 NO_MESSAGES = frozenset({discord.ChannelType.forum, discord.ChannelType.media})
 NO_CAP = "none"
+MAX_GENERATION = 25  # channels
 COMMON_ZONES = (  # the first suggestions for `/settings timezone`
     "UTC", "Europe/London", "Europe/Paris", "Europe/Berlin", "Europe/Madrid", "Europe/Istanbul", "Europe/Moscow",
     "Asia/Dubai", "Asia/Kolkata", "Asia/Jakarta", "Asia/Shanghai", "Asia/Seoul", "Asia/Tokyo", "Australia/Sydney",
@@ -34,8 +36,10 @@ Change = Callable[[ServerSettings], ServerSettings]
 class SettingsCommands:
     """Registers and runs the commands."""
 
-    def __init__(self, admin: Admin) -> None:
+    def __init__(self, admin: Admin, *, messages: RequestMessages | None) -> None:
+        """*messages* is None if the operator does not let the bot read messages."""
         self._admin = admin
+        self._messages = messages
         self._services = admin.services
 
     def add_to(self, tree: app_commands.CommandTree[Any]) -> None:
@@ -57,6 +61,9 @@ class SettingsCommands:
         add(models, "deny", self._deny_model, options=[_required("model", self._offered_models)])
         add(models, "list", self._list_models)
         SettingsPanel(self._admin).add_to(settings)
+        generation = self._admin.group("generation", parent=settings)
+        add(generation, "add", self._add_generation, options=[place])
+        add(generation, "remove", self._remove_generation, options=[place])
         tree.add_command(settings)
 
     @property
@@ -193,6 +200,58 @@ class SettingsCommands:
         lines = settings_cards.models(await self._current(action), action.words, view=view)
         await self._answer(action, "", lines)
 
+    # --- requests by message
+
+    async def _add_generation(self, action: AdminAction) -> None:
+        if self._messages is None:
+            raise UserError("settings.no_mentions")
+        given = action.given["channel"]
+        channel = _channel_id(given)
+        if given.type in NO_MESSAGES:
+            raise UserError("settings.no_requests")
+
+        def change(listed: tuple[int, ...]) -> tuple[int, ...]:
+            if len(listed) >= MAX_GENERATION and channel not in listed:
+                raise UserError("settings.many_requests", limit=MAX_GENERATION)
+            return _with(listed, channel)
+
+        await self._change_generation(action, change, setting="generation.add", channel=channel)
+
+    async def _remove_generation(self, action: AdminAction) -> None:
+        channel = _channel_id(action.given["channel"])
+        await self._change_generation(
+            action, lambda listed: _without(listed, channel), setting="generation.remove", channel=channel
+        )
+
+    async def _change_generation(
+        self,
+        action: AdminAction,
+        change: Callable[[tuple[int, ...]], tuple[int, ...]],
+        *,
+        setting: str,
+        channel: int,
+    ) -> None:
+        """Apply *change* to the channels for requests by message, from which deleted ones are dropped."""
+        guild, entry = action.interaction.guild, {"setting": setting, "channel": channel}
+        before = (await self._current(action)).generation
+        gone = await deleted_channels(action.interaction.client, guild, before)
+
+        def changed(now: ServerSettings) -> ServerSettings:
+            kept = tuple(each for each in now.generation if each not in gone)
+            return now.model_copy(update={"generation": change(kept)})
+
+        async with database_timeout("settings.unsure"):
+            server_settings = await self._services.quotas.change_server_settings(action.by, changed, body=entry)
+        if self._messages is not None:
+            self._messages.set_server(action.server, server_settings.generation)
+        view = SettingsView(self._model_names(), frozenset({channel}) & gone)
+        named = settings_cards.channel(channel, action.words, view=view)
+        done = action.words.say(f"settings.done.{setting.replace('.', '_')}", channel=named)
+        unwritable = channel in server_settings.generation and may_write(guild, channel) is False
+        mute = [action.words.say("settings.generation_mute", channel=named)] if unwritable else []
+        lines = [*settings_cards.generation(server_settings, action.words, view=view), *mute]
+        await self._answer(action, done if server_settings.generation != before else None, lines, warning=unwritable)
+
     # --- time zone, alerts, all settings
 
     async def _timezone(self, action: AdminAction) -> None:
@@ -266,6 +325,7 @@ class SettingsCommands:
         guild = action.interaction.guild
         posted = {each for each in (server_settings.alerts, server_settings.log) if each}
         named = {*server_settings.allowed, *server_settings.denied, *server_settings.caps} | posted
+        named |= set(server_settings.generation)
         deleted = await deleted_channels(action.interaction.client, guild, named)
         unwritable = {each for each in posted if each in deleted or may_write(guild, each) is False}
         all_closed = not has_open_channel(guild, server_settings, deleted=deleted)

@@ -81,6 +81,18 @@ def notice(key: str, words: Words, **values: object) -> ui.LayoutView:
     return page(box(paragraph(sentence(words, key, values)), colour=BLURPLE))
 
 
+def short(text: str) -> ui.LayoutView:
+    """A message of a few words that is soon deleted."""
+    return page(paragraph(text))
+
+
+def public_refusal(error: UserError, words: Words, *, user_id: int) -> str:
+    """Why a request by message is refused, for everybody in the channel to read: without anybody's limits."""
+    if quota_text.is_limit(error):
+        return words.say("message.limit", user=f"<@{user_id}>")
+    return quota_text.refusal_text(words, error, outside=False)
+
+
 def ignored_flags(words: Words, *, ignored: Sequence[str], overridden: Sequence[str]) -> ui.LayoutView:
     """Which flags typed in a prompt have no effect: unknown ones, and those for which an option was chosen."""
     lines = [

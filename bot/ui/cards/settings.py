@@ -40,6 +40,7 @@ def everything(server_settings: ServerSettings, words: Words, *, view: SettingsV
         *calendar(server_settings, words, now=now),
         *alerts(server_settings, words, view=view),
         *log(server_settings, words, view=view),
+        *(generation(server_settings, words, view=view) if server_settings.generation else []),
     ]
     return page(box(paragraph(words.say("settings.title"), *lines), colour=BLURPLE))
 
@@ -95,6 +96,13 @@ def log(server_settings: ServerSettings, words: Words, *, view: SettingsView) ->
     shown = channel(server_settings.log, words, view=view)
     lines = [words.say("settings.log", channel=shown)]
     return [*lines, words.say("settings.alerts_mute", channel=shown)] if view.log_unwritable else lines
+
+
+def generation(server_settings: ServerSettings, words: Words, *, view: SettingsView) -> list[str]:
+    """Where a message that mentions the bot is a request."""
+    if not server_settings.generation:
+        return [words.say("settings.generation_none")]
+    return [words.say("settings.generation", channels=_named(server_settings.generation, words, view=view))]
 
 
 def channel(number: int, words: Words, *, view: SettingsView) -> str:

@@ -219,6 +219,11 @@ class Responder:
             )
         )
 
+    async def check_server(self, guild_id: int, *, user_id: int) -> None:
+        """Raise `UserError` if the operator has not opened this server, which the bot is a member of."""
+        owner_id = await self._server_owner(guild_id)
+        self._access.check(Location(user_id=user_id, guild_id=guild_id, owner_id=owner_id, member=True))
+
     def is_member(self, interaction: Interaction) -> bool:
         """Whether the bot is a member of the server of *interaction*."""
         guild_id = interaction.guild_id
@@ -272,7 +277,7 @@ class Responder:
                 raise UserError("busy")  # noqa: TRY301 - handled below like every refusal
             self.services.requests.check_permissions(context.place, context.app_permissions, private=context.private)
             if draft.references:
-                await self._check_references_of(draft, context.place)
+                await self.check_references_of(draft, context.place)
             card = await self.services.requests.accept(context, draft, max_price=max_price)
         except AlreadySeen:  # Discord delivered the interaction twice; the first delivery is answered
             return
@@ -343,7 +348,7 @@ class Responder:
         found = suggest_channels(error, overview, guild=self._client.get_guild(place.server), user=interaction.user)
         return UserError(error.key, **{**error.values, "channels": found})
 
-    async def _check_references_of(self, draft: RequestDraft, place: Place) -> None:
+    async def check_references_of(self, draft: RequestDraft, place: Place) -> None:
         """Raise `UserError` for references that cannot be used, as far as it is known before the first answer."""
         request = self.services.requests.request(draft, place, await self.services.requests.server_settings(place))
         self.services.requests.check_references(request)  # first what Discord says about them
@@ -404,9 +409,9 @@ class Responder:
             self._metrics.acknowledged((self.clock() - context.received_at) / SECOND)
             if shown.message_id is not None:
                 ephemeral = context.private or shown.is_ephemeral()
-                await self._record_acknowledgement(job_id, message_id=shown.message_id, ephemeral=ephemeral)
+                await self.record_acknowledgement(job_id, message_id=shown.message_id, ephemeral=ephemeral)
 
-    async def _record_acknowledgement(self, job_id: str, *, message_id: int, ephemeral: bool) -> None:
+    async def record_acknowledgement(self, job_id: str, *, message_id: int, ephemeral: bool) -> None:
         """Record that Discord shows the card; if the database is away, the worker asks Discord later."""
         try:
             await self.services.requests.acknowledged(job_id, message_id=message_id, ephemeral=ephemeral)

@@ -72,6 +72,19 @@ def may_write(guild: discord.Guild | None, channel: int) -> bool | None:
     )
 
 
+def bot_permissions(guild: discord.Guild | None, channel: int) -> discord.Permissions:
+    """The bot's permissions in *channel*; all of them if the cache cannot tell."""
+    if guild is not None and is_hidden(guild, channel):
+        return discord.Permissions.none()
+    cached = guild.get_channel_or_thread(channel) if guild is not None else None
+    if guild is None or cached is None or guild.me is None:
+        return discord.Permissions.all()
+    try:
+        return cached.permissions_for(guild.me)
+    except discord.ClientException:  # a thread whose parent is not in the cache
+        return discord.Permissions.all()
+
+
 def has_open_channel(guild: discord.Guild | None, server_settings: ServerSettings, *, deleted: frozenset[int]) -> bool:
     """Whether the settings leave a channel open that the bot can view; True if the cache cannot tell.
 

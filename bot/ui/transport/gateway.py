@@ -17,7 +17,8 @@ MAX_RECONNECT_DELAY = 120.0
 STABLE_AFTER = 300.0  # seconds; a connection that lasted longer resets the delay
 FATAL_CODES = {
     4004: "Discord does not know this token: set DARKROOM_DISCORD__TOKEN to the one on the Developer Portal's Bot page",
-    4014: "Discord refused an intent: Darkroom asks only for guilds, so check the application in the Developer Portal",
+    4014: "Discord refused an intent: turn on Message Content Intent on the Developer Portal's Bot page, or set "
+    "DARKROOM_DISCORD__MESSAGE_CONTENT to false",
 }
 
 

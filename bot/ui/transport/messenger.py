@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 NOBODY = discord.AllowedMentions.none()
 TIMEOUT = 60.0  # seconds for one request, uploads included
 FIND_TIMEOUT = 10.0  # seconds
+FIRST_CARD_TIMEOUT = 8.0  # seconds; the worker looks for a missing card for at least as long
 NONCE_LENGTH = 25  # characters, Discord's limit
 EPHEMERAL = discord.MessageFlags.ephemeral.flag
 HISTORY_LIMIT = 50  # messages
@@ -96,6 +97,26 @@ class DiscordMessenger:
         else:
             self._shown.remember(message_id, digest)
         return message_id
+
+    async def answer_message(self, card: Card, reply: Reply) -> int:
+        """Post the first card of a request by message, as a reply to that message, and return the new message's id.
+
+        `DeliverLater` where it is not known whether Discord shows it; any other delivery error means that it does not.
+        """
+        self._check_available()
+        view = self._render(card, reply, uploads=())
+        try:
+            async with asyncio.timeout(FIRST_CARD_TIMEOUT):
+                with self._limits.sending(_route(reply, ReplyPath.POST)):
+                    await self._limits.wait_for_token(final=True)
+                    posted = await self._channel(reply).send(
+                        view=view, reference=_request_of(reply), nonce=_first_nonce(reply), allowed_mentions=NOBODY
+                    )
+        except DISCORD_ERRORS as exc:
+            self._note_block(exc)
+            raise classify_error(exc, path=ReplyPath.POST, reply=reply, now=self._clock(), files=False) from exc
+        self._shown.remember(posted.id, digest_of(view, reply))
+        return posted.id
 
     async def delete(self, reply: Reply, *, path: ReplyPath) -> None:
         """Delete the reply's message by *path*; raises only the delivery errors of `bot.core.errors`."""
@@ -185,8 +206,11 @@ class DiscordMessenger:
     async def find(self, reply: Reply) -> tuple[int, bool] | None:
         """Look up a reply by its token: its message id and whether it is ephemeral, or None if there is none.
 
-        Raises `DeliverLater` if Discord cannot be asked. A reply with an expired token is never found.
+        Raises `DeliverLater` if Discord cannot be asked. A reply with an expired token is never found. The reply to a
+        message is looked for among the messages that follow it.
         """
+        if reply.request_message is not None:
+            return await self._find_after_request(reply)
         if not reply.token_lives(self._clock()):
             return None
         self._check_available()
@@ -205,6 +229,22 @@ class DiscordMessenger:
         if not any(f":{reply.job_id}:" in each for each in _raw_custom_ids(message.get("components", []))):
             return None  # the interaction was answered with something else, such as a refusal
         return int(message["id"]), bool(message.get("flags", 0) & EPHEMERAL)
+
+    async def _find_after_request(self, reply: Reply) -> tuple[int, bool] | None:
+        self._check_available()
+        after = discord.Object(reply.request_message or 0)
+        try:
+            async with asyncio.timeout(FIND_TIMEOUT):
+                await self._limits.wait_for_token(final=True)
+                async for each in self._channel(reply).history(limit=HISTORY_LIMIT, after=after):
+                    if _shows_job(each, reply.job_id, author=self._client.user):
+                        return each.id, False
+        except (discord.Forbidden, discord.NotFound):
+            return None
+        except DISCORD_ERRORS as exc:
+            self._note_block(exc)
+            raise DeliverLater(f"{type(exc).__name__}: {exc}", retry_after=None) from exc
+        return None
 
     def _render(self, card: Card, reply: Reply, *, uploads: Sequence[Upload]) -> ui.LayoutView:
         names = [each.name for each in uploads]
@@ -264,11 +304,17 @@ class DiscordMessenger:
         nonce_expired = self._clock() - (message.card.job.ended_at or 0) > NONCE_LIFETIME
         if (reply.attempts or nonce_expired) and (earlier := await self._find_earlier_post(reply)) is not None:
             return earlier
+        options: dict[str, Any] = {} if reply.request_message is None else {"reference": _request_of(reply)}
         await self._limits.wait_for_token(final=message.final)
         posted = await self._channel(reply).send(
-            view=message.view, files=files_of(message.uploads), nonce=_nonce(reply), allowed_mentions=NOBODY
+            view=message.view,
+            files=files_of(message.uploads),
+            nonce=_nonce(reply),
+            allowed_mentions=NOBODY,
+            **options,
         )
-        return posted.id
+        message_id: int = posted.id
+        return message_id
 
     async def _find_earlier_post(self, reply: Reply) -> int | None:
         """The id of a message about the job that an unanswered attempt has posted in the channel."""
@@ -320,6 +366,22 @@ def _route(reply: Reply, path: ReplyPath) -> str:
 
 def _nonce(reply: Reply) -> str:
     return reply.job_id[-NONCE_LENGTH:]  # of 26 characters; the first is the most significant of the time, always 0
+
+
+def _first_nonce(reply: Reply) -> str:
+    """Another one than that of a message which replaces the first card."""
+    return f"m{_nonce(reply)[1:]}"
+
+
+def _request_of(reply: Reply) -> discord.MessageReference:
+    """The message that requested; a card is posted even if it was deleted."""
+    assert reply.request_message is not None
+    return discord.MessageReference(
+        message_id=reply.request_message,
+        channel_id=reply.channel_id,
+        guild_id=reply.guild_id,
+        fail_if_not_exists=False,
+    )
 
 
 def _raw_custom_ids(components: Sequence[Mapping[str, Any]]) -> Iterator[str]:

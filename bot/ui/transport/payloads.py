@@ -1,4 +1,4 @@
-"""Completes the raw JSON of an interaction, so that discord.py can parse it whatever optional field is missing or null.
+"""Completes the raw JSON of interactions and messages, so that discord.py can parse them whatever field is missing.
 
 Only fields that discord.py requires or that we read are copied, so that no other field can break the parser. Which
 fields are optional: Discord's docs, "Receiving and Responding", and the schemas of the objects inside.
@@ -72,6 +72,11 @@ def complete(raw: Mapping[str, Any]) -> Json:
     if guild_id is None:
         return completed | {"user": user}
     return completed | {"guild_id": guild_id, "member": _with_defaults(MEMBER, member) | {"user": user}}
+
+
+def complete_message(raw: Mapping[str, Any]) -> Json:
+    """A message of the gateway with every field that is read of it, as `complete` does."""
+    return _message(_without_nulls(raw))
 
 
 def _without_nulls(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""discord.py's cache, without channels that the bot cannot view, and with a parser of interactions that tolerates gaps.
+"""discord.py's cache, without channels that the bot cannot view; parsers of interactions and messages tolerate gaps.
 
 Discord sends a channel that the bot cannot view as `___hidden___`, without its age restriction and its permissions
 (docs, "Channel Flags"). discord.py would cache it like that, and prefer the cached channel to the one in an
@@ -15,6 +15,7 @@ from discord import ChannelType, InteractionType
 from discord.state import ConnectionState
 
 from bot.ui.transport.payloads import TEXT, Json, complete
+from bot.ui.transport.request_messages import RequestMessages, parse
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class State(ConnectionState[Any]):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.hidden: defaultdict[int, set[int]] = defaultdict(set)
+        self.request_messages: RequestMessages | None = None  # set by the client
 
     async def close(self) -> None:
         if self._ready_task is not None:  # it could run after the event loop is closed
@@ -87,6 +89,26 @@ class State(ConnectionState[Any]):
         """Remove a channel and its threads from the cache."""
         payload: Any = {"id": channel_id, "guild_id": guild_id}
         super().parse_channel_delete(payload)
+
+    # --- messages, which Discord sends only if the operator wants requests by message
+
+    def parse_message_create(self, data: Any) -> None:
+        """Dispatch a message that may be a request; all others are dropped unread."""
+        bot_id = str(self.self_id)
+        if self.request_messages is None or not self.request_messages.may_be_request(data, bot_id=bot_id):
+            return
+        try:
+            message = parse(data, state=self, bot_id=bot_id)
+        except Exception as exc:  # noqa: BLE001 - one bad message must not end the connection
+            extra = {"event": "message_unreadable"}
+            log.error("A message could not be read: %s", type(exc).__name__, extra=extra)  # noqa: TRY400 - a traceback may contain the prompt
+            return
+        self.dispatch("request_message", message)
+
+    def parse_message_update(self, data: Any) -> None:
+        """Nothing depends on changes and deletions of messages, which discord.py would parse."""
+
+    parse_message_delete = parse_message_delete_bulk = parse_message_update
 
     def parse_interaction_create(self, data: Any) -> None:
         """Dispatch an interaction as discord.py does, except to stored views, which the bot does not use."""

@@ -247,7 +247,7 @@ async def try_forms(case: Case) -> None:
 async def test_only_managers_of_a_server_may_use_admin_commands_and_only_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str, place: str
 ) -> None:
-    async with connected(tmp_path, monkeypatch, guilds=("*",), user_install=True) as on:
+    async with connected(tmp_path, monkeypatch, guilds=("*",), user_install=True, mentions=True) as on:
         await on.discord.ready("quota", "settings", "style")
         case, commands = case_of(on, role, place), list(leaves(on.client.tree))
         await furnish(case)

@@ -338,3 +338,50 @@ async def test_the_page_of_a_server_with_very_long_lists_still_fits(on: Stage) -
 async def _imagine_in(on: Stage, channel: Any) -> tuple[Any, Any]:
     shown = await on.alice.slash(channel, "imagine", prompt="x")
     return shown, await on.newest()
+
+
+# --- requests by message
+
+
+@on_stage(mentions=True)
+async def test_a_channel_takes_requests_by_message_from_the_moment_it_is_added_until_it_is_removed(on: Stage) -> None:
+    carol, mention = admin(on), on.client.user.mention  # type: ignore[union-attr]
+
+    added = await carol.slash(on.channel, "settings generation add", channel=on.channel)
+    await on.alice.send(on.channel, f"{mention} a lighthouse")
+    shown = await carol.slash(on.channel, "settings show")
+    removed = await carol.slash(on.channel, "settings generation remove", channel=on.channel)
+    await on.alice.send(on.channel, f"{mention} a boat")
+
+    assert "turned on" in text(added)
+    assert f"Mention the bot to request pictures in <#{on.channel.id}>" in text(shown)
+    assert "No channel takes requests by message" in text(removed)
+    assert await on.jobs() == 1
+    assert await settings_history(on) == [
+        {"setting": f"generation.{each}", "channel": on.channel.id} for each in ("remove", "add")
+    ]
+
+
+@on_stage(mentions=True)
+async def test_an_added_channel_in_which_the_bot_cannot_post_is_reported_and_deleted_ones_are_dropped(
+    on: Stage,
+) -> None:
+    carol, gone = admin(on), on.guild.create_text_channel("gone")
+    await carol.slash(on.channel, "settings generation add", channel=gone)
+    on.env.backend.delete_channel(gone.id)
+    mute = on.guild.create_text_channel(
+        "mute", overwrites={on.guild.default_role: discord.PermissionOverwrite(send_messages=False)}
+    )
+
+    shown = await carol.slash(on.channel, "settings generation add", channel=mute)
+
+    assert "can't post in" in text(shown)
+    assert (await server_settings(on)).generation == (mute.id,)
+
+
+@on_stage()
+async def test_without_messages_no_channel_can_be_added_for_requests(on: Stage) -> None:
+    shown = await admin(on).slash(on.channel, "settings generation add", channel=on.channel)
+
+    assert "`discord.mentions`" in text(shown)
+    assert (await server_settings(on)).generation == ()

@@ -108,7 +108,7 @@ async def trial(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Asyn
     removed: list[Picture] = []
     if url.startswith("sqlite"):
         async with connected(
-            folder, monkeypatch, guilds=("*",), url=url, limits=FREE, remove_files=removed.extend
+            folder, monkeypatch, guilds=("*",), url=url, limits=FREE, remove_files=removed.extend, mentions=True
         ) as on:
             database = on.rig.store.database
             assert isinstance(database, SqliteDatabase)
@@ -125,7 +125,15 @@ async def trial(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Asyn
     else:
         async with (
             line_to(url) as line,
-            connected(folder, monkeypatch, guilds=("*",), url=line.url, limits=FREE, remove_files=removed.extend) as on,
+            connected(
+                folder,
+                monkeypatch,
+                guilds=("*",),
+                url=line.url,
+                limits=FREE,
+                remove_files=removed.extend,
+                mentions=True,
+            ) as on,
         ):
 
             def slow(seconds: float, *, reads: bool = False) -> None:

@@ -99,7 +99,11 @@ async def test_a_moderator_covers_and_deletes_and_a_member_does_neither(
 ) -> None:
     async with stage(tmp_path, monkeypatch) as at:
         message, job = await at.made(pictures=2)
-        assert [each.label for each in (await at.menu(at.bob, message)).buttons] == ["Original files", "Favorite", "Report"]
+        assert [each.label for each in (await at.menu(at.bob, message)).buttons] == [
+            "Original files",
+            "Favorite",
+            "Report",
+        ]
 
         menu = await at.menu(at.mia, message)
         await answer(await at.mia.click(menu, label="Mark as spoiler"))

@@ -53,6 +53,7 @@ async def connected(
     url: str = "",
     limits: Limits | None = None,
     remove_files: RemoveFiles = lambda _: None,
+    mentions: bool = False,
 ) -> AsyncIterator[Scene]:
     """A connected client. With a *proxy* Discord's name is discord.example, resolved by the proxy's *names*."""
     monkeypatch.setattr(discord.http.Route, "BASE", discord.http.Route.BASE)
@@ -70,7 +71,8 @@ async def connected(
             monkeypatch.setattr(gateway, "DEFAULT_GATEWAY", yarl.URL("ws://discord.example/gateway"))
         access = Access(guilds, user_install=user_install)
         texts = Texts(LOCALES, strict=True)
-        client = DarkroomClient(texts, access=access, proxy=proxy)
+        client = DarkroomClient(texts, access=access, proxy=proxy, mentions=mentions)
+        messenger = DiscordMessenger(client, texts, limits=client.rate_limits, clock=base.time)
         build(
             client,
             base.services,
@@ -81,12 +83,12 @@ async def connected(
             remove_files=remove_files,
             chart=_drawn,
             balances=dict,
+            answer_message=messenger.answer_message,
             metrics=base.metrics,
         )
         async with client:
             life = asyncio.create_task(client.start(server.token))
             await server.ready("imagine", "edit", "jobs", "usage", "help", "Edit this")
-            messenger = DiscordMessenger(client, texts, limits=client.rate_limits, clock=base.time)
             yield Scene(server, base, client, messenger)
         with contextlib.suppress(asyncio.CancelledError):
             await life
