@@ -25,7 +25,7 @@ def write(folder: Path, **locales: str) -> Path:
 
 
 def test_every_language_is_complete() -> None:
-    assert set(TEXTS.locales) == {"en", "de", "fr", "es", "ru"}
+    assert set(TEXTS.locales) == {"en", "de", "fr", "es", "pt-BR", "ru"}
 
 
 def test_every_error_the_code_raises_has_a_text() -> None:
