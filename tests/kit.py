@@ -182,6 +182,7 @@ class FakeMessenger:
     errors: list[Exception] = field(default_factory=list)  # raised one by one before anything is shown
     deleted: list[str] = field(default_factory=list)  # jobs whose messages were deleted
     notified: list[Card] = field(default_factory=list)  # cards of direct messages
+    threads: list[int] = field(default_factory=list)  # messages on which a thread was opened
     waits: float = 0.0  # seconds that Discord's limits make cards of unfinished jobs wait
 
     async def send(self, card: Card, reply: Reply, *, path: ReplyPath, uploads: Sequence[Upload]) -> int:
@@ -197,6 +198,9 @@ class FakeMessenger:
 
     def delay(self, reply: Reply, *, path: ReplyPath, final: bool) -> float:
         return 0.0 if final else self.waits
+
+    async def open_thread(self, card: Card, reply: Reply, *, message_id: int) -> None:
+        self.threads.append(message_id)
 
     async def notify(self, card: Card, reply: Reply) -> bool:
         self.notified.append(card)

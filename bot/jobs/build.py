@@ -38,6 +38,7 @@ from bot.store.quotas import Quotas
 from bot.store.reports import Reports
 from bot.store.results import Results
 from bot.store.store import Store
+from bot.store.threads import Threads
 from bot.store.tray import Trays
 
 
@@ -71,6 +72,7 @@ class Services:
     favorites: Favorites
     trays: Trays
     results: Results
+    threads: Threads
     queues: FairQueues
     poll_timing: PollTiming
     availability: Availability
@@ -218,6 +220,7 @@ def _services(
         favorites=Favorites(database),
         trays=Trays(database),
         results=Results(database),
+        threads=Threads(database),
         queues=queues,
         poll_timing=at.poll_timing,
         availability=at.availability,

@@ -92,7 +92,7 @@ class Requests:
         job, amount, quote = self._job(context, draft, server_settings)
         if max_price is not None and amount.micro_usd > max_price:
             raise UserError("price.changed", price=amount.micro_usd, said=max_price, estimated=quote.estimated)
-        reply = _reply(context, job)
+        reply = _reply(context, job, thread=draft.thread or server_settings.threads)
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT):
                 reserved = await self._store.accept(
@@ -221,7 +221,7 @@ def _parent_picture(draft: RequestDraft) -> int | None:
     return n if job_id == draft.parent_id else None
 
 
-def _reply(context: InteractionContext, job: Job) -> Reply:
+def _reply(context: InteractionContext, job: Job, *, thread: bool) -> Reply:
     return Reply(
         job_id=job.id,
         application_id=context.application_id,
@@ -238,4 +238,5 @@ def _reply(context: InteractionContext, job: Job) -> Reply:
         token=context.token or None,
         token_expires_at=context.received_at + TOKEN_LIFE if context.token else 0,
         request_message=context.request_message,
+        thread=thread and context.can_open_thread and not context.private,
     )

@@ -20,6 +20,7 @@ from bot.ui.interactions.private_delivery import PrivateDelivery, Uploads
 from bot.ui.interactions.responder import CheckFirstBytes, Responder
 from bot.ui.interactions.result_links import ResultLinks
 from bot.ui.messages.requests import AnswerMessage, MessageRequests
+from bot.ui.transport.threads import ThreadOpener
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ def build(
         client, services, texts=client.texts, access=client.access, check_first_bytes=check_first_bytes, metrics=metrics
     )
     private_delivery, admin = PrivateDelivery(responder, uploads, originals=originals), Admin(responder)
-    history = History(responder, links=ResultLinks(client, client.rate_limits), uploads=uploads)
+    links = ResultLinks(client, client.rate_limits)
+    history = History(responder, links=links, uploads=uploads)
     commands = Commands(
         responder,
         private_delivery=private_delivery,
@@ -74,6 +76,7 @@ def build(
         admin=admin,
         tray=commands.tray,
         history=history,
+        threads=ThreadOpener(client, limits=client.rate_limits) if client.reads_messages else None,
     )
     commands.add_to(client.tree)
     quota = admin.group("quota")
@@ -87,6 +90,7 @@ def build(
         responder,
         messages=client.request_messages,
         answer_message=answer_message,
+        links=links,
         limits=client.rate_limits,
     )
     client.install(Interface(responder, router, messages))

@@ -21,9 +21,10 @@ from bot.ui.commands.tray import TrayCommands
 from bot.ui.interactions.parsing import fields_of, files_in
 from bot.ui.interactions.private_delivery import PrivateDelivery
 from bot.ui.interactions.responder import NOBODY, Interaction, Responder
+from bot.ui.transport.threads import ThreadOpener
 
 CHANGING_ACTIONS = frozenset(
-    {"cancel", "hide", "show", "look", "erase", "favorite", "spoiler"}
+    {"cancel", "hide", "show", "look", "erase", "favorite", "spoiler", "thread", "back"}
 )  # may take effect although unanswered
 HANDLED_TYPES = frozenset({discord.InteractionType.component, discord.InteractionType.modal_submit})
 
@@ -40,6 +41,7 @@ class Router:
         admin: Admin,
         tray: TrayCommands,
         history: History,
+        threads: ThreadOpener | None,
     ) -> None:
         """*remove_files* deletes a job's pictures from the disk; it may block, so it is called in a thread."""
         self._responder = responder
@@ -50,7 +52,11 @@ class Router:
         self._history = history
         self.background = Background()
         self._results = Results(
-            responder, private_delivery=private_delivery, remove_files=remove_files, background=self.background
+            responder,
+            private_delivery=private_delivery,
+            remove_files=remove_files,
+            background=self.background,
+            threads=threads,
         )
         self._kinds: Mapping[str, Callable[[ButtonPress], Awaitable[None]]] = {
             "j1": self._job_button,
