@@ -184,6 +184,7 @@ class FakeMessenger:
     deleted: list[str] = field(default_factory=list)  # jobs whose messages were deleted
     notified: list[Card] = field(default_factory=list)  # cards of direct messages
     announced: list[tuple[Card, Notify]] = field(default_factory=list)  # ends that a member was told of
+    threads: list[int] = field(default_factory=list)  # messages on which a thread was opened
     waits: float = 0.0  # seconds that Discord's limits make cards of unfinished jobs wait
 
     async def send(self, card: Card, reply: Reply, *, path: ReplyPath, uploads: Sequence[Upload]) -> int:
@@ -202,6 +203,9 @@ class FakeMessenger:
 
     def delay(self, reply: Reply, *, path: ReplyPath, final: bool) -> float:
         return 0.0 if final else self.waits
+
+    async def open_thread(self, card: Card, reply: Reply, *, message_id: int) -> None:
+        self.threads.append(message_id)
 
     async def notify(self, card: Card, reply: Reply) -> bool:
         self.notified.append(card)

@@ -65,6 +65,7 @@ class Reply:
     text_version: int = 0  # the newest version that was shown without its pictures
     notified: bool = False  # a direct message was sent to the member, or cannot be
     request_message: int | None = None  # the message that requested, which the card replies to; None: an interaction
+    thread: bool = False  # the finished card gets a thread, which is not open yet
 
     @property
     def final_edit_at(self) -> int:

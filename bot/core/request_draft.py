@@ -29,6 +29,7 @@ class InteractionContext:
     bot_can_post: bool
     app_permissions: int  # Discord's bits: the bot's permissions in this channel, as the interaction says
     private: bool = False
+    can_open_thread: bool = False  # the bot may open threads in this channel
     request_message: int | None = None  # the message that requests, instead of an interaction; then *token* is empty
 
 
@@ -60,6 +61,7 @@ class RequestDraft:
     style: str | AppliedStyle | None = None  # a name to look up, or one that is applied already
     ignored_flags: tuple[str, ...] = ()  # typed in the prompt, without a meaning here
     overridden_flags: tuple[str, ...] = ()  # typed in the prompt, while another value of the option was chosen
+    thread: bool = False  # the result gets a thread
 
     def dump(self) -> dict[str, Any]:
         return asdict(self)

@@ -42,6 +42,7 @@ from bot.store.quotas import Quotas
 from bot.store.reports import Reports
 from bot.store.results import Results
 from bot.store.store import Store
+from bot.store.threads import Threads
 from bot.store.tray import Trays
 
 
@@ -81,6 +82,7 @@ class Services:
     privacy: Privacy
     results: Results
     moderation: Moderation
+    threads: Threads
     queues: FairQueues
     poll_timing: PollTiming
     availability: Availability
@@ -238,6 +240,7 @@ def _services(
         privacy=Privacy(at.store, jobs, data=settings.data, wakeups=at.wakeups, clock=at.clock),
         results=Results(database),
         moderation=Moderation(database),
+        threads=Threads(database),
         queues=queues,
         poll_timing=at.poll_timing,
         availability=at.availability,

@@ -98,6 +98,10 @@ class Messenger(Protocol):
         """Seconds until a card should be sent by *path*, so that Discord's limit of that path is not used up."""
         ...
 
+    async def open_thread(self, card: Card, reply: Reply, *, message_id: int) -> None:
+        """Open a thread on the card's message; raises nothing."""
+        ...
+
     async def notify(self, card: Card, reply: Reply) -> bool:
         """Send the member a direct message about how the job ended; False where they accept none.
 
@@ -294,6 +298,7 @@ class Delivery:
                     if exc.channel:
                         break
                 else:
+                    await self._open_thread(card, reply, message_id=sent.message_id)
                     await self._record_sent(card, reply, sent)
                     return
             if final and not reply.notified:
@@ -305,6 +310,12 @@ class Delivery:
         else:  # a click on the reply or /jobs delivers it, and so does a path that opens again
             due_at = self._blocked_until(card, reply) if reopens else None
             await self._store.postpone_delivery(reply.job_id, due_at=due_at, version=reply.wanted)
+
+    async def _open_thread(self, card: Card, reply: Reply, *, message_id: int) -> None:
+        """Open the thread that the finished card is to get; if Discord refuses, the card has none."""
+        if reply.thread and card.job.state is State.SUCCEEDED and not card.hidden and not reply.ephemeral:
+            await self._messenger.open_thread(card, reply, message_id=message_id)
+            await self._store.mark_thread_opened(reply.job_id)
 
     async def _delete(self, reply: Reply) -> None:
         """Delete the message of a deleted job and its copy in a gallery.

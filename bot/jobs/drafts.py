@@ -60,6 +60,10 @@ class Drafts:
         draft = self._edit(job, picture, prompt=job.request.prompt, options=job.request.options, source=source)
         return replace(draft, style=job.request.style)
 
+    def edit(self, job: Job, picture: Reference, *, prompt: str, source: str | None) -> RequestDraft:
+        """An edit of a result of *job* with other words and the same model, if it edits."""
+        return self._edit(job, picture, prompt=prompt, options={}, source=source)
+
     def upscale(self, job: Job, picture: Reference | None, *, resolution: str, source: str | None) -> RequestDraft:
         """A result of *job* in a larger *resolution*: with the same words and seed, or as an edit of the *picture*."""
         request = job.request

@@ -108,7 +108,7 @@ class Requests:
         if max_price is not None and amount.micro_usd > max_price:
             raise UserError("price.changed", price=amount.micro_usd, said=max_price, estimated=quote.estimated)
         locale = context.locale if context.private else server_settings.language or context.locale
-        reply = _reply(context, job, locale=locale)
+        reply = _reply(context, job, locale=locale, thread=draft.thread or server_settings.threads)
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT):
                 reserved = await self._store.accept(
@@ -281,7 +281,7 @@ def _parent_picture(draft: RequestDraft) -> int | None:
     return n if job_id == draft.parent_id else None
 
 
-def _reply(context: InteractionContext, job: Job, *, locale: str) -> Reply:
+def _reply(context: InteractionContext, job: Job, *, locale: str, thread: bool) -> Reply:
     return Reply(
         job_id=job.id,
         application_id=context.application_id,
@@ -298,4 +298,5 @@ def _reply(context: InteractionContext, job: Job, *, locale: str) -> Reply:
         token=context.token or None,
         token_expires_at=context.received_at + TOKEN_LIFE if context.token else 0,
         request_message=context.request_message,
+        thread=thread and context.can_open_thread and not context.private,
     )

@@ -33,8 +33,8 @@ async def add(tx: Tx, reply: Reply) -> None:
         """
         INSERT INTO replies
             (job, application_id, channel_id, guild_id, message_id, ephemeral, bot_can_edit, bot_can_post,
-             filesize_limit, locale, wanted, delivered, request_message, gone, attempts)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0)
+             filesize_limit, locale, wanted, delivered, request_message, thread, gone, attempts)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, 0)
         """,
         reply.job_id,
         reply.application_id,
@@ -49,6 +49,7 @@ async def add(tx: Tx, reply: Reply) -> None:
         reply.wanted,
         reply.delivered,
         reply.request_message,
+        int(reply.thread),
     )
     if reply.token is not None:
         await keep_token(tx, reply.job_id, reply.token, expires_at=reply.token_expires_at)
@@ -155,6 +156,10 @@ async def mark_notified(tx: Tx, job_id: str) -> None:
     await tx.run("UPDATE replies SET notified = 1 WHERE job = $1", job_id)
 
 
+async def mark_thread_opened(tx: Tx, job_id: str) -> None:
+    await tx.run("UPDATE replies SET thread = 0 WHERE job = $1", job_id)
+
+
 async def mark_gone(tx: Tx, job_id: str) -> Due:
     """Record that the message was deleted: what it showed counts as undelivered, so that /jobs lists it."""
     return await _changed(
@@ -222,6 +227,7 @@ def load(row: Row) -> Reply:
         text_version=row["text_version"],
         notified=bool(row["notified"]),
         request_message=row["request_message"],
+        thread=bool(row["thread"]),
     )
 
 

@@ -435,6 +435,14 @@ class Store:
 
         await self.database.write(unit)
 
+    async def mark_thread_opened(self, job_id: str) -> None:
+        """Record that the finished card has its thread, or cannot get one."""
+
+        async def unit(tx: Tx) -> None:
+            await replies.mark_thread_opened(tx, job_id)
+
+        await self.database.write(unit)
+
     async def mark_reply_gone(self, job_id: str) -> None:
         async def unit(tx: Tx, written: Written) -> None:
             written.replies |= await replies.mark_gone(tx, job_id)

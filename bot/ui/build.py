@@ -26,6 +26,7 @@ from bot.ui.interactions.responder import CheckFirstBytes, Responder
 from bot.ui.interactions.result_links import ResultLinks
 from bot.ui.messages.requests import AnswerMessage, MessageRequests
 from bot.ui.transport.moderation_log import ModerationLog
+from bot.ui.transport.threads import ThreadOpener
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ def build(
         client, services, texts=client.texts, access=client.access, check_first_bytes=check_first_bytes, metrics=metrics
     )
     private_delivery, admin = PrivateDelivery(responder, uploads, originals=originals), Admin(responder)
-    history = History(responder, links=ResultLinks(client, client.rate_limits), uploads=uploads)
+    links = ResultLinks(client, client.rate_limits)
+    history = History(responder, links=links, uploads=uploads)
     pages = MemberPages(
         responder,
         provider_names=settings.provider_names,
@@ -96,6 +98,7 @@ def build(
         gallery=Gallery(client, responder, client.rate_limits, uploads),
         moderators=moderators,
         background=background,
+        threads=ThreadOpener(client, limits=client.rate_limits) if client.reads_messages else None,
     )
     commands.add_to(client.tree)
     quota = admin.group("quota")
@@ -111,6 +114,7 @@ def build(
         responder,
         messages=client.request_messages,
         answer_message=answer_message,
+        links=links,
         limits=client.rate_limits,
     )
     client.install(Interface(responder, router, messages))

@@ -4,7 +4,7 @@ from tests.discord import payloads
 from tests.discord.calls import Call, note_mentions
 from tests.discord.messages import Message, compose
 from tests.discord.rules import EPHEMERAL, Json, Refused
-from tests.discord.world import MANAGE_MESSAGES, MIB, Channel, World
+from tests.discord.world import CREATE_PUBLIC_THREADS, MANAGE_MESSAGES, MIB, Channel, World
 
 NONCE_LIFETIME = 300.0  # seconds; Discord says "past few minutes"
 
@@ -165,6 +165,21 @@ def edit_message(world: World, call: Call) -> Json:
         compose(world, message.channel.id, body=call.json, files=call.files, limit=limit, before=message.now)
     )
     return payloads.message(message, complete=True)
+
+
+def open_thread(world: World, call: Call) -> Json:
+    """Open a public thread on a message of a text channel."""
+    message = _message(world, call)
+    channel = message.channel
+    if channel.guild is None or channel.parent is not None:
+        raise Refused(400, 50024, "Cannot execute action on this channel type")
+    if not channel.bot_permissions & CREATE_PUBLIC_THREADS:
+        raise Refused(403, 50013, "Missing Permissions")
+    if message.id in world.channels:
+        raise Refused(400, 160004, "A thread has already been created for this message")
+    if not 1 <= len(call.json["name"]) <= 100:
+        raise Refused(400, 50035, "Invalid Form Body")
+    return payloads.channel(channel.guild.add_thread(channel, call.json["name"], on=message))
 
 
 def delete_message(world: World, call: Call) -> None:

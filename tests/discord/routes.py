@@ -49,6 +49,7 @@ ROUTES = (
     Route("create_message", "POST", "/channels/{channel}/messages", bot_routes.create_message),
     Route("get_message", "GET", MESSAGE, bot_routes.get_message),
     Route("edit_message", "PATCH", MESSAGE, bot_routes.edit_message),
+    Route("open_thread", "POST", MESSAGE + "/threads", bot_routes.open_thread),
     Route("delete_message", "DELETE", MESSAGE, bot_routes.delete_message),
 )
 

@@ -101,3 +101,18 @@ async def test_a_direct_channel_works_with_its_own_context(scene: Scene) -> None
     with pytest.raises(dpy.Forbidden) as refused:
         await opened.channel.send(view=card(), allowed_mentions=SILENT)
     assert refused.value.code == 50007
+
+
+async def test_a_message_gets_one_thread_which_has_its_id(scene: Scene) -> None:
+    message = scene.channel.post(scene.alice, "look")
+
+    async def open_thread() -> str:
+        opened = await scene.bot.http.start_thread_with_message(
+            scene.channel.id, message.id, name="talk", auto_archive_duration=1440
+        )
+        return str(opened["id"])
+
+    assert await open_thread() == str(message.id)
+    with pytest.raises(dpy.HTTPException) as refused:
+        await open_thread()
+    assert refused.value.code == 160004

@@ -28,10 +28,18 @@ EMBED_LINKS = 1 << 14
 ATTACH_FILES = 1 << 15
 READ_HISTORY = 1 << 16
 APP_COMMANDS = 1 << 31
+CREATE_PUBLIC_THREADS = 1 << 35
 SEND_IN_THREADS = 1 << 38
 EXTERNAL_APPS = 1 << 50
 EVERYONE = (
-    VIEW_CHANNEL | SEND_MESSAGES | SEND_IN_THREADS | EMBED_LINKS | ATTACH_FILES | READ_HISTORY | APP_COMMANDS
+    VIEW_CHANNEL
+    | SEND_MESSAGES
+    | CREATE_PUBLIC_THREADS
+    | SEND_IN_THREADS
+    | EMBED_LINKS
+    | ATTACH_FILES
+    | READ_HISTORY
+    | APP_COMMANDS
 )  # fmt: skip
 ALL_PERMISSIONS = (1 << 53) - 1
 
@@ -87,9 +95,10 @@ class Guild:
         self._tell("CHANNEL_CREATE", channel)
         return channel
 
-    def add_thread(self, parent: "Channel", name: str) -> "Channel":
-        """Add a public thread, which the bot can view if it can view *parent*."""
-        thread = Channel(self.world, self.world.ids.next(), name, self, parent=parent, nsfw=parent.nsfw)
+    def add_thread(self, parent: "Channel", name: str, *, on: Message | None = None) -> "Channel":
+        """Add a public thread, which the bot can view if it can view *parent*; one on a message has its id."""
+        number = self.world.ids.next() if on is None else on.id
+        thread = Channel(self.world, number, name, self, parent=parent, nsfw=parent.nsfw)
         thread.bot_sees, thread.bot_can_post = parent.bot_sees, parent.bot_can_post
         self.channels.append(thread)
         self.world.channels[thread.id] = thread

@@ -92,3 +92,26 @@ async def test_a_kill_between_the_card_and_its_acknowledgement_loses_nothing(tmp
         assert json.loads(bot.rows("SELECT request FROM jobs")[0][0])["prompt"] == "a lighthouse"
         await bot.at_rest()
         bot.assert_at_rest()
+
+
+async def test_a_chain_of_edits_goes_on_in_its_thread_after_a_kill(tmp_path: Path) -> None:
+    async with scene(tmp_path, **MENTIONS) as bot:
+        operator = bot.discord.operator(bot.guild)
+        done = await operator.slash(bot.channel, "settings threads on")
+        await done.until(lambda each: "its own thread" in each.text, within=SOON)
+        asked = await bot.asks(bot.alice, "a lighthouse")
+        await bot.discord.until(lambda: bot.card(asked).id in bot.discord.channels, within=SOON)
+        thread = bot.discord.channels[bot.card(asked).id]
+
+        thread.post(bot.bob, f"<@{bot.discord.bot.id}> at night")
+        await thread.until(shows("Done"), within=SOON)
+        await bot.restart()
+        thread.post(bot.alice, f"<@{bot.discord.bot.id}> in snow")
+        await thread.until(lambda each: "in snow" in each.text and "Done" in each.text, within=SOON)
+
+        assert (thread.name, thread.parent) == ("a lighthouse", bot.channel)
+        parents = bot.rows("SELECT parent_id, id FROM jobs ORDER BY id")
+        assert [each for each, _ in parents] == [None, *(each for _, each in parents[:-1])]
+        assert len([each for each in thread.messages if each.author is bot.discord.bot]) == 2
+        await bot.at_rest()
+        bot.assert_in_order()

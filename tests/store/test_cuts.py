@@ -38,6 +38,7 @@ from bot.store.provider_outages import ProviderOutages
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
 from bot.store.strikes import StrikeReason
+from bot.store.threads import Threads
 from bot.store.tray import Trays
 from tests.jobs.commit_proxy import Cut, Line, line_to
 from tests.postgres import by_hand, fresh
@@ -63,6 +64,7 @@ class Ground:
         self.preferences, self.members = MemberPreferences(self.database), Members(self.database)
         self.gallery = GalleryCopies(self.database)
         self.moderation = Moderation(self.database)
+        self.threads = Threads(self.database)
         self.outages = ProviderOutages(self.database)
         self.rows, self.alerts, self.audit = Housekeeping(self.database), Alerts(self.database), Audit(self.database)
 
@@ -99,6 +101,7 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Store.accept", lambda on: on.accepted("forgotten")),
     ("Store.accept", lambda on: on.accepted("forgotten too")),
     ("Store.acknowledge", lambda on: on.store.acknowledge("a", message_id=8, ephemeral=False, now=LATER)),
+    ("Threads.step_back", lambda on: on.threads.step_back(8, a_job("a", parent_id="cancelled"), now=LATER)),
     ("Store.move", lambda on: on.moved("a", State.SUBMITTING, submitted_at=LATER)),
     ("Store.move", lambda on: on.moved("a", State.QUEUED, run_id="r", due_at=LATER)),
     ("Store.cancel", lambda on: on.store.cancel("cancelled", now=LATER)),
@@ -126,6 +129,7 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
         "Store.mark_text_shown",
         lambda on: on.store.mark_text_shown("cancelled", version=3, message_id=8, due_at=LATER + 9),
     ),
+    ("Store.mark_thread_opened", lambda on: on.store.mark_thread_opened("cancelled")),
     ("Store.mark_notified", lambda on: on.store.mark_notified("cancelled")),
     ("Store.mark_delivered_privately", lambda on: on.store.mark_delivered_privately("cancelled", version=3)),
     ("Store.mark_reply_gone", lambda on: on.store.mark_reply_gone("cancelled")),

@@ -17,6 +17,7 @@ from bot.store.housekeeping import Housekeeping
 from bot.store.quotas import By, Quotas
 from bot.store.sqlite import SqliteDatabase
 from bot.store.store import Store
+from bot.store.threads import Threads
 from tests.store.ledger_model import FREE, NOON, a_job, accept, walk, way_to
 
 GROWING = ("ledger", "held", "ended", "totals", "limits", "grants", "draws", "houses", "host_cost", "alerts", "changes",
@@ -117,6 +118,20 @@ async def test_deleting_expired_rows_and_listing_open_jobs_scan_no_table(store: 
     assert any("DELETE FROM pictures" in each for each in recorded)
     assert any("of_all" in each for each in recorded)
     assert scans(path, recorded) == []
+
+
+async def test_what_is_edited_next_in_a_thread_is_found_without_scanning_or_sorting(store: Store, path: Path) -> None:
+    await accept(store, a_job("j"))
+    await store.acknowledge("j", message_id=77, ephemeral=False, now=NOON)
+    async with recording(store) as recorded:
+        assert await Threads(store.database).state(77) is not None
+    assert any("FROM threads" in each for each in recorded)
+    assert scans(path, recorded) == []
+    (newest,) = [each for each in recorded if "ORDER BY jobs.id DESC" in each]
+    with closing(sqlite3.connect(path)) as look:
+        steps = [row[3] for row in look.execute(f"EXPLAIN QUERY PLAN {newest}")]
+    assert steps[0].startswith("SEARCH jobs USING INDEX jobs_results_of_channel"), steps
+    assert not any("SORT" in each or "B-TREE" in each for each in steps), steps
 
 
 async def test_a_scan_would_be_noticed(store: Store, path: Path) -> None:

@@ -64,6 +64,9 @@ class SettingsCommands:
         generation = self._admin.group("generation", parent=settings)
         add(generation, "add", self._add_generation, options=[place])
         add(generation, "remove", self._remove_generation, options=[place])
+        threads = self._admin.group("threads", parent=settings)
+        add(threads, "on", self._threads_on)
+        add(threads, "off", self._threads_off)
         tree.add_command(settings)
 
     @property
@@ -251,6 +254,22 @@ class SettingsCommands:
         mute = [action.words.say("settings.generation_mute", channel=named)] if unwritable else []
         lines = [*settings_cards.generation(server_settings, action.words, view=view), *mute]
         await self._answer(action, done if server_settings.generation != before else None, lines, warning=unwritable)
+
+    # --- threads
+
+    async def _threads_on(self, action: AdminAction) -> None:
+        await self._change_threads(action, threads=True)
+
+    async def _threads_off(self, action: AdminAction) -> None:
+        await self._change_threads(action, threads=False)
+
+    async def _change_threads(self, action: AdminAction, *, threads: bool) -> None:
+        setting = "threads.on" if threads else "threads.off"
+        server_settings, is_new = await self._changed(
+            action, lambda now: now.model_copy(update={"threads": threads}), entry={"setting": setting}
+        )
+        done = action.words.say(f"settings.done.{setting.replace('.', '_')}")
+        await self._answer(action, done if is_new else None, settings_cards.threads(server_settings, action.words))
 
     # --- time zone, alerts, all settings
 

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
+import discord
 from discord import ui
 
 from bot.core.cards import Card
 from bot.core.errors import UserError
-from bot.core.jobs import Job, Reference, Verb
+from bot.core.jobs import Job, Reference, State, Verb
 from bot.core.quota import NO_SERVER
 from bot.core.references import result_of
 from bot.core.request_draft import RequestDraft
@@ -17,15 +18,19 @@ from bot.ui.buttons.press import ButtonPress
 from bot.ui.cards.components import MAX_PICTURES
 from bot.ui.cards.job_buttons import Viewer
 from bot.ui.cards.job_menu import confirm_deletion, deleted, menu, which_picture, which_size
-from bot.ui.cards.notices import notice
+from bot.ui.cards.notices import notice, short
 from bot.ui.commands import request_forms
 from bot.ui.interactions.background import Background
 from bot.ui.interactions.gallery import Gallery
 from bot.ui.interactions.moderators import RemoveFiles
-from bot.ui.interactions.parsing import picture_by_number, place_of
+from bot.ui.interactions.parsing import can_open_thread, message_path_of, picture_by_number, place_of
 from bot.ui.interactions.private_delivery import PrivateDelivery
 from bot.ui.interactions.responder import NOBODY, Responder
 from bot.ui.interactions.visibility import require_seen
+from bot.ui.transport.errors import DISCORD_ERRORS
+from bot.ui.transport.threads import ThreadOpener
+
+THREAD_TIMEOUT = 1.5  # seconds, within those for the answer
 
 
 class Results:
@@ -39,14 +44,19 @@ class Results:
         remove_files: RemoveFiles,
         background: Background,
         gallery: Gallery,
+        threads: ThreadOpener | None,
     ) -> None:
-        """*remove_files* deletes pictures from the disk; it may block, so it is called in a thread."""
+        """*remove_files* deletes pictures from the disk; it may block, so it is called in a thread.
+
+        *threads* is None if the bot reads no messages, so that there is nothing to continue in a thread.
+        """
         self._responder = responder
         self._services = responder.services
         self._private_delivery = private_delivery
         self._remove_files = remove_files
         self._background = background
         self._gallery = gallery
+        self._threads = threads
         self.actions: Mapping[str, Callable[[ButtonPress], Awaitable[None]]] = {
             "edit": self._edit,
             "vary": self._vary,
@@ -55,6 +65,8 @@ class Results:
             "files": self._files,
             "favorite": self._favorite,
             "spoiler": self._spoiler,
+            "thread": self._thread,
+            "back": self._back,
             "delete": self._delete,
             "erase": self._erase,
         }
@@ -165,6 +177,8 @@ class Results:
             may_delete=job.state.is_final and press.owner_for(job) == job.place.user_id,
             may_report=job.place.server != NO_SERVER and job.place.user_id != press.user_id,
             favorite=await self._services.favorites.has(press.user_id, job.id),
+            can_open_thread=self._can_open_thread(press, card),
+            can_step_back=self._threads is not None and self._is_in_thread(press, job),
         )
         return menu(card, self._responder.words(press.interaction), viewer)
 
@@ -194,6 +208,63 @@ class Results:
         owner_id = press.owner_for(await self._services.store.job(press.id))
         card = await self._background.run(self._services.jobs.toggle_spoiler(press.id, user_id=owner_id))
         await self._replace(press, await self._menu(press, card))
+
+    # --- threads
+
+    def _can_open_thread(self, press: ButtonPress, card: Card) -> bool:
+        interaction, job = press.interaction, card.job
+        return (
+            self._threads is not None
+            and not card.private
+            and not card.hidden
+            and job.state is State.SUCCEEDED
+            and job.place.channel_id == interaction.channel_id
+            and can_open_thread(interaction)
+            and interaction.permissions.create_public_threads
+        )
+
+    def _is_in_thread(self, press: ButtonPress, job: Job) -> bool:
+        return job.place.parent_id is not None and job.place.channel_id == press.interaction.channel_id
+
+    async def _thread(self, press: ButtonPress) -> None:
+        """Open a thread on the result's message, in which mentions of the bot edit it."""
+        card = await self._visible(press)
+        record = await self._services.store.job_record(card.job.id)
+        message_id = record.reply.message_id if record else None
+        if self._threads is None or message_id is None or not self._can_open_thread(press, card):
+            raise UserError("thread.not_here")
+        place, prompt = card.job.place, card.job.request.prompt
+        opening = self._threads.open(prompt, channel_id=place.channel_id, message_id=message_id, seconds=THREAD_TIMEOUT)
+        try:
+            thread_id = await self._background.run(opening)
+        except discord.Forbidden as exc:
+            raise UserError("thread.not_here") from exc
+        except DISCORD_ERRORS as exc:
+            raise UserError("discord.down") from exc
+        words = self._responder.words(press.interaction)
+        await self._replace(press, short(words.say("thread.opened", thread=f"<#{thread_id}>", bot=self._bot)))
+
+    async def _back(self, press: ButtonPress) -> None:
+        """Have the parent of a result edited next in its thread."""
+        job = (await self._visible(press)).job
+        parent = await self._services.results.record(job.parent_id) if job.parent_id is not None else None
+        if (
+            self._threads is None
+            or parent is None
+            or parent.job.deleted_at is not None
+            or not self._is_in_thread(press, job)
+        ):
+            raise UserError("thread.no_parent")
+        step = self._services.threads.step_back(job.place.channel_id, job, now=self._responder.clock())
+        if not await self._background.run(step):
+            raise UserError("thread.no_parent")
+        words, url = self._responder.words(press.interaction), message_path_of(parent.reply)
+        link = f"https://discord.com/channels/{url}"
+        await self._replace(press, short(words.say("thread.next", url=link, bot=self._bot)))
+
+    @property
+    def _bot(self) -> str:
+        return f"<@{self._responder.bot_id}>"
 
     # --- deletion
 

@@ -25,6 +25,7 @@ from bot.ui.interactions.moderators import Moderators, RemoveFiles
 from bot.ui.interactions.parsing import fields_of, files_in
 from bot.ui.interactions.private_delivery import PrivateDelivery
 from bot.ui.interactions.responder import NOBODY, Interaction, Responder
+from bot.ui.transport.threads import ThreadOpener
 
 CHANGING_ACTIONS = frozenset(
     {
@@ -39,6 +40,8 @@ CHANGING_ACTIONS = frozenset(
         "send",
         "takedown",
         "dismiss",
+        "thread",
+        "back",
     }
 )  # may take effect although unanswered
 HANDLED_TYPES = frozenset({discord.InteractionType.component, discord.InteractionType.modal_submit})
@@ -61,6 +64,7 @@ class Router:
         gallery: Gallery,
         moderators: Moderators,
         background: Background,
+        threads: ThreadOpener | None,
     ) -> None:
         """*remove_files* deletes a job's pictures from the disk; it may block, so it is called in a thread."""
         self._responder = responder
@@ -79,6 +83,7 @@ class Router:
             remove_files=remove_files,
             background=self.background,
             gallery=gallery,
+            threads=threads,
         )
         self._kinds: Mapping[str, Callable[[ButtonPress], Awaitable[None]]] = {
             "j1": self._job_button,

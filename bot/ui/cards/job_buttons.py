@@ -25,6 +25,8 @@ class Viewer:
     may_delete: bool
     may_report: bool = False
     favorite: bool = False  # the job is one of their favorites
+    can_open_thread: bool = False  # on the job's message, to go on there
+    can_step_back: bool = False  # in the thread that the job is in
 
 
 def can_cancel(card: Card) -> bool:
@@ -117,9 +119,11 @@ def menu_buttons(card: Card, words: Words, viewer: Viewer) -> list[ui.Button[Any
     files = [_button(card, words, "files")] if card.pictures else []
     marks = [button(words.say(f"button.{favorite}"), job_button(card.job.id, "favorite"))] if card.job.images else []
     marks += covered if viewer.may_delete and card.pictures else []
+    thread = [_button(card, words, "thread")] if viewer.can_open_thread and card.pictures else []
+    back = [_button(card, words, "back")] if viewer.can_step_back and card.job.parent_id is not None else []
     delete = [_button(card, words, "delete")] if viewer.may_delete else []
     report = [_button(card, words, "report")] if viewer.may_report and card.pictures else []
-    return [*mine, *files, *marks, *delete, *report] if card.job.state.is_final else mine
+    return [*mine, *files, *marks, *thread, *back, *delete, *report] if card.job.state.is_final else mine
 
 
 def links(card: Card, words: Words) -> list[ui.Button[Any]]:

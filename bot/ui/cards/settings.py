@@ -40,6 +40,7 @@ def everything(server_settings: ServerSettings, words: Words, *, view: SettingsV
         *calendar(server_settings, words, now=now),
         *alerts(server_settings, words, view=view),
         *log(server_settings, words, view=view),
+        *(threads(server_settings, words) if server_settings.threads else []),
         *(generation(server_settings, words, view=view) if server_settings.generation else []),
     ]
     return page(box(paragraph(words.say("settings.title"), *lines), colour=BLURPLE))
@@ -103,6 +104,10 @@ def generation(server_settings: ServerSettings, words: Words, *, view: SettingsV
     if not server_settings.generation:
         return [words.say("settings.generation_none")]
     return [words.say("settings.generation", channels=_named(server_settings.generation, words, view=view))]
+
+
+def threads(server_settings: ServerSettings, words: Words) -> list[str]:
+    return [words.say("settings.threads" if server_settings.threads else "settings.threads_off")]
 
 
 def channel(number: int, words: Words, *, view: SettingsView) -> str:

@@ -109,6 +109,8 @@ class Commands:
         async def callback(interaction: Interaction, **given: Any) -> None:
             async def handler(received_at: int) -> None:
                 draft = draft_from_options(responder.services.catalog, verb, given)
+                if draft.thread:
+                    responder.check_thread(interaction, private=draft.private)
                 if given.get("use_tray"):
                     tray = await pictures_in_tray(responder, interaction)
                     draft = replace(draft, references=(*draft.references, *tray))
@@ -273,6 +275,7 @@ def draft_from_options(catalog: Catalog, verb: Verb, given: dict[str, Any]) -> R
         references=tuple(reference_of(each) for each in attached),
         private=bool(given.get("private")),
         style=(given.get("style") or "").strip() or None,
+        thread=bool(given.get("thread")),
     )
 
 
@@ -308,6 +311,8 @@ def options_of(
         else:
             parameters.append(_parameter(name, bool))
     parameters.append(_parameter("private", bool))
+    if verb is Verb.EDIT:
+        parameters.append(_parameter("thread", bool))
     return parameters, choices
 
 

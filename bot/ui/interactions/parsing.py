@@ -75,7 +75,14 @@ def context_of(
         bot_can_post=can_post,
         app_permissions=interaction.app_permissions.value,
         private=private,
+        can_open_thread=member and can_open_thread(interaction),
     )
+
+
+def can_open_thread(interaction: discord.Interaction[Any]) -> bool:
+    """Whether the bot may open threads on messages in the channel, which is a server's text channel."""
+    is_text = getattr(interaction.channel, "type", None) is discord.ChannelType.text
+    return interaction.guild_id is not None and is_text and interaction.app_permissions.create_public_threads
 
 
 def _bot_access(interaction: discord.Interaction[Any], *, member: bool) -> tuple[bool, bool]:

@@ -31,7 +31,14 @@ from bot.ui.cards.texts import Texts, Words
 from bot.ui.interactions.access import Access, Location
 from bot.ui.interactions.channel_suggestions import suggest_channels
 from bot.ui.interactions.names import SeenNames
-from bot.ui.interactions.parsing import context_of, is_age_restricted, is_direct, pictures_in, place_of
+from bot.ui.interactions.parsing import (
+    can_open_thread,
+    context_of,
+    is_age_restricted,
+    is_direct,
+    pictures_in,
+    place_of,
+)
 from bot.ui.interactions.timeouts import (
     ACK_TIMEOUT,
     DECISION_TIMEOUT,
@@ -218,6 +225,12 @@ class Responder:
                 age_restricted=is_age_restricted(interaction),
             )
         )
+
+    def check_thread(self, interaction: Interaction, *, private: bool) -> None:
+        """Raise `UserError` if the member cannot have a thread on a public result here."""
+        may = interaction.permissions.create_public_threads
+        if private or not (self.is_member(interaction) and can_open_thread(interaction) and may):
+            raise UserError("thread.not_here")
 
     async def check_server(self, guild_id: int, *, user_id: int) -> None:
         """Raise `UserError` if the operator has not opened this server, which the bot is a member of."""

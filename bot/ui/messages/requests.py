@@ -1,10 +1,11 @@
-"""Turns messages that mention the bot in a server's channels for requests into jobs, or refuses them briefly."""
+"""Turns messages that mention the bot into jobs, in channels for requests and threads of results, or refuses them."""
 
 import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import discord
 
@@ -16,10 +17,13 @@ from bot.core.references import result_of
 from bot.core.request_draft import InteractionContext, RequestDraft
 from bot.core.server_settings import ServerSettings, default_model
 from bot.jobs.requests import OVERLOADED
+from bot.store.queries import JobRecord
 from bot.store.store import AlreadySeen
 from bot.ui.cards.notices import ignored_flags, public_refusal, short
 from bot.ui.cards.texts import Words
+from bot.ui.interactions.parsing import message_path_of
 from bot.ui.interactions.responder import NOBODY, Responder
+from bot.ui.interactions.result_links import ResultLinks
 from bot.ui.transport.channels import bot_permissions
 from bot.ui.transport.errors import DISCORD_ERRORS
 from bot.ui.transport.rate_limits import RateLimits
@@ -51,6 +55,7 @@ class MessageRequests:
         *,
         messages: RequestMessages,
         answer_message: AnswerMessage,
+        links: ResultLinks,
         limits: RateLimits,
     ) -> None:
         self._client = client
@@ -58,6 +63,7 @@ class MessageRequests:
         self._services = responder.services
         self._messages = messages
         self._answer_message = answer_message
+        self._links = links
         self._limits = limits
         self._active = 0
         self._told_at: dict[tuple[int, int], int] = {}  # by server and user, UTC milliseconds
@@ -82,11 +88,23 @@ class MessageRequests:
             self._active -= 1
 
     async def _handle(self, request: RequestMessage) -> None:
-        if not await self._is_for_requests(request):
-            return
-        draft = await self._draft(request)
+        place = self._place(request)
+        if await self._is_for_requests(request):
+            draft = await self._draft(request)
+        else:
+            thread = await self._services.threads.state(request.channel_id) if self._may_be_thread(request) else None
+            if thread is None:
+                return
+            place = replace(place, parent_id=thread.root.place.channel_id)
+            draft = await self._edit_in_thread(request, thread.next)
         if draft is not None:
-            await self._submit(request, draft)
+            await self._submit(request, await self._with_flags(draft, place), place=place)
+
+    def _may_be_thread(self, request: RequestMessage) -> bool:
+        """Whether a mention is in a thread; a channel that is not in the cache may be one."""
+        guild = self._guild(request)
+        channel = guild.get_channel_or_thread(request.channel_id) if guild is not None else None
+        return request.mentioned and (channel is None or isinstance(channel, discord.Thread))
 
     async def _is_for_requests(self, request: RequestMessage) -> bool:
         """Whether the channel is one for requests; what another process has changed is noticed after a while."""
@@ -122,26 +140,41 @@ class MessageRequests:
             if earlier and replied_to.author.id == self._responder.bot_id:
                 parent_id = (result_of(earlier[0].filename) or (None, 0))[0]
         verb = Verb.EDIT if pictures else Verb.IMAGINE
-        draft = RequestDraft(
+        return RequestDraft(
             verb=verb, prompt=request.words, references=tuple(pictures), parent_id=parent_id, source=source
         )
-        offered, settings = self._services.offered, await self._settings(self._place(request))
-        return apply_flags(draft, offered, model=default_model(settings, offered, verb))
 
-    async def _submit(self, request: RequestMessage, draft: RequestDraft) -> None:
+    async def _edit_in_thread(self, request: RequestMessage, record: JobRecord) -> RequestDraft:
+        """An edit of the thread's newest result, or of the pictures that the message replies to."""
+        if request.replied_to is not None and await self._responder.pictures_of(request.replied_to):
+            replying = await self._draft(request)
+            assert replying is not None  # it mentions the bot
+            return replying
+        shown = (await self._links.of([record])).get(record.job.id, ())
+        if not shown:
+            raise UserError("references.unreadable_result")
+        source = message_path_of(record.reply)
+        draft = self._services.drafts.edit(record.job, shown[0], prompt=request.words, source=source)
+        added = await self._responder.pictures_of(request.message)
+        return replace(draft, references=(*draft.references, *added))
+
+    async def _with_flags(self, draft: RequestDraft, place: Place) -> RequestDraft:
+        offered, settings = self._services.offered, await self._settings(place)
+        model = draft.model or default_model(settings, offered, draft.verb)
+        return apply_flags(draft, offered, model=model)
+
+    async def _submit(self, request: RequestMessage, draft: RequestDraft, *, place: Place) -> None:
         """Turn *draft* into a job whose card is a reply to the message."""
         responder, requests = self._responder, self._services.requests
-        await responder.check_server(request.guild_id, user_id=request.message.author.id)
-        context = self._context(request)
+        await responder.check_server(request.guild_id, user_id=place.user_id)
         if not responder.accepts_requests:
             raise UserError("busy")
-        requests.check_permissions(context.place, context.app_permissions, private=False)
+        requests.check_permissions(place, self._permissions(request).value, private=False)
         if draft.references:
-            await responder.check_references_of(draft, context.place)
+            await responder.check_references_of(draft, place)
         await self._wait_for_channel(request.channel_id)
-        context = self._context(request)  # received now: the wait is not the database's
         try:
-            card = await requests.accept(context, draft)
+            card = await requests.accept(self._context(request, place), draft)
         except AlreadySeen:  # Discord delivered the message twice
             return
         await self._show(card)
@@ -192,22 +225,29 @@ class MessageRequests:
             roles=(request.guild_id, *request.roles),  # `@everyone` has the server's id
         )
 
-    def _context(self, request: RequestMessage) -> InteractionContext:
-        guild = self._guild(request)
-        permissions = bot_permissions(guild, request.channel_id)
-        if not permissions.read_message_history:  # a reply needs it
-            raise UserError("place.permissions", missing=(READ_HISTORY,), has_private=False)
+    def _permissions(self, request: RequestMessage) -> discord.Permissions:
+        """The bot's permissions in the channel; `UserError` without the one that a reply needs."""
+        permissions = bot_permissions(self._guild(request), request.channel_id)
+        if not permissions.read_message_history:
+            raise UserError("place.permissions", missing=(READ_HISTORY,))
+        return permissions
+
+    def _context(self, request: RequestMessage, place: Place) -> InteractionContext:
+        guild, permissions = self._guild(request), self._permissions(request)
+        channel = guild.get_channel(request.channel_id) if guild is not None else None
+        is_text = isinstance(channel, discord.TextChannel) and channel.type is discord.ChannelType.text
         return InteractionContext(
             interaction_id=request.message.id,
             application_id=self._client.application_id or 0,
             token="",
             received_at=self._responder.clock(),
-            place=self._place(request),
+            place=place,
             locale=self._words(request).locale,
             filesize_limit=guild.filesize_limit if guild is not None else discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES,
             bot_can_edit=True,
             bot_can_post=True,
             app_permissions=permissions.value,
+            can_open_thread=is_text and permissions.create_public_threads,
             request_message=request.message.id,
         )
 

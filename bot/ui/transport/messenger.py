@@ -35,6 +35,7 @@ from bot.ui.transport.errors import (
 )
 from bot.ui.transport.rate_limits import RateLimits
 from bot.ui.transport.shown_cards import ShownCards, digest_of
+from bot.ui.transport.threads import ThreadOpener
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class DiscordMessenger:
         self._limits = limits
         self._clock = clock
         self._shown = ShownCards()
+        self._threads = ThreadOpener(client, limits=limits)
         self._blocked_until = 0
 
     def delay(self, reply: Reply, *, path: ReplyPath, final: bool) -> float:
@@ -146,6 +148,14 @@ class DiscordMessenger:
             if not isinstance(exc, discord.HTTPException) or exc.status == 429 or exc.status >= 500:
                 raise DeliverLater(str(exc), retry_after=None) from exc
             log.info("A copy cannot be deleted: %s", exc, extra={"event": "copy_kept", "message_id": message_id})
+
+    async def open_thread(self, card: Card, reply: Reply, *, message_id: int) -> None:
+        """Open a thread on the card's message; a refusal is only logged."""
+        try:
+            await self._threads.open(card.job.request.prompt, channel_id=reply.channel_id, message_id=message_id)
+        except DISCORD_ERRORS as exc:
+            extra = {"event": "thread_refused", "job_id": reply.job_id}
+            log.info("A thread could not be opened: %s", exc, extra=extra)
 
     async def notify(self, card: Card, reply: Reply) -> bool:
         """Send the member a direct message about how the job ended; False if they do not accept any from the bot.
