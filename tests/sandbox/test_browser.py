@@ -155,6 +155,11 @@ async def test_a_member_makes_and_edits_pictures_and_reads_the_whole_prompt(tmp_
         await page.get_by_role("option", name="Edit this").click()
         await send(page)
         await expect(page.get_by_role("dialog", name="Edit pictures")).to_be_visible()
+        if SHOTS:
+            for width, pixels in (("narrow", 420), ("wide", 960)):
+                await page.set_viewport_size({"width": pixels, "height": 1290})
+                form = page.get_by_role("dialog", name="Edit pictures")
+                await form.screenshot(path=Path(SHOTS) / f"cards-forms-{width}.png")
 
         await page.get_by_role("button", name="Cancel").click()
         await page.get_by_role("link", name="# sketches").click()

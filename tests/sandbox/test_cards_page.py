@@ -1,4 +1,4 @@
-"""Every card and form in the demo's page, in both widths. With DARKROOM_SHOTS, its pictures are written there.
+"""Every card in the demo's page, in both widths. With DARKROOM_SHOTS, its pictures are written there.
 
 Without, it only proves that each of them is drawn.
 """
@@ -6,7 +6,7 @@ Without, it only proves that each of them is drawn.
 import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,12 @@ from bot.sandbox import demo
 from bot.sandbox.demo_server import sample_picture
 from bot.sandbox.faults import Fault
 from bot.sandbox.service import Pace
-from tests.sandbox.test_browser import CHROMIUM, FLAGS, TIMEOUT, press
+from tests.sandbox.test_browser import CHROMIUM, FLAGS, TIMEOUT
 
 SHOTS = os.environ.get("DARKROOM_SHOTS")
 WIDTHS = {"wide": 960, "narrow": 420}
 COLUMNS = {"wide": 2, "narrow": 4}
 HEIGHT = 6000  # pixels, so that nothing is cut off
-TRIES = 5
 GAP = 12  # pixels between two cards on a sheet
 BACKGROUND = "#313338"
 HARBOUR = ("harbour.png", sample_picture())
@@ -114,32 +113,6 @@ async def sheet(page: Page, url: str, name: str) -> int:
     return count
 
 
-async def forms(page: Page, url: str) -> None:
-    """Open the form of *Edit* on the last card."""
-    shots: dict[str, list[Image.Image]] = {each: [] for each in WIDTHS}
-    for width, pixels in WIDTHS.items():
-        for button in ("Edit",):
-            fresh = await page.context.browser.new_page(viewport={"width": pixels, "height": HEIGHT})  # type: ignore[union-attr]
-            await _ready(fresh, url)
-            await press(fresh.locator("article.channel-message").get_by_role("button", name=button, exact=True).last)
-            form = fresh.get_by_role("dialog")
-            await expect(form).to_be_visible()
-            shots[width].append(Image.open(BytesIO(await form.screenshot())).convert("RGB"))
-            await fresh.close()
-        if SHOTS:
-            _stitch(shots[width], columns=2).save(Path(SHOTS) / f"cards-forms-{width}.png", optimize=True)
-
-
-async def _ready(page: Page, url: str) -> None:
-    """Open the page, again if it missed the bot's state while the bot was sending something."""
-    for _ in range(TRIES):
-        await page.goto(url)
-        with suppress(AssertionError):
-            await expect(page.locator("#action-status")).to_have_text("Viewport updated", timeout=TIMEOUT / TRIES)
-            return
-    pytest.fail("the page is not ready")
-
-
 async def _shot(card: Locator) -> Image.Image:
     await card.scroll_into_view_if_needed()
     return Image.open(BytesIO(await card.screenshot())).convert("RGB")
@@ -162,7 +135,6 @@ def _stitch(shots: Sequence[Image.Image], *, columns: int) -> Image.Image:
 async def test_every_card_is_drawn_in_both_widths(tmp_path: Path) -> None:
     async with opened(tmp_path / "demo") as (scene, page):
         await public_cards(scene)
-        await forms(page, scene.url)  # before a job is active: while the bot works, the page refuses
         await scene.server.ada.slash(scene.server.pictures, "imagine", prompt="a long queue")
         assert await sheet(page, scene.url, "public") >= 7
         await private_cards(scene)
