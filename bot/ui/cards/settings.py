@@ -40,6 +40,7 @@ def everything(server_settings: ServerSettings, words: Words, *, view: SettingsV
         *calendar(server_settings, words, now=now),
         *alerts(server_settings, words, view=view),
         *log(server_settings, words, view=view),
+        *flagged(server_settings, words),
     ]
     return page(box(paragraph(words.say("settings.title"), *lines), colour=BLURPLE))
 
@@ -95,6 +96,10 @@ def log(server_settings: ServerSettings, words: Words, *, view: SettingsView) ->
     shown = channel(server_settings.log, words, view=view)
     lines = [words.say("settings.log", channel=shown)]
     return [*lines, words.say("settings.alerts_mute", channel=shown)] if view.log_unwritable else lines
+
+
+def flagged(server_settings: ServerSettings, words: Words) -> list[str]:
+    return [words.say(f"settings.flagged.{server_settings.flagged}")]
 
 
 def channel(number: int, words: Words, *, view: SettingsView) -> str:

@@ -15,6 +15,7 @@ from bot.core.cards import Picture
 from bot.core.jobs import Job, Place, State, Verb
 from bot.core.request_draft import RequestDraft
 from bot.jobs import requests
+from bot.store.secure_deletion import SecureDeletion
 from bot.store.sqlite import SqliteDatabase, _Connection, _Reader, _start_worker
 from bot.ui.interactions import responder
 from tests.discord.cdn import Upload
@@ -114,6 +115,7 @@ async def trial(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Asyn
                 await each.aclose()
             database._writer = await _start_worker(folder / "darkroom.db", Slow)
             database._reader = await _start_worker(folder / "darkroom.db", SlowReader)
+            database._secure_deletion = SecureDeletion(folder / "darkroom.db", run=database._writer.run_statements)
 
             def slow(seconds: float, *, reads: bool = False) -> None:
                 Slow.delay, SlowReader.delay = seconds, seconds if reads else 0
