@@ -27,7 +27,7 @@ async def test_a_member_deletes_nobody_elses_pictures(on: Stage) -> None:
 
     menu = await on.bob.click(shown.response.message, label="More…")
 
-    assert list(buttons(menu).values()) == ["Original files", "Favorite"]
+    assert list(buttons(menu).values()) == ["Original files", "Favorite", "Report"]
     assert not on.removed
     assert len(on.channel.history()) == 1
 
