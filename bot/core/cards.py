@@ -121,6 +121,7 @@ class Card:
     pictures: tuple[Picture, ...] = ()  # downloaded and not deleted
     final_edit: bool = False  # the reply will not be updated again by itself
     withheld: bool = False  # Discord or the channel accepted no files: /jobs has them
+    by_rules: bool = False  # the server withholds pictures that the provider flagged: only /jobs has them
     links: tuple[str, ...] = ()  # to pictures that are too large for Discord
     ai_label: bool = False  # the card says that the pictures are AI-generated
     private: bool = False  # only its requester sees it
@@ -154,8 +155,8 @@ class Card:
         return (self.job.ended_at or 0) + JOBS_LIST_RETENTION
 
     def revealed(self) -> "Card":
-        """The card as if the job were not hidden."""
-        return replace(self, job=replace(self.job, hidden_at=None)) if self.hidden else self
+        """The card as its member alone sees it: as if the job were neither hidden nor withheld."""
+        return replace(self, by_rules=False, job=replace(self.job, hidden_at=None))
 
 
 def tightest(allowances: Iterable[Allowance], *, price: int) -> Allowance | None:

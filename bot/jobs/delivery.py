@@ -503,7 +503,7 @@ def _is_large(card: Card, reply: Reply) -> bool:
 
 
 def _shows_files(card: Card) -> bool:
-    return card.job.state.is_final and not card.hidden
+    return card.job.state.is_final and not card.hidden and not card.by_rules
 
 
 def _without_prompt(card: Card) -> Card:

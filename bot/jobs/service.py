@@ -7,6 +7,8 @@ from bot.core.clock import Clock
 from bot.core.errors import UserError
 from bot.core.fair_queue import shown_place
 from bot.core.jobs import Job, State
+from bot.core.quota import NO_SERVER
+from bot.core.server_settings import Flagged
 from bot.jobs.availability import Availability
 from bot.jobs.fair_queues import FairQueues
 from bot.jobs.poll_timing import PollTiming
@@ -70,6 +72,8 @@ class Jobs:
         submitted = job.submitted_at if job.state in (State.QUEUED, State.RUNNING) else None
         timing, place = self._poll_timing, self._queues.place(job)
         slow_after = timing.slow_after(timing.key_of(job), model.timing) if model else 0.0
+        private = record.reply.ephemeral or job.place.server == NO_SERVER
+        withholds = quota.server_settings.flagged is Flagged.WITHHOLD
         left, bonus = left_of(quota, price=record.charge.price)
         return Card(
             job=job,
@@ -89,6 +93,7 @@ class Jobs:
             private=record.reply.ephemeral or job.place.guild_id is None,
             prices=quota.server_settings.prices,
             locale=record.reply.locale,
+            by_rules=job.flagged and withholds and not private,
             editable=available.offered.edit_model(job.request.model) is not None,
             larger=available.offered.larger_resolutions(job.request),
             hide_only=not available.cancels(job.provider),

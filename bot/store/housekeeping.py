@@ -6,6 +6,7 @@ from functools import partial
 from bot.core.jobs import HOUR, MINUTE, State
 from bot.store import jobs, ledger
 from bot.store.database import Database, Tx
+from bot.store.queries import WITHHELD
 from bot.store.tray import TRAY_LIFE
 
 # Seconds between attempts to truncate the WAL; an export or an audit may read for ten minutes.
@@ -57,21 +58,22 @@ class Housekeeping:
     async def delete_expired_pictures(self, *, before: int, unseen_before: int, limit: int = 500) -> list[str]:
         """Delete the rows of pictures made before *before* whose job has ended; returns their file names, for removal.
 
-        Pictures that a reply does not show yet, or that are hidden, stay until *unseen_before* is past the job's end.
+        Pictures that a reply does not show yet, or that are hidden or withheld, stay until *unseen_before* is past the
+        job's end.
         """
 
         async def unit(tx: Tx) -> list[str]:
             rows = await tx.fetch(
-                """
+                f"""
                 DELETE FROM pictures WHERE (job, n) IN (
                     SELECT pictures.job, pictures.n FROM pictures JOIN jobs ON jobs.id = pictures.job
                     WHERE pictures.made_at < $1 AND jobs.ended_at IS NOT NULL
-                      AND (jobs.ended_at < $2 OR (jobs.hidden_at IS NULL AND NOT EXISTS (
+                      AND (jobs.ended_at < $2 OR (jobs.hidden_at IS NULL AND NOT {WITHHELD} AND NOT EXISTS (
                           SELECT 1 FROM replies
                           WHERE replies.job = jobs.id AND replies.gone = 0 AND replies.delivered < replies.wanted)))
                     LIMIT $3)
                 RETURNING file
-                """,
+                """,  # noqa: S608 - a fixed string
                 before,
                 unseen_before,
                 limit,

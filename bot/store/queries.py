@@ -130,24 +130,31 @@ async def quota_status(tx: Tx, place: Place, *, limits: Limits, now: int) -> Quo
     )
 
 
+# Of a row of `jobs`: its server withholds the pictures, because the provider flagged them. The body is JSON as pydantic
+# writes it, in which a quotation mark inside of a text is escaped.
+WITHHELD = """(jobs.flagged <> 0 AND jobs.installed <> 0 AND EXISTS (
+    SELECT 1 FROM houses WHERE houses.guild = jobs.guild_id AND houses.body LIKE '%"flagged":"withhold"%'))"""
+
+
 async def open_jobs(tx: Tx, user_id: int, *, since: int, limit: int) -> tuple[list[JobRecord], int]:
-    """A member's unfinished jobs, and jobs ended after *since* that are hidden or whose card was not delivered.
+    """A member's unfinished jobs, and jobs ended after *since* that are hidden, withheld or were not delivered.
 
     At most *limit* of them, and how many more there are. Unfinished jobs come first, then undelivered ones, both newest
     first; then hidden jobs, first those that /jobs will stop listing first.
     """
     rows = await tx.fetch(
-        """
+        f"""
         SELECT jobs.id AS id, count(*) OVER () AS of_all FROM jobs JOIN replies ON replies.job = jobs.id
         WHERE jobs.user_id = $1 AND jobs.deleted_at IS NULL AND jobs.acked_at IS NOT NULL
           AND (jobs.ended_at IS NULL
-               OR (jobs.ended_at >= $2 AND (replies.delivered < replies.wanted OR jobs.hidden_at IS NOT NULL)))
+               OR (jobs.ended_at >= $2 AND (replies.delivered < replies.wanted OR jobs.hidden_at IS NOT NULL
+                                               OR (replies.ephemeral = 0 AND {WITHHELD}))))
         ORDER BY CASE WHEN jobs.ended_at IS NULL THEN 0 WHEN jobs.hidden_at IS NULL THEN 1
                       WHEN jobs.images > 0 THEN 2 ELSE 3 END,
                  CASE WHEN jobs.ended_at IS NOT NULL AND jobs.hidden_at IS NOT NULL THEN jobs.ended_at END,
                  jobs.created_at DESC
         LIMIT $3
-        """,
+        """,  # noqa: S608 - a fixed string
         user_id,
         since,
         limit,

@@ -1,5 +1,6 @@
 """The moderators' command `/moderate`, and *Take down* in the menu of a message."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,12 +63,12 @@ class ModerateCommands:
         """Delete a result without a strike and without a message to its requester."""
         async with database_timeout("busy"):
             job = await self._moderators.result(action.given["result"], server=action.server)
-        taken_down = await self._moderators.take_down(action.by, job.id, strike=False)
+        taken_down, finishing = await self._moderators.take_down(action.interaction, action.by, job.id, strike=False)
         if not taken_down.done:
             await self._reply(action, cards.settled_before(action.words, taken_down.settled_by))
             return
         await self._done(action, "delete", job.place.user_id, job=job.id)
-        await self._moderators.finish(action.interaction, taken_down, tell=False)
+        await asyncio.wait((finishing,))
 
     async def _spoiler(self, action: AdminAction) -> None:
         async with database_timeout("busy"):

@@ -9,7 +9,7 @@ from discord import app_commands
 from bot.core.catalog import Catalog
 from bot.core.errors import UserError
 from bot.core.jobs import Verb
-from bot.core.server_settings import ChannelCeiling, ServerSettings, resolutions
+from bot.core.server_settings import ChannelCeiling, Flagged, ServerSettings, resolutions
 from bot.core.zones import check_zone, names
 from bot.ui.admin.permissions import CHANNEL, Admin, AdminAction, Option
 from bot.ui.admin.settings_panel import SettingsPanel
@@ -48,6 +48,8 @@ class SettingsCommands:
         add(settings, "timezone", self._timezone, options=[_required("timezone", self._zones)])
         add(settings, "alerts", self._alerts, options=[Option("alerts_channel", CHANNEL)])
         add(settings, "log", self._log, options=[Option("log_channel", CHANNEL)])
+        choices = tuple((self._admin.localized(f"admin_choice.{each}"), each.value) for each in Flagged)
+        add(settings, "flagged", self._flagged, options=[Option("choice", required=True, choices=choices)])
         channels = self._admin.group("channels", parent=settings)
         place = Option("channel", CHANNEL, required=True)
         add(channels, "allow", self._allow, options=[place])
@@ -310,6 +312,17 @@ class SettingsCommands:
         done = action.words.say("settings.done.log" if channel else "settings.done.log_none")
         lines = settings_cards.log(server_settings, action.words, view=view)
         await self._answer(action, done if is_new else None, lines, warning=view.log_unwritable)
+
+    async def _flagged(self, action: AdminAction) -> None:
+        choice = Flagged(action.given["choice"])
+        server_settings, is_new = await self._changed(
+            action,
+            lambda now: now.model_copy(update={"flagged": choice}),
+            entry={"setting": f"flagged.{choice}"},
+        )
+        done = action.words.say("settings.done.flagged")
+        lines = settings_cards.flagged(server_settings, action.words)
+        await self._answer(action, done if is_new else None, lines)
 
     async def _show(self, action: AdminAction) -> None:
         server_settings = await self._current(action)

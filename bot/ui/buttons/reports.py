@@ -1,10 +1,12 @@
 """*Report* behind *More…*, and the buttons of moderators under a report."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 import discord
 
 from bot.core.errors import UserError
+from bot.core.jobs import Job
 from bot.store.complaints import Complaint
 from bot.store.queries import JobRecord
 from bot.ui.buttons.press import ButtonPress
@@ -62,32 +64,32 @@ class ReportButtons:
         record, channel = await self._reportable(press)
         reason = (fields_of(press.interaction).get("reason") or "")[:MAX_REASON_LENGTH]
         complaint_id, complaint = str(press.interaction.id), Complaint(press.user_id, press.received_at, reason)
-        if not await self._background.run(self._services.moderation.report(complaint_id, record.job, complaint)):
-            raise UserError("report.twice")
-        url = f"https://discord.com/channels/{message_path_of(record.reply)}"
-        posted = await self._moderators.messages.post(
-            channel,
-            cards.report(
-                self._moderators.server_words(press.interaction),
-                complaint,
-                job_id=press.id,
-                url=url,
-                requester=record.job.place.user_id,
-            ),
-            seconds=POST_TIMEOUT,
+        view = cards.report(
+            self._moderators.server_words(press.interaction),
+            complaint,
+            job_id=press.id,
+            url=f"https://discord.com/channels/{message_path_of(record.reply)}",
+            requester=record.job.place.user_id,
         )
-        if not posted:
-            await self._background.run(self._services.moderation.withdraw_report(complaint_id))
-            raise UserError("report.unsent")
+        await self._background.run(self._deliver(complaint_id, record.job, complaint, channel=channel, view=view))
         words = self._responder.words(press.interaction)
         await self._responder.reply_privately(press.interaction, cards.line(words.say("moderation.thanks")))
+
+    async def _deliver(
+        self, complaint_id: str, job: Job, complaint: Complaint, *, channel: int, view: discord.ui.LayoutView
+    ) -> None:
+        if not await self._services.moderation.report(complaint_id, job, complaint):
+            raise UserError("report.twice")
+        if not await self._moderators.messages.post(channel, view, seconds=POST_TIMEOUT):
+            await self._services.moderation.withdraw_report(complaint_id)
+            raise UserError("report.unsent")
 
     # --- moderators
 
     async def _take_down(self, press: ButtonPress) -> None:
         """Take a result down, and say so in place of the report."""
         by = self._moderators.require(press.interaction, received_at=press.received_at)
-        taken_down = await self._moderators.take_down(by, press.id)
+        taken_down, finishing = await self._moderators.take_down(press.interaction, by, press.id)
         if not taken_down.done:
             await self._reply(press, taken_down.settled_by)
             return
@@ -95,7 +97,7 @@ class ReportButtons:
         words = self._words(press)
         done = self._moderators.sentence(words, by, "takedown", user, job=press.id)
         await self._replace(press, cards.settled(words, done, taken_down.complaints))
-        await self._moderators.finish(press.interaction, taken_down)
+        await asyncio.wait((finishing,))
         if press.on_ephemeral:  # otherwise the log channel shows it already
             await self._moderators.log(press.interaction, by, "takedown", user, job=press.id)
 

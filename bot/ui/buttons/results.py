@@ -190,7 +190,10 @@ class Results:
 
     async def _files(self, press: ButtonPress) -> None:
         """Send the pictures privately as they were made, without making them smaller."""
-        await self._private_delivery.send_originals(press.interaction, await self._visible(press))
+        card = await self._visible(press)
+        if card.by_rules and card.job.place.user_id != press.user_id:
+            raise UserError("moderation.withheld")
+        await self._private_delivery.send_originals(press.interaction, card)
 
     async def _favorite(self, press: ButtonPress) -> None:
         card = await self._visible(press)

@@ -403,6 +403,9 @@ def _stem(name: str) -> str:
 
 def _missing_pictures(card: Card, words: Words, *, files: Sequence[str]) -> Iterator[str]:
     """Why the message shows fewer pictures than were made."""
+    if card.by_rules:
+        yield words.say("card.by_rules", when=moment(card.listed_until))
+        return
     if card.links:
         yield words.say("card.links", count=len(card.links))
     if card.withheld:

@@ -97,7 +97,7 @@ def done_buttons(card: Card, words: Words) -> list[ui.Button[Any]]:
 
 def _from_result(card: Card, words: Words) -> list[ui.Button[Any]]:
     """The buttons that make new pictures from these; of several pictures they ask which one."""
-    if not card.pictures or not card.job.request.prompt:
+    if not card.pictures or not card.job.request.prompt or card.by_rules:
         return []
     variations = [_button(card, words, "vary")] if card.editable else []
     return [*variations, *([_button(card, words, "upscale")] if card.larger else [])]
@@ -105,7 +105,7 @@ def _from_result(card: Card, words: Words) -> list[ui.Button[Any]]:
 
 def _edit(card: Card, words: Words) -> list[ui.Button[Any]]:
     """The button to edit; of several pictures its form asks which one."""
-    if not card.pictures:
+    if not card.pictures or card.by_rules:
         return []
     n = card.pictures[0].n if len(card.pictures) == 1 else None
     return [button(words.say("button.edit"), job_button(card.job.id, "edit", n=n), style=PRIMARY)]
@@ -116,7 +116,7 @@ def menu_buttons(card: Card, words: Words, viewer: Viewer) -> list[ui.Button[Any
     favorite = "unfavorite" if viewer.favorite else "favorite"
     covered = [_button(card, words, "uncover" if card.job.spoiler else "spoiler")] if not card.job.flagged else []
     mine = [_button(card, words, "change"), _button(card, words, "prompt")] if viewer.own else []
-    files = [_button(card, words, "files")] if card.pictures else []
+    files = [_button(card, words, "files")] if card.pictures and (viewer.own or not card.by_rules) else []
     marks = [button(words.say(f"button.{favorite}"), job_button(card.job.id, "favorite"))] if card.job.images else []
     marks += covered if viewer.may_delete and card.pictures else []
     thread = [_button(card, words, "thread")] if viewer.can_open_thread and card.pictures else []

@@ -44,7 +44,9 @@ def _entry(card: Card, words: Words, *, now: int) -> Part:
 
 def _why_listed(card: Card, words: Words) -> str:
     """The sentence for why an ended job is in the list."""
-    if not card.hidden:
+    if card.by_rules and card.pictures and not card.hidden:
+        return words.say("jobs.by_rules", when=moment(card.listed_until))
+    if not card.hidden and not card.by_rules:
         return words.say("jobs.undelivered")
     if card.job.images == 0:
         return end_reason(card, words)

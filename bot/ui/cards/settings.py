@@ -42,6 +42,7 @@ def everything(server_settings: ServerSettings, words: Words, *, view: SettingsV
         *log(server_settings, words, view=view),
         *(threads(server_settings, words) if server_settings.threads else []),
         *(generation(server_settings, words, view=view) if server_settings.generation else []),
+        *flagged(server_settings, words),
     ]
     return page(box(paragraph(words.say("settings.title"), *lines), colour=BLURPLE))
 
@@ -108,6 +109,10 @@ def generation(server_settings: ServerSettings, words: Words, *, view: SettingsV
 
 def threads(server_settings: ServerSettings, words: Words) -> list[str]:
     return [words.say("settings.threads" if server_settings.threads else "settings.threads_off")]
+
+
+def flagged(server_settings: ServerSettings, words: Words) -> list[str]:
+    return [words.say(f"settings.flagged.{server_settings.flagged}")]
 
 
 def channel(number: int, words: Words, *, view: SettingsView) -> str:

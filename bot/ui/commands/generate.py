@@ -246,7 +246,7 @@ class Commands:
         await responder.reply_privately(
             interaction, jobs_list(cards, responder.words(interaction), responder.clock(), more=more)
         )
-        waiting = [each for each in cards if each.job.state.is_final and not each.hidden]
+        waiting = [each for each in cards if each.job.state.is_final and not each.hidden and not each.by_rules]
         for card in waiting[:MAX_PRIVATE_DELIVERIES]:
             await self._private_delivery.send(interaction, card)
 

@@ -16,10 +16,15 @@ class Background:
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Await *work* in a task of its own, which goes on if the caller is cancelled."""
-        self.tasks.add(task := asyncio.create_task(work))
-        task.add_done_callback(self._on_done)
+        task = self.start(work)
         await asyncio.wait((task,))
         return task.result()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Run *work* in a task of its own."""
+        self.tasks.add(task := asyncio.create_task(work))
+        task.add_done_callback(self._on_done)
+        return task
 
     def _on_done(self, task: "asyncio.Task[Any]") -> None:
         self.tasks.discard(task)

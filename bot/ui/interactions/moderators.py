@@ -57,22 +57,28 @@ class Moderators:
             raise UserError("moderation.unknown")
         return job
 
-    async def take_down(self, by: By, job_id: str, *, strike: bool = True) -> Takedown:
-        """Delete a result with its files; the caller answers, and calls `finish` then."""
-        return await self._background.run(self._take_down(by, job_id, strike=strike))
+    async def take_down(
+        self, interaction: Interaction, by: By, job_id: str, *, strike: bool = True
+    ) -> tuple[Takedown, "asyncio.Task[None]"]:
+        """Delete a result with its files, whether or not the handler times out.
 
-    async def _take_down(self, by: By, job_id: str, *, strike: bool) -> Takedown:
+        The task deletes the copy in the gallery and, with *strike*, tells the requester; wait for it after the answer.
+        """
+        server = interaction.guild.name if interaction.guild else ""
+        return await self._background.run(self._take_down(by, job_id, strike=strike, server=server))
+
+    async def _take_down(
+        self, by: By, job_id: str, *, strike: bool, server: str
+    ) -> tuple[Takedown, "asyncio.Task[None]"]:
         taken_down = await self._services.jobs.take_down(by, job_id, strike=strike)
         await asyncio.to_thread(self._remove_files, taken_down.pictures)
-        return taken_down
+        return taken_down, self._background.start(self._finish(taken_down, server=server, tell=strike))
 
-    async def finish(self, interaction: Interaction, taken_down: Takedown, *, tell: bool = True) -> None:
-        """After the answer: delete the copy in the gallery, and *tell* the requester."""
+    async def _finish(self, taken_down: Takedown, *, server: str, tell: bool) -> None:
         if taken_down.copy is not None:
             await self.messages.delete(*taken_down.copy)
         if tell and taken_down.done:
             words = self._responder.texts.for_locale(taken_down.locale)
-            server = interaction.guild.name if interaction.guild else ""
             await self.messages.tell(taken_down.job.place.user_id, cards.told(words, server=server))
 
     async def log(self, interaction: Interaction, by: By, action: str, user: int, **body: object) -> None:

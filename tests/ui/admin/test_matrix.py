@@ -193,6 +193,7 @@ def given(case: Case, command: app_commands.Command[Any, ..., Any], *, but: str 
         "result": "01ARZ3NDEKTSV4RRFFQ69G5FAV",
         "word": "blood",
         "listed_word": "gore",
+        "choice": "withhold",
     }
     needed = [each.name for each in command.parameters if each.required and each.name != but]
     return {each: values[each] for each in needed}  # an option that is not here has to be added

@@ -110,6 +110,7 @@ async def test_every_state_keeps_to_the_limits_in_every_language(locale: str, ca
 
     for each in worst(prompt):
         check(render(having(each, cancel), words, files=names(4), now=NOW))
+        check(render(replace(having(each, cancel), by_rules=True), words, now=NOW))
 
 
 @settings(max_examples=200, deadline=None)
