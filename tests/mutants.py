@@ -185,7 +185,7 @@ MUTANTS = (
     Mutant(
         guard="a blocked member's request is refused",
         file="bot/store/ledger.py",
-        text="    quota.check_blocks(blocks)\n",
+        text="    quota.check_blocks(each for each in blocks if each.applies(used.now))\n",
         instead="",
         tests="tests/store/test_quotas.py",
     ),
@@ -229,7 +229,7 @@ MUTANTS = (
     Mutant(
         guard="only admins may use admin commands",
         file="bot/ui/admin/permissions.py",
-        text="if not (interaction.permissions.manage_guild or interaction.permissions.administrator):",
+        text="if not (getattr(interaction.permissions, permission) or interaction.permissions.administrator):",
         instead="if False:",
         tests="tests/ui/admin/test_matrix.py",
     ),
