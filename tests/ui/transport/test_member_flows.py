@@ -22,6 +22,8 @@ from tests.ui.transport.test_sockets import SOON, Scene, connected
 
 FILE = Upload("a.png", picture())
 
+pytestmark = pytest.mark.prove
+
 
 @dataclass
 class Stage:
