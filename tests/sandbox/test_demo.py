@@ -67,6 +67,7 @@ async def lines_until(process: asyncio.subprocess.Process, words: str) -> str:
     raise AssertionError(f"it ended without saying {words!r}: {lines}")
 
 
+@pytest.mark.prove
 async def test_without_a_terminal_it_makes_pictures_and_serves_until_sigterm(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     async with started("--port", "0", "--data", str(folder)) as process, asyncio.timeout(60):

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bot.core.jobs import Job, State
 from bot.sandbox import demo
 from bot.sandbox.demo_server import sample_picture
@@ -109,6 +111,7 @@ async def test_with_an_empty_account_jobs_wait_and_are_tried_again_once_it_is_ba
         assert not list(scene.service.faults)
 
 
+@pytest.mark.prove
 async def test_one_request_is_refused_and_the_next_one_is_not(tmp_path: Path) -> None:
     async with running(tmp_path) as scene:
         scene.service.pace = Pace(queue_s=0, run_s=0)

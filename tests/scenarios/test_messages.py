@@ -61,6 +61,7 @@ async def test_a_card_that_discord_shows_without_saying_so_is_found_and_its_job_
         bot.assert_at_rest()
 
 
+@pytest.mark.prove
 async def test_a_job_whose_card_is_not_shown_is_withdrawn_and_not_ordered(tmp_path: Path) -> None:
     async with scene(tmp_path, **MENTIONS) as bot:
         await open_channel(bot)
@@ -75,6 +76,7 @@ async def test_a_job_whose_card_is_not_shown_is_withdrawn_and_not_ordered(tmp_pa
         bot.assert_at_rest()
 
 
+@pytest.mark.prove
 async def test_a_kill_between_the_card_and_its_acknowledgement_loses_nothing(tmp_path: Path) -> None:
     async with scene(tmp_path, **MENTIONS) as bot:
         await open_channel(bot)
