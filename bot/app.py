@@ -21,9 +21,10 @@ from bot.jobs.build import JobSettings, JobsRoom, Outside, Services
 from bot.jobs.build import build as build_jobs
 from bot.jobs.converted_references import ConvertedReferences
 from bot.jobs.reference_check import ReferenceChecker
+from bot.jobs.results import remove_files
 from bot.maintenance.build import MaintenanceRoom
 from bot.maintenance.build import build as build_maintenance
-from bot.maintenance.retention import PICTURE_FILE, REFERENCE_FILE, files_like, remove_files
+from bot.maintenance.retention import PICTURE_FILE, REFERENCE_FILE, files_like
 from bot.observability.metrics import Metrics
 from bot.pictures import guard
 from bot.pictures.pool import PicturePool

@@ -10,6 +10,7 @@ from typing import Any
 
 from bot.core.clock import Clock
 from bot.core.errors import UserError
+from bot.jobs.results import remove_files
 from bot.jobs.service import Jobs
 from bot.jobs.wakeups import Wakeups
 from bot.store.members import Kept, Members
@@ -50,10 +51,9 @@ class Privacy:
         if (await self._members.kept(user_id)).active:
             raise UserError("privacy.active")
         now, count = self._clock(), 0
-        while (erased := await self._members.erase_batch(user_id, now=now)).job_ids:
-            await asyncio.to_thread(_remove, [self._data / each for each in erased.files])
-            await self._store.request_redraw(erased.job_ids, now=now)
-            count += len(erased.job_ids)
+        while (deleted := await self._store.delete_all_pictures(user_id, now=now))[0]:
+            count += deleted[0]
+            await asyncio.to_thread(remove_files, self._data, [each.file for each in deleted[1]])
         await self._members.erase_own(user_id)
         self._wakeups.replies.set()
         await self._jobs.purge_deleted()
@@ -73,8 +73,3 @@ def _pack(rows: Mapping[str, Sequence[Mapping[str, Any]]], files: Sequence[Path]
                 break
             archive.write(each, each.name, compress_type=zipfile.ZIP_STORED)
     return out.getvalue()
-
-
-def _remove(files: Sequence[Path]) -> None:
-    for each in files:
-        each.unlink(missing_ok=True)

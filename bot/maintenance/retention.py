@@ -9,6 +9,7 @@ from bot.core.jobs import HOUR
 from bot.core.references import CONVERTED_FILE
 from bot.jobs.build import Services
 from bot.jobs.converted_references import LINK_LIFE
+from bot.jobs.results import remove_files
 from bot.maintenance.periodic import periodic
 from bot.store.housekeeping import Housekeeping
 
@@ -70,8 +71,3 @@ def files_like(pattern: re.Pattern[str], folder: Path, *, before: int | None = N
     """List the files whose names match *pattern*; with *before* (UTC ms), those that were last written earlier."""
     files = [each for each in folder.iterdir() if pattern.fullmatch(each.name)]
     return [each.name for each in files if before is None or each.stat().st_mtime * 1000 < before]
-
-
-def remove_files(folder: Path, names: list[str]) -> None:
-    for name in names:
-        (folder / name).unlink(missing_ok=True)

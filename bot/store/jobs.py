@@ -124,7 +124,7 @@ async def retry_waiting(tx: Tx, provider: str, *, now: int) -> Sequence[Job]:
 
 async def erase_request(tx: Tx, job: Job) -> None:
     """Erase what was requested, and the member's drafts of the same. The row stays, because the ledger refers to it."""
-    await tx.run("UPDATE jobs SET request = $2 WHERE id = $1", job.id, ERASED_REQUEST)
+    await tx.run("UPDATE jobs SET request = $2, source = NULL WHERE id = $1", job.id, ERASED_REQUEST)
     for row in await tx.fetch("SELECT id, body FROM drafts WHERE user_id = $1", job.place.user_id):
         draft, words = json.loads(row["body"]), job.request.prompt.strip()
         if draft.get("parent_id") == job.id or (words and draft.get("prompt", "").strip() == words):
@@ -140,6 +140,17 @@ async def lock(tx: Tx, job_id: str) -> Job | None:
     """Read a job and lock its row until the unit ends; None if there is no such job."""
     row = await tx.one("UPDATE jobs SET changed_at = changed_at WHERE id = $1 RETURNING *", job_id)
     return load(row) if row else None
+
+
+async def ended_of(tx: Tx, user_id: int, *, limit: int) -> Sequence[Job]:
+    """Read and lock up to *limit* ended jobs of a member that are not deleted, oldest first."""
+    rows = await tx.fetch(
+        "SELECT id FROM jobs WHERE user_id = $1 AND ended_at IS NOT NULL AND deleted_at IS NULL ORDER BY id LIMIT $2",
+        user_id,
+        limit,
+    )
+    locked = [await lock(tx, row["id"]) for row in rows]
+    return [each for each in locked if each is not None and each.deleted_at is None]
 
 
 async def add_event(tx: Tx, job: Job, *, before: State | None, now: int, reason: str | None) -> None:

@@ -1,16 +1,14 @@
-"""Everything that is stored about one member: counted, exported, and erased on request."""
+"""Everything that is stored about one member: counted, exported, and what is theirs alone erased on request."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bot.store import jobs, replies
+from bot.store import jobs
 from bot.store.database import Database, Row, Tx
 
-BATCH = 200  # jobs that one transaction erases
-# What belongs to a member alone, by table and the column with their id.
-OWN_TABLES = {"favorites": "user_id", "tray": "user_id", "preferences": "user_id", "drafts": "user_id"}
+OWN_TABLES = ("favorites", "tray", "preferences", "drafts")  # what belongs to a member alone
 EXPORTED = {
     "jobs": "SELECT * FROM jobs WHERE user_id = $1 ORDER BY id",
     "favorites": "SELECT job, at FROM favorites WHERE user_id = $1 ORDER BY job",
@@ -35,14 +33,6 @@ class Kept:
     bytes: int
     favorites: int
     tray: int
-
-
-@dataclass(frozen=True, slots=True)
-class Erased:
-    """What one batch has erased: jobs whose messages are to be deleted, and names of files."""
-
-    job_ids: Sequence[str]
-    files: Sequence[str]
 
 
 class Members:
@@ -90,44 +80,12 @@ class Members:
 
         return await self._database.read(unit)
 
-    async def erase_batch(self, user_id: int, *, now: int) -> Erased:
-        """Erase the requests and pictures of up to `BATCH` ended jobs; empty when there are none left.
-
-        The rows stay without words, because the ledger refers to them.
-        """
-
-        async def unit(tx: Tx) -> Erased:
-            rows = await tx.fetch(
-                """
-                SELECT * FROM jobs WHERE user_id = $1 AND ended_at IS NOT NULL AND deleted_at IS NULL
-                ORDER BY id LIMIT $2
-                """,
-                user_id,
-                BATCH,
-            )
-            files: list[str] = []
-            for row in rows:
-                files += [each.file for each in await replies.pictures(tx, row["id"])]
-                await tx.run("DELETE FROM pictures WHERE job = $1", row["id"])
-                await tx.run(
-                    """
-                    UPDATE jobs SET request = $2, deleted_at = $3, watch_until = NULL, due_at = NULL, source = NULL
-                    WHERE id = $1
-                    """,
-                    row["id"],
-                    jobs.ERASED_REQUEST,
-                    now,
-                )
-            return Erased([row["id"] for row in rows], files)
-
-        return await self._database.write(unit)
-
     async def erase_own(self, user_id: int) -> None:
         """Delete the rows that belong to the member alone, and the reasons of their reports."""
 
         async def unit(tx: Tx) -> None:
-            for table, column in OWN_TABLES.items():
-                await tx.run(f"DELETE FROM {table} WHERE {column} = $1", user_id)  # noqa: S608 - fixed names
+            for table in OWN_TABLES:
+                await tx.run(f"DELETE FROM {table} WHERE user_id = $1", user_id)  # noqa: S608 - fixed names
             await tx.run("UPDATE reports SET reason = '' WHERE reporter = $1", user_id)
 
         await self._database.write(unit)

@@ -476,6 +476,15 @@ class Store:
 
         return await self._write(unit)
 
+    async def delete_all_pictures(self, user_id: int, *, now: int, limit: int = 200) -> tuple[int, Sequence[Picture]]:
+        """Do as `delete_pictures` for up to *limit* ended jobs of a member; returns how many there were."""
+
+        async def unit(tx: Tx, written: Written) -> tuple[int, Sequence[Picture]]:
+            ended = await jobs.ended_of(tx, user_id, limit=limit)
+            return len(ended), [picture for job in ended for picture in await _delete(tx, written, job, now=now)]
+
+        return await self._write(unit)
+
     async def take_down(self, by: By, job_id: str, *, strike: bool) -> Takedown:
         """Delete a result for a moderator of its server, and settle the reports about it.
 

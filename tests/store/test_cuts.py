@@ -174,7 +174,7 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Store.delete_picture", lambda on: on.store.delete_picture(on.jobs["a"], 1, now=LATER)),
     ("Store.take_down", lambda on: on.store.take_down(by("takedown"), "a", strike=True)),
     ("Store.delete_pictures", lambda on: on.store.delete_pictures(on.jobs["a"], now=LATER)),
-    ("Members.erase_batch", lambda on: on.members.erase_batch(1, now=LATER)),
+    ("Store.delete_all_pictures", lambda on: on.store.delete_all_pictures(1, now=LATER)),
     ("Members.erase_own", lambda on: on.members.erase_own(1)),
     ("Housekeeping.erase_prompts", lambda on: on.rows.erase_prompts(before=LATER + 9)),
     ("Housekeeping.delete_expired", lambda on: on.rows.delete_expired(now=LATER + 10**9)),
