@@ -13,12 +13,12 @@ from bot.core.fair_queue import FairQueue, QueueCounts, Waiting
 from bot.core.jobs import SLOT_STATES, Job, State
 from bot.core.quota import NO_SERVER
 from bot.observability.metrics import Metrics
-from bot.store import queries
+from bot.store.queries import QueueRows
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)
 
-Queues = Mapping[str, tuple[Sequence[Waiting], Mapping[str, int]]]  # as `Store.queues` returns them
+NO_ROWS = QueueRows()
 
 
 class FairQueues:
@@ -69,7 +69,7 @@ class FairQueues:
         self._metrics.queue_repaired(len(lasting))
         return len(lasting)
 
-    async def _differences(self) -> tuple[Queues, AbstractSet[str]]:
+    async def _differences(self) -> tuple[Mapping[str, QueueRows], AbstractSet[str]]:
         """The rows, and the jobs that are different in memory.
 
         What this process writes while the rows are read is newer than they are.
@@ -78,35 +78,27 @@ class FairQueues:
         self._changed_while_reading.append(changed)
         try:
             rows = await self._store.queues()
-            await self._learn_servers(rows, changed)
         finally:
             self._changed_while_reading.remove(changed)
         different = set()
         for provider in self._queues.keys() | rows.keys():
-            waiting, running = rows.get(provider, ((), {}))
-            different |= self.of(provider).differences(waiting, running)
+            read = rows.get(provider, NO_ROWS)
+            different |= self.of(provider).differences(read.waiting, read.running)
         return rows, different - changed - self._kept
 
-    async def _learn_servers(self, rows: Queues, changed: AbstractSet[str]) -> None:
-        """Look up the servers of jobs in *rows* that are not known. Those *changed* meanwhile are or have ended."""
-        waiting = {each.job_id for queue, _ in rows.values() for each in queue}
-        listed = waiting.union(*(running for _, running in rows.values()))
-        if unknown := listed - self._server_of.keys():
-            found = await self._store.database.read(queries.servers)
-            self._server_of |= {each: found[each] for each in unknown - changed if each in found}
-
-    def _take_over(self, rows: Queues, different: AbstractSet[str]) -> None:
+    def _take_over(self, rows: Mapping[str, QueueRows], different: AbstractSet[str]) -> None:
         for job_id in different:
             self._provider_of.pop(job_id, None)
             self._count(job_id, None)
             for queue in self._queues.values():
                 queue.leave(job_id)
-        for provider, (waiting, running) in rows.items():
-            for job in waiting:
+        for provider, read in rows.items():
+            self._server_of |= {job_id: read.servers[job_id] for job_id in read.servers.keys() & different}
+            for job in read.waiting:
                 if job.job_id in different:
                     self._wait(provider, job)
-            for job_id in running.keys() & different:
-                self._run(provider, job_id, running[job_id])
+            for job_id in read.running.keys() & different:
+                self._run(provider, job_id, read.running[job_id])
 
     @contextmanager
     def slot_kept(self, job: Job) -> Iterator[None]:

@@ -4,12 +4,12 @@ The functions are parts of units: they take the caller's transaction.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bot.core.cards import Charge, Picture, Reply
 from bot.core.fair_queue import Waiting
 from bot.core.jobs import Job, Place, State
-from bot.core.quota import Grant, Limit, Limits, Scope, Used
+from bot.core.quota import NO_SERVER, Grant, Limit, Limits, Scope, Used
 from bot.core.server_settings import ServerSettings
 from bot.core.zones import calendar_of
 from bot.store import grants, jobs, ledger, replies, rules
@@ -42,6 +42,15 @@ class QuotaStatus:
     used: Used
     limits: Sequence[Limit]
     grants: Sequence[Grant]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRows:
+    """One provider's jobs that wait for a slot, and the user id of each job that has one."""
+
+    waiting: list[Waiting] = field(default_factory=list)
+    running: dict[str, int] = field(default_factory=dict)
+    servers: dict[str, int] = field(default_factory=dict)  # of all these jobs; 0 for direct messages and user installs
 
 
 async def job_record(tx: Tx, job_id: str) -> JobRecord | None:
@@ -96,29 +105,25 @@ async def due_before(tx: Tx, at: int) -> dict[str, int]:
     return {row["id"]: row["due_at"] for row in rows}
 
 
-async def queues(tx: Tx) -> Mapping[str, tuple[list[Waiting], dict[str, int]]]:
-    """By provider: the jobs that wait for a slot, and the user id of each job that has one."""
+async def queues(tx: Tx) -> Mapping[str, QueueRows]:
+    """The jobs that wait for a slot or have one, by provider."""
     rows = await tx.fetch(
         """
-        SELECT id, user_id, created_at, provider, state FROM jobs
+        SELECT id, user_id, created_at, provider, state, CASE WHEN installed = 0 THEN NULL ELSE guild_id END AS server
+        FROM jobs
         WHERE ended_at IS NULL
           AND (state IN ('submitting', 'queued', 'running') OR (state = 'accepted' AND acked_at IS NOT NULL))
         """
     )
-    found: dict[str, tuple[list[Waiting], dict[str, int]]] = {}
+    found: dict[str, QueueRows] = {}
     for row in rows:
-        waiting, running = found.setdefault(row["provider"], ([], {}))
+        queue = found.setdefault(row["provider"], QueueRows())
+        queue.servers[row["id"]] = row["server"] or NO_SERVER
         if row["state"] == "accepted":
-            waiting.append(Waiting(row["id"], row["user_id"], row["created_at"]))
+            queue.waiting.append(Waiting(row["id"], row["user_id"], row["created_at"]))
         else:
-            running[row["id"]] = row["user_id"]
+            queue.running[row["id"]] = row["user_id"]
     return found
-
-
-async def servers(tx: Tx) -> Mapping[str, int]:
-    """The server of each unfinished job, 0 for direct messages and user installs."""
-    rows = await tx.fetch("SELECT id, guild_id, installed FROM jobs WHERE ended_at IS NULL")
-    return {row["id"]: row["guild_id"] if row["guild_id"] is not None and row["installed"] else 0 for row in rows}
 
 
 async def quota_status(tx: Tx, place: Place, *, limits: Limits, now: int) -> QuotaStatus:

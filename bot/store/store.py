@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from bot.core.cards import HIDEABLE, TOKEN_LIFE, Picture, Reply, ReplyPath, paths
 from bot.core.errors import UserError
-from bot.core.fair_queue import Waiting
 from bot.core.jobs import Cancel, Job, Place, State
 from bot.core.quota import IN_UTC, Amount, Holder, Limits
 from bot.core.server_settings import ServerSettings
@@ -23,7 +22,7 @@ from bot.store import alerts, complaints, jobs, ledger, queries, replies, rules,
 from bot.store.complaints import Complaint, Outcome
 from bot.store.database import Database, Tx
 from bot.store.ledger import Reservation
-from bot.store.queries import CardRecord, DueJob, JobRecord, QuotaStatus
+from bot.store.queries import CardRecord, DueJob, JobRecord, QueueRows, QuotaStatus
 from bot.store.quotas import By, record_change
 from bot.store.replies import DueReply
 from bot.store.strikes import StrikeReason
@@ -128,8 +127,8 @@ class Store:
         """`due_at` (UTC milliseconds) of the jobs that were due before *at*, by job id."""
         return await self.database.read(partial(queries.due_before, at=at))
 
-    async def queues(self) -> Mapping[str, tuple[list[Waiting], dict[str, int]]]:
-        """By provider: the jobs that wait for a slot, and the user id of each job that has one."""
+    async def queues(self) -> Mapping[str, QueueRows]:
+        """The jobs that wait for a slot or have one, by provider."""
         return await self.database.read(queries.queues)
 
     async def quota_status(self, place: Place, *, limits: Limits, now: int) -> QuotaStatus:

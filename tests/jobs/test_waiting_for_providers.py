@@ -259,7 +259,7 @@ class FlakyProviders:
         async def answer(job_id: str) -> None:
             job = await app.job(job_id)
             assert (job.state, job.provider) == (State.SUBMITTING, provider.name)
-            _, running = (await app.store.queues())[provider.name]
+            running = (await app.store.queues())[provider.name].running
             self.peak[provider.name] = max(self.peak[provider.name], len(running))
             provider.submits = [self._says(job_id, provider.name)]
 
