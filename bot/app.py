@@ -17,6 +17,7 @@ from bot.core.catalog import Catalog
 from bot.core.clock import Clock
 from bot.core.jobs import Job
 from bot.files.modes import make_folder, tighten
+from bot.jobs import converted_references
 from bot.jobs.build import JobSettings, JobsRoom, Outside, Services
 from bot.jobs.build import build as build_jobs
 from bot.jobs.converted_references import ConvertedReferences
@@ -273,9 +274,9 @@ def _job_settings(settings: Settings, catalog: Catalog, *, used: Collection[str]
 def files_of_ours(settings: Settings) -> Sequence[Path]:
     """Files and folders of the database and the pictures, which only the bot's user may read."""
     data = settings.data.dir
-    patterns = (PICTURE_FILE, REFERENCE_FILE) if data.is_dir() else ()
-    pictures = [data / name for pattern in patterns for name in files_like(pattern, data)]
-    return [*database_files(settings.database.url.get_secret_value()), data, *pictures]
+    kept = ((data, PICTURE_FILE), (data / converted_references.FOLDER, REFERENCE_FILE))
+    pictures = [folder / name for folder, pattern in kept for name in files_like(pattern, folder)]
+    return [*database_files(settings.database.url.get_secret_value()), *(folder for folder, _ in kept), *pictures]
 
 
 def _close_to_others(settings: Settings) -> None:

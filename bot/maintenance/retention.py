@@ -8,7 +8,7 @@ from bot.core.cards import JOBS_LIST_RETENTION
 from bot.core.jobs import HOUR
 from bot.core.references import CONVERTED_FILE
 from bot.jobs.build import Services
-from bot.jobs.converted_references import LINK_LIFE
+from bot.jobs.converted_references import FOLDER, LINK_LIFE
 from bot.jobs.results import remove_files
 from bot.maintenance.periodic import periodic
 from bot.store.housekeeping import Housekeeping
@@ -59,15 +59,19 @@ class Retention:
 
     async def _remove_references(self, now: int) -> None:
         """Remove converted references whose job has ended, or is so old that the links have expired."""
-        names = await asyncio.to_thread(files_like, REFERENCE_FILE, self._data)
+        folder = self._data / FOLDER
+        names = await asyncio.to_thread(files_like, REFERENCE_FILE, folder)
         jobs = {name: await self._store.job(name.partition("-")[0]) for name in names}
         kept = {
             name for name, job in jobs.items() if job and not job.state.is_final and now < job.created_at + LINK_LIFE
         }
-        await asyncio.to_thread(remove_files, self._data, [each for each in names if each not in kept])
+        await asyncio.to_thread(remove_files, folder, [each for each in names if each not in kept])
 
 
 def files_like(pattern: re.Pattern[str], folder: Path, *, before: int | None = None) -> list[str]:
-    """List the files whose names match *pattern*; with *before* (UTC ms), those that were last written earlier."""
-    files = [each for each in folder.iterdir() if pattern.fullmatch(each.name)]
+    """List the files whose names match *pattern*; with *before* (UTC ms), those that were last written earlier.
+
+    None where there is no such folder.
+    """
+    files = [each for each in folder.iterdir() if pattern.fullmatch(each.name)] if folder.is_dir() else []
     return [each.name for each in files if before is None or each.stat().st_mtime * 1000 < before]

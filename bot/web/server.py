@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from bot.core.cards import Picture
 from bot.core.clock import Clock
 from bot.core.references import CONVERTED_FILE, is_loopback
+from bot.jobs import converted_references
 from bot.jobs.build import Services
 from bot.store.database import DATABASE_ERRORS
 from bot.web.cached import Cached
@@ -121,19 +122,20 @@ def build(
     app.router.add_get("/metrics", metrics_page)
     app.router.add_get(r"/pictures/{job:\w{26}}/{n:\d}/{key:[0-9a-f]{32}}", picture)
     app.router.add_get(
-        rf"/pictures/{{file:{CONVERTED_FILE.pattern}}}", _serve_references(links, services.clock, data=data)
+        rf"/pictures/{{file:{CONVERTED_FILE.pattern}}}",
+        _serve_references(links, services.clock, folder=data / converted_references.FOLDER),
     )
     if callbacks is not None:
         app.router.add_post("/callbacks/runflow/{token}", callbacks.receive)
     return app
 
 
-def _serve_references(links: PictureLinks, clock: Clock, *, data: Path) -> Handler:
+def _serve_references(links: PictureLinks, clock: Clock, *, folder: Path) -> Handler:
     async def reference(request: web.Request) -> web.StreamResponse:
         file = request.match_info["file"]
         if not links.admits_to_reference(file, request.query, now=clock()):
             raise web.HTTPNotFound
-        return _file(data / file, type="png" if file.endswith("png") else "jpeg")
+        return _file(folder / file, type="png" if file.endswith("png") else "jpeg")
 
     return reference
 

@@ -74,7 +74,7 @@ def converting(files: Files, *, data: Path) -> ReferenceChecker:
 
 
 def files_in(folder: Path) -> list[Path]:
-    return list(folder.iterdir())
+    return [each for each in folder.rglob("*") if each.is_file()]
 
 
 def references(*names: str) -> list[Reference]:

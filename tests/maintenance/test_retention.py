@@ -10,6 +10,7 @@ import pytest
 from bot.core.cards import Picture
 from bot.core.jobs import HOUR, Job, State, Verb
 from bot.core.request_draft import RequestDraft
+from bot.jobs import converted_references
 from bot.maintenance.retention import Retention
 from tests.kit import ALICE, NOON, Rig, rig
 from tests.store.ledger_model import rows
@@ -39,16 +40,18 @@ async def test_converted_references_are_deleted_when_their_job_has_ended_or_thei
     kinds = ("-r1.jpg", "-r2.png", "-r3.png.part")
     active, ended, lost = await app.edit(), await app.edit(), JOB
     await app.services.jobs.cancel(ended, user_id=ALICE)
+    folder = app.folder / converted_references.FOLDER
+    folder.mkdir()
     for job_id in (active, ended, lost):
         for kind in kinds:
-            (app.folder / (job_id + kind)).write_bytes(b"bytes")
+            (folder / (job_id + kind)).write_bytes(b"bytes")
     retention = Retention(app.services, data=app.folder, keep_hours=48, keep_prompts_days=30)
 
     await retention.run_once()
-    assert sorted(each.name for each in app.folder.glob("*-r*")) == [active + kind for kind in kinds]
+    assert sorted(each.name for each in folder.glob("*-r*")) == [active + kind for kind in kinds]
     app.time.go(24 * 3600)
     await retention.run_once()
-    assert list(app.folder.glob("*-r*")) == []
+    assert list(folder.glob("*-r*")) == []
 
 
 async def test_a_picture_is_deleted_with_its_row_after_its_retention_time(app: Rig) -> None:

@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from bot.core.references import link_expires_at
+from bot.jobs import converted_references
 from bot.web.callbacks import Callbacks
 from bot.web.health import Health, Pulse
 from bot.web.listener import HEADERS, Listener
@@ -213,8 +214,10 @@ async def test_a_picture_is_served_at_its_signed_url_only(tmp_path: Path) -> Non
 async def test_a_converted_reference_is_served_until_its_link_expires_or_the_file_is_gone(app: Rig) -> None:
     links = PictureLinks("https://pictures.example", secret=b"x" * 32)
     file = "01M7Y0XSNXXPA2WVYTX3MESRVG-r1.jpg"
-    (app.folder / file).write_bytes(b"a photo")
-    (app.folder / file.replace("-r1", "-r2")).write_bytes(b"another")
+    folder = app.folder / converted_references.FOLDER
+    folder.mkdir()
+    (folder / file).write_bytes(b"a photo")
+    (folder / file.replace("-r1", "-r2")).write_bytes(b"another")
     path = links.of_reference(file, app.time.now + 60_000).removeprefix("https://pictures.example")
     assert link_expires_at(path) == app.time.now + 60_000
     ex = f"{app.time.now // 1000 + 60:x}"
@@ -240,7 +243,7 @@ async def test_a_converted_reference_is_served_until_its_link_expires_or_the_fil
         app.time.go(60)
         assert (await get(path))[0] == 404
         app.time.go(-30)
-        (app.folder / file).unlink()
+        (folder / file).unlink()
         assert (await get(path))[0] == 404
 
 
