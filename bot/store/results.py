@@ -15,6 +15,8 @@ from bot.store.queries import JobRecord
 NEWEST = "Z" * 26  # sorts after every id, in any collation
 MAX_SCANNED = 1_000  # jobs that one page of a search reads; the next page goes on from there
 CHUNK = 200
+MAX_ANCESTORS = 20
+MAX_CHILDREN = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,14 @@ class Page:
     before: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The results around one: *ancestors*, nearest first, and *children*, oldest first."""
+
+    ancestors: Sequence[JobRecord]
+    children: Sequence[JobRecord]
+
+
 class Results:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -59,12 +69,6 @@ class Results:
                     return Page(await _records(tx, found), None)
                 at, scanned = rows[-1]["id"], scanned + len(rows)
             return Page(await _records(tx, found), at)
-
-        return await self._database.read(unit)
-
-    async def record(self, job_id: str) -> JobRecord | None:
-        async def unit(tx: Tx) -> JobRecord | None:
-            return await queries.job_record(tx, job_id)
 
         return await self._database.read(unit)
 
@@ -95,42 +99,20 @@ class Results:
 
         return await self._database.read(unit)
 
-    async def ancestors(self, job_id: str, *, limit: int = 20) -> Sequence[Job]:
-        """The job's parent, its parent and so on, nearest first."""
+    async def tree(self, job: Job) -> Tree:
+        """The results that *job* was made from, up to 20, and up to 25 that were made from it."""
 
-        async def unit(tx: Tx) -> Sequence[Job]:
-            found: list[Job] = []
-            job = await jobs.get(tx, job_id)
-            while job is not None and job.parent_id is not None and len(found) < limit:
-                job = await jobs.get(tx, job.parent_id)
-                if job is not None:
-                    found.append(job)
-            return found
-
-        return await self._database.read(unit)
-
-    async def children(self, job_id: str, *, limit: int = 25) -> Sequence[Job]:
-        """The results made from the job, oldest first."""
-
-        async def unit(tx: Tx) -> Sequence[Job]:
-            rows = await tx.fetch(
-                "SELECT * FROM jobs WHERE parent_id = $1 AND images > 0 AND deleted_at IS NULL ORDER BY id LIMIT $2",
-                job_id,
-                limit,
-            )
-            return [jobs.load(row) for row in rows]
-
-        return await self._database.read(unit)
-
-    async def cost(self, job_ids: Sequence[str]) -> int:
-        """What these jobs cost their members, in micro-dollars."""
-
-        async def unit(tx: Tx) -> int:
-            total = 0
-            for each in job_ids:
-                row = await tx.one("SELECT micro_usd FROM ledger WHERE job = $1 AND kind = 'settle'", each)
-                total += int(row["micro_usd"]) if row else 0
-            return total
+        async def unit(tx: Tx) -> Tree:
+            ancestors: list[JobRecord] = []
+            above = job.parent_id
+            while above is not None and len(ancestors) < MAX_ANCESTORS:
+                parent = await queries.job_record(tx, above)
+                if parent is None:
+                    break
+                ancestors.append(parent)
+                above = parent.job.parent_id
+            made = await tx.fetch(CHILDREN, job.id, MAX_CHILDREN)
+            return Tree(ancestors, await _records(tx, [row["id"] for row in made]))
 
         return await self._database.read(unit)
 
@@ -138,6 +120,7 @@ class Results:
 OWN = """
     SELECT * FROM jobs WHERE user_id = $1 AND images > 0 AND deleted_at IS NULL AND id < $2 ORDER BY id DESC LIMIT $3
 """
+CHILDREN = "SELECT id FROM jobs WHERE parent_id = $1 AND images > 0 AND deleted_at IS NULL ORDER BY id LIMIT $2"
 FAVORITES = """
     SELECT jobs.* FROM favorites JOIN jobs ON jobs.id = favorites.job
     WHERE favorites.user_id = $1 AND favorites.job < $2 AND jobs.deleted_at IS NULL

@@ -14,6 +14,7 @@ from bot.core.quota import NO_SERVER
 from bot.core.references import result_of
 from bot.core.request_draft import RequestDraft
 from bot.jobs.drafts import can_upscale_by_seed
+from bot.store.queries import JobRecord
 from bot.ui.buttons.press import ButtonPress
 from bot.ui.cards.components import MAX_PICTURES
 from bot.ui.cards.job_buttons import Viewer
@@ -183,10 +184,12 @@ class Results:
         return menu(card, self._responder.words(press.interaction), viewer)
 
     async def _visible(self, press: ButtonPress) -> Card:
-        """The card of a job that the member sees: their own, or one that a public reply in this channel shows."""
+        return await self._services.jobs.card_of(await self._seen(press))
+
+    async def _seen(self, press: ButtonPress) -> JobRecord:
+        """The record of a job that the member sees: their own, or one that a public reply in this channel shows."""
         record = await self._services.store.job_record(press.id)
-        seen = require_seen(record, user_id=press.user_id, channel_id=press.interaction.channel_id)
-        return await self._services.jobs.card_of(seen)
+        return require_seen(record, user_id=press.user_id, channel_id=press.interaction.channel_id)
 
     async def _files(self, press: ButtonPress) -> None:
         """Send the pictures privately as they were made, without making them smaller."""
@@ -231,9 +234,8 @@ class Results:
 
     async def _thread(self, press: ButtonPress) -> None:
         """Open a thread on the result's message, in which mentions of the bot edit it."""
-        card = await self._visible(press)
-        record = await self._services.store.job_record(card.job.id)
-        message_id = record.reply.message_id if record else None
+        record = await self._seen(press)
+        card, message_id = await self._services.jobs.card_of(record), record.reply.message_id
         if self._threads is None or message_id is None or not self._can_open_thread(press, card):
             raise UserError("thread.not_here")
         place, prompt = card.job.place, card.job.request.prompt
@@ -250,7 +252,7 @@ class Results:
     async def _back(self, press: ButtonPress) -> None:
         """Have the parent of a result edited next in its thread."""
         job = (await self._visible(press)).job
-        parent = await self._services.results.record(job.parent_id) if job.parent_id is not None else None
+        parent = await self._services.store.job_record(job.parent_id) if job.parent_id is not None else None
         if (
             self._threads is None
             or parent is None

@@ -10,7 +10,7 @@ from discord import ui
 from discord.app_commands import Choice
 
 from bot.core.errors import UserError
-from bot.core.jobs import Job, Reference
+from bot.core.jobs import Reference
 from bot.core.references import result_of
 from bot.jobs.delivery import FILE_SLACK, REQUEST_LIMIT
 from bot.store.queries import JobRecord
@@ -91,14 +91,13 @@ class History:
         await self._show(interaction, job_id, in_place=action in ("go", "pick"))
 
     async def _show(self, interaction: Interaction, job_id: str, *, in_place: bool) -> None:
-        record = self._require(interaction, await self._services.results.record(job_id))
-        job, user_id, results = record.job, interaction.user.id, self._services.results
-        ancestors = await self._seen(interaction, await results.ancestors(job_id))
-        children = await self._seen(interaction, await results.children(job_id))
-        mine = [each.id for each in (*ancestors, job, *children) if each.place.user_id == user_id]
-        own = job.place.user_id == user_id
+        record = self._require(interaction, await self._services.store.job_record(job_id))
+        tree, user_id = await self._services.results.tree(record.job), interaction.user.id
+        ancestors, children = self._seen(interaction, tree.ancestors), self._seen(interaction, tree.children)
+        mine = [each.charge for each in (*ancestors, record, *children) if each.job.place.user_id == user_id]
+        own = record.job.place.user_id == user_id
         public = not record.reply.ephemeral and not record.reply.gone and record.reply.message_id is not None
-        chain_cost = await results.cost(mine) if own else None
+        chain_cost = sum(each.settled.micro_usd for each in mine if each.settled) if own else None
         card = await self._services.jobs.card_of(record)
 
         def drawn(media: Sequence[str] | None) -> ui.LayoutView:
@@ -106,8 +105,8 @@ class History:
                 card,
                 self._responder.words(interaction),
                 url=message_url(record) if public else None,
-                ancestors=ancestors,
-                children=children,
+                ancestors=[each.job for each in ancestors],
+                children=[each.job for each in children],
                 chain_cost=chain_cost,
                 media=media,
             )
@@ -127,7 +126,7 @@ class History:
         job_id = await self._services.results.find(result, user_id=interaction.user.id)
         if job_id is None:
             raise UserError("job.unknown")
-        record = self._require(interaction, await self._services.results.record(job_id))
+        record = self._require(interaction, await self._services.store.job_record(job_id))
         shown = (await self._links.of([record], seconds=REFERENCE_TIMEOUT)).get(job_id, ())
         number = (result_of(f"{result.strip().upper()}.png") or ("", 0))[1]
         chosen = [each for each in shown if number in (0, (result_of(each.filename) or ("", 0))[1])]
@@ -135,14 +134,10 @@ class History:
             raise UserError("references.unreadable_result")
         return record, tuple(chosen)
 
-    async def _seen(self, interaction: Interaction, jobs: Sequence[Job]) -> Sequence[Job]:
-        """Those of *jobs* that the member sees; a chain ends for them at the first one that they do not."""
-        seen = []
-        for each in jobs:
-            record = await self._services.results.record(each.id)
-            if record is not None and sees(record, user_id=interaction.user.id, channel_id=interaction.channel_id):
-                seen.append(each)
-        return seen
+    def _seen(self, interaction: Interaction, records: Sequence[JobRecord]) -> Sequence[JobRecord]:
+        """Those of *records* that the member sees."""
+        user_id, channel_id = interaction.user.id, interaction.channel_id
+        return [each for each in records if sees(each, user_id=user_id, channel_id=channel_id)]
 
     def _require(self, interaction: Interaction, record: JobRecord | None) -> JobRecord:
         return require_seen(record, user_id=interaction.user.id, channel_id=interaction.channel_id)
