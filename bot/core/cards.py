@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from bot.core.jobs import HOUR, MINUTE, SECOND, Job, State
+from bot.core.jobs import HOUR, MINUTE, SECOND, Job, State, message_address
 from bot.core.quota import Allowance, Amount, Grant, Scope, Unit
 
 TOKEN_LIFE = 15 * MINUTE  # Discord's limit, from the interaction
@@ -71,6 +71,16 @@ class Reply:
     def final_edit_at(self) -> int:
         """When a reply that only its token can edit must say how to continue, in UTC milliseconds."""
         return self.token_expires_at - TOKEN_LIFE + FINAL_EDIT_AFTER
+
+    @property
+    def address(self) -> str:
+        """Its `message_address`."""
+        return message_address(self.guild_id, self.channel_id, self.message_id)
+
+    @property
+    def is_public(self) -> bool:
+        """Whether everybody in the channel sees the message, which was not deleted."""
+        return not self.ephemeral and not self.gone
 
     def token_lives(self, now: int) -> bool:
         return self.token is not None and now < self.token_expires_at - TOKEN_MARGIN

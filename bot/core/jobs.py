@@ -85,6 +85,11 @@ class Step(StrEnum):
     WATCH = "watch"
 
 
+def message_address(server: int | None, channel: int, message: int | None) -> str:
+    """Where a message is: `server/channel/message`, as at the end of its URL; `@me` for direct messages."""
+    return f"{server or '@me'}/{channel}/{message}"
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A picture that a member wants changed. *expires_at* is when its link expires, where that is known.
@@ -222,7 +227,7 @@ class Job:
     deleted_at: int | None = None
     hidden_at: int | None = None  # when the member hid the reply of a job that cannot be cancelled
     parent_picture: int | None = None  # which picture of the parent is edited
-    source: str | None = None  # the message of that picture: `server/channel/message`, `@me` for direct messages
+    source: str | None = None  # the `message_address` of that picture
     spoiler: bool = False  # the pictures are covered until they are clicked
 
     @property

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.core.jobs import Job
-from bot.ui.interactions.parsing import message_path
+from bot.ui.interactions.parsing import address_of
 from bot.ui.interactions.responder import Interaction
 
 
@@ -59,7 +59,7 @@ class ButtonPress:
     @property
     def source(self) -> str | None:
         """The message with the button, as `Job.source`."""
-        return message_path(self.interaction, self.interaction.message)
+        return address_of(self.interaction, self.interaction.message)
 
     def may_moderate(self, job: Job | None) -> bool:
         """Whether the member may manage messages in the server that *job* belongs to."""

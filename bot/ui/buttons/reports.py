@@ -12,10 +12,10 @@ from bot.store.queries import JobRecord
 from bot.ui.buttons.press import ButtonPress
 from bot.ui.cards import moderation as cards
 from bot.ui.cards.moderation import MAX_REASON_LENGTH
-from bot.ui.cards.texts import Words
+from bot.ui.cards.texts import Words, discord_url
 from bot.ui.interactions.background import Background
 from bot.ui.interactions.moderators import Moderators
-from bot.ui.interactions.parsing import fields_of, message_path_of
+from bot.ui.interactions.parsing import fields_of
 from bot.ui.interactions.responder import NOBODY, Responder
 from bot.ui.interactions.visibility import require_seen
 from bot.ui.transport.moderation_log import POST_TIMEOUT
@@ -68,7 +68,7 @@ class ReportButtons:
             self._moderators.server_words(press.interaction),
             complaint,
             job_id=press.id,
-            url=f"https://discord.com/channels/{message_path_of(record.reply)}",
+            url=discord_url(record.reply.address),
             requester=record.job.place.user_id,
         )
         await self._background.run(self._deliver(complaint_id, record.job, complaint, channel=channel, view=view))

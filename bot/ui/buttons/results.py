@@ -20,11 +20,12 @@ from bot.ui.cards.components import MAX_PICTURES
 from bot.ui.cards.job_buttons import Viewer
 from bot.ui.cards.job_menu import confirm_deletion, deleted, menu, which_picture, which_size
 from bot.ui.cards.notices import notice, short
+from bot.ui.cards.texts import discord_url
 from bot.ui.commands import request_forms
 from bot.ui.interactions.background import Background
 from bot.ui.interactions.gallery import Gallery
 from bot.ui.interactions.moderators import RemoveFiles
-from bot.ui.interactions.parsing import can_open_thread, message_path_of, picture_by_number, place_of
+from bot.ui.interactions.parsing import can_open_thread, picture_by_number, place_of
 from bot.ui.interactions.private_delivery import PrivateDelivery
 from bot.ui.interactions.responder import NOBODY, Responder
 from bot.ui.interactions.visibility import require_seen
@@ -263,9 +264,8 @@ class Results:
         step = self._services.threads.step_back(job.place.channel_id, job, now=self._responder.clock())
         if not await self._background.run(step):
             raise UserError("thread.no_parent")
-        words, url = self._responder.words(press.interaction), message_path_of(parent.reply)
-        link = f"https://discord.com/channels/{url}"
-        await self._replace(press, short(words.say("thread.next", url=link, bot=self._bot)))
+        words, url = self._responder.words(press.interaction), discord_url(parent.reply.address)
+        await self._replace(press, short(words.say("thread.next", url=url, bot=self._bot)))
 
     @property
     def _bot(self) -> str:

@@ -26,7 +26,7 @@ from bot.ui.cards.components import (
 from bot.ui.cards.escape import alt_text, show
 from bot.ui.cards.job import cost, details, source_link
 from bot.ui.cards.job_buttons import done_buttons
-from bot.ui.cards.texts import Words, moment, relative
+from bot.ui.cards.texts import Words, discord_url, moment, relative
 
 PAGE_LENGTH = 10
 MAX_WORDS_LENGTH = 40  # of a search: it has to fit into the custom ids of the page's buttons
@@ -84,16 +84,11 @@ def _line(record: JobRecord, words: Words, n: int) -> str:
     job = record.job
     prompt = show(job.request.prompt, max_length=MAX_LINE_LENGTH) or words.say("results.erased")
     facts = [f"**{n}.** {prompt}", relative(job.created_at), words.say("card.asked", count=job.images)]
-    if record.reply.message_id is not None and not record.reply.ephemeral and not record.reply.gone:
-        facts.append(words.say("results.jump", url=message_url(record)))
+    if record.reply.message_id is not None and record.reply.is_public:
+        facts.append(words.say("results.jump", url=discord_url(record.reply.address)))
     elif record.reply.ephemeral:
         facts.append(words.say("results.private"))
     return " · ".join(facts)
-
-
-def message_url(record: JobRecord) -> str:
-    reply = record.reply
-    return f"https://discord.com/channels/{reply.guild_id or '@me'}/{reply.channel_id}/{reply.message_id}"
 
 
 def result_page(

@@ -35,7 +35,7 @@ from bot.ui.cards.components import (
 )
 from bot.ui.cards.escape import alt_text, show
 from bot.ui.cards.job_buttons import CANCELLABLE, buttons, can_hide, done_buttons, links, short_buttons
-from bot.ui.cards.texts import Words, moment, relative
+from bot.ui.cards.texts import Words, discord_url, moment, relative
 
 MAX_PROMPT_LENGTH = 300
 MAX_FILES = 3
@@ -99,7 +99,7 @@ def source_link(card: Card, words: Words) -> str:
     """A link to the message that an edit was made from, where it has one."""
     if card.job.source is None or card.job.deleted_at is not None:
         return ""
-    return words.say("card.source", url=f"https://discord.com/channels/{card.job.source}")
+    return words.say("card.source", url=discord_url(card.job.source))
 
 
 def ended_notice(card: Card, words: Words, *, channel_id: int) -> ui.LayoutView:
@@ -136,11 +136,10 @@ def _short(card: Card, words: Words, *, shape: str, now: int) -> ui.LayoutView:
 
 def announcement(card: Card, words: Words, *, reply: Reply) -> ui.LayoutView:
     """The one line that tells a member of the end of a job which took long."""
-    url = f"https://discord.com/channels/{reply.guild_id or '@me'}/{reply.channel_id}/{reply.message_id}"
-    shape = shape_of(card)
-    key = "ready" if shape in ("done", "late") else "ended"
-    values = {"user": f"<@{card.job.place.user_id}>", "url": url, "count": len(card.pictures)}
-    return page(paragraph(words.say(f"announce.{key}", **values), small(words.say("announce.off"))))
+    user, url = f"<@{card.job.place.user_id}>", discord_url(reply.address)
+    key = "ready" if shape_of(card) in ("done", "late") else "ended"
+    line = words.say(f"announce.{key}", user=user, url=url, count=len(card.pictures))
+    return page(paragraph(line, small(words.say("announce.off"))))
 
 
 def shape_of(card: Card) -> str:

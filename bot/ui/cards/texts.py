@@ -145,6 +145,11 @@ def moment(at: int) -> str:
     return f"<t:{at // 1000}:f>"
 
 
+def discord_url(address: str) -> str:
+    """The URL of a message or a channel; *address* as of `message_address`, or its beginning."""
+    return f"https://discord.com/channels/{address}"
+
+
 def load(folder: Path, *, strict: bool = False) -> Texts:
     """The texts in every `*.toml` of *folder*; raises as `read_locales`."""
     return Texts(read_locales(folder), strict=strict)

@@ -30,7 +30,7 @@ from bot.ui.commands.preferences import MemberPages
 from bot.ui.commands.pricing import default_quote, resolve_model, resolve_resolution
 from bot.ui.commands.tray import TrayCommands, pictures_in_tray
 from bot.ui.commands.usage import DrawChart, UsageCommand
-from bot.ui.interactions.parsing import avatar_of, message_path, message_path_of, place_of, reference_of
+from bot.ui.interactions.parsing import address_of, avatar_of, place_of, reference_of
 from bot.ui.interactions.private_delivery import PrivateDelivery
 from bot.ui.interactions.responder import Interaction, Responder
 
@@ -116,7 +116,7 @@ class Commands:
                     draft = replace(draft, references=(*draft.references, *tray))
                 if given.get("result"):
                     record, pictures = await self.history.pictures(interaction, given["result"])
-                    source = None if record.reply.ephemeral else message_path_of(record.reply)
+                    source = None if record.reply.ephemeral else record.reply.address
                     draft = replace(
                         draft, references=(*pictures, *draft.references), parent_id=record.job.id, source=source
                     )
@@ -218,7 +218,7 @@ class Commands:
             prompt="",
             references=tuple(pictures[: self._max_references()]),
             parent_id=self._job_shown_in(message, pictures),
-            source=message_path(interaction, message),
+            source=address_of(interaction, message),
         )
         await request_forms.open_draft(self._responder, interaction, draft, title="edit")
 

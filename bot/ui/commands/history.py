@@ -16,7 +16,8 @@ from bot.jobs.delivery import FILE_SLACK, REQUEST_LIMIT
 from bot.store.queries import JobRecord
 from bot.store.results import NEWEST, Filter
 from bot.ui.cards.escape import show
-from bot.ui.cards.history import PAGE_LENGTH, Pictures, history_filter, history_page, message_url, result_page
+from bot.ui.cards.history import PAGE_LENGTH, Pictures, history_filter, history_page, result_page
+from bot.ui.cards.texts import discord_url
 from bot.ui.commands.pricing import resolve_model
 from bot.ui.interactions.private_delivery import Uploads
 from bot.ui.interactions.responder import NOBODY, Interaction, Responder
@@ -96,7 +97,7 @@ class History:
         ancestors, children = self._seen(interaction, tree.ancestors), self._seen(interaction, tree.children)
         mine = [each.charge for each in (*ancestors, record, *children) if each.job.place.user_id == user_id]
         own = record.job.place.user_id == user_id
-        public = not record.reply.ephemeral and not record.reply.gone and record.reply.message_id is not None
+        public = record.reply.is_public and record.reply.message_id is not None
         chain_cost = sum(each.settled.micro_usd for each in mine if each.settled) if own else None
         card = await self._services.jobs.card_of(record)
 
@@ -104,7 +105,7 @@ class History:
             return result_page(
                 card,
                 self._responder.words(interaction),
-                url=message_url(record) if public else None,
+                url=discord_url(record.reply.address) if public else None,
                 ancestors=[each.job for each in ancestors],
                 children=[each.job for each in children],
                 chain_cost=chain_cost,

@@ -7,7 +7,8 @@ import discord
 
 from bot.jobs.delivery import FILE_SLACK, REQUEST_LIMIT
 from bot.store.queries import JobRecord
-from bot.ui.cards.history import gallery_copy, message_url
+from bot.ui.cards.history import gallery_copy
+from bot.ui.cards.texts import discord_url
 from bot.ui.interactions.private_delivery import Uploads
 from bot.ui.interactions.responder import NOBODY, Responder
 from bot.ui.transport.errors import DISCORD_ERRORS
@@ -31,8 +32,7 @@ class Gallery:
     async def consider(self, record: JobRecord) -> None:
         """Post a copy of a public result if it has enough favorites and no copy yet; errors are only logged."""
         job, reply = record.job, record.reply
-        public = not reply.ephemeral and not reply.gone and job.hidden_at is None and job.place.server
-        if not public or not record.pictures:
+        if not (reply.is_public and job.place.server and record.pictures) or job.hidden_at is not None:
             return
         settings = await self._services.store.server_settings(job.place.server)
         if settings.gallery is None or settings.gallery == job.place.channel_id:
@@ -53,12 +53,14 @@ class Gallery:
             await copies.posted(job.id, message=message_id)
 
     async def _post(self, record: JobRecord, *, channel: int, stars: int, language: str | None) -> int:
-        card = await self._services.jobs.card_of(record)
+        card, reply = await self._services.jobs.card_of(record), record.reply
         guild = self._client.get_guild(record.job.place.server)
         max_bytes = (guild.filesize_limit if guild is not None else REQUEST_LIMIT) - FILE_SLACK
         _, uploads = await self._uploads(card, max_bytes=min(max_bytes, REQUEST_LIMIT))
         words = self._responder.texts.for_locale(language or card.locale)
-        view = gallery_copy(card, words, url=message_url(record), stars=stars, files=[each.name for each in uploads])
+        view = gallery_copy(
+            card, words, url=discord_url(reply.address), stars=stars, files=[each.name for each in uploads]
+        )
         await self._limits.wait_for_token(final=False)
         hall = self._client.get_partial_messageable(channel, guild_id=record.job.place.guild_id)
         posted = await hall.send(view=view, files=files_of(uploads), nonce=record.job.id[-25:], allowed_mentions=NOBODY)

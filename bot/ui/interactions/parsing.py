@@ -7,8 +7,7 @@ from urllib.parse import unquote
 
 import discord
 
-from bot.core.cards import Reply
-from bot.core.jobs import Place, Reference
+from bot.core.jobs import Place, Reference, message_address
 from bot.core.references import UNKNOWN_TYPE, link_expires_at, media_type, path_of
 from bot.core.request_draft import InteractionContext
 
@@ -97,16 +96,11 @@ def _bot_access(interaction: discord.Interaction[Any], *, member: bool) -> tuple
     return permissions.view_channel, permissions.view_channel and writes and permissions.attach_files
 
 
-def message_path(interaction: discord.Interaction[Any], message: discord.Message | None) -> str | None:
-    """Where *message* is, as `Job.source`; None for an ephemeral one, which nobody else can open."""
+def address_of(interaction: discord.Interaction[Any], message: discord.Message | None) -> str | None:
+    """The `message_address` of *message*; None for an ephemeral one, which nobody else can open."""
     if message is None or message.flags.ephemeral:
         return None
-    return f"{interaction.guild_id or '@me'}/{message.channel.id}/{message.id}"
-
-
-def message_path_of(reply: Reply) -> str:
-    """Where a job's public reply is, as `Job.source`."""
-    return f"{reply.guild_id or '@me'}/{reply.channel_id}/{reply.message_id}"
+    return message_address(interaction.guild_id, message.channel.id, message.id)
 
 
 # --- pictures

@@ -27,7 +27,7 @@ from bot.store.strikes import StrikeReason
 from bot.ui.cards.job import render
 from bot.ui.cards.notices import ignored_flags, refusal
 from bot.ui.cards.quota_text import is_channel_error
-from bot.ui.cards.texts import Texts, Words
+from bot.ui.cards.texts import Texts, Words, discord_url
 from bot.ui.interactions.access import Access, Location
 from bot.ui.interactions.channel_suggestions import suggest_channels
 from bot.ui.interactions.names import SeenNames
@@ -184,7 +184,7 @@ class Responder:
         guild = self._client.get_guild(interaction.guild_id) if interaction.guild_id is not None else None
         known = [guild.get_channel(each) for each in suggested] if guild is not None else []
         found = [each for each in known if each is not None]
-        return [(each.name, f"https://discord.com/channels/{each.guild.id}/{each.id}") for each in found]
+        return [(each.name, discord_url(f"{each.guild.id}/{each.id}")) for each in found]
 
     async def reply_privately(
         self, interaction: Interaction, view: ui.LayoutView, *, files: Sequence[discord.File] = ()

@@ -51,4 +51,4 @@ class ResultLinks:
 
 def _readable(record: JobRecord) -> bool:
     reply = record.reply
-    return reply.message_id is not None and reply.bot_can_edit and not reply.ephemeral and not reply.gone
+    return reply.message_id is not None and reply.bot_can_edit and reply.is_public

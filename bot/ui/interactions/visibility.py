@@ -14,7 +14,7 @@ def sees(record: JobRecord, *, user_id: int, channel_id: int | None) -> bool:
         return False
     if job.place.user_id == user_id:
         return True
-    public = not reply.ephemeral and not reply.gone and job.hidden_at is None and job.place.guild_id is not None
+    public = reply.is_public and job.hidden_at is None and job.place.guild_id is not None
     return public and channel_id == job.place.channel_id
 
 

@@ -11,7 +11,7 @@ import discord
 
 from bot.core.cards import Card, Reply
 from bot.core.errors import ContentBlocked, DeliverLater, MessageGone, PathClosed, TooLarge, UserError
-from bot.core.jobs import MINUTE, Place, Verb
+from bot.core.jobs import MINUTE, Place, Verb, message_address
 from bot.core.prompt_flags import apply_flags
 from bot.core.references import result_of
 from bot.core.request_draft import InteractionContext, RequestDraft
@@ -21,7 +21,6 @@ from bot.store.queries import JobRecord
 from bot.store.store import AlreadySeen
 from bot.ui.cards.notices import ignored_flags, public_refusal, short
 from bot.ui.cards.texts import Words
-from bot.ui.interactions.parsing import message_path_of
 from bot.ui.interactions.responder import NOBODY, Responder
 from bot.ui.interactions.result_links import ResultLinks
 from bot.ui.transport.channels import bot_permissions
@@ -136,7 +135,7 @@ class MessageRequests:
             earlier = await self._responder.pictures_of(replied_to)
             pictures += earlier
             if earlier:
-                source = f"{request.guild_id}/{request.channel_id}/{replied_to.id}"
+                source = message_address(request.guild_id, request.channel_id, replied_to.id)
             if earlier and replied_to.author.id == self._responder.bot_id:
                 parent_id = (result_of(earlier[0].filename) or (None, 0))[0]
         verb = Verb.EDIT if pictures else Verb.IMAGINE
@@ -153,7 +152,7 @@ class MessageRequests:
         shown = (await self._links.of([record])).get(record.job.id, ())
         if not shown:
             raise UserError("references.unreadable_result")
-        source = message_path_of(record.reply)
+        source = record.reply.address
         draft = self._services.drafts.edit(record.job, shown[0], prompt=request.words, source=source)
         added = await self._responder.pictures_of(request.message)
         return replace(draft, references=(*draft.references, *added))
