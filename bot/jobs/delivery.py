@@ -364,7 +364,7 @@ class Delivery:
 
     async def _send_by(self, path: ReplyPath, card: Card, reply: Reply) -> Sent:
         """Send by one path, smaller each time that Discord rejects it; `PathClosed` where nothing is accepted."""
-        max_bytes = min(reply.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
+        max_bytes = room_for_files(reply.filesize_limit)
         for _ in range(SIZE_STEPS):
             fitted, uploads, later = await self._fitted(card, max_bytes=max_bytes)
             if later and not uploads:
@@ -481,6 +481,11 @@ class Delivery:
             return
         await self._store.mark_notified(reply.job_id)  # before it is sent: rather never than twice
         await self._messenger.announce(card, reply, by=by)
+
+
+def room_for_files(filesize_limit: int) -> int:
+    """How many bytes of files fit into one message where Discord takes files of *filesize_limit* bytes."""
+    return min(filesize_limit - FILE_SLACK, REQUEST_LIMIT)
 
 
 def _is_news(card: Card, reply: Reply, *, now: int) -> bool:

@@ -17,7 +17,7 @@ from bot.core.ledger_csv import Names, to_csv
 from bot.core.quota import Holder, Scope
 from bot.core.windows import Window
 from bot.core.zones import zone_of
-from bot.jobs.delivery import FILE_SLACK, REQUEST_LIMIT
+from bot.jobs.delivery import room_for_files
 from bot.store.reports import Entry
 from bot.ui.admin.permissions import CHANNEL, Admin, AdminAction, Option
 from bot.ui.admin.quota_targets import SERVER, target_of
@@ -73,8 +73,7 @@ class QuotaReports:
 
     async def _show_page(self, action: AdminAction) -> None:
         view = await self._page(action, HistoryQuery.read(action.given["parts"]))
-        async with self._responder.answering(action.interaction):
-            await action.interaction.response.edit_message(view=view, allowed_mentions=NOBODY)
+        await self._responder.replace(action.interaction, view)
 
     async def _page(self, action: AdminAction, query: HistoryQuery) -> discord.ui.LayoutView:
         """Draw a page. Entries are read from *query*'s start, so that newer ones do not shift the pages."""
@@ -125,7 +124,7 @@ class QuotaReports:
         since, until = period(action.given["since"], action.given["until"], now=action.received_at, zone=zone)
         async with self._responder.answering(action.interaction):
             await action.interaction.response.defer(ephemeral=True, thinking=True)
-        max_bytes = min(action.interaction.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
+        max_bytes = room_for_files(action.interaction.filesize_limit)
         count, content = await self._csv(action, since, until, zone=zone, max_bytes=max_bytes)
         first, last = day_of(since, zone), day_of(until - 1, zone)
         name = f"quota-{first}-{last}.csv" if count else None

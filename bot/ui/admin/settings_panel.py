@@ -10,7 +10,7 @@ from bot.core.server_settings import ServerSettings
 from bot.ui.admin.permissions import Admin, AdminAction
 from bot.ui.cards.escape import show
 from bot.ui.cards.settings_panel import DEFAULT, settings_panel
-from bot.ui.interactions.responder import NOBODY
+from bot.ui.interactions.parsing import chosen_in
 from bot.ui.interactions.timeouts import database_timeout
 from bot.ui.transport.channels import may_write
 
@@ -46,8 +46,7 @@ class SettingsPanel:
     async def _choose(self, action: AdminAction) -> None:
         """Change one setting to what was chosen, and draw the panel again in its place."""
         name = (*action.given["parts"], "")[0]
-        data: Any = action.interaction.data or {}
-        value = self._value(name, [str(each) for each in data.get("values") or []])
+        value = self._value(name, chosen_in(action.interaction))
         if name in CHANNELS and value is not None and may_write(action.interaction.guild, value) is False:
             raise UserError("settings.unwritable")
         update = {name: value}
@@ -59,10 +58,7 @@ class SettingsPanel:
                 body={"setting": "panel", "name": name, "value": shown},
             )
         done = action.words.say("panel.done", name=action.words.say(f"panel.{name}"), value=shown)
-        async with self._admin.responder.answering(action.interaction):
-            await action.interaction.response.edit_message(
-                view=self._page(action, changed, done=done), allowed_mentions=NOBODY
-            )
+        await self._admin.responder.replace(action.interaction, self._page(action, changed, done=done))
 
     def _value(self, name: str, chosen: Sequence[str]) -> Any:
         """The setting's new value; `UserError` for one that the panel does not offer."""

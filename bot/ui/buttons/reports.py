@@ -16,7 +16,7 @@ from bot.ui.cards.texts import Words, discord_url
 from bot.ui.interactions.background import Background
 from bot.ui.interactions.moderators import Moderators
 from bot.ui.interactions.parsing import fields_of
-from bot.ui.interactions.responder import NOBODY, Responder
+from bot.ui.interactions.responder import Responder
 from bot.ui.interactions.visibility import require_seen
 from bot.ui.transport.moderation_log import POST_TIMEOUT
 
@@ -96,7 +96,7 @@ class ReportButtons:
         user = taken_down.job.place.user_id
         words = self._words(press)
         done = self._moderators.sentence(words, by, "takedown", user, job=press.id)
-        await self._replace(press, cards.settled(words, done, taken_down.complaints))
+        await self._responder.replace(press.interaction, cards.settled(words, done, taken_down.complaints))
         await asyncio.wait((finishing,))
         if press.on_ephemeral:  # otherwise the log channel shows it already
             await self._moderators.log(press.interaction, by, "takedown", user, job=press.id)
@@ -113,7 +113,7 @@ class ReportButtons:
             return
         words = self._words(press)
         done = self._moderators.sentence(words, by, "dismiss", job.place.user_id, job=press.id)
-        await self._replace(press, cards.settled(words, done, complaints))
+        await self._responder.replace(press.interaction, cards.settled(words, done, complaints))
 
     async def _reply(self, press: ButtonPress, settled_by: int | None) -> None:
         view = cards.settled_before(self._responder.words(press.interaction), settled_by)
@@ -124,7 +124,3 @@ class ReportButtons:
         if press.on_ephemeral:
             return self._responder.words(press.interaction)
         return self._moderators.server_words(press.interaction)
-
-    async def _replace(self, press: ButtonPress, view: discord.ui.LayoutView) -> None:
-        async with self._responder.answering(press.interaction):
-            await press.interaction.response.edit_message(view=view, allowed_mentions=NOBODY)

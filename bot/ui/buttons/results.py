@@ -27,7 +27,7 @@ from bot.ui.interactions.gallery import Gallery
 from bot.ui.interactions.moderators import RemoveFiles
 from bot.ui.interactions.parsing import can_open_thread, picture_by_number, place_of
 from bot.ui.interactions.private_delivery import PrivateDelivery
-from bot.ui.interactions.responder import NOBODY, Responder
+from bot.ui.interactions.responder import Responder
 from bot.ui.interactions.visibility import require_seen
 from bot.ui.transport.errors import DISCORD_ERRORS
 from bot.ui.transport.threads import ThreadOpener
@@ -306,12 +306,9 @@ class Results:
         await asyncio.to_thread(self._remove_files, pictures)
 
     async def _replace(self, press: ButtonPress, view: ui.LayoutView) -> None:
-        """Show *view* in place of the ephemeral message with the button."""
-        if not press.on_ephemeral:
-            await self._responder.reply_privately(press.interaction, view)
-            return
-        async with self._responder.answering(press.interaction):
-            await press.interaction.response.edit_message(view=view, attachments=[], allowed_mentions=NOBODY)
+        """Show *view* in place of the ephemeral message with the button; privately where it is on the reply."""
+        show = self._responder.replace if press.on_ephemeral else self._responder.reply_privately
+        await show(press.interaction, view)
 
 
 def _number(picture: Reference) -> int:

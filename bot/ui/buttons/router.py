@@ -24,7 +24,7 @@ from bot.ui.interactions.gallery import Gallery
 from bot.ui.interactions.moderators import Moderators, RemoveFiles
 from bot.ui.interactions.parsing import fields_of, files_in
 from bot.ui.interactions.private_delivery import PrivateDelivery
-from bot.ui.interactions.responder import NOBODY, Interaction, Responder
+from bot.ui.interactions.responder import Interaction, Responder
 from bot.ui.transport.threads import ThreadOpener
 
 CHANGING_ACTIONS = frozenset(
@@ -175,14 +175,12 @@ class Router:
 
     async def _answer(self, press: ButtonPress, card: Card | None) -> None:
         """Answer the press, with *card* if it was on the job's own reply; otherwise delivery updates the reply."""
-        response = press.interaction.response
+        if card is not None and press.on_reply:
+            words = self._responder.texts.for_locale(card.locale)  # of the reply, whoever pressed
+            await self._responder.replace(press.interaction, render(card, words, now=self._responder.clock()))
+            return
         async with self._responder.answering(press.interaction):
-            if card is not None and press.on_reply:
-                words = self._responder.texts.for_locale(card.locale)  # of the reply, whoever pressed
-                view = render(card, words, now=self._responder.clock())
-                await response.edit_message(view=view, attachments=[], allowed_mentions=NOBODY)
-            else:
-                await response.defer()
+            await press.interaction.response.defer()
 
     async def _redraw_if_changed(self, card: Card) -> None:
         """Request a redraw if the job has changed since *card*: the answer may have overwritten a newer card."""

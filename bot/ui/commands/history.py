@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import aiohttp
 import discord
@@ -12,13 +11,14 @@ from discord.app_commands import Choice
 from bot.core.errors import UserError
 from bot.core.jobs import Reference
 from bot.core.references import result_of
-from bot.jobs.delivery import FILE_SLACK, REQUEST_LIMIT
+from bot.jobs.delivery import room_for_files
 from bot.store.queries import JobRecord
 from bot.store.results import NEWEST, Filter
 from bot.ui.cards.escape import show
 from bot.ui.cards.history import PAGE_LENGTH, Pictures, history_filter, history_page, result_page
 from bot.ui.cards.texts import discord_url
 from bot.ui.commands.pricing import resolve_model
+from bot.ui.interactions.parsing import chosen_in
 from bot.ui.interactions.private_delivery import Uploads
 from bot.ui.interactions.responder import NOBODY, Interaction, Responder
 from bot.ui.interactions.result_links import ResultLinks
@@ -85,10 +85,8 @@ class History:
         await self._show(interaction, job_id, in_place=False)
 
     async def press(self, interaction: Interaction, job_id: str, action: str) -> None:
-        data: Any = interaction.data or {}
-        chosen = [str(each) for each in data.get("values") or []]
         if action == "pick":
-            job_id = chosen[0] if chosen else ""
+            job_id = next(iter(chosen_in(interaction)), "")
         await self._show(interaction, job_id, in_place=action in ("go", "pick"))
 
     async def _show(self, interaction: Interaction, job_id: str, *, in_place: bool) -> None:
@@ -115,7 +113,7 @@ class History:
         await self._answer(interaction, drawn(None), in_place=in_place)
         shown = (await self._links.of([record])).get(job_id, ())
         if not shown and own and record.pictures:  # of a private one only the files are left
-            max_bytes = min(interaction.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
+            max_bytes = room_for_files(interaction.filesize_limit)
             _, uploads = await self._uploads(card.revealed(), max_bytes=max_bytes)
             view = drawn([f"attachment://{each.name}" for each in uploads])
             await self._add(interaction, view, files=files_of(uploads))
@@ -159,11 +157,8 @@ class History:
     # --- answers
 
     async def _answer(self, interaction: Interaction, view: ui.LayoutView, *, in_place: bool) -> None:
-        if not in_place:
-            await self._responder.reply_privately(interaction, view)
-            return
-        async with self._responder.answering(interaction):
-            await interaction.response.edit_message(view=view, attachments=[], allowed_mentions=NOBODY)
+        answer = self._responder.replace if in_place else self._responder.reply_privately
+        await answer(interaction, view)
 
     async def _add(self, interaction: Interaction, view: ui.LayoutView, *, files: Sequence[discord.File] = ()) -> None:
         try:

@@ -11,7 +11,7 @@ from bot.core.errors import UserError
 from bot.core.jobs import Verb
 from bot.core.preferences import Notify, Preferences
 from bot.core.server_settings import resolutions
-from bot.jobs.delivery import FILE_SLACK, REQUEST_LIMIT
+from bot.jobs.delivery import room_for_files
 from bot.ui.cards.notices import notice
 from bot.ui.cards.preferences import (
     NO_PREFERENCE,
@@ -20,6 +20,7 @@ from bot.ui.cards.preferences import (
     preferences_page,
     privacy_page,
 )
+from bot.ui.interactions.parsing import chosen_in
 from bot.ui.interactions.responder import NOBODY, Interaction, Responder
 
 EXPORT_FILE = "darkroom-data.zip"
@@ -80,15 +81,14 @@ class MemberPages:
             await self._export(interaction)
         elif action == "erase":
             kept = await self._services.privacy.kept(interaction.user.id)
-            await self._replace(interaction, confirm_erasure(kept, self._responder.words(interaction)))
+            await self._responder.replace(interaction, confirm_erasure(kept, self._responder.words(interaction)))
         elif action == "erase_all":
             await self._erase(interaction)
         else:
             raise UserError("button.too_old")
 
     async def _choose(self, interaction: Interaction, name: str) -> None:
-        data: Any = interaction.data or {}
-        chosen = [str(each) for each in data.get("values") or []]
+        chosen = chosen_in(interaction)
         if not chosen or name not in Preferences.model_fields:
             raise UserError("button.too_old")
         value: object = None if chosen[0] == NO_PREFERENCE else chosen[0]
@@ -99,12 +99,12 @@ class MemberPages:
         before = await self._services.preferences.get(interaction.user.id)
         after = before.model_copy(update={name: value})
         await self._services.preferences.put(interaction.user.id, after)
-        await self._replace(interaction, self._page(interaction, after))
+        await self._responder.replace(interaction, self._page(interaction, after))
 
     async def _export(self, interaction: Interaction) -> None:
         async with self._responder.answering(interaction):
             await interaction.response.defer(ephemeral=True, thinking=True)
-        max_bytes = min(interaction.filesize_limit, REQUEST_LIMIT) - FILE_SLACK
+        max_bytes = room_for_files(interaction.filesize_limit)
         packed = await self._services.privacy.export(interaction.user.id, max_bytes=max_bytes)
         file = discord.File(io.BytesIO(packed), filename=EXPORT_FILE)
         view = exported(self._responder.words(interaction), file=EXPORT_FILE)
@@ -116,7 +116,3 @@ class MemberPages:
         count = await self._services.privacy.erase(interaction.user.id)
         view = notice("privacy.erased", self._responder.words(interaction), count=count)
         await interaction.edit_original_response(view=view, attachments=[], allowed_mentions=NOBODY)
-
-    async def _replace(self, interaction: Interaction, view: ui.LayoutView) -> None:
-        async with self._responder.answering(interaction):
-            await interaction.response.edit_message(view=view, attachments=[], allowed_mentions=NOBODY)

@@ -1,7 +1,6 @@
 """The tray of pictures to edit: `/tray`, *Add to tray* in the menu of a message, and the buttons of its page."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import discord
 
@@ -10,7 +9,8 @@ from bot.core.jobs import Reference, Verb
 from bot.core.request_draft import RequestDraft
 from bot.ui.cards.tray import tray_page
 from bot.ui.commands import request_forms
-from bot.ui.interactions.responder import NOBODY, Interaction, Responder
+from bot.ui.interactions.parsing import chosen_in
+from bot.ui.interactions.responder import Interaction, Responder
 
 
 class TrayCommands:
@@ -61,8 +61,7 @@ class TrayCommands:
         else:
             raise UserError("button.too_old")
         page = tray_page(await trays.read(user_id, now=now), self._responder.words(interaction), limit=self._limit)
-        async with self._responder.answering(interaction):
-            await interaction.response.edit_message(view=page, allowed_mentions=NOBODY)
+        await self._responder.replace(interaction, page)
 
     async def _edit(self, interaction: Interaction) -> None:
         await self._responder.check_form(interaction, private=False)
@@ -80,5 +79,4 @@ async def pictures_in_tray(responder: Responder, interaction: Interaction) -> tu
 
 def _values(interaction: Interaction) -> list[int]:
     """The numbers chosen in a select; they may be negative."""
-    data: Any = interaction.data or {}
-    return [int(each) for each in data.get("values") or [] if str(each).removeprefix("-").isdecimal()]
+    return [int(each) for each in chosen_in(interaction) if each.removeprefix("-").isdecimal()]

@@ -5,7 +5,7 @@ import logging
 
 import discord
 
-from bot.jobs.delivery import FILE_SLACK, REQUEST_LIMIT
+from bot.jobs.delivery import REQUEST_LIMIT, room_for_files
 from bot.store.queries import JobRecord
 from bot.ui.cards.history import gallery_copy
 from bot.ui.cards.texts import discord_url
@@ -55,13 +55,14 @@ class Gallery:
     async def _post(self, record: JobRecord, *, channel: int, stars: int, language: str | None) -> int:
         card, reply = await self._services.jobs.card_of(record), record.reply
         guild = self._client.get_guild(record.job.place.server)
-        max_bytes = (guild.filesize_limit if guild is not None else REQUEST_LIMIT) - FILE_SLACK
-        _, uploads = await self._uploads(card, max_bytes=min(max_bytes, REQUEST_LIMIT))
+        max_bytes = room_for_files(guild.filesize_limit if guild is not None else REQUEST_LIMIT)
+        _, uploads = await self._uploads(card, max_bytes=max_bytes)
         words = self._responder.texts.for_locale(language or card.locale)
         view = gallery_copy(
             card, words, url=discord_url(reply.address), stars=stars, files=[each.name for each in uploads]
         )
         await self._limits.wait_for_token(final=False)
-        hall = self._client.get_partial_messageable(channel, guild_id=record.job.place.guild_id)
-        posted = await hall.send(view=view, files=files_of(uploads), nonce=record.job.id[-25:], allowed_mentions=NOBODY)
+        target = self._client.get_partial_messageable(channel, guild_id=record.job.place.guild_id)
+        nonce = record.job.id[-25:]
+        posted = await target.send(view=view, files=files_of(uploads), nonce=nonce, allowed_mentions=NOBODY)
         return posted.id

@@ -181,6 +181,12 @@ def fields_of(interaction: discord.Interaction[Any]) -> Mapping[str, str | None]
     return dict(_fields(data.get("components") or []))
 
 
+def chosen_in(interaction: discord.Interaction[Any]) -> Sequence[str]:
+    """The values chosen in a select."""
+    data: Mapping[str, Any] = interaction.data or {}
+    return [str(each) for each in data.get("values") or []]
+
+
 def files_in(interaction: discord.Interaction[Any]) -> tuple[Reference, ...]:
     """The files added to a submitted form, in their order."""
     data: Mapping[str, Any] = interaction.data or {}

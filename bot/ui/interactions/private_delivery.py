@@ -9,7 +9,7 @@ import discord
 
 from bot.core.cards import Card
 from bot.core.errors import UserError
-from bot.jobs.delivery import FILE_SLACK, REQUEST_LIMIT, Upload
+from bot.jobs.delivery import Upload, room_for_files
 from bot.ui.cards.job import render
 from bot.ui.cards.job_menu import original_files
 from bot.ui.interactions.responder import NOBODY, Interaction, Responder
@@ -40,7 +40,7 @@ class PrivateDelivery:
         responder = self._responder
         version = await responder.services.jobs.wanted_version(card.job.id)
         card = (await responder.services.jobs.card(card.job.id)).revealed()
-        max_bytes = min(interaction.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
+        max_bytes = room_for_files(interaction.filesize_limit)
         fitted, uploads = await self._uploads(card, max_bytes=max_bytes)
         names = [each.name for each in uploads]
         view = render(fitted, responder.words(interaction), files=names, now=responder.clock())
@@ -60,7 +60,7 @@ class PrivateDelivery:
         """Answer with the pictures of *card* as files, exactly as they were made, or with links to them."""
         async with self._responder.answering(interaction):
             await interaction.response.defer(ephemeral=True, thinking=True)
-        max_bytes = min(interaction.filesize_limit - FILE_SLACK, REQUEST_LIMIT)
+        max_bytes = room_for_files(interaction.filesize_limit)
         fitted, uploads = await self._originals(card, max_bytes=max_bytes)
         view = original_files(fitted, self._responder.words(interaction), files=[each.name for each in uploads])
         try:

@@ -134,6 +134,11 @@ class Responder:
             timed_out = isinstance(exc, TimeoutError) and limit.expired()
             await self.report_error(interaction, UserError(late) if timed_out else exc)
 
+    async def replace(self, interaction: Interaction, view: ui.LayoutView) -> None:
+        """Show *view* in place of the message with the button or select that was used."""
+        async with self.answering(interaction):
+            await interaction.response.edit_message(view=view, attachments=[], allowed_mentions=NOBODY)
+
     @asynccontextmanager
     async def answering(self, interaction: Interaction, *, seconds: float = ACK_TIMEOUT) -> AsyncIterator[None]:
         """Wrap the requests of an answer: ends the handler's `DECISION_TIMEOUT`; the block gets *seconds*."""

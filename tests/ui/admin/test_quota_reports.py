@@ -331,7 +331,7 @@ async def test_a_period_with_too_many_rows_asks_for_a_shorter_one(on: Stage, mon
     monkeypatch.setattr(quota_reports, "MAX_ROWS", 2)
     many = await carol.slash(on.channel, "quota export", since="all")
     monkeypatch.setattr(quota_reports, "MAX_ROWS", 50_000)
-    monkeypatch.setattr(quota_reports, "REQUEST_LIMIT", 200)
+    monkeypatch.setattr(quota_reports, "room_for_files", lambda _: 200)
     large = await carol.slash(on.channel, "quota export", since="all")
 
     for each, said in ((many, "more than 2 rows"), (large, "shorter period")):
