@@ -6,6 +6,7 @@ import os
 import random
 import secrets
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -13,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bot import __version__
 from bot.core.catalog import Catalog
 from bot.core.clock import Clock
 from bot.core.jobs import Job
+from bot.core.processes import Process, Role
 from bot.files.modes import make_folder, tighten
 from bot.jobs import converted_references
 from bot.jobs.build import JobSettings, JobsRoom, Outside, Services
@@ -59,6 +62,7 @@ from bot.web.server import PictureLinks
 log = logging.getLogger(__name__)
 
 DRAIN = 8.0  # seconds for sending due replies at shutdown
+PAID_DRAIN = 45.0  # seconds more for the answers to paid requests, whose runs would have to be searched for
 HOST_NAMES = {"runcomfy": "RunComfy", "runflow": "Runflow"}
 
 
@@ -79,6 +83,7 @@ class App:
     """All parts of the bot, built but not running; `working` starts them."""
 
     settings: Settings
+    process: Process
     client: DarkroomClient
     jobs: JobsRoom
     maintenance: MaintenanceRoom
@@ -90,40 +95,63 @@ class App:
 
     @property
     def runners(self) -> Sequence[Runner]:
-        checks, jobs = self.maintenance, self.jobs
-        return (
-            jobs.worker,
-            jobs.delivery,
-            checks.retention,
-            checks.audit,
-            checks.queue_audit,
-            checks.provider_checks,
-            self.web.pulse,
-            self.services.outages,
-        )
+        """The loops of this process's roles, and those of every process."""
+        services, roles, jobs = self.services, self.process.roles, self.jobs
+        runners: list[Runner] = [
+            services.leases, services.changes, services.outages, self.maintenance.queue_audit, self.web.pulse,
+        ]  # fmt: skip
+        if Role.WORKER in roles:
+            runners += [jobs.worker, jobs.delivery]
+        if Role.KEEPER in roles:
+            runners.append(self.maintenance.keeper)
+        return runners
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
-        """Run the web server and the loops, whose tasks it yields. On exit, due replies are sent first."""
+        """Run the web server and the loops, whose tasks it yields.
+
+        On exit, jobs are handed over to other processes, and due replies are sent first.
+        """
         stop = asyncio.Event()
-        listener = await self._serve()
-        await self.services.availability.start()
-        await self.services.preferences.load()
-        await self.jobs.worker.start()
-        tasks = [asyncio.create_task(each.run(stop)) for each in self.runners]
+        async with self._served():
+            await self.jobs.start(self.process)
+            tasks = [asyncio.create_task(each.run(stop)) for each in self.runners]
+            try:
+                yield tasks
+            finally:
+                stop.set()
+                await self._finish(tasks)
+
+    async def _finish(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        services = self.services
+        if services.leases.others_work:
+            with suppress(*DATABASE_ERRORS):
+                await services.leases.leave()
+                await services.changes.flush()
+        services.wakeups.wake_all()
+        for each in (services.outages, services.leases, services.changes):
+            each.wake.set()
+        await asyncio.wait(tasks, timeout=DRAIN)
+        if self.jobs.paying:
+            await asyncio.wait(tasks, timeout=PAID_DRAIN)
+        with suppress(*DATABASE_ERRORS):  # replies that are not sent now are sent after the next start
+            await self.jobs.delivery.drain(seconds=DRAIN / 2)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with suppress(*DATABASE_ERRORS):  # otherwise the leases end by themselves
+            await services.leases.end()
+            await services.changes.flush()
+
+    @asynccontextmanager
+    async def _served(self) -> AsyncIterator[None]:
+        """Run the web server, if that is a role of this process."""
+        listener = await self._serve() if Role.WEB in self.process.roles else None
         try:
-            yield tasks
+            yield
         finally:
-            stop.set()
-            self.services.wakeups.wake_all()
-            self.services.outages.wake.set()
-            await asyncio.wait(tasks, timeout=DRAIN)
-            with suppress(*DATABASE_ERRORS):  # replies that are not sent now are sent after the next start
-                await self.jobs.delivery.drain(seconds=DRAIN / 2)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await listener.close()
+            if listener is not None:
+                await listener.close()
 
     async def _serve(self) -> Listener:
         listener, section = Listener(self.web.site), self.settings.web
@@ -236,7 +264,25 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         metrics_token=settings.web.metrics_token.get_secret_value(),
         data=data,
     )
-    return App(settings, client, jobs, maintenance, web)
+    process = Process(
+        id=0,
+        roles=settings.process.roles,
+        host=socket.gethostname(),
+        machine=_machine(),
+        pid=os.getpid(),
+        version=__version__,
+        started_at=jobs.services.clock(),
+    )
+    return App(settings, process, client, jobs, maintenance, web)
+
+
+def _machine() -> str:
+    """What is the same for all processes that see each other's pid: this boot of Linux, and the container; else ""."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
 
 
 def _client(settings: Settings, words: Texts) -> DarkroomClient:
@@ -249,6 +295,7 @@ def _client(settings: Settings, words: Texts) -> DarkroomClient:
         proxy=settings.http.proxy_to(discord.api_base),
         mentions=discord.mentions,
         message_content=discord.message_content,
+        answers=Role.GATEWAY in settings.process.roles,
     )
 
 
@@ -333,7 +380,8 @@ async def run(settings: Settings) -> None:
         closing = asyncio.Event()
         token = settings.discord.token.get_secret_value()
         async with app.working() as loops:
-            connection = asyncio.create_task(gateway.stay_connected(app.client, token, closing=closing))
+            stay = gateway.stay_connected if Role.GATEWAY in app.process.roles else gateway.stay_logged_in
+            connection = asyncio.create_task(stay(app.client, token, closing=closing))
             waiting = asyncio.create_task(stop_signal.wait())
             await asyncio.wait({connection, waiting, *loops}, return_when=asyncio.FIRST_COMPLETED)
             app.client.stop_accepting()  # active jobs continue

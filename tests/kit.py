@@ -18,6 +18,7 @@ from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.errors import NotSearchable
 from bot.core.jobs import SECOND, Job, Observation, Place, Reference, State, Verb
 from bot.core.preferences import Notify
+from bot.core.processes import EVERY_ROLE, Process
 from bot.core.quota import Limits
 from bot.core.references import ReferenceLimits
 from bot.core.request_draft import InteractionContext, RequestDraft
@@ -35,6 +36,7 @@ from bot.providers.measured import Measured
 from bot.settings.settings import SHIPPED, Settings
 from bot.store.connect import open_database
 from bot.store.notes import Notes
+from bot.store.processes import Processes
 from bot.store.store import Store
 from tests import databases
 
@@ -287,10 +289,18 @@ class Rig:
         for _ in range(times):
             self.time.go(seconds)
             await self._probe()
-            await self.worker.adopt_changes()
+            await self.exchange()
             while await self.worker.run_due():
                 pass
             await self.delivery.run_due()
+
+    async def exchange(self) -> None:
+        """Send and take over changes, and see who is alive, as the loops of each process do."""
+        with self.services.outages.outlasting("not now"):
+            await self.services.leases.run_once()
+            await self.services.changes.flush()
+            self.services.changes.take_over()
+            await self.services.changes.look()
 
     async def _probe(self) -> None:
         """Probe as `ProviderChecks` does, every twenty seconds."""
@@ -402,8 +412,9 @@ async def rig(
             random=lambda: 0.5,
         ),
     )
-    await jobs.services.availability.start()
-    await jobs.worker.start()
+    if database.shared:  # whatever ran before has died longer ago than a lease
+        await Processes(database).forget(before=clock())
+    await jobs.start(Process(0, EVERY_ROLE, "here", "", 1, "0", clock()))
     try:
         yield Rig(
             folder=folder,

@@ -113,9 +113,30 @@ MUTANTS = (
     Mutant(
         guard="a due time in the row overrules a step that says never",
         file="bot/jobs/worker.py",
-        text="return max(row.due_at, self._clock() + SECOND)",
+        text="return max(row.due_at or 0, self._clock() + SECOND)",
         instead="return at",
         tests="tests/jobs/test_races.py",
+    ),
+    Mutant(
+        guard="a job moves only under the lease it was seen under",
+        file="bot/store/jobs.py",
+        text="AND worker = $6 AND lease = $7",
+        instead="AND $6 >= 0 AND $7 >= 0",
+        tests="tests/store/test_leases.py",
+    ),
+    Mutant(
+        guard="a paid request in progress is left to the process that sends it",
+        file="bot/store/processes.py",
+        text="OR submitted_at <= $3",
+        instead="OR submitted_at <= $3 OR submitted_at > 0",
+        tests="tests/store/test_leases.py",
+    ),
+    Mutant(
+        guard="a card shown under an outdated lease is shown again by the job's process",
+        file="bot/store/store.py",
+        text="shown or await replies.request_redraw(tx, job_id, now=now)",
+        instead="shown",
+        tests="tests/store/test_leases.py",
     ),
     Mutant(
         guard="a job moves only from the state it was seen in",

@@ -1,9 +1,10 @@
-"""The command line: `darkroom run | demo | sandbox | doctor | sync | migrate | jobs | quota | ledger`."""
+"""The command line: `darkroom run | demo | sandbox | doctor | sync | migrate | processes | jobs | quota | ledger`."""
 
 import argparse
 import asyncio
 import gc
 import io
+import json
 import logging
 import os
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bot import __version__, app
-from bot.cli import doctor, jobs, ledger, quota
+from bot.cli import doctor, jobs, ledger, processes, quota
 from bot.cli.arguments import Parser
 from bot.cli.output import CannotRun, NotDone
 from bot.observability.logging import Redactor, printable, setup
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     run = commands.add_parser("run", help="run the bot")
+    run.add_argument("--role", metavar="ROLES", help="what this process does: any of gateway,worker,web,keeper")
     run.set_defaults(run=_run)
 
     demo = commands.add_parser("demo", help="run the real bot against a local Discord and a local image service")
@@ -112,24 +114,28 @@ def _parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser("migrate", help="update the database schema and exit")
     migrate.set_defaults(run=_migrate)
 
+    processes.add_to(commands)
     jobs.add_to(commands)
     quota.add_to(commands)
     ledger.add_to(commands)
     return parser
 
 
-def _settings(*, secrets: bool, level: str | None = None) -> Settings:
-    settings = Settings.load()
+def _settings(*, secrets: bool, level: str | None = None, roles: str | None = None) -> Settings:
+    environment = dict(os.environ)
+    if roles is not None:
+        environment["DARKROOM_PROCESS__ROLES"] = json.dumps([each.strip() for each in roles.split(",")])
+    settings = Settings.load(environment)
     if secrets:
         settings.require_secrets()
     setup(level or settings.log.level, secrets=settings.secrets())
     return settings
 
 
-def _run(_: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     _collect_garbage_less()
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:
-        runner.run(app.run(_settings(secrets=True)))
+        runner.run(app.run(_settings(secrets=True, roles=options.role)))
     return 0
 
 

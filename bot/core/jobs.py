@@ -7,7 +7,7 @@ All times are UTC milliseconds.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Self
+from typing import NamedTuple, Self
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -197,6 +197,16 @@ class Observation:
     cost_micro_usd: int | None = None
 
 
+class Lease(NamedTuple):
+    """By which a job and its reply belong to a process: its id, and a number that is higher for each later lease."""
+
+    worker: int  # 0: nobody's
+    number: int
+
+
+NOBODYS = Lease(0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """The durable record of one ImageRequest, as last read from the store."""
@@ -229,6 +239,8 @@ class Job:
     parent_picture: int | None = None  # which picture of the parent is edited
     source: str | None = None  # the `message_address` of that picture
     spoiler: bool = False  # the pictures are covered until they are clicked
+    lease: Lease = NOBODYS
+    version: int = 0  # of its row, higher with each change
 
     @property
     def inputs_expire_at(self) -> int | None:
@@ -246,6 +258,46 @@ class Job:
         if self.state is S.COLLECTING:
             return self.changed_at + COLLECT_LIMIT
         return (self.submitted_at or self.changed_at) + self.give_up_after
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """What every process keeps in memory of a job that is not done: whose turn it is, and when something is due."""
+
+    job_id: str
+    version: int  # of its row: of two summaries, the one with the higher version is newer
+    worker: int  # the process that it belongs to; 0: none
+    provider: str
+    state: State
+    acknowledged: bool
+    due_at: int | None  # UTC milliseconds
+    user_id: int
+    server: int  # 0 for direct messages and user installs
+    created_at: int
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        return cls(
+            job_id=job.id,
+            version=job.version,
+            worker=job.lease.worker,
+            provider=job.provider,
+            state=job.state,
+            acknowledged=job.acked_at is not None,
+            due_at=job.due_at,
+            user_id=job.place.user_id,
+            server=job.place.server,
+            created_at=job.created_at,
+        )
+
+    @property
+    def waits(self) -> bool:
+        """Whether the job waits for a slot of its provider."""
+        return self.state is S.ACCEPTED and self.acknowledged
+
+    @property
+    def has_slot(self) -> bool:
+        return self.state in SLOT_STATES
 
 
 def is_news(seen: Observation, *, state: State, position: int | None) -> bool:

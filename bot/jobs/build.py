@@ -1,6 +1,7 @@
 """Builds the services and loops that process jobs from acceptance to delivery."""
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,11 +9,14 @@ from bot.core.cards import Picture
 from bot.core.catalog import Catalog
 from bot.core.clock import Clock
 from bot.core.jobs import Job
+from bot.core.processes import Process, Role
 from bot.core.quota import Limits
 from bot.jobs.availability import Availability
+from bot.jobs.changes import Changes
 from bot.jobs.delivery import Delivery, Fitter, Messenger
 from bot.jobs.drafts import Drafts
 from bot.jobs.fair_queues import FairQueues
+from bot.jobs.leases import Leases
 from bot.jobs.poll_timing import PollTiming
 from bot.jobs.privacy import Privacy
 from bot.jobs.provider_health import ProviderHealth
@@ -38,6 +42,7 @@ from bot.store.gallery import GalleryCopies
 from bot.store.moderation import Moderation
 from bot.store.notes import Notes
 from bot.store.preferences import MemberPreferences
+from bot.store.processes import Processes
 from bot.store.quotas import Quotas
 from bot.store.reports import Reports
 from bot.store.results import Results
@@ -89,6 +94,8 @@ class Services:
     routing: Routing
     outages: Outages
     wakeups: Wakeups
+    leases: Leases
+    changes: Changes
     limits: Limits
     clock: Clock
     notify: Notify  # the operator
@@ -129,11 +136,27 @@ class JobsRoom:
     health: ProviderHealth
     worker: Worker
     delivery: Delivery
+    paying: AbstractSet[str]  # jobs whose paid request is in progress
+
+    async def start(self, process: Process) -> None:
+        """Enter *process* among those that run, and read what it keeps in memory."""
+        await self.services.leases.start(process)
+        await self.services.availability.start()
+        await self.services.preferences.load()
+        await self.services.poll_timing.load()
+        if Role.WORKER in process.roles:
+            await self.worker.start()
+        else:
+            await self.services.queues.load()
+            self.services.changes.on_reread(self.services.queues.load)
 
 
 def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
     clock, wakeups, notes = outside.clock, Wakeups(), Notes(store.database)
-    queues = FairQueues(store, outside.metrics)
+    outages = Outages(store.database, data=settings.data, clock=clock, notify=outside.notify)
+    leases = Leases(store, Processes(store.database), outages=outages, clock=clock)
+    changes = Changes(store, leases, wakeups=wakeups, outages=outages)
+    queues = FairQueues(store, outside.metrics, clock=clock)
     availability = Availability(
         store,
         notes,
@@ -145,7 +168,6 @@ def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
         wakeups=wakeups,
         notify=outside.notify,
     )
-    outages = Outages(store.database, data=settings.data, clock=clock, notify=outside.notify)
     health = ProviderHealth(availability, outside.providers, clock=clock)
     routing = Routing(store, availability=availability, health=health, clock=clock)
     context = StepContext(
@@ -158,6 +180,8 @@ def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
             notes, catalog=settings.catalog, polls_per_second=settings.polls_per_second, clock=clock
         ),
         wakeups=wakeups,
+        leases=leases,
+        changes=changes,
         providers=outside.providers,
         results=_results(store, settings, outside),
         clock=clock,
@@ -176,10 +200,13 @@ def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
         gallery=services.gallery,
         outages=outages,
         wakeups=wakeups,
+        leases=leases,
+        changes=changes,
         clock=clock,
         random=outside.random,
     )
-    return JobsRoom(services, health, _worker(context, queues, settings, outside), delivery)
+    worker = _worker(context, queues, settings, outside)
+    return JobsRoom(services, health, worker, delivery, paying=context.memory.paying)
 
 
 def _results(store: Store, settings: JobSettings, outside: Outside) -> ResultDownloader:
@@ -217,6 +244,8 @@ def _services(
         routing=at.routing,
         outages=at.outages,
         wakeups=at.wakeups,
+        leases=at.leases,
+        changes=at.changes,
         preferences=preferences,
         limits=settings.limits,
         cdn_hosts=settings.cdn_hosts,
@@ -247,6 +276,8 @@ def _services(
         routing=at.routing,
         outages=at.outages,
         wakeups=at.wakeups,
+        leases=at.leases,
+        changes=at.changes,
         limits=settings.limits,
         clock=at.clock,
         notify=notify,
@@ -263,6 +294,8 @@ def _worker(at: StepContext, queues: FairQueues, settings: JobSettings, outside:
         health=at.health,
         routing=at.routing,
         outages=at.outages,
+        leases=at.leases,
+        changes=at.changes,
         clock=at.clock,
         slots=settings.slots,
     )
@@ -273,6 +306,8 @@ def _worker(at: StepContext, queues: FairQueues, settings: JobSettings, outside:
         steps=steps,
         queue=queue,
         wakeups=at.wakeups,
+        leases=at.leases,
+        changes=at.changes,
         outages=at.outages,
         metrics=outside.metrics,
         clock=at.clock,

@@ -24,10 +24,12 @@ from bot.core.errors import (
     RateLimitReached,
     TooLarge,
 )
-from bot.core.jobs import HOUR, MINUTE, SECOND, Job, State, Verb
+from bot.core.jobs import HOUR, MINUTE, SECOND, Job, Lease, State, Verb
 from bot.core.polling import backoff
 from bot.core.preferences import Notify
 from bot.jobs import system_outages
+from bot.jobs.changes import Changes
+from bot.jobs.leases import Leases
 from bot.jobs.reply_schedule import ReplySchedule
 from bot.jobs.service import Jobs
 from bot.jobs.system_outages import Outages
@@ -132,6 +134,8 @@ class Delivery:
         gallery: GalleryCopies,
         outages: Outages,
         wakeups: Wakeups,
+        leases: Leases,
+        changes: Changes,
         clock: Clock,
         random: Callable[[], float],
     ) -> None:
@@ -147,6 +151,7 @@ class Delivery:
         self._random = random
         self._outages = outages
         self._wakeups = wakeups
+        self._leases = leases
         self._clock = clock
         self._schedule = ReplySchedule(clock, slots=MAX_DELIVERIES, large_slots=MAX_LARGE, waiting_slots=MAX_WAITING)
         self._uploaded = ByteBudget(MAX_UPLOADED)
@@ -154,9 +159,14 @@ class Delivery:
         self._idle = asyncio.Event()
         self._idle.set()
         store.on_reply_due(self._reply_due)
+        changes.on_reply_due(self._reply_due)
 
     def _reply_due(self, due: DueReply) -> None:
-        if self._schedule.set(due):
+        if not self._leases.owns(due.worker):
+            self._schedule.drop(due.job_id)
+            if due.due_at is not None:
+                self._leases.check_owner(due.worker)
+        elif self._schedule.set(due):
             self._wakeups.replies.set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -213,7 +223,7 @@ class Delivery:
         self._compared_at = self._clock()
         self._wakeups.reread_replies.clear()
         try:
-            rows = await self._store.due_replies()
+            rows = await self._store.due_replies(worker=self._leases.worker)
         except BaseException:
             self._wakeups.reread_replies.set()
             raise
@@ -222,7 +232,7 @@ class Delivery:
     async def find_missing(self) -> None:
         """Schedule replies that are due by their rows only. There should be none, so each is logged as a defect."""
         self._schedule.begin_reading()
-        rows = await self._store.due_replies(before=self._clock() - JUST_DUE)
+        rows = await self._store.due_replies(before=self._clock() - JUST_DUE, worker=self._leases.worker)
         for job_id in self._schedule.add_missing(rows):
             extra = {"event": "reply_found", "job_id": job_id}
             log.warning("A due reply was missing from the schedule", extra=extra)
@@ -252,16 +262,21 @@ class Delivery:
 
     async def deliver(self, job_id: str) -> int | None:
         """Update one reply, or store when to retry; returns when its next card may be sent, None if at any time."""
+        if not self._leases.held:  # another process may have claimed the job
+            return self._clock() + SECOND
         found = await self._jobs.card_and_reply(job_id)
         if found is None:
             self._schedule.drop(job_id)
             return None
         card, reply = found
+        if not self._leases.owns(card.job.lease.worker):
+            self._schedule.drop(job_id)
+            return None
         if reply.gone:
-            await self._store.mark_reply_gone(job_id)
+            await self._store.mark_reply_gone(job_id, lease=card.job.lease)
             return None
         if card.job.deleted_at is not None:
-            await self._delete(reply)
+            await self._delete(reply, lease=card.job.lease)
             return None
         now = self._clock()
         if not card.job.state.is_final and now - card.job.created_at > QUIET_AFTER:
@@ -287,7 +302,7 @@ class Delivery:
 
     async def _send(self, card: Card, reply: Reply) -> None:
         final = card.job.state.is_final and not card.hidden  # a hidden job gets no new message
-        reopens = False
+        lease, reopens = card.job.lease, False
         try:
             for path in paths(reply, now=self._clock(), final=final):
                 try:
@@ -304,20 +319,20 @@ class Delivery:
             if final and not reply.notified:
                 await self._notify(card, reply)
         except MessageGone:
-            await self._store.mark_reply_gone(reply.job_id)
+            await self._store.mark_reply_gone(reply.job_id, lease=lease)
         except DeliverLater as exc:
-            await self._postpone(reply, exc)
+            await self._postpone(reply, exc, lease=lease)
         else:  # a click on the reply or /jobs delivers it, and so does a path that opens again
             due_at = self._blocked_until(card, reply) if reopens else None
-            await self._store.postpone_delivery(reply.job_id, due_at=due_at, version=reply.wanted)
+            await self._store.postpone_delivery(reply.job_id, due_at=due_at, version=reply.wanted, lease=lease)
 
     async def _open_thread(self, card: Card, reply: Reply, *, message_id: int) -> None:
         """Open the thread that the finished card is to get; if Discord refuses, the card has none."""
         if reply.thread and card.job.state is State.SUCCEEDED and not card.hidden and not reply.ephemeral:
             await self._messenger.open_thread(card, reply, message_id=message_id)
-            await self._store.mark_thread_opened(reply.job_id)
+            await self._store.mark_thread_opened(reply.job_id, lease=card.job.lease)
 
-    async def _delete(self, reply: Reply) -> None:
+    async def _delete(self, reply: Reply, *, lease: Lease) -> None:
         """Delete the message of a deleted job and its copy in a gallery.
 
         Where no path is open, nothing can be done; its buttons say so.
@@ -326,7 +341,7 @@ class Delivery:
             try:
                 await self._messenger.delete_copy(channel_id=copy.channel_id, message_id=copy.message_id)
             except DeliverLater as exc:
-                await self._postpone(reply, exc)
+                await self._postpone(reply, exc, lease=lease)
                 return
             await self._gallery.forget(reply.job_id)
         for path in paths(reply, now=self._clock(), final=False):
@@ -337,11 +352,11 @@ class Delivery:
             except MessageGone:
                 break
             except DeliverLater as exc:
-                await self._postpone(reply, exc)
+                await self._postpone(reply, exc, lease=lease)
                 return
             else:
                 break
-        await self._store.mark_reply_gone(reply.job_id)
+        await self._store.mark_reply_gone(reply.job_id, lease=lease)
 
     async def _closed(self, path: ReplyPath, reply: Reply, exc: PathClosed) -> None:
         log.info("A path to a reply is closed", extra={"event": "way_closed", "job_id": reply.job_id, "way": path})
@@ -353,7 +368,7 @@ class Delivery:
         """Notify the member of the end of a job by a direct message, once, if no other path is left."""
         event = "notified" if await self._messenger.notify(card, reply) else "not_notified"
         log.info("A direct message was tried", extra={"event": event, "job_id": reply.job_id})
-        await self._store.mark_notified(reply.job_id)
+        await self._store.mark_notified(reply.job_id, lease=card.job.lease)
 
     def _blocked_until(self, card: Card, reply: Reply) -> int | None:
         """When a closed path is retried; None once /jobs no longer lists the job and its pictures are deleted."""
@@ -452,22 +467,28 @@ class Delivery:
             return None
         return None if fitted is None else Upload(f"{path.stem}.{fitted.type}", fitted.data)
 
-    async def _postpone(self, reply: Reply, exc: DeliverLater) -> None:
+    async def _postpone(self, reply: Reply, exc: DeliverLater, *, lease: Lease) -> None:
         self._outages.seen(exc)
         wait = backoff(reply.attempts + 1, retry_after=exc.retry_after, jitter=self._random())
         log.info("A reply is delayed", extra={"event": "reply_later", "job_id": reply.job_id, "seconds": round(wait)})
         log.debug("%s", exc)
-        await self._store.postpone_delivery(reply.job_id, due_at=self._clock() + int(wait * 1000), version=reply.wanted)
+        await self._store.postpone_delivery(
+            reply.job_id, due_at=self._clock() + int(wait * 1000), version=reply.wanted, lease=lease
+        )
 
     async def _record_sent(self, card: Card, reply: Reply, sent: Sent) -> None:
-        now, final, job_id = self._clock(), card.job.state.is_final, reply.job_id
+        now, final, job_id, lease = self._clock(), card.job.state.is_final, reply.job_id, card.job.lease
         if not sent.complete:
             due_at = self._blocked_until(card, reply) if sent.retry else None
-            await self._store.mark_text_shown(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
+            await self._store.mark_text_shown(
+                job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at, lease=lease
+            )
             return
         only_token = paths(reply, now=now, final=False) == (ReplyPath.TOKEN,)
         due_at = reply.final_edit_at if only_token and not final and not card.final_edit else None
-        await self._store.mark_delivered(job_id, version=reply.wanted, message_id=sent.message_id, due_at=due_at)
+        await self._store.mark_delivered(
+            job_id, version=reply.wanted, message_id=sent.message_id, now=now, due_at=due_at, lease=lease
+        )
         if final and _is_news(card, reply, now=now):
             await self._announce(card, replace(reply, message_id=sent.message_id))
 
@@ -479,8 +500,8 @@ class Delivery:
         by = (await self._preferences.get(card.job.place.user_id)).notify
         if by is Notify.OFF and not _explains(card):
             return
-        await self._store.mark_notified(reply.job_id)  # before it is sent: rather never than twice
-        await self._messenger.announce(card, reply, by=by)
+        if await self._store.mark_notified(reply.job_id, lease=card.job.lease):  # before: rather never than twice
+            await self._messenger.announce(card, reply, by=by)
 
 
 def room_for_files(filesize_limit: int) -> int:

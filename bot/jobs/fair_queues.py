@@ -1,6 +1,7 @@
 """The fair queues of all providers in memory: built from rows at start, changed with each row that is written.
 
-The rows are authoritative. `repair` compares them with what is in memory.
+They hold the jobs of all processes, so that each knows whose turn it is. The rows are authoritative: `repair` compares
+them with what is in memory.
 """
 
 import logging
@@ -8,28 +9,28 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from dataclasses import replace
 
+from bot.core.clock import Clock
 from bot.core.fair_queue import FairQueue, QueueCounts, Waiting
-from bot.core.jobs import SLOT_STATES, Job, State
-from bot.core.quota import NO_SERVER
+from bot.core.jobs import MINUTE, Job, JobSummary, State
 from bot.observability.metrics import Metrics
-from bot.store.queries import QueueRows
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)
 
-NO_ROWS = QueueRows()
+MESSAGES_LAST = 1 * MINUTE  # longer than a message of another process takes, which may be about a job that has ended
 
 
 class FairQueues:
-    def __init__(self, store: Store, metrics: Metrics) -> None:
+    def __init__(self, store: Store, metrics: Metrics, *, clock: Clock) -> None:
         self._store = store
         self._metrics = metrics
+        self._clock = clock
         self._queues: dict[str, FairQueue] = defaultdict(FairQueue)
-        self._provider_of: dict[str, str] = {}  # job → the provider whose queue it is in
-        self._server_of: dict[str, int] = {}  # job → its server, which never changes
-        self._counted: dict[str, tuple[int, bool]] = {}  # job → its server, and whether it has a slot
-        self._counts: Counter[tuple[int | None, bool]] = Counter()  # of those, None for all servers
+        self._known: dict[str, JobSummary] = {}  # the jobs that wait for a slot or have one
+        self._left: dict[str, tuple[int, int]] = {}  # job that left not long ago → version of its row, time
+        self._counts: Counter[tuple[int | None, bool]] = Counter()  # server (None: all) and whether with a slot → jobs
         self._suspected: AbstractSet[str] = frozenset()  # jobs that differed from their rows at the last comparison
         self._kept: set[str] = set()  # jobs with a slot that their rows do not show yet
         self._changed_while_reading: list[set[str]] = []  # one set of jobs for each reading of the rows in progress
@@ -43,13 +44,19 @@ class FairQueues:
         """Those that jobs wait for or have slots at."""
         return list(self._queues)
 
+    def worker_of(self, job_id: str) -> int:
+        """The process that a job in a queue belongs to."""
+        return self._known[job_id].worker
+
     def place(self, job: Job) -> int | None:
         """The job's place, 1 is next; None when it no longer waits."""
-        return self.of(job.provider).place(_waiting(job)) if job.state is State.ACCEPTED else None
+        return self.of(job.provider).place(_waiting(JobSummary.of(job))) if job.state is State.ACCEPTED else None
 
     def counts(self, server: int | None = None) -> QueueCounts:
         """How many jobs of *server* wait and run, or of all servers and direct messages together."""
         return QueueCounts(waiting=self._counts[server, False], running=self._counts[server, True])
+
+    # --- rows
 
     async def load(self) -> None:
         """Take over what the rows say: at start, and after another process has changed some."""
@@ -69,95 +76,100 @@ class FairQueues:
         self._metrics.queue_repaired(len(lasting))
         return len(lasting)
 
-    async def _differences(self) -> tuple[Mapping[str, QueueRows], AbstractSet[str]]:
+    async def _differences(self) -> tuple[Mapping[str, JobSummary], AbstractSet[str]]:
         """The rows, and the jobs that are different in memory.
 
-        What this process writes while the rows are read is newer than they are.
+        What is written while the rows are read is newer than they are.
         """
         changed: set[str] = set()
         self._changed_while_reading.append(changed)
         try:
-            rows = await self._store.queues()
+            rows = await self._store.queued_jobs()
         finally:
             self._changed_while_reading.remove(changed)
-        different = set()
-        for provider in self._queues.keys() | rows.keys():
-            read = rows.get(provider, NO_ROWS)
-            different |= self.of(provider).differences(read.waiting, read.running)
+        different = {
+            job_id for job_id in rows.keys() & self._known.keys() if _differ(rows[job_id], self._known[job_id])
+        }
+        for provider in self._queues.keys() | {each.provider for each in rows.values()}:
+            there = [each for each in rows.values() if each.provider == provider]
+            waiting = [_waiting(each) for each in there if each.waits]
+            running = {each.job_id: each.user_id for each in there if each.has_slot}
+            different |= self.of(provider).differences(waiting, running)
         return rows, different - changed - self._kept
 
-    def _take_over(self, rows: Mapping[str, QueueRows], different: AbstractSet[str]) -> None:
+    def _take_over(self, rows: Mapping[str, JobSummary], different: AbstractSet[str]) -> None:
         for job_id in different:
-            self._provider_of.pop(job_id, None)
-            self._count(job_id, None)
             for queue in self._queues.values():
                 queue.leave(job_id)
-        for provider, read in rows.items():
-            self._server_of |= {job_id: read.servers[job_id] for job_id in read.servers.keys() & different}
-            for job in read.waiting:
-                if job.job_id in different:
-                    self._wait(provider, job)
-            for job_id in read.running.keys() & different:
-                self._run(provider, job_id, read.running[job_id])
+            self._put(job_id, rows.get(job_id))
+
+    def _on_job(self, job: Job) -> None:
+        self.apply(JobSummary.of(job))
+
+    def apply(self, job: JobSummary) -> bool:
+        """Take over a row that this process or another one has written; False if a newer one is known."""
+        known = self._known.get(job.job_id)
+        version = known.version if known is not None else self._left.get(job.job_id, (-1, 0))[0]
+        if job.version < version:
+            return False
+        self._kept.discard(job.job_id)
+        self._note_change(job.job_id)
+        if job.waits or job.has_slot:
+            self._put(job.job_id, job)
+        else:
+            self._put(job.job_id, None)
+            self._forget_left()
+            self._left.pop(job.job_id, None)
+            self._left[job.job_id] = job.version, self._clock()
+        return True
+
+    def _forget_left(self) -> None:
+        """Forget what left so long ago that no message about it is on the way."""
+        before = self._clock() - MESSAGES_LAST
+        while self._left and self._left[oldest := next(iter(self._left))][1] < before:
+            del self._left[oldest]
+
+    # --- changes in memory
 
     @contextmanager
     def slot_kept(self, job: Job) -> Iterator[None]:
         """Count a waiting job as one with a slot, until its row says so or the block ends."""
+        summary = JobSummary.of(job)
         self._kept.add(job.id)
         self._note_change(job.id)
-        self._run(job.provider, job.id, job.place.user_id)
+        self._put(job.id, replace(summary, state=State.SUBMITTING))
         try:
             yield
         finally:
             if job.id in self._kept:  # nothing was written: it still waits
                 self._kept.discard(job.id)
                 self._note_change(job.id)
-                self._wait(job.provider, _waiting(job))
+                self._put(job.id, summary)
 
     def _note_change(self, job_id: str) -> None:
         for changed in self._changed_while_reading:
             changed.add(job_id)
 
-    def _on_job(self, job: Job) -> None:
-        self._kept.discard(job.id)
-        self._note_change(job.id)
-        self._server_of[job.id] = job.place.server
-        if job.state is State.ACCEPTED and job.acked_at is not None:
-            self._wait(job.provider, _waiting(job))
-        elif job.state in SLOT_STATES:
-            self._run(job.provider, job.id, job.place.user_id)
+    def _put(self, job_id: str, job: JobSummary | None) -> None:
+        """Let a job wait or have a slot where *job* says so; None: neither."""
+        if (before := self._known.pop(job_id, None)) is not None:
+            self._counts.subtract([(before.server, before.has_slot), (None, before.has_slot)])
+            if job is None or before.provider != job.provider:
+                self.of(before.provider).leave(job_id)
+        if job is None:
+            return
+        self._known[job_id] = job
+        self._counts.update([(job.server, job.has_slot), (None, job.has_slot)])
+        if job.has_slot:
+            self.of(job.provider).run(job_id, job.user_id)
         else:
-            self._leave(job.id)
-        if job.state.is_final:
-            self._server_of.pop(job.id, None)
-
-    def _wait(self, provider: str, job: Waiting) -> None:
-        if self._provider_of.get(job.job_id, provider) != provider:
-            self._leave(job.job_id)
-        self._provider_of[job.job_id] = provider
-        self.of(provider).wait(job)
-        self._count(job.job_id, False)
-
-    def _run(self, provider: str, job_id: str, user_id: int) -> None:
-        if self._provider_of.get(job_id, provider) != provider:
-            self._leave(job_id)
-        self._provider_of[job_id] = provider
-        self.of(provider).run(job_id, user_id)
-        self._count(job_id, True)
-
-    def _leave(self, job_id: str) -> None:
-        if (provider := self._provider_of.pop(job_id, None)) is not None:
-            self.of(provider).leave(job_id)
-        self._count(job_id, None)
-
-    def _count(self, job_id: str, running: bool | None) -> None:  # noqa: FBT001 - the value that is counted
-        """Count a job as one with a slot, as a waiting one, or for None not at all."""
-        if (before := self._counted.pop(job_id, None)) is not None:
-            self._counts.subtract([before, (None, before[1])])
-        if running is not None:
-            self._counted[job_id] = now = (self._server_of.get(job_id, NO_SERVER), running)
-            self._counts.update([now, (None, running)])
+            self.of(job.provider).wait(_waiting(job))
 
 
-def _waiting(job: Job) -> Waiting:
-    return Waiting(job.id, job.place.user_id, job.created_at)
+def _waiting(job: JobSummary) -> Waiting:
+    return Waiting(job.job_id, job.user_id, job.created_at)
+
+
+def _differ(job: JobSummary, other: JobSummary) -> bool:
+    """Whether what is counted of a job, or whose it is, differs."""
+    return (job.server, job.worker, job.has_slot) != (other.server, other.worker, other.has_slot)

@@ -6,10 +6,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from bot.core.clock import Clock
 from bot.core.fair_queue import shown_place
-from bot.core.jobs import SECOND, Job
+from bot.core.jobs import SECOND, Job, JobSummary
 from bot.jobs import system_outages
 from bot.jobs.availability import Availability
+from bot.jobs.changes import Changes
 from bot.jobs.fair_queues import FairQueues
+from bot.jobs.leases import Leases
 from bot.jobs.provider_health import ProviderHealth
 from bot.jobs.routing import Routing
 from bot.jobs.schedule import Schedule
@@ -30,6 +32,8 @@ class Queue:
         health: ProviderHealth,
         routing: Routing,
         outages: Outages,
+        leases: Leases,
+        changes: Changes,
         clock: Clock,
         slots: Mapping[str, int],
     ) -> None:
@@ -41,6 +45,7 @@ class Queue:
         self._health = health
         self._routing = routing
         self._outages = outages
+        self._leases = leases
         self._clock = clock
         self._slots = slots
         self._one_by_one = asyncio.Lock()
@@ -48,12 +53,18 @@ class Queue:
         self._redraw_at: dict[str, int] = {}  # providers with a queue that has changed → when to update its places
         self._redrawn_at: dict[str, int] = {}
         store.on_job(self._on_job)  # after the queues: they have subscribed before
+        changes.on_job(self._on_change)
 
     async def load(self) -> None:
         """Take over the rows: at start, and after another process has changed some."""
         await self._queues.load()
         for provider in self._queues.providers:
             self._changed(provider)
+
+    def _on_change(self, job: JobSummary) -> None:
+        if self._queues.apply(job):
+            for provider in self._queues.providers:
+                self._changed(provider)
 
     def _on_job(self, job: Job) -> None:
         if (place := self._queues.place(job)) is not None:  # its first card shows it
@@ -118,7 +129,11 @@ class Queue:
             del self._redraw_at[provider]
             self._redrawn_at[provider] = now
             before = self._shown.get(provider, {})
-            shown = {job_id: shown_place(n) for n, job_id in enumerate(self._queues.of(provider).waiting, start=1)}
+            shown = {
+                job_id: shown_place(n)
+                for n, job_id in enumerate(self._queues.of(provider).waiting, start=1)
+                if self._leases.owns(self._queues.worker_of(job_id))
+            }
             if changed := [job_id for job_id, place in shown.items() if before.get(job_id, place) != place]:
                 await self._store.request_redraw(changed, now=now)
             self._shown[provider] = shown

@@ -15,7 +15,7 @@ from bot.core.cards import TOKEN_LIFE, Card, Reply
 from bot.core.catalog import Catalog, Quote
 from bot.core.clock import Clock
 from bot.core.errors import UserError
-from bot.core.jobs import ACK_WINDOW, MINUTE, AppliedStyle, ImageRequest, Job, Place, State
+from bot.core.jobs import ACK_WINDOW, MINUTE, AppliedStyle, ImageRequest, Job, Lease, Place, State
 from bot.core.moderation import word_list
 from bot.core.preferences import fill
 from bot.core.references import check_references, result_of
@@ -24,6 +24,8 @@ from bot.core.server_settings import ServerSettings, apply_settings, narrowed
 from bot.core.style_choice import apply_style
 from bot.core.zones import calendar_of
 from bot.jobs.availability import Availability
+from bot.jobs.changes import Changes
+from bot.jobs.leases import Leases
 from bot.jobs.routing import Routing
 from bot.jobs.service import Jobs
 from bot.jobs.system_outages import Outages
@@ -51,6 +53,8 @@ class Requests:
         routing: Routing,
         outages: Outages,
         wakeups: Wakeups,
+        leases: Leases,
+        changes: Changes,
         preferences: MemberPreferences,
         limits: quota.Limits,
         cdn_hosts: Iterable[str],
@@ -70,6 +74,8 @@ class Requests:
         self._routing = routing
         self._outages = outages
         self._wakeups = wakeups
+        self._leases = leases
+        self._changes = changes
         self._preferences = preferences
         self._limits = limits
         self._blocked_words = word_list(tuple(blocked_words))
@@ -120,7 +126,7 @@ class Requests:
                     limits=self._limits,
                     calendar=calendar_of(server_settings),
                 )
-                self._wakeups.wake(job.id)  # if the acknowledgement fails, the worker notices
+                self._changes.accepted(job)
                 quota_status = QuotaStatus(server_settings, reserved.used, reserved.limits, reserved.grants)
                 return self._jobs.draw(JobRecord(job, reply, reserved.charge, pictures=()), quota_status)
         except (TimeoutError, asyncio.CancelledError) as exc:  # the commit may still succeed
@@ -253,6 +259,7 @@ class Requests:
             parent_id=draft.parent_id,
             parent_picture=_parent_picture(draft),
             source=draft.source,
+            lease=Lease(self._leases.assign(), 0),
         )
         return job, quota.Amount(request.count, quote.micro_usd * request.count), quote
 

@@ -8,6 +8,7 @@ class Wakeups:
     """Events that end a loop's sleep; a lost wake-up only costs time, since due times are in the rows."""
 
     def __init__(self) -> None:
+        self.worker_runs = False  # whether this process has a worker, which takes the jobs that are woken
         self.worker = asyncio.Event()
         self.replies = asyncio.Event()
         self.reread_replies = asyncio.Event()  # another process may have changed when replies are due
@@ -17,7 +18,8 @@ class Wakeups:
 
     def wake(self, job_id: str) -> None:
         """Have both loops attend to a job now."""
-        self._jobs.add(job_id)
+        if self.worker_runs:
+            self._jobs.add(job_id)
         self.wake_all()
 
     def wake_all(self) -> None:

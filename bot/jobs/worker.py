@@ -6,15 +6,17 @@ them from time to time; a poll without a change writes nothing.
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 
 from bot.core.clock import Clock
-from bot.core.jobs import ACK_WINDOW, SECOND, Job, State, Step, next_step
+from bot.core.jobs import ACK_WINDOW, SECOND, Job, JobSummary, State, Step, next_step
 from bot.core.rate_limit import RateLimit
 from bot.jobs import system_outages
 from bot.jobs.bulk_polls import BulkPolls
+from bot.jobs.changes import Changes
+from bot.jobs.leases import Leases
 from bot.jobs.poll_timing import PolledRun, PollTiming
 from bot.jobs.queue import Queue
 from bot.jobs.schedule import Schedule
@@ -27,14 +29,12 @@ from bot.observability.metrics import Metrics
 from bot.providers.base import Provider
 from bot.store.database import CONNECTION_LOST
 from bot.store.housekeeping import Housekeeping
-from bot.store.queries import DueJob
 from bot.store.store import Store
 
 log = logging.getLogger(__name__)
 
 MAX_POLLS = 64  # of one provider at the same time: as many as its client sends
 MAX_STEPS = 32  # other than polls, of one provider at the same time
-OUTSIDE_EVERY = 1.0  # seconds between two checks whether another process wrote something
 COMPARE_EVERY = 30 * SECOND  # so that a job that is not in the schedule is found within a minute
 COMPARED_FRESH = 10 * SECOND
 JUST_DUE = 5 * SECOND  # a job that has been due for less may be about to enter the schedule
@@ -60,6 +60,8 @@ class Worker:
         steps: Steps,
         queue: Queue,
         wakeups: Wakeups,
+        leases: Leases,
+        changes: Changes,
         outages: Outages,
         metrics: Metrics,
         clock: Clock,
@@ -71,11 +73,13 @@ class Worker:
         self._steps = steps
         self._queue = queue
         self._wakeups = wakeups
+        self._leases = leases
         self._outages = outages
         self._metrics = metrics
         self._clock = clock
         self._poll_timing = poll_timing
-        self._rows: dict[str, DueJob] = {}  # as last read or written
+        self._rows: dict[str, JobSummary] = {}  # of our jobs that have a due time, as last read or written
+        self._others: set[str] = set()  # unfinished jobs of other processes that this one has written
         self._written: set[str] | None = None  # jobs written while the rows are read
         self._runs: dict[str, PolledRun] = {}  # of jobs that are only polled
         self._last_written: dict[str, Job] = {}  # rows for the next step, which need not be read again
@@ -84,21 +88,24 @@ class Worker:
         self._missing: Mapping[str, int] = {}  # due times of jobs missing from the schedule at the last comparison
         self._sleeps_until = 0
         self._compared_at = 0
-        self._adopted: int | None = None  # `external_changes` at the last time that rows were taken over
         self._bulk_polls = BulkPolls(providers, poll_timing, runs=self._runs, schedule=self._reschedule, clock=clock)
         store.on_job(self._on_job)
+        changes.on_job(self._on_change)
+        changes.on_reread(self.reread)
+        leases.on_claimed(self._on_claimed)
 
     async def start(self) -> None:
         """Rebuild the schedule from the rows; every job is due at once, so that what was interrupted is recovered."""
+        self._wakeups.worker_runs = True
         await Housekeeping(self._store.database).clamp_future_times(now=self._clock())
-        await self._poll_timing.load()
+        await self._leases.claim()
         await self._reload()
         self._schedule.wake(self._rows)  # also those written before this, which `_reload` finds unchanged
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run steps until *stop*, and finish those in progress; each has its own timeout."""
         async with asyncio.TaskGroup() as group:
-            watcher = group.create_task(self._watch_outside(stop))
+            comparing = group.create_task(self._compare_regularly(stop))
             while not stop.is_set():
                 self._wakeups.worker.clear()
                 for provider, pages in self._take_bulk():
@@ -110,7 +117,7 @@ class Worker:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._sleep()):
                         await self._wakeups.worker.wait()
-            watcher.cancel()
+            comparing.cancel()
         with self._outages.outlasting(system_outages.UNREAD):
             await self._poll_timing.save()
 
@@ -144,7 +151,7 @@ class Worker:
 
     def _take_due(self) -> list[str]:
         """The jobs to attend to now, each with a place in the share of its provider and kind of step."""
-        now, woken = self._clock(), self._wakeups.take_jobs()
+        now, woken = self._clock(), self._wakeups.take_jobs() - self._others
         self._schedule.wake(woken)
         for job_id in woken & self._schedule.busy:
             if (share := self._waits_in.get(job_id)) is not None:
@@ -206,15 +213,61 @@ class Worker:
         """Keep in memory what a row of a job says that this process has written."""
         if self._written is not None:
             self._written.add(job.id)
+        if not self._leases.owns(job.lease.worker):
+            self._give_up(job.id)
+            if job.state.is_final:
+                self._others.discard(job.id)
+            else:
+                self._others.add(job.id)
+            if job.due_at is not None:
+                self._leases.check_owner(job.lease.worker)
+            return
+        self._others.discard(job.id)
         if job.due_at is None:
             self._rows.pop(job.id, None)
         else:
-            self._rows[job.id] = DueJob(job.due_at, job.provider, job.state, job.acked_at is not None)
+            self._rows[job.id] = JobSummary.of(job)
         if job.due_at is None or job.state.is_final:
             self._last_written.pop(job.id, None)
         else:
             self._last_written[job.id] = job
         self._remember(job)
+
+    def _on_change(self, job: JobSummary) -> None:
+        """Take over what another process has written: its row is read before anything is done to it."""
+        if not self._leases.owns(job.worker):
+            if job.job_id in self._rows:
+                self._give_up(job.job_id)
+            if job.due_at is not None:
+                self._leases.check_owner(job.worker)
+            return
+        known = self._rows.get(job.job_id)
+        if known is not None and known.version >= job.version:
+            return
+        if self._written is not None:
+            self._written.add(job.job_id)
+        self._forget(job.job_id)
+        self._last_written.pop(job.job_id, None)
+        if job.due_at is not None:
+            self._rows[job.job_id] = job
+        if job.due_at is None or job.job_id in self._schedule.busy:
+            self._schedule.wake([job.job_id])
+        else:
+            self._schedule.bring_forward(job.job_id, job.due_at)
+        self._wakeups.worker.set()
+
+    def _on_claimed(self, jobs: Sequence[Job]) -> None:
+        """Attend at once to jobs that were taken over, so that what was interrupted is recovered."""
+        self._schedule.wake(each.id for each in jobs if each.due_at is not None)
+        self._wakeups.reread_replies.set()
+        self._wakeups.wake_all()
+
+    def _give_up(self, job_id: str) -> None:
+        """The job belongs to another process."""
+        self._rows.pop(job_id, None)
+        self._last_written.pop(job_id, None)
+        self._schedule.set(job_id, None)
+        self._forget(job_id)
 
     def _remember(self, job: Job) -> None:
         if (run := self._steps.poll.polled_run(job, self._runs.get(job.id))) is not None:
@@ -230,7 +283,7 @@ class Worker:
         """Take over due times that other processes have changed."""
         self._written = written = set[str]()
         try:
-            rows, busy = await self._store.due_jobs(), self._schedule.busy
+            rows, busy = await self._store.due_jobs(worker=self._leases.worker), self._schedule.busy
         finally:
             self._written = None
         known = self._rows
@@ -241,25 +294,22 @@ class Worker:
             self._forget(job_id)  # its row is read before anything is done to it
             self._last_written.pop(job_id, None)
             if job_id in rows and job_id not in busy:
-                self._schedule.bring_forward(job_id, rows[job_id].due_at)  # it may have been woken
-            elif job_id not in rows:  # ended by another process
+                self._schedule.bring_forward(job_id, rows[job_id].due_at or 0)  # it may have been woken
+            elif job_id not in rows:  # ended or claimed by another process
                 self._schedule.wake([job_id])
         await self._queue.load()
 
-    async def adopt_changes(self) -> None:
-        """Take over what other processes have written since the last call."""
-        changes = await self._store.database.external_changes()
-        if changes != self._adopted:
-            await self._reload()
-            self._adopted = changes
-            self._wakeups.reread_replies.set()
-            self._wakeups.wake_all()
+    async def reread(self) -> None:
+        """Take over what other processes have written."""
+        await self._reload()
+        self._wakeups.reread_replies.set()
+        self._wakeups.wake_all()
 
     async def _compare(self) -> None:
         self._compared_at = self._clock()
         # One that ends while the rows are read is unknown afterwards.
         known = self._schedule.due | self._schedule.busy
-        rows = await self._store.due_before(self._compared_at - JUST_DUE)
+        rows = await self._store.due_before(self._compared_at - JUST_DUE, worker=self._leases.worker)
         self._missing = {
             job_id: at for job_id, at in rows.items() if job_id not in known and not self._schedule.knows(job_id)
         }
@@ -271,19 +321,14 @@ class Worker:
             log.warning("A due job was missing from the schedule", extra={"event": "job_found", "job_id": job_id})
             self._schedule.set(job_id, at)
 
-    async def _watch_outside(self, stop: asyncio.Event) -> None:
-        """Adopt changes of other processes and jobs missing in the schedule; `StoreBusy` if a second bot runs."""
-        find_at = 0
+    async def _compare_regularly(self, stop: asyncio.Event) -> None:
+        """Find jobs missing in the schedule, and store what was learnt about durations."""
         while not stop.is_set():
             with self._outages.outlasting(system_outages.UNREAD):
-                await self.adopt_changes()
-            with self._outages.outlasting(system_outages.UNREAD):
-                if self._clock() >= find_at:
-                    await self.find_missing()
-                    await self._poll_timing.save()
-                    find_at = self._clock() + COMPARE_EVERY
-                    self._wakeups.worker.set()
-            await asyncio.sleep(OUTSIDE_EVERY)
+                await self.find_missing()
+                await self._poll_timing.save()
+                self._wakeups.worker.set()
+            await asyncio.sleep(COMPARE_EVERY / SECOND)
 
     # --- one job
 
@@ -308,6 +353,8 @@ class Worker:
 
     async def _look(self, job_id: str) -> int | None:
         """Poll the job's run; with news, or where something else is to be done, read its row and do its next step."""
+        if not self._leases.held:  # another process may have claimed the job: first it must be known that none has
+            return self._clock() + SECOND
         outcome: Outcome | None = None
         if (run := self._runs.get(job_id)) is not None and self._clock() < run.deadline:
             seen = await self._steps.poll.look(run)
@@ -316,13 +363,13 @@ class Worker:
             outcome = seen
         # Each row is used once: where a step finds that it has changed, the next one reads it.
         job = self._last_written.pop(job_id, None) or await self._store.job(job_id)
-        if job is None:
-            self._forget(job_id)
+        if job is None or not self._leases.owns(job.lease.worker):
+            self._give_up(job_id)
             return None
         self._remember(job)
         at = await self._step(job, outcome, run)
         if at is None and (row := self._rows.get(job_id)) is not None:  # the step leaves it to the row
-            return max(row.due_at, self._clock() + SECOND)
+            return max(row.due_at or 0, self._clock() + SECOND)
         return at
 
     async def _step(self, job: Job, outcome: Outcome | None, run: PolledRun | None) -> int | None:
@@ -337,7 +384,7 @@ class Worker:
     async def _rest(self, job: Job) -> int | None:
         """Nothing is to be done now: the job has ended, or its acknowledgement is awaited."""
         if job.state.is_final and job.due_at is not None:  # the watch of its run has ended
-            await self._store.update_unguarded(job, due_at=None, watch_until=None)
+            await self._store.update_ended(job, due_at=None, watch_until=None)
         return job.created_at + ACK_WINDOW if job.state is State.ACCEPTED else None
 
     async def _redraw_places(self) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.jobs.build import Services
+from bot.maintenance.keeper import Keeper
 from bot.maintenance.ledger_audit import LedgerAudit, Post
 from bot.maintenance.provider_checks import Probe, ProviderChecks
 from bot.maintenance.queue_audit import QueueAudit
@@ -14,6 +15,7 @@ from bot.providers.base import Provider
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceRoom:
+    keeper: Keeper
     audit: LedgerAudit
     queue_audit: QueueAudit
     provider_checks: ProviderChecks
@@ -35,9 +37,13 @@ def build(
 
     *probe* asks the providers with an outage whether it is over; *post_alert* sends a limit warning.
     """
+    audit = LedgerAudit(services, post=post_alert)
+    provider_checks = ProviderChecks(services, providers=providers, low=low_balance, probe=probe)
+    retention = Retention(services, data=data, keep_hours=keep_hours, keep_prompts_days=keep_prompts_days)
     return MaintenanceRoom(
-        audit=LedgerAudit(services, post=post_alert),
+        keeper=Keeper(services.store.database, (retention, audit, provider_checks), outages=services.outages),
+        audit=audit,
         queue_audit=QueueAudit(services),
-        provider_checks=ProviderChecks(services, providers=providers, low=low_balance, probe=probe),
-        retention=Retention(services, data=data, keep_hours=keep_hours, keep_prompts_days=keep_prompts_days),
+        provider_checks=provider_checks,
+        retention=retention,
     )

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from bot.core.catalog import Catalog
+from bot.core.processes import Role
 from bot.core.quota import Limits
 from bot.core.references import is_loopback
 from bot.core.routes import Option
@@ -37,6 +38,7 @@ from bot.settings.types import (
     Port,
     Proxy,
     PublicUrl,
+    Roles,
     SigningSecret,
     Slots,
     Token,
@@ -178,6 +180,10 @@ class WebSection(_Section):
     metrics_token: MetricsToken = SecretStr("")
 
 
+class ProcessSection(_Section):
+    roles: Roles
+
+
 class LogSection(_Section):
     level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
@@ -200,6 +206,7 @@ class Settings(_Section):
     database: DatabaseSection
     data: DataSection
     web: WebSection
+    process: ProcessSection
     log: LogSection
     files: FilesSection
 
@@ -218,6 +225,10 @@ class Settings(_Section):
             settings = cls.model_validate(sources.values)
         except ValidationError as exc:
             raise BadSettings(sources.sentence(exc)) from None  # pydantic's message quotes the values
+        if settings.database.url.get_secret_value().startswith("sqlite") and set(settings.process.roles) < set(Role):
+            raise BadSettings(
+                "process.roles: on SQLite, Darkroom is one process with every role; several processes need PostgreSQL"
+            )
         return settings.model_copy(update={"files": _resolve_paths(settings.files, path)})
 
     def catalog(self) -> Catalog:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 from bot.core.moderation import is_entry
+from bot.core.processes import Role
 from bot.core.references import is_loopback
 
 QUOTES = "\"'`\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
@@ -206,6 +207,15 @@ Slots = Annotated[
     int,
     Field(ge=1, le=10_000, description="a whole number from 1 to 10000", examples=[4]),
     BeforeValidator(_require_integer),
+]
+Roles = Annotated[
+    tuple[Role, ...],
+    Field(
+        min_length=1,
+        description="a list of gateway, worker, web and keeper",
+        examples=[["gateway", "worker", "web", "keeper"]],
+    ),
+    AfterValidator(lambda roles: tuple(dict.fromkeys(roles))),
 ]
 Token = Annotated[
     SecretStr, Field(description="a string", examples=["abc123"]), AfterValidator(_token)

@@ -40,6 +40,7 @@ Unit = Callable[[Tx], Awaitable[T]]
 
 class Database(Protocol):
     unavailable_because: BaseException | None  # why units are waiting for the server; None while it answers
+    shared: bool  # whether other processes may run on it at the same time
 
     async def write(self, unit: Unit[T], *, on_commit: Callable[[T], None] | None = None) -> T:
         """Run *unit* in a transaction of its own and return when it is on disk.
@@ -58,9 +59,25 @@ class Database(Protocol):
         ...
 
     async def external_changes(self) -> int:
-        """A number that changes whenever another process sets the `due_at` of a job or a reply.
+        """A number that changes whenever rows of jobs or replies may have changed unnoticed.
 
-        For the running process only: on PostgreSQL, other processes are not notified of its writes.
+        A command of the operator has changed them, or messages of other processes may have been missed. For running
+        processes only: on PostgreSQL, others are not notified of their writes.
+        """
+        ...
+
+    async def publish(self, messages: Sequence[str]) -> None:
+        """Send texts to all running processes, this one included; nothing on a database that is not shared."""
+        ...
+
+    def on_message(self, listener: Callable[[str], None]) -> None:
+        """Call *listener* with each text that a running process sends."""
+        ...
+
+    async def try_lock(self, name: str) -> bool:
+        """Whether this process is the one that holds the lock *name*: it keeps it until it closes the database.
+
+        Where the connection to the server was lost, another process may have it now.
         """
         ...
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bot.core.jobs import AppliedStyle, Cancel, ImageRequest, Job, Place, Reference, State, Verb
+from bot.core.jobs import AppliedStyle, Cancel, ImageRequest, Job, Lease, Place, Reference, State, Verb
 from bot.store.database import Row, Tx
 
 ERASED_REQUEST = '{"prompt": "", "options": {}, "references": []}'
@@ -27,9 +27,9 @@ async def add(tx: Tx, job: Job) -> None:
         INSERT INTO jobs
             (id, user_id, guild_id, channel_id, model, verb, request, provider, route, state, created_at,
              changed_at, due_at, give_up_after, checked, cancel, images, flagged, parent_id, installed,
-             parent_channel, roles, parent_picture, source, spoiler)
+             parent_channel, roles, parent_picture, source, spoiler, worker)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0, 0, $17, $18, $19, $20,
-                $21, $22, $23)
+                $21, $22, $23, $24)
         """,
         job.id,
         job.place.user_id,
@@ -54,19 +54,23 @@ async def add(tx: Tx, job: Job) -> None:
         job.parent_picture,
         job.source,
         int(job.spoiler),
+        job.lease.worker,
     )
     await add_event(tx, job, before=None, now=job.created_at, reason=None)
 
 
 async def move(tx: Tx, job: Job, to: State, *, now: int, changes: Mapping[str, Any]) -> Job | None:
-    """Change the state of *job* to *to*; None, with nothing written, if it is no longer in the state that *job* has."""
+    """Change the state of *job* to *to*.
+
+    None, with nothing written, if it is no longer in the state that *job* has, or under another lease.
+    """
     ended = now if to.is_final else None
-    names, values = _assignments(changes, first=6)
+    names, values = _assignments(changes, first=8)
     row = await tx.one(
         f"""
         UPDATE jobs SET state = $1, changed_at = CASE WHEN state = $1 THEN changed_at ELSE CAST($2 AS BIGINT) END,
-            ended_at = $3{names}
-        WHERE id = $4 AND state = $5
+            ended_at = $3, version = version + 1{names}
+        WHERE id = $4 AND state = $5 AND worker = $6 AND lease = $7
         RETURNING *
         """,  # noqa: S608 - column names come from CHANGEABLE
         to,
@@ -74,6 +78,7 @@ async def move(tx: Tx, job: Job, to: State, *, now: int, changes: Mapping[str, A
         ended,
         job.id,
         job.state,
+        *job.lease,
         *values,
     )
     if row is None:
@@ -85,11 +90,25 @@ async def move(tx: Tx, job: Job, to: State, *, now: int, changes: Mapping[str, A
 
 
 async def amend(tx: Tx, job_id: str, *, changes: Mapping[str, Any]) -> Job | None:
-    """Change columns of a job in any state; None if there is no such job."""
+    """Change columns of a job in any state and under any lease; None if there is no such job."""
     names, values = _assignments(changes, first=2)
     row = await tx.one(
-        f"UPDATE jobs SET {names.removeprefix(', ')} WHERE id = $1 RETURNING *",  # noqa: S608 - as above
+        f"UPDATE jobs SET version = version + 1{names} WHERE id = $1 RETURNING *",  # noqa: S608 - as above
         job_id,
+        *values,
+    )
+    return load(row) if row else None
+
+
+async def amend_held(tx: Tx, job: Job, *, changes: Mapping[str, Any]) -> Job | None:
+    """Change columns of *job* in any state; None, with nothing written, if it is under another lease."""
+    names, values = _assignments(changes, first=4)
+    row = await tx.one(
+        f"""
+        UPDATE jobs SET version = version + 1{names} WHERE id = $1 AND worker = $2 AND lease = $3 RETURNING *
+        """,  # noqa: S608 - as above
+        job.id,
+        *job.lease,
         *values,
     )
     return load(row) if row else None
@@ -99,7 +118,8 @@ async def acknowledge(tx: Tx, job_id: str, *, now: int) -> Job | None:
     """Make an accepted job due at *now*; a repeated acknowledgement changes nothing and returns None."""
     row = await tx.one(
         """
-        UPDATE jobs SET acked_at = $2, due_at = $2 WHERE id = $1 AND state = 'accepted' AND acked_at IS NULL
+        UPDATE jobs SET acked_at = $2, due_at = $2, version = version + 1
+        WHERE id = $1 AND state = 'accepted' AND acked_at IS NULL
         RETURNING *
         """,
         job_id,
@@ -112,7 +132,7 @@ async def retry_waiting(tx: Tx, provider: str, *, now: int) -> Sequence[Job]:
     """Make every job that waits for *provider* due at *now*, whatever retry delay it has."""
     rows = await tx.fetch(
         """
-        UPDATE jobs SET due_at = $2
+        UPDATE jobs SET due_at = $2, version = version + 1
         WHERE provider = $1 AND state = 'accepted' AND acked_at IS NOT NULL AND due_at > $2
         RETURNING *
         """,
@@ -196,6 +216,8 @@ def load(row: Row) -> Job:
         parent_picture=row["parent_picture"],
         source=row["source"],
         spoiler=bool(row["spoiler"]),
+        lease=Lease(row["worker"], row["lease"]),
+        version=row["version"],
     )
 
 

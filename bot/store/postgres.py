@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 import asyncpg
 
-from bot.store.database import Row, StoreBusy, Tx, Unit, display_url
+from bot.store.database import Row, Tx, Unit
 from bot.store.database_status import Status
 from bot.store.postgres_status import status_of, unusable
 from bot.store.versions import pending_migrations
@@ -33,11 +33,10 @@ SCAN_TIMEOUT = 600.0  # seconds for a statement of a scan
 CONNECT_TIMEOUT = 10.0  # seconds
 RELEASE_TIMEOUT = 5.0  # seconds for rolling back and releasing a connection
 PROBE_TIMEOUT = 5.0  # seconds
-RUN_LOCK_TIMEOUT = 1000  # milliseconds; in that time the server notices that a killed process has disconnected
 CLOSE_TIMEOUT = 10.0  # seconds for active units to end when the database is closed
-RUN_LOCK = int.from_bytes(b"darkroom")  # the key of the running process's advisory lock
-MIGRATION_LOCK = RUN_LOCK + 1
-CHANNEL = "darkroom"
+MIGRATION_LOCK = int.from_bytes(b"darkroom") + 1  # the key of an advisory lock
+CHANNEL = "darkroom"  # changes by commands of the operator
+MESSAGES = "darkroom_messages"  # of running processes
 
 CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 SERVER_UNAVAILABLE = (
@@ -53,16 +52,12 @@ SERVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Internal
 
 CURRENT_XID = "SELECT pg_current_xact_id_if_assigned()::text"  # NULL if nothing was written
 XID_STATUS = "SELECT pg_xact_status($1::text::xid8)"
+# Nothing is lost that the rows do not have, so it need not wait for the disk.
+PUBLISH = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, each) FROM unnest($2::text[]) AS each"
 # A backend that has not noticed that its client disconnected keeps its locks. One that is committing may finish.
 TERMINATE_IDLE = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE backend_xid = $1::text::xid8::xid AND state = 'idle in transaction'
-"""
-# An old connection of this process that is broken on our side only would keep the lock for a long time.
-TERMINATE_STALE_HOLDER = """
-    SELECT pg_terminate_backend(pid, 1000) FROM pg_locks JOIN pg_stat_activity USING (pid)
-    WHERE locktype = 'advisory' AND database = datid AND (classid::bigint << 32) | objid::bigint = $1
-      AND application_name = $2 AND pid <> pg_backend_pid()
 """
 
 
@@ -92,7 +87,7 @@ class _Call:
 
 
 class _Listener:
-    """A connection that counts other processes' changes and holds the lock of the running process."""
+    """A connection that counts changes by commands of the operator, and receives messages of running processes."""
 
     def __init__(self, url: str, *, name: str, running: bool) -> None:
         self._url = url
@@ -100,41 +95,53 @@ class _Listener:
         self._running = running
         self.connection: Any = None
         self.changes = 0
+        self._listeners: list[Callable[[str], None]] = []
+        self._locks: set[str] = set()  # that this connection holds
+        self._busy = asyncio.Lock()  # a connection runs one statement at a time
+
+    def on_message(self, listener: Callable[[str], None]) -> None:
+        self._listeners.append(listener)
 
     async def connect(self) -> None:
         self.connection = await asyncpg.connect(self._url, **_connect_options(self._name))
-        try:
-            await self._acquire_run_lock()
-        except BaseException:
-            self.connection.terminate()
-            raise
 
     async def listen(self) -> None:
         await self.connection.add_listener(CHANNEL, self._on_notify)
+        if self._running:
+            await self.connection.add_listener(MESSAGES, self._on_message)
 
     async def check(self) -> None:
         """Reconnect if the connection is broken, and count one change for notifications that may have been missed."""
-        try:
-            await self.connection.execute("SELECT 1")
-        except SERVER_ERRORS as exc:
-            if not _is_away(exc):
-                raise
-            self.connection.terminate()
-            with suppress(*SERVER_UNAVAILABLE, asyncpg.InterfaceError):
-                await self.connect()
-                await self.listen()
-                self.changes += 1
+        async with self._busy:
+            try:
+                await self.connection.execute("SELECT 1")
+            except SERVER_ERRORS as exc:
+                if not _is_away(exc):
+                    raise
+                self.connection.terminate()
+                self._locks.clear()
+                with suppress(*SERVER_UNAVAILABLE, asyncpg.InterfaceError):
+                    await self.connect()
+                    await self.listen()
+                    self.changes += 1
 
-    async def _acquire_run_lock(self) -> None:
-        if not self._running:
-            return
-        await self.connection.execute(TERMINATE_STALE_HOLDER, RUN_LOCK, self._name)
-        try:
-            async with self.connection.transaction():  # for SET LOCAL; the lock belongs to the session
-                await self.connection.execute(f"SET LOCAL lock_timeout = {RUN_LOCK_TIMEOUT}")
-                await self.connection.execute("SELECT pg_advisory_lock($1)", RUN_LOCK)
-        except asyncpg.LockNotAvailableError:
-            raise StoreBusy(f"another Darkroom is running on {display_url(self._url)}") from None
+    async def try_lock(self, name: str) -> bool:
+        """Whether this connection holds the lock *name*, or has just got it."""
+        async with self._busy:
+            if name not in self._locks:
+                try:
+                    got = await self.connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name)
+                except SERVER_ERRORS as exc:
+                    if not _is_away(exc):
+                        raise
+                    return False
+                if got:
+                    self._locks.add(name)
+            return name in self._locks
+
+    def _on_message(self, _connection: Any, _process: int, _channel: str, message: str) -> None:
+        for each in self._listeners:
+            each(message)
 
     def _on_notify(self, _connection: Any, _process: int, _channel: str, who: str) -> None:
         if who != self._name:
@@ -142,7 +149,9 @@ class _Listener:
 
 
 class PostgresDatabase:
-    """A `Database` on a PostgreSQL server. Several processes may open it; one of them runs."""
+    """A `Database` on a PostgreSQL server. Several processes may run on it."""
+
+    shared = True
 
     def __init__(self, url: str, pool: Any, listener: _Listener, *, name: str) -> None:
         self._url = url
@@ -156,10 +165,9 @@ class PostgresDatabase:
 
     @classmethod
     async def open(cls, url: str, *, running: bool = False) -> Self:
-        """Connect to *url* and migrate the database; *running* takes the lock of the running process.
+        """Connect to *url* and migrate the database; *running*: as one of the processes that run jobs on it.
 
-        Raises `StoreUnusable` if it cannot be used, `StoreTooNew` if a newer version has written it, and `StoreBusy` if
-        another process runs.
+        Raises `StoreUnusable` if it cannot be used, and `StoreTooNew` if a newer version has written it.
         """
         try:
             return await cls._open(url, running=running)
@@ -217,6 +225,16 @@ class PostgresDatabase:
     async def external_changes(self) -> int:
         await self._listener.check()
         return self._listener.changes
+
+    async def publish(self, messages: Sequence[str]) -> None:
+        async with self._acquired() as connection:
+            await connection.execute(PUBLISH, MESSAGES, list(messages))
+
+    def on_message(self, listener: Callable[[str], None]) -> None:
+        self._listener.on_message(listener)
+
+    async def try_lock(self, name: str) -> bool:
+        return await self._listener.try_lock(name)
 
     async def purge_deleted(self, *, thoroughly: bool = False) -> bool:  # noqa: ARG002 - as the port has it
         return True  # autovacuum does it

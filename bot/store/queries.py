@@ -3,17 +3,16 @@
 The functions are parts of units: they take the caller's transaction.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from bot.core.cards import Charge, Picture, Reply
-from bot.core.fair_queue import Waiting
-from bot.core.jobs import Job, Place, State
+from bot.core.jobs import Job, JobSummary, Place, State
 from bot.core.quota import NO_SERVER, Grant, Limit, Limits, Scope, Used
 from bot.core.server_settings import ServerSettings
 from bot.core.zones import calendar_of
 from bot.store import grants, jobs, ledger, replies, rules
-from bot.store.database import Tx
+from bot.store.database import Row, Tx
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +43,6 @@ class QuotaStatus:
     grants: Sequence[Grant]
 
 
-@dataclass(frozen=True, slots=True)
-class QueueRows:
-    """One provider's jobs that wait for a slot, and the user id of each job that has one."""
-
-    waiting: list[Waiting] = field(default_factory=list)
-    running: dict[str, int] = field(default_factory=dict)
-    servers: dict[str, int] = field(default_factory=dict)  # of all these jobs; 0 for direct messages and user installs
-
-
 async def job_record(tx: Tx, job_id: str) -> JobRecord | None:
     job, reply = await jobs.get(tx, job_id), await replies.get(tx, job_id)
     if job is None or reply is None:
@@ -80,50 +70,53 @@ async def job_of_run(tx: Tx, provider: str, run_id: str) -> Job | None:
     return jobs.load(row) if row else None
 
 
-@dataclass(frozen=True, slots=True)
-class DueJob:
-    """What the schedule knows of a job that has a due time."""
-
-    due_at: int  # UTC milliseconds
-    provider: str
-    state: State
-    acknowledged: bool
+_SUMMARY = """
+    SELECT id, version, worker, provider, state, acked_at, due_at, user_id, created_at,
+        CASE WHEN installed = 0 THEN NULL ELSE guild_id END AS server
+    FROM jobs
+"""
 
 
-async def due_jobs(tx: Tx) -> dict[str, DueJob]:
-    """Every job that has a due time, by job id."""
-    rows = await tx.fetch("SELECT id, due_at, provider, state, acked_at FROM jobs WHERE due_at IS NOT NULL")
-    return {
-        row["id"]: DueJob(row["due_at"], row["provider"], State(row["state"]), row["acked_at"] is not None)
-        for row in rows
-    }
+async def due_jobs(tx: Tx, *, worker: int | None) -> dict[str, JobSummary]:
+    """Every job that has a due time, by job id; of one process, or for None of all."""
+    rows = await tx.fetch(
+        f"{_SUMMARY} WHERE due_at IS NOT NULL AND worker = coalesce(CAST($1 AS BIGINT), worker)", worker
+    )
+    return {row["id"]: _summary(row) for row in rows}
 
 
-async def due_before(tx: Tx, at: int) -> dict[str, int]:
-    """`due_at` (UTC milliseconds) of the jobs that were due before *at*, by job id."""
-    rows = await tx.fetch("SELECT id, due_at FROM jobs WHERE due_at < $1", at)
+async def due_before(tx: Tx, at: int, *, worker: int | None) -> dict[str, int]:
+    """`due_at` (UTC milliseconds) of the jobs that were due before *at*, by job id; *worker* as for `due_jobs`."""
+    rows = await tx.fetch(
+        "SELECT id, due_at FROM jobs WHERE due_at < $1 AND worker = coalesce(CAST($2 AS BIGINT), worker)", at, worker
+    )
     return {row["id"]: row["due_at"] for row in rows}
 
 
-async def queues(tx: Tx) -> Mapping[str, QueueRows]:
-    """The jobs that wait for a slot or have one, by provider."""
+async def queued_jobs(tx: Tx) -> dict[str, JobSummary]:
+    """The jobs that wait for a slot or have one, by job id."""
     rows = await tx.fetch(
-        """
-        SELECT id, user_id, created_at, provider, state, CASE WHEN installed = 0 THEN NULL ELSE guild_id END AS server
-        FROM jobs
-        WHERE ended_at IS NULL
+        f"""
+        {_SUMMARY} WHERE ended_at IS NULL
           AND (state IN ('submitting', 'queued', 'running') OR (state = 'accepted' AND acked_at IS NOT NULL))
         """
     )
-    found: dict[str, QueueRows] = {}
-    for row in rows:
-        queue = found.setdefault(row["provider"], QueueRows())
-        queue.servers[row["id"]] = row["server"] or NO_SERVER
-        if row["state"] == "accepted":
-            queue.waiting.append(Waiting(row["id"], row["user_id"], row["created_at"]))
-        else:
-            queue.running[row["id"]] = row["user_id"]
-    return found
+    return {row["id"]: _summary(row) for row in rows}
+
+
+def _summary(row: Row) -> JobSummary:
+    return JobSummary(
+        job_id=row["id"],
+        version=row["version"],
+        worker=row["worker"],
+        provider=row["provider"],
+        state=State(row["state"]),
+        acknowledged=row["acked_at"] is not None,
+        due_at=row["due_at"],
+        user_id=row["user_id"],
+        server=row["server"] or NO_SERVER,
+        created_at=row["created_at"],
+    )
 
 
 async def quota_status(tx: Tx, place: Place, *, limits: Limits, now: int) -> QuotaStatus:

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bot.core.cards import Picture, Reply
+from bot.core.jobs import Lease
 from bot.store.database import Row, Tx
 
 END_OF_TIME = 1 << 62  # UTC milliseconds
+ANY = (None, None)  # in place of a lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +21,21 @@ class DueReply:
     job_id: str
     due_at: int | None  # UTC milliseconds; None where nothing is to be sent, or its message is not known yet
     final: bool
+    worker: int = 0  # the process that the job belongs to
 
 
 Due = Mapping[str, DueReply]  # of the replies that a statement has changed, by job
 WITH_DUE = """
     RETURNING job, CASE WHEN message_id IS NOT NULL THEN due_at END AS due_at,
-        EXISTS (SELECT 1 FROM jobs WHERE jobs.id = job AND jobs.ended_at IS NOT NULL) AS final
+        (SELECT ended_at FROM jobs WHERE jobs.id = job) IS NOT NULL AS final,
+        (SELECT worker FROM jobs WHERE jobs.id = job) AS worker
 """
+
+
+def _held(first: int) -> str:
+    """Of a row of `replies`: its job is under the lease that the arguments from *first* on are; NULL: any lease."""
+    return f"""(CAST(${first} AS BIGINT) IS NULL OR EXISTS (
+        SELECT 1 FROM jobs WHERE jobs.id = job AND jobs.worker = ${first} AND jobs.lease = ${first + 1}))"""
 
 
 async def add(tx: Tx, reply: Reply) -> None:
@@ -94,44 +104,53 @@ async def request_redraw(tx: Tx, job_id: str, *, now: int) -> Due:
     )
 
 
-async def set_due(tx: Tx, job_id: str, *, due_at: int | None, version: int | None = None) -> Due:
+async def set_due(
+    tx: Tx, job_id: str, *, due_at: int | None, version: int | None = None, lease: Lease | None = None
+) -> Due:  # fmt: skip
     """Set when the reply is due, unless a version newer than *version* is wanted, which has its own time."""
     return await _changed(
         tx,
-        """
+        f"""
         UPDATE replies SET due_at = $2
-        WHERE job = $1 AND gone = 0 AND wanted = coalesce(CAST($3 AS BIGINT), wanted)
+        WHERE job = $1 AND gone = 0 AND wanted = coalesce(CAST($3 AS BIGINT), wanted) AND {_held(4)}
         """,
         job_id,
         due_at,
         version,
+        *(lease or ANY),
     )
 
 
-async def mark_delivered(tx: Tx, job_id: str, *, version: int, message_id: int, due_at: int | None) -> Due:
+async def mark_delivered(
+    tx: Tx, job_id: str, *, version: int, message_id: int, due_at: int | None, lease: Lease | None
+) -> Due:
     """Record that *version* is shown; *due_at* applies where no newer version is wanted."""
     return await _changed(
         tx,
-        """
+        f"""
         UPDATE replies SET delivered = CASE WHEN delivered < $2 THEN CAST($2 AS BIGINT) ELSE delivered END,
             message_id = $3, attempts = 0,
             due_at = CASE WHEN wanted > $2 THEN due_at ELSE CAST($4 AS BIGINT) END
-        WHERE job = $1
+        WHERE job = $1 AND {_held(5)}
         """,
         job_id,
         version,
         message_id,
         due_at,
+        *(lease or ANY),
     )
 
 
-async def mark_text_shown(tx: Tx, job_id: str, *, version: int, message_id: int) -> None:
+async def mark_text_shown(
+    tx: Tx, job_id: str, *, version: int, message_id: int, lease: Lease | None
+) -> None:  # fmt: skip
     """Record that *version* is shown without its pictures, which /jobs has until they are shown."""
     await tx.run(
-        "UPDATE replies SET text_version = $2, message_id = $3 WHERE job = $1 AND text_version < $2",
+        f"UPDATE replies SET text_version = $2, message_id = $3 WHERE job = $1 AND text_version < $2 AND {_held(4)}",
         job_id,
         version,
         message_id,
+        *(lease or ANY),
     )
 
 
@@ -148,28 +167,32 @@ async def mark_delivered_privately(tx: Tx, job_id: str, *, version: int) -> Due:
     )
 
 
-async def count_attempt(tx: Tx, job_id: str) -> None:
-    await tx.run("UPDATE replies SET attempts = attempts + 1 WHERE job = $1", job_id)
+async def count_attempt(tx: Tx, job_id: str, *, lease: Lease | None) -> None:
+    sql = f"UPDATE replies SET attempts = attempts + 1 WHERE job = $1 AND {_held(2)}"
+    await tx.run(sql, job_id, *(lease or ANY))
 
 
-async def mark_notified(tx: Tx, job_id: str) -> None:
-    await tx.run("UPDATE replies SET notified = 1 WHERE job = $1", job_id)
+async def mark_notified(tx: Tx, job_id: str, *, lease: Lease | None) -> bool:
+    """Record that the member was told of the end of the job; False, with nothing written, under another lease."""
+    sql = f"UPDATE replies SET notified = 1 WHERE job = $1 AND {_held(2)} RETURNING job"
+    return await tx.one(sql, job_id, *(lease or ANY)) is not None
 
 
-async def mark_thread_opened(tx: Tx, job_id: str) -> None:
-    await tx.run("UPDATE replies SET thread = 0 WHERE job = $1", job_id)
+async def mark_thread_opened(tx: Tx, job_id: str, *, lease: Lease | None) -> None:
+    await tx.run(f"UPDATE replies SET thread = 0 WHERE job = $1 AND {_held(2)}", job_id, *(lease or ANY))
 
 
-async def mark_gone(tx: Tx, job_id: str) -> Due:
+async def mark_gone(tx: Tx, job_id: str, *, lease: Lease | None) -> Due:
     """Record that the message was deleted: what it showed counts as undelivered, so that /jobs lists it."""
     return await _changed(
         tx,
-        """
+        f"""
         UPDATE replies SET gone = 1, due_at = NULL,
             wanted = CASE WHEN gone = 1 OR wanted > delivered THEN wanted ELSE delivered + 1 END
-        WHERE job = $1
+        WHERE job = $1 AND {_held(2)}
         """,
         job_id,
+        *(lease or ANY),
     )
 
 
@@ -179,18 +202,19 @@ async def _changed(tx: Tx, sql: str, *args: object) -> Due:
 
 
 def _due(row: Row) -> DueReply:
-    return DueReply(row["job"], row["due_at"], bool(row["final"]))
+    return DueReply(row["job"], row["due_at"], bool(row["final"]), row["worker"])
 
 
-async def due(tx: Tx, *, before: int | None = None) -> dict[str, DueReply]:
-    """Every reply that is due at some time, or that was due before *before*, by job id."""
+async def due(tx: Tx, *, before: int | None, worker: int | None) -> dict[str, DueReply]:
+    """Every reply that is due at some time, or that was due before *before*, by job id; *worker*: None for all."""
     rows = await tx.fetch(
         """
-        SELECT replies.job AS job, replies.due_at AS due_at, jobs.ended_at IS NOT NULL AS final
+        SELECT replies.job AS job, replies.due_at AS due_at, jobs.ended_at IS NOT NULL AS final, jobs.worker AS worker
         FROM replies JOIN jobs ON jobs.id = replies.job
-        WHERE replies.due_at < $1 AND replies.message_id IS NOT NULL
+        WHERE replies.due_at < $1 AND replies.message_id IS NOT NULL AND worker = coalesce(CAST($2 AS BIGINT), worker)
         """,
         END_OF_TIME if before is None else before,
+        worker,
     )
     return {row["job"]: _due(row) for row in rows}
 

@@ -309,6 +309,8 @@ def _answer(pending: _Pending, broken: BaseException | None = None) -> None:
 class SqliteDatabase:
     """A `Database` in one file. One process may run on it; others may open it to read and write rows."""
 
+    shared = False
+
     def __init__(self, path: Path, writer: _Worker, reader: _Worker, *, lock: "RunningLock | None") -> None:
         self._path = path
         self._writer = writer
@@ -374,6 +376,15 @@ class SqliteDatabase:
 
     async def purge_deleted(self, *, thoroughly: bool = False) -> bool:
         return await self._secure_deletion(thoroughly=thoroughly)
+
+    async def publish(self, messages: Sequence[str]) -> None:
+        """Nobody else runs."""
+
+    def on_message(self, listener: Callable[[str], None]) -> None:
+        """Nobody else runs."""
+
+    async def try_lock(self, name: str) -> bool:  # noqa: ARG002 - as the port has it
+        return True  # there is no other process
 
     async def wait_for_abandoned(self) -> None:
         """Nothing to wait for: units run in the order of their calls."""

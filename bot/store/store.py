@@ -14,15 +14,15 @@ from typing import Any, TypeVar
 
 from bot.core.cards import HIDEABLE, TOKEN_LIFE, Picture, Reply, ReplyPath, paths
 from bot.core.errors import UserError
-from bot.core.jobs import Cancel, Job, Place, State
+from bot.core.jobs import Cancel, Job, JobSummary, Lease, Place, State
 from bot.core.quota import IN_UTC, Amount, Holder, Limits
 from bot.core.server_settings import ServerSettings
 from bot.core.windows import Calendar
-from bot.store import alerts, complaints, jobs, ledger, queries, replies, rules, strikes
+from bot.store import alerts, complaints, jobs, ledger, processes, queries, replies, rules, strikes
 from bot.store.complaints import Complaint, Outcome
 from bot.store.database import Database, Tx
 from bot.store.ledger import Reservation
-from bot.store.queries import CardRecord, DueJob, JobRecord, QueueRows, QuotaStatus
+from bot.store.queries import CardRecord, JobRecord, QuotaStatus
 from bot.store.quotas import By, record_change
 from bot.store.replies import DueReply
 from bot.store.strikes import StrikeReason
@@ -119,17 +119,17 @@ class Store:
     async def job_of_run(self, provider: str, run_id: str) -> Job | None:
         return await self.database.read(partial(queries.job_of_run, provider=provider, run_id=run_id))
 
-    async def due_jobs(self) -> dict[str, DueJob]:
-        """Every job that has a due time, by job id: the worker's schedule."""
-        return await self.database.read(queries.due_jobs)
+    async def due_jobs(self, *, worker: int | None = None) -> dict[str, JobSummary]:
+        """Every job that has a due time, by job id: the worker's schedule; of one process, or for None of all."""
+        return await self.database.read(partial(queries.due_jobs, worker=worker))
 
-    async def due_before(self, at: int) -> dict[str, int]:
+    async def due_before(self, at: int, *, worker: int | None = None) -> dict[str, int]:
         """`due_at` (UTC milliseconds) of the jobs that were due before *at*, by job id."""
-        return await self.database.read(partial(queries.due_before, at=at))
+        return await self.database.read(partial(queries.due_before, at=at, worker=worker))
 
-    async def queues(self) -> Mapping[str, QueueRows]:
-        """The jobs that wait for a slot or have one, by provider."""
-        return await self.database.read(queries.queues)
+    async def queued_jobs(self) -> Mapping[str, JobSummary]:
+        """The jobs of all processes that wait for a slot or have one, by job id."""
+        return await self.database.read(queries.queued_jobs)
 
     async def quota_status(self, place: Place, *, limits: Limits, now: int) -> QuotaStatus:
         """The limits that apply at *place*, how much of them is used, and the member's bonuses."""
@@ -214,6 +214,30 @@ class Store:
                 )
             if (job := await jobs.acknowledge(tx, job_id, now=now)) is not None:
                 written.jobs.append(job)
+
+        await self._write(unit)
+
+    # --- leases
+
+    async def claim(self, process: int, *, now: int) -> Sequence[Job]:
+        """Take over jobs of nobody and of processes whose leases have ended, as many as one transaction is good for."""
+        skip_locked = "FOR UPDATE SKIP LOCKED" if self.database.shared else ""
+
+        async def unit(tx: Tx, written: Written) -> Sequence[Job]:
+            written.jobs += (claimed := await processes.claim(tx, process, now=now, skip_locked=skip_locked))
+            return claimed
+
+        return await self._write(unit)
+
+    async def release(self, process: int, *, ended: bool) -> None:
+        """Give up the jobs of *process*, so that others claim them.
+
+        *ended*: it has ended, and is no longer among the processes; otherwise it keeps the jobs that are being
+        submitted.
+        """
+
+        async def unit(tx: Tx, written: Written) -> None:
+            written.jobs += await processes.release(tx, process, ended=ended)
 
         await self._write(unit)
 
@@ -321,11 +345,11 @@ class Store:
 
         return await self._write(unit)
 
-    async def update_unguarded(self, job: Job, **changes: Any) -> Job | None:
-        """Change columns of *job* in any state."""
+    async def update_ended(self, job: Job, **changes: Any) -> Job | None:
+        """Change columns of an ended job; None, with nothing written, if it is under another lease."""
 
         async def unit(tx: Tx, written: Written) -> Job | None:
-            if (amended := await jobs.amend(tx, job.id, changes=changes)) is not None:
+            if (amended := await jobs.amend_held(tx, job, changes=changes)) is not None:
                 written.jobs.append(amended)
             return amended
 
@@ -370,9 +394,12 @@ class Store:
 
     # --- replies
 
-    async def due_replies(self, *, before: int | None = None) -> dict[str, DueReply]:
-        """Every reply that is due at some time, or that was due before *before* (UTC milliseconds), by job id."""
-        return await self.database.read(partial(replies.due, before=before))
+    async def due_replies(self, *, before: int | None = None, worker: int | None = None) -> dict[str, DueReply]:
+        """Every reply that is due at some time, or that was due before *before* (UTC milliseconds), by job id.
+
+        Of the jobs of one process, or for None of all.
+        """
+        return await self.database.read(partial(replies.due, before=before, worker=worker))
 
     async def request_redraw(self, job_ids: Sequence[str], *, now: int) -> None:
         """Request a new card for each of these jobs, due at *now*."""
@@ -383,20 +410,31 @@ class Store:
 
         await self._write(unit)
 
-    async def mark_delivered(self, job_id: str, *, version: int, message_id: int, due_at: int | None = None) -> None:
+    async def mark_delivered(
+        self, job_id: str, *, version: int, message_id: int, now: int, due_at: int | None = None,
+        lease: Lease | None = None,
+    ) -> None:  # fmt: skip
+        """Record that *version* is shown; *due_at* applies where no newer version is wanted.
+
+        Under another lease than *lease*, a newer card may have been overwritten: then it is requested again.
+        """
+
         async def unit(tx: Tx, written: Written) -> None:
-            written.replies |= await replies.mark_delivered(
-                tx, job_id, version=version, message_id=message_id, due_at=due_at
+            shown = await replies.mark_delivered(
+                tx, job_id, version=version, message_id=message_id, due_at=due_at, lease=lease
             )
+            written.replies |= shown or await replies.request_redraw(tx, job_id, now=now)
 
         await self._write(unit)
 
-    async def postpone_delivery(self, job_id: str, *, due_at: int | None, version: int | None = None) -> None:
+    async def postpone_delivery(
+        self, job_id: str, *, due_at: int | None, version: int | None = None, lease: Lease | None = None
+    ) -> None:
         """Count a failed attempt to show *version* (None: the newest); due at *due_at*, or on a click for None."""
 
         async def unit(tx: Tx, written: Written) -> None:
-            await replies.count_attempt(tx, job_id)
-            written.replies |= await replies.set_due(tx, job_id, due_at=due_at, version=version)
+            await replies.count_attempt(tx, job_id, lease=lease)
+            written.replies |= await replies.set_due(tx, job_id, due_at=due_at, version=version, lease=lease)
 
         await self._write(unit)
 
@@ -408,13 +446,15 @@ class Store:
 
         await self.database.write(unit)
 
-    async def mark_text_shown(self, job_id: str, *, version: int, message_id: int, due_at: int | None) -> None:
+    async def mark_text_shown(
+        self, job_id: str, *, version: int, message_id: int, due_at: int | None, lease: Lease | None = None
+    ) -> None:
         """Record that *version* is shown without its pictures; due at *due_at*, or None to leave them to /jobs."""
 
         async def unit(tx: Tx, written: Written) -> None:
-            await replies.mark_text_shown(tx, job_id, version=version, message_id=message_id)
-            await replies.count_attempt(tx, job_id)
-            written.replies |= await replies.set_due(tx, job_id, due_at=due_at, version=version)
+            await replies.mark_text_shown(tx, job_id, version=version, message_id=message_id, lease=lease)
+            await replies.count_attempt(tx, job_id, lease=lease)
+            written.replies |= await replies.set_due(tx, job_id, due_at=due_at, version=version, lease=lease)
 
         await self._write(unit)
 
@@ -426,25 +466,20 @@ class Store:
 
         await self._write(unit)
 
-    async def mark_notified(self, job_id: str) -> None:
-        """Record that a direct message about the end of the job was sent, or cannot be: it is not sent again."""
+    async def mark_notified(self, job_id: str, *, lease: Lease | None = None) -> bool:
+        """Record that a direct message about the end of the job was sent, or cannot be: it is not sent again.
 
-        async def unit(tx: Tx) -> None:
-            await replies.mark_notified(tx, job_id)
+        False, with nothing written, under another lease: then it is not this process that sends it.
+        """
+        return await self.database.write(partial(replies.mark_notified, job_id=job_id, lease=lease))
 
-        await self.database.write(unit)
-
-    async def mark_thread_opened(self, job_id: str) -> None:
+    async def mark_thread_opened(self, job_id: str, *, lease: Lease | None = None) -> None:
         """Record that the finished card has its thread, or cannot get one."""
+        await self.database.write(partial(replies.mark_thread_opened, job_id=job_id, lease=lease))
 
-        async def unit(tx: Tx) -> None:
-            await replies.mark_thread_opened(tx, job_id)
-
-        await self.database.write(unit)
-
-    async def mark_reply_gone(self, job_id: str) -> None:
+    async def mark_reply_gone(self, job_id: str, *, lease: Lease | None = None) -> None:
         async def unit(tx: Tx, written: Written) -> None:
-            written.replies |= await replies.mark_gone(tx, job_id)
+            written.replies |= await replies.mark_gone(tx, job_id, lease=lease)
 
         await self._write(unit)
 

@@ -123,13 +123,17 @@ class DarkroomClient(discord.Client):
         proxy: str | None = None,
         mentions: bool = False,
         message_content: bool = False,
+        answers: bool = True,
     ) -> None:
         """*log_channel*: the id of the operator's channel, 0 for none. *proxy*: the URL of an HTTP proxy to Discord.
+
+        *answers*: interactions, by the gateway; otherwise the client only sends.
 
         *mentions*: Discord sends messages in servers, with the content of those that mention the bot;
         *message_content*: with the content of all of them.
         """
         rate_limits = RateLimits()
+        self._answers = answers
         self.reads_messages = mentions or message_content
         # discord.py warns about missing voice packages, and has no other way to turn that off.
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
@@ -196,6 +200,9 @@ class DarkroomClient(discord.Client):
         keep_close_codes(self)
         if self.application is not None:
             self.access.set_owners(owner_ids(self.application))
+        if not self._answers:
+            await self._load_commands()
+            return
         if self.reads_messages:
             await self.interface.messages.load()
         await self.tree.set_translator(self._translator)
@@ -203,6 +210,11 @@ class DarkroomClient(discord.Client):
             await self.sync()
         except discord.HTTPException:
             log.exception("Discord rejected the commands; it keeps the old ones", extra={"event": "sync_failed"})
+
+    async def _load_commands(self) -> None:
+        """Take over what Discord calls the commands, which another process has sent, so that cards can name them."""
+        if kept := await self.responder.services.notes.get(COMMAND_IDS):
+            self.texts.set_commands(json.loads(kept))
 
     async def sync(self, *, force: bool = False) -> bool:
         """Send the commands to Discord if they have changed, or if *force* is set; whether they were sent."""

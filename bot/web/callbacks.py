@@ -104,7 +104,7 @@ class Callbacks:
                 if job.provider != self.provider or job.run_id not in (None, run_id):
                     return "other_run"
                 if not job.state.is_final:
-                    self._services.wakeups.mark_called_back(job_id)
+                    self._services.changes.called_back(job)
                 await self._services.jobs.poll_now(job_id)
                 await self._forget_if_final(job_id)
         except DATABASE_ERRORS:  # TimeoutError included

@@ -26,7 +26,11 @@ class CountedReads:
         self.reads = 0
         self.writes = 0
         self.unavailable_because: BaseException | None = None
+        self.shared = database.shared
         self.scan = database.scan
+        self.publish = database.publish
+        self.try_lock = database.try_lock
+        self.on_message = database.on_message
         self.external_changes = database.external_changes
         self.wait_for_abandoned = database.wait_for_abandoned
         self.purge_deleted = database.purge_deleted

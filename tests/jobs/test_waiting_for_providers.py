@@ -259,8 +259,9 @@ class FlakyProviders:
         async def answer(job_id: str) -> None:
             job = await app.job(job_id)
             assert (job.state, job.provider) == (State.SUBMITTING, provider.name)
-            running = (await app.store.queues())[provider.name].running
-            self.peak[provider.name] = max(self.peak[provider.name], len(running))
+            queued = (await app.store.queued_jobs()).values()
+            running = sum(each.has_slot and each.provider == provider.name for each in queued)
+            self.peak[provider.name] = max(self.peak[provider.name], running)
             provider.submits = [self._says(job_id, provider.name)]
 
         provider.while_submitting = answer

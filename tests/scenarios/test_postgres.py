@@ -1,17 +1,15 @@
-"""The whole bot on PostgreSQL: killed, disconnected and started twice, it makes each picture once."""
+"""The whole bot on PostgreSQL: killed and disconnected, it makes each picture once."""
 
 import asyncio
 from pathlib import Path
 
 from bot.sandbox.service import Pace
 from tests.postgres import cut
-from tests.scenarios.harness import SOON, Bot, scene, shows
+from tests.scenarios.harness import SOON, scene, shows
 from tests.store.ledger_model import faults, opened, rows
 
 
-async def test_the_bot_on_postgresql_survives_kills_broken_connections_and_a_second_bot(
-    tmp_path: Path, postgres_url: str
-) -> None:
+async def test_the_bot_on_postgresql_survives_kills_and_broken_connections(tmp_path: Path, postgres_url: str) -> None:
     async with scene(tmp_path, pace=Pace(run_s=1.0), database__url=postgres_url) as bot:
         killed = await bot.asks(bot.alice, "killed")
         async with asyncio.timeout(SOON), opened(postgres_url) as store:
@@ -19,13 +17,6 @@ async def test_the_bot_on_postgresql_survives_kills_broken_connections_and_a_sec
                 pass
         await bot.restart()
         await killed.until(shows("Done"), within=SOON)
-
-        (tmp_path / "second").mkdir()
-        second = Bot(tmp_path / "second", bot.bot.env)
-        await second.start()
-        assert await second.exited() == 2
-        (line,) = second.log.splitlines()
-        assert line.startswith("darkroom: another Darkroom is running on postgresql://")
 
         broken = await bot.asks(bot.bob, "broken")
         await cut(postgres_url)

@@ -8,6 +8,7 @@ from bot.store.connect import open_database
 
 async def main(url: str) -> None:
     database = await open_database(url, running=True)
+    assert await database.try_lock("a lock")
     sys.stdout.write("held\n")
     sys.stdout.flush()
     await asyncio.to_thread(sys.stdin.read)

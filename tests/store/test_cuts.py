@@ -18,12 +18,13 @@ import bot.store
 from bot.core.cards import Picture
 from bot.core.jobs import Job, Reference, State
 from bot.core.preferences import Preferences
+from bot.core.processes import EVERY_ROLE, Process
 from bot.core.quota import Block, Grant, Holder, Limits, Rule, Scope, Unit
 from bot.core.windows import Window
 from bot.store import postgres
 from bot.store.alerts import Alerts
 from bot.store.complaints import Complaint
-from bot.store.database import StoreBusy, Tx
+from bot.store.database import Tx
 from bot.store.drafts import Drafts
 from bot.store.favorites import Favorites
 from bot.store.gallery import GalleryCopies
@@ -34,6 +35,7 @@ from bot.store.moderation import Moderation
 from bot.store.notes import Notes
 from bot.store.postgres import PostgresDatabase
 from bot.store.preferences import MemberPreferences
+from bot.store.processes import Processes
 from bot.store.provider_outages import ProviderOutages
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
@@ -45,7 +47,8 @@ from tests.postgres import by_hand, fresh
 from tests.store.ledger_model import FREE, NOON, a_job, accept, all_keys, faults, put
 
 ENGINES = {"bot.store.sqlite", "bot.store.postgres"}
-NUMBERED = {("ledger", "id"), ("host_cost", "id"), ("changes", "n"), ("grants", "id"), ("draws", "grant_id")}
+NUMBERED = {("ledger", "id"), ("host_cost", "id"), ("changes", "n"), ("grants", "id"), ("draws", "grant_id"),
+            ("processes", "id")}  # fmt: skip
 LATER = NOON + 1000
 
 
@@ -56,6 +59,7 @@ class Ground:
     database: PostgresDatabase
     jobs: dict[str, Job] = field(default_factory=dict)
     bonus: int = 0
+    process: int = 0
 
     def __post_init__(self) -> None:
         self.store, self.quotas = Store(self.database), Quotas(self.database)
@@ -65,7 +69,7 @@ class Ground:
         self.gallery = GalleryCopies(self.database)
         self.moderation = Moderation(self.database)
         self.threads = Threads(self.database)
-        self.outages = ProviderOutages(self.database)
+        self.outages, self.processes = ProviderOutages(self.database), Processes(self.database)
         self.rows, self.alerts, self.audit = Housekeeping(self.database), Alerts(self.database), Audit(self.database)
 
     async def accepted(self, name: str, *, limits: Limits = FREE, **changes: Any) -> Job:
@@ -76,6 +80,10 @@ class Ground:
         found = await self.store.move(self.jobs[name], to, now=LATER, **changes)
         self.jobs[name] = found or self.jobs[name]
         return found
+
+    async def entered(self) -> str:
+        self.process = await self.processes.add(PROCESS)
+        return "a number"
 
     async def granted(self) -> str:
         number = await self.quotas.grant(by("grant"), 1, Grant(0, Unit.IMAGES, 5))
@@ -92,6 +100,7 @@ PICTURE = Picture(1, "a-1.png", "png", 8, 8, 99)
 PUT_ASIDE = Reference("https://cdn.discordapp.com/a.png", "a.png")
 RULE = Rule(Holder.USER, 1, Unit.IMAGES, Window.DAY, 50)
 BLOCK = Block(Holder.USER, 77)
+PROCESS = Process(0, EVERY_ROLE, "here", "", 1, "0", NOON)
 TIGHT = replace(FREE, user_day_images=1)
 LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Store.accept", lambda on: on.accepted("a")),
@@ -114,14 +123,14 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
         "Moderation.add_strike",
         lambda on: on.moderation.add_strike("s", server=5, user=1, reason=StrikeReason.WORDS, now=LATER),
     ),
-    ("Store.update_unguarded", lambda on: on.store.update_unguarded(on.jobs["a"], due_at=LATER)),
+    ("Store.update_ended", lambda on: on.store.update_ended(on.jobs["a"], due_at=LATER)),
     ("Store.retry_waiting", lambda on: on.store.retry_waiting("runcomfy", now=LATER)),
     ("Store.move", lambda on: on.moved("a", State.COLLECTING)),
     ("Store.add_picture", lambda on: on.store.add_picture(on.jobs["a"], PICTURE, now=LATER)),
     ("Store.move", lambda on: on.moved("a", State.SUCCEEDED, images=1, may_be_billed=True)),
     ("Store.record_cost", lambda on: on.store.record_cost(on.jobs["a"], now=LATER, micro_usd=9)),
     ("Store.request_redraw", lambda on: on.store.request_redraw(["a", "cancelled"], now=LATER)),
-    ("Store.mark_delivered", lambda on: on.store.mark_delivered("a", version=2, message_id=8)),
+    ("Store.mark_delivered", lambda on: on.store.mark_delivered("a", version=2, message_id=8, now=NOON)),
     ("Store.postpone_delivery", lambda on: on.store.postpone_delivery("cancelled", due_at=LATER + 9)),
     ("Store.refresh_token", lambda on: on.store.refresh_token("a", "new", received_at=LATER, message_id=8)),
     ("Store.drop_token", lambda on: on.store.drop_token("a", "new")),
@@ -133,6 +142,14 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Store.mark_notified", lambda on: on.store.mark_notified("cancelled")),
     ("Store.mark_delivered_privately", lambda on: on.store.mark_delivered_privately("cancelled", version=3)),
     ("Store.mark_reply_gone", lambda on: on.store.mark_reply_gone("cancelled")),
+    ("Store.claim", lambda on: on.store.claim(1, now=LATER)),
+    ("Store.release", lambda on: on.store.release(1, ended=False)),
+    ("Processes.add", lambda on: on.entered()),
+    ("Processes.renew", lambda on: on.processes.renew(on.process, now=LATER + 1)),
+    ("Processes.leave", lambda on: on.processes.leave(on.process)),
+    ("Store.release", lambda on: on.store.release(on.process, ended=True)),
+    ("Processes.add", lambda on: on.entered()),
+    ("Processes.forget", lambda on: on.processes.forget(before=LATER)),
     ("Quotas.set_rule", lambda on: on.quotas.set_rule(by("set"), RULE)),
     ("Quotas.clear_rules", lambda on: on.quotas.clear_rules(by("clear"), [RULE])),
     ("Quotas.block", lambda on: on.quotas.block(by("block"), BLOCK)),
@@ -381,19 +398,4 @@ async def test_a_migration_whose_commit_answer_is_lost_is_found_done(postgres_ur
             await PostgresDatabase.open(line.url)
         database = await PostgresDatabase.open(line.url)
         await accept(Store(database), a_job("now"))
-        await database.aclose()
-
-
-async def test_the_run_lock_is_taken_again_where_the_commit_answer_was_lost(postgres_url: str) -> None:
-    """The old connection still holds the lock, because the server has not noticed that it is broken."""
-    async with line_to(postgres_url) as line:
-        database = await PostgresDatabase.open(line.url, running=True)
-        heard = await database.external_changes()
-        database._listener.connection.terminate()
-        line.cut(Cut.LATE)  # the COMMIT of the run lock
-        async with asyncio.timeout(5):
-            while await database.external_changes() == heard:
-                pass
-        with pytest.raises(StoreBusy):
-            await PostgresDatabase.open(line.url, running=True)
         await database.aclose()

@@ -47,7 +47,7 @@ async def test_a_list_has_only_jobs_that_match_its_filters(store: Store) -> None
 
 async def test_a_list_says_whether_the_newest_card_is_shown(store: Store) -> None:
     records = await three(store)
-    await store.mark_delivered(FIRST, version=2, message_id=9)
+    await store.mark_delivered(FIRST, version=2, message_id=9, now=NOON)
     await store.request_redraw([SECOND], now=NOON)
     await store.mark_reply_gone(THIRD)
 

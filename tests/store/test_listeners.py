@@ -43,11 +43,11 @@ async def test_an_older_version_that_is_delivered_late_does_not_hide_that_a_newe
     await store.acknowledge("j", message_id=9, ephemeral=False, now=NOON)
     memory = Memory(store)
     await store.request_redraw(["j", "j"], now=NOON + 5)
-    await store.mark_delivered("j", version=2, message_id=9)
+    await store.mark_delivered("j", version=2, message_id=9, now=NOON)
     assert memory.due["j"] == NOON + 5
     await store.postpone_delivery("j", due_at=None, version=2)
     assert memory.due["j"] == await due_of(store, "j") == NOON + 5
-    await store.mark_delivered("j", version=3, message_id=9)
+    await store.mark_delivered("j", version=3, message_id=9, now=NOON)
     assert memory.due["j"] is None
 
 

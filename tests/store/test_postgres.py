@@ -13,7 +13,7 @@ import pytest
 
 from bot.core.jobs import State
 from bot.store.connect import open_database
-from bot.store.database import StoreBusy, StoreTooNew, StoreUnusable, Tx, Unit, display_url
+from bot.store.database import StoreTooNew, StoreUnusable, Tx, Unit, display_url
 from bot.store.housekeeping import Housekeeping
 from bot.store.postgres import PostgresDatabase
 from bot.store.store import Store
@@ -299,44 +299,46 @@ async def test_writes_of_other_processes_are_noticed_within_a_second_and_our_own
         await changed(ours, then)
 
 
-async def test_a_second_running_process_is_refused_until_the_first_has_ended(url: str) -> None:
-    async with running(url, place=True):
-        with pytest.raises(StoreBusy, match="another Darkroom"):
-            await PostgresDatabase.open(url, running=True)
-        async with opened(url) as store:  # other processes may still read and write
-            await accept(store, a_job("by-the-shell"))
-    async with running(url, place=True):
-        pass
+async def test_several_processes_run_and_receive_what_each_sends(url: str) -> None:
+    async with running(url, place=True) as first, running(url, place=True) as second, running(url) as beside:
+        received: dict[str, list[str]] = {"first": [], "second": [], "beside": []}
+        for name, database in ("first", first), ("second", second), ("beside", beside):
+            database.on_message(received[name].append)
+        await first.publish(["a", "b"])
+        await second.publish(["c"])
+        async with asyncio.timeout(5):
+            while len(received["first"]) + len(received["second"]) < 6:
+                await first.external_changes()
+                await second.external_changes()
+        assert received == {"first": ["a", "b", "c"], "second": ["a", "b", "c"], "beside": []}
 
 
-async def test_the_run_lock_of_a_killed_process_is_free(url: str) -> None:
+async def test_a_lock_is_held_by_one_process_until_it_is_killed(url: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.store.lock_holder", url, stdin=PIPE, stdout=PIPE
     )
     assert process.stdout is not None
-    async with asyncio.timeout(20):
-        assert await process.stdout.readline() == b"held\n"
-        with pytest.raises(StoreBusy):
-            await PostgresDatabase.open(url, running=True)
-        process.kill()
-        await process.communicate()
-    async with running(url, place=True):
-        pass
+    async with running(url, place=True) as ours, running(url, place=True) as theirs:
+        async with asyncio.timeout(20):
+            assert await process.stdout.readline() == b"held\n"
+            assert not await ours.try_lock("a lock")
+            process.kill()
+            await process.communicate()
+            while not await ours.try_lock("a lock"):
+                pass
+        assert await ours.try_lock("a lock")
+        assert not await theirs.try_lock("a lock")
+        assert await theirs.try_lock("another lock")
 
 
-async def test_a_run_lock_lost_with_its_connection_is_taken_again(url: str) -> None:
-    async with running(url, place=True) as database:
-        start = await database.external_changes()
-        await cut(url)
-        assert await database.external_changes() != start
-        with pytest.raises(StoreBusy):
-            await PostgresDatabase.open(url, running=True)
-
-
-async def test_a_process_that_finds_its_run_lock_taken_says_so(url: str) -> None:
-    first = await PostgresDatabase.open(url, running=True)
-    await cut(url)
-    async with running(url, place=True):
-        with pytest.raises(StoreBusy):
-            await first.external_changes()
-        await first.aclose()
+async def test_a_lock_lost_with_its_connection_is_another_process_s(url: str) -> None:
+    async with running(url, place=True) as ours, running(url, place=True) as theirs:
+        assert await ours.try_lock("a lock")
+        known = await ours.external_changes()
+        ours._listener.connection.terminate()
+        async with asyncio.timeout(5):
+            while not await theirs.try_lock("a lock"):
+                pass
+            while await ours.external_changes() == known:  # it may have missed messages
+                pass
+        assert not await ours.try_lock("a lock")

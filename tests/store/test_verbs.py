@@ -62,11 +62,11 @@ async def shown(store: Store) -> Job:
 
 async def test_a_late_version_does_not_undo_a_newer_one(store: Store) -> None:
     await shown(store)
-    await store.mark_delivered("j", version=2, message_id=9, due_at=NOON + 99)
+    await store.mark_delivered("j", version=2, message_id=9, now=NOON, due_at=NOON + 99)
     assert await reply_of(store, "j") == {"wanted": 3, "delivered": 2, "due_at": NOON + 5, "gone": 0}
-    await store.mark_delivered("j", version=3, message_id=9)
+    await store.mark_delivered("j", version=3, message_id=9, now=NOON)
     assert await reply_of(store, "j") == {"wanted": 3, "delivered": 3, "due_at": None, "gone": 0}
-    await store.mark_delivered("j", version=2, message_id=9)
+    await store.mark_delivered("j", version=2, message_id=9, now=NOON)
     assert (await reply_of(store, "j"))["delivered"] == 3
 
 
@@ -108,7 +108,7 @@ async def test_a_token_is_replaced_only_by_a_newer_one_and_dropped_alone(store: 
 
 async def test_a_deleted_job_has_no_content_and_no_further_deliveries(store: Store) -> None:
     job = await walk(store, await accept(store, a_job("j")), way_to(State.FAILED))
-    watched = await store.update_unguarded(job, watch_until=NOON + 10**8, due_at=NOON + 10)
+    watched = await store.update_ended(job, watch_until=NOON + 10**8, due_at=NOON + 10)
     assert watched is not None
     await store.delete_pictures(watched, now=NOON)
     left = await store.job("j")

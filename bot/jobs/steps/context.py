@@ -12,6 +12,8 @@ from bot.core.errors import ProviderUnavailable
 from bot.core.jobs import Job, State
 from bot.core.polling import backoff
 from bot.jobs.availability import Availability
+from bot.jobs.changes import Changes
+from bot.jobs.leases import Leases
 from bot.jobs.poll_timing import PollTiming
 from bot.jobs.provider_health import ProviderHealth
 from bot.jobs.results import ResultDownloader
@@ -41,6 +43,7 @@ class StepMemory:
     attempts: dict[str, Counter[str]] = field(default_factory=dict)  # job → attempts by kind of request
     slow: set[str] = field(default_factory=set)  # jobs whose card says that they take longer than usual
     unreadable_since: dict[str, int] = field(default_factory=dict)  # job → since when its answers are unreadable
+    paying: set[str] = field(default_factory=set)  # jobs whose paid request is in progress
 
     def forget(self, job_id: str) -> None:
         self.attempts.pop(job_id, None)
@@ -57,6 +60,8 @@ class StepContext:
     outages: Outages
     poll_timing: PollTiming
     wakeups: Wakeups
+    leases: Leases
+    changes: Changes
     providers: Mapping[str, Provider]
     results: ResultDownloader
     clock: Clock

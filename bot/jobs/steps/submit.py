@@ -94,13 +94,19 @@ class Submit:
             job = placed
         elif job.due_at is not None and job.due_at > at.clock():  # no provider has accepted it just now
             return min(job.due_at, job.deadline)
+        if not at.leases.suffices_for_paid_request:
+            return at.after(1)
         async with self._queue.turn(job) as has_turn:
             submitting = await self._begin(job) if has_turn else None
         if not has_turn:
             return await self._queue.retry_at(job)
         if submitting is None:
             return at.clock()
-        return await self._send(submitting)
+        at.memory.paying.add(job.id)
+        try:
+            return await self._send(submitting)
+        finally:
+            at.memory.paying.discard(job.id)
 
     async def _choose_provider(self, job: Job) -> Job | None:
         """Queue a waiting job at the provider that is best for it now; None when it no longer waits."""
@@ -127,6 +133,8 @@ class Submit:
         at = self._context
         route = at.catalog.route(job.request, provider=job.provider, id=job.route)
         assert route is not None  # it was chosen from there
+        if not at.leases.held:  # this process slept: another one may have ended the job as unknown
+            return at.clock()
         try:
             run_id = await at.provider_of(job).submit(
                 job.route, wire_inputs(route, job.request), job_id=job.id, callback_url=at.callback_url(job)

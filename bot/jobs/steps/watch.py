@@ -47,5 +47,5 @@ class Watch:
             run_id = None
         if run_id is None or await self._runs.belongs_to_another(job, run_id):
             return at.after(WATCH_DELAY)
-        found = await at.store.update_unguarded(job, run_id=run_id)
+        found = await at.store.update_ended(job, run_id=run_id)
         return await self.run(found) if found is not None else None

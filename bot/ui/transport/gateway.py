@@ -98,6 +98,27 @@ async def stay_connected(client: discord.Client, token: str, *, closing: asyncio
         client.http.connector = MISSING  # `clear` keeps the closed one, and `login` creates one only for `MISSING`
 
 
+async def stay_logged_in(client: discord.Client, token: str, *, closing: asyncio.Event) -> None:
+    """Log *client* in, so that it can send, without a connection to the gateway, until *closing* is set.
+
+    Raises `FatalGatewayError` for what another attempt cannot fix.
+    """
+    delay = MIN_RECONNECT_DELAY
+    while not closing.is_set():
+        try:
+            async with client:
+                await client.login(token)
+                await closing.wait()
+        except (discord.DiscordException, aiohttp.ClientError, OSError) as exc:
+            _raise_if_fatal(exc)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await closing.wait()
+        delay = min(MAX_RECONNECT_DELAY, delay * 2)
+        client.clear()
+        client.http.connector = MISSING  # as above
+
+
 def _raise_if_fatal(error: BaseException) -> None:
     """Raise `FatalGatewayError` for what only the operator can fix; log everything else."""
     if isinstance(error, discord.LoginFailure):

@@ -18,7 +18,7 @@ async def withheld(on: Stage, **options: Any) -> tuple[Any, str]:
     ada = moderator(on, "ada", permissions=ADMIN)
     await ada.slash(on.channel, "settings flagged", choice="withhold")
     _, job = await on.imagine("a red fox", **options)
-    flagged = await on.rig.store.update_unguarded(job, flagged=True)
+    flagged = await on.rig.store.update_ended(job, flagged=True)
     assert flagged is not None
     assert flagged.state is State.ACCEPTED
     await on.finish(flagged)
@@ -83,7 +83,7 @@ async def test_a_menu_that_was_opened_before_hands_out_nothing_any_more(on: Stag
     ada = moderator(on, "ada", permissions=ADMIN)
     _, job = await on.imagine("a red fox")
     await on.finish(job)
-    await on.rig.store.update_unguarded(job, flagged=True)
+    await on.rig.store.update_ended(job, flagged=True)
     menu = await on.bob.click(await on.card(job), label="More…")
 
     await ada.slash(on.channel, "settings flagged", choice="withhold")
