@@ -364,11 +364,7 @@ def _callback_url(links: CallbackLinks | None) -> Callable[[Job], str | None]:
 
 async def _link_secret(notes: Notes) -> bytes:
     """The secret that signs this installation's URLs, generated at its first start."""
-    secret = await notes.get("link_secret")
-    if secret is None:
-        secret = secrets.token_hex(32)
-        await notes.set("link_secret", secret)
-    return bytes.fromhex(secret)
+    return bytes.fromhex(await notes.set_if_absent("link_secret", secrets.token_hex(32)))
 
 
 async def run(settings: Settings) -> None:

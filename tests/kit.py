@@ -18,7 +18,7 @@ from bot.core.catalog import Catalog, RequestedOptions
 from bot.core.errors import NotSearchable
 from bot.core.jobs import SECOND, Job, Observation, Place, Reference, State, Verb
 from bot.core.preferences import Notify
-from bot.core.processes import EVERY_ROLE, Process
+from bot.core.processes import EVERY_ROLE, Process, Role
 from bot.core.quota import Limits
 from bot.core.references import ReferenceLimits
 from bot.core.request_draft import InteractionContext, RequestDraft
@@ -347,8 +347,14 @@ async def rig(
     callback_url: Callable[[Job], str | None] = lambda _: None,
     messenger: Messenger | None = None,
     blocked_words: Sequence[str] = (),
+    roles: Sequence[Role] = EVERY_ROLE,
+    alone: bool = True,
+    sharing: "Rig | None" = None,
 ) -> AsyncIterator[Rig]:
     """The bot's parts on *folder*; opened again on the same folder and *url*, they are as after a restart.
+
+    *alone*: whatever ran on the database before has died. *sharing*: another process, whose provider, files and
+    Discord this one has, too.
 
     Jobs go to the provider *host*, and if it does not accept one, to *beside*; or to *real* providers, preferred
     first, whose pictures *fetcher* downloads.
@@ -356,13 +362,15 @@ async def rig(
     clock = time or Time()
     if not url:
         await databases.make_file(folder / "darkroom.db")
-    database = await open_database(url or f"sqlite:///{folder}/darkroom.db")
+    database = await open_database(url or f"sqlite:///{folder}/darkroom.db", running=url.startswith("postgresql"))
     store = Store(database)
     provider, other = (
         FakeProvider(each, searchable=each == "runflow", cancels=each != "runflow", page_size=page_size)
         for each in (host, beside or "")
     )
     files, fake = FakeFiles(), FakeMessenger()
+    if sharing is not None:
+        provider, files, fake = sharing.provider, sharing.files, sharing.messenger
     providers: Mapping[str, Provider] = real or {host: provider} | ({beside: other} if beside else {})
     notifications: list[tuple[str, Mapping[str, object]]] = []
     found_replies: dict[str, tuple[int, bool] | None] = {}
@@ -412,9 +420,9 @@ async def rig(
             random=lambda: 0.5,
         ),
     )
-    if database.shared:  # whatever ran before has died longer ago than a lease
+    if database.shared and alone:
         await Processes(database).forget(before=clock())
-    await jobs.start(Process(0, EVERY_ROLE, "here", "", 1, "0", clock()))
+    await jobs.start(Process(0, tuple(roles), "here", "", 1, "0", clock()))
     try:
         yield Rig(
             folder=folder,

@@ -40,7 +40,7 @@ MUTANTS = (
     Mutant(
         guard="the intent is on disk before the paid request is sent",
         file="bot/jobs/steps/submit.py",
-        text="await at.store.move(job, State.SUBMITTING, now=now, submitted_at=now, due_at=now + SUBMIT_LEASE)",
+        text="await at.store.begin_submit(job, slots=slots, now=now, due_at=now + PAID_REQUEST)",
         instead="job",
         tests="tests/jobs/test_races.py",
     ),

@@ -5,9 +5,10 @@ fail in a row, and at once when the provider refuses the account. It is half-ope
 and the pause is over, and closes when a paid request is accepted. A request refused for its content does not count.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 from bot.core.jobs import MINUTE, SECOND
 
@@ -55,6 +56,14 @@ class CircuitBreaker:
     def restored(cls, outage: str) -> Self:
         """The state after a restart: half-open, because the operator may have fixed *outage* before starting."""
         return cls(outage, needs_paid_success=outage == "balance", answered=True)
+
+    def dump(self) -> dict[str, Any]:
+        """What `load` takes, as JSON can have it."""
+        return asdict(self)
+
+    @classmethod
+    def load(cls, dumped: Mapping[str, Any]) -> Self:
+        return cls(**{**dumped, "paid": Streak(**dumped["paid"]), "free": Streak(**dumped["free"])})
 
     def mode(self, now: int) -> Mode:
         if self.outage is None:

@@ -48,6 +48,10 @@ class FairQueue:
         """The ids of all waiting jobs, next first."""
         return [job_id for _, _, job_id in self._order]
 
+    def first(self, number: int) -> Sequence[str]:
+        """The ids of the first *number* waiting jobs, next first."""
+        return [job_id for _, _, job_id in self._order[: max(0, number)]]
+
     @property
     def running(self) -> int:
         """How many slots are in use."""

@@ -1,6 +1,5 @@
 """Which providers, models and prices are available right now, and who is notified when that changes."""
 
-import asyncio
 import json
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -8,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from bot.core.catalog import Catalog
 from bot.core.clock import Clock
 from bot.core.jobs import Job
+from bot.jobs.changes import Changes, Topic
 from bot.jobs.fair_queues import FairQueues
 from bot.jobs.system_outages import Notify
 from bot.jobs.wakeups import Wakeups
@@ -26,6 +26,7 @@ class Availability:
         store: Store,
         notes: Notes,
         queues: FairQueues,
+        changes: Changes,
         *,
         catalog: Catalog,
         providers: Mapping[str, str],
@@ -45,6 +46,7 @@ class Availability:
         self._store = store
         self._notes = notes
         self._queues = queues
+        self._changes = changes
         self._provider_outages = ProviderOutages(store.database)
         self._providers = providers
         self._cancels = frozenset(cancels)
@@ -54,13 +56,18 @@ class Availability:
         self._reported: set[tuple[str, str]] = (
             set()
         )  # providers with the internet host or answer that the operator was notified of
-        self._changing = asyncio.Lock()  # held while `gone` changes
+        self._begun_at = clock()
+        changes.on_reread(self.load)
 
     async def start(self) -> None:
         """Load outages and missing routes. Waiting jobs retry at once: the operator may have solved the problem."""
-        self.outages = {provider: each.kind for provider, each in (await self.recorded_outages()).items()}
+        await self.load()
         for provider in self.outages:
             await self._store.retry_waiting(provider, now=self._clock())
+
+    async def load(self) -> None:
+        """Load outages and missing routes."""
+        self.outages = {provider: each.kind for provider, each in (await self.recorded_outages()).items()}
         known = {(provider, route) for provider in self._providers for route in self.catalog.routes_at(provider)}
         self._offer(known & {tuple(each) for each in json.loads(await self._notes.get(GONE) or "[]")})
 
@@ -107,13 +114,19 @@ class Availability:
             await self._store.retry_waiting(provider, now=self._clock())
         self.wake_waiting()
 
+    def adopt_outage(self, provider: str, outage: str | None) -> None:
+        """Another process has reported an outage of a provider, or for None its recovery."""
+        if outage is None:
+            self.outages.pop(provider, None)
+        else:
+            self.outages[provider] = outage
+
     async def report_blocked_host(self, job: Job, host: str) -> None:
         """Finished pictures are on an internet host that the settings do not allow; the operator is notified once."""
         if self._blocked_hosts.get(job.id) != host:
             self._blocked_hosts[job.id] = host
             await self._store.request_redraw([job.id], now=self._clock())
-        if (job.provider, host) not in self._reported:
-            self._reported.add((job.provider, host))
+        if await self._is_news(job.provider, host):
             setting = f"{job.provider}.result_hosts"
             values = {"host": host, "provider": self.name_of(job.provider), "setting": setting}
             await self._notify("operator.result_host", values)
@@ -127,10 +140,16 @@ class Availability:
 
     async def report_unreadable(self, provider: str, shape: str) -> None:
         """A job has ended because its provider's answers have an unknown form; the operator is notified once."""
-        if (provider, shape) not in self._reported:
-            self._reported.add((provider, shape))
+        if await self._is_news(provider, shape):
             log.warning("Answers of %s cannot be read: %s", provider, shape, extra={"event": "answer_unreadable"})
             await self._notify("operator.unreadable", {"provider": self.name_of(provider)})
+
+    async def _is_news(self, provider: str, what: str) -> bool:
+        """Whether no process has notified the operator of it since this one began."""
+        if (provider, what) in self._reported:
+            return False
+        self._reported.add((provider, what))
+        return await self._notes.set_if_older(f"reported:{provider}:{what}", now=self._clock(), before=self._begun_at)
 
     async def _redraw_waiting(self, provider: str) -> None:
         await self._store.request_redraw(self._queues.of(provider).waiting, now=self._clock())
@@ -147,12 +166,20 @@ class Availability:
         await self._set_route(provider, route_id, gone=False)
 
     async def _set_route(self, provider: str, route_id: str, *, gone: bool) -> None:
-        async with self._changing:
-            if ((provider, route_id) in self.gone) is gone:
-                return
-            now_gone = self.gone ^ {(provider, route_id)}
-            await self._notes.set(GONE, json.dumps(sorted(now_gone)))
-            self._offer(now_gone)
+        if ((provider, route_id) in self.gone) is gone:
+            return
+        changed = False
+
+        def change(value: str | None) -> str:
+            nonlocal changed
+            known = {(each[0], each[1]) for each in json.loads(value or "[]")}
+            changed = ((provider, route_id) in known) is not gone
+            return json.dumps(sorted(known ^ {(provider, route_id)} if changed else known))
+
+        self._offer((each[0], each[1]) for each in json.loads(await self._notes.change(GONE, change)))
+        if not changed:  # another process was first
+            return
+        self._changes.send(Topic.EVERYTHING, None)
         models = ", ".join(self.catalog.routes_at(provider).get(route_id, ()))
         values = {"provider": self.name_of(provider), "model": models, "route": route_id}
         await self._notify("operator.model_gone" if gone else "operator.model_back", values)

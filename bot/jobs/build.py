@@ -12,7 +12,7 @@ from bot.core.jobs import Job
 from bot.core.processes import Process, Role
 from bot.core.quota import Limits
 from bot.jobs.availability import Availability
-from bot.jobs.changes import Changes
+from bot.jobs.changes import Changes, Topic
 from bot.jobs.delivery import Delivery, Fitter, Messenger
 from bot.jobs.drafts import Drafts
 from bot.jobs.fair_queues import FairQueues
@@ -43,6 +43,7 @@ from bot.store.moderation import Moderation
 from bot.store.notes import Notes
 from bot.store.preferences import MemberPreferences
 from bot.store.processes import Processes
+from bot.store.provider_health import ProviderHealthRows
 from bot.store.quotas import Quotas
 from bot.store.reports import Reports
 from bot.store.results import Results
@@ -142,6 +143,7 @@ class JobsRoom:
         """Enter *process* among those that run, and read what it keeps in memory."""
         await self.services.leases.start(process)
         await self.services.availability.start()
+        await self.health.load()
         await self.services.preferences.load()
         await self.services.poll_timing.load()
         if Role.WORKER in process.roles:
@@ -161,6 +163,7 @@ def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
         store,
         notes,
         queues,
+        changes,
         catalog=settings.catalog,
         providers=settings.provider_names,
         cancels=[name for name, each in outside.providers.items() if each.cancels],
@@ -168,17 +171,31 @@ def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
         wakeups=wakeups,
         notify=outside.notify,
     )
-    health = ProviderHealth(availability, outside.providers, clock=clock)
+    health = ProviderHealth(
+        availability,
+        outside.providers,
+        rows=ProviderHealthRows(store.database),
+        leases=leases,
+        changes=changes,
+        clock=clock,
+    )
     routing = Routing(store, availability=availability, health=health, clock=clock)
+    poll_timing = PollTiming(
+        notes,
+        catalog=settings.catalog,
+        polls_per_second=settings.polls_per_second,
+        workers=lambda: leases.workers,
+        clock=clock,
+    )
+    poll_timing.on_learnt(lambda seen: changes.send(Topic.DURATION, seen))
+    changes.on(Topic.DURATION, poll_timing.learn)
     context = StepContext(
         store=store,
         availability=availability,
         health=health,
         routing=routing,
         outages=outages,
-        poll_timing=PollTiming(
-            notes, catalog=settings.catalog, polls_per_second=settings.polls_per_second, clock=clock
-        ),
+        poll_timing=poll_timing,
         wakeups=wakeups,
         leases=leases,
         changes=changes,
@@ -226,6 +243,9 @@ def _services(
 ) -> Services:  # fmt: skip
     database = at.store.database
     preferences = MemberPreferences(database)
+    preferences.on_language(lambda user_id, language: at.changes.send(Topic.LANGUAGE, [user_id, language]))
+    at.changes.on(Topic.LANGUAGE, lambda value: preferences.set_language(*value))
+    at.changes.on_reread(preferences.load)
     usage = Usage(at.store, limits=settings.limits, clock=at.clock)
     jobs = Jobs(
         at.store,

@@ -32,6 +32,10 @@ class Topic(StrEnum):
     JOB = "job"
     REPLY = "reply"
     CALLED_BACK = "called_back"
+    PROVIDER = "provider"
+    DURATION = "duration"
+    LANGUAGE = "language"
+    GENERATION = "generation"
     EVERYTHING = "everything"
 
 
@@ -56,6 +60,11 @@ class Changes:
         self._database.on_message(self._receive)
         self.on(Topic.CALLED_BACK, self._called_back)
         leases.on_lapsed(self.reread_soon)
+
+    @property
+    def shared(self) -> bool:
+        """Whether there may be other processes."""
+        return self._database.shared
 
     # --- subscriptions
 

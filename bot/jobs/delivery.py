@@ -162,12 +162,11 @@ class Delivery:
         changes.on_reply_due(self._reply_due)
 
     def _reply_due(self, due: DueReply) -> None:
-        if not self._leases.owns(due.worker):
-            self._schedule.drop(due.job_id)
-            if due.due_at is not None:
-                self._leases.check_owner(due.worker)
-        elif self._schedule.set(due):
-            self._wakeups.replies.set()
+        if self._leases.owns(due.worker):
+            if self._schedule.set(due):
+                self._wakeups.replies.set()
+        elif due.due_at is not None:
+            self._leases.check_owner(due.worker)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver due replies until *stop*; afterwards `drain` finishes the deliveries in progress."""

@@ -7,8 +7,9 @@ half minute only.
 import json
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from bot.core.catalog import Catalog
 from bot.core.clock import Clock
@@ -54,9 +55,17 @@ class PolledRun:
 
 class PollTiming:
     def __init__(
-        self, notes: Notes, *, catalog: Catalog, polls_per_second: Mapping[str, float], clock: Clock
-    ) -> None:  # fmt: skip
+        self,
+        notes: Notes,
+        *,
+        catalog: Catalog,
+        polls_per_second: Mapping[str, float],
+        workers: Callable[[], int] = lambda: 1,
+        clock: Clock,
+    ) -> None:
+        """*workers*: how many processes poll; they share *polls_per_second* evenly."""
         self._notes = notes
+        self._workers = workers
         self._catalog = catalog
         self._polls_per_second = polls_per_second
         self._clock = clock
@@ -70,10 +79,11 @@ class PollTiming:
         self._polls: Counter[str] = Counter()  # since then
         self._rates: dict[str, float] = {}  # provider → polls a second made or wanted before then
         self._changed = False
+        self._listeners: list[Callable[[Sequence[Any]], None]] = []
 
     def budget(self, provider: str) -> float:
-        """Polls a second that the provider may have from us."""
-        return self._polls_per_second.get(provider, POLLS_PER_SECOND)
+        """Polls a second that the provider may have from this process."""
+        return self._polls_per_second.get(provider, POLLS_PER_SECOND) / self._workers()
 
     def run_of(self, job: Job, *, calls_back: bool) -> PolledRun:
         model = self._catalog.models.get(job.request.model)
@@ -210,6 +220,19 @@ class PollTiming:
         among = max(1, self._in_flight[run.key])
         self._of(run.key, phase).ended(low, high, before=min(before, high), among=among)
         self._changed = True
+        for each in self._listeners:
+            each([asdict(run.key), phase, low, high])
+
+    def on_learnt(self, listener: Callable[[Sequence[Any]], None]) -> None:
+        """Call *listener* with what `learn` takes, when the end of a run or of a phase of it was seen."""
+        self._listeners.append(listener)
+
+    def learn(self, seen: Sequence[Any]) -> None:
+        """Another process has seen the end of a run, or of a phase of it."""
+        dumped, phase, low, high = seen
+        key = DurationKey(**dumped)
+        key = self._keys.setdefault(key, key)
+        self._of(key, Phase(phase)).ended(low, high, before=0.0, among=max(1, self._in_flight[key]))
 
     def _of(self, key: DurationKey, phase: Phase) -> Durations:
         if (found := self._learnt.get((key, phase))) is None:

@@ -18,6 +18,7 @@ from bot.jobs.schedule import Schedule
 from bot.jobs.system_outages import Outages
 from bot.store.store import Store
 
+TURN_LASTS = 2 * SECOND  # of a job of another process: if that has died, it does not take the slot
 POSITIONS_EVERY = 3 * SECOND  # between two updates of the places that cards show, for each provider
 
 
@@ -49,6 +50,7 @@ class Queue:
         self._clock = clock
         self._slots = slots
         self._one_by_one = asyncio.Lock()
+        self._turn_since: dict[str, dict[str, int]] = {}  # provider → job of another process whose turn it is → since
         self._shown: dict[str, dict[str, int]] = {}  # provider → job → place, as the cards show them
         self._redraw_at: dict[str, int] = {}  # providers with a queue that has changed → when to update its places
         self._redrawn_at: dict[str, int] = {}
@@ -78,9 +80,28 @@ class Queue:
             self._schedule.move_up(job_id)
         self._redraw_at.setdefault(provider, self._redrawn_at.get(provider, 0) + POSITIONS_EVERY)
 
+    def slots(self, provider: str) -> int:
+        """How many runs the provider may have from all processes."""
+        return self._slots.get(provider, 1)
+
     def _free(self, provider: str) -> int:
-        free = self._slots.get(provider, 1) - self._queues.of(provider).running
-        return min(free, 1) if provider in self._availability.outages else free  # one at a time, until one is accepted
+        """How many jobs may take a slot, in turn: as many as slots are free, and one for each that does not take it."""
+        free = self.slots(provider) - self._queues.of(provider).running
+        if provider in self._availability.outages:  # one at a time, until one is accepted
+            free = min(free, 1)
+        return free + self._untaken(provider, free)
+
+    def _untaken(self, provider: str, free: int) -> int:
+        """How many free slots are left by jobs of other processes whose turn it has been for a while."""
+        if not self._leases.others_work:
+            return 0
+        now, before = self._clock(), self._turn_since.get(provider, {})
+        turns = [each for each in self._queues.of(provider).first(free) if not self._is_ours(each)]
+        self._turn_since[provider] = since = {job_id: before.get(job_id, now) for job_id in turns}
+        return sum(now - at >= TURN_LASTS for at in since.values())
+
+    def _is_ours(self, job_id: str) -> bool:
+        return self._leases.owns(self._queues.worker_of(job_id))
 
     @asynccontextmanager
     async def turn(self, job: Job) -> AsyncIterator[bool]:
@@ -105,6 +126,8 @@ class Queue:
         until = job.deadline
         in_turn = (self._queues.place(job) or 1) <= max(1, self._free(job.provider))
         if not in_turn and job.provider not in self._availability.outages:  # it is woken when its turn comes
+            if self._turn_since.get(job.provider):
+                until = min(until, now + TURN_LASTS)
             return max(until, now + SECOND)
         if not self._health.accepts(job.provider) and (at := await self._routing.retry_at(job)) is not None:
             until = min(until, at)
@@ -132,7 +155,7 @@ class Queue:
             shown = {
                 job_id: shown_place(n)
                 for n, job_id in enumerate(self._queues.of(provider).waiting, start=1)
-                if self._leases.owns(self._queues.worker_of(job_id))
+                if self._is_ours(job_id)
             }
             if changed := [job_id for job_id, place in shown.items() if before.get(job_id, place) != place]:
                 await self._store.request_redraw(changed, now=now)

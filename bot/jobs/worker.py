@@ -235,14 +235,13 @@ class Worker:
 
     def _on_change(self, job: JobSummary) -> None:
         """Take over what another process has written: its row is read before anything is done to it."""
-        if not self._leases.owns(job.worker):
-            if job.job_id in self._rows:
-                self._give_up(job.job_id)
-            if job.due_at is not None:
-                self._leases.check_owner(job.worker)
-            return
         known = self._rows.get(job.job_id)
         if known is not None and known.version >= job.version:
+            return
+        if not self._leases.owns(job.worker):
+            self._give_up(job.job_id)
+            if job.due_at is not None:
+                self._leases.check_owner(job.worker)
             return
         if self._written is not None:
             self._written.add(job.job_id)

@@ -142,6 +142,15 @@ async def retry_waiting(tx: Tx, provider: str, *, now: int) -> Sequence[Job]:
     return [load(row) for row in rows]
 
 
+async def slots_in_use(tx: Tx, provider: str) -> int:
+    """How many runs the provider has, or may have, from all processes."""
+    row = await tx.one(
+        "SELECT count(*) AS n FROM jobs WHERE provider = $1 AND state IN ('submitting', 'queued', 'running')", provider
+    )
+    assert row is not None
+    return int(row["n"])
+
+
 async def erase_request(tx: Tx, job: Job) -> None:
     """Erase what was requested, and the member's drafts of the same. The row stays, because the ledger refers to it."""
     await tx.run("UPDATE jobs SET request = $2, source = NULL WHERE id = $1", job.id, ERASED_REQUEST)

@@ -1,5 +1,7 @@
 """Members' preferences; the language of those who have chosen one is kept in memory, because every answer needs it."""
 
+from collections.abc import Callable
+
 from bot.core.preferences import Preferences
 from bot.store.database import Database, Tx
 
@@ -8,6 +10,11 @@ class MemberPreferences:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._languages: dict[int, str] = {}  # by user id
+        self._listeners: list[Callable[[int, str | None], None]] = []
+
+    def on_language(self, listener: Callable[[int, str | None], None]) -> None:
+        """Call *listener* with a member, and the locale that they have chosen in this process, None for Discord's."""
+        self._listeners.append(listener)
 
     async def load(self) -> None:
         """Read which members have chosen a language."""
@@ -42,6 +49,12 @@ class MemberPreferences:
             )
 
         await self._database.write(unit)
+        self.set_language(user_id, preferences.language)
+        for each in self._listeners:
+            each(user_id, preferences.language)
+
+    def set_language(self, user_id: int, language: str | None) -> None:
+        """Keep in memory that a member has chosen *language*."""
         self._languages.pop(user_id, None)
-        if preferences.language is not None:
-            self._languages[user_id] = preferences.language
+        if language is not None:
+            self._languages[user_id] = language

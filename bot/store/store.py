@@ -18,7 +18,7 @@ from bot.core.jobs import Cancel, Job, JobSummary, Lease, Place, State
 from bot.core.quota import IN_UTC, Amount, Holder, Limits
 from bot.core.server_settings import ServerSettings
 from bot.core.windows import Calendar
-from bot.store import alerts, complaints, jobs, ledger, processes, queries, replies, rules, strikes
+from bot.store import alerts, complaints, jobs, ledger, processes, provider_health, queries, replies, rules, strikes
 from bot.store.complaints import Complaint, Outcome
 from bot.store.database import Database, Tx
 from bot.store.ledger import Reservation
@@ -37,6 +37,10 @@ CARD_UNCHANGED = frozenset({State.SUBMITTING})  # entering these states does not
 
 class AlreadySeen(Exception):
     """The interaction was handled before: Discord may deliver an event twice."""
+
+
+class SlotsTaken(Exception):
+    """A provider has as many runs from us as it may: another process has just taken the last slot."""
 
 
 @dataclass(slots=True)
@@ -266,6 +270,24 @@ class Store:
             await self._add_host_cost(tx, moved, now=now, cost=cost_micro_usd, assume=may_be_billed)
             if to not in CARD_UNCHANGED:
                 written.replies |= await replies.request_redraw(tx, job.id, now=now)
+            return moved
+
+        return await self._write(unit)
+
+    async def begin_submit(self, job: Job, *, slots: int, now: int, due_at: int) -> Job | None:
+        """Record that the paid request of *job* is about to be sent; None, with nothing written, as for `move`.
+
+        Raises `SlotsTaken`, with nothing written, where its provider already has *slots* runs of all processes.
+        """
+
+        async def unit(tx: Tx, written: Written) -> Job | None:
+            await provider_health.lock(tx, job.provider)
+            if await jobs.slots_in_use(tx, job.provider) >= slots:
+                raise SlotsTaken(job.provider)
+            changes = {"submitted_at": now, "due_at": due_at}
+            moved = await jobs.move(tx, job, State.SUBMITTING, now=now, changes=changes)
+            if moved is not None:
+                written.jobs.append(moved)
             return moved
 
         return await self._write(unit)

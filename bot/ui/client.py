@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -249,9 +250,9 @@ class DarkroomClient(discord.Client):
         If the owner accepts no direct messages, it is sent to the server's system channel.
         """
         note_key = f"welcomed:{guild.id}"
-        if await self.responder.services.notes.get(note_key) is not None:
+        token = secrets.token_hex(8)
+        if await self.responder.services.notes.set_if_absent(note_key, token) != token:
             return
-        await self.responder.services.notes.set(note_key, str(self.responder.services.clock()))
         channel = guild.get_channel(self._log_channel)
         if isinstance(channel, discord.TextChannel) and await self._send_welcome(guild, channel):
             return

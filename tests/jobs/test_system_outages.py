@@ -232,7 +232,7 @@ async def test_a_database_that_refuses_connections_stops_no_loop_and_later_chang
     async with rig(tmp_path, url=role_url) as app:
         job_id = await app.imagine()
         stop = asyncio.Event()
-        working = asyncio.create_task(app.worker.run(stop))
+        working = asyncio.gather(app.worker.run(stop), app.services.changes.run(stop))
         await by_hand(postgres_url, f"ALTER ROLE {urlsplit(role_url).username} NOLOGIN")
         await cut(postgres_url)
         async with asyncio.timeout(20):
@@ -247,6 +247,7 @@ async def test_a_database_that_refuses_connections_stops_no_loop_and_later_chang
                 await asyncio.sleep(0.05)
         stop.set()
         app.services.wakeups.worker.set()
+        app.services.changes.wake.set()
         await working
 
 

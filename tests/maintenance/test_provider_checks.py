@@ -186,7 +186,7 @@ async def test_a_database_error_leaves_a_model_to_the_next_check(
     app.provider.absent = gone(PRO_IMAGINE)
     checks = provider_checks(app)
     with monkeypatch.context() as patch:
-        patch.setattr(app.notes, "set", full_disk)
+        patch.setattr(app.notes, "change", full_disk)
         with pytest.raises(OSError, match="disk full"):
             await checks.run_once()
     assert (app.notifications, offered(app)) == ([], [TWO, PRO])
@@ -196,7 +196,7 @@ async def test_a_database_error_leaves_a_model_to_the_next_check(
     assert (notified(app), offered(app)) == (["operator.model_gone"], [TWO])
 
 
-async def full_disk(key: str, value: str) -> None:
+async def full_disk(key: str, value: object) -> None:
     raise OSError("disk full")
 
 

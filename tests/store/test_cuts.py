@@ -36,6 +36,7 @@ from bot.store.notes import Notes
 from bot.store.postgres import PostgresDatabase
 from bot.store.preferences import MemberPreferences
 from bot.store.processes import Processes
+from bot.store.provider_health import ProviderHealthRows
 from bot.store.provider_outages import ProviderOutages
 from bot.store.quotas import By, Quotas
 from bot.store.store import Store
@@ -70,6 +71,7 @@ class Ground:
         self.moderation = Moderation(self.database)
         self.threads = Threads(self.database)
         self.outages, self.processes = ProviderOutages(self.database), Processes(self.database)
+        self.health = ProviderHealthRows(self.database)
         self.rows, self.alerts, self.audit = Housekeeping(self.database), Alerts(self.database), Audit(self.database)
 
     async def accepted(self, name: str, *, limits: Limits = FREE, **changes: Any) -> Job:
@@ -84,6 +86,11 @@ class Ground:
     async def entered(self) -> str:
         self.process = await self.processes.add(PROCESS)
         return "a number"
+
+    async def begun(self, name: str) -> Job | None:
+        found = await self.store.begin_submit(self.jobs[name], slots=4, now=LATER, due_at=LATER)
+        self.jobs[name] = found or self.jobs[name]
+        return found
 
     async def granted(self) -> str:
         number = await self.quotas.grant(by("grant"), 1, Grant(0, Unit.IMAGES, 5))
@@ -111,7 +118,7 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("Store.accept", lambda on: on.accepted("forgotten too")),
     ("Store.acknowledge", lambda on: on.store.acknowledge("a", message_id=8, ephemeral=False, now=LATER)),
     ("Threads.step_back", lambda on: on.threads.step_back(8, a_job("a", parent_id="cancelled"), now=LATER)),
-    ("Store.move", lambda on: on.moved("a", State.SUBMITTING, submitted_at=LATER)),
+    ("Store.begin_submit", lambda on: on.begun("a")),
     ("Store.move", lambda on: on.moved("a", State.QUEUED, run_id="r", due_at=LATER)),
     ("Store.cancel", lambda on: on.store.cancel("cancelled", now=LATER)),
     ("Store.cancel", lambda on: on.store.cancel("a", now=LATER)),
@@ -165,6 +172,8 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("ProviderOutages.begin", lambda on: on.outages.begin("runcomfy", "down", now=LATER)),
     ("ProviderOutages.end", lambda on: on.outages.end("runcomfy")),
     ("Notes.set", lambda on: on.notes.set("k", "v")),
+    ("Notes.change", lambda on: on.notes.change("k", lambda value: f"{value}!")),
+    ("ProviderHealthRows.change", lambda on: on.health.change("runcomfy", lambda body: f"{body}!")),
     ("Alerts.mark_notified", lambda on: on.alerts.mark_notified("an alert", now=LATER)),
     ("Audit.repair", lambda on: on.audit.repair(Mismatch(Scope.USER, 5, "total", 1, {}))),
     ("Housekeeping.clamp_future_times", lambda on: on.rows.clamp_future_times(now=LATER)),

@@ -16,14 +16,16 @@ from bot.core.errors import (
     ProviderUnavailable,
     SubmitUnknown,
 )
-from bot.core.jobs import MINUTE, Cancel, Job, State
+from bot.core.jobs import Cancel, Job, State
 from bot.core.polling import backoff
 from bot.core.routes import Route, wire_inputs
 from bot.jobs.queue import Queue
 from bot.jobs.routing import is_at
 from bot.jobs.steps.context import StepContext
+from bot.store.processes import PAID_REQUEST
+from bot.store.store import SlotsTaken
 
-SUBMIT_LEASE = 5 * MINUTE  # longer than any submit takes; not awaited after a restart
+RETRY_DELAY = 1.0  # seconds, where the lease or a slot is just missing
 FIND_DELAY = 15.0  # seconds between searches for a lost submit
 
 
@@ -95,9 +97,12 @@ class Submit:
         elif job.due_at is not None and job.due_at > at.clock():  # no provider has accepted it just now
             return min(job.due_at, job.deadline)
         if not at.leases.suffices_for_paid_request:
-            return at.after(1)
-        async with self._queue.turn(job) as has_turn:
-            submitting = await self._begin(job) if has_turn else None
+            return at.after(RETRY_DELAY)
+        try:
+            async with self._queue.turn(job) as has_turn:
+                submitting = await self._begin(job) if has_turn else None
+        except SlotsTaken:  # by another process, which has not told us yet
+            return at.after(RETRY_DELAY)
         if not has_turn:
             return await self._queue.retry_at(job)
         if submitting is None:
@@ -122,11 +127,10 @@ class Submit:
     async def _begin(self, job: Job) -> Job | None:
         """Store that the paid request is about to be sent; None if the job must not be submitted any more."""
         at = self._context
-        now = at.clock()
-        submitting = await at.store.move(job, State.SUBMITTING, now=now, submitted_at=now, due_at=now + SUBMIT_LEASE)
-        if submitting is not None:
-            at.health.on_submit(job.provider)
-        return submitting
+        if not await at.health.on_submit(job.provider):  # another process has just sent the trial, or failed
+            return None
+        now, slots = at.clock(), self._queue.slots(job.provider)
+        return await at.store.begin_submit(job, slots=slots, now=now, due_at=now + PAID_REQUEST)
 
     async def _send(self, job: Job) -> int | None:
         """Send the paid request, once, and store its outcome. *job* is on disk as submitting."""

@@ -11,6 +11,7 @@ from bot.core.errors import UserError
 from bot.core.jobs import Verb
 from bot.core.server_settings import ChannelCeiling, Flagged, ServerSettings, resolutions
 from bot.core.zones import check_zone, names
+from bot.jobs.changes import Topic
 from bot.ui.admin.permissions import CHANNEL, Admin, AdminAction, Option
 from bot.ui.admin.settings_panel import SettingsPanel
 from bot.ui.cards import settings as settings_cards
@@ -249,6 +250,7 @@ class SettingsCommands:
             server_settings = await self._services.quotas.change_server_settings(action.by, changed, body=entry)
         if self._messages is not None:
             self._messages.set_server(action.server, server_settings.generation)
+        self._services.changes.send(Topic.GENERATION, [action.server, server_settings.generation])
         view = SettingsView(self._model_names(), frozenset({channel}) & gone)
         named = settings_cards.channel(channel, action.words, view=view)
         done = action.words.say(f"settings.done.{setting.replace('.', '_')}", channel=named)

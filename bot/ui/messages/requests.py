@@ -16,6 +16,7 @@ from bot.core.prompt_flags import apply_flags
 from bot.core.references import result_of
 from bot.core.request_draft import InteractionContext, RequestDraft
 from bot.core.server_settings import ServerSettings, default_model
+from bot.jobs.changes import Topic
 from bot.jobs.requests import OVERLOADED
 from bot.store.queries import JobRecord
 from bot.store.store import AlreadySeen
@@ -70,7 +71,12 @@ class MessageRequests:
         self._removals: set[asyncio.Task[None]] = set()
 
     async def load(self) -> None:
-        """Read the channels for requests of all servers."""
+        """Read the channels for requests of all servers, which other processes may change."""
+        self._services.changes.on(Topic.GENERATION, lambda value: self._messages.set_server(*value))
+        self._services.changes.on_reread(self._read)
+        await self._read()
+
+    async def _read(self) -> None:
         self._messages.set_all(await self._services.store.generation_channels())
 
     async def handle(self, request: RequestMessage) -> None:

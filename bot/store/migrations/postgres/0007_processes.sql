@@ -15,3 +15,10 @@ CREATE TABLE processes (
 ALTER TABLE jobs ADD COLUMN worker BIGINT NOT NULL DEFAULT 0;   -- the process that the job and its reply belong to; 0: none
 ALTER TABLE jobs ADD COLUMN lease BIGINT NOT NULL DEFAULT 0;    -- the number of its lease, higher with each
 ALTER TABLE jobs ADD COLUMN version BIGINT NOT NULL DEFAULT 0;  -- of the row, higher with each change
+CREATE INDEX jobs_with_slot ON jobs (provider) WHERE state IN ('submitting', 'queued', 'running');
+
+CREATE TABLE provider_health (          -- its row is locked while a slot of the provider is taken
+    provider TEXT PRIMARY KEY,
+    n BIGINT NOT NULL,                  -- higher with each change
+    body TEXT NOT NULL                  -- JSON: circuit breaker and Retry-After; empty: nothing is known
+);
