@@ -19,6 +19,7 @@ from bot.core.catalog import Catalog
 from bot.core.clock import Clock
 from bot.core.jobs import Job
 from bot.core.processes import Process, Role
+from bot.core.shards import Shards
 from bot.files.modes import make_folder, tighten
 from bot.jobs import converted_references
 from bot.jobs.build import JobSettings, JobsRoom, Outside, Services
@@ -296,6 +297,7 @@ def _client(settings: Settings, words: Texts) -> DarkroomClient:
         mentions=discord.mentions,
         message_content=discord.message_content,
         answers=Role.GATEWAY in settings.process.roles,
+        shards=Shards.parse(discord.shards),
     )
 
 

@@ -155,6 +155,7 @@ def _settings(folder: Path, *, host: ImageService, cdn: str) -> Settings:
         {
             "DARKROOM_DISCORD__TOKEN": "the-local-discord-needs-none",
             "DARKROOM_DISCORD__GUILDS": '["*"]',
+            "DARKROOM_DISCORD__SHARDS": "0/1",
             "DARKROOM_DISCORD__CDN_HOSTS": f'["{cdn}"]',
             "DARKROOM_RUNCOMFY__API_TOKEN": "the-local-image-service-takes-any",
             "DARKROOM_RUNCOMFY__API_BASE": host.url,

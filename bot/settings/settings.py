@@ -39,6 +39,7 @@ from bot.settings.types import (
     Proxy,
     PublicUrl,
     Roles,
+    ShardRange,
     SigningSecret,
     Slots,
     Token,
@@ -89,6 +90,7 @@ class DiscordSection(_Section):
     log_channel: ChannelId = 0
     mentions: Flag = False
     message_content: Flag = False
+    shards: ShardRange = "auto"
     api_base: Https = "https://discord.com/api/v10"
     gateway_url: GatewayUrl = ""
     ai_label: Flag = False

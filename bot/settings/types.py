@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from bot.core.moderation import is_entry
 from bot.core.processes import Role
 from bot.core.references import is_loopback
+from bot.core.shards import Shards
 
 QUOTES = "\"'`\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
 HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
@@ -143,6 +144,14 @@ def _ids_or_star(value: Any) -> Any:
     return ids
 
 
+def _shards(value: str) -> str:
+    try:
+        Shards.parse(value)
+    except ValueError:
+        raise _wrong_form() from None
+    return value
+
+
 def _database(value: SecretStr) -> SecretStr:
     url = value.get_secret_value()
     if not url.isprintable():
@@ -207,6 +216,9 @@ Slots = Annotated[
     int,
     Field(ge=1, le=10_000, description="a whole number from 1 to 10000", examples=[4]),
     BeforeValidator(_require_integer),
+]
+ShardRange = Annotated[
+    str, AfterValidator(_shards), Field(description="auto, or shards like 0-3/8", examples=["0-3/8"])
 ]
 Roles = Annotated[
     tuple[Role, ...],

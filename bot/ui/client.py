@@ -8,7 +8,7 @@ import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -20,6 +20,7 @@ from discord.gateway import DiscordWebSocket
 
 from bot.core.errors import UserError
 from bot.core.references import is_loopback
+from bot.core.shards import ONE, Shards
 from bot.ui.application_check import owner_ids
 from bot.ui.buttons.router import Router
 from bot.ui.cards.notices import welcome
@@ -54,6 +55,14 @@ def connect_to(api_base: str, gateway_url: str) -> None:
         discord.http.Route.BASE = api_base.rstrip("/")
     if gateway_url:
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
+
+
+def _heartbeat_age(shard: discord.ShardInfo) -> float | None:
+    # The public `latency` is the duration of the last acknowledgement, which does not grow when they stop.
+    keep_alive = getattr(shard._parent.ws, "_keep_alive", None)  # noqa: SLF001 - see above
+    if shard.is_closed() or keep_alive is None:
+        return None
+    return time.perf_counter() - float(keep_alive._last_ack)  # noqa: SLF001 - see above
 
 
 class Tree(app_commands.CommandTree["DarkroomClient"]):
@@ -112,7 +121,7 @@ class Interface:
     messages: MessageRequests
 
 
-class DarkroomClient(discord.Client):
+class DarkroomClient(discord.AutoShardedClient):
     """The client; it starts no task of its own and sends nothing before it logs in."""
 
     def __init__(
@@ -125,10 +134,12 @@ class DarkroomClient(discord.Client):
         mentions: bool = False,
         message_content: bool = False,
         answers: bool = True,
+        shards: Shards | None = ONE,
     ) -> None:
         """*log_channel*: the id of the operator's channel, 0 for none. *proxy*: the URL of an HTTP proxy to Discord.
 
-        *answers*: interactions, by the gateway; otherwise the client only sends.
+        *answers*: interactions, by the gateway; otherwise the client only sends. *shards*: of the gateway, None for as
+        many as Discord recommends.
 
         *mentions*: Discord sends messages in servers, with the content of those that mention the bot;
         *message_content*: with the content of all of them.
@@ -147,7 +158,12 @@ class DarkroomClient(discord.Client):
             max_ratelimit_timeout=MAX_RATE_LIMIT_WAIT,
             proxy=proxy,
             http_trace=rate_limits.trace(),
+            shard_count=None if shards is None else shards.count,
+            shard_ids=cast(
+                "list[int]", None if shards is None else list(shards.ids)
+            ),  # discord.py's own default is None
         )
+        self._recommended_shards = shards is None
         self.rate_limits = rate_limits
         self.texts = texts
         self.access = access
@@ -190,12 +206,11 @@ class DarkroomClient(discord.Client):
         self.responder.stop_accepting()
 
     def heartbeat_age(self) -> float | None:
-        """Seconds since Discord last acknowledged a heartbeat; None while not connected."""
-        # The public `latency` is the duration of the last acknowledgement, which does not grow when they stop.
-        keep_alive = getattr(self.ws, "_keep_alive", None)
-        if self.is_closed() or keep_alive is None:
+        """Seconds since Discord last acknowledged a heartbeat, of the worst shard; None while one is not connected."""
+        if self.is_closed() or not self.shards or len(self.shards) < len(self._connection.shard_ids):
             return None
-        return time.perf_counter() - float(keep_alive._last_ack)  # noqa: SLF001 - see above
+        ages = [_heartbeat_age(each) for each in self.shards.values()]
+        return None if None in ages else max(each for each in ages if each is not None)
 
     async def setup_hook(self) -> None:
         keep_close_codes(self)
@@ -204,6 +219,10 @@ class DarkroomClient(discord.Client):
         if not self._answers:
             await self._load_commands()
             return
+        if (
+            self._recommended_shards
+        ):  # asked at each login; here, so that the address of the gateway stays the configured one
+            self.shard_count, _, _ = await self.http.get_bot_gateway()
         if self.reads_messages:
             await self.interface.messages.load()
         await self.tree.set_translator(self._translator)

@@ -240,7 +240,7 @@ class Scene:
         assert self.discord.violations == []
         log = self.bot.log
         alone = ORPHANS.sub("", log) if self.bot.lives > 1 else log  # children whose parent was killed as they began
-        ours = [each for each in RECORDS.split(alone) if "discord.client: Attempting a reconnect" not in each]
+        ours = [each for each in RECORDS.split(alone) if "Attempting a reconnect" not in each]
         assert not any("Traceback" in each for each in ours), log
         for secret in (self.discord.token, "a-token-for-the-host", "simple-canary-prompt"):
             assert secret not in log, "a secret in the log"

@@ -127,7 +127,7 @@ def _raise_if_fatal(error: BaseException) -> None:
         raise FatalGatewayError(FATAL_CODES[4014]) from error
     if isinstance(error, discord.ConnectionClosed) and error.code in FATAL_CODES:
         raise FatalGatewayError(FATAL_CODES[error.code]) from error
-    if isinstance(error, discord.HTTPException | aiohttp.ClientError | OSError):
+    if isinstance(error, discord.HTTPException | discord.GatewayNotFound | aiohttp.ClientError | OSError):
         log.warning("Discord cannot be reached: %s", error, extra={"event": "gateway_down"})
         return
     log.error("The Discord client failed and is restarted", exc_info=error, extra={"event": "gateway_broken"})

@@ -2,7 +2,7 @@
 
 Discord sends a channel that the bot cannot view as `___hidden___`, without its age restriction and its permissions
 (docs, "Channel Flags"). discord.py would cache it like that, and prefer the cached channel to the one in an
-interaction. It has no public way to change what is cached, so its private `ConnectionState` is extended.
+interaction. It has no public way to change what is cached, so its private `AutoShardedConnectionState` is extended.
 """
 
 import logging
@@ -12,7 +12,7 @@ from typing import Any
 
 import discord
 from discord import ChannelType, InteractionType
-from discord.state import ConnectionState
+from discord.state import AutoShardedConnectionState
 
 from bot.ui.transport.payloads import TEXT, Json, complete
 from bot.ui.transport.request_messages import RequestMessages, parse
@@ -35,7 +35,7 @@ CHANNEL_CLASSES: Mapping[int, Any] = {
 }
 
 
-class State(ConnectionState[Any]):
+class State(AutoShardedConnectionState[Any]):
     """The cache. *hidden*: ids of the channels that the bot cannot view, by server id."""
 
     def __init__(self, **options: Any) -> None:
@@ -44,8 +44,9 @@ class State(ConnectionState[Any]):
         self.request_messages: RequestMessages | None = None  # set by the client
 
     async def close(self) -> None:
-        if self._ready_task is not None:  # it could run after the event loop is closed
-            self._ready_task.cancel()
+        for task in (self._ready_task, *self._ready_tasks.values()):  # it could run after the event loop is closed
+            if task is not None:
+                task.cancel()
         await super().close()
 
     def parse_guild_create(self, data: Any) -> None:
