@@ -12,6 +12,7 @@ from aiohttp import web
 from bot.jobs.build import Services
 from bot.providers.runflow.client import BadCallback, read_callback
 from bot.store.database import DATABASE_ERRORS
+from bot.web.bodies import BadBody, read_body
 
 log = logging.getLogger(__name__)
 
@@ -70,29 +71,14 @@ class Callbacks:
         job_id = self.links.job_of(request.match_info["token"])
         if job_id is None:
             return self._reject("token")
-        body = await self._read(request)
-        if isinstance(body, str):
-            return self._reject(body)
         try:
+            body = await read_body(request, limit=BODY_LIMIT, seconds=self._read_timeout)
             run_id = read_callback(request.headers, body, secrets=self._secrets)
+        except BadBody as exc:
+            return self._reject(exc.problem)
         except BadCallback as exc:
             return self._reject(exc.problem) if exc.problem in REJECTED else self._answer("ignored")
         return self._answer(await self.handle(job_id, run_id))
-
-    async def _read(self, request: web.Request) -> bytes | str:
-        """Return the raw body, or the reason why it was rejected: a key of REJECTED."""
-        body = bytearray()
-        try:
-            async with asyncio.timeout(self._read_timeout):
-                while len(body) <= BODY_LIMIT and (request.content_length or 0) <= BODY_LIMIT:
-                    if not (chunk := await request.content.readany()):
-                        return bytes(body)
-                    body += chunk
-        except TimeoutError:
-            return "slow"
-        except (OSError, web.RequestPayloadError, RuntimeError):
-            return "broken"  # connection lost; malformed body; connection lost before reading
-        return "too_large"
 
     async def handle(self, job_id: str, run_id: str) -> str:
         """Make the worker poll the job's run now. Returns the outcome for the metric `darkroom_callbacks_total`."""
