@@ -52,11 +52,13 @@ from bot.ui.cards.texts import load as load_texts
 from bot.ui.client import DarkroomClient, connect_to
 from bot.ui.interactions.access import Access
 from bot.ui.transport import gateway
+from bot.ui.transport.http_interactions import HttpInteractions
 from bot.ui.transport.messenger import DiscordMessenger
 from bot.ui.transport.operator_channel import OperatorChannel
 from bot.web.build import Probes, WebRoom
 from bot.web.build import build as build_web
 from bot.web.callbacks import CallbackLinks, Callbacks
+from bot.web.interactions import Interactions
 from bot.web.listener import Listener
 from bot.web.server import PictureLinks
 
@@ -89,6 +91,7 @@ class App:
     jobs: JobsRoom
     maintenance: MaintenanceRoom
     web: WebRoom
+    http_interactions: HttpInteractions | None
 
     @property
     def services(self) -> Services:
@@ -122,6 +125,20 @@ class App:
             finally:
                 stop.set()
                 await self._finish(tasks)
+
+    async def stay_connected(self, closing: asyncio.Event) -> None:
+        """Stay connected to Discord until *closing* is set; without the gateway, logged in.
+
+        Raises `FatalGatewayError` for what another attempt cannot fix.
+        """
+        token = self.settings.discord.token.get_secret_value()
+        if self.http_interactions is not None:
+            check = self.http_interactions.check_until
+            await gateway.stay_logged_in(self.client, token, closing=closing, stay=check)
+        elif Role.GATEWAY in self.process.roles:
+            await gateway.stay_connected(self.client, token, closing=closing)
+        else:
+            await gateway.stay_logged_in(self.client, token, closing=closing)
 
     async def _finish(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         services = self.services
@@ -237,6 +254,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
             keep_hours=settings.data.keep_hours,
             keep_days=settings.data.keep_prompts_days,
             user_install=settings.discord.user_install,
+            has_gateway=settings.discord.transport == "gateway",
         ),
         check_first_bytes=references.check_within_ack,
         uploads=jobs.delivery.uploads,
@@ -247,10 +265,11 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         answer_message=messenger.answer_message,
         metrics=metrics,
     )
+    http = HttpInteractions(client, store.claim_delivery, clock=clock) if settings.discord.transport == "http" else None
     web = build_web(
         jobs.services,
         Probes(
-            heartbeat_age=client.heartbeat_age,
+            heartbeat_age=(http or client).heartbeat_age,
             accepts_requests=lambda: client.accepts_requests,
             overdue=jobs.worker.overdue,
             audit=lambda: maintenance.audit.found,
@@ -261,6 +280,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         picture_links=picture_links,
         callback_links=callback_links,
         webhook_secrets=[each.get_secret_value() for each in settings.runflow.webhook_secrets],
+        interactions=Interactions(http.receive, public_key=http.public_key, clock=clock) if http else None,
         metrics=metrics,
         metrics_token=settings.web.metrics_token.get_secret_value(),
         data=data,
@@ -274,7 +294,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         version=__version__,
         started_at=jobs.services.clock(),
     )
-    return App(settings, process, client, jobs, maintenance, web)
+    return App(settings, process, client, jobs, maintenance, web, http)
 
 
 def _machine() -> str:
@@ -296,7 +316,7 @@ def _client(settings: Settings, words: Texts) -> DarkroomClient:
         proxy=settings.http.proxy_to(discord.api_base),
         mentions=discord.mentions,
         message_content=discord.message_content,
-        answers=Role.GATEWAY in settings.process.roles,
+        answers=settings.answers,
         shards=Shards.parse(discord.shards),
     )
 
@@ -376,10 +396,8 @@ async def run(settings: Settings) -> None:
         for each in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(each, stop_signal.set)
         closing = asyncio.Event()
-        token = settings.discord.token.get_secret_value()
         async with app.working() as loops:
-            stay = gateway.stay_connected if Role.GATEWAY in app.process.roles else gateway.stay_logged_in
-            connection = asyncio.create_task(stay(app.client, token, closing=closing))
+            connection = asyncio.create_task(app.stay_connected(closing))
             waiting = asyncio.create_task(stop_signal.wait())
             await asyncio.wait({connection, waiting, *loops}, return_when=asyncio.FIRST_COMPLETED)
             app.client.stop_accepting()  # active jobs continue

@@ -19,6 +19,14 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+@pytest.fixture(params=["gateway", pytest.param("http", marks=pytest.mark.prove)])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _no_settings_from_outside: None) -> str:
+    """How interactions arrive, in the environment: over the gateway, and in `make prove` over HTTP as well."""
+    name = str(request.param)
+    monkeypatch.setenv("DARKROOM_DISCORD__TRANSPORT", name)
+    return name
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     try:

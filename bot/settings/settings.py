@@ -84,6 +84,9 @@ class HttpSection(_Section):
 
 class DiscordSection(_Section):
     token: Token = SecretStr("")
+    transport: Annotated[Literal["gateway", "http"], Field(description="gateway or http", examples=["gateway"])] = (
+        "gateway"
+    )
     guilds: Guilds = ()
     user_install: Flag = False
     age_restricted: Flag = False
@@ -231,7 +234,15 @@ class Settings(_Section):
             raise BadSettings(
                 "process.roles: on SQLite, Darkroom is one process with every role; several processes need PostgreSQL"
             )
+        if settings.discord.transport == "http" and (settings.discord.mentions or settings.discord.message_content):
+            name = "mentions" if settings.discord.mentions else "message_content"
+            raise BadSettings(f'discord.{name}: needs the gateway: set it to false, or discord.transport to "gateway"')
         return settings.model_copy(update={"files": _resolve_paths(settings.files, path)})
+
+    @property
+    def answers(self) -> bool:
+        """Whether this process answers interactions: with the role `gateway`, over HTTP with the role `web`."""
+        return (Role.WEB if self.discord.transport == "http" else Role.GATEWAY) in self.process.roles
 
     def catalog(self) -> Catalog:
         """Return the models with a route at a provider of `routing.prefer`. Raises `BadSettings` if there is none."""

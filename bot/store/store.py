@@ -190,6 +190,18 @@ class Store:
             raise result
         return result
 
+    async def claim_delivery(self, interaction_id: int, *, now: int) -> bool:
+        """Record that an interaction was delivered; False if it was before, to whichever process.
+
+        Its row has the negative id, because the interaction's own is that of the request it may become.
+        """
+
+        async def unit(tx: Tx) -> bool:
+            claim = "INSERT INTO interactions (id, at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING RETURNING id"
+            return await tx.one(claim, -interaction_id, now) is not None
+
+        return await self.database.write(unit)
+
     async def withdraw(self, job_id: str, *, now: int) -> None:
         """Cancel a job whose card was not shown, if it is still accepted when this unit runs."""
 

@@ -37,6 +37,7 @@ class InterfaceSettings:
     keep_hours: int  # of pictures
     keep_days: int  # of prompts
     user_install: bool
+    has_gateway: bool = True  # without it no messages arrive
 
 
 def build(
@@ -105,7 +106,11 @@ def build(
     QuotaCommands(admin).add_to(quota)
     QuotaReports(admin).add_to(quota)
     client.tree.add_command(quota)
-    SettingsCommands(admin, messages=client.request_messages if client.reads_messages else None).add_to(client.tree)
+    SettingsCommands(
+        admin,
+        messages=client.request_messages if client.reads_messages else None,
+        has_gateway=settings.has_gateway,
+    ).add_to(client.tree)
     StyleCommands(admin, contexts=commands.contexts).add_to(client.tree)
     ModerateCommands(admin, moderators).add_to(client.tree)
     StatusCommand(admin, access=client.access, balances=balances).add_to(client.tree)

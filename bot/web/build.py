@@ -1,4 +1,4 @@
-"""Builds the web server: health, metrics, pictures and callbacks."""
+"""Builds the web server: health, metrics, pictures, callbacks and interactions."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ from bot.observability.metrics import Metrics
 from bot.web import server
 from bot.web.callbacks import CallbackLinks, Callbacks
 from bot.web.health import Health, Pulse
+from bot.web.interactions import PATH as INTERACTIONS
+from bot.web.interactions import Interactions
 from bot.web.metrics import Page
 from bot.web.server import PictureLinks
 
@@ -42,12 +44,14 @@ def build(
     picture_links: PictureLinks,
     callback_links: CallbackLinks | None,
     webhook_secrets: Sequence[str],
+    interactions: Interactions | None,
     metrics: Metrics,
     metrics_token: str,
     data: Path,
 ) -> WebRoom:
     """*callback_links*: None where no provider can call back. *data*: the folder of pictures.
 
+    *interactions*: the endpoint for Discord, None where the gateway delivers them.
     *webhook_secrets*: those that Runflow may sign with. *metrics_token*: what opens /metrics.
     """
     outages, pulse = services.outages, Pulse(metrics.loop_lag)
@@ -74,4 +78,6 @@ def build(
         callbacks=callbacks,
         metrics_token=metrics_token,
     )
+    if interactions is not None:
+        site.router.add_post(INTERACTIONS, interactions.post)
     return WebRoom(site, pulse)

@@ -14,7 +14,7 @@ def me(world: World, _: Call) -> Json:
 
 
 def application(world: World, _: Call) -> Json:
-    return payloads.application(world.application)
+    return payloads.application(world.application, world.endpoint)
 
 
 def gateway_bot(world: World, _: Call) -> Json:

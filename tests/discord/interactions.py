@@ -224,11 +224,19 @@ class Interaction:
 
 
 def dispatch(interaction: Interaction) -> Interaction:
-    """Send the interaction to the bot."""
+    """Send a new interaction to the bot."""
     world = interaction.world
     world.interactions[interaction.id] = interaction
     world.by_token[interaction.token] = interaction
-    guild = interaction.channel.guild
-    where = guild.id if guild is not None and guild.bot_in else None
-    world.gateway.dispatch("INTERACTION_CREATE", interaction.payload(), guild_id=where)
+    send(interaction)
     return interaction
+
+
+def send(interaction: Interaction) -> None:
+    """Send the interaction to the endpoint if the application has one, else over the gateway."""
+    world, guild = interaction.world, interaction.channel.guild
+    if world.endpoint.urls:
+        world.endpoint.deliver(interaction.payload())
+    else:
+        where = guild.id if guild is not None and guild.bot_in else None
+        world.gateway.dispatch("INTERACTION_CREATE", interaction.payload(), guild_id=where)

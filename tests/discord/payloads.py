@@ -7,6 +7,7 @@ from tests.discord.messages import Message, is_v2, render
 from tests.discord.rules import Json
 
 if TYPE_CHECKING:
+    from tests.discord.endpoint import Endpoint
     from tests.discord.world import Application, Channel, Guild, Membership, User, World
 
 
@@ -31,7 +32,7 @@ def user(one: "User") -> Json:
     }
 
 
-def application(one: "Application") -> Json:
+def application(one: "Application", endpoint: "Endpoint") -> Json:
     payload: Json = {
         "id": str(one.id),
         "name": one.name,
@@ -39,7 +40,8 @@ def application(one: "Application") -> Json:
         "icon": None,
         "bot_public": one.bot_public,
         "bot_require_code_grant": False,
-        "verify_key": "0" * 64,
+        "verify_key": endpoint.verify_key,
+        "interactions_endpoint_url": endpoint.urls[0] if endpoint.urls else None,
         "owner": user(one.owner),
         "team": None,
         "flags": one.flags,

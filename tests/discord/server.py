@@ -12,7 +12,7 @@ from aiohttp import web
 from tests.discord.calls import Call, Recorded, read
 from tests.discord.cdn import Upload
 from tests.discord.faults import Fault, Match, reply
-from tests.discord.interactions import Interaction
+from tests.discord.interactions import Interaction, send
 from tests.discord.member import Member
 from tests.discord.rate_limits import RateLimits
 from tests.discord.routes import ROUTES, Route, handle
@@ -54,6 +54,7 @@ class LocalDiscord(World):
     ) -> None:
         assert self._runner is not None
         self._ended.set()
+        await self.endpoint.close()
         await self.gateway.close(1001)
         await self._runner.cleanup()
 
@@ -94,11 +95,11 @@ class LocalDiscord(World):
         await self.changes.until(lambda: check() or None, within=within, seen=lambda: self.requests[-5:])
 
     async def ready(self, *commands: str, within: float = 10.0) -> None:
-        """Wait until a bot is connected and these commands are synced."""
+        """Wait until a bot is connected, or its endpoint is saved, and these commands are synced."""
 
         def look() -> bool:
             known = {each["name"] for group in self.commands.values() for each in group}
-            return bool(self.gateway.live) and known.issuperset(commands)
+            return bool(self.gateway.live or self.endpoint.urls) and known.issuperset(commands)
 
         await self.until(look, within=within)
 
@@ -148,10 +149,8 @@ class LocalDiscord(World):
         self.gateway.control(9, resumable)
 
     def send_again(self, interaction: Interaction) -> None:
-        """Send the same INTERACTION_CREATE event once more, as Discord sometimes does."""
-        guild = interaction.channel.guild
-        where = guild.id if guild is not None and guild.bot_in else None
-        self.gateway.dispatch("INTERACTION_CREATE", interaction.payload(), guild_id=where)
+        """Send the same interaction once more, as Discord sometimes does."""
+        send(interaction)
 
     def _serve(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def serve(request: web.Request) -> web.StreamResponse:

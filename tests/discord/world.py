@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.discord import payloads
 from tests.discord.cdn import Cdn, Upload
+from tests.discord.endpoint import Endpoint
 from tests.discord.gateway import GUILD_MESSAGES, Gateway
 from tests.discord.messages import Message, Shown
 from tests.discord.rules import Json, Refused
@@ -315,6 +316,7 @@ class World:
         self.violations: list[str] = []
         self.changes = Changes()  # notified of every request, sync and connection
         self.gateway = Gateway(token=self.token, greet=self.greet, changes=self.changes)
+        self.endpoint = Endpoint(now, violations=self.violations)
 
     def greet(self) -> tuple[Json, list[tuple[int, Json]]]:
         ready = payloads.ready(self)

@@ -31,6 +31,7 @@ SMALL = 1 / 8  # of the size asked for: drawing is most of what the image servic
 TIMING = {"shortest": 0.05, "soft": 30, "hard": 60, "rare": 0.2, "give_up": 90}
 USUAL = (0.05, 0.15)  # seconds that runs take
 REPOSITORY = Path(__file__).parents[2]
+SITES = re.compile(r"Health is at (http://\S+)/healthz")
 RECORDS = re.compile(r"^(?=[0-9-]{10}T)", re.MULTILINE)  # discord.py tells of every lost line with a traceback
 ORPHANS = re.compile(r'^Traceback .*\n  File "<string>", line 1, in <module>\n(  .*\n)*\S.*\n', re.MULTILINE)
 TICK = 0.01  # seconds between looks at what nobody tells of: rows, the log, what the host was asked
@@ -113,7 +114,15 @@ class Scene:
 
     async def start(self) -> None:
         await self.bot.start()
-        await self.discord.ready(*COMMANDS, within=SOON)
+        await self.connected()
+
+    async def connected(self) -> None:
+        """Wait until the bot receives interactions; over HTTP its endpoint is saved with Discord then."""
+        if self.bot.env["DARKROOM_DISCORD__TRANSPORT"] == "gateway":
+            await self.discord.ready(*COMMANDS, within=SOON)
+            return
+        sites = await self.until(lambda: found if len(found := SITES.findall(self.bot.log)) == self.bot.lives else [])
+        await self.discord.endpoint.use_when_ready(f"{sites[-1]}/interactions", within=SOON)
 
     async def restart(self) -> None:
         """Kill it and start it again; returns when it is connected."""
@@ -289,6 +298,7 @@ async def scene(
             "DARKROOM_DISCORD__TOKEN": discord.token,
             "DARKROOM_DISCORD__API_BASE": discord.api_base,
             "DARKROOM_DISCORD__GATEWAY_URL": discord.gateway_url,
+            "DARKROOM_DISCORD__TRANSPORT": os.environ.get("DARKROOM_DISCORD__TRANSPORT", "gateway"),
             "DARKROOM_DISCORD__CDN_HOSTS": json.dumps([discord.cdn_host]),
             "DARKROOM_DISCORD__GUILDS": '["*"]',
             "DARKROOM_DISCORD__LOG_CHANNEL": str(operators.id),

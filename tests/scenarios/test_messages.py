@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from tests.discord.messages import Message
+from tests.scenarios.conftest import GATEWAY
 from tests.scenarios.harness import SOON, Scene, scene, shows
+
+pytestmark = GATEWAY
 
 MENTIONS: dict[str, Any] = {"discord__mentions": "true"}
 

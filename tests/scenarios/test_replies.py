@@ -10,6 +10,7 @@ from PIL import Image
 from bot.sandbox.faults import Fault
 from tests.discord.interactions import Ack, Interaction
 from tests.discord.world import MIB, Channel
+from tests.scenarios.conftest import GATEWAY
 from tests.scenarios.harness import NO_LIMITS, SOON, Scene, scene, shows
 
 UNDELIVERED = "SELECT count(*) FROM replies WHERE delivered < wanted"
@@ -157,7 +158,7 @@ async def test_a_repeated_interaction_makes_one_job_and_an_end_during_an_outage_
     async with scene(tmp_path) as bot:
         twice = await bot.alice.slash(bot.channel, "imagine", prompt="an interaction that comes four times")
         for _ in range(3):
-            bot.discord.gateway.dispatch("INTERACTION_CREATE", twice.payload(), guild_id=bot.guild.id)
+            bot.discord.send_again(twice)
         await twice.until(shows("Done"), within=SOON)
         await bot.at_rest()
         assert (bot.states(), bot.books()) == (["succeeded"], {"reserve": 1, "settle": 1})
@@ -171,7 +172,7 @@ async def test_a_repeated_interaction_makes_one_job_and_an_end_during_an_outage_
         done = await asked.until(shows("Done"), within=SOON)
 
         assert len(done.files()) == 1
-        await bot.discord.until(lambda: bool(bot.discord.gateway.live), within=SOON)
+        await bot.discord.until(lambda: bool(bot.discord.gateway.live or bot.discord.endpoint.urls), within=SOON)
         await (await bot.asks(bot.alice, "afterwards")).until(shows("Done"), within=SOON)
         bot.assert_in_order()
 
@@ -263,6 +264,7 @@ async def test_a_user_installed_bot_accepts_nothing_where_that_is_disabled(tmp_p
 # --- the connection
 
 
+@GATEWAY
 @pytest.mark.prove
 async def test_every_lost_connection_is_restored_and_no_press_is_lost(tmp_path: Path) -> None:
     async with scene(tmp_path, **NO_LIMITS) as bot:
@@ -288,6 +290,7 @@ async def test_every_lost_connection_is_restored_and_no_press_is_lost(tmp_path: 
         bot.assert_in_order()
 
 
+@GATEWAY
 async def test_a_missing_wrong_or_revoked_token_ends_the_program_with_one_line(tmp_path: Path) -> None:
     async with scene(tmp_path, start=False) as bot:
         good = bot.bot.env.pop("DARKROOM_DISCORD__TOKEN")

@@ -6,7 +6,8 @@ from pathlib import Path
 import aiohttp
 
 from bot.sandbox.faults import Fault
-from tests.scenarios.harness import COMMANDS, SOON, scene, shows
+from tests.scenarios.conftest import BOTH
+from tests.scenarios.harness import SOON, scene, shows
 
 
 async def test_the_bot_starts_while_discord_is_unreachable(tmp_path: Path) -> None:
@@ -15,7 +16,7 @@ async def test_the_bot_starts_while_discord_is_unreachable(tmp_path: Path) -> No
         await bot.bot.start()
         await bot.until(lambda: "Discord cannot be reached" in bot.bot.log)
         await bot.discord.up()
-        await bot.discord.ready(*COMMANDS, within=SOON)
+        await bot.connected()
 
         asked = await bot.alice.slash(bot.channel, "imagine", prompt="a lighthouse")
         await asked.until(shows("Done"), within=SOON)
@@ -36,6 +37,7 @@ async def test_a_port_in_use_ends_the_program_with_one_line(tmp_path: Path) -> N
             assert "Traceback" not in bot.bot.log
 
 
+@BOTH
 async def test_the_bot_is_healthy_and_ready_and_its_metrics_show_a_job(tmp_path: Path) -> None:
     async with scene(tmp_path) as bot:
         url = bot.bot.log.split("Health is at ")[1].split()[0]

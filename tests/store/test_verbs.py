@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from bot.core.cards import Picture
-from bot.core.jobs import Cancel, Job, State
+from bot.core.jobs import HOUR, Cancel, Job, State
+from bot.store.housekeeping import Housekeeping
 from bot.store.store import Store
 from tests.store.ledger_model import NOON, a_job, accept, execute, faults, rows, walk, way_to
 
@@ -124,3 +125,11 @@ async def test_a_picture_of_a_job_deleted_meanwhile_is_not_recorded(store: Store
     assert await store.delete_pictures(job, now=NOON) == (one,)
     assert not await store.add_picture(job, other, now=NOON)
     assert await rows(store, "SELECT file FROM pictures") == []
+
+
+async def test_a_delivery_is_claimed_once_until_it_is_forgotten_and_takes_no_requests_place(store: Store) -> None:
+    assert [await store.claim_delivery(4711, now=NOON) for _ in range(2)] == [True, False]
+    assert await store.claim_delivery(4712, now=NOON)
+    await accept(store, a_job("j"), interaction=4711)
+    await Housekeeping(store.database).delete_expired(now=NOON + 25 * HOUR)
+    assert await store.claim_delivery(4711, now=NOON)

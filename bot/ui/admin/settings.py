@@ -37,9 +37,10 @@ Change = Callable[[ServerSettings], ServerSettings]
 class SettingsCommands:
     """Registers and runs the commands."""
 
-    def __init__(self, admin: Admin, *, messages: RequestMessages | None) -> None:
-        """*messages* is None if the operator does not let the bot read messages."""
+    def __init__(self, admin: Admin, *, messages: RequestMessages | None, has_gateway: bool = True) -> None:
+        """*messages* is None if the bot reads no messages: the operator does not let it, or it has no gateway."""
         self._admin = admin
+        self._unread = "settings.no_mentions" if has_gateway else "settings.no_gateway"
         self._messages = messages
         self._services = admin.services
 
@@ -210,7 +211,7 @@ class SettingsCommands:
 
     async def _add_generation(self, action: AdminAction) -> None:
         if self._messages is None:
-            raise UserError("settings.no_mentions")
+            raise UserError(self._unread)
         given = action.given["channel"]
         channel = _channel_id(given)
         if given.type in NO_MESSAGES:

@@ -14,7 +14,7 @@ from discord import ui
 
 from bot.core.cards import Card
 from bot.core.errors import UserError
-from bot.core.jobs import SECOND, Place, Reference
+from bot.core.jobs import MINUTE, SECOND, Place, Reference
 from bot.core.quota import NO_SERVER
 from bot.core.references import TYPES, ReferenceLimits, media_type, result_of
 from bot.core.request_draft import InteractionContext, RequestDraft
@@ -52,6 +52,7 @@ from bot.ui.transport.errors import ALREADY_ACKNOWLEDGED, UNKNOWN_INTERACTION, U
 log = logging.getLogger(__name__)
 
 NOBODY = discord.AllowedMentions.none()
+OWNER_LIFETIME = 10 * MINUTE  # for which Discord's answer is used; without a gateway it does not tell of a new owner
 DECISION = "limit"  # key in `Interaction.extras`: the handler's timeout until its first answer starts
 
 Interaction = discord.Interaction[Any]
@@ -83,7 +84,7 @@ class Responder:
         self._check_first_bytes = check_first_bytes
         self._metrics = metrics
         self._deadline = AckDeadline()
-        self._owners: dict[int, int] = {}
+        self._owners: dict[int, tuple[int, int]] = {}  # owner and time of the answer (UTC milliseconds) by server
 
     def words(self, interaction: Interaction) -> Words:
         """The texts in the member's language: the one that they have chosen, else Discord's."""
@@ -254,16 +255,18 @@ class Responder:
         if not self._access.needs_owner(guild_id):
             return None
         guild = self._client.get_guild(guild_id)
-        known = (guild.owner_id if guild else None) or self._owners.get(guild_id)
-        if known is not None:
+        if guild is not None and guild.owner_id is not None:
+            return guild.owner_id
+        known, answered_at = self._owners.get(guild_id, (None, 0))
+        if known is not None and self.clock() < answered_at + OWNER_LIFETIME:
             return known
         try:
             async with asyncio.timeout(OPTIONAL_TIMEOUT):
                 fetched = (await self._client.fetch_guild(guild_id, with_counts=False)).owner_id
         except (discord.DiscordException, aiohttp.ClientError, OSError):
-            return None
+            return known
         if fetched is not None:
-            self._owners[guild_id] = fetched
+            self._owners[guild_id] = fetched, self.clock()
         return fetched
 
     # --- requests for pictures

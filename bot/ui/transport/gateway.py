@@ -98,17 +98,25 @@ async def stay_connected(client: discord.Client, token: str, *, closing: asyncio
         client.http.connector = MISSING  # `clear` keeps the closed one, and `login` creates one only for `MISSING`
 
 
-async def stay_logged_in(client: discord.Client, token: str, *, closing: asyncio.Event) -> None:
+async def stay_logged_in(
+    client: discord.Client,
+    token: str,
+    *,
+    closing: asyncio.Event,
+    stay: Callable[[asyncio.Event], Awaitable[object]] = asyncio.Event.wait,
+) -> None:
     """Log *client* in, so that it can send, without a connection to the gateway, until *closing* is set.
 
-    Raises `FatalGatewayError` for what another attempt cannot fix.
+    *stay* runs while it is logged in, until *closing* is set. Raises `FatalGatewayError` for what another attempt
+    cannot fix.
     """
     delay = MIN_RECONNECT_DELAY
     while not closing.is_set():
         try:
             async with client:
                 await client.login(token)
-                await closing.wait()
+                await stay(closing)
+                return
         except (discord.DiscordException, aiohttp.ClientError, OSError) as exc:
             _raise_if_fatal(exc)
         with suppress(TimeoutError):

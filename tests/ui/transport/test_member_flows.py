@@ -22,7 +22,7 @@ from tests.ui.transport.test_sockets import SOON, Scene, connected
 
 FILE = Upload("a.png", picture())
 
-pytestmark = pytest.mark.prove
+pytestmark = [pytest.mark.prove, pytest.mark.usefixtures("transport")]
 
 
 @dataclass

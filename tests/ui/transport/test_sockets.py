@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 import discord
 import pytest
 import yarl
+from aiohttp.web import Application as Site
 
 from bot.core.cards import ReplyPath
 from bot.core.errors import DeliverLater, MessageGone, PathClosed
@@ -21,11 +23,15 @@ from bot.ui.cards.texts import Texts
 from bot.ui.client import DarkroomClient, connect_to
 from bot.ui.interactions.access import Access
 from bot.ui.interactions.moderators import RemoveFiles
+from bot.ui.transport.gateway import stay_logged_in
+from bot.ui.transport.http_interactions import HttpInteractions
 from bot.ui.transport.messenger import DiscordMessenger
+from bot.web.interactions import PATH, Interactions
 from tests.discord.server import API, LocalDiscord
 from tests.kit import Rig, Time, picture, rig
 from tests.ui.cards.drawing import LOCALES
 from tests.ui.stage import spend
+from tests.web.test_server import served
 
 SOON = 5.0
 
@@ -54,6 +60,7 @@ async def connected(
     limits: Limits | None = None,
     remove_files: RemoveFiles = lambda _: None,
     mentions: bool = False,
+    has_gateway: bool = True,
 ) -> AsyncIterator[Scene]:
     """A connected client. With a *proxy* Discord's name is discord.example, resolved by the proxy's *names*."""
     monkeypatch.setattr(discord.http.Route, "BASE", discord.http.Route.BASE)
@@ -76,7 +83,9 @@ async def connected(
         build(
             client,
             base.services,
-            InterfaceSettings(("RunComfy",), keep_hours=72, keep_days=30, user_install=user_install),
+            InterfaceSettings(
+                ("RunComfy",), keep_hours=72, keep_days=30, user_install=user_install, has_gateway=has_gateway
+            ),
             check_first_bytes=_fine,
             uploads=base.delivery.uploads,
             originals=base.delivery.originals,
@@ -86,11 +95,33 @@ async def connected(
             answer_message=messenger.answer_message,
             metrics=base.metrics,
         )
-        async with client:
-            life = asyncio.create_task(client.start(server.token))
-            await server.ready("imagine", "edit", "jobs", "usage", "help", "Edit this")
+        join = over_http if os.environ.get("DARKROOM_DISCORD__TRANSPORT") == "http" else over_gateway
+        async with join(server, client, base):
             yield Scene(server, base, client, messenger)
-        with contextlib.suppress(asyncio.CancelledError):
+
+
+@asynccontextmanager
+async def over_gateway(server: LocalDiscord, client: DarkroomClient, _: Rig) -> AsyncIterator[None]:
+    async with client:
+        life = asyncio.create_task(client.start(server.token))
+        await server.ready("imagine", "edit", "jobs", "usage", "help", "Edit this")
+        yield
+    with contextlib.suppress(asyncio.CancelledError):
+        await life
+
+
+@asynccontextmanager
+async def over_http(server: LocalDiscord, client: DarkroomClient, base: Rig) -> AsyncIterator[None]:
+    """The client logged in, with an endpoint that Discord has saved."""
+    http, closing, app = HttpInteractions(client, base.store.claim_delivery, clock=base.time), asyncio.Event(), Site()
+    app.router.add_post(PATH, Interactions(http.receive, public_key=http.public_key, clock=base.time).post)
+    async with served(app) as url:
+        life = asyncio.create_task(stay_logged_in(client, server.token, closing=closing, stay=http.check_until))
+        await server.endpoint.use_when_ready(f"{url}{PATH}", within=SOON)
+        try:
+            yield
+        finally:
+            closing.set()
             await life
 
 
