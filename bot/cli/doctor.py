@@ -4,10 +4,12 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bot import app
 from bot.core.catalog import Catalog
 from bot.core.errors import ModelGone, ProviderError, ProviderPaused
+from bot.core.references import is_loopback
 from bot.files.modes import is_open, is_there
 from bot.observability.logging import Redactor, printable
 from bot.providers.base import Provider
@@ -18,6 +20,7 @@ from bot.store.database import StoreUnusable
 from bot.ui.application_check import Application, ApplicationCheckFailed, check_application
 from bot.ui.client import connect_to
 from bot.ui.interactions.access import Access
+from bot.web.interactions import PATH as INTERACTIONS
 
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
@@ -144,7 +147,8 @@ async def _discord(settings: Settings) -> AsyncIterator[Line]:
     intents = ["guilds", *(["messages"] if settings.discord.mentions or settings.discord.message_content else [])]
     intents += ["message content"] if settings.discord.message_content else []
     named = f"{found.name} ({found.application_id})"
-    yield Line(good=True, what=f"Discord knows the token: {named}; intents: {', '.join(intents)}")
+    over_gateway = f"; intents: {', '.join(intents)}" if settings.discord.transport == "gateway" else ""
+    yield Line(good=True, what=f"Discord knows the token: {named}{over_gateway}")
     if settings.discord.message_content and not found.message_content:
         fix = (
             "turn on Message Content Intent on the Developer Portal's page Bot, or set discord.message_content to false"
@@ -152,8 +156,28 @@ async def _discord(settings: Settings) -> AsyncIterator[Line]:
         yield Line(
             good=False, what="the application has no message-content intent, so Discord refuses the bot", fix=fix
         )
+    if (transport := _transport(settings, found.endpoint)) is not None:
+        yield transport
     for line in _application(found):
         yield line
+
+
+def _transport(settings: Settings, endpoint: str) -> Line | None:
+    """Compare how the bot receives interactions with where Discord sends them: *endpoint*, "" for the gateway."""
+    field = "Interactions Endpoint URL on the Developer Portal's page General Information"
+    if settings.discord.transport == "gateway":
+        fix = f"clear {field}, or set discord.transport to http"
+        wrong = f"Discord sends interactions to {endpoint} and none over the gateway"
+        return Line(good=None, what=wrong, fix=fix) if endpoint else None
+    public = urlsplit(settings.web.public_url)
+    if public.scheme != "https" and not is_loopback(public.hostname or ""):
+        fix = "set web.public_url to the https:// address at which Discord reaches this web server"
+        return Line(good=False, what="interactions over HTTP: no public https:// address", fix=fix)
+    ours = f"{settings.web.public_url}{INTERACTIONS}"
+    if endpoint.rstrip("/") == ours:
+        return Line(good=True, what=f"Discord sends interactions to {ours}")
+    fix = f"set {field} to {ours}, while darkroom run is running: Discord tests it"
+    return Line(good=False, what=f"Discord sends interactions to {endpoint or 'the gateway'}", fix=fix)
 
 
 def _application(found: Application) -> list[Line]:

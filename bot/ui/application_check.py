@@ -21,7 +21,8 @@ class Server:
 class Application:
     """*public*: anybody may invite the bot. *commands*: names of the registered global commands.
 
-    *message_content*: the privileged intent of that name is switched on.
+    *message_content*: the privileged intent of that name is switched on. *endpoint*: the Interactions Endpoint URL, ""
+    if none is set.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Application:
     commands: tuple[str, ...]
     servers: tuple[Server, ...]
     message_content: bool = False
+    endpoint: str = ""
 
 
 class ApplicationCheckFailed(Exception):
@@ -64,6 +66,7 @@ async def check_application(token: str, *, access: Access, proxy: str | None = N
         servers=tuple(
             Server(guild.id, guild.name, access.guild_is_open(guild.id, owner_id=owners[guild.id])) for guild in guilds
         ),
+        endpoint=info.interactions_endpoint_url or "",
         message_content=flags.gateway_message_content or flags.gateway_message_content_limited,
     )
 
