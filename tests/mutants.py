@@ -325,6 +325,28 @@ MUTANTS = (
         instead="return piece[0]",
         tests="tests/ui/cards/test_escape.py",
     ),
+    # --- interactions over HTTP
+    Mutant(
+        guard="an interaction that Discord has not signed is refused",
+        file="bot/web/interactions.py",
+        text="if signature is None or not is_signed:",
+        instead="if signature is None:",
+        tests="tests/web/test_interactions.py",
+    ),
+    Mutant(
+        guard="an interaction that was signed long ago is refused",
+        file="bot/web/interactions.py",
+        text="""return None if is_time and abs(now - int(time)) <= MAX_CLOCK_DIFFERENCE else "time\"""",
+        instead="return None",
+        tests="tests/web/test_interactions.py",
+    ),
+    Mutant(
+        guard="an interaction that arrives twice is handled once",
+        file="bot/ui/transport/http_interactions.py",
+        text="or await self._is_new(payload)",
+        instead="or True",
+        tests="tests/ui/transport/test_http_interactions.py",
+    ),
 )
 
 

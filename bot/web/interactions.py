@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 PATH = "/interactions"
 PING = 1  # both the type of Discord's question and that of the answer
-BODY_LIMIT = 1024 * 1024  # bytes; a form with its message and five full fields has about a third
+BODY_LIMIT = 512 * 1024  # bytes; more than a form with five full fields and the largest message that it belongs to
 READ_TIMEOUT = 2.5  # seconds for a whole body; Discord waits three for the answer
 MAX_CLOCK_DIFFERENCE = 300  # seconds between a signature's time and ours
 SIGNATURE_LENGTH = 64  # bytes

@@ -29,6 +29,7 @@ class Endpoint:
         self._key = SigningKey.generate()
         self._now = now
         self._violations = violations
+        self._http: aiohttp.ClientSession | None = None
         self._turn = itertools.count()
         self._deliveries: set[asyncio.Task[None]] = set()
 
@@ -80,13 +81,15 @@ class Endpoint:
         """Status and JSON of the answer; signs the body if *headers* is None."""
         body = json.dumps(payload).encode()
         signed = {"Content-Type": "application/json", **(self.sign(body) if headers is None else headers)}
-        timeout = aiohttp.ClientTimeout(ANSWER_TIMEOUT)
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as http,
-            http.post(url, data=body, headers=signed) as answer,
-        ):
+        async with self._session().post(url, data=body, headers=signed) as answer:
             text = await answer.text()
             return answer.status, json.loads(text) if answer.content_type == "application/json" else None
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            timeout, connector = aiohttp.ClientTimeout(ANSWER_TIMEOUT), aiohttp.TCPConnector(limit=0)
+            self._http = aiohttp.ClientSession(timeout=timeout, connector=connector)
+        return self._http
 
     def sign(self, body: bytes, *, at: float | None = None) -> dict[str, str]:
         """The headers of a request with *body*."""
@@ -94,5 +97,11 @@ class Endpoint:
         signature = self._key.sign(time.encode() + body).signature
         return {"X-Signature-Ed25519": signature.hex(), "X-Signature-Timestamp": time}
 
-    async def close(self) -> None:
+    async def delivered(self) -> None:
+        """Wait until every request has been answered."""
         await asyncio.gather(*self._deliveries)
+
+    async def close(self) -> None:
+        await self.delivered()
+        if self._http is not None:
+            await self._http.close()

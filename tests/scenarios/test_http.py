@@ -38,7 +38,7 @@ async def test_of_two_processes_one_handles_an_interaction_that_arrives_at_both(
             star = await bot.alice.click(menu, label="Favorite")
             bot.discord.send_again(star)
             await star.acked()
-            await endpoint.close()
+            await endpoint.delivered()
             listed = await bot.alice.slash(bot.channel, "favorites")
             await listed.until(shows("a lighthouse"), within=SOON)
 

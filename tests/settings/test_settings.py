@@ -12,6 +12,7 @@ from pydantic_core._pydantic_core import list_all_errors
 
 from bot.app import build
 from bot.core.jobs import Verb
+from bot.core.processes import Role
 from bot.core.routes import Options
 from bot.settings.settings import SHIPPED, Settings
 from bot.settings.sources import BadSettings
@@ -238,6 +239,26 @@ def test_half_a_file_never_starts_with_half_a_meaning(tmp_path: Path) -> None:
         path.write_text(whole[:length])
         with suppress(BadSettings):
             assert Settings.load({"DARKROOM_CONFIG": str(path)}).quota == expected.quota
+
+
+@pytest.mark.parametrize("name", ["mentions", "message_content"])
+def test_over_http_no_messages_can_be_read(name: str) -> None:
+    environment = {"DARKROOM_DISCORD__TRANSPORT": "http", f"DARKROOM_DISCORD__{name.upper()}": "true"}
+    with pytest.raises(BadSettings, match=f"^discord.{name}: needs the gateway"):
+        Settings.load(environment)
+
+
+@pytest.mark.parametrize(("transport", "role"), [("gateway", "gateway"), ("http", "web")])
+def test_interactions_are_answered_where_they_arrive(transport: str, role: str) -> None:
+    def answers(*roles: str) -> bool:
+        environment = {
+            "DARKROOM_DATABASE__URL": "postgresql://127.0.0.1/darkroom",
+            "DARKROOM_DISCORD__TRANSPORT": transport,
+            "DARKROOM_PROCESS__ROLES": json.dumps(roles),
+        }
+        return Settings.load(environment).answers
+
+    assert [each for each in Role if answers(each)] == [role]
 
 
 def test_a_missing_secret_is_named() -> None:

@@ -59,9 +59,11 @@ async def test_an_interaction_is_passed_on_and_answered_without_a_body() -> None
 
 
 async def test_discord_saves_the_address() -> None:
-    async with site() as on:
-        await DISCORD.use(f"{on.url}{PATH}")
+    discord = Endpoint(lambda: NOW, violations=[])
+    async with site(key=bytes.fromhex(discord.verify_key)) as on:
+        await discord.use(f"{on.url}{PATH}")
         assert on.received == []
+    await discord.close()
 
 
 def _changed(headers: dict[str, str], **changes: str) -> dict[str, str]:

@@ -84,7 +84,7 @@ async def test_an_interaction_that_arrives_twice_is_handled_once(
         asked = await alice.slash(channel, "usage")
         await asked.acked(within=SOON)
         on.discord.send_again(asked)
-        await on.discord.endpoint.close()
+        await on.discord.endpoint.delivered()
         other = await alice.slash(channel, "usage")
         await other.acked(within=SOON)
 
@@ -102,7 +102,7 @@ async def test_a_slow_handler_does_not_delay_the_answer_to_the_request(
         on.discord.fault("callback", do="hang")
 
         asked = await alice.slash(channel, "usage")
-        await on.discord.endpoint.close()  # returns when the request is answered
+        await on.discord.endpoint.delivered()  # returns when the request is answered
 
         assert asked.first is None
         assert (on.discord.endpoint.refused, on.discord.violations) == (0, [])
