@@ -75,10 +75,14 @@ class Database(Protocol):
         ...
 
     async def try_lock(self, name: str) -> bool:
-        """Whether this process is the one that holds the lock *name*: it keeps it until it closes the database.
+        """Whether this process is the one that holds the lock *name*, until it unlocks it or closes the database.
 
         Where the connection to the server was lost, another process may have it now.
         """
+        ...
+
+    async def unlock(self, name: str) -> None:
+        """Let another process have the lock *name*, if this one holds it."""
         ...
 
     async def wait_for_abandoned(self) -> None:

@@ -128,16 +128,24 @@ class _Listener:
     async def try_lock(self, name: str) -> bool:
         """Whether this connection holds the lock *name*, or has just got it."""
         async with self._busy:
-            if name not in self._locks:
-                try:
-                    got = await self.connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name)
-                except SERVER_ERRORS as exc:
-                    if not _is_away(exc):
-                        raise
-                    return False
-                if got:
-                    self._locks.add(name)
+            if name not in self._locks and await self._locking("pg_try_advisory_lock", name):
+                self._locks.add(name)
             return name in self._locks
+
+    async def unlock(self, name: str) -> None:
+        async with self._busy:
+            if name in self._locks:
+                self._locks.discard(name)
+                await self._locking("pg_advisory_unlock", name)
+
+    async def _locking(self, function: str, name: str) -> bool:
+        """What PostgreSQL's *function* says; False where the connection is lost, and its locks with it."""
+        try:
+            return bool(await self.connection.fetchval(f"SELECT {function}(hashtextextended($1, 0))", name))
+        except SERVER_ERRORS as exc:
+            if not _is_away(exc):
+                raise
+            return False
 
     def _on_message(self, _connection: Any, _process: int, _channel: str, message: str) -> None:
         for each in self._listeners:
@@ -235,6 +243,9 @@ class PostgresDatabase:
 
     async def try_lock(self, name: str) -> bool:
         return await self._listener.try_lock(name)
+
+    async def unlock(self, name: str) -> None:
+        await self._listener.unlock(name)
 
     async def purge_deleted(self, *, thoroughly: bool = False) -> bool:  # noqa: ARG002 - as the port has it
         return True  # autovacuum does it

@@ -386,6 +386,9 @@ class SqliteDatabase:
     async def try_lock(self, name: str) -> bool:  # noqa: ARG002 - as the port has it
         return True  # there is no other process
 
+    async def unlock(self, name: str) -> None:
+        """Nobody else runs."""
+
     async def wait_for_abandoned(self) -> None:
         """Nothing to wait for: units run in the order of their calls."""
 

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 SYNCED_COMMANDS = "commands"  # key of a note: the fingerprint of the commands that Discord has
 COMMAND_IDS = "command_ids"  # key of a note: Discord's ids of the slash commands by name, as JSON
 TIMEOUT = 10.0  # seconds
+SYNC_RETRY_DELAY = 0.2  # seconds
 MAX_RATE_LIMIT_WAIT = 60.0  # seconds; discord.py raises `RateLimited` for longer ones
 
 
@@ -219,15 +220,13 @@ class DarkroomClient(discord.AutoShardedClient):
         if not self._answers:
             await self._load_commands()
             return
-        if (
-            self._recommended_shards
-        ):  # asked at each login; here, so that the address of the gateway stays the configured one
+        if self._recommended_shards:  # discord.py would use the address of this answer, not the configured one
             self.shard_count, _, _ = await self.http.get_bot_gateway()
         if self.reads_messages:
             await self.interface.messages.load()
         await self.tree.set_translator(self._translator)
         try:
-            await self.sync()
+            await self._sync_in_turn()
         except discord.HTTPException:
             log.exception("Discord rejected the commands; it keeps the old ones", extra={"event": "sync_failed"})
 
@@ -235,6 +234,18 @@ class DarkroomClient(discord.AutoShardedClient):
         """Take over what Discord calls the commands, which another process has sent, so that cards can name them."""
         if kept := await self.responder.services.notes.get(COMMAND_IDS):
             self.texts.set_commands(json.loads(kept))
+
+    async def _sync_in_turn(self) -> None:
+        """Send the commands as `sync` does, after another process that is just doing so."""
+        database = self.responder.services.store.database
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TIMEOUT):
+                while not await database.try_lock(SYNCED_COMMANDS):  # noqa: ASYNC110 - another process's lock tells nobody
+                    await asyncio.sleep(SYNC_RETRY_DELAY)
+        try:
+            await self.sync()
+        finally:
+            await database.unlock(SYNCED_COMMANDS)
 
     async def sync(self, *, force: bool = False) -> bool:
         """Send the commands to Discord if they have changed, or if *force* is set; whether they were sent."""

@@ -30,6 +30,7 @@ class CountedReads:
         self.scan = database.scan
         self.publish = database.publish
         self.try_lock = database.try_lock
+        self.unlock = database.unlock
         self.on_message = database.on_message
         self.external_changes = database.external_changes
         self.wait_for_abandoned = database.wait_for_abandoned
