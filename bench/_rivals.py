@@ -32,6 +32,8 @@ class Writes(Protocol):
 class _AioTx:
     """Statement by statement through aiosqlite: a hop to its thread for each."""
 
+    host_shards = 1
+
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
 
@@ -49,6 +51,8 @@ class _AioTx:
 
 class _AlchemyTx:
     """The same statements through SQLAlchemy, which passes them to the driver unchanged."""
+
+    host_shards = 1
 
     def __init__(self, connection: Any, *, positions: bool) -> None:
         self._connection = connection

@@ -161,6 +161,27 @@ MUTANTS = (
     ),
     # --- nobody gets over a limit or pays more than they agreed to
     Mutant(
+        guard="what others add while requests are decided together is counted",
+        file="bot/store/migrations/postgres/0008_acceptance.sql",
+        text="    IF exceeded > 0 THEN",
+        instead="    IF false THEN",
+        tests="tests/store/test_acceptance.py",
+    ),
+    Mutant(
+        guard="a rule that is set while requests are decided together applies to them",
+        file="bot/store/migrations/postgres/0008_acceptance.sql",
+        text="IF rules <> darkroom_rules(servers, members, channels, since) THEN",
+        instead="IF false THEN",
+        tests="tests/store/test_acceptance.py",
+    ),
+    Mutant(
+        guard="what requests accepted together add to the host is counted",
+        file="bot/store/migrations/postgres/0008_acceptance.sql",
+        text="        unseen := 0;\n",
+        instead="        unseen := -1000000;\n",
+        tests="tests/store/test_acceptance.py",
+    ),
+    Mutant(
         guard="a reservation is counted before it is judged",
         file="bot/store/ledger.py",
         text="""    counted = await totals.count(tx, affected, local, at=now, jobs=1, reserved=amount)

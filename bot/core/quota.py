@@ -537,3 +537,37 @@ def alerts(limits: Iterable[Limit], used: Used, *, asks: Amount) -> Iterator[Ale
             (allowance,) = allowances([limit], used)
             bucket = used.moment(limit.scope).buckets[limit.window]
             yield Alert(replace(allowance, used=after), bucket, crossed[-1])
+
+
+# --- totals that may rise before they are compared
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """The largest amount, in *unit*, that the total of one bucket may reach."""
+
+    scope: Scope  # of the account
+    bucket: str
+    unit: Unit
+    amount: int
+
+
+def ceilings(limits: Iterable[Limit], used: Used, *, asks: Amount) -> Iterator[Ceiling]:
+    """How far the totals, with *asks*, may rise for what `check` and `alerts` say of *used* to be true of them too.
+
+    For a request that is admitted without a bonus and causes no alert.
+    """
+    requested = {Unit.IMAGES: asks.images, Unit.MICRO_USD: asks.micro_usd, Unit.JOBS: 1}
+    for each in limits:
+        if requested[each.unit]:
+            account = Scope.GUILD if each.scope is Scope.DIRECT else each.scope
+            bucket = used.moment(account).buckets[each.window or Window.TOTAL]
+            yield Ceiling(account, bucket, each.unit, _before_alert(each, used.of(each)))
+
+
+def _before_alert(limit: Limit, used: int) -> int:
+    """The largest amount that is admitted, and crosses no threshold above *used*."""
+    if limit.scope is Scope.USER or limit.window is None:
+        return limit.amount
+    ahead = [each for each in THRESHOLDS if used * 100 < limit.amount * each]
+    return (limit.amount * ahead[0] - 1) // 100 if ahead else limit.amount

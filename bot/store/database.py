@@ -6,9 +6,11 @@ committed. SQLite runs units one after another, PostgreSQL concurrently: a unit 
 it reads them.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -28,6 +30,8 @@ Row = Mapping[str, Any]
 class Tx(Protocol):
     """One transaction."""
 
+    host_shards: int  # how many rows each total of the scope `host` is divided into: 1 where units do not run at once
+
     async def run(self, sql: str, *args: object) -> None: ...
 
     async def fetch(self, sql: str, *args: object) -> Sequence[Row]: ...
@@ -36,6 +40,18 @@ class Tx(Protocol):
 
 
 Unit = Callable[[Tx], Awaitable[T]]
+
+
+async def insert(tx: Tx, table: str, row: Mapping[str, object]) -> None:
+    """Insert *row*, whose keys are the names of columns."""
+    await tx.run(_insert(table, tuple(row)), *row.values())
+
+
+@cache
+def _insert(table: str, columns: tuple[str, ...]) -> str:
+    names = ", ".join(f'"{each}"' for each in columns)
+    values = ", ".join(f"${n}" for n in range(1, len(columns) + 1))
+    return f"INSERT INTO {table} ({names}) VALUES ({values})"  # noqa: S608 - names of our tables and columns
 
 
 class Database(Protocol):
@@ -48,6 +64,18 @@ class Database(Protocol):
         *on_commit* is called with the unit's result once it is on disk, before the caller goes on, and also where the
         caller was cancelled. The units of one SQLite file call in the order of their commits.
         """
+        ...
+
+    async def run_statements(self, unit: Unit[T]) -> T:
+        """Run *unit* with each of its statements in a transaction of its own; only on a shared database.
+
+        Where the connection is lost, or transactions conflict, the whole unit is run again: it has to find out which of
+        its statements were committed.
+        """
+        ...
+
+    def abandon(self, work: "asyncio.Task[Any]") -> None:
+        """Let `wait_for_abandoned` wait for *work* also; only on a shared database."""
         ...
 
     async def read(self, unit: Unit[T]) -> T:

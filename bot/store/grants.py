@@ -6,7 +6,7 @@ The functions are parts of units that have locked the member's account.
 from collections.abc import Sequence
 
 from bot.core.quota import Draw, Grant, Unit
-from bot.store.database import Tx
+from bot.store.database import Row, Tx
 
 
 async def open_grant(tx: Tx, grant_id: int, grant: Grant, *, server: int, user: int) -> None:
@@ -31,7 +31,17 @@ async def remaining(tx: Tx, server: int, user: int, *, now: int) -> Sequence[Gra
         user,
         now,
     )
-    return [Grant(row["id"], Unit(row["unit"]), row["remaining"], row["expires_at"]) for row in rows]
+    return [load(row) for row in rows]
+
+
+def unexpired(grants: Sequence[Grant], *, now: int) -> Sequence[Grant]:
+    """Those of *grants* that have not expired at *now*, first to expire first."""
+    left = (each for each in grants if each.expires_at is None or each.expires_at > now)
+    return sorted(left, key=lambda one: (one.expires_at is None, one.expires_at or 0, one.id))
+
+
+def load(row: Row) -> Grant:
+    return Grant(row["id"], Unit(row["unit"]), row["remaining"], row["expires_at"])
 
 
 async def record_draws(tx: Tx, job_id: str, draws: Sequence[Draw]) -> None:
@@ -61,7 +71,7 @@ async def refund(tx: Tx, job_id: str, *, pictures: int) -> None:
 
 async def get(tx: Tx, grant_id: int) -> Grant | None:
     row = await tx.one("SELECT id, unit, remaining, expires_at FROM grants WHERE id = $1", grant_id)
-    return None if row is None else Grant(row["id"], Unit(row["unit"]), row["remaining"], row["expires_at"])
+    return None if row is None else load(row)
 
 
 async def close(tx: Tx, grant_id: int, *, now: int) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bot.core.jobs import AppliedStyle, Cancel, ImageRequest, Job, Lease, Place, Reference, State, Verb
-from bot.store.database import Row, Tx
+from bot.store.database import Row, Tx, insert
 
 ERASED_REQUEST = '{"prompt": "", "options": {}, "references": []}'
 CHANGEABLE = frozenset(
@@ -21,42 +21,43 @@ CHANGEABLE = frozenset(
 
 
 async def add(tx: Tx, job: Job) -> None:
-    request = job.request
-    await tx.run(
-        """
-        INSERT INTO jobs
-            (id, user_id, guild_id, channel_id, model, verb, request, provider, route, state, created_at,
-             changed_at, due_at, give_up_after, checked, cancel, images, flagged, parent_id, installed,
-             parent_channel, roles, parent_picture, source, spoiler, worker)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0, 0, $17, $18, $19, $20,
-                $21, $22, $23, $24)
-        """,
-        job.id,
-        job.place.user_id,
-        job.place.guild_id,
-        job.place.channel_id,
-        request.model,
-        request.verb,
-        _dump(request),
-        job.provider,
-        job.route,
-        job.state,
-        job.created_at,
-        job.changed_at,
-        job.due_at,
-        job.give_up_after,
-        int(job.checked),
-        job.cancel,
-        job.parent_id,
-        int(job.place.installed),
-        job.place.parent_id,
-        " ".join(map(str, job.place.roles)),
-        job.parent_picture,
-        job.source,
-        int(job.spoiler),
-        job.lease.worker,
-    )
+    await insert(tx, "jobs", new_row(job))
     await add_event(tx, job, before=None, now=job.created_at, reason=None)
+
+
+def new_row(job: Job) -> dict[str, object]:
+    """The row of a new job, by column; the others are empty."""
+    place, request = job.place, job.request
+    return {
+        "id": job.id,
+        "user_id": place.user_id,
+        "guild_id": place.guild_id,
+        "channel_id": place.channel_id,
+        "model": request.model,
+        "verb": request.verb.value,
+        "request": _dump(request),
+        "provider": job.provider,
+        "route": job.route,
+        "state": job.state.value,
+        "created_at": job.created_at,
+        "changed_at": job.changed_at,
+        "due_at": job.due_at,
+        "give_up_after": job.give_up_after,
+        "checked": int(job.checked),
+        "cancel": job.cancel.value,
+        "images": 0,
+        "flagged": 0,
+        "parent_id": job.parent_id,
+        "installed": int(place.installed),
+        "parent_channel": place.parent_id,
+        "roles": " ".join(map(str, place.roles)),
+        "parent_picture": job.parent_picture,
+        "source": job.source,
+        "spoiler": int(job.spoiler),
+        "worker": job.lease.worker,
+        "lease": 0,
+        "version": 0,
+    }
 
 
 async def move(tx: Tx, job: Job, to: State, *, now: int, changes: Mapping[str, Any]) -> Job | None:
@@ -184,15 +185,19 @@ async def ended_of(tx: Tx, user_id: int, *, limit: int) -> Sequence[Job]:
 
 async def add_event(tx: Tx, job: Job, *, before: State | None, now: int, reason: str | None) -> None:
     """Record the current state and provider of *job*; *before* is the previous state, None for a new job."""
-    await tx.run(
-        "INSERT INTO job_events (job, at, before, after, reason, provider) VALUES ($1, $2, $3, $4, $5, $6)",
-        job.id,
-        now,
-        before,
-        job.state,
-        reason,
-        job.provider,
-    )
+    await insert(tx, "job_events", event_row(job, before=before, now=now, reason=reason))
+
+
+def event_row(job: Job, *, before: State | None, now: int, reason: str | None) -> dict[str, object]:
+    """The row of the event that *job* has its current state and provider."""
+    return {
+        "job": job.id,
+        "at": now,
+        "before": before,
+        "after": job.state.value,
+        "reason": reason,
+        "provider": job.provider,
+    }
 
 
 def load(row: Row) -> Job:

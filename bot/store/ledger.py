@@ -3,7 +3,7 @@
 The functions are parts of units: they take the caller's transaction. Rows of the ledger are never changed or deleted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -15,7 +15,7 @@ from bot.core.jobs import Job, Place
 from bot.core.quota import IN_UTC, NO_SERVER, Alert, Amount, Draw, Grant, Kind, Limits, Scope, Unit, Used
 from bot.core.windows import Calendar, Moment, moment_on_day
 from bot.store import grants, rules, strikes, totals
-from bot.store.database import Tx
+from bot.store.database import Tx, insert
 
 DARKROOM = 0  # the actor of rows that no person caused
 
@@ -55,9 +55,10 @@ async def reserve(
         await grants.record_draws(tx, job.id, draws)
         after = await used(tx, place, now=now, calendar=calendar)
         granted = await grants.remaining(tx, place.server, place.user_id, now=now)
-    await _add(
-        tx, Kind.RESERVE, job, amount, now=now, paid=bonus_paid, price_version=price_version, reason=None, local=local
-    )  # fmt: skip
+    row = job_row(
+        Kind.RESERVE, job, amount, now=now, paid=bonus_paid, price_version=price_version, reason=None, local=local
+    )
+    await insert(tx, "ledger", row)
     charge = Charge(reserved=amount, bonus=bonus_paid.images)
     return Reservation(charge, applying, after, granted, tuple(quota.alerts(applying, before, asks=amount)))
 
@@ -66,11 +67,27 @@ async def _admit(
     tx: Tx, place: Place, amount: Amount, *, used: Used, limits: Limits, granted: Sequence[Grant]
 ) -> tuple[Sequence[quota.Limit], Sequence[Draw]]:
     found, blocks = await rules.applying_to(tx, place)
+    expiries = await strikes.expiries(tx, place, now=used.now)
+    return decide(
+        place, amount, used=used, limits=limits, rules_set=found, blocks=blocks, strikes_until=expiries, granted=granted
+    )
+
+
+def decide(
+    place: Place, amount: Amount, *, used: Used, limits: Limits, rules_set: Sequence[quota.Rule],
+    blocks: Iterable[quota.Block], strikes_until: Iterable[int], granted: Sequence[Grant],
+) -> tuple[Sequence[quota.Limit], Sequence[Draw]]:  # fmt: skip
+    """The limits that apply at *place*, and what bonuses pay; `UserError` where *amount* is not admitted.
+
+    *rules_set*, *blocks* and *strikes_until* (when each expires) are those of the place and the member.
+    """
     quota.check_blocks(each for each in blocks if each.applies(used.now))
-    await strikes.check(tx, place, now=used.now)
+    strikes.check(place, strikes_until, now=used.now)
     guild = place.server != NO_SERVER
     applying = (
-        quota.effective(limits.rules(guild=guild), found, roles=place.roles) if found else _defaults(limits, guild)
+        quota.effective(limits.rules(guild=guild), rules_set, roles=place.roles)
+        if rules_set
+        else _defaults(limits, guild)
     )
     return applying, quota.check(applying, used, asks=amount, grants=granted)
 
@@ -102,7 +119,9 @@ async def end(tx: Tx, job: Job, *, now: int, pictures: int, reason: str | None) 
     bonus_part = _part(whole, from_bonus)
     await totals.count(  # the scope `host` counts no money here: its dollars are the providers' costs
         tx,
-        totals.accounts(server=held["guild"], channel=held["channel"], user=held["user"]),
+        totals.accounts(
+            server=held["guild"], channel=held["channel"], user=held["user"], shard=totals.shard_of(tx, job.id)
+        ),
         moment_on_day(date.fromisoformat(held["day"]), held["at"]),
         at=held["at"],
         jobs=-1,
@@ -115,10 +134,11 @@ async def end(tx: Tx, job: Job, *, now: int, pictures: int, reason: str | None) 
     if held["bonus_images"] > from_bonus:
         await grants.refund(tx, job.id, pictures=held["bonus_images"] - from_bonus)
     kind = Kind.SETTLE if spent.images else Kind.RELEASE
-    await _add(
-        tx, kind, job, spent if spent.images else whole, now=now, paid=bonus_part, price_version=held["price_version"],
+    row = job_row(
+        kind, job, spent if spent.images else whole, now=now, paid=bonus_part, price_version=held["price_version"],
         reason=reason,
     )  # fmt: skip
+    await insert(tx, "ledger", row)
 
 
 def share(whole: Amount, pictures: int) -> Amount:
@@ -150,7 +170,7 @@ async def add_host_cost(tx: Tx, job: Job, *, now: int, micro_usd: int, known: bo
         reason,
     )
     at, counted = (now, 0) if before is None else (before["at"], before["micro_usd"])
-    host = ((Scope.HOST, NO_SERVER, totals.HOST),)
+    host = ((Scope.HOST, NO_SERVER, totals.shard_of(tx, job.id)),)
     await totals.count(tx, host, IN_UTC.moment(at), at=at, spent=Amount(0, micro_usd - counted), returning=False)
 
 
@@ -237,40 +257,27 @@ async def adjust(
         await totals.count_one(tx, account, bucket, exempt=Amount() - by)
 
 
-async def _add(
-    tx: Tx,
-    kind: Kind,
-    job: Job,
-    amount: Amount,
-    *,
-    now: int,
-    paid: Amount,
-    price_version: str,
-    reason: str | None,
+def job_row(
+    kind: Kind, job: Job, amount: Amount, *, now: int, paid: Amount, price_version: str, reason: str | None,
     local: Moment | None = None,
-) -> None:
-    """Insert a row for a job; *paid* is the part of *amount* that a bonus pays."""
+) -> dict[str, object]:  # fmt: skip
+    """The row of a reservation or of its end, by column; *paid* is the part of *amount* that a bonus pays."""
     place = job.place
-    await tx.run(
-        """
-        INSERT INTO ledger (at, kind, job, actor, reason, guild, channel, "user", route, images, micro_usd,
-                            price_version, bonus_images, bonus_micro_usd, day, week)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-        """,
-        now,
-        kind,
-        job.id,
-        place.user_id if kind is Kind.RESERVE else DARKROOM,
-        reason,
-        place.server,
-        place.counted_channel,
-        place.user_id,
-        job.route,
-        amount.images,
-        amount.micro_usd,
-        price_version,
-        paid.images,
-        paid.micro_usd,
-        local.day if local else None,
-        local.week if local else None,
-    )
+    return {
+        "at": now,
+        "kind": kind.value,
+        "job": job.id,
+        "actor": place.user_id if kind is Kind.RESERVE else DARKROOM,
+        "reason": reason,
+        "guild": place.server,
+        "channel": place.counted_channel,
+        "user": place.user_id,
+        "route": job.route,
+        "images": amount.images,
+        "micro_usd": amount.micro_usd,
+        "price_version": price_version,
+        "bonus_images": paid.images,
+        "bonus_micro_usd": paid.micro_usd,
+        "day": local.day if local else None,
+        "week": local.week if local else None,
+    }

@@ -44,7 +44,8 @@ class Audit:
         off = " OR ".join(f"sum({each}) <> 0" for each in COLUMNS)
         sql = f"""
             SELECT scope, guild, bucket, subject, {sums} FROM (
-                SELECT scope, guild, bucket, subject, {", ".join(COLUMNS)} FROM totals
+                SELECT scope, guild, bucket, CASE WHEN scope = 'host' THEN 0 ELSE subject END AS subject,
+                    {", ".join(COLUMNS)} FROM totals
                 UNION ALL
                 SELECT scope, guild, bucket, subject, {", ".join(f"-{each}" for each in COLUMNS)} FROM rebuilt
             ) difference GROUP BY scope, guild, bucket, subject HAVING {off}
@@ -63,12 +64,20 @@ class Audit:
             await totals.count_one(
                 tx, account, "total"
             )  # locks the account: every unit that counts takes this row first
+            if mismatch.scope is Scope.HOST:
+                await totals.lock_shards(tx)
             row = await tx.one(
                 f"SELECT {', '.join(COLUMNS)} FROM rebuilt "  # noqa: S608 - as above
                 "WHERE scope = $1 AND guild = $2 AND bucket = $3 AND subject = $4",
                 mismatch.scope, mismatch.server, mismatch.bucket, mismatch.subject,
             )  # fmt: skip
             await totals.count_one(tx, account, mismatch.bucket)
+            if mismatch.scope is Scope.HOST:  # the first shard has the sum, and the others nothing
+                await tx.run(
+                    f"UPDATE totals SET {', '.join(f'{each} = 0' for each in COLUMNS)} "  # noqa: S608 - as above
+                    "WHERE scope = $1 AND guild = $2 AND bucket = $3",
+                    *account[:2], mismatch.bucket,
+                )  # fmt: skip
             await tx.run(
                 f"UPDATE totals SET {', '.join(f'{each} = ${n}' for n, each in enumerate(COLUMNS, start=5))} "  # noqa: S608
                 "WHERE scope = $1 AND guild = $2 AND bucket = $3 AND subject = $4",

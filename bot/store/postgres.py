@@ -38,6 +38,8 @@ MIGRATION_LOCK = int.from_bytes(b"darkroom") + 1  # the key of an advisory lock
 CHANNEL = "darkroom"  # changes by commands of the operator
 MESSAGES = "darkroom_messages"  # of running processes
 
+HOST_SHARDS = 8  # as in migration 0008
+
 CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 SERVER_UNAVAILABLE = (
     OSError,
@@ -62,6 +64,8 @@ TERMINATE_IDLE = """
 
 
 class _PostgresTx:
+    host_shards = HOST_SHARDS
+
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
@@ -220,6 +224,13 @@ class PostgresDatabase:
     async def read(self, unit: Unit[T]) -> T:
         return await self._call(unit, isolation="repeatable_read", readonly=True)
 
+    async def run_statements(self, unit: Unit[T]) -> T:
+        return await self._call(unit)
+
+    def abandon(self, work: "asyncio.Task[Any]") -> None:
+        self._abandoned.add(work)
+        work.add_done_callback(self._on_abandoned_done)
+
     async def scan(self, unit: Unit[T]) -> T:
         connection = await asyncpg.connect(
             self._url, **_connect_options(self._name) | {"command_timeout": SCAN_TIMEOUT}
@@ -301,8 +312,7 @@ class PostgresDatabase:
         call.abandoned = True
         if not call.committing:
             work.cancel()
-        self._abandoned.add(work)
-        work.add_done_callback(self._on_abandoned_done)
+        self.abandon(work)
 
     def _on_abandoned_done(self, work: "asyncio.Task[Any]") -> None:
         self._abandoned.discard(work)
@@ -335,14 +345,11 @@ class PostgresDatabase:
             call.committing, call.xid = False, None
             try:
                 async with self._acquired() as connection:
-                    transaction = connection.transaction(**options)
-                    await transaction.start()
-                    async with _rollback_on_error(connection, transaction):
-                        result = await unit(_PostgresTx(connection))
-                        if not options.get("readonly"):
-                            call.xid = await connection.fetchval(CURRENT_XID)
-                    call.committing = True
-                    await transaction.commit()
+                    transaction = connection.transaction(**options) if options else None
+                    result = await _run(unit, connection, call, transaction=transaction)
+                    if transaction is not None:
+                        call.committing = True
+                        await transaction.commit()
             except SERVER_ERRORS as exc:
                 if call.committing and (call.xid is None or await self._was_committed(call.xid, exc)):
                     return result
@@ -399,6 +406,17 @@ class PostgresDatabase:
             log.warning("The database does not answer; its units wait", extra={"event": "store_away"})
         elif unavailable_because is None and before is not None:
             log.info("The database answers again", extra={"event": "store_back"})
+
+
+async def _run(unit: Unit[T], connection: Any, call: _Call, *, transaction: Any) -> T:
+    """Run *unit* in *transaction*; for None, each of its statements in one of its own."""
+    if transaction is None:
+        return await unit(_PostgresTx(connection))
+    await transaction.start()
+    async with _rollback_on_error(connection, transaction):
+        result = await unit(_PostgresTx(connection))
+        call.xid = await connection.fetchval(CURRENT_XID)
+    return result
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bot.core.cards import Picture, Reply
 from bot.core.jobs import Lease
-from bot.store.database import Row, Tx
+from bot.store.database import Row, Tx, insert
 
 END_OF_TIME = 1 << 62  # UTC milliseconds
 ANY = (None, None)  # in place of a lease
@@ -39,30 +39,37 @@ def _held(first: int) -> str:
 
 
 async def add(tx: Tx, reply: Reply) -> None:
-    await tx.run(
-        """
-        INSERT INTO replies
-            (job, application_id, channel_id, guild_id, message_id, ephemeral, bot_can_edit, bot_can_post,
-             filesize_limit, locale, wanted, delivered, request_message, thread, gone, attempts)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, 0)
-        """,
-        reply.job_id,
-        reply.application_id,
-        reply.channel_id,
-        reply.guild_id,
-        reply.message_id,
-        int(reply.ephemeral),
-        int(reply.bot_can_edit),
-        int(reply.bot_can_post),
-        reply.filesize_limit,
-        reply.locale,
-        reply.wanted,
-        reply.delivered,
-        reply.request_message,
-        int(reply.thread),
-    )
+    await insert(tx, "replies", new_row(reply))
     if reply.token is not None:
         await keep_token(tx, reply.job_id, reply.token, expires_at=reply.token_expires_at)
+
+
+def new_row(reply: Reply) -> dict[str, object]:
+    """The row of a new reply, by column; the others are empty."""
+    return {
+        "job": reply.job_id,
+        "application_id": reply.application_id,
+        "channel_id": reply.channel_id,
+        "guild_id": reply.guild_id,
+        "message_id": reply.message_id,
+        "ephemeral": int(reply.ephemeral),
+        "bot_can_edit": int(reply.bot_can_edit),
+        "bot_can_post": int(reply.bot_can_post),
+        "filesize_limit": reply.filesize_limit,
+        "locale": reply.locale,
+        "wanted": reply.wanted,
+        "delivered": reply.delivered,
+        "request_message": reply.request_message,
+        "thread": int(reply.thread),
+        "gone": 0,
+        "attempts": 0,
+        "text_version": 0,
+        "notified": 0,
+    }
+
+
+def token_row(job_id: str, token: str, *, expires_at: int) -> dict[str, object]:
+    return {"job": job_id, "token": token, "expires_at": expires_at}
 
 
 async def keep_token(tx: Tx, job_id: str, token: str, *, expires_at: int) -> None:

@@ -33,8 +33,13 @@ async def applying_to(tx: Tx, place: Place) -> tuple[Sequence[Rule], Sequence[Bl
         place.counted_channel,
         NO_SERVER,
     )
-    roles = frozenset(place.roles)
-    return _parse(row for row in rows if row["holder"] != Holder.ROLE or row["subject"] in roles)
+    return applying_of(rows, place)
+
+
+def applying_of(rows: Iterable[Row], place: Place) -> tuple[Sequence[Rule], Sequence[Block]]:
+    """The rules and blocks at *place*, of the *rows* of its server and of scope `host`."""
+    subjects = {Holder.USER: (place.user_id,), Holder.CHANNEL: (place.counted_channel,), Holder.ROLE: place.roles}
+    return _parse(row for row in rows if row["subject"] in subjects.get(row["holder"], (row["subject"],)))
 
 
 async def set_in(tx: Tx, server: int) -> tuple[Sequence[Rule], Sequence[Block]]:

@@ -43,6 +43,8 @@ PLACEHOLDER = re.compile(r"\$(\d+)")
 class _SqliteTx:
     """The statements of one unit. Nothing here suspends, so a unit cannot be interleaved with another."""
 
+    host_shards = 1
+
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
@@ -376,6 +378,12 @@ class SqliteDatabase:
 
     async def purge_deleted(self, *, thoroughly: bool = False) -> bool:
         return await self._secure_deletion(thoroughly=thoroughly)
+
+    async def run_statements(self, unit: Unit[T]) -> T:
+        raise NotImplementedError
+
+    def abandon(self, work: "asyncio.Task[Any]") -> None:
+        raise NotImplementedError
 
     async def publish(self, messages: Sequence[str]) -> None:
         """Nobody else runs."""

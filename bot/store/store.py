@@ -19,6 +19,7 @@ from bot.core.quota import IN_UTC, Amount, Holder, Limits
 from bot.core.server_settings import ServerSettings
 from bot.core.windows import Calendar
 from bot.store import alerts, complaints, jobs, ledger, processes, provider_health, queries, replies, rules, strikes
+from bot.store.acceptance import Acceptance, Request
 from bot.store.complaints import Complaint, Outcome
 from bot.store.database import Database, Tx
 from bot.store.ledger import Reservation
@@ -71,6 +72,7 @@ class Takedown:
 class Store:
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._acceptance = Acceptance(database) if database.shared else None
         self._job_listeners: list[Callable[[Job], None]] = []
         self._reply_listeners: list[Callable[[DueReply], None]] = []
 
@@ -168,6 +170,10 @@ class Store:
 
         *calendar* is the server's. Raises `AlreadySeen` for a repeated interaction.
         """
+        result: Reservation | UserError | None = None
+        if self._acceptance is not None:
+            request = Request(interaction_id, job, reply, amount, price_version, limits, calendar)
+            result = await self._acceptance.accept(request)
 
         async def unit(tx: Tx) -> Reservation | UserError:
             if not await _claim_interaction(tx, interaction_id, job=job.id, now=job.created_at):
@@ -185,7 +191,8 @@ class Store:
                 await alerts.add(tx, job.place, alert, now=job.created_at)
             return reserved
 
-        result = await self.database.write(unit)
+        if result is None:
+            result = await self.database.write(unit)
         if isinstance(result, UserError):
             raise result
         return result

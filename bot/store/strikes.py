@@ -3,7 +3,7 @@
 The functions are parts of units: they take the caller's transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -64,10 +64,14 @@ async def expire(tx: Tx, server: int, user: int, *, now: int) -> int:
     return len(rows)
 
 
-async def check(tx: Tx, place: Place, *, now: int) -> None:
-    """Raise `UserError` for a member with too many strikes in the server."""
+async def expiries(tx: Tx, place: Place, *, now: int) -> Sequence[int]:
+    """When each strike of the member in the server expires, of those that have not."""
     if place.server == NO_SERVER:
-        return
-    strikes = await unexpired(tx, place.server, place.user_id, now=now)
-    if (until := blocked_until((each.expires_at for each in strikes), now=now)) is not None:
+        return ()
+    return [each.expires_at for each in await unexpired(tx, place.server, place.user_id, now=now)]
+
+
+def check(place: Place, expiries: Iterable[int], *, now: int) -> None:
+    """Raise `UserError` for a member with too many strikes in the server."""
+    if place.server != NO_SERVER and (until := blocked_until(expiries, now=now)) is not None:
         raise UserError("moderation.strikes", until_at=until)

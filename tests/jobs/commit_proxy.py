@@ -1,4 +1,7 @@
-"""TCP proxy to PostgreSQL that breaks connections on request: at a COMMIT, or at the answer to one."""
+"""TCP proxy to PostgreSQL that breaks connections on request: at a COMMIT, or at the answer to one.
+
+A statement that accepts requests counts as a COMMIT: it is a transaction.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +11,8 @@ from enum import Enum
 from urllib.parse import parse_qs, urlsplit
 
 BEGIN, COMMIT = b"BEGIN", b"COMMIT"
-QUERY = b"Q"
+QUERY, PARSE, BIND, SYNC = b"Q", b"P", b"B", b"S"
+ACCEPT = b"SELECT darkroom_accept("
 
 
 class Cut(Enum):
@@ -28,6 +32,7 @@ class Line:
     upstream: str
     url: str = ""
     commits: int = 0
+    round_trips: int = 0  # requests to the server so far
     delay: float = 0.0
     read_delay: float = 0.0
     seen: asyncio.Event = field(default_factory=asyncio.Event)  # set at every COMMIT
@@ -69,6 +74,8 @@ class _Connection:
     to_server: asyncio.StreamWriter
     cut: Cut | None = None
     reads: bool = False
+    accepting: bool = False
+    _accepts: set[bytes] = field(default_factory=set)  # names of prepared statements
     committing: bool = False
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -79,9 +86,10 @@ class _Connection:
         while self.cut is None and (letter := await self.reader.read(1)):
             size = await self.reader.readexactly(4)
             body = await self.reader.readexactly(int.from_bytes(size) - 4)
+            self.line.round_trips += letter in (QUERY, SYNC)
             if letter == QUERY and body.startswith(BEGIN):
                 self.reads = b"READ ONLY" in body
-            if letter == QUERY and body.startswith(COMMIT):
+            if (letter == QUERY and body.startswith(COMMIT)) or self._ends_acceptance(letter, body):
                 self.committing = True
                 if not self.reads:
                     self.line.commits += 1
@@ -96,6 +104,14 @@ class _Connection:
             await self.answered.wait()
         if self.cut is Cut.SILENT:
             await self.reader.read()  # until the client gives up
+
+    def _ends_acceptance(self, letter: bytes, body: bytes) -> bool:
+        if letter == PARSE and ACCEPT in body:
+            self._accepts.add(body.partition(b"\0")[0])
+        if letter == BIND:
+            self.accepting = body.split(b"\0", 2)[1] in self._accepts
+            self.reads = self.reads and not self.accepting
+        return letter == SYNC and self.accepting
 
     async def backward(self) -> None:
         while data := await self.there.read(65536):

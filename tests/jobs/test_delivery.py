@@ -28,6 +28,8 @@ class CountedReads:
         self.unavailable_because: BaseException | None = None
         self.shared = database.shared
         self.scan = database.scan
+        self.run_statements = database.run_statements
+        self.abandon = database.abandon
         self.publish = database.publish
         self.try_lock = database.try_lock
         self.unlock = database.unlock

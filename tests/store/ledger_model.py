@@ -156,9 +156,13 @@ async def seen(store: Store, place: Place, *, now: int) -> Seen:
 
 
 async def totals(store: Store) -> Totals:
-    """The stored totals, without those that are zero."""
-    found = await rows(store, "SELECT * FROM totals")
-    return _without_nothing({_key(row): tuple(row[each] for each in COLUMNS) for row in found})
+    """The stored totals, without those that are zero; of the host, the sums of its shards."""
+    sums: Counter[tuple[Key, str]] = Counter()
+    for row in await rows(store, "SELECT * FROM totals"):
+        scope, guild, subject, bucket = _key(row)
+        key = (scope, guild, 0 if scope == "host" else subject, bucket)
+        sums.update({(key, column): row[column] for column in COLUMNS})
+    return _without_nothing({key: tuple(sums[(key, column)] for column in COLUMNS) for key, _ in sums})
 
 
 async def rebuilt(store: Store) -> Totals:

@@ -45,11 +45,13 @@ from bot.store.threads import Threads
 from bot.store.tray import Trays
 from tests.jobs.commit_proxy import Cut, Line, line_to
 from tests.postgres import by_hand, fresh
-from tests.store.ledger_model import FREE, NOON, a_job, accept, all_keys, faults, put
+from tests.store.ledger_model import COLUMNS, FREE, NOON, a_job, accept, all_keys, faults, put
 
 ENGINES = {"bot.store.sqlite", "bot.store.postgres"}
 NUMBERED = {("ledger", "id"), ("host_cost", "id"), ("changes", "n"), ("grants", "id"), ("draws", "grant_id"),
             ("processes", "id")}  # fmt: skip
+SUBJECT = "CASE WHEN scope = 'host' THEN 0 ELSE subject END"
+SUMS = ", ".join(f"sum({each}) AS {each}" for each in COLUMNS)
 LATER = NOON + 1000
 
 
@@ -270,9 +272,13 @@ async def lived(address: str, how: Cut | None) -> Sequence[object]:
 
 
 async def _content(look: Any) -> object:
-    """All rows, without sequence numbers, which a transaction uses up even if it is rolled back."""
+    """All rows, without sequence numbers, which a transaction uses up even if it is rolled back.
+
+    The totals of the host are summed, because their shards depend on the connection.
+    """
     names = [row[0] for row in await look.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
-    parts = ", ".join(f"'{each}', (SELECT json_agg(one) FROM {each} one)" for each in names)  # noqa: S608 - our tables
+    sources = {"totals": f"(SELECT scope, guild, bucket, {SUBJECT} AS subject, {SUMS} FROM totals GROUP BY 1, 2, 3, 4)"}  # noqa: S608
+    parts = ", ".join(f"'{each}', (SELECT json_agg(one) FROM {sources.get(each, each)} one)" for each in names)  # noqa: S608 - our tables
     content = json.loads(await look.fetchval(f"SELECT json_build_object({parts})"))
     return {table: sorted(_comparable(table, row) for row in table_rows or ()) for table, table_rows in content.items()}
 

@@ -1,0 +1,1 @@
+-- Nothing to change: on SQLite, one writer accepts requests one after another. PostgreSQL has a function for many at once.
