@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import random
 import time
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from bot.store.store import Store
 FAR = 10**15
 LIMITS = Limits(*[FAR] * 11)  # all limits are checked, and none is reached
 WARM_UP, WINDOW, LONGEST = 0.6, 2.0, 10.0  # seconds; the window grows until every caller has finished a call
-_numbers = itertools.count(time.time_ns() // 1000)  # interaction ids, from which job ids are derived
+_numbers = itertools.count(  # interaction ids, from which job ids are derived; different in each process
+    os.getpid() * 10**12 + time.time_ns() // 1000 % 10**12
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,9 @@ class Measured:
     waiting: int  # callers still waiting at the end; their waiting time counts as a call
 
 
-class _Callers:
+class Callers:
+    """Callers that reserve again and again in one process."""
+
     def __init__(self, database: Writes, *, seed: int) -> None:
         self._store = Store(cast("Database", database))
         self._draw = random.Random(seed)
@@ -61,11 +66,12 @@ class _Callers:
     async def _call(self, caller: int) -> None:
         while not self._stop:
             began = self._since[caller] = time.perf_counter()
-            await self._reserve()
+            await self.reserve()
             self.took.append(time.perf_counter() - began)
         del self._since[caller]
 
-    async def _reserve(self) -> None:
+    async def reserve(self) -> None:
+        """Accept one request of a random member."""
         number, now = next(_numbers), int(time.time() * 1000)
         server, pictures = self._draw.randint(1, SERVERS), self._draw.randint(1, 4)
         member, channel = self._draw.randint(1, MEMBERS), server * 100 + self._draw.randrange(CHANNELS)
@@ -81,7 +87,7 @@ class _Callers:
 
 
 async def measure(database: Writes, *, callers: int, seed: int = 1) -> Measured:
-    return await _Callers(database, seed=seed).measure(callers)
+    return await Callers(database, seed=seed).measure(callers)
 
 
 def _at(took: list[float], part: float) -> float:
