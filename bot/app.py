@@ -41,6 +41,7 @@ from bot.providers.runcomfy.client import RunComfy
 from bot.providers.runflow.client import Runflow
 from bot.settings.settings import Settings
 from bot.settings.sources import BadSettings
+from bot.store.budgets import Budgets
 from bot.store.connect import database_files, open_database
 from bot.store.database import DATABASE_ERRORS
 from bot.store.notes import Notes
@@ -216,7 +217,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         hosts=settings.discord.cdn_hosts,
         convert=converted.convert if settings.web.public_url else None,
     )
-    client = _client(settings, words)
+    client = _client(settings, words, budgets=Budgets(database))
     limits = client.rate_limits
     operator = OperatorChannel(client, client.texts, limits=limits, channel_id=settings.discord.log_channel)
     messenger = DiscordMessenger(client, client.texts, limits=limits, clock=clock)
@@ -306,9 +307,9 @@ def _machine() -> str:
         return ""
 
 
-def _client(settings: Settings, words: Texts) -> DarkroomClient:
+def _client(settings: Settings, words: Texts, *, budgets: Budgets) -> DarkroomClient:
     discord = settings.discord
-    connect_to(discord.api_base, discord.gateway_url)
+    connect_to(discord.api_base, discord.gateway_url, rest_proxy=discord.proxied)
     return DarkroomClient(
         words,
         access=Access(discord.guilds, user_install=discord.user_install, age_restricted=discord.age_restricted),
@@ -318,6 +319,8 @@ def _client(settings: Settings, words: Texts) -> DarkroomClient:
         message_content=discord.message_content,
         answers=settings.answers,
         shards=Shards.parse(discord.shards),
+        budgets=budgets,
+        rest_proxy=discord.proxied,
     )
 
 

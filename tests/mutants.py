@@ -111,6 +111,27 @@ MUTANTS = (
         tests="tests/ui/transport/test_rate_limits.py",
     ),
     Mutant(
+        guard="a slot that ended while its process slept is not used",
+        file="bot/ui/transport/limiter.py",
+        text="if self._now() <= slot.ends and self._admit():",
+        instead="if self._admit():",
+        tests="tests/ui/transport/test_limiter.py",
+    ),
+    Mutant(
+        guard="processes take turns in a channel that others use up",
+        file="bot/ui/transport/rate_limits.py",
+        text="if not self._takes_turns(route) or window.contended_until <= now:",
+        instead="if not self._takes_turns(route) or now > 0:",
+        tests="tests/ui/transport/test_shared_channels.py",
+    ),
+    Mutant(
+        guard="the timeline of a limit begins no earlier than now",
+        file="bot/store/budgets.py",
+        text="WHEN budgets.next_at BETWEEN {CLOCK} AND",
+        instead="WHEN budgets.next_at BETWEEN 0 AND",
+        tests="tests/store/test_budgets.py",
+    ),
+    Mutant(
         guard="a due time in the row overrules a step that says never",
         file="bot/jobs/worker.py",
         text="return max(row.due_at or 0, self._clock() + SECOND)",

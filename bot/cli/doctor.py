@@ -137,7 +137,8 @@ async def _discord(settings: Settings) -> AsyncIterator[Line]:
         yield Line(good=False, what="Discord: no token", fix=fix)
         return
     try:
-        connect_to(settings.discord.api_base, settings.discord.gateway_url)
+        discord = settings.discord
+        connect_to(discord.api_base, discord.gateway_url, rest_proxy=discord.proxied)
         access = Access(settings.discord.guilds, user_install=settings.discord.user_install)
         proxy = settings.http.proxy_to(settings.discord.api_base)
         found = await check_application(token, access=access, proxy=proxy)

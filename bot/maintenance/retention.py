@@ -11,6 +11,7 @@ from bot.jobs.build import Services
 from bot.jobs.converted_references import FOLDER, LINK_LIFE
 from bot.jobs.results import remove_files
 from bot.maintenance.periodic import periodic
+from bot.store.budgets import Budgets
 from bot.store.housekeeping import Housekeeping
 
 PICTURE_FILE = re.compile(r"[0-9A-Z]{26}-[0-9]+\.[a-z]+(\.part)?")
@@ -23,6 +24,7 @@ class Retention:
     def __init__(self, services: Services, *, data: Path, keep_hours: int, keep_prompts_days: int) -> None:
         self._store = services.store
         self._rows = Housekeeping(services.store.database)
+        self._budgets = Budgets(services.store.database)
         self._services = services
         self._data = data
         self._keep = keep_hours * HOUR
@@ -46,6 +48,7 @@ class Retention:
         await asyncio.to_thread(remove_files, self._data, old)
         await self._remove_references(now)
         if now - self._cleared_at >= HOUR:
+            await self._budgets.forget(before=now - HOUR)
             await self._rows.erase_prompts(before=now - self._keep_prompts)
             self._unpurged = not await self._store.database.purge_deleted(thoroughly=True)
             before = now - self._keep - ORPHAN_AGE

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from bot.core.catalog import Catalog
 from bot.core.processes import Role
@@ -18,6 +18,7 @@ from bot.observability.logging import USERINFO
 from bot.settings.sources import CONFIG, BadSettings, Sources, TomlFile, tidy
 from bot.settings.types import (
     Address,
+    ApiBase,
     BlockedWords,
     ChannelId,
     Count,
@@ -43,6 +44,7 @@ from bot.settings.types import (
     SigningSecret,
     Slots,
     Token,
+    require_tls,
     without_quotes,
 )
 from bot.store.database import display_url
@@ -94,11 +96,22 @@ class DiscordSection(_Section):
     mentions: Flag = False
     message_content: Flag = False
     shards: ShardRange = "auto"
-    api_base: Https = "https://discord.com/api/v10"
+    rest_proxy: Flag = False
+    api_base: ApiBase = "https://discord.com/api/v10"
     gateway_url: GatewayUrl = ""
     ai_label: Flag = False
     blocked_words: BlockedWords = ()
     cdn_hosts: Hosts
+
+    @field_validator("api_base")
+    @classmethod
+    def _tls_or_rest_proxy(cls, value: str, info: ValidationInfo) -> str:
+        return value if info.data.get("rest_proxy") else require_tls(value)
+
+    @property
+    def proxied(self) -> bool:
+        """Whether a REST proxy keeps Discord's rate limits. With Discord's own address nobody but us would."""
+        return self.rest_proxy and not (urlsplit(self.api_base).hostname or "").endswith("discord.com")
 
 
 class RuncomfySection(_Section):
@@ -237,6 +250,10 @@ class Settings(_Section):
         if settings.discord.transport == "http" and (settings.discord.mentions or settings.discord.message_content):
             name = "mentions" if settings.discord.mentions else "message_content"
             raise BadSettings(f'discord.{name}: needs the gateway: set it to false, or discord.transport to "gateway"')
+        if settings.discord.proxied and settings.http.address:
+            raise BadSettings(
+                "http.proxy: with discord.rest_proxy it must be none; let the REST proxy use the HTTP proxy itself"
+            )
         return settings.model_copy(update={"files": _resolve_paths(settings.files, path)})
 
     @property

@@ -119,20 +119,25 @@ def _searchable(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-def _https(value: str) -> str:
+def require_tls(value: str) -> str:
+    """Return *value*. Raises `ValueError` if it is the address of another machine and does not use TLS."""
     return _address(value, plain="http", secure="https")
 
 
 def _https_or_none(value: str) -> str:
-    return _https(value) if value else value
+    return require_tls(value) if value else value
 
 
 def _wss_or_none(value: str) -> str:
     return _address(value, plain="ws", secure="wss") if value else value
 
 
+def _with_or_without_tls(value: str) -> str:
+    return _address(value, plain="http", secure="https", anywhere=True)
+
+
 def _public_or_none(value: str) -> str:
-    return _address(value, plain="http", secure="https", anywhere=True) if value else value
+    return _with_or_without_tls(value) if value else value
 
 
 def _ids_or_star(value: Any) -> Any:
@@ -238,7 +243,14 @@ MetricsToken = Annotated[
     Field(description="a string of 8 characters or more, or empty", examples=["metrics-abc123"]),
 ]
 Https = Annotated[
-    str, AfterValidator(_https), Field(description="an address without ? and #", examples=["https://api.example.com"])
+    str,
+    AfterValidator(require_tls),
+    Field(description="an address without ? and #", examples=["https://api.example.com"]),
+]
+ApiBase = Annotated[
+    str,
+    AfterValidator(_with_or_without_tls),
+    Field(description="an address without ? and #", examples=["https://discord.com/api/v10"]),
 ]
 SigningSecret = Annotated[
     SecretStr, Field(min_length=8), AfterValidator(_signing_secret)

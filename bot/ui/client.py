@@ -21,6 +21,7 @@ from discord.gateway import DiscordWebSocket
 from bot.core.errors import UserError
 from bot.core.references import is_loopback
 from bot.core.shards import ONE, Shards
+from bot.store.budgets import Budgets
 from bot.ui.application_check import owner_ids
 from bot.ui.buttons.router import Router
 from bot.ui.cards.notices import welcome
@@ -29,6 +30,7 @@ from bot.ui.interactions.access import Access
 from bot.ui.interactions.responder import NOBODY, Responder
 from bot.ui.messages.requests import MessageRequests
 from bot.ui.transport.gateway import keep_close_codes
+from bot.ui.transport.identify import IdentifyTurns
 from bot.ui.transport.rate_limits import RateLimits
 from bot.ui.transport.request_messages import RequestMessage, RequestMessages
 from bot.ui.transport.state import State
@@ -42,15 +44,15 @@ SYNC_RETRY_DELAY = 0.2  # seconds
 MAX_RATE_LIMIT_WAIT = 60.0  # seconds; discord.py raises `RateLimited` for longer ones
 
 
-def connect_to(api_base: str, gateway_url: str) -> None:
-    """Use other addresses than Discord's, for the demo and tests; an empty one keeps Discord's.
+def connect_to(api_base: str, gateway_url: str, *, rest_proxy: bool = False) -> None:
+    """Use other addresses than Discord's; an empty one keeps Discord's.
 
-    Raises `ValueError` for an address without TLS that is not on this machine. discord.py has no option for the
-    addresses, so they are set on its classes.
+    Raises `ValueError` for an address without TLS that is not on this machine, unless it is that of a *rest_proxy*.
+    discord.py has no option for the addresses, so they are set on its classes.
     """
-    for url, secure in ((api_base, "https"), (gateway_url, "wss")):
+    for url, secure, plain in ((api_base, "https", rest_proxy), (gateway_url, "wss", False)):
         parts = urlsplit(url)
-        if url and parts.scheme != secure and not is_loopback(parts.hostname or ""):
+        if url and parts.scheme != secure and not plain and not is_loopback(parts.hostname or ""):
             raise ValueError(f"{url} must begin with {secure}://")
     if api_base:
         discord.http.Route.BASE = api_base.rstrip("/")
@@ -136,16 +138,19 @@ class DarkroomClient(discord.AutoShardedClient):
         message_content: bool = False,
         answers: bool = True,
         shards: Shards | None = ONE,
+        budgets: Budgets | None = None,
+        rest_proxy: bool = False,
     ) -> None:
         """*log_channel*: the id of the operator's channel, 0 for none. *proxy*: the URL of an HTTP proxy to Discord.
 
         *answers*: interactions, by the gateway; otherwise the client only sends. *shards*: of the gateway, None for as
-        many as Discord recommends.
+        many as Discord recommends. *budgets*: the rate limits of all processes; *rest_proxy*: a proxy keeps them.
 
         *mentions*: Discord sends messages in servers, with the content of those that mention the bot;
         *message_content*: with the content of all of them.
         """
-        rate_limits = RateLimits()
+        rate_limits = RateLimits(budgets, rest_proxy=rest_proxy)
+        self._identify = IdentifyTurns(budgets or Budgets())
         self._answers = answers
         self.reads_messages = mentions or message_content
         # discord.py warns about missing voice packages, and has no other way to turn that off.
@@ -212,6 +217,10 @@ class DarkroomClient(discord.AutoShardedClient):
             return None
         ages = [_heartbeat_age(each) for each in self.shards.values()]
         return None if None in ages else max(each for each in ages if each is not None)
+
+    async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:  # noqa: ARG002
+        """Wait for an identify of another shard or process, rather than for discord.py's five seconds."""
+        await self._identify.identify_turn(shard_id or 0)
 
     async def setup_hook(self) -> None:
         keep_close_codes(self)

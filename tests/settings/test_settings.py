@@ -355,6 +355,16 @@ def test_a_proxy_of_another_form_is_refused_with_the_form_that_works(value: str)
     assert "canary" not in str(caught.value)
 
 
+def test_a_rest_proxy_of_the_private_network_needs_no_tls_and_nothing_else_goes_without() -> None:
+    address = {"DARKROOM_DISCORD__API_BASE": "http://nirn:8080/api/v10"}
+    proxied = {"DARKROOM_DISCORD__REST_PROXY": "true"}
+
+    assert Settings.load(address | proxied).discord.proxied
+    assert not Settings.load(proxied).discord.proxied  # Discord's own address
+    assert "must begin with https://" in (refused(address) or "")
+    assert "http.proxy" in (refused(address | proxied | {"DARKROOM_HTTP__PROXY": "http://proxy:3128"}) or "")
+
+
 def test_a_name_and_password_in_an_address_is_neither_printed_nor_logged() -> None:
     address = "https://ada:canary%2Dpass@api.example/v1"
     names = ("DISCORD__API_BASE", "RUNCOMFY__API_BASE", "RUNCOMFY__BALANCE_URL", "RUNFLOW__API_BASE", "WEB__PUBLIC_URL")

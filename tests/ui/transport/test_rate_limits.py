@@ -8,15 +8,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
+import discord
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.core.budgets import Pace, Slot
 from bot.core.cards import Card, Reply, ReplyPath
 from bot.core.errors import RateLimitReached
 from bot.core.jobs import State
+from bot.store.budgets import Budget, Budgets
+from bot.ui.transport.messenger import DiscordMessenger
 from bot.ui.transport.rate_limits import TOKEN_REQUESTS, WAITING_TOKEN_REQUESTS, RateLimits, route_of
 from tests.discord import rate_limits
+from tests.discord.rest_proxy import RestProxy
 from tests.ui.transport.test_sockets import SOON, Scene, acknowledged, connected
 
 ROUTE = "PATCH channels 6 messages"
@@ -126,7 +134,78 @@ async def test_final_cards_pass_others_in_the_pace_of_the_bots_token() -> None:
     assert max(at for at, final in sent if final) - 101.0 < 21 / TOKEN_REQUESTS + 0.05
 
 
+async def test_requests_that_have_not_waited_count_and_those_without_the_token_do_not() -> None:
+    counted = list[str]()
+
+    class Counting(Budgets):
+        def budget(self, name: str, pace: Pace) -> Budget:
+            budget = super().budget(name, replace(pace, gap=0.0))
+
+            class Counted:
+                async def take(self, units: int) -> Sequence[Slot]:
+                    counted.append(name)
+                    return await budget.take(units)
+
+            return Counted()
+
+    async def answer(_: web.BaseRequest) -> web.Response:
+        return web.Response()
+
+    limits = RateLimits(Counting())
+    async with RawTestServer(answer) as server, aiohttp.ClientSession(trace_configs=[limits.trace()]) as session:
+
+        async def request(**headers: str) -> None:
+            async with session.get(server.make_url("/"), headers=headers):
+                pass
+
+        await request()
+        assert counted == []
+        await limits.wait_for_token(final=True)
+        await request(Authorization="Bot t")
+        assert counted == ["discord:token"]
+        await request(Authorization="Bot t")  # repeated by discord.py, after a 429
+        await asyncio.sleep(0)
+        assert counted == ["discord:token"] * 2
+
+
+async def test_behind_a_rest_proxy_no_request_waits_for_the_token() -> None:
+    clock = Clock()
+    limits = RateLimits(rest_proxy=True, now=clock, sleep=clock.sleep)
+    for final in [True, False] * 200:
+        await limits.wait_for_token(final=final)
+
+
 # --- over real sockets
+
+
+async def test_a_rest_proxy_keeps_the_limits_of_all_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected(tmp_path, monkeypatch) as on, RestProxy(on.discord.api_base) as proxy:
+        card, reply = await shown(on)
+        channels = [next(iter(on.discord.guilds.values())).add_channel(f"c{n}") for n in range(60)]
+        on.discord.limits = rate_limits.RateLimits({"create_message": 1.0})
+        monkeypatch.setattr(discord.http.Route, "BASE", proxy.api_base)
+        limits = RateLimits(rest_proxy=True)
+        messenger = DiscordMessenger(on.client, on.client.texts, limits=limits, clock=on.rig.time)
+        ended = replace(card, job=replace(card.job, state=State.CANCELLED, ended_at=on.rig.time.now))
+
+        async def send(channel_id: int) -> None:
+            elsewhere = replace(reply, channel_id=channel_id, message_id=None)
+            while True:
+                try:
+                    await messenger.send(ended, elsewhere, path=ReplyPath.POST, uploads=())
+                except RateLimitReached as exc:
+                    await asyncio.sleep(exc.retry_after)
+                else:
+                    return
+
+        async with asyncio.TaskGroup() as group:
+            for each in [*channels, *channels[:1] * 11]:
+                group.create_task(send(each.id))
+
+        posts = [each.status for each in on.discord.requests if each.route == "create_message"]
+        assert posts == [200] * 71
+        assert proxy.forwarded == 71
+        assert on.discord.violations == []
 
 
 async def shown(on: Scene) -> tuple[Card, Reply]:
