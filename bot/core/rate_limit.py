@@ -10,15 +10,24 @@ class RateLimit:
     """
 
     def __init__(self, per_second: float) -> None:
+        self._times: deque[int] = deque(maxlen=0)
+        self._per_second = 0.0
+        self.change(per_second)
+
+    def change(self, per_second: float) -> None:
+        """Allow so many events a second from now on; those of the last second still count."""
+        if per_second == self._per_second:
+            return
+        self._per_second = per_second
         self._count = max(1, int(per_second))
         self._period = -int(-1000 * self._count // per_second)
-        self._times: deque[int] = deque(maxlen=self._count)
+        self._times = deque(self._times, maxlen=max(self._count, self._times.maxlen or 0))
 
     def next_at(self, now: int) -> int:
         """When the next event may happen: *now* or later."""
         if self._times and now < self._times[-1]:  # the system clock was set back
             self._times.clear()
-        return now if len(self._times) < self._count else max(now, self._times[0] + self._period)
+        return now if len(self._times) < self._count else max(now, self._times[-self._count] + self._period)
 
     def fits(self, now: int, events: int) -> bool:
         """Whether so many events may happen now."""

@@ -22,6 +22,11 @@ class Share:
         due_at = self._pending.setdefault(job_id, due_at)
         heapq.heappush(self._heap, (not urgent, due_at, job_id))
 
+    def change_rate(self, per_second: float) -> None:
+        """Allow so many requests a second from now on."""
+        if self._rate is not None:
+            self._rate.change(per_second)
+
     def take(self, now: int) -> tuple[str, int] | None:
         """The next job and its due time; None where none may be attended to now. It is busy until `done`."""
         while self._heap and self._busy < self._limit:

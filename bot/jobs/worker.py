@@ -162,6 +162,7 @@ class Worker:
         taken = []
         for (provider, kind), share in self._shares.items():
             if kind is Kind.POLL:
+                share.change_rate(self._poll_timing.budget(provider))
                 self._poll_timing.steer(provider, waiting=share.waiting)
             while (found := share.take(now)) is not None:
                 taken.append(found[0])

@@ -33,6 +33,19 @@ def test_an_event_may_happen_as_soon_as_it_is_said_that_it_may(per_second: float
     assert now <= 1000 * events / per_second
 
 
+@examples
+@given(st.lists(st.tuples(st.integers(0, 400), st.sampled_from([1, 3, 20])), max_size=80))
+def test_a_limit_that_changes_counts_the_events_before(steps: list[tuple[int, int]]) -> None:
+    limit, now, times = RateLimit(20), 0, list[int]()
+    for pause, per_second in steps:
+        now += pause
+        limit.change(per_second)
+        if limit.next_at(now) == now:
+            limit.count(now)
+            times.append(now)
+            assert sum(each > now - 1000 for each in times) <= per_second
+
+
 def test_a_clock_that_is_set_back_does_not_stop_everything() -> None:
     limit = RateLimit(1)
     limit.count(10_000_000)

@@ -11,10 +11,12 @@ import pytest
 
 from bot.core.durations import DurationKey
 from bot.core.errors import ProviderUnavailable
-from bot.core.jobs import SECOND, Observation, State
+from bot.core.jobs import HOUR, SECOND, Observation, State
 from bot.core.polling import Timing
+from bot.core.processes import Process, Role
 from bot.core.quota import Limits
 from bot.jobs.poll_timing import PolledRun
+from bot.store.processes import Processes
 from tests.kit import ALICE, BOB, NOON, Rig, rig
 
 RUNNING = Observation(State.RUNNING)
@@ -102,6 +104,21 @@ async def test_the_budget_of_polls_holds_whatever_is_due(tmp_path: Path) -> None
         polls = [await polled(app, 0.5) for _ in range(60)]
         assert all(first + second <= 5 for first, second in pairwise(polls))
         assert sum(polls) > 80  # the budget is used
+
+
+async def test_processes_share_the_budget_of_polls(tmp_path: Path, postgres_url: str) -> None:
+    async with rig(tmp_path, url=postgres_url, slots=100, polls_per_second=10) as app:
+        app.provider.sees = [RUNNING]
+        for user in range(1, 41):
+            await app.imagine(user)
+        await app.turn()
+        other = Process(0, (Role.WORKER,), "elsewhere", "", 1, "0", app.time.now + HOUR)
+        await Processes(app.store.database).add(other)
+        await app.services.leases.run_once()
+        await polled(app, 1)
+        polls = [await polled(app, 0.5) for _ in range(30)]
+        assert all(first + second <= 5 for first, second in pairwise(polls))
+        assert sum(polls) > 40
 
 
 async def test_a_callback_is_served_before_polls_that_have_been_due_for_longer(tmp_path: Path) -> None:
