@@ -170,6 +170,7 @@ class DarkroomClient(discord.AutoShardedClient):
             ),  # discord.py's own default is None
         )
         self._recommended_shards = shards is None
+        self._max_concurrency = 1  # identifies in five seconds
         self.rate_limits = rate_limits
         self.texts = texts
         self.access = access
@@ -220,7 +221,7 @@ class DarkroomClient(discord.AutoShardedClient):
 
     async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:  # noqa: ARG002
         """Wait for an identify of another shard or process, rather than for discord.py's five seconds."""
-        await self._identify.identify_turn(shard_id or 0)
+        await self._identify.identify_turn(shard_id or 0, max_concurrency=self._max_concurrency)
 
     async def setup_hook(self) -> None:
         keep_close_codes(self)
@@ -229,8 +230,10 @@ class DarkroomClient(discord.AutoShardedClient):
         if not self._answers:
             await self._load_commands()
             return
+        recommended, _, limits = await self.http.get_bot_gateway()
+        self._max_concurrency = limits["max_concurrency"]
         if self._recommended_shards:  # discord.py would use the address of this answer, not the configured one
-            self.shard_count, _, _ = await self.http.get_bot_gateway()
+            self.shard_count = recommended
         if self.reads_messages:
             await self.interface.messages.load()
         await self.tree.set_translator(self._translator)
