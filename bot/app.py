@@ -20,16 +20,16 @@ from bot.core.clock import Clock
 from bot.core.jobs import Job
 from bot.core.processes import Process, Role
 from bot.core.shards import Shards
+from bot.files.folder import FolderStorage
 from bot.files.modes import make_folder, tighten
 from bot.jobs import converted_references
 from bot.jobs.build import JobSettings, JobsRoom, Outside, Services
 from bot.jobs.build import build as build_jobs
 from bot.jobs.converted_references import ConvertedReferences
 from bot.jobs.reference_check import ReferenceChecker
-from bot.jobs.results import remove_files
 from bot.maintenance.build import MaintenanceRoom
 from bot.maintenance.build import build as build_maintenance
-from bot.maintenance.retention import PICTURE_FILE, REFERENCE_FILE, files_like
+from bot.maintenance.retention import PICTURE_FILE, REFERENCE_FILE
 from bot.observability.metrics import Metrics
 from bot.pictures import guard
 from bot.pictures.pool import PicturePool
@@ -194,8 +194,9 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
 
 
 async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> App:
-    catalog, words, data = settings.catalog(), texts(settings), settings.data.dir  # a wrong file touches no database
-    make_folder(data)
+    # A wrong file touches no database.
+    catalog, words, pictures = settings.catalog(), texts(settings), FolderStorage(settings.data.dir)
+    make_folder(settings.data.dir)
     database = await open_database(settings.database.url.get_secret_value(), running=True)
     stack.push_async_callback(database.aclose)
     await asyncio.to_thread(_close_to_others, settings)
@@ -209,7 +210,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
     secret = await _link_secret(Notes(database))
     picture_links = PictureLinks(settings.web.public_url, secret=secret)
     callback_links = _callback_links(settings, secret=secret)
-    converted = ConvertedReferences(pool, link=picture_links.of_reference, data=data, clock=clock)
+    converted = ConvertedReferences(pool, link=picture_links.of_reference, storage=pictures, clock=clock)
     references = ReferenceChecker(
         downloader,
         judge=guard.check_head,
@@ -230,6 +231,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         checker=pool,
         fitter=pool,
         check_references=references.check,
+        storage=pictures,
         callback_url=_callback_url(callback_links),
         picture_link=picture_links,
         metrics=metrics,
@@ -243,7 +245,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         low_balance=settings.routing.low_balance,
         probe=jobs.health.probe,
         post_alert=operator.alert,
-        data=data,
+        storage=pictures,
         keep_hours=settings.data.keep_hours,
         keep_prompts_days=settings.data.keep_prompts_days,
     )
@@ -260,7 +262,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         check_first_bytes=references.check_within_ack,
         uploads=jobs.delivery.uploads,
         originals=jobs.delivery.originals,
-        remove_files=lambda pictures: remove_files(data, [each.file for each in pictures]),
+        remove_files=lambda deleted: pictures.delete([each.file for each in deleted]),
         chart=pool.draw,
         balances=maintenance.provider_checks.balances,
         answer_message=messenger.answer_message,
@@ -284,7 +286,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         interactions=Interactions(http.receive, public_key=http.public_key, clock=clock) if http else None,
         metrics=metrics,
         metrics_token=settings.web.metrics_token.get_secret_value(),
-        data=data,
+        storage=pictures,
     )
     process = Process(
         id=0,
@@ -328,7 +330,6 @@ def _job_settings(settings: Settings, catalog: Catalog, *, used: Collection[str]
     return JobSettings(
         catalog=catalog,
         limits=settings.quota.limits(),
-        data=settings.data.dir,
         provider_names={name: HOST_NAMES[name] for name in used},
         slots={"runcomfy": settings.runcomfy.max_in_flight, "runflow": settings.runflow.max_in_flight},
         polls_per_second={
@@ -347,7 +348,8 @@ def files_of_ours(settings: Settings) -> Sequence[Path]:
     """Files and folders of the database and the pictures, which only the bot's user may read."""
     data = settings.data.dir
     kept = ((data, PICTURE_FILE), (data / converted_references.FOLDER, REFERENCE_FILE))
-    pictures = [folder / name for folder, pattern in kept for name in files_like(pattern, folder)]
+    found = [(each, pattern) for folder, pattern in kept if folder.is_dir() for each in folder.iterdir()]
+    pictures = [each for each, pattern in found if pattern.fullmatch(each.name)]
     return [*database_files(settings.database.url.get_secret_value()), *(folder for folder, _ in kept), *pictures]
 
 

@@ -22,6 +22,8 @@ from bot.core.processes import EVERY_ROLE, Process, Role
 from bot.core.quota import Limits
 from bot.core.references import ReferenceLimits
 from bot.core.request_draft import InteractionContext, RequestDraft
+from bot.files.folder import FolderStorage
+from bot.files.storage import PictureStorage
 from bot.jobs.build import JobSettings, Outside, Services, build
 from bot.jobs.delivery import Delivery, Messenger, Upload
 from bot.jobs.provider_health import ProviderHealth
@@ -241,6 +243,7 @@ class Rig:
     reference_checks: list[Any]  # results of the next checks of reference pictures: references or an exception
     metrics: Metrics
     health: ProviderHealth
+    storage: PictureStorage
     beside: FakeProvider  # the second provider, if there is one
     _probed_at: int = NOON
     _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(70_000))
@@ -350,6 +353,7 @@ async def rig(
     roles: Sequence[Role] = EVERY_ROLE,
     alone: bool = True,
     sharing: "Rig | None" = None,
+    storage: PictureStorage | None = None,
 ) -> AsyncIterator[Rig]:
     """The bot's parts on *folder*; opened again on the same folder and *url*, they are as after a restart.
 
@@ -357,7 +361,7 @@ async def rig(
     Discord this one has, too.
 
     Jobs go to the provider *host*, and if it does not accept one, to *beside*; or to *real* providers, preferred
-    first, whose pictures *fetcher* downloads.
+    first, whose pictures *fetcher* downloads. Pictures are in *storage*, or in *folder*.
     """
     clock = time or Time()
     if not url:
@@ -375,7 +379,7 @@ async def rig(
     notifications: list[tuple[str, Mapping[str, object]]] = []
     found_replies: dict[str, tuple[int, bool] | None] = {}
     reference_checks: list[Any] = []
-    metrics = Metrics()
+    metrics, pictures = Metrics(), storage or FolderStorage(folder)
 
     async def notify(key: str, values: Mapping[str, object]) -> None:
         notifications.append((key, values))
@@ -396,7 +400,6 @@ async def rig(
         JobSettings(
             catalog=models or catalog(*providers),
             limits=limits or Limits(),
-            data=folder,
             provider_names={name: NAMES[name] for name in providers},
             slots=dict.fromkeys(providers, slots),
             result_hosts=dict.fromkeys(providers, result_hosts),
@@ -413,6 +416,7 @@ async def rig(
             checker=files,
             fitter=files,
             check_references=check_references,
+            storage=pictures,
             callback_url=callback_url,
             picture_link=lambda _job, _picture: None,
             metrics=metrics,
@@ -440,6 +444,7 @@ async def rig(
             reference_checks=reference_checks,
             metrics=metrics,
             health=jobs.health,
+            storage=pictures,
             beside=other,
         )
     finally:

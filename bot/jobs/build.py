@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from bot.core.cards import Picture
 from bot.core.catalog import Catalog
@@ -11,6 +10,7 @@ from bot.core.clock import Clock
 from bot.core.jobs import Job
 from bot.core.processes import Process, Role
 from bot.core.quota import Limits
+from bot.files.storage import PictureStorage
 from bot.jobs.availability import Availability
 from bot.jobs.changes import Changes, Topic
 from bot.jobs.delivery import Delivery, Fitter, Messenger
@@ -58,7 +58,6 @@ class JobSettings:
 
     catalog: Catalog
     limits: Limits
-    data: Path  # the folder of pictures
     provider_names: Mapping[str, str]  # provider → its name for people, preferred first
     slots: Mapping[str, int]  # provider → how many runs it may have from us at a time
     result_hosts: Mapping[str, Sequence[str]]  # provider → internet hosts that its pictures may come from
@@ -124,6 +123,7 @@ class Outside:
     checker: Checker
     fitter: Fitter
     check_references: CheckReferences
+    storage: PictureStorage  # of results and converted references
     callback_url: Callable[[Job], str | None]  # where a job's provider calls when its run has ended
     picture_link: Callable[[str, Picture], str | None]  # a picture's public address, None where there is none
     metrics: Metrics
@@ -155,7 +155,7 @@ class JobsRoom:
 
 def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
     clock, wakeups, notes = outside.clock, Wakeups(), Notes(store.database)
-    outages = Outages(store.database, data=settings.data, clock=clock, notify=outside.notify)
+    outages = Outages(store.database, storage=outside.storage, clock=clock, notify=outside.notify)
     leases = Leases(store, Processes(store.database), outages=outages, clock=clock)
     changes = Changes(store, leases, wakeups=wakeups, outages=outages)
     queues = FairQueues(store, outside.metrics, clock=clock)
@@ -205,13 +205,13 @@ def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
         callback_url=outside.callback_url,
         random=outside.random,
     )
-    services = _services(context, queues, settings, notes=notes, notify=outside.notify)
+    services = _services(context, queues, settings, outside, notes=notes)
     delivery = Delivery(
         store,
         services.jobs,
         outside.messenger,
         fitter=outside.fitter,
-        data=settings.data,
+        storage=outside.storage,
         link=outside.picture_link,
         preferences=services.preferences,
         gallery=services.gallery,
@@ -233,13 +233,13 @@ def _results(store: Store, settings: JobSettings, outside: Outside) -> ResultDow
         checker=outside.checker,
         result_hosts=settings.result_hosts,
         catalog=settings.catalog,
-        data=settings.data,
+        storage=outside.storage,
         clock=outside.clock,
     )
 
 
 def _services(
-    at: StepContext, queues: FairQueues, settings: JobSettings, *, notes: Notes, notify: Notify
+    at: StepContext, queues: FairQueues, settings: JobSettings, outside: Outside, *, notes: Notes
 ) -> Services:  # fmt: skip
     database = at.store.database
     preferences = MemberPreferences(database)
@@ -286,7 +286,7 @@ def _services(
         gallery=GalleryCopies(database),
         trays=Trays(database),
         preferences=preferences,
-        privacy=Privacy(at.store, jobs, data=settings.data, wakeups=at.wakeups, clock=at.clock),
+        privacy=Privacy(at.store, jobs, storage=outside.storage, wakeups=at.wakeups, clock=at.clock),
         results=Results(database),
         moderation=Moderation(database),
         threads=Threads(database),
@@ -300,7 +300,7 @@ def _services(
         changes=at.changes,
         limits=settings.limits,
         clock=at.clock,
-        notify=notify,
+        notify=outside.notify,
     )
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import PurePath
 from typing import Protocol
 
 from bot.core.cards import JOBS_LIST_RETENTION, Card, Picture, Reply, ReplyPath, paths
@@ -27,6 +27,7 @@ from bot.core.errors import (
 from bot.core.jobs import HOUR, MINUTE, SECOND, Job, Lease, State, Verb
 from bot.core.polling import backoff
 from bot.core.preferences import Notify
+from bot.files.storage import PictureStorage
 from bot.jobs import system_outages
 from bot.jobs.changes import Changes
 from bot.jobs.leases import Leases
@@ -128,7 +129,7 @@ class Delivery:
         messenger: Messenger,
         *,
         fitter: Fitter,
-        data: Path,
+        storage: PictureStorage,
         link: Callable[[str, Picture], str | None],
         preferences: MemberPreferences,
         gallery: GalleryCopies,
@@ -139,12 +140,12 @@ class Delivery:
         clock: Clock,
         random: Callable[[], float],
     ) -> None:
-        """*link*: a picture's public address, None where the operator serves none. *data*: the folder of pictures."""
+        """*link*: a picture's public address, None where the operator serves none."""
         self._store = store
         self._jobs = jobs
         self._messenger = messenger
         self._fitter = fitter
-        self._data = data
+        self._storage = storage
         self._link = link
         self._preferences = preferences
         self._gallery = gallery
@@ -416,7 +417,7 @@ class Delivery:
         """The pictures as files exactly as they were made; those over *max_bytes* or a message's room become links."""
         uploads, links, room = [], [], REQUEST_LIMIT
         for picture in card.pictures:
-            data = await asyncio.to_thread(_read, self._data / picture.file) if picture.size <= max_bytes else None
+            data = await self._storage.read(picture.file) if picture.size <= max_bytes else None
             if data is not None and len(data) <= min(room, max_bytes):
                 uploads.append(Upload(picture.file, data))
                 room -= len(data)
@@ -453,8 +454,7 @@ class Delivery:
         return replace(card, links=links, withheld=bool(card.pictures) and not links)
 
     async def _fit(self, picture: Picture, card: Card, *, max_bytes: int) -> Upload | None:
-        path = self._data / picture.file
-        data = await asyncio.to_thread(_read, path)
+        data = await self._storage.read(picture.file)
         if data is None:
             return None
         if len(data) <= max_bytes:
@@ -464,7 +464,7 @@ class Delivery:
         except (BadPicture, MemoryError):
             log.exception("A picture could not be made smaller", extra={"event": "fit_failed"})
             return None
-        return None if fitted is None else Upload(f"{path.stem}.{fitted.type}", fitted.data)
+        return None if fitted is None else Upload(f"{PurePath(picture.file).stem}.{fitted.type}", fitted.data)
 
     async def _postpone(self, reply: Reply, exc: DeliverLater, *, lease: Lease) -> None:
         self._outages.seen(exc)
@@ -546,13 +546,6 @@ def _is_final_edit(job: Job, reply: Reply, *, now: int) -> bool:
     if job.state.is_final or paths(reply, now=now, final=False) != (ReplyPath.TOKEN,):
         return False
     return now >= reply.final_edit_at
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
 
 
 async def _wait(event: asyncio.Event, *, seconds: float) -> None:

@@ -5,12 +5,11 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from bot.core.clock import Clock
 from bot.core.errors import UserError
-from bot.jobs.results import remove_files
+from bot.files.storage import PictureStorage
 from bot.jobs.service import Jobs
 from bot.jobs.wakeups import Wakeups
 from bot.store.members import Kept, Members
@@ -20,12 +19,11 @@ DATA_FILE = "data.json"
 
 
 class Privacy:
-    def __init__(self, store: Store, jobs: Jobs, *, data: Path, wakeups: Wakeups, clock: Clock) -> None:
-        """*data*: the folder of pictures."""
+    def __init__(self, store: Store, jobs: Jobs, *, storage: PictureStorage, wakeups: Wakeups, clock: Clock) -> None:
         self._store = store
         self._members = Members(store.database)
         self._jobs = jobs
-        self._data = data
+        self._storage = storage
         self._wakeups = wakeups
         self._clock = clock
 
@@ -38,7 +36,7 @@ class Privacy:
         `UserError` where not even the rows fit.
         """
         rows, files = await self._members.export(user_id), await self._members.files(user_id)
-        packed = await asyncio.to_thread(_pack, rows, [self._data / each for each in files], max_bytes)
+        packed = await self._pack(rows, files, max_bytes=max_bytes)
         if len(packed) > max_bytes:
             raise UserError("privacy.large")
         return packed
@@ -51,25 +49,29 @@ class Privacy:
         if (await self._members.kept(user_id)).active:
             raise UserError("privacy.active")
         now, count = self._clock(), 0
+        # Before the rows: if the storage fails, the member sees that, and can repeat it.
+        await self._storage.delete(await self._members.files(user_id))
         while (deleted := await self._store.delete_all_pictures(user_id, now=now))[0]:
             count += deleted[0]
-            await asyncio.to_thread(remove_files, self._data, [each.file for each in deleted[1]])
         await self._members.erase_own(user_id)
         self._wakeups.replies.set()
         await self._jobs.purge_deleted()
         return count
 
+    async def _pack(
+        self, rows: Mapping[str, Sequence[Mapping[str, Any]]], files: Sequence[str], *, max_bytes: int
+    ) -> bytes:
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+            await asyncio.to_thread(_write_rows, archive, rows)
+            for each in files:
+                found = await self._storage.find(each)
+                if found is not None and out.tell() + found.size + 4096 > max_bytes:  # room for the archive's own index
+                    break
+                if (data := await self._storage.read(each)) is not None:
+                    await asyncio.to_thread(archive.writestr, each, data, zipfile.ZIP_STORED)
+        return out.getvalue()
 
-def _pack(rows: Mapping[str, Sequence[Mapping[str, Any]]], files: Sequence[Path], max_bytes: int) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(DATA_FILE, json.dumps(rows, indent=1, ensure_ascii=False))
-        for each in files:
-            try:
-                size = each.stat().st_size
-            except FileNotFoundError:
-                continue
-            if out.tell() + size + 4096 > max_bytes:  # room for the archive's own index
-                break
-            archive.write(each, each.name, compress_type=zipfile.ZIP_STORED)
-    return out.getvalue()
+
+def _write_rows(archive: zipfile.ZipFile, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    archive.writestr(DATA_FILE, json.dumps(rows, indent=1, ensure_ascii=False))

@@ -1,13 +1,11 @@
-"""Downloads finished pictures: from allowed hosts only, checked, and written to disk whole or not at all."""
+"""Downloads finished pictures: from allowed hosts only, checked, and stored whole or not at all."""
 
 import asyncio
 import logging
-import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from bot.core.cards import Picture
@@ -16,7 +14,7 @@ from bot.core.clock import Clock
 from bot.core.errors import BadLink, BadPicture, DownloadFailed, HostNotAllowed
 from bot.core.jobs import SECOND, Job
 from bot.core.polling import Timing
-from bot.files.modes import open_private
+from bot.files.storage import PictureStorage
 from bot.pictures.guard import Checked
 from bot.store.store import Store
 
@@ -53,7 +51,7 @@ class ResultDownloader:
         checker: Checker,
         result_hosts: Mapping[str, Sequence[str]],
         catalog: Catalog,
-        data: Path,
+        storage: PictureStorage,
         clock: Clock,
     ) -> None:
         """*result_hosts*: for each provider the internet hosts that its pictures may come from."""
@@ -62,7 +60,7 @@ class ResultDownloader:
         self._checker = checker
         self._result_hosts = result_hosts
         self._catalog = catalog
-        self._data = data
+        self._storage = storage
         self._clock = clock
         # By provider, so that a host that sends slowly holds up only its own pictures.
         self._slots: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MAX_IN_MEMORY))
@@ -123,32 +121,8 @@ class ResultDownloader:
             )
             return False
         name = f"{job.id}-{n}.{'jpg' if checked.type == 'jpeg' else checked.type}"
-        await asyncio.to_thread(write_whole, self._data / name, data)
+        await self._storage.write(name, data)
         picture = Picture(n, name, checked.type, checked.width, checked.height, len(data))
         if not await self._store.add_picture(job, picture, now=self._clock()):
-            await asyncio.to_thread((self._data / name).unlink, missing_ok=True)
+            await self._storage.delete([name])
         return True
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write *data* so that a crash leaves the whole file or none: what is on disk gets settled."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "wb", opener=open_private) as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:  # a partial file would only keep a full disk full
-        part.unlink(missing_ok=True)
-        raise
-    part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def remove_files(folder: Path, names: Iterable[str]) -> None:
-    for name in names:
-        (folder / name).unlink(missing_ok=True)

@@ -1,19 +1,15 @@
-"""Tracks outages of this machine (disk, database, clock) and notifies the operator when one begins and ends."""
+"""Tracks outages of the bot itself (disk, database, clock) and notifies the operator of their begin and end."""
 
 import asyncio
-import errno
 import logging
-import os
-import shutil
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from bot.core.clock import Clock
 from bot.core.jobs import SECOND
 from bot.core.system_outages import HARMLESS, OVER_AFTER_WRITE, STOPS_SUBMITS, Outage
-from bot.files.modes import make_folder, open_private
+from bot.files.storage import PictureStorage
 from bot.store.database import DATABASE_ERRORS, Database
 from bot.store.system_outages import outage_of, probe
 
@@ -24,17 +20,14 @@ RETRY_AFTER = 10 * SECOND  # until what an outage has interrupted is retried
 TIMEOUT = 5.0  # seconds a write may take
 QUIET = 60 * SECOND  # without a sign of an outage before it counts as over: by then everything that failed was retried
 UNREAD = "The database cannot be read just now"  # the log sentence of loops that read what is due
-PROBE = ".probe"  # a file in the data folder
-PROBE_SIZE = 64 * 1024  # bytes
-MIN_FREE = 64 * 1024 * 1024  # bytes that must be free, or the next pictures may not fit
 
 Notify = Callable[[str, Mapping[str, object]], Awaitable[None]]  # notifies the operator: a message key and its values
 
 
 class Outages:
-    def __init__(self, database: Database, *, data: Path, clock: Clock, notify: Notify) -> None:
+    def __init__(self, database: Database, *, storage: PictureStorage, clock: Clock, notify: Notify) -> None:
         self._database = database
-        self._data = data
+        self._storage = storage
         self._clock = clock
         self._notify = notify
         self._seen_at: dict[Outage, int] = {}
@@ -90,7 +83,7 @@ class Outages:
                     await self.wake.wait()
 
     async def check(self) -> None:
-        """Write to the database and the data folder. An outage that has not been seen for a while is over."""
+        """Write to the database and the pictures' storage. An outage that has not been seen for a while is over."""
         try:
             await self._probe()
         except DATABASE_ERRORS as exc:
@@ -111,7 +104,7 @@ class Outages:
     async def _probe(self) -> None:
         async with asyncio.timeout(TIMEOUT):
             await self._database.write(probe)
-        await asyncio.to_thread(_write, self._data / PROBE, min_free=MIN_FREE)
+        await self._storage.probe()
 
     def _note(self, outage: Outage, why: str) -> None:
         if outage not in self._seen_at:
@@ -135,15 +128,3 @@ class Outages:
 
 def _words_of(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
-
-
-def _write(path: Path, *, min_free: int) -> None:
-    """Raise `OSError` where no file can be written at *path*, or where less than *min_free* bytes are left."""
-    make_folder(path.parent)  # it may have been removed
-    try:
-        with open(path, "wb", opener=open_private) as file:
-            file.write(bytes(PROBE_SIZE))
-    finally:
-        path.unlink(missing_ok=True)
-    if shutil.disk_usage(path.parent).free < min_free:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path.parent))

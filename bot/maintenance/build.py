@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from bot.files.storage import PictureStorage
 from bot.jobs.build import Services
 from bot.maintenance.keeper import Keeper
 from bot.maintenance.ledger_audit import LedgerAudit, Post
@@ -29,17 +29,17 @@ def build(
     low_balance: int | None,
     probe: Probe,
     post_alert: Post,
-    data: Path,
+    storage: PictureStorage,
     keep_hours: int,
     keep_prompts_days: int,
 ) -> MaintenanceRoom:
-    """*low_balance*: micro-dollars below which the operator is notified, None: never. *data*: the folder of pictures.
+    """*low_balance*: micro-dollars below which the operator is notified, None: never.
 
     *probe* asks the providers with an outage whether it is over; *post_alert* sends a limit warning.
     """
     audit = LedgerAudit(services, post=post_alert)
     provider_checks = ProviderChecks(services, providers=providers, low=low_balance, probe=probe)
-    retention = Retention(services, data=data, keep_hours=keep_hours, keep_prompts_days=keep_prompts_days)
+    retention = Retention(services, storage=storage, keep_hours=keep_hours, keep_prompts_days=keep_prompts_days)
     return MaintenanceRoom(
         keeper=Keeper(services.store.database, (retention, audit, provider_checks), outages=services.outages),
         audit=audit,

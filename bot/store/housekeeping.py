@@ -82,11 +82,11 @@ class Housekeeping:
 
         return await self._database.write(unit)
 
-    async def referenced_pictures(self, *, before: int) -> frozenset[str]:
-        """File names of the pictures made before *before* that have a row."""
+    async def referenced_pictures(self) -> frozenset[str]:
+        """File names of the pictures that have a row."""
 
         async def unit(tx: Tx) -> frozenset[str]:
-            rows = await tx.fetch("SELECT file FROM pictures WHERE made_at < $1", before)
+            rows = await tx.fetch("SELECT file FROM pictures")
             return frozenset(row["file"] for row in rows)
 
         return await self._database.read(unit)

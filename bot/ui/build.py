@@ -58,7 +58,7 @@ def build(
 
     *check_first_bytes* is `ReferenceChecker.check_within_ack`, *uploads* is `Delivery.uploads`, *originals* is
     `Delivery.originals`, *chart* is `PicturePool.draw`, *balances* is `ProviderChecks.balances`. *remove_files* deletes
-    pictures from the disk; it may block. *answer_message* is `DiscordMessenger.answer_message`.
+    pictures from the storage. *answer_message* is `DiscordMessenger.answer_message`.
     """
     responder = Responder(
         client, services, texts=client.texts, access=client.access, check_first_bytes=check_first_bytes, metrics=metrics

@@ -2,11 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from aiohttp import web
 
 from bot.core.circuit_breaker import Mode
+from bot.files.storage import PictureStorage
 from bot.jobs.build import Services
 from bot.observability.metrics import Metrics
 from bot.web import server
@@ -47,9 +47,9 @@ def build(
     interactions: Interactions | None,
     metrics: Metrics,
     metrics_token: str,
-    data: Path,
+    storage: PictureStorage,
 ) -> WebRoom:
-    """*callback_links*: None where no provider can call back. *data*: the folder of pictures.
+    """*callback_links*: None where no provider can call back.
 
     *interactions*: the endpoint for Discord, None where the gateway delivers them.
     *webhook_secrets*: those that Runflow may sign with. *metrics_token*: what opens /metrics.
@@ -74,7 +74,7 @@ def build(
         unready=health.unready,
         metrics=page.text,
         links=picture_links,
-        data=data,
+        storage=storage,
         callbacks=callbacks,
         metrics_token=metrics_token,
     )

@@ -7,7 +7,6 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
-from pathlib import Path
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -16,12 +15,14 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from bot.core.cards import Picture
 from bot.core.clock import Clock
 from bot.core.references import CONVERTED_FILE, is_loopback
+from bot.files.storage import PictureStorage
 from bot.jobs import converted_references
 from bot.jobs.build import Services
 from bot.store.database import DATABASE_ERRORS
 from bot.web.cached import Cached
 from bot.web.callbacks import Callbacks
 from bot.web.listener import HEADERS
+from bot.web.pictures import send
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def build(
     unready: Unready,
     metrics: Metrics,
     links: PictureLinks,
-    data: Path,
+    storage: PictureStorage,
     callbacks: Callbacks | None = None,
     metrics_token: str = "",
 ) -> web.Application:
@@ -113,7 +114,7 @@ def build(
         found = next((each for each in record.pictures if each.n == n), None) if record else None
         if found is None:
             raise web.HTTPNotFound
-        return _file(data / found.file, type=found.type)
+        return await send(request, storage, name=found.file, type=found.type)
 
     app = web.Application(client_max_size=64 * 1024, middlewares=[_answer_outages(services)])
     app.on_response_prepare.append(_with_headers)
@@ -123,30 +124,22 @@ def build(
     app.router.add_get(r"/pictures/{job:\w{26}}/{n:\d}/{key:[0-9a-f]{32}}", picture)
     app.router.add_get(
         rf"/pictures/{{file:{CONVERTED_FILE.pattern}}}",
-        _serve_references(links, services.clock, folder=data / converted_references.FOLDER),
+        _serve_references(links, services.clock, storage=storage),
     )
     if callbacks is not None:
         app.router.add_post("/callbacks/runflow/{token}", callbacks.receive)
     return app
 
 
-def _serve_references(links: PictureLinks, clock: Clock, *, folder: Path) -> Handler:
+def _serve_references(links: PictureLinks, clock: Clock, *, storage: PictureStorage) -> Handler:
     async def reference(request: web.Request) -> web.StreamResponse:
         file = request.match_info["file"]
         if not links.admits_to_reference(file, request.query, now=clock()):
             raise web.HTTPNotFound
-        return _file(folder / file, type="png" if file.endswith("png") else "jpeg")
+        name = f"{converted_references.FOLDER}/{file}"
+        return await send(request, storage, name=name, type="png" if file.endswith("png") else "jpeg")
 
     return reference
-
-
-def _file(path: Path, *, type: str) -> web.FileResponse:  # noqa: A002 - the picture's
-    headers = {
-        "Content-Type": f"image/{type}",
-        "Content-Disposition": f'inline; filename="{path.name}"',
-        "Cache-Control": "private, no-cache",
-    }
-    return web.FileResponse(path, headers=headers)
 
 
 async def _with_headers(_: web.Request, answer: web.StreamResponse) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bot.app import build
+from bot.files.folder import FolderStorage
 from bot.files.modes import is_there
-from bot.jobs.results import write_whole
 from bot.settings.settings import Settings
 from bot.store.database import Tx
 from bot.store.sqlite import SqliteDatabase
@@ -36,7 +36,7 @@ async def _note(tx: Tx) -> None:
 async def test_new_files_and_folders_are_their_owners(tmp_path: Path) -> None:
     database = await SqliteDatabase.open(tmp_path / "data" / "deep" / "darkroom.db", running=True)
     await database.write(_note)
-    write_whole(tmp_path / "data" / PICTURE, b"bytes")
+    await FolderStorage(tmp_path / "data").write(PICTURE, b"bytes")
     found = modes(tmp_path)
     await database.aclose()
 
@@ -53,7 +53,7 @@ async def test_new_files_and_folders_are_their_owners(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_umask")
 async def test_a_deleted_picture_folder_is_created_again_with_mode_0700(app: Rig) -> None:
-    app.services.outages._data = app.folder / "data" / "pictures"
+    app.services.outages._storage = FolderStorage(app.folder / "data" / "pictures")
     await app.services.outages.check()
 
     assert modes(app.folder / "data") == {"pictures": 0o700}

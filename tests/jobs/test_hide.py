@@ -289,7 +289,7 @@ async def undelivered(app: Rig) -> str:
 async def test_pictures_whose_reply_could_not_show_them_yet_are_kept_for_a_day_from_the_end(app: Rig) -> None:
     waits, deleted = await undelivered(app), await undelivered(app)
     await app.store.mark_reply_gone(deleted)
-    retention = Retention(app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
+    retention = Retention(app.services, storage=app.storage, keep_hours=1, keep_prompts_days=30)
 
     app.time.go(2 * 3600)
     await retention.run_once()
@@ -302,7 +302,7 @@ async def test_pictures_whose_reply_could_not_show_them_yet_are_kept_for_a_day_f
 
 async def test_pictures_of_a_job_shown_again_are_kept_until_discord_is_back(app: Rig) -> None:
     job_id = await hidden_and_done(app)
-    retention = Retention(app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
+    retention = Retention(app.services, storage=app.storage, keep_hours=1, keep_prompts_days=30)
     app.time.go(5 * 3600)
     app.messenger.errors = [DeliverLater("503")] * 3
 
@@ -321,7 +321,7 @@ async def test_pictures_of_a_hidden_job_are_kept_for_a_day_even_if_others_are_de
     await app.services.jobs.hide(hidden, user_id=ALICE)
     await ends(app, shown)
     await ends(app, hidden)
-    retention = Retention(app.services, data=app.folder, keep_hours=1, keep_prompts_days=30)
+    retention = Retention(app.services, storage=app.storage, keep_hours=1, keep_prompts_days=30)
     for each in app.folder.glob("*.png"):  # as after a long stop between download and end: old enough for orphans
         os.utime(each, (0, 0))
 

@@ -78,7 +78,7 @@ async def test_pictures_that_are_deleted_or_expire_leave_the_disk(postgres_url: 
         was_hidden = await app.services.jobs.delete(deleted, user_id=ALICE)
         app.time.go(48 * HOUR / 1000)
         cut_all(line, how)
-        await Retention(app.services, data=tmp_path, keep_hours=24, keep_prompts_days=30).run_once()
+        await Retention(app.services, storage=app.storage, keep_hours=24, keep_prompts_days=30).run_once()
 
         assert [each.file for each in was_hidden] == [f"{deleted}-1.png"]
         assert not (tmp_path / f"{expired}-1.png").exists()

@@ -11,6 +11,7 @@ import pytest
 from bot.core.errors import BadLink, DownloadFailed, FileTooLarge, HostNotAllowed, UserError
 from bot.core.jobs import Reference
 from bot.core.references import MAX_SOURCE_BYTES, ReferenceLimits
+from bot.files.folder import FolderStorage
 from bot.jobs.converted_references import LINK_LIFE, ConvertedReferences
 from bot.jobs.reference_check import MAX_WHOLE_FILES, ReferenceChecker
 from bot.pictures import convert, guard
@@ -69,7 +70,9 @@ def checker(files: Files) -> ReferenceChecker:
 
 def converting(files: Files, *, data: Path) -> ReferenceChecker:
     """A checker that converts into the folder *data*; the file's name is its link."""
-    converted = ConvertedReferences(files, link=lambda file, until: f"{file} until {until}", data=data, clock=Time())
+    converted = ConvertedReferences(
+        files, link=lambda file, until: f"{file} until {until}", storage=FolderStorage(data), clock=Time()
+    )
     return ReferenceChecker(files, judge=guard.check_head, checker=files, hosts=["cdn"], convert=converted.convert)
 
 

@@ -24,16 +24,22 @@ def _write(path: Path, *, hours_ago: int) -> None:
     os.utime(path, (at, at))
 
 
-async def test_orphan_files_are_deleted_when_no_job_can_need_them(app: Rig) -> None:
-    _write(app.folder / f"{JOB}-1.png", hours_ago=49)
-    _write(app.folder / f"{JOB}-2.webp.part", hours_ago=49)
-    _write(app.folder / f"{JOB}-3.png", hours_ago=47)
+async def test_files_without_a_row_are_deleted_after_an_hour(app: Rig) -> None:
+    app.provider.sees = [app.ready()]
+    job_id = await app.imagine()
+    await app.until_final(job_id)
+    _write(app.folder / f"{job_id}-1.png", hours_ago=2)
+    _write(app.folder / f"{JOB}-1.png", hours_ago=2)
+    _write(app.folder / f"{JOB}-2.webp.part", hours_ago=2)
+    _write(app.folder / f"{JOB}-3.png", hours_ago=0)
     _write(app.folder / "the operator's own.png", hours_ago=490)
-    retention = Retention(app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
+    retention = Retention(app.services, storage=app.storage, keep_hours=24, keep_prompts_days=30)
 
     await retention.run_once()
 
-    assert sorted(each.name for each in app.folder.glob("*.*g*")) == [f"{JOB}-3.png", "the operator's own.png"]
+    assert sorted(each.name for each in app.folder.glob("*.*g*")) == sorted(
+        [f"{job_id}-1.png", f"{JOB}-3.png", "the operator's own.png"]
+    )
 
 
 async def test_converted_references_are_deleted_when_their_job_has_ended_or_their_links_expire(app: Rig) -> None:
@@ -45,7 +51,7 @@ async def test_converted_references_are_deleted_when_their_job_has_ended_or_thei
     for job_id in (active, ended, lost):
         for kind in kinds:
             (folder / (job_id + kind)).write_bytes(b"bytes")
-    retention = Retention(app.services, data=app.folder, keep_hours=48, keep_prompts_days=30)
+    retention = Retention(app.services, storage=app.storage, keep_hours=48, keep_prompts_days=30)
 
     await retention.run_once()
     assert sorted(each.name for each in folder.glob("*-r*")) == [active + kind for kind in kinds]
@@ -58,7 +64,7 @@ async def test_a_picture_is_deleted_with_its_row_after_its_retention_time(app: R
     app.provider.sees = [app.ready()]
     job_id = await app.imagine()
     await app.until_final(job_id)
-    retention = Retention(app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
+    retention = Retention(app.services, storage=app.storage, keep_hours=24, keep_prompts_days=30)
 
     app.time.go(23 * 3600)
     await retention.run_once()
@@ -80,7 +86,7 @@ async def test_pictures_of_an_active_job_are_kept_however_long_the_bot_was_stopp
     await app.store.add_picture(job, Picture(1, f"{job_id}-1.png", "png", 1, 1, 5), now=app.time.now)
     _write(app.folder / f"{job_id}-1.png", hours_ago=0)
     await app.delivery.run_due()
-    retention = Retention(app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
+    retention = Retention(app.services, storage=app.storage, keep_hours=24, keep_prompts_days=30)
 
     app.time.go(49 * 3600)
     await retention.run_once()
@@ -97,7 +103,7 @@ async def test_prompts_are_deleted_after_their_retention_time_from_every_file(
         ended = await _ask(app, "a heron")
         await app.services.jobs.cancel(ended, user_id=ALICE)
         going_on = await _ask(app, "an otter")
-        retention = Retention(app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
+        retention = Retention(app.services, storage=app.storage, keep_hours=24, keep_prompts_days=30)
 
         app.time.go(30 * 24 * 3600)
         await retention.run_once()
@@ -135,7 +141,7 @@ def _files_with(folder: Path, words: str) -> list[str]:
 async def test_tokens_and_drafts_are_deleted_when_they_expire(app: Rig) -> None:
     job_id = await app.imagine()
     await app.services.drafts.keep(RequestDraft(verb=Verb.IMAGINE, prompt="a heron"), user_id=ALICE)
-    retention = Retention(app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
+    retention = Retention(app.services, storage=app.storage, keep_hours=24, keep_prompts_days=30)
 
     async def left() -> list[int]:
         counts = "SELECT (SELECT count(*) FROM {}) AS n"

@@ -127,7 +127,7 @@ async def test_our_own_vacuum_does_not_count_as_an_external_change(app: Rig) -> 
 
 
 async def test_expired_drafts_and_tokens_and_old_prompts_are_removed_from_the_files(app: Rig) -> None:
-    retention = Retention(app.services, data=app.folder, keep_hours=24, keep_prompts_days=30)
+    retention = Retention(app.services, storage=app.storage, keep_hours=24, keep_prompts_days=30)
     await retention.run_once()
     await ended(app)
     await app.services.drafts.keep(RequestDraft(verb=Verb.IMAGINE, prompt="a buoy"), user_id=BOB)

@@ -166,6 +166,10 @@ async def stage(
     client = DarkroomClient(texts, access=access, mentions=mentions, message_content=message_content)
     intents = discord.Intents(guilds=True, guild_messages=mentions or message_content, message_content=message_content)
     messenger = DiscordMessenger(client, texts, limits=client.rate_limits, clock=time)
+
+    async def remove_files(pictures: Sequence[Picture]) -> None:
+        removed.extend(each.file for each in pictures)
+
     async with rig(
         folder,
         limits=limits,
@@ -183,7 +187,7 @@ async def stage(
             check_first_bytes=check_first_bytes,
             uploads=base.delivery.uploads,
             originals=base.delivery.originals,
-            remove_files=lambda pictures: removed.extend(each.file for each in pictures),
+            remove_files=remove_files,
             chart=chart,
             balances=lambda: balances,
             answer_message=messenger.answer_message,

@@ -91,7 +91,7 @@ def site(
         unready=well.unready,
         metrics=page.text,
         links=links,
-        data=app.folder,
+        storage=app.storage,
         callbacks=callbacks,
         metrics_token=metrics_token,
     )
@@ -158,7 +158,7 @@ async def test_a_request_that_fails_because_of_an_outage_is_answered_with_its_na
         unready=health().unready,
         metrics=full,
         links=PictureLinks("", secret=b"x" * 32),
-        data=app.folder,
+        storage=app.storage,
     )
     async with served(page) as url, aiohttp.ClientSession() as http, http.get(f"{url}/metrics") as answer:
         assert (answer.status, await answer.text()) == (503, "disk_full\n")
@@ -280,7 +280,9 @@ async def test_every_answer_forbids_sniffing_its_type(app: Rig) -> None:
 
     well = health()
     links = PictureLinks("", secret=b"x" * 32)
-    whole = build(app.services, health=well.report, unready=well.unready, metrics=broken, links=links, data=app.folder)
+    whole = build(
+        app.services, health=well.report, unready=well.unready, metrics=broken, links=links, storage=app.storage
+    )
     raw = [
         b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -363,7 +365,7 @@ async def test_concurrent_requests_share_one_check(app: Rig) -> None:
         unready=lambda: looked("unready"),
         metrics=lambda: looked("metrics"),
         links=PictureLinks("", secret=b"x" * 32),
-        data=app.folder,
+        storage=app.storage,
     )
     async with served(whole) as url, aiohttp.ClientSession() as http:
 

@@ -1,6 +1,5 @@
 """What the buttons under a result do: edit, vary, upscale, mark, hand out the files, delete."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -48,7 +47,7 @@ class Results:
         gallery: Gallery,
         threads: ThreadOpener | None,
     ) -> None:
-        """*remove_files* deletes pictures from the disk; it may block, so it is called in a thread.
+        """*remove_files* deletes pictures from the storage.
 
         *threads* is None if the bot reads no messages, so that there is nothing to continue in a thread.
         """
@@ -303,7 +302,7 @@ class Results:
             pictures = await self._services.jobs.delete_picture(job_id, n, user_id=owner_id)
         else:
             pictures = await self._services.jobs.delete(job_id, user_id=owner_id)
-        await asyncio.to_thread(self._remove_files, pictures)
+        await self._remove_files(pictures)
 
     async def _replace(self, press: ButtonPress, view: ui.LayoutView) -> None:
         """Show *view* in place of the ephemeral message with the button; privately where it is on the reply."""

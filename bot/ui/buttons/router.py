@@ -66,7 +66,7 @@ class Router:
         background: Background,
         threads: ThreadOpener | None,
     ) -> None:
-        """*remove_files* deletes a job's pictures from the disk; it may block, so it is called in a thread."""
+        """*remove_files* deletes a job's pictures from the storage."""
         self._responder = responder
         self._services = responder.services
         self._private_delivery = private_delivery

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from bot.core.cards import Picture
 from bot.core.errors import UserError
@@ -20,14 +20,14 @@ from bot.ui.transport.moderation_log import ModerationLog
 
 log = logging.getLogger(__name__)
 
-RemoveFiles = Callable[[Sequence[Picture]], None]
+RemoveFiles = Callable[[Sequence[Picture]], Awaitable[None]]
 
 
 class Moderators:
     def __init__(
         self, responder: Responder, messages: ModerationLog, *, remove_files: RemoveFiles, background: Background
     ) -> None:
-        """*remove_files* deletes pictures from the disk; it may block, so it is called in a thread."""
+        """*remove_files* deletes pictures from the storage."""
         self.messages = messages
         self._responder = responder
         self._services = responder.services
@@ -71,7 +71,7 @@ class Moderators:
         self, by: By, job_id: str, *, strike: bool, server: str
     ) -> tuple[Takedown, "asyncio.Task[None]"]:
         taken_down = await self._services.jobs.take_down(by, job_id, strike=strike)
-        await asyncio.to_thread(self._remove_files, taken_down.pictures)
+        await self._remove_files(taken_down.pictures)
         return taken_down, self._background.start(self._finish(taken_down, server=server, tell=strike))
 
     async def _finish(self, taken_down: Takedown, *, server: str, tell: bool) -> None:

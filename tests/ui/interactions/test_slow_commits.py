@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,9 +122,13 @@ class Trial:
 @asynccontextmanager
 async def trial(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Trial]:
     removed: list[Picture] = []
+
+    async def remove_files(pictures: Sequence[Picture]) -> None:
+        removed.extend(pictures)
+
     if url.startswith("sqlite"):
         async with connected(
-            folder, monkeypatch, guilds=("*",), url=url, limits=FREE, remove_files=removed.extend, mentions=True
+            folder, monkeypatch, guilds=("*",), url=url, limits=FREE, remove_files=remove_files, mentions=True
         ) as on:
             database = on.rig.store.database
             assert isinstance(database, SqliteDatabase)
@@ -147,7 +151,7 @@ async def trial(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Asyn
                 guilds=("*",),
                 url=line.url,
                 limits=FREE,
-                remove_files=removed.extend,
+                remove_files=remove_files,
                 mentions=True,
             ) as on,
         ):

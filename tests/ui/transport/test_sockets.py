@@ -58,7 +58,7 @@ async def connected(
     names: dict[str, int] | None = None,
     url: str = "",
     limits: Limits | None = None,
-    remove_files: RemoveFiles = lambda _: None,
+    remove_files: RemoveFiles | None = None,
     mentions: bool = False,
     has_gateway: bool = True,
 ) -> AsyncIterator[Scene]:
@@ -89,7 +89,7 @@ async def connected(
             check_first_bytes=_fine,
             uploads=base.delivery.uploads,
             originals=base.delivery.originals,
-            remove_files=remove_files,
+            remove_files=remove_files or _fine,
             chart=_drawn,
             balances=dict,
             answer_message=messenger.answer_message,
@@ -125,7 +125,7 @@ async def over_http(server: LocalDiscord, client: DarkroomClient, base: Rig) -> 
             await life
 
 
-async def _fine(_: object, *, limits: object) -> None:
+async def _fine(*_: object, **more: object) -> None:
     pass
 
 
