@@ -1,4 +1,4 @@
-# Stage one installs the locked dependencies by hash, with the extras postgres and speed; stage two contains only them and the bot.
+# Stage one installs the locked dependencies by hash, with the extras postgres, s3 and speed; stage two contains only them and the bot.
 FROM python:3.13-slim AS build
 WORKDIR /app
 RUN python -m venv /venv

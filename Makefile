@@ -47,7 +47,7 @@ release: $(READY)        ## update changelog and version, build the wheel, commi
 	@$(BIN)/python scripts/release.py $(VERSION)
 
 lock: $(READY)           ## update the lock files (needs uv)
-	echo simcord | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade --extra postgres --extra speed --excludes - pyproject.toml -o requirements.lock
+	echo simcord | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade --extra postgres --extra s3 --extra speed --excludes - pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade --all-extras -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean:

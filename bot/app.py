@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bot import __version__
 from bot.core.catalog import Catalog
@@ -22,6 +22,7 @@ from bot.core.processes import Process, Role
 from bot.core.shards import Shards
 from bot.files.folder import FolderStorage
 from bot.files.modes import make_folder, tighten
+from bot.files.storage import PictureStorage
 from bot.jobs import converted_references
 from bot.jobs.build import JobSettings, JobsRoom, Outside, Services
 from bot.jobs.build import build as build_jobs
@@ -62,6 +63,9 @@ from bot.web.callbacks import CallbackLinks, Callbacks
 from bot.web.interactions import Interactions
 from bot.web.listener import Listener
 from bot.web.server import PictureLinks
+
+if TYPE_CHECKING:
+    from bot.files.object_storage import ObjectStorage
 
 log = logging.getLogger(__name__)
 
@@ -195,8 +199,9 @@ async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncItera
 
 async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> App:
     # A wrong file touches no database.
-    catalog, words, pictures = settings.catalog(), texts(settings), FolderStorage(settings.data.dir)
-    make_folder(settings.data.dir)
+    catalog, words, pictures = settings.catalog(), texts(settings), storage(settings)
+    if not settings.data.url:
+        make_folder(settings.data.dir)
     database = await open_database(settings.database.url.get_secret_value(), running=True)
     stack.push_async_callback(database.aclose)
     await asyncio.to_thread(_close_to_others, settings)
@@ -357,6 +362,32 @@ def _close_to_others(settings: Settings) -> None:
     for each in tighten(files_of_ours(settings)):
         log.warning("Other users of this machine may open %s, and it is not ours to change", each,
                     extra={"event": "open_file"})  # fmt: skip
+
+
+def storage(settings: Settings) -> PictureStorage:
+    """Where the pictures are: the bucket of `data.url`, else the folder `data.dir`."""
+    return bucket(settings) if settings.data.url else FolderStorage(settings.data.dir)
+
+
+def bucket(settings: Settings) -> "ObjectStorage":
+    """The bucket of `data.url`; connects when it is used. Raises `BadSettings` if it cannot be."""
+    section = settings.data
+    access_key, secret_key = section.s3_access_key.get_secret_value(), section.s3_secret_key.get_secret_value()
+    if bool(access_key) is not bool(secret_key):
+        missing = "SECRET" if access_key else "ACCESS"
+        raise BadSettings(f"DARKROOM_DATA__S3_{missing}_KEY is not set: set both keys, or neither")
+    try:
+        from bot.files.object_storage import Access, ObjectStorage  # noqa: PLC0415 - obstore is an extra
+    except ModuleNotFoundError as exc:
+        raise BadSettings(f"data.url needs the package {exc.name}: install darkroom[s3]") from exc
+    access = Access(
+        endpoint=section.s3_endpoint,
+        region=section.s3_region,
+        access_key=access_key,
+        secret_key=secret_key,
+        proxy=settings.http.proxy_to(section.s3_endpoint),
+    )
+    return ObjectStorage(section.url, access)
 
 
 def providers(settings: Settings) -> dict[str, Provider]:

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests import databases, postgres
+from bot.files.object_storage import Access
+from tests import databases, postgres, s3
 from tests.kit import Rig, rig
 
 
@@ -72,6 +73,22 @@ async def blank_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
         return
     async with postgres.fresh(request.getfixturevalue("postgres_server")) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Access]:
+    try:
+        with s3.server() as found:
+            yield found
+    except s3.NoS3 as exc:
+        pytest.skip(str(exc))
+
+
+@pytest.fixture
+async def bucket(s3_server: Access) -> AsyncIterator[s3.Line]:
+    """A line to a folder of its own in a bucket."""
+    async with s3.line_to(s3_server) as line:
+        yield line
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
-"""`darkroom doctor`: health checks of a deployment, one line each with how to fix it. Changes nothing."""
+"""`darkroom doctor`: health checks of a deployment, one line each with how to fix it. Leaves nothing changed."""
 
 import os
+import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from bot.core.catalog import Catalog
 from bot.core.errors import ModelGone, ProviderError, ProviderPaused
 from bot.core.references import is_loopback
 from bot.files.modes import is_open, is_there
+from bot.files.storage import StorageRefused
 from bot.observability.logging import Redactor, printable
 from bot.providers.base import Provider
 from bot.settings.settings import SECRET_SOURCES, SECRETS, Settings
@@ -61,12 +63,8 @@ async def findings(settings: Settings) -> AsyncIterator[Line]:
     except BadSettings as exc:
         yield Line(good=False, what=f"locales: {exc}", fix="correct the file, or use the shipped one")
     yield await _database(settings)
-    try:
-        for line in _folders(settings):
-            yield line
-    except OSError as exc:
-        fix = "let the user that runs the bot read the folder, or change DARKROOM_DATA__DIR"
-        yield Line(good=False, what=f"pictures: {settings.data.dir.absolute()}: {exc.strerror}", fix=fix)
+    async for line in _pictures(settings):
+        yield line
     async for line in _discord(settings):
         yield line
     async for line in _providers(settings, catalog):
@@ -114,6 +112,46 @@ def _missing_database_fix(url: str) -> str:
     if Path("/", path.parts[0]).is_dir() and not Path(path.parts[0]).exists():
         return f"an absolute path has four slashes: {SQLITE}/{path}"
     return f"darkroom run creates it; if it should exist, start this in the bot's folder and not in {Path.cwd()}"
+
+
+async def _pictures(settings: Settings) -> AsyncIterator[Line]:
+    if settings.data.url:
+        yield await _bucket(settings)
+        return
+    try:
+        for line in _folders(settings):
+            yield line
+    except OSError as exc:
+        fix = "let the user that runs the bot read the folder, or change DARKROOM_DATA__DIR"
+        yield Line(good=False, what=f"pictures: {settings.data.dir.absolute()}: {exc.strerror}", fix=fix)
+
+
+async def _bucket(settings: Settings) -> Line:
+    """Write, list, read and delete a file in the bucket."""
+    where, name = f"pictures: {settings.data.url}", f"doctor-{secrets.token_hex(8)}.txt"
+    try:
+        storage = app.bucket(settings)
+        await storage.write(name, b"darkroom doctor")
+        is_listed = name in [each.name for each in await storage.list()]
+        is_stored = await storage.read(name) == b"darkroom doctor"
+        await storage.delete([name])
+        is_gone = await storage.read(name) is None
+        keeps_versions = await storage.keeps_versions()
+    except BadSettings as exc:
+        return Line(good=False, what=f"pictures: {exc}")
+    except StorageRefused as exc:
+        fix = "check DARKROOM_DATA__URL and the keys, which must be allowed to list, get, put and delete objects"
+        return Line(good=False, what=f"pictures: {exc}", fix=fix)
+    except OSError as exc:
+        fix = "check DARKROOM_DATA__S3_ENDPOINT, the S3 service and the network"
+        return Line(good=False, what=f"pictures: {exc}", fix=fix)
+    if not (is_listed and is_stored and is_gone):
+        fix = "use an S3 service that is strongly consistent"
+        return Line(good=False, what=f"{where} does not show at once what is written and deleted", fix=fix)
+    if keeps_versions:
+        fix = "turn versioning off, or let a lifecycle rule remove noncurrent versions"
+        return Line(good=None, what=f"{where} keeps versions of deleted pictures", fix=fix)
+    return Line(good=True, what=f"{where} can be written, read and deleted from")
 
 
 def _folders(settings: Settings) -> Iterator[Line]:

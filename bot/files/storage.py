@@ -1,4 +1,4 @@
-"""What a storage of picture files offers, wherever they are."""
+"""What a storage of picture files offers, whether it is a folder or a bucket, and how it fails."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -6,6 +6,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 NAME = re.compile(r"([a-z]+/)?[0-9A-Za-z][0-9A-Za-z._-]*")  # one folder at most, and no way out of it
+
+
+class StorageUnavailable(OSError):
+    """The storage does not answer, not in time, or cannot take the file now."""
+
+
+class StorageRefused(OSError):
+    """The storage rejects the credentials or the permissions, or there is no such bucket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,7 @@ class PictureStorage(Protocol):
         ...
 
     async def read_part(self, name: str, *, start: int, end: int) -> bytes | None:
-        """The bytes from *start*, which is inside the file, to before *end*."""
+        """The bytes from *start*, which is inside the file, to before *end*, which is not beyond its size."""
         ...
 
     async def find(self, name: str) -> StoredFile | None: ...

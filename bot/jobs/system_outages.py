@@ -1,4 +1,4 @@
-"""Tracks outages of the bot itself (disk, database, clock) and notifies the operator of their begin and end."""
+"""Tracks outages of the bot itself (disk, bucket, database, clock) and notifies the operator of their begin and end."""
 
 import asyncio
 import logging

@@ -25,6 +25,7 @@ from bot.settings.types import (
     DatabaseUrl,
     Days,
     Dollars,
+    Endpoint,
     File,
     Flag,
     Folder,
@@ -39,10 +40,13 @@ from bot.settings.types import (
     Port,
     Proxy,
     PublicUrl,
+    Region,
     Roles,
     ShardRange,
     SigningSecret,
     Slots,
+    StorageSecret,
+    StorageUrl,
     Token,
     require_tls,
     without_quotes,
@@ -187,6 +191,11 @@ class DatabaseSection(_Section):
 
 class DataSection(_Section):
     dir: Folder
+    url: StorageUrl = ""
+    s3_endpoint: Endpoint = ""
+    s3_region: Region = ""
+    s3_access_key: Token = SecretStr("")
+    s3_secret_key: StorageSecret = SecretStr("")
     keep_hours: Hours
     keep_prompts_days: Days
 
@@ -277,14 +286,14 @@ class Settings(_Section):
     def secrets(self) -> Sequence[str]:
         """Return every value that must never be printed."""
         fields = (self.discord.token, self.runcomfy.api_token, self.runflow.api_key, *self.runflow.webhook_secrets,
-                  self.web.metrics_token)  # fmt: skip
+                  self.web.metrics_token, self.data.s3_access_key, self.data.s3_secret_key)  # fmt: skip
         secrets = [each.get_secret_value() for each in fields]
         url = self.database.url.get_secret_value()
         if display_url(url) != url:
             secrets += _url_and_password(url)
         addresses = (
             self.http.address or "", self.discord.api_base, self.discord.gateway_url, self.runcomfy.api_base,
-            self.runcomfy.balance_url, self.runflow.api_base, self.web.public_url,
+            self.runcomfy.balance_url, self.runflow.api_base, self.web.public_url, self.data.s3_endpoint,
         )  # fmt: skip
         for address in addresses:
             secrets += _url_and_password(address) if "@" in address else ()

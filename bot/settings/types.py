@@ -20,6 +20,7 @@ from bot.core.shards import Shards
 QUOTES = "\"'`\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
 HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 SQLITE = "sqlite:///"
+BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
 PROXY = re.compile(r"https?://([^\s/@:]+(:[^\s/@]*)?@)?([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?/?")
 
 
@@ -80,7 +81,7 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
-def _metrics_token(value: SecretStr) -> SecretStr:
+def _long_or_none(value: SecretStr) -> SecretStr:
     if 0 < len(value.get_secret_value()) < 8:  # a shorter one is not redacted in the log
         raise _wrong_form()
     return value
@@ -134,6 +135,12 @@ def _wss_or_none(value: str) -> str:
 
 def _with_or_without_tls(value: str) -> str:
     return _address(value, plain="http", secure="https", anywhere=True)
+
+
+def _bucket_or_none(value: str) -> str:
+    if value and not BUCKET.fullmatch(value):
+        raise _wrong_form()
+    return value.rstrip("/")
 
 
 def _public_or_none(value: str) -> str:
@@ -239,7 +246,7 @@ Token = Annotated[
 ]  # fmt: skip
 MetricsToken = Annotated[
     Token,
-    AfterValidator(_metrics_token),
+    AfterValidator(_long_or_none),
     Field(description="a string of 8 characters or more, or empty", examples=["metrics-abc123"]),
 ]
 Https = Annotated[
@@ -318,6 +325,24 @@ Port = Annotated[
 ]
 Folder = Annotated[
     Path, BeforeValidator(_require_path), Field(description="the path of a folder", examples=["data/pictures"])
+]
+StorageUrl = Annotated[
+    str,
+    AfterValidator(_bucket_or_none),
+    Field(description="an address that begins with s3://, or empty", examples=["s3://my-pictures/darkroom"]),
+]
+Endpoint = Annotated[
+    str,
+    AfterValidator(_https_or_none),
+    Field(description="an address that begins with https://, or empty", examples=["https://s3.example.com"]),
+]
+Region = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9-]*$", description="the name of a region, or empty", examples=["eu-central-1"])
+]
+StorageSecret = Annotated[
+    Token,
+    AfterValidator(_long_or_none),
+    Field(description="a string of 8 characters or more, or empty", examples=["abc123abc123"]),
 ]
 File = Annotated[
     Path, BeforeValidator(_require_path), Field(description="the path of a file", examples=["models.toml"])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from bot.core.system_outages import Outage
+from bot.files.storage import StorageRefused, StorageUnavailable
 from bot.store.database import Tx
 
 MAX_CAUSES = 10  # in a chain of errors
@@ -81,6 +82,10 @@ def _outage_of_one(exc: BaseException) -> Outage | None:
             return SQLITE_CODES.get(getattr(exc, "sqlite_errorcode", 0) & 0xFF)  # the primary code of an extended one
         case ssl.SSLCertVerificationError():
             return Outage.CLOCK if getattr(exc, "verify_code", 0) == NOT_YET_VALID else None
+        case StorageUnavailable():
+            return Outage.STORAGE_AWAY
+        case StorageRefused():
+            return Outage.STORAGE_REFUSED
         case OSError():
             if exc.errno in PERMISSION_CODES and exc.filename is not None:
                 return Outage.NOT_WRITABLE

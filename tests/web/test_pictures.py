@@ -1,11 +1,14 @@
 """Pictures over HTTP: whole, in ranges, unchanged, and cut off rather than wrong."""
 
+from pathlib import Path
+
 import aiohttp
 import pytest
 
 from bot.files.storage import PictureStorage
 from bot.web.server import PictureLinks
-from tests.kit import Rig
+from tests.kit import Rig, rig
+from tests.s3 import Line, failing
 from tests.web.test_server import served, site
 
 FILE = "01M7Y0XSNXXPA2WVYTX3MESRVG-r1.jpg"
@@ -55,6 +58,22 @@ async def test_a_client_that_has_the_picture_gets_it_only_if_it_has_changed(app:
             assert (answer.status, await answer.read()) == (200, b"another")
         async with http.get(url + path_to(app), headers={"Range": "bytes=1-", "If-Range": tag}) as answer:
             assert (answer.status, await answer.read()) == (200, b"another")
+
+
+async def test_a_picture_in_a_bucket_is_sent_in_pieces_and_an_outage_is_named(bucket: Line, tmp_path: Path) -> None:
+    async with (
+        rig(tmp_path, storage=bucket.storage()) as app,
+        served(site(app, links=LINKS)) as url,
+        aiohttp.ClientSession() as http,
+    ):
+        await app.storage.write(f"references/{FILE}", DATA)
+        async with http.get(url + path_to(app)) as answer:
+            assert (answer.status, await answer.read()) == (200, DATA)
+        async with http.get(url + path_to(app), headers={"Range": "bytes=-7"}) as answer:
+            assert (answer.status, await answer.read()) == (206, DATA[-7:])
+        bucket.answer = failing("503 Slow Down", "SlowDown")
+        async with http.get(url + path_to(app)) as answer:
+            assert (answer.status, await answer.text()) == (503, "storage_away\n")
 
 
 class Forgetful:
