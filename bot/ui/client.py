@@ -230,10 +230,11 @@ class DarkroomClient(discord.AutoShardedClient):
         if not self._answers:
             await self._load_commands()
             return
-        recommended, _, limits = await self.http.get_bot_gateway()
-        self._max_concurrency = limits["max_concurrency"]
-        if self._recommended_shards:  # discord.py would use the address of this answer, not the configured one
-            self.shard_count = recommended
+        if self._recommended_shards or (self.shard_count or 1) > 1:
+            recommended, _, limits = await self.http.get_bot_gateway()
+            self._max_concurrency = limits["max_concurrency"]
+            if self._recommended_shards:  # discord.py would use the address of this answer, not the configured one
+                self.shard_count = recommended
         if self.reads_messages:
             await self.interface.messages.load()
         await self.tree.set_translator(self._translator)

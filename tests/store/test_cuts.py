@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 
 import bot.store
+from bot.core.budgets import Pace
 from bot.core.cards import Picture
 from bot.core.jobs import Job, Reference, State
 from bot.core.preferences import Preferences
@@ -23,6 +24,7 @@ from bot.core.quota import Block, Grant, Holder, Limits, Rule, Scope, Unit
 from bot.core.windows import Window
 from bot.store import postgres
 from bot.store.alerts import Alerts
+from bot.store.budgets import Budgets
 from bot.store.complaints import Complaint
 from bot.store.database import Tx
 from bot.store.drafts import Drafts
@@ -49,7 +51,7 @@ from tests.store.ledger_model import COLUMNS, FREE, NOON, a_job, accept, all_key
 
 ENGINES = {"bot.store.sqlite", "bot.store.postgres"}
 NUMBERED = {("ledger", "id"), ("host_cost", "id"), ("changes", "n"), ("grants", "id"), ("draws", "grant_id"),
-            ("processes", "id")}  # fmt: skip
+            ("processes", "id"), ("budgets", "next_at")}  # fmt: skip
 SUBJECT = "CASE WHEN scope = 'host' THEN 0 ELSE subject END"
 SUMS = ", ".join(f"sum({each}) AS {each}" for each in COLUMNS)
 LATER = NOON + 1000
@@ -93,6 +95,10 @@ class Ground:
         found = await self.store.begin_submit(self.jobs[name], slots=4, now=LATER, due_at=LATER)
         self.jobs[name] = found or self.jobs[name]
         return found
+
+    async def taken(self) -> str:
+        await Budgets(self.database).budget("a limit", Pace(0.1, late=0.1)).take(1)
+        return "a time"
 
     async def granted(self) -> str:
         number = await self.quotas.grant(by("grant"), 1, Grant(0, Unit.IMAGES, 5))
@@ -174,6 +180,8 @@ LIFE: Sequence[tuple[str, Callable[[Ground], Awaitable[object]]]] = [
     ("ProviderOutages.begin", lambda on: on.outages.begin("runcomfy", "down", now=LATER)),
     ("ProviderOutages.end", lambda on: on.outages.end("runcomfy")),
     ("Notes.set", lambda on: on.notes.set("k", "v")),
+    ("Store.claim_delivery", lambda on: on.store.claim_delivery(77, now=LATER)),
+    ("_SharedBudget.take", lambda on: on.taken()),
     ("Notes.change", lambda on: on.notes.change("k", lambda value: f"{value}!")),
     ("ProviderHealthRows.change", lambda on: on.health.change("runcomfy", lambda body: f"{body}!")),
     ("Alerts.mark_notified", lambda on: on.alerts.mark_notified("an alert", now=LATER)),

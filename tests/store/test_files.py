@@ -126,6 +126,9 @@ def test_a_text_is_split_where_statements_end(text: str, count: int) -> None:
 
 def test_no_statement_of_a_migration_is_left_out() -> None:
     for text in migrations("sqlite"):
+        if all(line.startswith("--") for line in text.splitlines()):  # it is about the other engine
+            assert statements(text) == []
+            continue
         assert "\n".join(statements(text)).replace("\n", "") == text.strip().replace("\n", "")
 
 

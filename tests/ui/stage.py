@@ -163,7 +163,13 @@ async def stage(
     time = Time()
     access = Access(guilds, user_install=user_install)
     texts = Texts(LOCALES, strict=True)
-    client = DarkroomClient(texts, access=access, mentions=mentions, message_content=message_content)
+    client = DarkroomClient(
+        texts,
+        access=access,
+        mentions=mentions,
+        message_content=message_content,
+        rest_proxy=True,  # no limits: the emulator's clock does not move while requests wait for them
+    )
     intents = discord.Intents(guilds=True, guild_messages=mentions or message_content, message_content=message_content)
     messenger = DiscordMessenger(client, texts, limits=client.rate_limits, clock=time)
 
