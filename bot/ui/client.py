@@ -213,7 +213,12 @@ class DarkroomClient(discord.AutoShardedClient):
         self.responder.stop_accepting()
 
     def heartbeat_age(self) -> float | None:
-        """Seconds since Discord last acknowledged a heartbeat, of the worst shard; None while one is not connected."""
+        """Seconds since Discord last acknowledged a heartbeat, of the worst shard; None while one is not connected.
+
+        A client that only sends has no heartbeat: 0 while it is logged in.
+        """
+        if not self._answers:
+            return None if self.is_closed() or self.user is None else 0.0
         if self.is_closed() or not self.shards or len(self.shards) < len(self._connection.shard_ids):
             return None
         ages = [_heartbeat_age(each) for each in self.shards.values()]

@@ -12,8 +12,10 @@ from bot.sandbox.service import Pace
 from tests.discord.interactions import Interaction
 from tests.postgres import cut
 from tests.scenarios.cluster import Cluster, cluster
+from tests.scenarios.conftest import GATEWAY
 from tests.scenarios.harness import NO_LIMITS, SOON, shows
 
+pytestmark = GATEWAY
 LEASE = 30.0  # seconds, bot.store.processes
 SLOW = Pace(queue_s=0.0, run_s=6.0, slots=None)
 SLOTS = {"runcomfy__max_in_flight": 20}
@@ -100,6 +102,7 @@ async def test_a_worker_frozen_past_its_lease_does_nothing_twice_when_it_goes_on
     assert posted == []
 
 
+@pytest.mark.prove
 async def test_an_interaction_that_two_gateways_receive_is_answered_once(on: Cluster) -> None:
     await on.start("worker", "worker")
     await on.start("one", "gateway")
