@@ -106,9 +106,7 @@ class App:
     def runners(self) -> Sequence[Runner]:
         """The loops of this process's roles, and those of every process."""
         services, roles, jobs = self.services, self.process.roles, self.jobs
-        runners: list[Runner] = [
-            services.leases, services.changes, services.outages, self.maintenance.queue_audit, self.web.pulse,
-        ]  # fmt: skip
+        runners: list[Runner] = [services.outages, self.maintenance.queue_audit, self.web.pulse]
         if Role.WORKER in roles:
             runners += [jobs.worker, jobs.delivery]
         if Role.KEEPER in roles:
@@ -121,15 +119,24 @@ class App:
 
         On exit, jobs are handed over to other processes, and due replies are sent first.
         """
-        stop = asyncio.Event()
+        stop, ended = asyncio.Event(), asyncio.Event()
         async with self._served():
             await self.jobs.start(self.process)
             tasks = [asyncio.create_task(each.run(stop)) for each in self.runners]
+            # Until the end: other processes go on with what is accepted while this one stops.
+            ties = [asyncio.create_task(each.run(ended)) for each in (self.services.leases, self.services.changes)]
             try:
-                yield tasks
+                yield [*tasks, *ties]
             finally:
                 stop.set()
                 await self._finish(tasks)
+                ended.set()
+                for each in (self.services.leases, self.services.changes):
+                    each.wake.set()
+                await asyncio.gather(*ties, return_exceptions=True)
+                with suppress(*DATABASE_ERRORS):  # otherwise the leases end by themselves
+                    await self.services.leases.end()
+                    await self.services.changes.flush()
 
     async def stay_connected(self, closing: asyncio.Event) -> None:
         """Stay connected to Discord until *closing* is set; without the gateway, logged in.
@@ -152,8 +159,7 @@ class App:
                 await services.leases.leave()
                 await services.changes.flush()
         services.wakeups.wake_all()
-        for each in (services.outages, services.leases, services.changes):
-            each.wake.set()
+        services.outages.wake.set()
         await asyncio.wait(tasks, timeout=DRAIN)
         if self.jobs.paying:
             await asyncio.wait(tasks, timeout=PAID_DRAIN)
@@ -162,9 +168,6 @@ class App:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        with suppress(*DATABASE_ERRORS):  # otherwise the leases end by themselves
-            await services.leases.end()
-            await services.changes.flush()
 
     @asynccontextmanager
     async def _served(self) -> AsyncIterator[None]:
@@ -436,7 +439,8 @@ async def run(settings: Settings) -> None:
             connection = asyncio.create_task(app.stay_connected(closing))
             waiting = asyncio.create_task(stop_signal.wait())
             await asyncio.wait({connection, waiting, *loops}, return_when=asyncio.FIRST_COMPLETED)
-            app.client.stop_accepting()  # active jobs continue
+            if not app.services.leases.others_work:  # otherwise another process makes what is accepted until the end
+                app.client.stop_accepting()  # active jobs continue
             ended = [each for each in loops if each.done()]
         closing.set()
         waiting.cancel()

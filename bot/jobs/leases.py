@@ -88,7 +88,8 @@ class Leases:
         """The process that a new job belongs to; 0 where no worker is alive."""
         if not self._shared:
             return self.process
-        self._assigned = next_worker(self._live, before=self._assigned)
+        staying = [each for each in self._live if not (self._leaving and each.id == self.process)]
+        self._assigned = next_worker(staying, before=self._assigned)
         return self._assigned
 
     # --- listeners
