@@ -3,6 +3,8 @@
 Three processes on two cores: the bot with its shipped timing, the image service, and Discord with the members. Jobs
 arrive at a steady rate and end a log-normal time after their submission, so that the wanted number is in flight.
 FLIGHT_SIZES=50,200 chooses sizes, FLIGHT_PARTS=steady,polls,burst,restart,peers what is measured.
+
+Longer than other files: the loads, what they are measured against, and the table belong together.
 """
 
 import asyncio

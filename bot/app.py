@@ -1,4 +1,7 @@
-"""Composition root: builds all parts of the bot once, runs them, and stops them in order."""
+"""Composition root: builds all parts of the bot once, runs them, and stops them in order.
+
+Longer than other files: what is built, and in which order it starts and stops, is read in one place.
+"""
 
 import asyncio
 import logging

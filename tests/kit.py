@@ -1,4 +1,7 @@
-"""The bot without Discord and providers: real store, services, worker and delivery, stepped by the test."""
+"""The bot without Discord and providers: real store, services, worker and delivery, stepped by the test.
+
+Longer than other files: the fakes belong to the bot that they stand around.
+"""
 
 import asyncio
 import functools

@@ -1,6 +1,8 @@
 """Removes one guard at a time from a copy of the checkout and names the test that fails: `make mutants`.
 
 A guard that can be removed without a failing test is an error, and so is a test that fails without any change.
+
+Longer than other files: it is a list.
 """
 
 import argparse

@@ -69,7 +69,7 @@ class Availability:
         """Load outages and missing routes."""
         self.outages = {provider: each.kind for provider, each in (await self.recorded_outages()).items()}
         known = {(provider, route) for provider in self._providers for route in self.catalog.routes_at(provider)}
-        self._offer(known & {tuple(each) for each in json.loads(await self._notes.get(GONE) or "[]")})
+        self._offer(known & _routes(await self._notes.get(GONE)))
 
     @property
     def providers(self) -> Sequence[str]:
@@ -172,11 +172,11 @@ class Availability:
 
         def change(value: str | None) -> str:
             nonlocal changed
-            known = {(each[0], each[1]) for each in json.loads(value or "[]")}
+            known = _routes(value)
             changed = ((provider, route_id) in known) is not gone
             return json.dumps(sorted(known ^ {(provider, route_id)} if changed else known))
 
-        self._offer((each[0], each[1]) for each in json.loads(await self._notes.change(GONE, change)))
+        self._offer(_routes(await self._notes.change(GONE, change)))
         if not changed:  # another process was first
             return
         self._changes.send(Topic.EVERYTHING, None)
@@ -188,3 +188,8 @@ class Availability:
     def _offer(self, gone: Iterable[tuple[str, str]]) -> None:
         self.gone = frozenset(gone)
         self.offered = self.catalog.for_providers(tuple(self._providers), gone=self.gone)
+
+
+def _routes(note: str | None) -> set[tuple[str, str]]:
+    """The routes (provider and id) that the note lists."""
+    return {(provider, route_id) for provider, route_id in json.loads(note or "[]")}

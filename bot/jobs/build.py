@@ -143,7 +143,7 @@ class JobsRoom:
         """Enter *process* among those that run, and read what it keeps in memory."""
         await self.services.leases.start(process)
         await self.services.availability.start()
-        await self.health.load()
+        await self.health.start()
         await self.services.preferences.load()
         await self.services.poll_timing.load()
         if Role.WORKER in process.roles:

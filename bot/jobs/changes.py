@@ -8,6 +8,8 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import astuple
 from enum import StrEnum
 from typing import Any
 
@@ -52,12 +54,15 @@ class Changes:
         self._inbox: list[tuple[str, Any]] = []
         self.wake = asyncio.Event()
         self._listeners: dict[str, list[Callable[[Any], None]]] = {}
+        self._job_listeners: list[Callable[[JobSummary], None]] = []
         self._rereads: list[Reread] = []
         self._known: int | None = None  # `external_changes` when everything was read last
         self._reread_now = False
-        store.on_job(lambda job: self.send(Topic.JOB, _dump_job(job)))
-        store.on_reply_due(lambda due: self.send(Topic.REPLY, [due.job_id, due.due_at, due.final, due.worker]))
+        if self.shared:
+            store.on_job(self._send_job)
+            store.on_reply_due(lambda due: self.send(Topic.REPLY, astuple(due)))
         self._database.on_message(self._receive)
+        self.on(Topic.JOB, self._job_changed)
         self.on(Topic.CALLED_BACK, self._called_back)
         leases.on_lapsed(self.reread_soon)
 
@@ -74,7 +79,7 @@ class Changes:
 
     def on_job(self, listener: Callable[[JobSummary], None]) -> None:
         """Call *listener* with each job whose row another process has written."""
-        self.on(Topic.JOB, lambda value: listener(_load_job(value)))
+        self._job_listeners.append(listener)
 
     def on_reply_due(self, listener: Callable[[DueReply], None]) -> None:
         """Call *listener* when another process has changed when a reply is due."""
@@ -88,7 +93,7 @@ class Changes:
 
     def send(self, topic: str, value: object) -> None:
         """Send *value* to the other processes soon."""
-        if not self._database.shared:
+        if not self.shared:
             return
         self._outbox.append((topic, value))
         if len(self._outbox) > MANY:
@@ -100,7 +105,16 @@ class Changes:
         if self._leases.owns(job.lease.worker):
             self._wakeups.wake(job.id)
         else:
-            self.send(Topic.JOB, _dump_job(job))
+            self._send_job(job)
+
+    def _send_job(self, job: Job) -> None:
+        self.send(Topic.JOB, astuple(JobSummary.of(job)))
+
+    def _job_changed(self, value: Sequence[Any]) -> None:
+        job_id, version, worker, provider, state, *others = value
+        job = JobSummary(job_id, version, worker, provider, State(state), *others)
+        for each in self._job_listeners:
+            each(job)
 
     def called_back(self, job: Job) -> None:
         """Have the process that an unfinished job belongs to know that its provider has sent a callback."""
@@ -168,15 +182,9 @@ class Changes:
                 with self._outages.outlasting(system_outages.UNREAD):
                     await self.look()
                 looked_at = loop.time()
-            await _wait(self.wake, seconds=RETRY_DELAY if self._outbox else LOOK_EVERY)
-
-
-async def _wait(event: asyncio.Event, *, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_DELAY if self._outbox else LOOK_EVERY):
+                    await self.wake.wait()
 
 
 def _messages(process: int, changes: Sequence[tuple[str, Any]]) -> list[str]:
@@ -191,16 +199,3 @@ def _messages(process: int, changes: Sequence[tuple[str, Any]]) -> list[str]:
         room = (room if parts else LONGEST_MESSAGE) - len(part) - 1
         parts.append(part)
     return [*texts, f"[{process},[{','.join(parts)}]]"]
-
-
-def _dump_job(job: Job) -> list[object]:
-    summary = JobSummary.of(job)
-    return [
-        summary.job_id, summary.version, summary.worker, summary.provider, summary.state, summary.acknowledged,
-        summary.due_at, summary.user_id, summary.server, summary.created_at,
-    ]  # fmt: skip
-
-
-def _load_job(value: Sequence[Any]) -> JobSummary:
-    job_id, version, worker, provider, state, *others = value
-    return JobSummary(job_id, version, worker, provider, State(state), *others)

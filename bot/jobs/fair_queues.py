@@ -44,9 +44,10 @@ class FairQueues:
         """Those that jobs wait for or have slots at."""
         return list(self._queues)
 
-    def worker_of(self, job_id: str) -> int:
-        """The process that a job in a queue belongs to."""
-        return self._known[job_id].worker
+    def worker_of(self, job_id: str) -> int | None:
+        """The process that a job belongs to; None where it is in no queue."""
+        known = self._known.get(job_id)
+        return None if known is None else known.worker
 
     def place(self, job: Job) -> int | None:
         """The job's place, 1 is next; None when it no longer waits."""

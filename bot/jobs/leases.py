@@ -174,7 +174,10 @@ class Leases:
     async def end(self) -> None:
         """Give up all jobs: this process is about to end, and sends no more requests."""
         self._leaving = True
-        await self._store.release(self.process, ended=True)
+        if self._shared:
+            await self._store.release(self.process, ended=True)
+        else:
+            await self._processes.forget(before=self._clock())
 
 
 def _has_ended(process: Process, *, machine: str) -> bool:

@@ -19,7 +19,6 @@ from bot.store.provider_health import Known, ProviderHealthRows
 
 log = logging.getLogger(__name__)
 
-
 Change = Callable[[CircuitBreaker], CircuitBreaker]
 
 
@@ -58,15 +57,17 @@ class ProviderHealth:
         changes.on(Topic.PROVIDER, self._on_change)
         changes.on_reread(self.load)
 
+    async def start(self) -> None:
+        """Take over what the other processes know; where there is no other worker, begin anew, as after a restart."""
+        if self._changes.shared and not self._leases.others_work:
+            for provider in await self._rows.all():
+                await self._rows.change(provider, lambda _: "")
+        await self.load()
+
     async def load(self) -> None:
-        """Take over what the other processes know; the first one to start begins anew, as after a restart."""
-        if not self._changes.shared:
-            return
-        alone = not self._leases.others_work
-        for provider, known in (await self._rows.all()).items():
-            if alone and provider not in self._known:
-                self._take_over(provider, await self._rows.change(provider, lambda _: ""))
-            else:
+        """Take over what the other processes know."""
+        if self._changes.shared:
+            for provider, known in (await self._rows.all()).items():
                 self._take_over(provider, known)
 
     def mode(self, provider: str) -> Mode:

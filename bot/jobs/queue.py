@@ -69,7 +69,8 @@ class Queue:
                 self._changed(provider)
 
     def _on_job(self, job: Job) -> None:
-        if (place := self._queues.place(job)) is not None:  # its first card shows it
+        place = self._queues.place(job)
+        if place is not None and self._leases.owns(job.lease.worker):  # its first card shows it
             self._shown.setdefault(job.provider, {}).setdefault(job.id, shown_place(place))
         for provider in self._queues.providers:  # it may have left another one than it is at
             self._changed(provider)
@@ -96,12 +97,14 @@ class Queue:
         if not self._leases.others_work:
             return 0
         now, before = self._clock(), self._turn_since.get(provider, {})
-        turns = [each for each in self._queues.of(provider).first(free) if not self._is_ours(each)]
+        turns = [each for each in self._queues.of(provider).first(free) if self.is_of_another_process(each)]
         self._turn_since[provider] = since = {job_id: before.get(job_id, now) for job_id in turns}
         return sum(now - at >= TURN_LASTS for at in since.values())
 
-    def _is_ours(self, job_id: str) -> bool:
-        return self._leases.owns(self._queues.worker_of(job_id))
+    def is_of_another_process(self, job_id: str) -> bool:
+        """Whether a job that waits or has a slot belongs to another process; False for a job in no queue."""
+        worker = self._queues.worker_of(job_id)
+        return worker is not None and not self._leases.owns(worker)
 
     @asynccontextmanager
     async def turn(self, job: Job) -> AsyncIterator[bool]:
@@ -155,7 +158,7 @@ class Queue:
             shown = {
                 job_id: shown_place(n)
                 for n, job_id in enumerate(self._queues.of(provider).waiting, start=1)
-                if self._is_ours(job_id)
+                if not self.is_of_another_process(job_id)
             }
             if changed := [job_id for job_id, place in shown.items() if before.get(job_id, place) != place]:
                 await self._store.request_redraw(changed, now=now)

@@ -79,7 +79,6 @@ class Worker:
         self._clock = clock
         self._poll_timing = poll_timing
         self._rows: dict[str, JobSummary] = {}  # of our jobs that have a due time, as last read or written
-        self._others: set[str] = set()  # unfinished jobs of other processes that this one has written
         self._written: set[str] | None = None  # jobs written while the rows are read
         self._runs: dict[str, PolledRun] = {}  # of jobs that are only polled
         self._last_written: dict[str, Job] = {}  # rows for the next step, which need not be read again
@@ -151,7 +150,8 @@ class Worker:
 
     def _take_due(self) -> list[str]:
         """The jobs to attend to now, each with a place in the share of its provider and kind of step."""
-        now, woken = self._clock(), self._wakeups.take_jobs() - self._others
+        now = self._clock()
+        woken = {each for each in self._wakeups.take_jobs() if not self._queue.is_of_another_process(each)}
         self._schedule.wake(woken)
         for job_id in woken & self._schedule.busy:
             if (share := self._waits_in.get(job_id)) is not None:
@@ -216,14 +216,9 @@ class Worker:
             self._written.add(job.id)
         if not self._leases.owns(job.lease.worker):
             self._give_up(job.id)
-            if job.state.is_final:
-                self._others.discard(job.id)
-            else:
-                self._others.add(job.id)
             if job.due_at is not None:
                 self._leases.check_owner(job.lease.worker)
             return
-        self._others.discard(job.id)
         if job.due_at is None:
             self._rows.pop(job.id, None)
         else:

@@ -13,10 +13,12 @@ from bot.jobs.converted_references import FOLDER, LINK_LIFE
 from bot.maintenance.periodic import periodic
 from bot.store.budgets import Budgets
 from bot.store.housekeeping import Housekeeping
+from bot.store.processes import Processes
 
 PICTURE_FILE = re.compile(r"[0-9A-Z]{26}-[0-9]+\.[a-z]+(\.part)?")
 REFERENCE_FILE = re.compile(CONVERTED_FILE.pattern + r"(\.part)?")
 ORPHAN_AGE = HOUR  # a picture's row follows its file within seconds
+PROCESS_KEPT = 24 * HOUR  # after its last heartbeat, so that `darkroom processes` can tell of a process that died
 EVERY = 30.0  # seconds; tokens must be deleted within a minute of their expiry
 
 
@@ -25,6 +27,7 @@ class Retention:
         self._store = services.store
         self._rows = Housekeeping(services.store.database)
         self._budgets = Budgets(services.store.database)
+        self._processes = Processes(services.store.database)
         self._services = services
         self._storage = storage
         self._keep = keep_hours * HOUR
@@ -49,6 +52,7 @@ class Retention:
         await self._remove_references(now)
         if now - self._cleared_at >= HOUR:
             await self._budgets.forget(before=now - HOUR)
+            await self._processes.forget(before=now - PROCESS_KEPT)
             await self._rows.erase_prompts(before=now - self._keep_prompts)
             self._unpurged = not await self._store.database.purge_deleted(thoroughly=True)
             await self._remove_orphans(now)

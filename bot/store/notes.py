@@ -5,7 +5,6 @@ from collections.abc import Callable
 from bot.store.database import Database, Tx
 
 SET = "INSERT INTO notes (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
-
 LOCK = (
     "INSERT INTO notes (key, value) VALUES ($1, '') ON CONFLICT (key) DO UPDATE SET value = notes.value RETURNING value"
 )
@@ -34,7 +33,15 @@ class Notes:
 
     async def set_if_older(self, key: str, *, now: int, before: int) -> bool:
         """Keep the time *now* unless a time of *before* or later is kept (UTC milliseconds); whether it is kept now."""
-        return int(await self.change(key, lambda kept: str(now if int(kept or 0) < before else kept))) == now
+        is_older = False
+
+        def change(kept: str | None) -> str:
+            nonlocal is_older
+            is_older = kept is None or int(kept) < before
+            return str(now) if kept is None or is_older else kept
+
+        await self.change(key, change)
+        return is_older
 
     async def change(self, key: str, change: Callable[[str | None], str]) -> str:
         """Replace the value by what *change* makes of it, one process at a time; returns it."""

@@ -15,7 +15,6 @@ from bot.store.database import Database, Row, Tx
 
 LEASE = 30 * SECOND  # after a heartbeat
 PAID_REQUEST = 5 * MINUTE  # longer than any submit takes: before, it may still be in progress in its process
-KEPT = 24 * 60 * MINUTE  # after its last heartbeat, so that `darkroom processes` can tell of a process that died
 MAX_CLAIMED = 200  # jobs in one transaction
 
 _DUE = "SELECT id FROM jobs WHERE due_at IS NOT NULL UNION SELECT job FROM replies WHERE due_at IS NOT NULL"

@@ -13,6 +13,7 @@ from bot.jobs.build import Services
 from bot.providers.runflow.client import BadCallback, read_callback
 from bot.store.database import DATABASE_ERRORS
 from bot.web.bodies import BadBody, read_body
+from bot.web.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Callbacks:
         self._count = count
         self._secrets = tuple(secrets)
         self._read_timeout = read_timeout
-        self._rejected: set[str] = set()  # reasons that have been logged
+        self._refusals = Refusals(log, "A callback was refused", event="callback_refused", status=REJECTED)
 
     async def receive(self, request: web.Request) -> web.Response:
         """Answer one callback. Every authentic one gets a 200, used or not: sending it again would not help."""
@@ -111,11 +112,5 @@ class Callbacks:
         return web.Response()
 
     def _reject(self, outcome: str) -> web.Response:
-        """Answer without an explanation. Each reason is logged once, because it may be a wrong setting."""
         self._count(outcome)
-        if outcome not in self._rejected:
-            self._rejected.add(outcome)
-            log.warning("A callback was refused", extra={"event": "callback_refused", "reason": outcome})
-        answer = web.Response(status=REJECTED[outcome])
-        answer.force_close()
-        return answer
+        return self._refusals.answer(outcome)

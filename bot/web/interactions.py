@@ -11,6 +11,7 @@ from nacl.signing import VerifyKey
 
 from bot.core.clock import Clock
 from bot.web.bodies import BadBody, read_body
+from bot.web.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,9 @@ class Interactions:
         self._public_key = public_key
         self._clock = clock
         self._read_timeout = read_timeout
-        self._rejected: set[str] = set()  # problems that have been logged
+        self._refusals = Refusals(
+            log, "A request to the interactions endpoint was refused", event="interaction_refused", status=STATUS
+        )
 
     async def post(self, request: web.Request) -> web.Response:
         """Answer PING, and 202 to an interaction: what the member sees is sent separately, to Discord's API."""
@@ -57,29 +60,19 @@ class Interactions:
         try:
             body = await read_body(request, limit=BODY_LIMIT, seconds=self._read_timeout)
         except BadBody as exc:
-            return self._reject(exc.problem)
+            return self._refusals.answer(exc.problem)
         if (problem := problem_of(request.headers, body, key=key, now=self._clock() // 1000)) is not None:
-            return self._reject(problem)
+            return self._refusals.answer(problem)
         try:
             payload = json.loads(body)
         except ValueError:
-            return self._reject("json")
+            return self._refusals.answer("json")
         if not isinstance(payload, dict):
-            return self._reject("json")
+            return self._refusals.answer("json")
         if payload.get("type") == PING:
             return web.json_response({"type": PING})
         await self._receive(payload)
         return web.Response(status=202)
-
-    def _reject(self, problem: str) -> web.Response:
-        """Answer without an explanation. Each problem is logged once, because it may be a wrong clock or proxy."""
-        if problem not in self._rejected:
-            self._rejected.add(problem)
-            extra = {"event": "interaction_refused", "reason": problem}
-            log.warning("A request to the interactions endpoint was refused: %s", problem, extra=extra)
-        answer = web.Response(status=STATUS[problem])
-        answer.force_close()
-        return answer
 
 
 def problem_of(headers: Mapping[str, str], body: bytes, *, key: bytes, now: int) -> str | None:

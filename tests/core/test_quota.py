@@ -1,4 +1,7 @@
-"""Which limits apply, and which one refuses a request."""
+"""Which limits apply, and which one refuses a request.
+
+Longer than other files: the limits, bonuses and blocks decide about one request together.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -9,9 +9,11 @@ import pytest
 
 from bot.core.cards import Picture
 from bot.core.jobs import HOUR, Job, State, Verb
+from bot.core.processes import EVERY_ROLE, Process
 from bot.core.request_draft import RequestDraft
 from bot.jobs import converted_references
 from bot.maintenance.retention import Retention
+from bot.store.processes import Processes
 from tests.kit import ALICE, NOON, Rig, rig
 from tests.store.ledger_model import rows
 
@@ -157,3 +159,11 @@ async def test_tokens_and_drafts_are_deleted_when_they_expire(app: Rig) -> None:
     await retention.run_once()
     assert await left() == [0, 0, 0]
     assert (await app.job(job_id)).request.prompt == "a lighthouse"
+
+
+async def test_a_process_that_died_is_forgotten_after_a_day(app: Rig) -> None:
+    processes = Processes(app.store.database)
+    await processes.add(Process(0, EVERY_ROLE, "gone", "", 1, "0", NOON - 25 * HOUR))
+    await processes.add(Process(0, EVERY_ROLE, "away", "", 1, "0", NOON - 23 * HOUR))
+    await Retention(app.services, storage=app.storage, keep_hours=24, keep_prompts_days=30).run_once()
+    assert [each.process.host for each in await processes.status()] == ["here", "away"]

@@ -34,12 +34,18 @@ async def holder(on: Cluster) -> dict[str, int]:
     return {names.get(worker, "nobody"): count for worker, count in rows}
 
 
-async def test_jobs_are_spread_over_workers_and_handed_over_at_once_by_one_that_is_told_to_stop(on: Cluster) -> None:
+async def eight_running(on: Cluster) -> list[Interaction]:
+    """Start two workers, then a gateway, and run eight jobs."""
     await on.start("first", "worker")
     await on.start("second", "worker")
     await on.start("gateway", "gateway,keeper,web")
     asked = [await on.scene.asks(on.scene.alice, f"picture {n}") for n in range(8)]
     await on.until(lambda rows: rows == [(8,)], "SELECT count(*) FROM jobs WHERE state = 'running'")
+    return asked
+
+
+async def test_jobs_are_spread_over_workers_and_handed_over_at_once_by_one_that_is_told_to_stop(on: Cluster) -> None:
+    asked = await eight_running(on)
     assert await holder(on) == {"first": 4, "second": 4}
 
     began = time.monotonic()
@@ -56,11 +62,7 @@ async def test_jobs_are_spread_over_workers_and_handed_over_at_once_by_one_that_
 
 @pytest.mark.prove
 async def test_a_killed_worker_is_relieved_within_a_lease_and_a_second(on: Cluster) -> None:
-    await on.start("first", "worker")
-    await on.start("second", "worker")
-    await on.start("gateway", "gateway,web")
-    asked = [await on.scene.asks(on.scene.alice, f"picture {n}") for n in range(8)]
-    await on.until(lambda rows: rows == [(8,)], "SELECT count(*) FROM jobs WHERE state = 'running'")
+    asked = await eight_running(on)
     began = time.monotonic()
     await on.processes["first"].kill()
     of_first = "SELECT count(*) FROM jobs WHERE worker = $1"
@@ -74,11 +76,8 @@ async def test_a_killed_worker_is_relieved_within_a_lease_and_a_second(on: Clust
 
 @pytest.mark.prove
 async def test_a_worker_frozen_past_its_lease_does_nothing_twice_when_it_goes_on(on: Cluster) -> None:
-    frozen = await on.start("first", "worker")
-    await on.start("second", "worker")
-    await on.start("gateway", "gateway,web")
-    asked = [await on.scene.asks(on.scene.alice, f"picture {n}") for n in range(8)]
-    await on.until(lambda rows: rows == [(8,)], "SELECT count(*) FROM jobs WHERE state = 'running'")
+    asked = await eight_running(on)
+    frozen = on.processes["first"]
     assert frozen.process is not None
     frozen.process.send_signal(signal.SIGSTOP)
     for each in asked:

@@ -1,4 +1,7 @@
-"""PostgreSQL COMMITs that are lost, or whose answer is: every write still has its result."""
+"""PostgreSQL COMMITs that are lost, or whose answer is: every write still has its result.
+
+Longer than other files: it lists every writing method of the store.
+"""
 
 import asyncio
 import importlib

@@ -71,6 +71,9 @@ async def test_a_change_is_told_where_its_caller_has_given_up(store: Store) -> N
         if found is not None and found.state is State.SUBMITTING:
             giving_up.cancel()
     await asyncio.wait([giving_up])
+    async with asyncio.timeout(5):
+        while "j" not in memory.jobs:  # the caller may be gone before the commit is told
+            await store.job("j")
     assert memory.jobs["j"].state is State.SUBMITTING
 
 

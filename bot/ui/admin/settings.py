@@ -1,4 +1,7 @@
-"""The admins' command `/settings`: channels, models, time zone and limit alerts of a server."""
+"""The admins' command `/settings`: channels, models, time zone and limit alerts of a server.
+
+Longer than other files: every subcommand is a few lines over the same change of a server's settings.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -1,6 +1,8 @@
 """Draws a job's message from its card. Pure.
 
 Amounts of money come only from the card's `Charge`, which is read from the ledger.
+
+Longer than other files: a card is one drawing, whatever state its job is in.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,7 @@
-"""Answers interactions within Discord's three seconds: with a job's card, or with an ephemeral refusal or error."""
+"""Answers interactions within Discord's three seconds: with a job's card, or with an ephemeral refusal or error.
+
+Longer than other files: everything between an interaction and its one answer is read in one place.
+"""
 
 import asyncio
 import logging

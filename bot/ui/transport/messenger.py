@@ -1,4 +1,7 @@
-"""Sends cards to Discord by interaction token, by channel or as a new message: `Messenger` of `bot.jobs.delivery`."""
+"""Sends cards to Discord by interaction token, by channel or as a new message: `Messenger` of `bot.jobs.delivery`.
+
+Longer than other files: each path of a reply, with the errors that it can end in, is read beside the others.
+"""
 
 import asyncio
 import logging
