@@ -1,7 +1,7 @@
 """Acceptances a second on PostgreSQL with 1 and 4 processes, and how long 100 commands at once wait.
 
 Each is `Store.accept` with all limits checked and none reached, on a server with fsync on. *alone*: a transaction for
-each request, as on SQLite, for comparison. *unnamed*: without named prepared statements, as some poolers need it.
+each request, as on SQLite, for comparison. *pooled*: through PgBouncer in transaction mode.
 """
 
 import asyncio
@@ -9,19 +9,21 @@ import itertools
 import multiprocessing
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from typing import Any, cast
 
 from bench._load import Callers, measure
 from bench.ledger import _by_hand, _server
-from bot.store import postgres as postgres_store
 from bot.store.connect import open_database
 from bot.store.database import Database
 from tests import postgres
+from tests.pooler import pooler
 
 CALLERS = 128  # of each process
+SESSIONS = 10  # of a pooler on the server
 BURST, BURSTS = 100, 30  # commands at once, and how often
-WAYS = ("together", "unnamed", "alone")
+WAYS = ("together", "pooled", "alone")
 Row = dict[str, Any]
 
 
@@ -38,12 +40,12 @@ def _process(pipe: Connection, url: str, number: int, way: str) -> None:
 
 
 async def _work(pipe: Connection, url: str, number: int, way: str) -> None:
-    if way == "unnamed":
-        kind = postgres_store.PostgresDatabase
-        kind.run_statements = kind.write  # type: ignore[method-assign]  # a transaction stays on one connection
-        connect_options = postgres_store._connect_options  # noqa: SLF001 - there is no setting yet
-        postgres_store._connect_options = lambda name: connect_options(name) | {"statement_cache_size": 0}  # noqa: SLF001
-    database = await open_database(url, running=True)
+    with pooler(url, sessions=SESSIONS) if way == "pooled" else nullcontext(url) as used_url:
+        await _work_on(pipe, used_url, url if way == "pooled" else "", number, way)
+
+
+async def _work_on(pipe: Connection, url: str, direct_url: str, number: int, way: str) -> None:
+    database = await open_database(url, direct_url=direct_url, running=True)
     used = cast("Database", _Alone(database)) if way == "alone" else database
     callers = Callers(used, seed=number)
     try:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bot import __version__
 from bot.core.catalog import Catalog
-from bot.core.clock import Clock
+from bot.core.clock import Clock, SteadyClock
 from bot.core.jobs import Job
 from bot.core.processes import Process, Role
 from bot.core.shards import Shards
@@ -77,10 +77,10 @@ PAID_DRAIN = 45.0  # seconds more for the answers to paid requests, whose runs w
 HOST_NAMES = {"runcomfy": "RunComfy", "runflow": "Runflow"}
 
 
-def steady_clock() -> Clock:
-    """Clock in UTC milliseconds that never jumps: the wall clock at the start, advanced by the monotonic clock."""
-    offset = time.time() - time.monotonic()
-    return lambda: int((offset + time.monotonic()) * 1000)
+def elapsed() -> float:
+    """Seconds since some moment; they go on while the machine is suspended, where the system can tell."""
+    boot_time = getattr(time, "CLOCK_BOOTTIME", None)  # Linux
+    return time.monotonic() if boot_time is None else time.clock_gettime(boot_time)
 
 
 class Runner(Protocol):
@@ -200,16 +200,22 @@ class App:
 async def build(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[App]:
     """Build all parts; they are closed in reverse order."""
     async with AsyncExitStack() as stack:
-        yield await _build(settings, clock or steady_clock(), stack=stack)
+        yield await _build(settings, clock, stack=stack)
 
 
-async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> App:
+async def _build(settings: Settings, given_clock: Clock | None, *, stack: AsyncExitStack) -> App:
     # A wrong file touches no database.
     catalog, words, pictures = settings.catalog(), texts(settings), storage(settings)
     if not settings.data.url:
         make_folder(settings.data.dir)
-    database = await open_database(settings.database.url.get_secret_value(), running=True)
+    database = await open_database(
+        settings.database.url.get_secret_value(),
+        direct_url=settings.database.direct_url.get_secret_value(),
+        running=True,
+    )
     stack.push_async_callback(database.aclose)
+    steady_clock = SteadyClock(await database.now(), elapsed=elapsed)
+    clock = given_clock or steady_clock
     await asyncio.to_thread(_close_to_others, settings)
     store, metrics, pool = Store(database), Metrics(), PicturePool()
     stack.push_async_callback(pool.aclose)
@@ -247,6 +253,7 @@ async def _build(settings: Settings, clock: Clock, *, stack: AsyncExitStack) -> 
         picture_link=picture_links,
         metrics=metrics,
         clock=clock,
+        correct_clock=steady_clock.correct,
         random=random.random,
     )
     jobs = build_jobs(store, _job_settings(settings, catalog, used=hosts), outside)

@@ -424,6 +424,7 @@ async def rig(
             picture_link=lambda _job, _picture: None,
             metrics=metrics,
             clock=clock,
+            correct_clock=lambda _: None,
             random=lambda: 0.5,
         ),
     )

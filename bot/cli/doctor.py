@@ -63,6 +63,8 @@ async def findings(settings: Settings) -> AsyncIterator[Line]:
     except BadSettings as exc:
         yield Line(good=False, what=f"locales: {exc}", fix="correct the file, or use the shipped one")
     yield await _database(settings)
+    if settings.database.direct_url.get_secret_value():
+        yield await _pooler(settings)
     async for line in _pictures(settings):
         yield line
     async for line in _discord(settings):
@@ -81,7 +83,7 @@ def _proxy(settings: Settings, environment: Mapping[str, str]) -> Line | None:
 
 
 async def _database(settings: Settings) -> Line:
-    url = settings.database.url.get_secret_value()
+    url = settings.database.direct
     try:
         found = await status(url)
     except StoreUnusable as exc:
@@ -102,6 +104,15 @@ async def _database(settings: Settings) -> Line:
     if found.version < found.newest:
         return Line(good=None, what=f"{versions} needs {found.newest}", fix="darkroom run brings it up to date")
     return Line(good=True, what=f"{where} can be opened")
+
+
+async def _pooler(settings: Settings) -> Line:
+    url = settings.database.url.get_secret_value()
+    try:
+        await status(url, pooled=True)
+    except StoreUnusable as exc:
+        return Line(good=False, what=f"pooler: {exc}")
+    return Line(good=True, what=f"pooler {display_location(url)} can be opened")
 
 
 def _missing_database_fix(url: str) -> str:

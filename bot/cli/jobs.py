@@ -23,7 +23,6 @@ from bot.cli.output import (
     print_json,
     print_table,
     utc,
-    wall_clock,
 )
 from bot.core.cards import paths
 from bot.core.jobs import Cancel, Job, State
@@ -301,7 +300,7 @@ def _id(number: int | None) -> str | None:
 
 def _cancel(options: argparse.Namespace) -> int:
     async def change(database: Database, job_id: str) -> Job:
-        return await cancel(Store(database), job_id, now=wall_clock())
+        return await cancel(Store(database), job_id, now=await database.now())
 
     job = _with_job(options.job, change)
     if options.json:
@@ -332,7 +331,7 @@ def _why_too_late(job: Job) -> str:
 
 def _retry_delivery(options: argparse.Namespace) -> int:
     async def change(database: Database, job_id: str) -> Record | None:
-        now, store = wall_clock(), Store(database)
+        now, store = await database.now(), Store(database)
         if (why := _why_undeliverable(await store.job_record(job_id), now=now)) is not None:
             raise NotDone(f"the card of job {job_id} cannot be sent: {why}")
         await store.request_redraw([job_id], now=now)

@@ -7,7 +7,7 @@ from typing import Any
 
 from bot.cli.arguments import Parser, some_id
 from bot.cli.export import export, export_options
-from bot.cli.output import LONG_TIMEOUT, dollars, iso, json_option, on_database, print_json, print_table, wall_clock
+from bot.cli.output import LONG_TIMEOUT, dollars, iso, json_option, on_database, print_json, print_table
 from bot.core.jobs import HOUR
 from bot.core.quota import NO_SERVER, Scope
 from bot.store import ledger
@@ -53,7 +53,7 @@ def add_to(commands: Any) -> None:
 
 def _check(options: argparse.Namespace) -> int:
     async def work(database: Database) -> Findings:
-        return await check_ledger(database, now=wall_clock(), repair=options.repair)
+        return await check_ledger(database, now=await database.now(), repair=options.repair)
 
     findings = on_database(work, timeout_s=LONG_TIMEOUT)
     if options.json:

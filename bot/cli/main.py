@@ -186,7 +186,7 @@ def _migrate(_: argparse.Namespace) -> int:
     settings = Settings.load()
 
     async def migrate() -> None:
-        database = await open_database(settings.database.url.get_secret_value())
+        database = await open_database(settings.database.direct)
         await database.aclose()
 
     asyncio.run(migrate())

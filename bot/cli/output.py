@@ -43,7 +43,7 @@ def on_database(work: Callable[[Database], Awaitable[T]], *, timeout_s: float = 
 async def _on_database(section: DatabaseSection, work: Callable[[Database], Awaitable[T]], *, timeout_s: float) -> T:
     try:
         async with asyncio.timeout(timeout_s):
-            database = await open_existing(section.url.get_secret_value())
+            database = await open_existing(section.direct)
             try:
                 return await work(database)
             finally:

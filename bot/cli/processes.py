@@ -1,9 +1,11 @@
 """`darkroom processes`: who runs on this database, with which roles, and how many jobs each process holds."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
-from bot.cli.output import iso, json_option, on_database, print_json, print_table, utc, wall_clock
+from bot.cli.output import iso, json_option, on_database, print_json, print_table, utc
+from bot.store.database import Database
 from bot.store.processes import LEASE, Processes, ProcessStatus
 
 HEADS = ("ID", "STATE", "ROLES", "HOST", "PID", "VERSION", "JOBS", "STARTED (UTC)", "SEEN (UTC)")
@@ -16,7 +18,10 @@ def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    found, now = on_database(lambda database: Processes(database).status()), wall_clock()
+    async def work(database: Database) -> tuple[Sequence[ProcessStatus], int]:
+        return await Processes(database).status(), await database.now()
+
+    found, now = on_database(work)
     if options.json:
         print_json([_document(each, now=now) for each in found])
     elif found:

@@ -41,7 +41,6 @@ from bot.cli.output import (
     on_database,
     plural,
     print_json,
-    wall_clock,
 )
 from bot.core import amounts
 from bot.core.quota import NO_SERVER, Amount, Block, Grant, Holder, Rule, Unit
@@ -143,7 +142,7 @@ def _change(server: int, work: Callable[[Quotas, By], Awaitable[T]]) -> T:
     """Run *work* on the database, with the operator recorded as the author of the change."""
 
     async def change(database: Database) -> T:
-        return await work(Quotas(database), By(str(ULID()), server, OPERATOR, wall_clock()))
+        return await work(Quotas(database), By(str(ULID()), server, OPERATOR, await database.now()))
 
     return on_database(change)
 

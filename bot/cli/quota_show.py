@@ -19,7 +19,7 @@ from bot.cli.arguments import (
     some_id,
     subject,
 )
-from bot.cli.output import iso, json_option, on_database, plural, print_facts, print_json, print_table, wall_clock
+from bot.cli.output import iso, json_option, on_database, plural, print_facts, print_json, print_table
 from bot.core.jobs import Place
 from bot.core.quota import NO_SERVER, Allowance, Block, Holder, Limits, Rule, Scope, Unit, allowances
 from bot.core.server_settings import ChannelCeiling, ServerSettings
@@ -79,7 +79,7 @@ def _show(options: argparse.Namespace) -> int:
     target, limits = subject(options), Settings.load().quota.limits()
 
     async def read(database: Database) -> Overview:
-        return await _read_overview(database, target, limits=limits, now=wall_clock())
+        return await _read_overview(database, target, limits=limits, now=await database.now())
 
     overview = on_database(read)
     if options.json:

@@ -128,6 +128,7 @@ class Outside:
     picture_link: Callable[[str, Picture], str | None]  # a picture's public address, None where there is none
     metrics: Metrics
     clock: Clock
+    correct_clock: Callable[[int], None]  # towards the database's, UTC milliseconds
     random: Callable[[], float]  # jitter, from 0 to 1
 
 
@@ -156,7 +157,7 @@ class JobsRoom:
 def build(store: Store, settings: JobSettings, outside: Outside) -> JobsRoom:
     clock, wakeups, notes = outside.clock, Wakeups(), Notes(store.database)
     outages = Outages(store.database, storage=outside.storage, clock=clock, notify=outside.notify)
-    leases = Leases(store, Processes(store.database), outages=outages, clock=clock)
+    leases = Leases(store, Processes(store.database), outages=outages, clock=clock, correct_clock=outside.correct_clock)
     changes = Changes(store, leases, wakeups=wakeups, outages=outages)
     queues = FairQueues(store, outside.metrics, clock=clock)
     availability = Availability(

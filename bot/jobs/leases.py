@@ -1,6 +1,7 @@
 """Which jobs belong to this process, which processes are alive, and what is taken over from those that are not.
 
-On a database that is not shared, every job belongs to the one process there is.
+A process is alive while its heartbeats change as we look on, whatever its clock says or ours. On a database that is not
+shared, every job belongs to the one process there is.
 """
 
 import asyncio
@@ -8,7 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bot.core.clock import Clock
 from bot.core.jobs import SECOND, Job
@@ -23,18 +24,38 @@ log = logging.getLogger(__name__)
 HEARTBEAT_EVERY = 8 * SECOND  # a lease outlasts three that fail
 LOOK_EVERY = 1.0  # seconds between two looks at who is alive
 CLAIM_EVERY = 30 * SECOND  # at the latest: jobs whose process is not alive are usually noticed at once
+LONGEST_GAP = LEASE // 2  # between two looks that counts: what is longer, we have slept or our clock has jumped
 PAID_REQUEST_NEEDS = 15 * SECOND  # left of the lease, so that the answer is still ours to store
 
 
+@dataclass(slots=True)
+class _Heartbeats:
+    """What we have seen of a process: its last heartbeat, and for how many milliseconds there was no other one."""
+
+    last: int
+    silent: int
+
+
 class Leases:
-    def __init__(self, store: Store, processes: Processes, *, outages: Outages, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        processes: Processes,
+        *,
+        outages: Outages,
+        clock: Clock,
+        correct_clock: Callable[[int], None],
+    ) -> None:
         self._store = store
         self._processes = processes
         self._outages = outages
         self._clock = clock
+        self._correct_clock = correct_clock
         self._shared = store.database.shared
         self._process = Process(0, (), "", "", 0, "", 0)
         self._live: Sequence[Process] = ()
+        self._heartbeats: dict[int, _Heartbeats] = {}
+        self._looked_at = 0
         self._renewed_at = 0
         self._claimed_at = 0
         self._assigned = 0  # the worker that got the last new job
@@ -115,12 +136,12 @@ class Leases:
         now = self._clock()
         if not self._shared:
             await self._processes.forget(before=now)
-        for each in await self._processes.live(now=now):
+        for each, _ in await self._processes.heartbeats():
             if _has_ended(each, machine=process.machine):
                 await self._store.release(each.id, ended=True)
         self._process = replace(process, id=await self._processes.add(process))
         self._renewed_at = now
-        self._live = await self._processes.live(now=now)
+        await self._look()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Renew our leases, and claim the jobs of processes that are not alive any more, until *stop*."""
@@ -139,7 +160,8 @@ class Leases:
             await self._renew(now)
         if not self._shared:
             return
-        before, self._live = self._live, await self._processes.live(now=self._clock())
+        before = self._live
+        await self._look()
         gone = {each.id for each in before} - {each.id for each in self._live}
         if gone or self._claim_now or now >= self._claimed_at + CLAIM_EVERY:
             self._claim_now = False
@@ -149,16 +171,33 @@ class Leases:
         lapsed = not self.held
         await self._processes.renew(self.process, now=now)
         self._renewed_at = now  # when it was sent: not later than when the others count from
+        self._correct_clock(await self._store.database.now())
         if lapsed:
             log.warning("The leases of this process had ended", extra={"event": "lease_lapsed"})
             for each in self._on_lapsed:
                 each()
 
+    async def _look(self) -> None:
+        """Find out who is alive."""
+        now, seen = self._clock(), await self._processes.heartbeats()
+        passed = min(LONGEST_GAP, max(0, now - self._looked_at))
+        self._looked_at = now
+        before, self._heartbeats = self._heartbeats, {}
+        for process, last in seen:
+            known = before.get(process.id)
+            if known is None or known.last != last:  # between the two looks, or before the first one
+                silent = min(max(0, now - last), LEASE if known is None else passed)
+            else:
+                silent = known.silent + passed
+            self._heartbeats[process.id] = _Heartbeats(last, silent)
+        self._live = [process for process, _ in seen if self._heartbeats[process.id].silent < LEASE]
+
     async def claim(self) -> None:
         """Take over the jobs of nobody and of processes that are not alive, if this process is a worker."""
         self._claimed_at = self._clock()
         while self._shared and Role.WORKER in self._process.roles and not self._leaving:
-            if not (claimed := await self._store.claim(self.process, now=self._clock())):
+            dead = self._heartbeats.keys() - {each.id for each in self._live}
+            if not (claimed := await self._store.claim(self.process, dead=dead, now=self._clock())):
                 return
             log.info("Jobs were taken over", extra={"event": "jobs_claimed", "jobs": len(claimed)})
             for each in self._on_claimed:

@@ -24,6 +24,7 @@ from bot.settings.types import (
     Count,
     DatabaseUrl,
     Days,
+    DirectUrl,
     Dollars,
     Endpoint,
     File,
@@ -183,10 +184,16 @@ class QuotaSection(_Section):
 
 class DatabaseSection(_Section):
     url: DatabaseUrl
+    direct_url: DirectUrl = SecretStr("")
+
+    @property
+    def direct(self) -> str:
+        """The URL of the server itself, where `url` may be a pooler's; or of the SQLite file."""
+        return self.direct_url.get_secret_value() or self.url.get_secret_value()
 
     @property
     def shown(self) -> str:
-        return display_url(self.url.get_secret_value())
+        return display_url(self.direct)
 
 
 class DataSection(_Section):
@@ -252,10 +259,14 @@ class Settings(_Section):
             settings = cls.model_validate(sources.values)
         except ValidationError as exc:
             raise BadSettings(sources.sentence(exc)) from None  # pydantic's message quotes the values
-        if settings.database.url.get_secret_value().startswith("sqlite") and set(settings.process.roles) < set(Role):
-            raise BadSettings(
-                "process.roles: on SQLite, Darkroom is one process with every role; several processes need PostgreSQL"
-            )
+        if settings.database.url.get_secret_value().startswith("sqlite"):
+            if set(settings.process.roles) < set(Role):
+                raise BadSettings(
+                    "process.roles: on SQLite, Darkroom is one process with every role; several processes need "
+                    "PostgreSQL"
+                )
+            if settings.database.direct_url.get_secret_value():
+                raise BadSettings("database.direct_url: is only for PostgreSQL, and database.url is a SQLite file")
         if settings.discord.transport == "http" and (settings.discord.mentions or settings.discord.message_content):
             name = "mentions" if settings.discord.mentions else "message_content"
             raise BadSettings(f'discord.{name}: needs the gateway: set it to false, or discord.transport to "gateway"')
@@ -288,9 +299,9 @@ class Settings(_Section):
         fields = (self.discord.token, self.runcomfy.api_token, self.runflow.api_key, *self.runflow.webhook_secrets,
                   self.web.metrics_token, self.data.s3_access_key, self.data.s3_secret_key)  # fmt: skip
         secrets = [each.get_secret_value() for each in fields]
-        url = self.database.url.get_secret_value()
-        if display_url(url) != url:
-            secrets += _url_and_password(url)
+        for url in (self.database.url.get_secret_value(), self.database.direct):
+            if display_url(url) != url:
+                secrets += _url_and_password(url)
         addresses = (
             self.http.address or "", self.discord.api_base, self.discord.gateway_url, self.runcomfy.api_base,
             self.runcomfy.balance_url, self.runflow.api_base, self.web.public_url, self.data.s3_endpoint,

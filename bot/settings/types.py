@@ -184,6 +184,12 @@ def _database(value: SecretStr) -> SecretStr:
     return value
 
 
+def _server_or_none(value: SecretStr) -> SecretStr:
+    if value.get_secret_value().startswith(SQLITE):
+        raise _wrong_form()
+    return _database(value) if value.get_secret_value() else value
+
+
 def _has_hosts(url: str) -> bool:
     """Return whether the hosts of *url* can be parsed and their ports are valid."""
     try:
@@ -306,6 +312,11 @@ DatabaseUrl = Annotated[  # it may hold a password
         description="the path of a file after sqlite:///, or an address that begins with postgresql://",
         examples=["sqlite:///data/darkroom.db"],
     ),
+]
+DirectUrl = Annotated[  # it may hold a password
+    SecretStr,
+    AfterValidator(_server_or_none),
+    Field(description="an address that begins with postgresql://, or empty", examples=["postgresql://host/name"]),
 ]
 Hours = Annotated[
     int,

@@ -13,25 +13,26 @@ if TYPE_CHECKING:
 SQLITE = "sqlite:///"
 
 
-async def open_database(url: str, *, running: bool = False) -> Database:
+async def open_database(url: str, *, direct_url: str = "", running: bool = False) -> Database:
     """Open the database at *url*, creating and migrating it where necessary.
 
-    *running*: as the one process that runs jobs on it. Raises `StoreBusy` if another process runs, `StoreTooNew` if a
+    *direct_url* is the address of the server itself where *url* is a pooler's. *running*: as one of the processes that
+    run jobs on it; on SQLite the only one. Raises `StoreBusy` if another process runs, `StoreTooNew` if a
     newer version has written it, and `StoreUnusable` if it cannot be used.
     """
     if url.startswith(SQLITE):
         return await SqliteDatabase.open(Path(url.removeprefix(SQLITE)), running=running)
-    return await _postgres().open(url, running=running)
+    return await _postgres().open(url, direct_url=direct_url, running=running)
 
 
-async def status(url: str) -> Status:
-    """The status of the database at *url*, without changing it.
+async def status(url: str, *, pooled: bool = False) -> Status:
+    """The status of the database at *url*, without changing it; *pooled*: the URL is a pooler's.
 
     Raises `StoreUnusable` if it cannot be reached or holds other tables than Darkroom's.
     """
     if url.startswith(SQLITE):
         return sqlite_status(Path(url.removeprefix(SQLITE)))
-    return await _postgres().status(url)
+    return await _postgres().status(url, pooled=pooled)
 
 
 async def open_existing(url: str) -> Database:

@@ -94,6 +94,10 @@ class Database(Protocol):
         """
         ...
 
+    async def now(self) -> int:
+        """UTC milliseconds by the clock of the server, or of this machine on a database that is not shared."""
+        ...
+
     async def publish(self, messages: Sequence[str]) -> None:
         """Send texts to all running processes, this one included; nothing on a database that is not shared."""
         ...

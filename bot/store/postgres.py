@@ -3,6 +3,9 @@
 While the server does not answer, units wait for it. Where the answer to a COMMIT is lost, the server is asked for the
 status of the transaction. docs/decisions/0008-postgresql.md has the reasons.
 
+Behind a pooler in transaction mode, each transaction may be on another session of the server: then our connections keep
+no prepared statements, and what needs a session has a connection to the server itself.
+
 Longer than other files: that a unit is committed once, whatever happens to its connection, is decided in one place.
 """
 
@@ -50,10 +53,14 @@ SERVER_UNAVAILABLE = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
 )
+READ_ONLY = asyncpg.ReadOnlySQLTransactionError  # a primary has become a standby
 SERVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
-CURRENT_XID = "SELECT pg_current_xact_id_if_assigned()::text"  # NULL if nothing was written
-XID_STATUS = "SELECT pg_xact_status($1::text::xid8)"
+# A standby that takes over counts on from the last id that it knows, on another timeline.
+TIMELINE = "substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)"
+CURRENT_XID = f"SELECT {TIMELINE} || ' ' || pg_current_xact_id_if_assigned()::text"  # NULL if nothing was written
+XID_STATUS = f"SELECT pg_xact_status($2::text::xid8) WHERE {TIMELINE} = $1"
+NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now"
 # Nothing is lost that the rows do not have, so it need not wait for the disk.
 PUBLISH = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, each) FROM unnest($2::text[]) AS each"
 # A backend that has not noticed that its client disconnected keeps its locks. One that is committing may finish.
@@ -83,7 +90,7 @@ class _PostgresTx:
 
 @dataclass(slots=True)
 class _Call:
-    """The state of one unit. *xid* is its transaction id, set before the COMMIT if the unit wrote something."""
+    """The state of one unit. *xid*: its transaction's timeline and id, set before the COMMIT if it wrote something."""
 
     committing: bool = False
     xid: str | None = None
@@ -107,7 +114,7 @@ class _Listener:
         self._listeners.append(listener)
 
     async def connect(self) -> None:
-        self.connection = await asyncpg.connect(self._url, **_connect_options(self._name))
+        self.connection = await asyncpg.connect(self._url, **_connect_options(self._url, self._name))
 
     async def listen(self) -> None:
         await self.connection.add_listener(CHANNEL, self._on_notify)
@@ -165,8 +172,8 @@ class PostgresDatabase:
 
     shared = True
 
-    def __init__(self, url: str, pool: Any, listener: _Listener, *, name: str) -> None:
-        self._url = url
+    def __init__(self, direct_url: str, pool: Any, listener: _Listener, *, name: str) -> None:
+        self._direct_url = direct_url
         self._name = name
         self._pool = pool
         self._listener = listener
@@ -176,23 +183,24 @@ class PostgresDatabase:
         self.unavailable_because: BaseException | None = None
 
     @classmethod
-    async def open(cls, url: str, *, running: bool = False) -> Self:
+    async def open(cls, url: str, *, direct_url: str = "", running: bool = False) -> Self:
         """Connect to *url* and migrate the database; *running*: as one of the processes that run jobs on it.
 
-        Raises `StoreUnusable` if it cannot be used, and `StoreTooNew` if a newer version has written it.
+        *direct_url* is the address of the server itself where *url* is a pooler's. Raises `StoreUnusable` if it cannot
+        be used, and `StoreTooNew` if a newer version has written it.
         """
         try:
-            return await cls._open(url, running=running)
+            return await cls._open(url, direct_url, running=running)
         except (ValueError, *SERVER_ERRORS) as exc:
             raise unusable(
                 url, exc, timeout=CONNECT_TIMEOUT
             ) from None  # asyncpg quotes an address that it does not understand
 
     @classmethod
-    async def status(cls, url: str) -> Status:
+    async def status(cls, url: str, *, pooled: bool = False) -> Status:
         """The status of the database at *url*, without changing it; raises `StoreUnusable` if it cannot be reached."""
         try:
-            connection = await asyncpg.connect(url, **_connect_options("darkroom doctor"))
+            connection = await asyncpg.connect(url, **_connect_options(url, "darkroom doctor", pooled=pooled))
             try:
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
                     return await status_of(connection)
@@ -202,21 +210,20 @@ class PostgresDatabase:
             raise unusable(url, exc, timeout=CONNECT_TIMEOUT) from None
 
     @classmethod
-    async def _open(cls, url: str, *, running: bool) -> Self:
+    async def _open(cls, url: str, direct_url: str, *, running: bool) -> Self:
         name = f"darkroom {'run' if running else 'beside'} {secrets.token_hex(4)}"  # triggers of the migrations use it
-        listener = _Listener(url, name=name, running=running)
+        listener = _Listener(direct_url or url, name=name, running=running)
         await listener.connect()
         try:
             await _migrate(listener.connection)
             await listener.listen()
             min_size, max_size = POOL_SIZE
-            pool = await asyncpg.create_pool(
-                url, min_size=min_size, max_size=max_size, reset=_keep_session, **_connect_options(name)
-            )
+            options = _connect_options(url, name, pooled=bool(direct_url))
+            pool = await asyncpg.create_pool(url, min_size=min_size, max_size=max_size, reset=_keep_session, **options)
         except BaseException:
             listener.connection.terminate()
             raise
-        return cls(url, pool, listener, name=name)
+        return cls(direct_url or url, pool, listener, name=name)
 
     async def write(self, unit: Unit[T], *, on_commit: Callable[[T], None] | None = None) -> T:
         return await self._call(unit, on_commit, isolation="read_committed")
@@ -233,7 +240,7 @@ class PostgresDatabase:
 
     async def scan(self, unit: Unit[T]) -> T:
         connection = await asyncpg.connect(
-            self._url, **_connect_options(self._name) | {"command_timeout": SCAN_TIMEOUT}
+            self._direct_url, **_connect_options(self._direct_url, self._name) | {"command_timeout": SCAN_TIMEOUT}
         )
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -248,6 +255,14 @@ class PostgresDatabase:
     async def publish(self, messages: Sequence[str]) -> None:
         async with self._acquired() as connection:
             await connection.execute(PUBLISH, MESSAGES, list(messages))
+
+    async def now(self) -> int:
+        async def unit(tx: Tx) -> int:
+            row = await tx.one(NOW)
+            assert row is not None
+            return int(row["now"])
+
+        return await self.read(unit)
 
     def on_message(self, listener: Callable[[str], None]) -> None:
         self._listener.on_message(listener)
@@ -321,11 +336,11 @@ class PostgresDatabase:
 
     @asynccontextmanager
     async def _acquired(self) -> AsyncIterator[Any]:
-        """A connection of the pool; it is terminated where asyncpg has lost track of its protocol state."""
+        """A connection of the pool; terminated where it cannot write, or asyncpg has lost track of its protocol."""
         connection = await self._pool.acquire()
         try:
             yield connection
-        except asyncpg.InternalClientError:
+        except (asyncpg.InternalClientError, READ_ONLY):
             connection.terminate()
             raise
         finally:
@@ -358,7 +373,11 @@ class PostgresDatabase:
                     if conflicts == MAX_ATTEMPTS:
                         raise
                     await asyncio.sleep(random.uniform(0, 0.01 * 2**conflicts))
-                elif self._closing or call.abandoned or not _is_away(exc):
+                elif (
+                    self._closing
+                    or call.abandoned
+                    or not (_is_away(exc) or (isinstance(exc, READ_ONLY) and "readonly" not in options))
+                ):
                     raise
                 elif not call.committing:
                     self._set_unavailable(exc)
@@ -383,7 +402,7 @@ class PostgresDatabase:
                 self._set_unavailable(error)
             else:
                 self._set_unavailable(None)
-                if status is None:  # too old: the server no longer has it
+                if status is None:  # too old, or before a standby took over: the server does not have it
                     raise exc
                 if status != "in progress":
                     return status == "committed"
@@ -391,11 +410,12 @@ class PostgresDatabase:
             await asyncio.sleep(delay)
 
     async def _status(self, xid: str) -> str | None:
-        connection = await asyncpg.connect(self._url, **_connect_options(self._name))
+        connection = await asyncpg.connect(self._direct_url, **_connect_options(self._direct_url, self._name))
         try:
-            status: str | None = await connection.fetchval(XID_STATUS, xid)
+            timeline, number = xid.split()
+            status: str | None = await connection.fetchval(XID_STATUS, timeline, number)
             if status == "in progress":
-                await connection.execute(TERMINATE_IDLE, xid)
+                await connection.execute(TERMINATE_IDLE, number)
             return status
         finally:
             connection.terminate()
@@ -442,14 +462,22 @@ def _is_away(exc: BaseException) -> bool:
     return isinstance(exc, (*SERVER_UNAVAILABLE, asyncpg.InternalClientError))
 
 
-def _connect_options(name: str) -> dict[str, Any]:
-    """Arguments for `asyncpg.connect`. With keepalives, a lost machine's locks are released within a minute."""
+def _connect_options(url: str, name: str, *, pooled: bool = False) -> dict[str, Any]:
+    """Arguments for `asyncpg.connect`, which connects to a primary.
+
+    With keepalives, a lost machine's locks are released within a minute; a pooler (*pooled*) sets its own.
+    """
     keepalives = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
-    return {
+    options = {
         "timeout": CONNECT_TIMEOUT,
         "command_timeout": STATEMENT_TIMEOUT,
-        "server_settings": {"application_name": name, **keepalives},
+        "server_settings": {"application_name": name} | ({} if pooled else keepalives),
     }
+    if pooled:  # asyncpg then parses each statement again where it binds it, so that both are on one session
+        options["statement_cache_size"] = 0
+    if "target_session_attrs" not in url:
+        options["target_session_attrs"] = "primary"
+    return options
 
 
 async def _keep_session(_connection: Any) -> None:

@@ -1,11 +1,11 @@
 """The processes that run on this database, and the leases by which a job and its reply belong to one of them.
 
-A process that has just sent a heartbeat holds all its leases for `LEASE` more; afterwards others claim its jobs. Each
-claim raises the number of the lease, by which every write of the process is guarded: one that has slept through its
-lease writes nothing.
+A process that has just sent a heartbeat holds all its leases for `LEASE` more; others claim its jobs where they have
+seen none for so long. Each claim raises the number of the lease, by which every write of the process is guarded: one
+that has slept through its lease writes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from bot.core.jobs import MINUTE, SECOND, Job
@@ -18,7 +18,7 @@ PAID_REQUEST = 5 * MINUTE  # longer than any submit takes: before, it may still 
 MAX_CLAIMED = 200  # jobs in one transaction
 
 _DUE = "SELECT id FROM jobs WHERE due_at IS NOT NULL UNION SELECT job FROM replies WHERE due_at IS NOT NULL"
-_LIVE_WORKERS = "SELECT id FROM processes WHERE seen_at > $1 AND leaving = 0 AND ' ' || roles || ' ' LIKE '% worker %'"
+_WORKERS = "SELECT id FROM processes WHERE leaving = 0 AND ' ' || roles || ' ' LIKE '% worker %'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +81,12 @@ class Processes:
 
         await self._database.write(unit)
 
-    async def live(self, *, now: int) -> Sequence[Process]:
-        """The processes whose leases have not ended, and that were not told to stop, oldest first."""
+    async def heartbeats(self) -> Sequence[tuple[Process, int]]:
+        """The processes that were not told to stop, oldest first, each with its last heartbeat (UTC milliseconds)."""
 
-        async def unit(tx: Tx) -> Sequence[Process]:
-            rows = await tx.fetch(
-                "SELECT * FROM processes WHERE seen_at > $1 AND leaving = 0 ORDER BY id", now - LEASE
-            )  # fmt: skip
-            return [_load(row) for row in rows]
+        async def unit(tx: Tx) -> Sequence[tuple[Process, int]]:
+            rows = await tx.fetch("SELECT * FROM processes WHERE leaving = 0 ORDER BY id")
+            return [(_load(row), row["seen_at"]) for row in rows]
 
         return await self._database.read(unit)
 
@@ -110,22 +108,22 @@ class Processes:
         return await self._database.read(unit)
 
 
-async def claim(tx: Tx, process: int, *, now: int, skip_locked: str) -> Sequence[Job]:
-    """Take over up to `MAX_CLAIMED` jobs of nobody and of processes whose leases have ended; returns them.
+async def claim(tx: Tx, process: int, *, dead: Collection[int], now: int, skip_locked: str) -> Sequence[Job]:
+    """Take over up to `MAX_CLAIMED` jobs of nobody and of processes that are *dead* or unknown; returns them.
 
     A job that is being submitted is left alone for as long as its paid request may be in progress.
     """
     rows = await tx.fetch(
         f"""
-        UPDATE jobs SET worker = $2, lease = lease + 1, version = version + 1
+        UPDATE jobs SET worker = $1, lease = lease + 1, version = version + 1
         WHERE id IN (
             SELECT id FROM jobs
-            WHERE id IN ({_DUE}) AND worker <> $2 AND worker NOT IN ({_LIVE_WORKERS})
-              AND (state <> 'submitting' OR submitted_at <= $3 OR worker = 0)
+            WHERE id IN ({_DUE}) AND worker <> $1
+              AND worker NOT IN ({_WORKERS} AND id NOT IN ({", ".join(map(str, sorted({0, *dead})))}))
+              AND (state <> 'submitting' OR submitted_at <= $2 OR worker = 0)
             LIMIT {MAX_CLAIMED} {skip_locked})
         RETURNING *
-        """,  # noqa: S608 - fixed strings
-        now - LEASE,
+        """,  # noqa: S608 - fixed strings and numbers
         process,
         now - PAID_REQUEST,
     )

@@ -15,6 +15,7 @@ import os
 import re
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -384,6 +385,9 @@ class SqliteDatabase:
 
     def abandon(self, work: "asyncio.Task[Any]") -> None:
         raise NotImplementedError
+
+    async def now(self) -> int:
+        return time.time_ns() // 1_000_000
 
     async def publish(self, messages: Sequence[str]) -> None:
         """Nobody else runs."""

@@ -7,7 +7,7 @@ Longer than other files: what is written together with a change of a job is read
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -242,12 +242,15 @@ class Store:
 
     # --- leases
 
-    async def claim(self, process: int, *, now: int) -> Sequence[Job]:
-        """Take over jobs of nobody and of processes whose leases have ended, as many as one transaction is good for."""
+    async def claim(self, process: int, *, dead: Collection[int] = (), now: int) -> Sequence[Job]:
+        """Take over jobs of nobody and of processes that are *dead* or unknown, as many as one transaction is good for.
+
+        Jobs whose paid request may still be in progress are left alone.
+        """
         skip_locked = "FOR UPDATE SKIP LOCKED" if self.database.shared else ""
 
         async def unit(tx: Tx, written: Written) -> Sequence[Job]:
-            written.jobs += (claimed := await processes.claim(tx, process, now=now, skip_locked=skip_locked))
+            written.jobs += (claimed := await processes.claim(tx, process, dead=dead, now=now, skip_locked=skip_locked))
             return claimed
 
         return await self._write(unit)

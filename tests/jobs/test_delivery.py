@@ -30,6 +30,7 @@ class CountedReads:
         self.scan = database.scan
         self.run_statements = database.run_statements
         self.abandon = database.abandon
+        self.now = database.now
         self.publish = database.publish
         self.try_lock = database.try_lock
         self.unlock = database.unlock

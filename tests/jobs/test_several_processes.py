@@ -12,7 +12,7 @@ from bot.core.jobs import SECOND, Observation, State
 from bot.core.processes import Role
 from bot.core.quota import Limits
 from bot.store.processes import LEASE, PAID_REQUEST
-from tests.kit import ALICE, BOB, Rig, rig
+from tests.kit import ALICE, BOB, Rig, Time, rig
 
 RUNNING = Observation(State.RUNNING)
 NO_LIMITS = Limits(user_day_images=None, user_day_micro_usd=None, user_in_flight=None, guild_in_flight=None)
@@ -26,9 +26,12 @@ async def first(tmp_path: Path, postgres_url: str) -> AsyncIterator[Rig]:
 
 
 @asynccontextmanager
-async def beside(first: Rig, url: str, *, roles: tuple[Role, ...] = WORKER, slots: int = 2) -> AsyncIterator[Rig]:
+async def beside(
+    first: Rig, url: str, *, roles: tuple[Role, ...] = WORKER, slots: int = 2, time: Time | None = None
+) -> AsyncIterator[Rig]:
+    clock = time or first.time
     async with rig(
-        first.folder, url=url, time=first.time, limits=NO_LIMITS, slots=slots, roles=roles, alone=False, sharing=first
+        first.folder, url=url, time=clock, limits=NO_LIMITS, slots=slots, roles=roles, alone=False, sharing=first
     ) as built:
         built.first_number(90_000)
         await exchange(first, built)
@@ -55,7 +58,8 @@ async def exchange(*processes: Rig) -> None:
 async def turn(*processes: Rig, seconds: float = 0, times: int = 1) -> None:
     """Let *seconds* pass once, then let every process do what is due."""
     for _ in range(times):
-        processes[0].time.go(seconds)
+        for time in {id(each.time): each.time for each in processes}.values():
+            time.go(seconds)
         for each in processes:
             await exchange(*processes)
             while await each.worker.run_due():
@@ -174,6 +178,21 @@ async def test_a_paid_request_in_progress_is_nobody_else_s_and_unknown_afterward
         assert (await second.job(held)) == job
 
 
+async def test_a_clock_that_jumps_in_one_worker_makes_it_take_nothing_from_the_living(
+    first: Rig, postgres_url: str
+) -> None:
+    first.provider.sees = [RUNNING]
+    async with beside(first, postgres_url, time=Time()) as second:
+        jobs = [await first.imagine(user) for user in (ALICE, BOB)]
+        await turn(first, second, seconds=3)
+        before = {each: (await first.job(each)).lease for each in jobs}
+        for jump in (3_600, -7_200):
+            second.time.go(jump)
+            await turn(first, second, seconds=1, times=12)
+            assert {each: (await first.job(each)).lease for each in jobs} == before
+        assert sorted(first.provider.submitted) == sorted(jobs)
+
+
 async def test_a_worker_that_is_told_to_stop_hands_over_at_once(first: Rig, postgres_url: str) -> None:
     first.provider.sees = [RUNNING]
     async with beside(first, postgres_url) as second:
@@ -192,8 +211,9 @@ async def test_a_click_on_an_old_card_of_a_dead_process_is_answered(first: Rig, 
     job_id = await first.imagine()
     await first.turn(5, times=4)
     async with beside(first, postgres_url) as second, beside(first, postgres_url, roles=GATEWAY) as gateway:
-        first.time.go(2 * LEASE / SECOND)
-        await exchange(second, gateway)
+        for _ in range(4):
+            first.time.go(LEASE / SECOND / 3)
+            await exchange(second, gateway)
         shown = len(first.messenger.shown)
         await gateway.store.request_redraw([job_id], now=first.time.now)
         for _ in range(2):

@@ -145,8 +145,15 @@ def test_a_wrong_value_is_named_as_it_was_typed_with_one_that_works(tmp_path: Pa
     assert [each for each in written if not each.startswith(f"{path}, line 4: {section}.{key} ")] == []
     assert [each for each in typed + written if "for example" not in each] == []
     path.write_text(f"[{section}]\n{written[0].rpartition('for example ')[2]}\n")  # what is said to work does work
+    beside = {"DARKROOM_DATABASE__URL": "postgresql://pooler/name"} if key == "direct_url" else {}
     for works in {name: typed[0].rpartition("for example ")[2]}, {"DARKROOM_CONFIG": str(path)}:
-        assert refused(works) is None
+        assert refused(works | beside) is None
+
+
+def test_a_server_behind_a_file_is_refused() -> None:
+    said = refused({"DARKROOM_DATABASE__DIRECT_URL": "postgresql://host/name"})
+    assert said is not None
+    assert said.startswith("database.direct_url: is only for PostgreSQL")
 
 
 @pytest.mark.parametrize(

@@ -34,15 +34,12 @@ async def test_a_process_takes_over_jobs_of_nobody_and_of_the_dead_but_not_of_th
     gateway = await processes.add(process(GATEWAY))
     for name, owner in ("nobodys", 0), ("dead", dead), ("living", living), ("of a gateway", gateway):
         await accept(store, a_job(name, lease=Lease(owner, 0)))
-    later = NOON + LEASE
-    for each in (living, heir, gateway):
-        await processes.renew(each, now=later - SECOND)
 
-    claimed = await store.claim(heir, now=later)
+    claimed = await store.claim(heir, dead=[dead], now=NOON)
 
     assert {each.id for each in claimed} == {"nobodys", "dead", "of a gateway"}
     assert {each.lease for each in claimed} == {Lease(heir, 1)}
-    assert await store.claim(heir, now=later) == []
+    assert await store.claim(heir, dead=[dead], now=NOON) == []
     assert (await known(store, "living")).lease == Lease(living, 0)
 
 
@@ -71,7 +68,7 @@ async def test_a_process_that_leaves_gives_up_all_but_what_it_pays_for(store: St
     await store.move(paid, State.SUBMITTING, now=NOON, submitted_at=NOON, due_at=NOON + 1)
     await processes.leave(leaving)
     await store.release(leaving, ended=False)
-    assert await processes.live(now=NOON) == []
+    assert await processes.heartbeats() == []
     assert [each.id for each in await store.claim(7, now=NOON)] == ["waits"]
     assert (await known(store, "paid")).lease == Lease(leaving, 0)
     await store.release(leaving, ended=True)
@@ -137,12 +134,12 @@ async def test_many_claimers_at_once_get_each_job_once(postgres_url: str) -> Non
         assert Counter(each.id for each in claimed) == Counter(jobs)
 
 
-async def test_a_process_is_alive_for_a_lease_after_its_heartbeat(store: Store) -> None:
+async def test_a_heartbeat_is_seen_until_its_process_ends(store: Store) -> None:
     processes = Processes(store.database)
     first, second = await processes.add(process()), await processes.add(process(at=NOON + SECOND))
-    assert [each.id for each in await processes.live(now=NOON + LEASE - 1)] == [first, second]
-    assert [each.id for each in await processes.live(now=NOON + LEASE)] == [second]
-    assert await processes.renew(first, now=NOON + LEASE)
-    assert [each.id for each in await processes.live(now=NOON + LEASE + SECOND)] == [first]
+    assert await processes.renew(first, now=NOON + 8 * SECOND)
+    seen = [(each.id, at) for each, at in await processes.heartbeats()]
+    assert seen == [(first, NOON + 8 * SECOND), (second, NOON + SECOND)]
     await store.release(first, ended=True)
     assert not await processes.renew(first, now=NOON + LEASE)
+    assert [each.id for each, _ in await processes.heartbeats()] == [second]
