@@ -40,6 +40,20 @@ class Mutant:
 MUTANTS = (
     # --- no picture is paid for twice
     Mutant(
+        guard="a transaction of a lost primary is not mistaken for one of its successor's",
+        file="bot/store/postgres.py",
+        text=" WHERE {TIMELINE} = $1",
+        instead=" WHERE $1::text IS NOT NULL",
+        tests="tests/store/test_failover.py -m prove",
+    ),
+    Mutant(
+        guard="a worker whose clock jumps takes no jobs of the living",
+        file="bot/jobs/leases.py",
+        text="LONGEST_GAP = LEASE // 2",
+        instead="LONGEST_GAP = LEASE * 1000",
+        tests="tests/jobs/test_several_processes.py -k jumps",
+    ),
+    Mutant(
         guard="the intent is on disk before the paid request is sent",
         file="bot/jobs/steps/submit.py",
         text="await at.store.begin_submit(job, slots=slots, now=now, due_at=now + PAID_REQUEST)",
@@ -150,8 +164,8 @@ MUTANTS = (
     Mutant(
         guard="a paid request in progress is left to the process that sends it",
         file="bot/store/processes.py",
-        text="OR submitted_at <= $3",
-        instead="OR submitted_at <= $3 OR submitted_at > 0",
+        text="OR submitted_at <= $2",
+        instead="OR submitted_at <= $2 OR submitted_at > 0",
         tests="tests/store/test_leases.py",
     ),
     Mutant(

@@ -48,7 +48,11 @@ class Line:
         return any(number > self.commits for number in self._cuts)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, to_server = await _connect(self.upstream)
+        try:
+            there, to_server = await _connect(self.upstream)
+        except OSError:
+            writer.transport.abort()
+            return
         one = _Connection(self, reader, writer, there, to_server)
         back = asyncio.create_task(one.backward())
         try:

@@ -371,7 +371,7 @@ async def test_an_unknown_transaction_is_an_error_and_not_run_again(postgres_url
     """For example a server restored from a backup."""
     async with opened_through(postgres_url) as (_, database):
         with pytest.raises(ConnectionResetError):
-            await database._was_committed(str(2**40), ConnectionResetError())
+            await database._was_committed(f"00000001 {2**40}", ConnectionResetError())
 
 
 # --- callers that give up
