@@ -39,8 +39,9 @@ async def test_the_bot_on_postgresql_survives_kills_and_broken_connections(tmp_p
 async def test_the_bot_behind_a_pooler_survives_broken_connections(tmp_path: Path, postgres_url: str) -> None:
     try:
         with pooler(postgres_url) as pooled:
-            urls = {"database__url": pooled, "database__direct_url": postgres_url}
-            async with scene(tmp_path, pace=Pace(run_s=1.0), **urls) as bot:
+            async with scene(
+                tmp_path, pace=Pace(run_s=1.0), database__url=pooled, database__direct_url=postgres_url
+            ) as bot:
                 first = await bot.asks(bot.alice, "first")
                 await first.until(shows("Done"), within=SOON)
                 broken = await bot.asks(bot.bob, "broken")
