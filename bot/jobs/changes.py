@@ -38,6 +38,7 @@ class Topic(StrEnum):
     DURATION = "duration"
     LANGUAGE = "language"
     GENERATION = "generation"
+    BALANCES = "balances"
     EVERYTHING = "everything"
 
 

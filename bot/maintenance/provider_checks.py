@@ -5,10 +5,12 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bot.core.errors import ModelGone, ProviderError, ProviderUnavailable
 from bot.core.jobs import HOUR, MINUTE
 from bot.jobs.build import Services
+from bot.jobs.changes import Topic
 from bot.maintenance.periodic import periodic
 from bot.providers.base import Provider
 
@@ -19,6 +21,7 @@ CHECK_EVERY = 24 * HOUR
 BALANCE_EVERY = 15 * MINUTE
 RETRY_DELAY = 10 * MINUTE  # after a failed check
 BALANCE_LIFETIME = HOUR  # an older balance counts as unknown
+BALANCES_NOTE = "balances"  # key of a note: what each account has, and when it was read
 LOW_BALANCE_NOTE = "low_balance"  # key of a note: the providers whose low balance was reported to the operator
 
 Probe = Callable[[], Awaitable[None]]
@@ -42,6 +45,8 @@ class ProviderChecks:
         self._check_at: dict[str, int] = {}  # time of the next check, by provider
         self._balance_at: dict[str, int] = {}
         self._note_lock = asyncio.Lock()  # one note for all providers
+        services.changes.on(Topic.BALANCES, self._take_balances)
+        services.changes.on_reread(self.load)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run both loops: a provider that answers checks slowly must not delay the probes of another one."""
@@ -100,16 +105,28 @@ class ProviderChecks:
     # --- balances
 
     def balances(self) -> Mapping[str, int]:
-        """Return the known balances in micro-dollars by provider."""
+        """Return the known balances in micro-dollars by provider, whichever process has read them."""
         since = self._clock() - BALANCE_LIFETIME
         return {name: each.micro_usd for name, each in self._balances.items() if each.read_at >= since}
+
+    async def load(self) -> None:
+        """Read the balances that the process with the checks has written."""
+        self._take_balances(json.loads(await self._services.notes.get(BALANCES_NOTE) or "{}"))
+
+    def _take_balances(self, written: Mapping[str, Any]) -> None:
+        self._balances = {name: Balance(*each) for name, each in written.items()}
 
     async def _read_balance(self, name: str, provider: Provider) -> None:
         left = await provider.balance()
         if left is None:
             self._balances.pop(name, None)
+        else:
+            self._balances[name] = Balance(left, self._clock())
+        written = {each: (balance.micro_usd, balance.read_at) for each, balance in self._balances.items()}
+        await self._services.notes.set(BALANCES_NOTE, json.dumps(written))
+        self._services.changes.send(Topic.BALANCES, written)
+        if left is None:
             return
-        self._balances[name] = Balance(left, self._clock())
         if self._low is not None:
             await self._report_low_balance(name, left, low=left < self._low)
 

@@ -11,6 +11,7 @@ from bot.core.errors import ProviderPaused, ProviderUnavailable
 from bot.core.jobs import SECOND, Observation, State
 from bot.core.processes import Role
 from bot.core.quota import Limits
+from bot.maintenance.provider_checks import ProviderChecks
 from bot.store.processes import LEASE, PAID_REQUEST
 from tests.kit import ALICE, BOB, Rig, Time, rig
 
@@ -323,3 +324,19 @@ async def test_the_polls_of_all_workers_share_a_budget(first: Rig, postgres_url:
     async with beside(first, postgres_url), beside(first, postgres_url, roles=GATEWAY):
         await exchange(first)
         assert first.services.poll_timing.budget("runcomfy") == 500
+
+
+async def test_balances_that_one_process_reads_are_known_to_all(first: Rig, postgres_url: str) -> None:
+    async with beside(first, postgres_url, roles=GATEWAY) as gateway:
+        checks = [
+            ProviderChecks(each.services, providers={"runcomfy": first.provider}, low=None, probe=each.health.probe)
+            for each in (first, gateway)
+        ]
+        first.provider.balances = [7_000_000]
+        await checks[0].run_once()
+        await exchange(first, gateway)
+        assert checks[1].balances() == {"runcomfy": 7_000_000}
+        async with beside(first, postgres_url, roles=GATEWAY) as newcomer:
+            late = ProviderChecks(newcomer.services, providers={}, low=None, probe=newcomer.health.probe)
+            await late.load()
+            assert late.balances() == {"runcomfy": 7_000_000}
