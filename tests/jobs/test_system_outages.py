@@ -226,6 +226,7 @@ async def test_a_wrong_database_password_is_reported(tmp_path: Path, postgres_ur
         assert app.services.outages.current == (Outage.DATABASE_REFUSED,)
 
 
+@pytest.mark.prove
 async def test_a_database_that_refuses_connections_stops_no_loop_and_later_changes_are_noticed(
     tmp_path: Path, postgres_url: str, role_url: str
 ) -> None:

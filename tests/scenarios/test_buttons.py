@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from bot.sandbox.faults import Fault
@@ -208,6 +209,7 @@ class Cards:
         assert "That message has no picture" in await _refusal(missing)
 
 
+@pytest.mark.prove
 async def test_every_button_of_cards_from_before_a_kill_works(tmp_path: Path) -> None:
     async with scene(tmp_path, runcomfy__max_in_flight=50, **NO_LIMITS) as bot:
         cards = Cards(bot)

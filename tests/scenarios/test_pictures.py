@@ -30,6 +30,7 @@ CASES = [
 ]
 
 
+@pytest.mark.prove
 async def test_every_endpoint_format_count_and_kind_of_reply_shows_each_state(tmp_path: Path) -> None:
     async with scene(tmp_path, quota__user_day_usd="none") as bot:
         bot.host.hold = True

@@ -269,6 +269,7 @@ async def test_while_the_server_refuses_connections_callers_wait(url: str, role_
             assert await database.external_changes() != heard  # something may have been missed
 
 
+@pytest.mark.prove
 async def test_a_read_only_server_is_noticed(url: str) -> None:
     name = urlsplit(url).path[1:]
     async with running(url) as database:
