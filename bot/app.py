@@ -57,7 +57,7 @@ from bot.ui.cards.texts import load as load_texts
 from bot.ui.client import DarkroomClient, connect_to
 from bot.ui.interactions.access import Access
 from bot.ui.transport import gateway
-from bot.ui.transport.http_interactions import HttpInteractions
+from bot.ui.transport.http_interactions import HttpInteractions, OwnClaims
 from bot.ui.transport.messenger import DiscordMessenger
 from bot.ui.transport.operator_channel import OperatorChannel
 from bot.web.build import Probes, WebRoom
@@ -286,7 +286,7 @@ async def _build(settings: Settings, given_clock: Clock | None, *, stack: AsyncE
         answer_message=messenger.answer_message,
         metrics=metrics,
     )
-    http = HttpInteractions(client, store.claim_delivery, clock=clock) if settings.discord.transport == "http" else None
+    http = _http_interactions(settings, client, store, clock=clock)
     web = build_web(
         jobs.services,
         Probes(
@@ -325,6 +325,15 @@ def _machine() -> str:
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""
+
+
+def _http_interactions(
+    settings: Settings, client: DarkroomClient, store: Store, *, clock: Clock
+) -> HttpInteractions | None:
+    if settings.discord.transport != "http":
+        return None
+    claim = store.claim_delivery if store.database.shared else OwnClaims().claim
+    return HttpInteractions(client, claim, clock=clock)
 
 
 def _client(settings: Settings, words: Texts, *, budgets: Budgets) -> DarkroomClient:

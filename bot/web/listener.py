@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-MAX_CONNECTIONS = 256  # at once: far more than needed, far fewer than the process may have descriptors
+MAX_CONNECTIONS = 512  # at once: a burst of interactions, in half of the 1,024 descriptors that a process usually has
 KEEPALIVE_TIMEOUT = 150.0  # seconds for a request's head to arrive; longer than proxies keep an idle connection
 LINGER_TIME = 1.0  # seconds for which an unwanted body is still read, so that its sender sees the answer
 SHUTDOWN_TIMEOUT = 2.0  # seconds for unfinished answers at shutdown

@@ -10,7 +10,6 @@ import aiohttp
 import pytest
 
 from tests.discord.interactions import Interaction
-from tests.scenarios.conftest import GATEWAY
 from tests.scenarios.harness import NO_LIMITS, Scene, scene
 
 COMMANDS, MEMBERS = 300, 30
@@ -38,7 +37,6 @@ async def slow_commits(on: Scene) -> AsyncIterator[None]:
         connection.close()
 
 
-@GATEWAY  # over HTTP, some of so many are answered too late
 @pytest.mark.prove
 async def test_in_a_burst_each_command_is_shown_a_card_or_refused_with_nothing_written(tmp_path: Path) -> None:
     async with scene(tmp_path, **NO_LIMITS) as on:

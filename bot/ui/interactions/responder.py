@@ -45,6 +45,7 @@ from bot.ui.interactions.parsing import (
 from bot.ui.interactions.timeouts import (
     ACK_TIMEOUT,
     DECISION_TIMEOUT,
+    MAX_AGE,
     MIN_TIMEOUT,
     OPTIONAL_TIMEOUT,
     REFERENCE_TIMEOUT,
@@ -116,23 +117,23 @@ class Responder:
     async def handle(
         self, interaction: Interaction, handler: Callable[[int], Awaitable[None]], *, late: str = "busy"
     ) -> None:
-        """Run *handler* with the time of receipt (UTC milliseconds), and answer with an error if it raises.
+        """Run *handler* with the time of the member's action (UTC milliseconds), and answer with an error if it raises.
 
         A handler that has not started to answer within `DECISION_TIMEOUT` is cancelled; *late* is the key of the
         `UserError` that the member sees then. An interaction that arrives too late is only logged.
         """
-        received_at = self.clock()
+        now = self.clock()
         if interaction.guild_id is not None:
             self.names.remember(interaction.guild_id, interaction.user.id, interaction.user.display_name)
-        is_late = self._deadline.has_passed(interaction.id, now=received_at)
+        delay = self._deadline.delay(interaction.id, now=now)
         self.services.outages.clock_is_off(off=self._deadline.clock_is_off)
-        if is_late:
+        if delay > MAX_AGE:
             log.warning("An interaction arrived too late to be answered", extra={"event": "interaction_late"})
             return
         try:
-            async with asyncio.timeout(DECISION_TIMEOUT) as limit:
+            async with asyncio.timeout(DECISION_TIMEOUT - delay / SECOND) as limit:
                 interaction.extras[DECISION] = limit
-                await handler(received_at)
+                await handler(now - delay)
         except Exception as exc:  # noqa: BLE001 - one interaction's error is answered here
             interaction.extras.pop(DECISION, None)
             timed_out = isinstance(exc, TimeoutError) and limit.expired()

@@ -24,6 +24,7 @@ OPTIONAL_TIMEOUT = 0.5  # for additions that the answer can do without
 MIN_TIMEOUT = 0.3  # for an answer that is sent late
 
 # Milliseconds.
+LAST = 5  # interactions whose ages are compared, however long ago they were
 MAX_AGE = int(2.5 * SECOND)  # of an interaction that is still answered
 MAX_BEHIND = 30 * SECOND  # our clock, judged by an interaction from the future
 MAX_AHEAD = 10 * MINUTE  # our clock; events missed by a connection may arrive some minutes late
@@ -32,13 +33,15 @@ MAX_AHEAD = 10 * MINUTE  # our clock; events missed by a connection may arrive s
 class AckDeadline:
     """Decides which interactions arrived too late to be answered.
 
-    An interaction's age is measured with two clocks, Discord's and ours. The smallest of the last five ages is taken
-    as the difference of the clocks, so that a wrong clock does not make every interaction look late. An interaction
-    wrongly taken as in time does no harm: Discord rejects the answer and the job is withdrawn.
+    An interaction's age is measured with two clocks, Discord's and ours. The smallest age of the last minute and
+    of the last five interactions is taken as the difference of the clocks, so that a wrong clock does not make every
+    interaction look late. An interaction wrongly taken as in time does no harm: Discord rejects the answer and the job
+    is withdrawn.
     """
 
     def __init__(self) -> None:
-        self._ages: deque[int] = deque(maxlen=5)
+        self._ages: deque[int] = deque(maxlen=LAST)
+        self._smallest: deque[tuple[int, int]] = deque()  # (age, when) of those that no later one is smaller than
 
     @property
     def clock_is_off(self) -> bool:
@@ -48,10 +51,19 @@ class AckDeadline:
 
     def has_passed(self, interaction_id: int, *, now: int) -> bool:
         """Whether an interaction is too old to be answered at *now* (UTC milliseconds); records its age."""
+        return self.delay(interaction_id, now=now) > MAX_AGE
+
+    def delay(self, interaction_id: int, *, now: int) -> int:
+        """Milliseconds since a member's action, beyond the quickest of the last ones; records the age."""
         age = now - int(discord.utils.snowflake_time(interaction_id).timestamp() * 1000)
-        difference = min(self._ages, default=0)
+        while self._smallest and self._smallest[0][1] < now - MINUTE:
+            self._smallest.popleft()
+        difference = min([*self._ages, *(each for each, _ in list(self._smallest)[:1])], default=0)
         self._ages.append(age)
-        return age - difference > MAX_AGE
+        while self._smallest and self._smallest[-1][0] >= age:
+            self._smallest.pop()
+        self._smallest.append((age, now))
+        return max(0, age - difference)
 
 
 @asynccontextmanager

@@ -10,17 +10,34 @@ import aiohttp
 import discord
 
 from bot.core.clock import Clock
+from bot.core.jobs import MINUTE
 from bot.store.database import DATABASE_ERRORS
 
 log = logging.getLogger(__name__)
 
 CHECK_INTERVAL = 40.0  # seconds between requests that show that Discord answers; the gateway's heartbeats have 41
 CLAIM_TIMEOUT = 0.5  # seconds
+CLAIM_LIFETIME = 15 * MINUTE  # longer than a signature is accepted
 AUTOCOMPLETE = discord.InteractionType.autocomplete.value
 
 ENDPOINT_WARNING = "Application has an interaction endpoint URL set"  # by discord.py, which expects the gateway
 
-Claim = Callable[..., Awaitable[bool]]  # `Store.claim_delivery(interaction_id, *, now)`
+Claim = Callable[..., Awaitable[bool]]  # as `Store.claim_delivery(interaction_id, *, now)`
+
+
+class OwnClaims:
+    """Claims of the only process there is, kept while a signature may hold: no write that a member waits for."""
+
+    def __init__(self) -> None:
+        self._claimed: dict[int, int] = {}  # when, by interaction; oldest first
+
+    async def claim(self, interaction_id: int, *, now: int) -> bool:
+        if interaction_id in self._claimed:
+            return False
+        self._claimed[interaction_id] = now
+        while now - next(iter(self._claimed.values())) > CLAIM_LIFETIME:
+            del self._claimed[next(iter(self._claimed))]
+        return True
 
 
 class HttpInteractions:

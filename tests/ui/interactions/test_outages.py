@@ -82,3 +82,12 @@ def test_a_wrong_clock_is_distinguished_from_late_interactions(ages: list[int], 
         lateness.has_passed(sent, now=int(discord.utils.snowflake_time(sent).timestamp() * 1000) + age)
 
     assert lateness.clock_is_off is off
+
+
+def test_in_a_burst_the_delay_is_counted_from_the_quickest_interaction_of_the_last_minute() -> None:
+    deadline, sent = AckDeadline(), discord.utils.time_snowflake(discord.utils.utcnow())
+    at = int(discord.utils.snowflake_time(sent).timestamp() * 1000)
+    ahead = 40_000  # our clock
+    deadline.delay(sent, now=at + ahead)
+    assert [deadline.delay(sent, now=at + ahead + 50 * n) for n in range(1, 21)] == [50 * n for n in range(1, 21)]
+    assert deadline.delay(sent, now=at + ahead + 70_000) == 70_000 - 800  # of the last five, whatever their time

@@ -9,11 +9,11 @@ import pytest
 from bot.core.jobs import State
 from bot.ui.transport import http_interactions
 from bot.ui.transport.gateway import FatalGatewayError, stay_logged_in
-from bot.ui.transport.http_interactions import HttpInteractions
+from bot.ui.transport.http_interactions import CLAIM_LIFETIME, HttpInteractions, OwnClaims
 from tests.discord.cdn import Upload
 from tests.discord.client import SmallBot, show
 from tests.discord.server import LocalDiscord
-from tests.kit import Time, picture
+from tests.kit import NOON, Time, picture
 from tests.store.ledger_model import rows
 from tests.ui.transport.test_sockets import SOON, acknowledged, connected
 
@@ -198,3 +198,11 @@ async def test_a_token_that_is_reset_ends_the_program(monkeypatch: pytest.Monkey
 
         with pytest.raises(FatalGatewayError, match="DARKROOM_DISCORD__TOKEN"):
             await life
+
+
+async def test_the_only_process_knows_which_interactions_it_has_had() -> None:
+    claims = OwnClaims()
+    assert [await claims.claim(each, now=NOON) for each in (1, 2, 1)] == [True, True, False]
+    assert not await claims.claim(1, now=NOON + CLAIM_LIFETIME)
+    assert await claims.claim(3, now=NOON + CLAIM_LIFETIME + 1)
+    assert await claims.claim(1, now=NOON + CLAIM_LIFETIME + 1)  # forgotten: nothing grows without end
