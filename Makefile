@@ -5,10 +5,13 @@ READY := .venv/.ready
 # Every process of the suite reads the tests as they were compiled once, also where the environment forbids bytecode.
 SUITE := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 
-.PHONY: demo run doctor test prove mutants lint docs bench screenshots wheel release lock clean
+.PHONY: demo cluster run doctor test prove mutants lint docs bench screenshots wheel release lock clean
 
 demo: $(READY)           ## run the bot against a local Discord and a local image service (ONCE=1: stop after the first pictures; PORT=n)
 	@$(BIN)/darkroom demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
+
+cluster: $(READY)        ## run several processes on a PostgreSQL, lose some of them, and say who did what
+	@$(BIN)/python -m tests.scenarios.cluster_play
 
 run: $(READY)            ## run the bot
 	@$(BIN)/darkroom run

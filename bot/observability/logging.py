@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 
 KEYS = (
-    "event", "job_id", "run_id", "state", "reason", "picture", "way", "seconds", "reference", "key", "status",
+    "event", "job_id", "run_id", "state", "reason", "picture", "way", "seconds", "reference", "key", "status", "jobs",
 )  # fmt: skip
 QUOTE_LENGTH = 12  # letters and digits in a row that count as a quotation
 MIN_QUOTE = 4  # shorter texts are not removed

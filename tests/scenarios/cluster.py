@@ -29,22 +29,22 @@ class Cluster:
         """Start a process; returns once it has entered itself."""
         folder = self.scene.folder / name
         folder.mkdir(exist_ok=True)
-        known = await self._entered()
+        last = await self._last_entered()
         env = self.scene.bot.env | {
             "DARKROOM_PROCESS__ROLES": json.dumps(roles.split(",")),
             **{f"DARKROOM_{key.upper()}": str(value) for key, value in settings.items()},
         }
         process = self.processes[name] = Bot(folder, env)
         await process.start()
-        rows = await self.until(lambda rows: len(rows) > known, "SELECT id FROM processes ORDER BY id")
-        self.numbers[name] = rows[-1][0]
+        entered = await self.until(lambda rows: rows, "SELECT id FROM processes WHERE id > $1", last)
+        self.numbers[name] = entered[0][0]
         if "gateway" in roles:
             await self.scene.discord.ready(*COMMANDS, within=SOON)
         return process
 
-    async def _entered(self) -> int:
+    async def _last_entered(self) -> int:
         try:
-            return len(await self.rows("SELECT id FROM processes"))
+            return int((await self.rows("SELECT coalesce(max(id), 0) FROM processes"))[0][0])
         except asyncpg.UndefinedTableError:
             return 0
 
