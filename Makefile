@@ -28,10 +28,11 @@ prove: $(READY)          ## the longer tests that `make test` leaves out
 mutants: $(READY)        ## remove one guard at a time and name the test that fails (ARGS="-j 1 callback" goes to the script)
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-lint: $(READY)           ## style, types, import contracts, generated pages
+lint: $(READY)           ## style, types, import contracts, generated pages, compose.yaml
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
 	@$(BIN)/python -m docs.generate --check
 
 docs: $(READY)           ## update the generated pages

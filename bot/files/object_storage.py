@@ -169,7 +169,7 @@ def _client_options(access: Access, *, timeout: float) -> "ClientConfig":
     options: ClientConfig = {
         "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT),
         "timeout": timedelta(seconds=timeout),
-        "allow_http": access.endpoint.startswith("http://"),  # settings allow it for this machine only
+        "allow_http": access.endpoint.startswith("http://"),  # settings allow it for this machine, and for containers
     }
     if access.proxy:
         options["proxy_url"] = access.proxy

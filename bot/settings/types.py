@@ -129,6 +129,12 @@ def _https_or_none(value: str) -> str:
     return require_tls(value) if value else value
 
 
+def _endpoint_or_none(value: str) -> str:
+    """Allow no TLS also to a name without a dot, which only a network of containers has."""
+    inside = re.fullmatch(r"http://[A-Za-z0-9-]+(:[0-9]+)?/?", value)
+    return _with_or_without_tls(value) if inside else _https_or_none(value)
+
+
 def _wss_or_none(value: str) -> str:
     return _address(value, plain="ws", secure="wss") if value else value
 
@@ -344,7 +350,7 @@ StorageUrl = Annotated[
 ]
 Endpoint = Annotated[
     str,
-    AfterValidator(_https_or_none),
+    AfterValidator(_endpoint_or_none),
     Field(description="an address that begins with https://, or empty", examples=["https://s3.example.com"]),
 ]
 Region = Annotated[
