@@ -12,7 +12,8 @@ from typing import Any
 import asyncpg
 
 from bot.sandbox.service import Pace
-from tests.scenarios.harness import COMMANDS, QUICK, SOON, TICK, Bot, Scene, scene
+from bot.store.postgres import SERVER_UNAVAILABLE
+from tests.scenarios.harness import COMMANDS, QUICK, SOON, TICK, Bot, Scene, has_traceback, scene
 from tests.store.ledger_model import faults, opened
 
 
@@ -62,11 +63,7 @@ class Cluster:
                 while True:
                     try:
                         rows = await self.rows(sql, *args)
-                    except OSError:
-                        rows = []
-                    except Exception as exc:
-                        if "does not exist" not in str(exc):
-                            raise
+                    except (asyncpg.UndefinedTableError, *SERVER_UNAVAILABLE):
                         rows = []
                     if check(rows):
                         return rows
@@ -90,7 +87,7 @@ class Cluster:
         accepted = self.scene.host.accepted
         assert len(accepted) == len(set(accepted)), "the host was asked twice"
         for each in self.processes.values():
-            assert "Traceback" not in each.log, each.log
+            assert not has_traceback(each.log), each.log
 
     async def states(self) -> dict[str, int]:
         return dict(await self.rows("SELECT state, count(*) FROM jobs GROUP BY state"))

@@ -248,11 +248,15 @@ class Scene:
         assert list(check_schema(self.discord.requests)) == []
         assert self.discord.violations == []
         log = self.bot.log
-        alone = ORPHANS.sub("", log) if self.bot.lives > 1 else log  # children whose parent was killed as they began
-        ours = [each for each in RECORDS.split(alone) if "Attempting a reconnect" not in each]
-        assert not any("Traceback" in each for each in ours), log
+        assert not has_traceback(log, killed=self.bot.lives > 1), log
         for secret in (self.discord.token, "a-token-for-the-host", "simple-canary-prompt"):
             assert secret not in log, "a secret in the log"
+
+
+def has_traceback(log: str, *, killed: bool = True) -> bool:
+    """Whether *log* has a traceback of ours; *killed*: not of children whose parent was killed as they began."""
+    ours = RECORDS.split(ORPHANS.sub("", log) if killed else log)
+    return any("Traceback" in each for each in ours if "Attempting a reconnect" not in each)
 
 
 def config(folder: Path, *, timing: Mapping[str, float] = TIMING, usual: tuple[float, float] | None = USUAL) -> Path:

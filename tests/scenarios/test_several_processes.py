@@ -10,9 +10,11 @@ import pytest
 
 from bot.sandbox.service import Pace
 from tests.discord.interactions import Interaction
-from tests.postgres import cut
+from tests.postgres import NoPostgres, cut
+from tests.replication import Server, server
 from tests.scenarios.cluster import Cluster, cluster
 from tests.scenarios.conftest import GATEWAY
+from tests.scenarios.gate import gate_to
 from tests.scenarios.harness import NO_LIMITS, SOON, shows
 
 pytestmark = GATEWAY
@@ -34,14 +36,21 @@ async def holder(on: Cluster) -> dict[str, int]:
     return {names.get(worker, "nobody"): count for worker, count in rows}
 
 
-async def eight_running(on: Cluster) -> list[Interaction]:
-    """Start two workers, then a gateway, and run eight jobs."""
-    await on.start("first", "worker")
+async def eight_running(on: Cluster, *, first: bool = True) -> list[Interaction]:
+    """Start two workers (the first one unless it runs), then a gateway, and run eight jobs."""
+    if first:
+        await on.start("first", "worker")
     await on.start("second", "worker")
     await on.start("gateway", "gateway,keeper,web")
     asked = [await on.scene.asks(on.scene.alice, f"picture {n}") for n in range(8)]
     await on.until(lambda rows: rows == [(8,)], "SELECT count(*) FROM jobs WHERE state = 'running'")
     return asked
+
+
+def posted(on: Cluster, *, since: int) -> list[object]:
+    """The messages that were sent to the members' channel after so many requests to Discord."""
+    path = f"/channels/{on.scene.channel.id}/messages"
+    return [each for each in on.scene.discord.requests[since:] if each.method == "POST" and each.path == path]
 
 
 async def test_jobs_are_spread_over_workers_and_handed_over_at_once_by_one_that_is_told_to_stop(on: Cluster) -> None:
@@ -97,8 +106,7 @@ async def test_a_worker_frozen_past_its_lease_does_nothing_twice_when_it_goes_on
     assert await on.rows(rows, before[-1][0]) == before
     assert len(on.scene.host.accepted) == 9
     assert all(shows("Done")(on.scene.card(each)) for each in asked)
-    posted = [each for each in on.scene.discord.requests[sent:] if each.method == "POST" and "channels" in each.path]
-    assert posted == []
+    assert posted(on, since=sent) == []
 
 
 @pytest.mark.prove
@@ -157,3 +165,68 @@ async def test_broken_connections_to_the_database_under_load_lose_nothing(on: Cl
         await each.until(shows("Done"), within=LEASE + SOON)
     await on.at_rest()
     assert len(on.scene.host.accepted) == 16
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("silently", [True, False])
+async def test_a_worker_without_its_database_does_nothing_and_goes_on_when_it_is_back(
+    on: Cluster, postgres_url: str, *, silently: bool
+) -> None:
+    async with gate_to(postgres_url) as gate:
+        await on.start("first", "worker", database__url=gate.url)
+        asked = await eight_running(on, first=False)
+        gate.shut(silently=silently)
+        for each in asked:
+            await each.until(shows("Done"), within=LEASE + 2 * SOON)
+        await on.at_rest()
+        before = await on.rows("SELECT id, state, version, worker FROM jobs ORDER BY id")
+        assert {worker for *_, worker in before} == {on.numbers["second"]}
+        sent = len(on.scene.discord.requests)
+
+        gate.open()
+        seen = "SELECT 1 FROM processes WHERE id = $1 AND seen_at > $2"
+        await on.until(lambda rows: rows, seen, on.numbers["first"], int(time.time() * 1000), within=2 * SOON)
+        assert await on.rows("SELECT id, state, version, worker FROM jobs ORDER BY id") == before
+        later: list[Interaction] = []
+        async with asyncio.timeout(SOON):  # until the gateway has seen it, too
+            while not await on.rows("SELECT 1 FROM jobs WHERE worker = $1", on.numbers["first"]):
+                later.append(await on.scene.asks(on.scene.bob, f"later {len(later)}"))
+        for each in later:
+            await each.until(shows("Done"), within=2 * SOON)
+        await on.at_rest()
+        assert len(on.scene.host.accepted) == len(asked) + len(later)
+        assert posted(on, since=sent) == []
+
+
+@pytest.mark.prove
+async def test_a_database_server_that_restarts_under_load_loses_nothing(tmp_path: Path) -> None:
+    try:
+        with server() as own:
+            async with cluster(tmp_path, own.address, pace=SLOW, **NO_LIMITS, **SLOTS) as on:
+                await on.start("first", "worker")
+                await on.start("second", "worker")
+                await on.start("gateway", "gateway,keeper,web")
+                asked: list[Interaction] = []
+                refused = 0
+                for how in ("fast", "immediate"):
+                    restart = asyncio.create_task(asyncio.to_thread(restarted, own, how))
+                    for n in range(8):
+                        command = await on.scene.alice.slash(on.scene.channel, "imagine", prompt=f"{how} {n}")
+                        is_shown = not (await command.acked()).ephemeral
+                        asked += [command] if is_shown else []
+                        refused += not is_shown
+                    await restart
+                late = await on.scene.asks(on.scene.bob, "afterwards")
+                for each in (*asked, late):
+                    await each.until(shows("Done"), within=LEASE + SOON)
+                await on.at_rest()
+                assert len(on.scene.host.accepted) == len(asked) + 1
+                assert len(on.scene.channel.messages) == len(asked) + 1
+                assert len(asked) + refused == 16
+    except NoPostgres as exc:
+        pytest.skip(str(exc))
+
+
+def restarted(own: Server, how: str) -> None:
+    own.stop(how)
+    own.start()
