@@ -1,7 +1,8 @@
 """Passes on to the other processes what this one has changed, and takes over what they have changed.
 
-Messages are sent after the commit, many at once, and a lost one costs time only: the rows have it all. On a database
-that is not shared, nothing is sent; what a command of the operator has changed is read again there as well.
+Messages are sent after the commit, many at once, and a lost one costs time only: the rows have it all. Of its own jobs,
+a process sends only what the others decide by: that one waits, has a slot, or has neither. On a database that is not
+shared, nothing is sent; what a command of the operator has changed is read again there as well.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from dataclasses import astuple
 from enum import StrEnum
 from typing import Any
 
-from bot.core.jobs import Job, JobSummary, State
+from bot.core.jobs import Job, JobSummary, Lease, State
 from bot.jobs import system_outages
 from bot.jobs.leases import Leases
 from bot.jobs.system_outages import Outages
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 LONGEST_MESSAGE = 7_000  # bytes; PostgreSQL takes 8,000
 MANY = 20_000  # unsent changes, from which on the others read everything again
 LOOK_EVERY = 1.0  # seconds between two looks whether something was changed unnoticed
+SPACING = 0.05  # seconds between two messages that nobody waits for
 RETRY_DELAY = 0.5  # seconds, where the database did not take the messages
 
 
@@ -52,6 +54,8 @@ class Changes:
         self._wakeups = wakeups
         self._outages = outages
         self._outbox: list[tuple[str, Any]] = []
+        self._is_urgent = False  # whether a part of it is awaited
+        self._told: dict[str, tuple[bool, bool, Lease]] = {}  # of our unfinished jobs: waits, has a slot, lease
         self._inbox: list[tuple[str, Any]] = []
         self.wake = asyncio.Event()
         self._listeners: dict[str, list[Callable[[Any], None]]] = {}
@@ -61,10 +65,11 @@ class Changes:
         self._reread_now = False
         if self.shared:
             store.on_job(self._send_job)
-            store.on_reply_due(lambda due: self.send(Topic.REPLY, astuple(due)))
+            store.on_reply_due(self._send_reply_due)
         self._database.on_message(self._receive)
         self.on(Topic.JOB, self._job_changed)
         self.on(Topic.CALLED_BACK, self._called_back)
+        leases.on_lapsed(self._told.clear)
         leases.on_lapsed(self.reread_soon)
 
     @property
@@ -92,11 +97,12 @@ class Changes:
 
     # --- what this process has changed
 
-    def send(self, topic: str, value: object) -> None:
-        """Send *value* to the other processes soon."""
+    def send(self, topic: str, value: object, *, urgent: bool = False) -> None:
+        """Send *value* to the other processes within `SPACING`; *urgent*: at once, because one of them waits for it."""
         if not self.shared:
             return
         self._outbox.append((topic, value))
+        self._is_urgent = self._is_urgent or urgent
         if len(self._outbox) > MANY:
             self._outbox = [(Topic.EVERYTHING, None)]
         self.wake.set()
@@ -109,11 +115,26 @@ class Changes:
             self._send_job(job)
 
     def _send_job(self, job: Job) -> None:
-        self.send(Topic.JOB, astuple(JobSummary.of(job)))
+        summary = JobSummary.of(job)
+        if not self._leases.owns(job.lease.worker):
+            self._told.pop(job.id, None)
+            self.send(Topic.JOB, astuple(summary), urgent=True)
+            return
+        told = summary.waits, summary.has_slot, job.lease
+        if self._told.get(job.id) != told:
+            self.send(Topic.JOB, astuple(summary))
+        self._told[job.id] = told
+        if job.state.is_final:
+            del self._told[job.id]
+
+    def _send_reply_due(self, due: DueReply) -> None:
+        if not self._leases.owns(due.worker):
+            self.send(Topic.REPLY, astuple(due), urgent=True)
 
     def _job_changed(self, value: Sequence[Any]) -> None:
         job_id, version, worker, provider, state, *others = value
         job = JobSummary(job_id, version, worker, provider, State(state), *others)
+        self._told.pop(job_id, None)
         for each in self._job_listeners:
             each(job)
 
@@ -122,7 +143,7 @@ class Changes:
         if self._leases.owns(job.lease.worker):
             self._wakeups.mark_called_back(job.id)
         else:
-            self.send(Topic.CALLED_BACK, [job.id, job.lease.worker])
+            self.send(Topic.CALLED_BACK, [job.id, job.lease.worker], urgent=True)
 
     def _called_back(self, value: tuple[str, int]) -> None:
         job_id, worker = value
@@ -133,7 +154,7 @@ class Changes:
         """Send what is to be sent; kept where the database does not take it."""
         if not (sent := self._outbox):
             return
-        self._outbox = []
+        self._outbox, self._is_urgent = [], False
         try:
             await self._database.publish(_messages(self._leases.process, sent))
         except BaseException:
@@ -173,18 +194,21 @@ class Changes:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send and take over changes until *stop*."""
-        looked_at, loop = 0.0, asyncio.get_running_loop()
+        looked_at, send_at, loop = 0.0, 0.0, asyncio.get_running_loop()
         while not stop.is_set():
             self.wake.clear()
             self.take_over()
-            with self._outages.outlasting(system_outages.UNREAD):
-                await self.flush()
+            if self._outbox and (self._is_urgent or loop.time() >= send_at):
+                send_at = loop.time() + RETRY_DELAY
+                with self._outages.outlasting(system_outages.UNREAD):
+                    await self.flush()
+                    send_at = loop.time() + SPACING
             if self._reread_now or loop.time() >= looked_at + LOOK_EVERY:
                 with self._outages.outlasting(system_outages.UNREAD):
                     await self.look()
                 looked_at = loop.time()
             with suppress(TimeoutError):
-                async with asyncio.timeout(RETRY_DELAY if self._outbox else LOOK_EVERY):
+                async with asyncio.timeout(max(0, send_at - loop.time()) if self._outbox else LOOK_EVERY):
                     await self.wake.wait()
 
 

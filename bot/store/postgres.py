@@ -355,13 +355,13 @@ class PostgresDatabase:
         return result
 
     async def _until_done(self, unit: Unit[T], call: _Call, *, options: dict[str, Any]) -> T:
-        conflicts = 0
+        conflicts, writes = 0, "readonly" not in options
         while True:
             call.committing, call.xid = False, None
             try:
                 async with self._acquired() as connection:
                     transaction = connection.transaction(**options) if options else None
-                    result = await _run(unit, connection, call, transaction=transaction)
+                    result = await _run(unit, connection, call, transaction=transaction, writes=writes)
                     if transaction is not None:
                         call.committing = True
                         await transaction.commit()
@@ -428,14 +428,15 @@ class PostgresDatabase:
             log.info("The database answers again", extra={"event": "store_back"})
 
 
-async def _run(unit: Unit[T], connection: Any, call: _Call, *, transaction: Any) -> T:
+async def _run(unit: Unit[T], connection: Any, call: _Call, *, transaction: Any, writes: bool) -> T:
     """Run *unit* in *transaction*; for None, each of its statements in one of its own."""
     if transaction is None:
         return await unit(_PostgresTx(connection))
     await transaction.start()
     async with _rollback_on_error(connection, transaction):
         result = await unit(_PostgresTx(connection))
-        call.xid = await connection.fetchval(CURRENT_XID)
+        if writes:
+            call.xid = await connection.fetchval(CURRENT_XID)
     return result
 
 
