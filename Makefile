@@ -20,7 +20,7 @@ doctor: $(READY)         ## check everything a deployment needs
 	@$(BIN)/darkroom doctor
 
 test: $(READY)           ## the whole suite (ARGS="-k cancel" goes to pytest)
-	@$(SUITE) -n 4 --dist worksteal $(ARGS)
+	@$(SUITE) -n 5 --dist worksteal $(ARGS)
 
 prove: $(READY)          ## the longer tests that `make test` leaves out
 	@$(SUITE) -m prove -n 4 --dist worksteal $(ARGS)
