@@ -253,8 +253,13 @@ class PostgresDatabase:
         return self._listener.changes
 
     async def publish(self, messages: Sequence[str]) -> None:
-        async with self._acquired() as connection:
-            await connection.execute(PUBLISH, MESSAGES, list(messages))
+        try:
+            async with self._acquired() as connection:
+                await connection.execute(PUBLISH, MESSAGES, list(messages))
+        except SERVER_ERRORS as exc:
+            if isinstance(exc, OSError) and _is_away(exc):  # an address that nobody answers at is no system error
+                raise asyncpg.ConnectionFailureError(str(exc)) from exc
+            raise
 
     async def now(self) -> int:
         async def unit(tx: Tx) -> int:

@@ -49,7 +49,7 @@ async def test_the_bot_behind_a_pooler_survives_broken_connections(tmp_path: Pat
                 await broken.until(shows("Done"), within=SOON)
                 assert await bot.bot.stop() == 0
                 assert len(bot.host.accepted) == 2
-                assert "Traceback" not in bot.bot.log
+                assert "Traceback" not in bot.bot.log, bot.bot.log
     except NoPooler as exc:
         pytest.skip(str(exc))
     async with opened(postgres_url) as store:
@@ -70,7 +70,7 @@ async def test_the_bot_goes_on_with_the_standby_of_a_lost_primary(tmp_path: Path
                 await later.until(shows("Done"), within=SOON)
                 assert await bot.bot.stop() == 0
                 assert len(bot.host.accepted) == 2
-                assert "Traceback" not in bot.bot.log
+                assert "Traceback" not in bot.bot.log, bot.bot.log
             async with opened(standby.address) as store:
                 assert await faults(store) == []
     except NoPostgres as exc:

@@ -7,11 +7,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from bot.core.system_outages import Outage
 from bot.store.connect import open_database
-from bot.store.database import CONNECTION_LOST, Database, Tx, Unit
+from bot.store.database import CONNECTION_LOST, DATABASE_ERRORS, Database, Tx, Unit
+from bot.store.system_outages import outage_of
 from tests.jobs.commit_proxy import Cut, line_to
 from tests.postgres import NoPostgres, by_hand, cut
 from tests.replication import Server, replicated
+from tests.scenarios.gate import gate_to
 
 WRITERS = 8
 
@@ -133,3 +136,17 @@ async def test_a_unit_waits_while_the_server_is_read_only(postgres_url: str) -> 
 
 async def put_nothing(tx: Tx) -> None:
     await tx.one("SELECT 1")
+
+
+async def test_messages_are_not_sent_while_nobody_answers(postgres_url: str) -> None:
+    async with gate_to(postgres_url) as gate, opened(gate.url) as database:
+        await database.publish(["before"])
+        gate.shut(silently=False)
+        for _ in range(3):
+            with pytest.raises(DATABASE_ERRORS) as caught:
+                await database.publish(["meanwhile"])
+            assert outage_of(caught.value) is Outage.DATABASE_AWAY
+        gate.open()
+        async with asyncio.timeout(10):
+            await database.write(put("after"))
+        await database.publish(["after"])
