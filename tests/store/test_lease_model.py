@@ -241,7 +241,7 @@ class Workers(RuleBasedStateMachine):
         assert self.do(faults(self.stores[0])) == []
 
 
-@pytest.mark.parametrize("examples", [8, pytest.param(200, marks=pytest.mark.prove)])
+@pytest.mark.parametrize("examples", [8, pytest.param(80, marks=pytest.mark.prove)])
 def test_each_job_has_one_owner_on_sqlite(examples: int) -> None:
     live(lambda: Workers(a_file()), examples=examples)
 
