@@ -169,13 +169,16 @@ class Leases:
 
     async def _renew(self, now: int) -> None:
         lapsed = not self.held
-        await self._processes.renew(self.process, now=now)
+        if not await self._processes.renew(self.process, now=now) and not self._leaving:
+            # It was away for so long that it was forgotten: its jobs are others' now, and it enters anew.
+            self._process = replace(self._process, id=await self._processes.add(self._process))
+            await self._processes.renew(self.process, now=now)
         self._renewed_at = now  # when it was sent: not later than when the others count from
-        self._correct_clock(await self._store.database.now())
         if lapsed:
             log.warning("The leases of this process had ended", extra={"event": "lease_lapsed"})
             for each in self._on_lapsed:
                 each()
+        self._correct_clock(await self._store.database.now())
 
     async def _look(self) -> None:
         """Find out who is alive."""

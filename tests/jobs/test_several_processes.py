@@ -12,7 +12,7 @@ from bot.core.jobs import SECOND, Observation, State
 from bot.core.processes import Role
 from bot.core.quota import Limits
 from bot.maintenance.provider_checks import ProviderChecks
-from bot.store.processes import LEASE, PAID_REQUEST
+from bot.store.processes import LEASE, PAID_REQUEST, Processes
 from tests.kit import ALICE, BOB, Rig, Time, rig
 
 RUNNING = Observation(State.RUNNING)
@@ -192,6 +192,26 @@ async def test_a_clock_that_jumps_in_one_worker_makes_it_take_nothing_from_the_l
             await turn(first, second, seconds=1, times=12)
             assert {each: (await first.job(each)).lease for each in jobs} == before
         assert sorted(first.provider.submitted) == sorted(jobs)
+
+
+async def test_a_worker_that_was_forgotten_enters_anew(first: Rig, postgres_url: str) -> None:
+    first.provider.sees = [first.ready()]
+    async with beside(first, postgres_url) as second:
+        lost = await second.imagine(BOB)
+        before = second.services.leases.process
+        for _ in range(4):  # the second one is away
+            first.time.go(LEASE / SECOND / 3)
+            await first.turn()
+        await Processes(first.store.database).forget(before=first.time.now - LEASE // 3)
+        await second.services.leases.run_once()
+        assert second.services.leases.process != before
+        await turn(first, second, seconds=8, times=3)
+        jobs = [await first.imagine(user) for user in (ALICE, BOB)]
+        await turn(first, second, seconds=5, times=8)
+        workers = {(await first.job(each)).lease.worker for each in jobs}
+        assert workers == {first.services.leases.process, second.services.leases.process}
+        assert (await first.job(lost)).state is State.SUCCEEDED
+        assert first.provider.submitted.count(lost) == 1
 
 
 async def test_a_worker_that_is_told_to_stop_hands_over_at_once(first: Rig, postgres_url: str) -> None:
