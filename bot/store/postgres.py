@@ -257,7 +257,7 @@ class PostgresDatabase:
             async with self._acquired() as connection:
                 await connection.execute(PUBLISH, MESSAGES, list(messages))
         except SERVER_ERRORS as exc:
-            if isinstance(exc, OSError) and _is_away(exc):  # an address that nobody answers at is no system error
+            if _is_away(exc):  # one kind for all that asyncpg and the system raise then
                 raise asyncpg.ConnectionFailureError(str(exc)) from exc
             raise
 
