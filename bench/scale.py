@@ -122,7 +122,7 @@ class Simulation:
                 case "ask":
                     self._ask()
                 case "look":
-                    self._look(self.workers[what])
+                    self._look(what)
         self.found.waiting, self.found.running = len(self.queue.waiting), self.queue.running
         return self.found
 
@@ -165,8 +165,8 @@ class Simulation:
             worker.armed_at = max(at, self.time.now + 1)
             self.at(worker.armed_at, "look", number)
 
-    def _look(self, worker: Worker) -> None:
-        now = self.time.now
+    def _look(self, number: int) -> None:
+        worker, now = self.workers[number], self.time.now
         for job_id, due_at in worker.schedule.take_due():
             worker.share.add(job_id, due_at, urgent=False)
         worker.timing.steer(HOST, waiting=worker.share.waiting)
@@ -184,7 +184,7 @@ class Simulation:
                 del worker.runs[job_id]
                 self._seen(job_id, now - ends_at)
             worker.share.done()
-        self._arm(next(number for number, each in self.workers.items() if each is worker))
+        self._arm(number)
 
     def _seen(self, job_id: str, unseen: int) -> None:
         self.queue.leave(job_id)

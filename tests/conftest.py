@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from bot.files.object_storage import Access
-from tests import databases, postgres, s3
+from tests import databases, pooler, postgres, replication, s3
 from tests.kit import Rig, rig
 
 
@@ -42,6 +42,36 @@ def postgres_server() -> Iterator[str]:
 async def postgres_url(postgres_server: str) -> AsyncIterator[str]:
     async with postgres.fresh(postgres_server) as found:
         yield found
+
+
+@pytest.fixture
+def pooled_url(postgres_url: str) -> Iterator[str]:
+    """The address of the same database through a pooler in transaction mode."""
+    try:
+        with pooler.pooler(postgres_url) as found:
+            yield found
+    except pooler.NoPooler as exc:
+        pytest.skip(str(exc))
+
+
+@pytest.fixture
+def replicas() -> Iterator[tuple[replication.Server, replication.Server]]:
+    """A primary and its standby."""
+    try:
+        with replication.replicated() as found:
+            yield found
+    except postgres.NoPostgres as exc:
+        pytest.skip(str(exc))
+
+
+@pytest.fixture
+def own_server() -> Iterator[replication.Server]:
+    """A PostgreSQL server that the test may stop."""
+    try:
+        with replication.server() as found:
+            yield found
+    except postgres.NoPostgres as exc:
+        pytest.skip(str(exc))
 
 
 @pytest.fixture

@@ -125,9 +125,7 @@ class ProviderChecks:
         written = {each: (balance.micro_usd, balance.read_at) for each, balance in self._balances.items()}
         await self._services.notes.set(BALANCES_NOTE, json.dumps(written))
         self._services.changes.send(Topic.BALANCES, written)
-        if left is None:
-            return
-        if self._low is not None:
+        if left is not None and self._low is not None:
             await self._report_low_balance(name, left, low=left < self._low)
 
     async def _report_low_balance(self, name: str, left: int, *, low: bool) -> None:

@@ -378,11 +378,7 @@ class PostgresDatabase:
                     if conflicts == MAX_ATTEMPTS:
                         raise
                     await asyncio.sleep(random.uniform(0, 0.01 * 2**conflicts))
-                elif (
-                    self._closing
-                    or call.abandoned
-                    or not (_is_away(exc) or (isinstance(exc, READ_ONLY) and "readonly" not in options))
-                ):
+                elif self._closing or call.abandoned or not (_is_away(exc) or (writes and isinstance(exc, READ_ONLY))):
                     raise
                 elif not call.committing:
                     self._set_unavailable(exc)

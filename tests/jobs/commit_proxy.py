@@ -49,7 +49,7 @@ class Line:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there, to_server = await _connect(self.upstream)
+            there, to_server = await connect(self.upstream)
         except OSError:
             writer.transport.abort()
             return
@@ -131,13 +131,22 @@ class _Connection:
         self.answered.set()
 
 
-async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the server at *address*, over its Unix socket or TCP."""
     parts = urlsplit(address)
     folder = parse_qs(parts.query).get("host", [""])[0]
     port = parts.port or 5432
     if folder:
         return await asyncio.open_unix_connection(f"{folder}/.s.PGSQL.{port}")
     return await asyncio.open_connection(parts.hostname, port)
+
+
+def url_through(server: asyncio.Server, address: str) -> str:
+    """The URL of the database at *address* for clients of the proxy that *server* is."""
+    parts = urlsplit(address)
+    account = parts.netloc.rpartition("@")[0]
+    port = server.sockets[0].getsockname()[1]
+    return parts._replace(netloc=f"{account or 'postgres'}@127.0.0.1:{port}", query="sslmode=disable").geturl()
 
 
 @asynccontextmanager
@@ -147,10 +156,7 @@ async def line_to(address: str) -> AsyncIterator[Line]:
     server = await asyncio.start_server(
         lambda *ends: served.add(asyncio.create_task(line.serve(*ends))), "127.0.0.1", 0
     )
-    parts = urlsplit(address)
-    account = parts.netloc.rpartition("@")[0]
-    port = server.sockets[0].getsockname()[1]
-    line.url = parts._replace(netloc=f"{account or 'postgres'}@127.0.0.1:{port}", query="sslmode=disable").geturl()
+    line.url = url_through(server, address)
     try:
         yield line
     finally:

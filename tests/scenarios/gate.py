@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, urlsplit
+
+from tests.jobs.commit_proxy import connect, url_through
 
 
 @dataclass
@@ -37,8 +38,7 @@ class Gate:
         if self._refuses:
             writer.transport.abort()
             return
-        folder = parse_qs(urlsplit(self.upstream).query)["host"][0]
-        there, to_server = await asyncio.open_unix_connection(f"{folder}/.s.PGSQL.5432")
+        there, to_server = await connect(self.upstream)
         both = [asyncio.create_task(self._pass(reader, to_server)), asyncio.create_task(self._pass(there, writer))]
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -62,13 +62,11 @@ class Gate:
 
 @asynccontextmanager
 async def gate_to(address: str) -> AsyncIterator[Gate]:
-    """An open gate to the database at *address*, on a server with a Unix socket."""
+    """An open gate to the database at *address*."""
     gate = Gate(address)
     gate.open()
     server = await asyncio.start_server(gate.accept, "127.0.0.1", 0)
-    parts = urlsplit(address)
-    user = parts.username or "postgres"
-    gate.url = f"postgresql://{user}@127.0.0.1:{server.sockets[0].getsockname()[1]}{parts.path}?sslmode=disable"
+    gate.url = url_through(server, address)
     try:
         yield gate
     finally:

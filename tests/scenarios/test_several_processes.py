@@ -11,8 +11,8 @@ import pytest
 
 from bot.sandbox.service import Pace
 from tests.discord.interactions import Interaction
-from tests.postgres import NoPostgres, cut
-from tests.replication import Server, server
+from tests.postgres import cut
+from tests.replication import Server
 from tests.scenarios.cluster import Cluster, cluster
 from tests.scenarios.conftest import GATEWAY
 from tests.scenarios.gate import gate_to
@@ -200,29 +200,25 @@ async def test_a_worker_without_its_database_does_nothing_and_goes_on_when_it_is
 
 
 @pytest.mark.prove
-async def test_a_database_server_that_restarts_under_load_loses_nothing(tmp_path: Path) -> None:
-    try:
-        with server() as own:
-            async with cluster(tmp_path, own.address, pace=SLOW, **NO_LIMITS, **SLOTS) as on:
-                await on.start("first", "worker")
-                await on.start("second", "worker")
-                await on.start("gateway", "gateway,keeper,web")
-                asked: list[Interaction] = []
-                for how in ("fast", "immediate"):
-                    restart = asyncio.create_task(asyncio.to_thread(restarted, own, how))
-                    for n in range(8):
-                        command = await on.scene.alice.slash(on.scene.channel, "imagine", prompt=f"{how} {n}")
-                        with suppress(TimeoutError):  # the member sees that nobody has answered
-                            asked += [command] if not (await command.acked()).ephemeral else []
-                    await restart
-                late = await on.scene.asks(on.scene.bob, "afterwards")
-                for each in (*asked, late):
-                    await each.until(shows("Done"), within=LEASE + SOON)
-                await on.at_rest()
-                assert len(on.scene.host.accepted) == len(asked) + 1
-                assert len(on.scene.channel.messages) == len(asked) + 1
-    except NoPostgres as exc:
-        pytest.skip(str(exc))
+async def test_a_database_server_that_restarts_under_load_loses_nothing(tmp_path: Path, own_server: Server) -> None:
+    async with cluster(tmp_path, own_server.address, pace=SLOW, **NO_LIMITS, **SLOTS) as on:
+        await on.start("first", "worker")
+        await on.start("second", "worker")
+        await on.start("gateway", "gateway,keeper,web")
+        asked: list[Interaction] = []
+        for how in ("fast", "immediate"):
+            restart = asyncio.create_task(asyncio.to_thread(restarted, own_server, how))
+            for n in range(8):
+                command = await on.scene.alice.slash(on.scene.channel, "imagine", prompt=f"{how} {n}")
+                with suppress(TimeoutError):  # the member sees that nobody has answered
+                    asked += [command] if not (await command.acked()).ephemeral else []
+            await restart
+        late = await on.scene.asks(on.scene.bob, "afterwards")
+        for each in (*asked, late):
+            await each.until(shows("Done"), within=LEASE + SOON)
+        await on.at_rest()
+        assert len(on.scene.host.accepted) == len(asked) + 1
+        assert len(on.scene.channel.messages) == len(asked) + 1
 
 
 def restarted(own: Server, how: str) -> None:

@@ -1,12 +1,13 @@
 """Jobs for tests, and the ledger's totals and invariants computed independently from its rows."""
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, tzinfo
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from bot.core.cards import Reply
 from bot.core.jobs import NEXT, ImageRequest, Job, Place, State, Verb
@@ -16,6 +17,7 @@ from bot.store.connect import open_database
 from bot.store.database import Row, Tx, Unit
 from bot.store.store import Store
 
+T = TypeVar("T")
 NOON = 1_795_176_000_000  # 2026-11-20 12:00 UTC
 DAY = 24 * 60 * 60 * 1000
 FREE = Limits(*[None] * 11)
@@ -26,12 +28,44 @@ COLUMNS = ("jobs", "reserved_images", "reserved_micro_usd", "spent_images", "spe
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Store]:
-    database = await open_database(url)
+async def opened(url: str, *, direct_url: str = "", running: bool = False) -> AsyncIterator[Store]:
+    """A store on the database at *url*; the options are those of `open_database`."""
+    database = await open_database(url, direct_url=direct_url, running=running)
     try:
         yield Store(database)
     finally:
         await database.aclose()
+
+
+class TwoProcesses:
+    """Two stores on one database, for tests that are not asynchronous."""
+
+    def __init__(self, place: AbstractAsyncContextManager[str]) -> None:
+        """*place* yields the URL of the database."""
+        self._place = place
+        self._runner = asyncio.Runner()
+        self._url = self.do(place.__aenter__())
+        self.stores = self._open()
+
+    def _open(self) -> Sequence[Store]:
+        return [Store(self.do(open_database(self._url))) for _ in range(2)]
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(work)
+
+    def restart(self) -> None:
+        """Close both databases and open them again."""
+        self._close_stores()
+        self.stores = self._open()
+
+    def close(self) -> None:
+        self._close_stores()
+        self.do(self._place.__aexit__(None, None, None))
+        self._runner.close()
+
+    def _close_stores(self) -> None:
+        for each in self.stores:
+            self.do(each.database.aclose())
 
 
 def a_job(job_id: str, *, user: int = 1, guild: int | None = 5, now: int = NOON, count: int = 1, **changes: Any) -> Job:

@@ -1,48 +1,20 @@
 """A primary that is lost, or is read-only for a while: units wait, and what was answered is on its successor."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
 
 from bot.core.system_outages import Outage
-from bot.store.connect import open_database
-from bot.store.database import CONNECTION_LOST, DATABASE_ERRORS, Database, Tx, Unit
+from bot.store.database import CONNECTION_LOST, DATABASE_ERRORS, Database
 from bot.store.system_outages import outage_of
 from tests.jobs.commit_proxy import Cut, line_to
-from tests.postgres import NoPostgres, by_hand, cut
-from tests.replication import Server, replicated
+from tests.postgres import by_hand, cut
+from tests.replication import Server
 from tests.scenarios.gate import gate_to
+from tests.store.ledger_model import all_keys, opened, put
 
 WRITERS = 8
-
-
-@pytest.fixture
-def servers() -> Iterator[tuple[Server, Server]]:
-    try:
-        with replicated() as found:
-            yield found
-    except NoPostgres as exc:
-        pytest.skip(str(exc))
-
-
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Database]:
-    database = await open_database(url, running=True)
-    try:
-        yield database
-    finally:
-        await database.aclose()
-
-
-def put(key: str) -> Unit[str]:
-    async def unit(tx: Tx) -> str:
-        await tx.run("INSERT INTO notes (key, value) VALUES ($1, '1')", key)
-        return key
-
-    return unit
 
 
 async def keys(address: str) -> set[object]:
@@ -50,8 +22,8 @@ async def keys(address: str) -> set[object]:
 
 
 @pytest.mark.prove
-async def test_a_standby_takes_over_with_everything_that_was_answered(servers: tuple[Server, Server]) -> None:
-    primary, standby = servers
+async def test_a_standby_takes_over_with_everything_that_was_answered(replicas: tuple[Server, Server]) -> None:
+    primary, standby = replicas
     answered, unknown = set[str](), set[str]()
 
     async def write_on(database: Database, name: str) -> None:
@@ -69,7 +41,8 @@ async def test_a_standby_takes_over_with_everything_that_was_answered(servers: t
                 await asyncio.wait(writers, timeout=0.05)
 
     hosts = f"{standby.folder},{primary.folder}"
-    async with opened(f"postgresql://postgres@/postgres?host={hosts}") as database:
+    async with opened(f"postgresql://postgres@/postgres?host={hosts}", running=True) as store:
+        database = store.database
         writers = [asyncio.create_task(write_on(database, str(n))) for n in range(WRITERS)]
         await more(200)
         await asyncio.to_thread(primary.stop, "immediate")
@@ -89,10 +62,11 @@ async def test_a_standby_takes_over_with_everything_that_was_answered(servers: t
 
 @pytest.mark.prove
 async def test_a_commit_that_the_standby_never_got_is_not_mistaken_for_one_of_its_own(
-    servers: tuple[Server, Server],
+    replicas: tuple[Server, Server],
 ) -> None:
-    primary, standby = servers
-    async with line_to(primary.address) as line, opened(line.url) as database:
+    primary, standby = replicas
+    async with line_to(primary.address) as line, opened(line.url) as store:
+        database = store.database
         await database.write(put("on both"))
         await by_hand(primary.address, "ALTER SYSTEM SET synchronous_standby_names = ''", "SELECT pg_reload_conf()")
         await by_hand(standby.address, "ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
@@ -117,13 +91,14 @@ async def test_a_commit_that_the_standby_never_got_is_not_mistaken_for_one_of_it
 
 async def test_a_unit_waits_while_the_server_is_read_only(postgres_url: str) -> None:
     name = urlsplit(postgres_url).path[1:]
-    async with opened(postgres_url) as database:
+    async with opened(postgres_url) as store:
+        database = store.database
         await by_hand(postgres_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
         await cut(postgres_url)
         waiting = asyncio.create_task(database.write(put("meanwhile")))
         async with asyncio.timeout(10):
             while database.unavailable_because is None:
-                await database.read(put_nothing)
+                await database.read(all_keys)
         assert not waiting.done()
         again = (
             "SET default_transaction_read_only = off",
@@ -134,12 +109,9 @@ async def test_a_unit_waits_while_the_server_is_read_only(postgres_url: str) -> 
             assert await waiting == "meanwhile"
 
 
-async def put_nothing(tx: Tx) -> None:
-    await tx.one("SELECT 1")
-
-
 async def test_messages_are_not_sent_while_nobody_answers(postgres_url: str) -> None:
-    async with gate_to(postgres_url) as gate, opened(gate.url) as database:
+    async with gate_to(postgres_url) as gate, opened(gate.url) as store:
+        database = store.database
         await database.publish(["before"])
         gate.shut(silently=False)
         for _ in range(3):

@@ -1,7 +1,7 @@
 """Random orders of what several processes do with jobs: each job has one owner, and nobody else writes anything."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -12,11 +12,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from bot.core.jobs import MINUTE, NEXT, Job, Lease, State
 from bot.core.processes import Process, Role
-from bot.store.connect import open_database
 from bot.store.processes import PAID_REQUEST, Processes
-from bot.store.store import SlotsTaken, Store
+from bot.store.store import SlotsTaken
 from tests import postgres
-from tests.store.ledger_model import NOON, a_job, accept, faults, rows
+from tests.store.ledger_model import NOON, TwoProcesses, a_job, accept, faults, rows
 from tests.store.test_model import a_file, live
 
 T = TypeVar("T")
@@ -44,24 +43,16 @@ class Workers(RuleBasedStateMachine):
 
     def __init__(self, place: AbstractAsyncContextManager[str]) -> None:
         super().__init__()
-        self.place = place
-        self.runner = asyncio.Runner()
-        url = self.do(self.place.__aenter__())
-        self.stores = [Store(self.do(open_database(url))) for _ in range(2)]
+        self.both = TwoProcesses(place)
+        self.do, self.stores = self.both.do, self.both.stores
         self.known = Processes(self.stores[0].database)
         self.now = NOON
         self.alive: set[int] = set()
         self.dead: set[int] = set()
         self.held: dict[str, Held] = {}
 
-    def do(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(work)
-
     def teardown(self) -> None:
-        for each in self.stores:
-            self.do(each.database.aclose())
-        self.do(self.place.__aexit__(None, None, None))
-        self.runner.close()
+        self.both.close()
 
     # --- processes
 

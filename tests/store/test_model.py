@@ -4,7 +4,7 @@ Longer than other files, for it is one machine whose rules share everything.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import permutations
 from tempfile import TemporaryDirectory
@@ -30,12 +30,11 @@ from bot.core.jobs import HOUR, NEXT, Job, Place, State
 from bot.core.quota import Block, Grant, Holder, Rule, Unit, allowances
 from bot.core.server_settings import ServerSettings
 from bot.core.zones import calendar_of
-from bot.store.connect import open_database
 from bot.store.housekeeping import Housekeeping
 from bot.store.quotas import By, Quotas
 from bot.store.store import AlreadySeen, Store
 from tests import postgres
-from tests.store.ledger_model import a_job, accept, faults, rows
+from tests.store.ledger_model import TwoProcesses, a_job, accept, faults, rows
 from tests.store.model import LIMITS, Bonus, Entry, Model, account
 from tests.store.strategies import JUMPS, ZONES, blocked, bonuses, drafts, holders, limits, lives, places, servers
 
@@ -49,28 +48,20 @@ class Darkroom(RuleBasedStateMachine):
 
     def __init__(self, place: AbstractAsyncContextManager[str]) -> None:
         super().__init__()
-        self.place = place  # of the database
-        self.runner = asyncio.Runner()
-        self.url = self.do(self.place.__aenter__())
+        self.processes = TwoProcesses(place)
+        self.do = self.processes.do
         self.now = START
         self.model = Model()
         self.number = 0
         self.touched: set[str] = set()  # jobs whose rows are still to be compared
         self.last = Place(1, 51, 5)
-        self.stores = self._open()
 
-    def _open(self) -> Sequence[Store]:
-        """Two processes on one database."""
-        return [Store(self.do(open_database(self.url))) for _ in range(2)]
-
-    def do(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(work)
+    @property
+    def stores(self) -> Sequence[Store]:
+        return self.processes.stores
 
     def teardown(self) -> None:
-        for each in self.stores:
-            self.do(each.database.aclose())
-        self.do(self.place.__aexit__(None, None, None))
-        self.runner.close()
+        self.processes.close()
 
     def next(self) -> int:
         self.number += 1
@@ -346,9 +337,7 @@ class Darkroom(RuleBasedStateMachine):
 
     @rule()
     def restarts(self) -> None:
-        for each in self.stores:
-            self.do(each.database.aclose())
-        self.stores = self._open()
+        self.processes.restart()
 
     @rule()
     def is_audited(self) -> None:

@@ -2,37 +2,20 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-
-import pytest
 
 from bot.core.errors import UserError
 from bot.core.jobs import State
-from bot.store.connect import open_database, status
+from bot.store.connect import status
 from bot.store.database import Tx, Unit
 from bot.store.store import Store
 from tests import pooler, postgres
-from tests.store.ledger_model import FREE, NOON, a_job, accept, faults, walk
+from tests.store.ledger_model import FREE, NOON, a_job, accept, faults, opened, walk
 
 
-@pytest.fixture
-def pooled_url(postgres_url: str) -> Iterator[str]:
-    try:
-        with pooler.pooler(postgres_url) as found:
-            yield found
-    except pooler.NoPooler as exc:
-        pytest.skip(str(exc))
-
-
-@asynccontextmanager
-async def opened(pooled_url: str, direct_url: str) -> AsyncIterator[Store]:
-    database = await open_database(pooled_url, direct_url=direct_url, running=True)
-    try:
-        yield Store(database)
-    finally:
-        await database.aclose()
+def running(pooled_url: str, direct_url: str) -> AbstractAsyncContextManager[Store]:
+    return opened(pooled_url, direct_url=direct_url, running=True)
 
 
 async def outcome(store: Store, name: str) -> str:
@@ -48,14 +31,14 @@ async def outcome(store: Store, name: str) -> str:
 async def test_jobs_of_two_processes_are_accepted_and_written_over_sessions_in_turn(
     pooled_url: str, postgres_url: str
 ) -> None:
-    async with opened(pooled_url, postgres_url) as one, opened(pooled_url, postgres_url) as other:
+    async with running(pooled_url, postgres_url) as one, running(pooled_url, postgres_url) as other:
         found = await asyncio.gather(*(outcome((one, other)[n % 2], f"job-{n}") for n in range(40)))
         assert Counter(found)[State.RUNNING] == 30
         assert await faults(one) == []
 
 
 async def test_each_statement_runs_as_it_was_prepared(pooled_url: str, postgres_url: str) -> None:
-    async with opened(pooled_url, postgres_url) as store:
+    async with running(pooled_url, postgres_url) as store:
 
         def unit_of(number: int) -> Unit[int]:
             async def unit(tx: Tx) -> int:
@@ -70,7 +53,7 @@ async def test_each_statement_runs_as_it_was_prepared(pooled_url: str, postgres_
 
 
 async def test_messages_and_locks_are_on_the_server_itself(pooled_url: str, postgres_url: str) -> None:
-    async with opened(pooled_url, postgres_url) as one, opened(pooled_url, postgres_url) as other:
+    async with running(pooled_url, postgres_url) as one, running(pooled_url, postgres_url) as other:
         received: list[str] = []
         other.database.on_message(received.append)
         assert await one.database.try_lock("a lock")
@@ -89,7 +72,7 @@ async def test_units_wait_for_a_server_that_has_ended_the_pooler_s_sessions(pool
         sql = "INSERT INTO notes (key, value) VALUES ('n', '1')"
         await tx.run(f"{sql} ON CONFLICT (key) DO UPDATE SET value = notes.value || '1'")
 
-    async with opened(pooled_url, postgres_url) as store:
+    async with running(pooled_url, postgres_url) as store:
         for _ in range(2):
             writing = [asyncio.create_task(store.database.write(unit)) for _ in range(20)]
             await postgres.cut(postgres_url)

@@ -58,7 +58,8 @@ class AckDeadline:
         age = now - int(discord.utils.snowflake_time(interaction_id).timestamp() * 1000)
         while self._smallest and self._smallest[0][1] < now - MINUTE:
             self._smallest.popleft()
-        difference = min([*self._ages, *(each for each, _ in list(self._smallest)[:1])], default=0)
+        quickest = [*self._ages, self._smallest[0][0]] if self._smallest else self._ages
+        difference = min(quickest, default=0)
         self._ages.append(age)
         while self._smallest and self._smallest[-1][0] >= age:
             self._smallest.pop()
