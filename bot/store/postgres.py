@@ -13,8 +13,8 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -189,41 +189,35 @@ class PostgresDatabase:
         *direct_url* is the address of the server itself where *url* is a pooler's. Raises `StoreUnusable` if it cannot
         be used, and `StoreTooNew` if a newer version has written it.
         """
+        name = f"darkroom {'run' if running else 'beside'} {secrets.token_hex(4)}"  # triggers of the migrations use it
+        listener = _Listener(direct_url or url, name=name, running=running)
+        with _named(direct_url or url):
+            await listener.connect()
         try:
-            return await cls._open(url, direct_url, running=running)
-        except (ValueError, *SERVER_ERRORS) as exc:
-            raise unusable(
-                url, exc, timeout=CONNECT_TIMEOUT
-            ) from None  # asyncpg quotes an address that it does not understand
+            with _named(direct_url or url):
+                await _migrate(listener.connection)
+                await listener.listen()
+            min_size, max_size = POOL_SIZE
+            options = _connect_options(url, name, pooled=bool(direct_url))
+            with _named(url):
+                pool = await asyncpg.create_pool(
+                    url, min_size=min_size, max_size=max_size, reset=_keep_session, **options
+                )
+        except BaseException:
+            listener.connection.terminate()
+            raise
+        return cls(direct_url or url, pool, listener, name=name)
 
     @classmethod
     async def status(cls, url: str, *, pooled: bool = False) -> Status:
         """The status of the database at *url*, without changing it; raises `StoreUnusable` if it cannot be reached."""
-        try:
+        with _named(url):
             connection = await asyncpg.connect(url, **_connect_options(url, "darkroom doctor", pooled=pooled))
             try:
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
                     return await status_of(connection)
             finally:
                 await connection.close()
-        except (ValueError, *SERVER_ERRORS) as exc:
-            raise unusable(url, exc, timeout=CONNECT_TIMEOUT) from None
-
-    @classmethod
-    async def _open(cls, url: str, direct_url: str, *, running: bool) -> Self:
-        name = f"darkroom {'run' if running else 'beside'} {secrets.token_hex(4)}"  # triggers of the migrations use it
-        listener = _Listener(direct_url or url, name=name, running=running)
-        await listener.connect()
-        try:
-            await _migrate(listener.connection)
-            await listener.listen()
-            min_size, max_size = POOL_SIZE
-            options = _connect_options(url, name, pooled=bool(direct_url))
-            pool = await asyncpg.create_pool(url, min_size=min_size, max_size=max_size, reset=_keep_session, **options)
-        except BaseException:
-            listener.connection.terminate()
-            raise
-        return cls(direct_url or url, pool, listener, name=name)
 
     async def write(self, unit: Unit[T], *, on_commit: Callable[[T], None] | None = None) -> T:
         return await self._call(unit, on_commit, isolation="read_committed")
@@ -454,6 +448,15 @@ async def _rollback_on_error(connection: Any, transaction: Any) -> AsyncIterator
             connection.terminate()
             raise
         raise
+
+
+@contextmanager
+def _named(url: str) -> Iterator[None]:
+    """Raise `StoreUnusable`, which names *url* without its password, where the block fails at the server."""
+    try:
+        yield
+    except (ValueError, *SERVER_ERRORS) as exc:  # asyncpg quotes an address that it does not understand
+        raise unusable(url, exc, timeout=CONNECT_TIMEOUT) from None
 
 
 def _is_away(exc: BaseException) -> bool:

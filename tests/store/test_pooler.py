@@ -5,10 +5,12 @@ from collections import Counter
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
+import pytest
+
 from bot.core.errors import UserError
 from bot.core.jobs import State
 from bot.store.connect import status
-from bot.store.database import Tx, Unit
+from bot.store.database import StoreUnusable, Tx, Unit
 from bot.store.store import Store
 from tests import pooler, postgres
 from tests.store.ledger_model import FREE, NOON, a_job, accept, faults, opened, walk
@@ -83,3 +85,11 @@ async def test_units_wait_for_a_server_that_has_ended_the_pooler_s_sessions(pool
 
 async def test_doctor_reaches_the_database_through_a_pooler(pooled_url: str) -> None:
     assert (await status(pooled_url, pooled=True)).version == 0
+
+
+async def test_the_address_that_fails_is_named(pooled_url: str, postgres_url: str) -> None:
+    nobody = "postgresql://127.0.0.1:1/nobody"
+    for url, direct_url in ((pooled_url, nobody), (nobody, postgres_url)):
+        with pytest.raises(StoreUnusable, match=nobody):
+            async with running(url, direct_url):
+                pass
